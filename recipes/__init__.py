@@ -1,0 +1,1 @@
+"""The recipes, a module each: to be used, read, copied and changed."""

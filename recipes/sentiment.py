@@ -1,0 +1,80 @@
+"""Sentiment of a text: positive or negative, or any other list of labels.
+
+From the command line:
+
+    tfhub-ft train sentiment --data reviews.csv --output-dir runs/reviews
+
+In Python:
+
+    from tfhub_ft.recipes import sentiment
+
+    model = sentiment.build_model(encoder="minilm-l6", num_classes=2)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfhub_ft.recipe import Recipe
+from tfhub_ft.settings import TextSettings
+from tfhub_ft.tasks.classification import Classification
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_model(
+    encoder: str = "minilm-l6",
+    num_classes: int = 2,
+    *,
+    preprocessor: str | None = None,
+    seq_length: int = 128,
+    dropout: float = 0.1,
+    freeze: str = "none",
+) -> "keras.Model":
+    """A model that takes texts and gives the logits of their sentiment.
+
+    Args:
+        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: how many labels there are.
+        preprocessor: the encoder's preprocessor, where it cannot be found from it.
+        seq_length: the most tokens of a text; what is longer is cut.
+        dropout: before the last layer.
+        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+
+    Returns:
+        A model from a string tensor of shape (batch,) to logits, float32 of shape (batch, num_classes). The part
+        behind the preprocessing is the model `model.get_layer("token_model")`.
+
+    Raises:
+        InputError: there is no such encoder, or it does not fit the other arguments.
+
+    Reference:
+        Devlin et al. 2019, https://arxiv.org/abs/1810.04805
+    """
+    import keras
+
+    from tfhub_ft.encoders import HubEncoder, HubPreprocessor
+    from tfhub_ft.heads import ClassificationHead
+
+    text = keras.Input(shape=(), dtype="string", name="text")
+    tokens = HubPreprocessor(encoder, preprocessor=preprocessor, seq_length=seq_length)(text)
+
+    token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
+    encoded = HubEncoder(encoder, freeze=freeze)(token_inputs)
+    logits = ClassificationHead(num_classes, dropout=dropout, name="logits")(encoded["pooled_output"])
+    token_model = keras.Model(token_inputs, logits, name="token_model")
+
+    return keras.Model(text, token_model(tokens), name="sentiment")
+
+
+RECIPE = Recipe(
+    name="sentiment",
+    summary="Is a text positive or negative? One label for each text.",
+    task=Classification(),
+    build_model=build_model,
+    settings=TextSettings(),
+    recommended=("minilm-l6", "bert-base-uncased", "small-bert-l4-h512", "bert-experts-sst2"),
+    demo=Path(__file__).parent / "demo" / "sentiment.csv",
+)

@@ -1,0 +1,200 @@
+"""What every test may use: a tiny random BERT as a Hugging Face checkpoint, and its TF Hub pair."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SPECIALS = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PUNCTUATION = "0123456789.,!?'\"-:;()/$%&@#*"
+WORDS = """
+the a an and or but not no yes of in on at to for with from by as is was are were be been it its this that these
+those i you he she we they my your his her our their me him us them who what when where why how all any some
+many much more most very too so only just also then than now here there up down out over again never always often
+good bad great terrible awful excellent wonderful horrible nice poor best worst better worse fine lovely boring dull
+funny sad happy fresh old new cold hot warm slow fast rude kind friendly cheap dear clean dirty big small long short
+easy hard early late right wrong real fake true false free full empty quiet loud strong weak sweet bitter
+film movie story plot actor scene music book page chapter food soup pizza bread meal dinner lunch waiter service table
+hotel room bed staff place price money bill phone screen battery camera sound product box game time day night week year
+man woman child people friend family city house car train home work team question answer word name
+love hate like enjoy want need think know see watch read eat buy pay call send win lose go come make take give find
+feel look seem say tell ask try use stop start recommend return wait work break
+""".split()  # noqa: SIM905  a list literal would be ten times as long
+
+
+def make_checkpoint(
+    folder: Path, model_type: str = "bert", *, pooler: bool = True, seed: int = 0, **config: Any
+) -> Path:
+    """Write a tiny random checkpoint as Hugging Face saves one: config.json, tokenizer_config.json, vocab.txt, weights.
+
+    Args:
+        folder: where to write it.
+        model_type: "bert" or "distilbert".
+        pooler: whether a BERT gets its pooler's weights.
+        seed: of the weights.
+        **config: entries of config.json that replace the tiny ones.
+
+    Returns:
+        The folder.
+    """
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    vocabulary = list(dict.fromkeys([*SPECIALS, *PUNCTUATION, *LETTERS, *(f"##{c}" for c in LETTERS), "##s", *WORDS]))
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True}))
+    described = {"model_type": model_type, "vocab_size": len(vocabulary), "max_position_embeddings": 64}
+    described |= {
+        "bert": {
+            "num_hidden_layers": 2,
+            "hidden_size": 32,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "type_vocab_size": 2,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-12,
+        },
+        "distilbert": {"n_layers": 2, "dim": 32, "n_heads": 2, "hidden_dim": 64, "activation": "gelu"},
+    }[model_type]
+    described |= config
+    (folder / "config.json").write_text(json.dumps(described))
+    shapes = _bert_shapes(described, pooler) if model_type == "bert" else _distilbert_shapes(described)
+    save_file(_random_weights(shapes, seed), folder / "model.safetensors")
+    return folder
+
+
+def _dense(name: str, outputs: int, inputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+def _bert_shapes(config: dict[str, Any], pooler: bool) -> dict[str, tuple[int, ...]]:
+    size, inner = config["hidden_size"], config["intermediate_size"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "bert.embeddings.word_embeddings.weight": (config["vocab_size"], size),
+        "bert.embeddings.position_embeddings.weight": (config["max_position_embeddings"], size),
+        "bert.embeddings.token_type_embeddings.weight": (config["type_vocab_size"], size),
+        **_norm("bert.embeddings.LayerNorm", size),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"bert.encoder.layer.{layer}"
+        for name in ("self.query", "self.key", "self.value", "output.dense"):
+            shapes |= _dense(f"{prefix}.attention.{name}", size, size)
+        shapes |= _norm(f"{prefix}.attention.output.LayerNorm", size)
+        shapes |= _dense(f"{prefix}.intermediate.dense", inner, size)
+        shapes |= _dense(f"{prefix}.output.dense", size, inner)
+        shapes |= _norm(f"{prefix}.output.LayerNorm", size)
+    return shapes | (_dense("bert.pooler.dense", size, size) if pooler else {})
+
+
+def _distilbert_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    size, inner = config["dim"], config["hidden_dim"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "distilbert.embeddings.word_embeddings.weight": (config["vocab_size"], size),
+        "distilbert.embeddings.position_embeddings.weight": (config["max_position_embeddings"], size),
+        **_norm("distilbert.embeddings.LayerNorm", size),
+    }
+    for layer in range(config["n_layers"]):
+        prefix = f"distilbert.transformer.layer.{layer}"
+        for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
+            shapes |= _dense(f"{prefix}.attention.{name}", size, size)
+        shapes |= _norm(f"{prefix}.sa_layer_norm", size)
+        shapes |= _dense(f"{prefix}.ffn.lin1", inner, size)
+        shapes |= _dense(f"{prefix}.ffn.lin2", size, inner)
+        shapes |= _norm(f"{prefix}.output_layer_norm", size)
+    return shapes
+
+
+def _random_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in shapes.items():
+        centre = 1.0 if name.endswith(("LayerNorm.weight", "layer_norm.weight")) else 0.0
+        weights[name] = (centre + random.normal(0, 0.1, shape)).astype(np.float32)
+    return weights
+
+
+@pytest.fixture(scope="session")
+def checkpoint_maker() -> Callable[..., Path]:
+    """`make_checkpoint`, for a test that wants another tiny checkpoint than `tiny_checkpoint`."""
+    return make_checkpoint
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random BERT (2 layers, hidden 32, 64 positions) as a Hugging Face checkpoint folder; do not change it."""
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tiny_checkpoint`'s TF Hub SavedModels, `encoder` and `preprocessor`; do not change it."""
+    from tfhub_ft.encoders.conversion import convert_checkpoint
+
+    folder = tmp_path_factory.mktemp("pairs") / "tiny"
+    convert_checkpoint(tiny_checkpoint, folder)
+    return folder
+
+
+GOOD = ("good", "great", "excellent", "wonderful", "lovely", "nice")
+BAD = ("bad", "terrible", "awful", "horrible", "boring", "dull")
+THINGS = ("film", "movie", "food", "hotel", "room", "service", "book", "phone", "music", "story")
+
+
+def make_reviews(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Short distinct reviews and their labels, half of them positive, in the tiny checkpoint's words."""
+    random = np.random.default_rng(seed)
+    reviews: dict[str, str] = {}
+    while len(reviews) < count:
+        positive = len(reviews) % 2 == 0
+        words = random.choice(GOOD if positive else BAD, 2)
+        filler = random.choice(["the", "a", "my", "very", "so", "this", "and", "really", "for"], random.integers(1, 12))
+        text = f"{words[0]} {random.choice(THINGS)} {' '.join(filler)} {words[1]}"
+        reviews.setdefault(text, "positive" if positive else "negative")
+    return list(reviews.items())
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]], header: tuple[str, ...] = ("text", "label")) -> Path:
+    """Write rows as a csv file with a header."""
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 reviews with labels; do not change it."""
+    return write_csv(tmp_path_factory.mktemp("rows") / "reviews.csv", make_reviews(120))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_pair: Path, reviews_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished sentiment run with the tiny encoder; do not change it."""
+    import tfhub_ft
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    tfhub_ft.train("sentiment", data=reviews_csv, output_dir=folder, encoder=tiny_pair, **TINY_SETTINGS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export folder of `tiny_run`, with version 1; do not change it."""
+    import tfhub_ft
+
+    folder = tmp_path_factory.mktemp("exports") / "tiny"
+    tfhub_ft.export(tiny_run, output_dir=folder)
+    return folder
+
+
+TINY_SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seq_length": 24, "patience": 5}

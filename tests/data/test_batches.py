@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from tfhub_ft.data.batches import TokenRows, TrainingBatches, evaluation_dataset, tokenize
+from tfhub_ft.encoders import HubPreprocessor
+
+
+def token_rows(lengths):
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.concatenate([np.arange(1, n + 1) + 100 * i for i, n in enumerate(lengths)]).astype("int32")
+    return TokenRows(ids, (ids % 2).astype("int8"), starts)
+
+
+def test_a_batch_is_padded_to_its_longest_row():
+    batch = token_rows([2, 5, 3]).batch(np.array([2, 0]))
+    np.testing.assert_array_equal(batch["input_word_ids"], [[201, 202, 203], [1, 2, 0]])
+    np.testing.assert_array_equal(batch["input_mask"], [[1, 1, 1], [1, 1, 0]])
+    np.testing.assert_array_equal(batch["input_type_ids"], [[1, 0, 1], [1, 0, 0]])
+
+
+def test_an_epoch_has_every_row_once_and_little_padding():
+    lengths = np.random.default_rng(0).integers(3, 60, 1000)
+    tokens = token_rows(lengths)
+    batches = TrainingBatches(tokens, np.arange(1000, dtype="int32"), batch_size=16, seed=0)
+    order = batches.order()
+    assert sorted(np.concatenate(order).tolist()) == list(range(1000))
+    assert len(order) == len(batches) == 63
+    padded = sum(len(rows) * lengths[rows].max() for rows in order)
+    assert padded < 1.1 * lengths.sum()
+
+
+def test_the_order_follows_from_seed_and_epoch():
+    def order(seed, epoch):
+        batches = TrainingBatches(token_rows([5] * 40), np.zeros(40, "int32"), batch_size=8, seed=seed)
+        batches.epoch = epoch
+        return np.concatenate(batches.order()).tolist()
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+
+
+def test_the_dataset_is_the_epoch_that_was_set():
+    tokens = token_rows([3] * 20)
+    batches = TrainingBatches(tokens, np.arange(20, dtype="int32"), batch_size=6, seed=0)
+    dataset = batches.dataset()
+    assert dataset.cardinality() == 4
+    for epoch in (0, 3):
+        batches.epoch = epoch
+        seen = np.concatenate([targets for _, targets in dataset.as_numpy_iterator()])
+        np.testing.assert_array_equal(seen, np.concatenate(batches.order()))
+
+
+def test_the_evaluation_dataset_has_all_rows_from_the_longest():
+    tokens = token_rows([3, 9, 5])
+    batches = list(evaluation_dataset(tokens, np.arange(3, dtype="int32"), 2).as_numpy_iterator())
+    assert [targets.tolist() for _, targets in batches] == [[1, 2], [0]]
+    assert batches[0][0]["input_word_ids"].shape == (2, 9)
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_tokenize_keeps_what_the_layer_gives_without_padding(tiny_pair, segments):
+    import tensorflow as tf
+
+    layer = HubPreprocessor(str(tiny_pair), seq_length=14)
+    texts = ["good film", "bad", "the food was good and the waiter was kind and so was everyone else here"] * 300
+    inputs = [(text, "so nice")[:segments] for text in texts]
+    tokens = tokenize(layer, inputs)
+    assert len(tokens) == 900
+    columns = [tf.constant(column) for column in zip(*inputs)]
+    expected = layer(columns if segments == 2 else columns[0])
+    batch = tokens.batch(np.arange(900))
+    for name, ids in expected.items():
+        np.testing.assert_array_equal(ids, batch[name])

@@ -1,0 +1,128 @@
+"""Converting checkpoints: the pair answers as the checkpoint does, or nothing is left."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tfhub_ft.encoders import conversion
+from tfhub_ft.encoders.checkpoint import read_checkpoint
+from tfhub_ft.encoders.conversion import TOLERANCE, convert_checkpoint
+from tfhub_ft.encoders.reference import forward
+from tfhub_ft.errors import InputError, WorkError
+
+
+def answers_of(pair: Path, texts: list[str]) -> tuple[dict[str, np.ndarray], dict]:
+    """The preprocessor's inputs for some texts and the encoder's answers."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401
+
+    inputs = tf.saved_model.load(str(pair / "preprocessor"))(tf.constant(texts))
+    answers = tf.saved_model.load(str(pair / "encoder"))(inputs, training=False)
+    return {name: value.numpy() for name, value in inputs.items()}, answers
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_bert_pair_answers_as_its_checkpoint(tiny_checkpoint: Path, tiny_pair: Path) -> None:
+    inputs, answers = answers_of(tiny_pair, ["a good film", "Terrible food!"])
+    word_ids, mask = inputs["input_word_ids"], inputs["input_mask"]
+    expected = forward(read_checkpoint(tiny_checkpoint), word_ids, mask, inputs["input_type_ids"])
+    assert word_ids.shape == (2, 64)
+    assert np.abs(answers["pooled_output"] - expected["pooled_output"]).max() < TOLERANCE
+    assert np.abs(np.asarray(answers["default"]) - answers["pooled_output"]).max() == 0
+    assert np.abs(answers["sequence_output"] - expected["sequence_output"])[mask > 0].max() < TOLERANCE
+    assert len(answers["encoder_outputs"]) == 2
+    assert np.abs(answers["pooled_output"][0] - answers["pooled_output"][1]).max() > 0.01
+
+
+def test_pair_carries_its_vocabulary_and_says_what_it_is(tiny_checkpoint: Path, tiny_pair: Path) -> None:
+    vocabulary = (tiny_checkpoint / "vocab.txt").read_bytes()
+    assert (tiny_pair / "encoder" / "assets" / "vocab.txt").read_bytes() == vocabulary
+    assert (tiny_pair / "preprocessor" / "assets" / "vocab.txt").read_bytes() == vocabulary
+    assert "the checkpoint's tanh pooler" in (tiny_pair / "README.md").read_text()
+    assert names_in(tiny_pair.parent) == ["tiny"]
+
+
+def test_distilbert_pools_by_its_first_token(
+    tmp_path: Path, checkpoint_maker: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoint_maker(tmp_path / "tiny-distilbert", "distilbert", dropout=0.2)
+    report = convert_checkpoint(folder, tmp_path / "out" / "pair")
+    assert report.model_type == "distilbert"
+    assert report.max_difference < TOLERANCE
+    assert set(report.differences) == {"pooled_output", "sequence_output", "encoder_outputs"}
+    assert report.rows > 10
+    assert report.longest == 64
+    first_token = "the last hidden state of the first token ([CLS])"
+    assert first_token in report.pooled
+    assert first_token in capsys.readouterr().err
+    assert first_token in (report.encoder.parent / "README.md").read_text()
+
+    import tensorflow as tf
+
+    encoder = tf.saved_model.load(str(report.encoder))
+    names = {variable.name for variable in encoder.trainable_variables}
+    assert not any("pooler" in name or "type_embeddings" in name for name in names)
+    assert len(names) == 4 + 2 * 16
+    ones = tf.ones((1, 5), tf.int32)
+    inputs = {"input_word_ids": ones * 120, "input_mask": ones}
+    answers = [encoder({**inputs, "input_type_ids": ones * kind}, training=False)["pooled_output"] for kind in (0, 1)]
+    np.testing.assert_array_equal(*answers)
+
+
+def test_unusual_bert_is_converted_exactly(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
+    """No pooler, the tanh GELU, another epsilon, one segment: each is kept, none is made up."""
+    folder = checkpoint_maker(
+        tmp_path / "tiny", pooler=False, hidden_act="gelu_new", layer_norm_eps=1e-2, type_vocab_size=1
+    )
+    report = convert_checkpoint(folder, tmp_path / "pair")
+    assert report.max_difference < TOLERANCE
+    assert "no pooler" in report.pooled
+
+
+def test_other_weights_are_noticed_and_nothing_is_left(
+    tmp_path: Path, checkpoint_maker: Callable[..., Path], tiny_pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint_maker(tmp_path / "tiny")
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.encoder.layer.1.output.dense.weight"][3, 5] += 0.5
+    save_file(weights, folder / "model.safetensors")
+    # The pair of the unchanged checkpoint stands for one that was built wrong.
+    monkeypatch.setattr(conversion, "build_pair", lambda _, aside: shutil.copytree(tiny_pair, aside))
+    with pytest.raises(WorkError, match=r"differs from the checkpoint's by 0\.\d+, more than 0\.0001"):
+        convert_checkpoint(folder, tmp_path / "pair")
+    assert names_in(tmp_path) == ["tiny"]
+
+
+def test_a_failing_build_is_one_line_and_nothing_is_left(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "modules" / "tensorflow"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no such\\nlibrary')")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    with pytest.raises(WorkError) as caught:
+        convert_checkpoint(tiny_checkpoint, tmp_path / "pair")
+    assert str(caught.value) == f"{tiny_checkpoint}: the build of the TF Hub encoder failed: ImportError: no such"
+    assert names_in(tmp_path) == ["modules"]
+
+
+def test_an_existing_folder_is_refused_before_work(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    (tmp_path / "pair").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        convert_checkpoint(tiny_checkpoint, tmp_path / "pair")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="no folder that can be written to"):
+        convert_checkpoint(tiny_checkpoint, tmp_path / "file" / "pair")
+
+
+def test_a_wrong_checkpoint_is_refused_before_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        convert_checkpoint(tmp_path / "none", tmp_path / "pair")
+    assert not names_in(tmp_path)

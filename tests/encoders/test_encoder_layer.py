@@ -1,0 +1,148 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhub_ft.encoders import HubEncoder
+from tfhub_ft.errors import InputError
+
+TOKENS = {
+    "input_word_ids": np.array([[3, 90, 91, 4, 0], [3, 92, 93, 94, 4]], "int32"),
+    "input_mask": np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32"),
+    "input_type_ids": np.zeros((2, 5), "int32"),
+}
+
+
+def token_inputs():
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in TOKENS}
+
+
+def build(encoder, **options):
+    inputs = token_inputs()
+    return keras.Model(inputs, keras.layers.Dense(2)(HubEncoder(encoder, **options)(inputs)["pooled_output"]))
+
+
+def test_answers_as_the_module_itself(tiny_pair):
+    module = tf.saved_model.load(str(tiny_pair / "encoder"))
+    expected = module({name: tf.constant(ids) for name, ids in TOKENS.items()}, training=False)
+    encoded = HubEncoder(str(tiny_pair))(TOKENS)
+    np.testing.assert_allclose(encoded["pooled_output"], expected["pooled_output"], atol=1e-6)
+    np.testing.assert_allclose(encoded["sequence_output"], expected["sequence_output"], atol=1e-6)
+    assert len(encoded["encoder_outputs"]) == 2
+    np.testing.assert_allclose(encoded["encoder_outputs"][-1], encoded["sequence_output"], atol=1e-6)
+
+
+def test_symbolic_shapes_are_those_of_the_outputs(tiny_pair):
+    encoded = HubEncoder(str(tiny_pair))(token_inputs())
+    assert encoded["pooled_output"].shape == (None, 32)
+    assert encoded["sequence_output"].shape == (None, None, 32)
+    assert [each.shape for each in encoded["encoder_outputs"]] == [(None, None, 32)] * 2
+
+
+def test_its_variables_are_keras_weights_that_fit_trains(tiny_pair):
+    model = build(str(tiny_pair))
+    before = [w.numpy() for w in model.trainable_weights]
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    names = [w.path for w in model.trainable_weights]
+    moved = {name for name, old, new in zip(names, before, model.trainable_weights) if (old != new.numpy()).any()}
+    # A key's bias adds the same to all of a query's scores: its gradient is zero.
+    assert {name for name in names if name not in moved} <= {name for name in names if name.endswith("key_bias")}
+    assert len(names) == 5 + 2 * 16 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trained"), [("none", 39), ("embeddings", 34), ("1", 18), ("all-but-1", 18), ("all-but-pooler", 2)]
+)
+def test_what_is_frozen_neither_counts_nor_moves(tiny_pair, freeze, trained):
+    model = build(str(tiny_pair), freeze=freeze)
+    encoder = next(layer for layer in model.layers if isinstance(layer, HubEncoder))
+    assert len(encoder.trainable_weights) == trained
+    frozen = {w.path: w.numpy() for w in encoder.non_trainable_weights}
+    model.compile(keras.optimizers.AdamW(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    for weight in encoder.non_trainable_weights:
+        np.testing.assert_array_equal(weight, frozen[weight.path])
+
+
+def test_freezing_all_leaves_the_head(tiny_pair):
+    model = build(str(tiny_pair), freeze="all")
+    assert [w.path.split("/")[-1] for w in model.trainable_weights] == ["kernel", "bias"]
+    assert build(str(tiny_pair), trainable=False).count_params() == model.count_params()
+    assert len(build(str(tiny_pair), trainable=False).trainable_weights) == 2
+
+
+def test_dropout_is_active_in_training_only_and_follows_from_the_seed(tiny_pair):
+    def trained_outputs(seed):
+        layer = HubEncoder(str(tiny_pair), seed=seed)
+        return [layer(TOKENS, training=True)["pooled_output"].numpy() for _ in range(2)]
+
+    first, again, other = trained_outputs(1), trained_outputs(1), trained_outputs(2)
+    np.testing.assert_array_equal(first, again)
+    assert (first[0] != first[1]).any()
+    assert (first[0] != other[0]).any()
+    layer = HubEncoder(str(tiny_pair))
+    np.testing.assert_array_equal(layer(TOKENS)["pooled_output"], layer(TOKENS)["pooled_output"])
+
+
+def test_the_seed_is_drawn_from_keras_generator(tiny_pair):
+    keras.utils.set_random_seed(3)
+    first = HubEncoder(str(tiny_pair)).seed
+    keras.utils.set_random_seed(3)
+    assert HubEncoder(str(tiny_pair)).seed == first
+
+
+def test_a_keras_file_reloads_without_the_encoder_and_trains_on(tiny_pair, tmp_path):
+    model = build(str(tiny_pair), freeze="1")
+    model.compile(keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "expected.npz", expected=model.predict(TOKENS, verbose=0), **TOKENS)
+    script = f"""
+import keras, numpy as np, tfhub_ft.encoders.encoder_layer
+kept = dict(np.load({str(tmp_path / "expected.npz")!r}))
+expected = kept.pop("expected")
+model = keras.models.load_model({str(tmp_path / "model.keras")!r})
+np.testing.assert_allclose(model.predict(kept, verbose=0), expected, atol=1e-6)
+steps = int(model.optimizer.iterations)
+model.fit(kept, np.array([0, 1]), verbose=0)
+assert int(model.optimizer.iterations) == steps + 1
+assert len(model.layers[-2].trainable_weights) == 18
+model.save({str(tmp_path / "again.keras")!r})
+np.testing.assert_allclose(
+    keras.models.load_model({str(tmp_path / "again.keras")!r}).predict(kept, verbose=0),
+    model.predict(kept, verbose=0), atol=1e-6)
+"""
+    environment = {"TFHUB_FT_CACHE": str(tmp_path / "empty"), "TFHUB_FT_MIRROR": "http://127.0.0.1:9"}
+    moved = tiny_pair.with_name("moved")
+    tiny_pair.rename(moved)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**__import__("os").environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        moved.rename(tiny_pair)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_clone_without_its_graph_says_what_to_do(tiny_pair):
+    layer = HubEncoder(str(tiny_pair))
+    clone = HubEncoder.from_config(layer.get_config())
+    with pytest.raises(RuntimeError, match=r"keras\.models\.load_model"):
+        clone(TOKENS)
+
+
+def test_a_preprocessor_is_no_encoder(tiny_pair):
+    with pytest.raises(InputError, match="no TF Hub text encoder"):
+        HubEncoder(str(tiny_pair / "preprocessor"))
+
+
+def test_an_encoder_alone_needs_no_preprocessor(tiny_pair, tmp_path):
+    (tmp_path / "alone").symlink_to(tiny_pair / "encoder")
+    assert HubEncoder(str(tmp_path / "alone")).max_seq_length == 64

@@ -1,0 +1,28 @@
+import hashlib
+
+import pytest
+
+from tfhub_ft.files import folder_bytes, sha256_of, write_json, written_aside
+
+
+def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"é": 1})
+    assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
+    with pytest.raises(RuntimeError), written_aside(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text(encoding="utf-8").startswith("{")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), written_aside(tmp_path / "folder") as aside:
+        (aside / "deep").mkdir(parents=True)
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with written_aside(tmp_path / "folder") as aside:
+        aside.mkdir()
+        (aside / "file").write_bytes(b"abc")
+    assert folder_bytes(tmp_path / "folder") == 3
+    assert sha256_of(tmp_path / "folder" / "file") == hashlib.sha256(b"abc").hexdigest()

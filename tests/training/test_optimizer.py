@@ -1,0 +1,37 @@
+import keras
+import numpy as np
+import pytest
+
+from tfhub_ft.training.optimizer import WarmupLinearDecay, build_optimizer
+
+
+def test_the_rate_rises_and_falls():
+    schedule = WarmupLinearDecay(1.0, warmup_steps=10, total_steps=100)
+    rates = [float(schedule(step)) for step in range(100)]
+    assert rates[:3] == pytest.approx([0.1, 0.2, 0.3])
+    assert rates[9] == pytest.approx(1.0)
+    assert np.argmax(rates) == 9
+    assert 0 < rates[-1] < 0.02
+    assert float(schedule(1000)) == 0.0
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_no_and_only_warmup_work(warmup):
+    optimizer = build_optimizer(learning_rate=1.0, warmup=warmup, total_steps=4, weight_decay=0.0, clip_norm=0.0)
+    rates = [float(optimizer._learning_rate(step)) for step in range(4)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0] if warmup else [1.0, 0.75, 0.5, 0.25])
+
+
+def test_biases_and_norms_do_not_decay():
+    names = ["kernel", "bias", "layer_norm_gamma", "layer_norm_beta", "embeddings"]
+    variables = [keras.Variable(np.ones(3, "float32"), name=name) for name in names]
+    optimizer = build_optimizer(learning_rate=0.1, warmup=0.0, total_steps=10, weight_decay=0.5, clip_norm=1.0)
+    optimizer.build(variables)
+    optimizer.apply([np.zeros(3, "float32")] * 5, variables)
+    decayed = {v.name for v in variables if v.numpy()[0] < 1}
+    assert decayed == {"kernel", "embeddings"}
+
+
+def test_the_schedule_survives_saving():
+    config = WarmupLinearDecay(1e-4, warmup_steps=3, total_steps=9).get_config()
+    assert float(WarmupLinearDecay.from_config(config)(2)) == pytest.approx(1e-4)

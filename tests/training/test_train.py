@@ -1,0 +1,249 @@
+import csv
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft.errors import InputError
+from tfhub_ft.run import Run
+
+
+def train(tiny_pair, folder, **settings):
+    return tfhub_ft.train("sentiment", output_dir=folder, encoder=tiny_pair, **{**TINY_SETTINGS, **settings})
+
+
+def weights(run):
+    return run.load_model().get_weights()
+
+
+def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
+    run = Run(tiny_run)
+    names = {p.name for p in tiny_run.iterdir()}
+    assert names == {
+        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "history.csv", "metrics.json", "model.keras",
+        "checkpoints", "logs",
+    }  # fmt: skip
+    assert run.labels == ["negative", "positive"]
+    assert set(run.metrics) == {"train", "validation", "test"}
+    assert run.settings.epochs == 2
+    assert [s["rows"] for s in run.splits.values()] == [84, 18, 18]
+    lines = [line for split in run.splits.values() for line in split["lines"]]
+    assert sorted(lines) == list(range(2, 122))
+    with (tiny_run / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert yaml.safe_load((tiny_run / "recipe.yaml").read_text())["seq_length"] == 24
+    assert [p.name for p in (tiny_run / "checkpoints").iterdir() if p.name.startswith("last")] == []
+
+
+def test_it_learns(tiny_run):
+    assert Run(tiny_run).metrics["test"]["accuracy"] >= 0.9
+
+
+def test_the_same_seed_gives_the_same_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
+    again = train(tiny_pair, tmp_path / "again", data=reviews_csv)
+    assert again.metrics["test"] == Run(tiny_run).metrics["test"]
+    for one, other in zip(weights(Run(tiny_run)), weights(again)):
+        np.testing.assert_array_equal(one, other)
+    other = train(tiny_pair, tmp_path / "other", data=reviews_csv, seed=1)
+    assert other.metrics["test"]["log_loss"] != again.metrics["test"]["log_loss"]
+
+
+def test_the_best_epoch_is_kept(tiny_pair, reviews_csv, tmp_path):
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=4, learning_rate=0.3, warmup=0.0, clip_norm=0)
+    with (run.path / "history.csv").open() as file:
+        epochs = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    best = max(epochs, key=lambda e: (e["val_accuracy"], -e["val_loss"]))
+    assert run.metrics["validation"]["accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
+    assert run.metrics["train"]["epoch"] == best["epoch"]
+
+
+def test_patience_ends_the_training(tiny_pair, reviews_csv, tmp_path):
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=8, learning_rate=0.0, patience=1)
+    assert len((run.path / "history.csv").read_text().splitlines()) == 3
+
+
+def test_separate_files_and_a_validation_held_out(tiny_pair, tmp_path):
+    rows = make_reviews(80)
+    train_csv = write_csv(tmp_path / "train.csv", rows[:60])
+    test_csv = write_csv(tmp_path / "test.csv", rows[60:])
+    run = train(tiny_pair, tmp_path / "run", train=train_csv, test=test_csv, epochs=1)
+    assert [s["rows"] for s in run.splits.values()] == [51, 9, 20]
+    assert "lines" not in run.splits["test"]
+
+
+def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(self, epoch, logs=None):
+        if epoch == 2:
+            raise Killed
+
+    monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_epoch_begin", kill)
+    with pytest.raises(Killed):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=4)
+    monkeypatch.undo()
+    before = json.loads((tmp_path / "run" / "checkpoints" / "state.json").read_text())
+    assert len(before["epochs"]) == 2
+    with pytest.raises(InputError, match="did not finish; go on with --resume"):
+        tfhub_ft.predict(tmp_path / "run", ["good film"])
+    with pytest.raises(InputError, match="--epochs 9: the run .* was started with 4"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True, epochs=9)
+    run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    after = json.loads((tmp_path / "run" / "checkpoints" / "state.json").read_text())
+    assert after["epochs"][:2] == before["epochs"]
+    assert len(after["epochs"]) == 4
+    assert run.metrics["test"]["accuracy"] >= 0.9
+    with pytest.raises(InputError, match="is finished"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+
+
+def test_resuming_without_dropout_equals_training_through(tiny_pair, reviews_csv, tmp_path, checkpoint_maker):
+    """The optimizer's state, the learning rate and the order of the rows are those of a training never stopped."""
+    from tfhub_ft.encoders.conversion import convert_checkpoint
+
+    still = checkpoint_maker(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    convert_checkpoint(still, tmp_path / "pair")
+    settings = {"data": reviews_csv, "epochs": 3, "dropout": 0.0}
+    through = train(tmp_path / "pair", tmp_path / "through", **settings)
+
+    stop = keras.callbacks.TerminateOnNaN.on_epoch_end
+    try:
+        keras.callbacks.TerminateOnNaN.on_epoch_end = lambda self, epoch, logs=None: _raise() if epoch == 1 else None
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "pair", tmp_path / "stopped", **settings)
+    finally:
+        keras.callbacks.TerminateOnNaN.on_epoch_end = stop
+    resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "stopped", resume=True)
+    for one, other in zip(weights(through), weights(resumed)):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert resumed.metrics["test"]["log_loss"] == pytest.approx(through.metrics["test"]["log_loss"], abs=1e-5)
+
+
+def _raise():
+    raise KeyboardInterrupt
+
+
+def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"recipe: sentiment\nepochs: 5\nlearning_rate: 3e-3\nseq_length: 24\ndata: {reviews_csv}\n")
+    run = tfhub_ft.train("sentiment", config=config, output_dir=tmp_path / "run", encoder=tiny_pair, epochs=1)
+    assert (run.settings.epochs, run.settings.learning_rate, run.settings.seq_length) == (1, 3e-3, 24)
+    again = tfhub_ft.train("sentiment", config=run.path / "recipe.yaml", output_dir=tmp_path / "again")
+    assert again.settings == run.settings
+
+
+def test_two_logical_devices_train_together(tiny_pair, reviews_csv, tmp_path):
+    import subprocess
+    import sys
+
+    script = f"""
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import tfhub_ft
+run = tfhub_ft.train("sentiment", data={str(reviews_csv)!r}, output_dir={str(tmp_path / "run")!r},
+                     encoder={str(tiny_pair)!r}, strategy="mirrored", **{TINY_SETTINGS!r})
+assert tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices("CPU")]).num_replicas_in_sync == 2
+assert run.metrics["test"]["accuracy"] >= 0.9, run.metrics
+assert len(tfhub_ft.predict(run, ["good film"])) == 1
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+BAD_FILES = {
+    "missing.csv": (None, "missing.csv"),
+    "empty.csv": ("", "has no rows"),
+    "header.csv": ("text,label\n", "has no rows"),
+    "column.csv": ("title,label\na,b\n", "--text-column"),
+    "one.csv": ("text,label\ngood film,a\nbad film,a\nfood,a\n", "every row has the label 'a'"),
+    "blank.csv": ('text,label\ngood,a\n" ",b\n', "line 3"),
+    "few.csv": ("text,label\ngood film,a\nbad film,a\nfood,b\n", "label 'b'"),
+    "bytes.csv": (b"text,label\ngood,a\nb\xffd,b\n", "line 3"),
+    "cut.jsonl": ('{"text": "good", "label": "a"}\n{"text": "bad", "la', "line 2"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_rows_stop_before_anything_is_made(tmp_path, name):
+    content, message = BAD_FILES[name]
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        tfhub_ft.train("sentiment", data=path, output_dir=tmp_path / "run", encoder="no/encoder/is/read")
+    assert name in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_label_that_training_never_saw_names_its_line(tmp_path):
+    rows = make_reviews(40)
+    write_csv(tmp_path / "train.csv", rows)
+    write_csv(tmp_path / "test.csv", [("good film", "positive"), ("fine", "neutral")])
+    with pytest.raises(InputError, match="test.csv, line 3: label 'neutral'"):
+        tfhub_ft.train(
+            "sentiment", train=tmp_path / "train.csv", test=tmp_path / "test.csv", output_dir=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_rows_can_be_skipped(tiny_pair, tmp_path, capsys):
+    write_csv(tmp_path / "rows.csv", [*make_reviews(60), ("", "positive")])
+    run = train(tiny_pair, tmp_path / "run", data=tmp_path / "rows.csv", skip_bad_rows=True, epochs=1)
+    assert sum(split["rows"] for split in run.splits.values()) == 60
+    assert "skipped 1 bad row" in capsys.readouterr().err
+
+
+def test_output_folders_that_are_taken_are_refused(tiny_run, reviews_csv, tmp_path):
+    with pytest.raises(InputError, match="already holds a run"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tiny_run)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is not empty"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path)
+    with pytest.raises(InputError, match="is a file"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seq_length": 65}, "reads at most 64 tokens"),
+        ({"freeze": "9"}, "has 2 layers"),
+        ({"freeze": "half"}, "not one of"),
+    ],
+)
+def test_settings_that_do_not_fit_the_encoder_leave_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_encoder_is_refused(reviews_csv, tiny_pair, tmp_path):
+    shutil.copytree(tiny_pair / "preprocessor", tmp_path / "encoder")
+    shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
+    with pytest.raises(InputError, match="no TF Hub text encoder"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "run", encoder=tmp_path / "encoder")
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_that_leak_into_the_test_are_told(tiny_pair, tmp_path, capsys):
+    rows = make_reviews(60)
+    write_csv(tmp_path / "train.csv", rows)
+    write_csv(tmp_path / "test.csv", rows[:7] + [("a new good text", "positive")])
+    train(tiny_pair, tmp_path / "run", train=tmp_path / "train.csv", test=tmp_path / "test.csv", epochs=1)
+    assert "7 of 8 test rows also stand in the training rows" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_is_a_clear_failure(tiny_pair, reviews_csv, tmp_path):
+    from tfhub_ft.errors import WorkError
+
+    with pytest.raises(WorkError, match="lower --learning-rate"):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, learning_rate=1e30, clip_norm=0, warmup=0.0)

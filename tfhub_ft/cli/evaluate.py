@@ -1,0 +1,30 @@
+"""`tfhub-ft evaluate RUN --data F`."""
+
+import json
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("run")
+@click.option("--data", required=True, metavar="FILE", help="File with the rows to score (csv, tsv, jsonl).")
+@click.option("--skip-bad-rows", is_flag=True, help="Count and skip bad rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(run: str, data: str, skip_bad_rows: bool, as_json: bool) -> None:
+    """Score a run on other rows.
+
+    Example: tfhub-ft evaluate runs/reviews --data more_reviews.csv
+    """
+    from tfhub_ft.evaluation.evaluate import evaluate
+
+    scores = evaluate(run, data=data, skip_bad_rows=skip_bad_rows)
+    if as_json:
+        click.echo(json.dumps(scores, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from tfhub_ft.evaluation.tables import classes_table, scores_table
+
+    console = Console()
+    console.print(scores_table({data: scores}))
+    console.print(classes_table(scores))

@@ -1,0 +1,80 @@
+"""`tfhub-ft`: finds the command, and turns errors into one line and an exit code."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from tfhub_ft import __version__
+from tfhub_ft.errors import TfhubFtError
+
+COMMANDS = {
+    "recipes": "tfhub_ft.cli.recipes",
+    "encoders": "tfhub_ft.cli.encoders",
+    "train": "tfhub_ft.cli.train",
+    "evaluate": "tfhub_ft.cli.evaluate",
+    "predict": "tfhub_ft.cli.predict",
+    "export": "tfhub_ft.cli.export",
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return importlib.import_module(COMMANDS[name]).command if name in COMMANDS else None
+
+
+@click.command(cls=LazyGroup)
+@click.version_option(__version__, package_name="tfhub_ft")
+def group() -> None:
+    """Fine-tune, prove and ship TF Hub text encoders with Keras 3.
+
+    Start with: tfhub-ft train sentiment
+
+    Any command takes --debug, which shows the traceback of an error.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 the input is wrong, 1 the work failed."""
+    arguments, debug = _without_debug(sys.argv[1:])
+    if not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        sys.exit(group.main(arguments, prog_name="tfhub-ft", standalone_mode=False) or 0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_report(error))
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != "--debug"]
+    return options + arguments[end:], len(options) < end
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, TfhubFtError):
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    lines = str(error).strip().splitlines() or [""]
+    click.echo(f"Error: {type(error).__name__}: {lines[0]} (--debug shows where)", err=True)
+    return 1

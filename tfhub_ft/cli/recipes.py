@@ -1,0 +1,33 @@
+"""`tfhub-ft recipes`."""
+
+import json
+
+import click
+
+from tfhub_ft.recipe import RECIPES, load_recipe
+
+
+@click.command("recipes")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> None:
+    """List the recipes, a row each.
+
+    Example: tfhub-ft recipes
+    """
+    recipes = [load_recipe(name) for name in RECIPES]
+    if as_json:
+        rows = [
+            {"name": r.name, "summary": r.summary, "task": r.task.name, "recommended": list(r.recommended)}
+            for r in recipes
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("recipe", "what it learns", "task", "encoders"):
+        table.add_column(heading)
+    for r in recipes:
+        table.add_row(r.name, r.summary, r.task.name, ", ".join(r.recommended))
+    Console().print(table)

@@ -1,0 +1,72 @@
+"""`tfhub-ft train RECIPE`: a command for each recipe, made from its settings."""
+
+import dataclasses
+from typing import Any
+
+import click
+
+from tfhub_ft.recipe import RECIPES, Recipe, load_recipe
+from tfhub_ft.settings import option_name, value_type
+
+
+class RecipeGroup(click.Group):
+    """A group that has a command for each recipe, and for each recipe file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(RECIPES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        return train_command(name, load_recipe(name))
+
+
+@click.command("train", cls=RecipeGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
+def command() -> None:
+    """Fine-tune an encoder by a recipe.
+
+    Example: tfhub-ft train sentiment --data reviews.csv --output-dir runs/reviews
+
+    tfhub-ft train RECIPE --help shows what can be set.
+    """
+
+
+def train_command(name: str, recipe: Recipe) -> click.Command:
+    """The click command of a recipe: an option for each field of its settings."""
+    own = [
+        click.Option(["--output-dir"], metavar="RUN", help="The run folder, new or empty. [default: runs/NAME-N]"),
+        click.Option(["--config"], metavar="FILE", help="YAML file of settings; options go before it."),
+        click.Option(["--resume"], is_flag=True, help="Go on with the training in --output-dir."),
+    ]
+    options = [_option(field, getattr(recipe.settings, field.name)) for field in dataclasses.fields(recipe.settings)]
+
+    def run(output_dir: str | None, config: str | None, resume: bool, **given: Any) -> None:
+        _train(name, output_dir, config, resume, {key: value for key, value in given.items() if value is not None})
+
+    text = f"{recipe.summary}\n\nExample: tfhub-ft train {name} --data FILE.csv --output-dir runs/mine"
+    return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
+
+
+def _option(field: dataclasses.Field, default: Any) -> click.Option:
+    option, kind, metadata = option_name(field.name), value_type(field), field.metadata
+    if kind is bool:
+        declared, kwargs = f"{option}/--no-{option[2:]}", {}
+    else:
+        choices = metadata["choices"]
+        declared, kwargs = option, {"type": click.Choice(choices) if choices else kind}
+        if metadata["path"]:
+            kwargs["metavar"] = "FILE"
+    shown = "" if default is None or kind is bool else f" [default: {default}]"
+    return click.Option([declared], default=None, help=metadata["help"] + shown, **kwargs)
+
+
+def _train(name: str, output_dir: str | None, config: str | None, resume: bool, given: dict[str, Any]) -> None:
+    from tfhub_ft.training.train import train
+
+    run = train(name, output_dir=output_dir, config=config, resume=resume, **given)
+
+    from rich.console import Console
+
+    from tfhub_ft.evaluation.tables import scores_table
+
+    Console().print(scores_table(run.metrics))
+    click.echo(f"Run: {run.path}")
+    click.echo(f'Next: tfhub-ft predict {run.path} "a text of yours"', err=True)

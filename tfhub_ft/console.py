@@ -1,0 +1,44 @@
+"""What is said while work goes on: messages and progress, on standard error."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+
+def say(message: str) -> None:
+    """Print one line of progress to standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
+    """Show how far a long work is: a bar on a terminal, one plain line elsewhere.
+
+    Args:
+        description: what is being done, a few words.
+        total: how much there is to do, or None where that is not known.
+        unit: "bytes" shows sizes and a rate; any other word stands behind the count.
+
+    Yields:
+        A function that takes how much more was done.
+
+    Example:
+        with progress("Reading", total=len(rows), unit="rows") as advance:
+            advance(32)
+    """
+    if not sys.stderr.isatty():
+        say(f"{description} ...")
+        yield lambda _: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    measure = (
+        [bars.DownloadColumn(), bars.TransferSpeedColumn()]
+        if unit == "bytes"
+        else [bars.MofNCompleteColumn(), bars.TextColumn(unit)]
+    )
+    columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), *measure, bars.TimeRemainingColumn()]
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(description, total=total)
+        yield lambda amount: shown.update(task, advance=amount)

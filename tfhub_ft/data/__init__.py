@@ -1,0 +1,1 @@
+"""Rows from files, checked; their splits; batches for training."""

@@ -1,0 +1,115 @@
+"""The rows that a training works on: from one file or three, checked, split and described."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfhub_ft.console import say
+from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.data.splits import split_rows
+from tfhub_ft.files import sha256_of
+
+if TYPE_CHECKING:
+    from tfhub_ft.settings import Settings
+    from tfhub_ft.tasks.classification import Classification
+
+SPLITS = ("train", "validation", "test")
+HELD_OUT = 0.15
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some rows of a file.
+
+    Args:
+        file: where they come from.
+        rows: the checked rows.
+        whole: whether they are all the rows of the file.
+    """
+
+    file: Path
+    rows: list[Row]
+    whole: bool
+
+    def described(self) -> dict[str, Any]:
+        """The file, its sha256, how many rows, and their line numbers where they are not the whole file."""
+        lines = {} if self.whole else {"lines": [row.line for row in self.rows]}
+        return {"file": str(self.file), "sha256": sha256_of(self.file), "rows": len(self.rows), **lines}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The splits of a training, and the labels of its rows.
+
+    Args:
+        splits: by name: train, validation and, where there is one, test.
+        labels: the labels, in the order of the logits.
+        targets: int32 (rows,) for each split.
+    """
+
+    splits: dict[str, Split]
+    labels: list[str]
+    targets: dict[str, np.ndarray]
+
+    def described(self) -> dict[str, Any]:
+        """What splits.json holds."""
+        return {name: split.described() for name, split in self.splits.items()}
+
+
+def load_dataset(task: "Classification", settings: "Settings", demo: Path) -> Dataset:
+    """Read, check and split the rows that the settings name.
+
+    Args:
+        task: what the rows mean.
+        settings: `data`, or `train`, `validation` and `test`; the demo rows where all are missing.
+        demo: the file of the demo rows.
+
+    Raises:
+        InputError: a file, a row, or the labels are not as they must be.
+    """
+    splits = _separate_files(task, settings) if settings.train else _one_file(task, settings, demo)
+    labels = task.labels(splits["train"].rows, str(splits["train"].file))
+    targets = {name: task.targets(split.rows, labels, str(split.file)) for name, split in splits.items()}
+    _warn_of_leaks(task, splits)
+    return Dataset(splits, labels, targets)
+
+
+def _one_file(task: "Classification", settings: "Settings", demo: Path) -> dict[str, Split]:
+    file = Path(settings.data or demo)
+    rows = read_all(file, task.columns(settings), skip_bad_rows=settings.skip_bad_rows)
+    task.labels(rows, str(file))
+    return dict(zip(SPLITS, _parts(task, file, rows, (0.70, 0.15, 0.15), settings.seed), strict=True))
+
+
+def _separate_files(task: "Classification", settings: "Settings") -> dict[str, Split]:
+    splits = {}
+    for name in SPLITS:
+        if file := getattr(settings, name):
+            rows = read_all(file, task.columns(settings), skip_bad_rows=settings.skip_bad_rows)
+            splits[name] = Split(Path(file), rows, whole=True)
+    if "validation" not in splits:
+        whole = splits["train"]
+        task.labels(whole.rows, str(whole.file))
+        parts = _parts(task, whole.file, whole.rows, (1 - HELD_OUT, HELD_OUT), settings.seed)
+        splits["train"], splits["validation"] = parts
+    return splits
+
+
+def _parts(
+    task: "Classification", file: Path, rows: Sequence[Row], fractions: tuple[float, ...], seed: int
+) -> list[Split]:
+    texts = ["\n".join(task.inputs(row)) for row in rows]
+    parts = split_rows([task.stratum(row) for row in rows], texts, fractions=fractions, seed=seed)
+    return [Split(file, [rows[i] for i in sorted(part)], whole=False) for part in parts]
+
+
+def _warn_of_leaks(task: "Classification", splits: dict[str, Split]) -> None:
+    trained_on = {task.inputs(row) for row in splits["train"].rows}
+    for name in SPLITS[1:]:
+        if name in splits:
+            leaked = sum(task.inputs(row) in trained_on for row in splits[name].rows)
+            if leaked:
+                say(f"Warning: {leaked} of {len(splits[name].rows)} {name} rows also stand in the training rows.")

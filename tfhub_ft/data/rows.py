@@ -1,0 +1,445 @@
+"""Rows from csv, tsv and jsonl files, checked one by one, in bounded memory."""
+
+import csv
+import difflib
+import gzip
+import io
+import itertools
+import json
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from tfhub_ft.console import say
+from tfhub_ft.errors import InputError
+
+# Far above any text, and still small enough that a quote left open near the top of a huge file cannot fill the memory.
+_FIELD_LIMIT = 2**22
+
+_BROKEN_BYTE = re.compile("[\udc80-\udcff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# The fields of a csv row that are followed by a comma, and a field whose quote is not closed.
+_CLOSED_FIELDS = re.compile(r'(?:(?:"[^"]*(?:""[^"]*)*"|[^",\r\n][^,\r\n]*)?,)*')
+_OPEN_FIELD = re.compile(r'"[^"]*(?:""[^"]*)*')
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One checked row of a file.
+
+    Args:
+        line: the physical line of the file that the row starts in, from 1.
+        values: the clean values, by the names of the task's fields.
+    """
+
+    line: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a task reads from its rows.
+
+    Args:
+        name: the task's field, which is also the first column name looked for.
+        aliases: other column names looked for, in this order, where `column` names none. Case does not matter.
+        check: takes the raw value (a str from csv and tsv, any JSON value from jsonl) and returns the clean one, or
+            raises a ValueError whose message reads well behind "column 'text' ...", such as "is empty".
+        column: the column's name in the user's file, where the user named it.
+        option: the command-line option that names the column, for an error's advice.
+
+    Example:
+        Column("text", ("sentence", "review"), check_text, option="--text-column")
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    check: Callable[[Any], Any]
+    column: str | None = None
+    option: str = ""
+
+
+def check_text(value: Any) -> str:
+    """Return a text as it stands.
+
+    Args:
+        value: the raw value.
+
+    Returns:
+        The value, unchanged.
+
+    Raises:
+        ValueError: it is no string, has nothing but white space, or cannot be written as UTF-8.
+    """
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("is empty")
+        if not value.isascii() and _SURROGATE.search(value):
+            raise ValueError("holds half a character (a lone \\ud800 to \\udfff escape), which is not text")
+        return value
+    raise ValueError(f"is {_kind(value)}, not text")
+
+
+def check_label(value: Any) -> str:
+    """Return a label as a string without white space around it.
+
+    Args:
+        value: the raw value. Whole numbers, true and false, as jsonl files hold them, are labels too.
+
+    Returns:
+        The label as it is spelled in a csv file: 1 becomes "1", true becomes "true".
+
+    Raises:
+        ValueError: it is empty or of another kind.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return check_text(value).strip()
+    raise ValueError(f"is {_kind(value)}, not a label; write a text or a whole number")
+
+
+def read_rows(
+    path: str | os.PathLike, columns: Sequence[Column], *, on_bad_row: Callable[[str], None] | None = None
+) -> Iterator[Row]:
+    """Read and check the rows of a file, one at a time.
+
+    The file is UTF-8 text, and its suffix tells its format, `.gz` behind it that it is compressed:
+
+    - `.csv`: a header line, then rows as in RFC 4180. A quoted field may hold commas, doubled quotes and line ends.
+    - `.tsv`: a header line, then rows of fields between tabs. There is no quoting: a quote is a character like any
+      other. The format has none, and the many tsv files with a lone quote in a text would lose rows to a reader that
+      pairs them.
+    - `.jsonl`, `.ndjson`: a JSON object a line. The first object that has every column settles the keys that are read.
+
+    Blank lines are skipped. Line ends are LF, CRLF or CR.
+
+    Args:
+        path: the file.
+        columns: the columns to read; others are ignored.
+        on_bad_row: called with the error message of each bad row, which is then skipped. Without it the first bad
+            row is an error. Faults of the file as a whole are errors in any case; a quote that is never closed and
+            takes in further lines is one, because nobody can tell how many rows it would skip.
+
+    Yields:
+        The good rows, in the file's order.
+
+    Raises:
+        InputError: the file cannot be read, has no rows or lacks a column; or a row is bad and `on_bad_row` is None.
+
+    Example:
+        columns = [Column("text", ("review",), check_text), Column("label", (), check_label)]
+        for row in read_rows("reviews.csv", columns):
+            print(row.line, row.values["text"], row.values["label"])
+    """
+    path = Path(path)
+    parse = _parser(path)
+    rows = _object_rows if parse is _jsonl_records else _table_rows
+    empty = True
+    for line, cells, fault in rows(path, parse, columns):
+        empty = False
+        values, fault = (None, fault) if fault else _checked(cells)
+        if not fault:
+            yield Row(line, values)
+        elif on_bad_row is None:
+            raise InputError(_located(path, line, fault))
+        else:
+            on_bad_row(_located(path, line, fault))
+    if empty:
+        raise InputError(f"{path}: has no rows")
+
+
+def read_all(path: str | os.PathLike, columns: Sequence[Column], *, skip_bad_rows: bool = False) -> list[Row]:
+    """Read and check all rows of a file.
+
+    Args:
+        path: the file, as for `read_rows`.
+        columns: the columns to read; others are ignored.
+        skip_bad_rows: leave bad rows out and say on standard error how many there were.
+
+    Returns:
+        The rows, in the file's order; at least one.
+
+    Raises:
+        InputError: as in `read_rows`, or no good row is left.
+
+    Example:
+        rows = read_all("reviews.csv", [Column("text", (), check_text)], skip_bad_rows=True)
+    """
+    skipped, first = 0, ""
+
+    def skip(message: str) -> None:
+        nonlocal skipped, first
+        skipped, first = skipped + 1, first or message.removeprefix(f"{Path(path)}, ")
+
+    rows = list(read_rows(path, columns, on_bad_row=skip if skip_bad_rows else None))
+    bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first})"
+    if not rows:
+        raise InputError(f"{Path(path)}: has no good row, only {bad}")
+    if skipped:
+        say(f"{Path(path)}: skipped {bad}")
+    return rows
+
+
+def file_columns(path: str | os.PathLike) -> list[str]:
+    """The columns that a file has: the header of a csv or tsv file, the keys of a jsonl file's first row.
+
+    Args:
+        path: the file, as for `read_rows`.
+
+    Returns:
+        The names, in the file's order.
+
+    Raises:
+        InputError: the file cannot be read or has no rows, or its first line is bad.
+
+    Example:
+        file_columns("reviews.csv")  # ["text", "label"]
+    """
+    path = Path(path)
+    return list(_first(path, _parser(path)(path)))
+
+
+class _Line(NamedTuple):
+    """A physical line, its end included; `fault` says what is wrong with its bytes."""
+
+    number: int
+    text: str
+    fault: str | None
+
+
+# A row's line, its content and what is wrong with it; one of the last two is None. The content is what a parser finds
+# (the fields of a csv or tsv row, the dict of a json row), later its cells: column, name in the file, raw value.
+_Record = tuple[int, Any, str | None]
+_Parser = Callable[[Path], Iterator[_Record]]
+
+
+def _parser(path: Path) -> _Parser:
+    """The parser of a file that is there, by the file's suffix."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file{_nearest(path)}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path}: is a folder; name a file in it")
+    suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+    if suffix not in _PARSERS:
+        raise InputError(f"{path}: is none of {', '.join(_PARSERS)}, with or without .gz; convert it to one of them")
+    return _PARSERS[suffix]
+
+
+def _nearest(path: Path) -> str:
+    try:
+        near = difflib.get_close_matches(path.name, [near.name for near in path.parent.iterdir()], n=1)
+    except OSError:
+        return ""
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    """The lines of a text file. A byte that is not UTF-8 becomes a lone surrogate, so that the line can be parsed."""
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opened(path, "rb") as file:
+            end = _line_end(file)
+            for number, text in enumerate(io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", end), 1):
+                yield _Line(number, text, _byte_fault(text))
+    except (gzip.BadGzipFile, zlib.error, EOFError):
+        raise InputError(f"{path}: is not a whole gzip file; fetch or compress it again") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions")
+
+
+def _line_end(file: BinaryIO) -> str:
+    """The end of the file's first line: in a file of LF or CRLF lines a CR is part of a text, not the end of a line."""
+    first = re.search(rb"\r\n?|\n", file.read(2**16))
+    file.seek(0)
+    return "\r" if first and first[0] == b"\r" else "\n"
+
+
+def _byte_fault(text: str) -> str | None:
+    if not text.isascii() and (broken := _BROKEN_BYTE.search(text)):
+        place = len(text[: broken.start()].encode()) + 1
+        return f"byte {place} (0x{ord(broken[0]) & 0xFF:02x}) is not UTF-8; save the file as UTF-8"
+    if "\0" in text:
+        return "holds a NUL byte; save the file as UTF-8 text"
+    return None
+
+
+def _csv_records(path: Path) -> Iterator[_Record]:
+    # The limit is one for the process; it is only ever raised, so that no other reader's rows turn bad.
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
+    taken: list[_Line] = []
+
+    def texts() -> Iterator[str]:
+        for line in _lines(path):
+            taken.append(line)
+            yield line.text.replace("\0", "\ufffd")  # Python 3.10 stops at a NUL
+
+    parser = csv.reader(texts(), strict=True)
+    while True:
+        taken.clear()
+        try:
+            fields = next(parser)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _quoting_fault(path, taken, str(error))
+            continue
+        if not _is_blank(taken[0].text):
+            broken = next((line for line in taken if line.fault), None)
+            yield (broken.number, None, broken.fault) if broken else (taken[0].number, fields, None)
+
+
+def _quoting_fault(path: Path, taken: list[_Line], error: str) -> _Record:
+    """The record of the lines that csv refuses; an InputError where nobody can tell the rows behind them apart."""
+    start, last = taken[0].number, taken[-1].number
+    if "new-line character" in error:
+        return last, None, "a carriage return stands in the middle; put the field that holds it in quotes"
+    if "expected after" in error:
+        end = f" in line {last}" if last > start else ""
+        return start, None, f'text follows a closing quote{end}; double each quote that belongs to a text ("")'
+    opened = _open_quote(taken)
+    if opened is None:
+        return start, None, f"a field has more than {_FIELD_LIMIT} characters"
+    advice = 'close it, or double it if it belongs to the text ("")'
+    if opened < last:
+        raise InputError(f"{path}, line {opened}: a quote opens here and is still open in line {last}; {advice}")
+    return opened, None, f"a quote opens here and is never closed; {advice}"
+
+
+def _open_quote(taken: list[_Line]) -> int | None:
+    """The line in which the quote opens that a row's lines leave open, if they do."""
+    text = "".join(line.text for line in taken)
+    place = _CLOSED_FIELDS.match(text).end()
+    if not _OPEN_FIELD.fullmatch(text, place):
+        return None
+    ends = itertools.accumulate(len(line.text) for line in taken)
+    return next(line.number for line, end in zip(taken, ends, strict=True) if place < end)
+
+
+def _tsv_records(path: Path) -> Iterator[_Record]:
+    for number, text, fault in _lines(path):
+        if not _is_blank(text):
+            yield number, None if fault else text.rstrip("\r\n").split("\t"), fault
+
+
+def _jsonl_records(path: Path) -> Iterator[_Record]:
+    for number, text, fault in _lines(path):
+        if not _is_blank(text):
+            yield number, *((None, fault) if fault else _parsed_object(text))
+
+
+def _parsed_object(text: str) -> tuple[dict | None, str | None]:
+    """The object of a json line, or what is wrong with the line."""
+    try:
+        value = json.loads(text.rstrip("\r\n"))
+    except json.JSONDecodeError as error:
+        return None, f"is not valid JSON at column {error.colno} ({error.msg}); is the line cut off?"
+    except (ValueError, RecursionError) as error:
+        return None, f"is no JSON that can be read ({error})"
+    return (value, None) if isinstance(value, dict) else (None, f"is {_kind(value)}, not a JSON object")
+
+
+_PARSERS = {".csv": _csv_records, ".tsv": _tsv_records, ".jsonl": _jsonl_records, ".ndjson": _jsonl_records}
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip(" \r\n")
+
+
+def _first(path: Path, records: Iterator[_Record]) -> Any:
+    """The content of the first record. A file is not read on behind a first line that is bad."""
+    line, content, fault = next(records, (0, None, None))
+    if fault:
+        raise InputError(_located(path, line, fault))
+    if content is None:
+        raise InputError(f"{path}: has no rows")
+    return content
+
+
+def _table_rows(path: Path, parse: _Parser, columns: Sequence[Column]) -> Iterator[_Record]:
+    """The rows of a csv or tsv file, its header taken off, as cells."""
+    records = parse(path)
+    header = _first(path, records)
+    try:
+        places = [_place(header, column) for column in columns]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    separator = "a comma that is not in quotes" if parse is _csv_records else "a tab"
+    for line, fields, fault in records:
+        if not fault and len(fields) != len(header):
+            fault = f"has {len(fields)} of {len(header)} fields"
+            fault += f"; is there {separator} in a text?" if len(fields) > len(header) else ""
+        yield line, None if fault else [(c, header[p], fields[p]) for c, p in zip(columns, places, strict=True)], fault
+
+
+def _object_rows(path: Path, parse: _Parser, columns: Sequence[Column]) -> Iterator[_Record]:
+    """The rows of a jsonl file as cells. One set of keys holds for the whole file, or rows could mix their meanings."""
+    keys: list[str] = []
+    for line, row, fault in parse(path):
+        cells = None
+        if not fault:
+            try:
+                keys = keys or [list(row)[_place(list(row), column)] for column in columns]
+                cells = [(column, key, row[key]) for column, key in zip(columns, keys, strict=True)]
+            except ValueError as error:
+                fault = str(error)
+            except KeyError as error:
+                fault = f"has no column {error}"
+        yield line, cells, fault
+
+
+def _place(names: Sequence[str], column: Column) -> int:
+    """The place of a column among a file's column names; a ValueError says what to do where there is not one."""
+    wanted = (column.column,) if column.column else (column.name, *column.aliases)
+    for name in wanted:
+        places = [i for i, n in enumerate(names) if n == name]
+        places = places or [i for i, n in enumerate(names) if n.strip().casefold() == name.casefold()]
+        if len(places) > 1:
+            other = f", or name another with {column.option}" if column.option else ""
+            raise ValueError(f"has {len(places)} columns {name!r}; rename one{other}")
+        if places:
+            return places[0]
+    advice = f"name one of them with {column.option}" if column.option else f"rename one of them to {wanted[0]!r}"
+    raise ValueError(f"has no column {' or '.join(map(repr, wanted))}; its columns are {_listed(names)}; {advice}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Column names for a message; a file without a header has whole texts for names, so each is cut short."""
+    short = [repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names[:20]]
+    return ", ".join(short) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _checked(cells: list[tuple[Column, str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
+    """A row's clean values, or what is wrong with the first cell that is bad."""
+    values = {}
+    for column, name, raw in cells:
+        try:
+            values[column.name] = column.check(raw)
+        except ValueError as error:
+            return None, f"column {name!r} {error}"
+    return values, None
+
+
+def _located(path: Path, line: int, fault: str) -> str:
+    return f"{path}, line {line}: {fault}"
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, for a message."""
+    kinds = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a text"}
+    return kinds.get(type(value), f"a number ({value})" if isinstance(value, (int, float)) else "of an unknown kind")

@@ -1,0 +1,17 @@
+"""Pretrained text encoders of TF Hub: where they come from, and how they become layers of Keras 3."""
+
+from typing import Any
+
+__all__ = ["HubEncoder", "HubPreprocessor"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "HubEncoder":
+        from tfhub_ft.encoders.encoder_layer import HubEncoder
+
+        return HubEncoder
+    if name == "HubPreprocessor":
+        from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+
+        return HubPreprocessor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

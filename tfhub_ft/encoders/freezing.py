@@ -1,0 +1,62 @@
+"""Which weights of an encoder stay as they are, by their depth."""
+
+import re
+from collections.abc import Sequence
+
+from tfhub_ft.errors import InputError
+
+FREEZE_HELP = (
+    "What of the encoder stays as it is: none, embeddings, N (embeddings and the lowest N layers), "
+    "all-but-N (the top N layers and the pooler train), all-but-pooler, all."
+)
+_LAYER = re.compile(r"(?:^|/|_)(?:layer|layers|block)[._]*(\d+)(?=[/_]|$)", re.IGNORECASE)
+
+
+def depth_of(name: str) -> int | None:
+    """The encoder layer that a variable belongs to, counted from 0; None where its name says no layer."""
+    found = _LAYER.search(name)
+    return int(found.group(1)) if found else None
+
+
+def frozen_names(names: Sequence[str], freeze: str) -> set[str]:
+    """The names of the variables that `freeze` keeps from training.
+
+    Args:
+        names: the variables' names as the SavedModel has them, such as
+            "transformer/layer_3/self_attention/query/kernel".
+        freeze: "none", "embeddings", "N", "all-but-N", "all-but-pooler" or "all".
+
+    Raises:
+        InputError: `freeze` is not one of these, or counts more layers than the encoder has.
+
+    Example:
+        frozen_names(["word_embeddings/embeddings", "pooler_transform/kernel"], "embeddings")
+    """
+    if freeze == "none":
+        return set()
+    if freeze == "all":
+        return set(names)
+    poolers = {name for name in names if "pooler" in name}
+    if freeze == "all-but-pooler":
+        return set(names) - poolers
+    depths = {name: depth_of(name) for name in names}
+    embeddings = {name for name in names if depths[name] is None and "embedding" in name}
+    if freeze == "embeddings":
+        return embeddings
+    below = _layers_frozen(freeze, sorted({depth for depth in depths.values() if depth is not None}))
+    return embeddings | {name for name, depth in depths.items() if depth is not None and depth < below}
+
+
+def _layers_frozen(freeze: str, layers: list[int]) -> int:
+    wanted = re.fullmatch(r"(all-but-)?(\d+)", freeze)
+    if not wanted:
+        raise InputError(f"--freeze {freeze}: not one of none, embeddings, N, all-but-N, all-but-pooler, all")
+    if not layers:
+        raise InputError(
+            f"--freeze {freeze}: this encoder's layers share their weights or are not named by depth;"
+            " use none, embeddings, all-but-pooler or all"
+        )
+    count = int(wanted.group(2))
+    if count > len(layers):
+        raise InputError(f"--freeze {freeze}: the encoder has {len(layers)} layers")
+    return len(layers) - count if wanted.group(1) else count

@@ -1,0 +1,71 @@
+"""A TF Hub module opened so that a Keras layer can carry it: its graph and assets kept, its dropout seeded."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+VARIABLES = "variables"
+RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")
+
+
+def open_module(
+    folder: Path, *, seed: int | None = None, variables: Sequence[Any] | None = None
+) -> tuple[Any, tempfile.TemporaryDirectory]:
+    """Load a SavedModel from a private copy of its graph and assets.
+
+    The copy outlives the folder that it was made of, as long as the returned workspace lives: the layers write it into
+    `.keras` files, and exports read the vocabulary from it.
+
+    Args:
+        folder: a SavedModel folder.
+        seed: given to every random operation that was saved without one, which would otherwise differ from run to run.
+        variables: tf.Variables, named as the module's own, that take their places with the values that they hold.
+            Without, the module's variables are made and read from the folder.
+
+    Returns:
+        The loaded module, and the workspace that holds its files (all but the variables' values).
+    """
+    import tensorflow as tf
+    import tensorflow_hub as hub
+    import tensorflow_text  # noqa: F401  registers the operations that preprocessors use
+
+    workspace = tempfile.TemporaryDirectory(prefix="tfhub_ft-")
+    copy = Path(workspace.name)
+    shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(VARIABLES, "keras_metadata.pb"))
+    if seed is not None:
+        _seed_random_operations(copy / "saved_model.pb", seed)
+    if variables is None:
+        (copy / VARIABLES).symlink_to(Path(folder).resolve() / VARIABLES, target_is_directory=True)
+        module = hub.load(str(copy))
+        (copy / VARIABLES).unlink()
+    else:
+        with tf.variable_creator_scope(_in_place_of(variables)):
+            module = hub.load(str(copy), options=tf.saved_model.LoadOptions(experimental_skip_checkpoint=True))
+    return module, workspace
+
+
+def _in_place_of(variables: Sequence[Any]) -> Callable[..., Any]:
+    waiting: dict[str, list[Any]] = {}
+    for variable in variables:
+        waiting.setdefault(variable.name.split(":")[0], []).append(variable)
+
+    def creator(next_creator: Callable[..., Any], **options: Any) -> Any:
+        return waiting[options["name"]].pop(0) if options["name"] in waiting else next_creator(**options)
+
+    return creator
+
+
+def _seed_random_operations(path: Path, seed: int) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    count = 0
+    for graph in saved.meta_graphs:
+        for function in graph.graph_def.library.function:
+            for node in function.node_def:
+                if node.op in RANDOM_OPERATIONS and not (node.attr["seed"].i or node.attr["seed2"].i):
+                    count += 1
+                    node.attr["seed"].i, node.attr["seed2"].i = seed, count
+    path.write_bytes(saved.SerializeToString())

@@ -1,0 +1,20 @@
+"""The errors that users see: one clear line each, with the exit code that the command ends with."""
+
+
+class TfhubFtError(Exception):
+    """Base of the errors that a command reports as one line, without a traceback.
+
+    The message names what is wrong (file, row, option or handle) and what to do.
+    """
+
+    exit_code = 1
+
+
+class InputError(TfhubFtError):
+    """The command line or an input is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class WorkError(TfhubFtError):
+    """The work was started and failed; nothing half-written is left."""

@@ -1,0 +1,1 @@
+"""How good a model is: metrics, and how they are shown."""

@@ -1,0 +1,37 @@
+"""Scoring a finished run on other rows."""
+
+from pathlib import Path
+from typing import Any
+
+from tfhub_ft.data.rows import read_all
+from tfhub_ft.run import Run
+
+
+def evaluate(run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = False) -> dict[str, Any]:
+    """The scores of a run on the rows of a file. What `tfhub-ft evaluate` does.
+
+    Args:
+        run: a run or its folder.
+        data: a csv, tsv or jsonl file with the columns that the run was trained on.
+        skip_bad_rows: count and skip bad rows, where the first one is an error otherwise.
+
+    Returns:
+        The same scores that metrics.json has of the test rows.
+
+    Raises:
+        InputError: the run or the file is not as it must be.
+
+    Example:
+        tfhub_ft.evaluate("runs/reviews", data="more_reviews.csv")["accuracy"]
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    task, labels = run.recipe.task, run.labels
+    rows = read_all(data, task.columns(run.settings), skip_bad_rows=skip_bad_rows)
+    targets = task.targets(rows, labels, str(data))
+
+    from tfhub_ft.data.batches import tokenize
+    from tfhub_ft.prediction import logits_function
+
+    model = run.load_model()
+    tokens = tokenize(model.get_layer("preprocessor"), [task.inputs(row) for row in rows])
+    return task.metrics(logits_function(model.get_layer("token_model"))(tokens), targets, labels)

@@ -1,0 +1,88 @@
+"""What a recipe is, and the list of the recipes that there are."""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.errors import InputError
+from tfhub_ft.settings import Settings
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfhub_ft.tasks.classification import Classification
+
+RECIPES = {
+    "sentiment": "tfhub_ft.recipes.sentiment",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A task, the model that learns it and the settings that it is trained with.
+
+    Args:
+        name: what the command line calls it.
+        summary: one line.
+        task: what kind of answer is learnt.
+        build_model: makes the text-in model; takes the settings that it names as arguments and what the task needs
+            (the number of classes, say).
+        settings: the settings with this recipe's defaults.
+        recommended: catalogue names of the encoders that suit it.
+        demo: file of the rows that it is trained on when no data is given.
+    """
+
+    name: str
+    summary: str
+    task: "Classification"
+    build_model: Callable[..., "keras.Model"]
+    settings: Settings
+    recommended: tuple[str, ...]
+    demo: Path
+
+    def build(self, settings: Settings, labels: list[str]) -> "keras.Model":
+        """The model for these settings and labels, untrained but for its encoder."""
+        arguments = {**settings.as_dict(), **self.task.model_arguments(labels)}
+        wanted = inspect.signature(self.build_model).parameters
+        return self.build_model(**{name: value for name, value in arguments.items() if name in wanted})
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of that name, or of that Python file.
+
+    Args:
+        name: one of `RECIPES`, or the path of a Python file that has a `RECIPE`.
+
+    Raises:
+        InputError: there is no such recipe.
+
+    Example:
+        load_recipe("sentiment").settings.epochs
+    """
+    if name in RECIPES:
+        return importlib.import_module(RECIPES[name]).RECIPE
+    if name.endswith(".py"):
+        return _recipe_of_file(Path(name))
+    near = difflib.get_close_matches(name, RECIPES, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
+    raise InputError(f"no recipe is called {name!r}: {hint}")
+
+
+def _recipe_of_file(path: Path) -> Recipe:
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such recipe file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path}: {type(error).__name__}: {error}") from error
+    recipe: Any = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"{path} is no recipe: it has no RECIPE = Recipe(...)")
+    return recipe

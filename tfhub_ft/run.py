@@ -1,0 +1,152 @@
+"""The run folder: what a training leaves behind, written and read in this one place.
+
+recipe.yaml    every setting, resolved
+labels.json    the labels, in the order of the logits
+splits.json    which rows of which file were train, validation and test
+sample.jsonl   some validation rows, which exports are proven on
+history.csv    a row an epoch
+metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
+model.keras    the text-in model of the best epoch; reloads without cache and network
+checkpoints/   the last and the best epoch's weights
+logs/          for TensorBoard
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.errors import InputError
+from tfhub_ft.files import write_json, write_text
+from tfhub_ft.recipe import Recipe, load_recipe
+from tfhub_ft.settings import Settings
+
+if TYPE_CHECKING:
+    import keras
+
+RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "sample.jsonl"
+HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
+
+
+class Run:
+    """A training's folder.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: it is no run folder.
+
+    Example:
+        run = Run("runs/reviews")
+        run.metrics["test"]["accuracy"]
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not (self.path / RECIPE).is_file():
+            found = "is no run folder: it has no recipe.yaml" if self.path.exists() else "does not exist"
+            raise InputError(f"{self.path} {found}; a run is what tfhub-ft train leaves behind")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @classmethod
+    def create(cls, path: Path, recipe_name: str, settings: Settings, labels: list[str], splits: dict) -> "Run":
+        """Make the folder of a training that is about to start; recipe.yaml, written last, makes it a run."""
+        import yaml
+
+        from tfhub_ft import __version__
+
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / LABELS, labels)
+        write_json(path / SPLITS, splits)
+        content = {"recipe": recipe_name, "tfhub_ft": __version__, **settings.as_dict()}
+        write_text(path / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        return cls(path)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe that it was trained by."""
+        return load_recipe(self._yaml["recipe"])
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings that it was trained with."""
+        values = {k: v for k, v in self._yaml.items() if k not in ("recipe", "tfhub_ft")}
+        return self.recipe.settings.replaced(values, source=str(self.path / RECIPE))
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The labels, in the order of the logits."""
+        return self._json(LABELS)
+
+    @property
+    def splits(self) -> dict[str, Any]:
+        """Which rows of which file each split has."""
+        return self._json(SPLITS)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The scores, by split."""
+        return self._json(METRICS)
+
+    @property
+    def sample(self) -> list[list[str]]:
+        """Inputs of some validation rows, a list of segments each."""
+        with self._existing(SAMPLE).open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / METRICS).is_file()
+
+    def load_model(self) -> "keras.Model":
+        """The trained text-in model.
+
+        Raises:
+            InputError: the training did not come to its end, or the file is damaged.
+        """
+        import keras
+
+        import tfhub_ft.encoders.encoder_layer
+        import tfhub_ft.encoders.preprocessor_layer
+        import tfhub_ft.heads  # noqa: F401  the layers register themselves
+
+        path = self._existing(MODEL)
+        try:
+            return keras.models.load_model(path, compile=False)
+        except Exception as error:
+            reason = _first_line(error)
+            raise InputError(f"{path} cannot be read ({reason}); train again or restore the file") from error
+
+    @cached_property
+    def _yaml(self) -> dict[str, Any]:
+        import yaml
+
+        path = self.path / RECIPE
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read ({_first_line(error)})") from error
+        if not isinstance(content, dict) or "recipe" not in content:
+            raise InputError(f"{path} does not say which recipe it belongs to")
+        return content
+
+    def _json(self, name: str) -> Any:
+        path = self._existing(name)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} cannot be read ({error})") from error
+
+    def _existing(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise InputError(f"{self.path} has no {name}: its training did not finish; go on with --resume")
+        return path
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,165 @@
+"""What can be set: each field is at once a keyword, a command-line option and a key of a YAML file."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfhub_ft.encoders.freezing import FREEZE_HELP
+from tfhub_ft.errors import InputError
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    path: bool = False,
+) -> Any:
+    """A documented field of a settings class.
+
+    Args:
+        default: its value where nobody gives one.
+        help: one line, shown by `--help`.
+        minimum: the least value allowed.
+        maximum: the greatest value allowed.
+        choices: the only values allowed.
+        path: whether it names a file, relative to the folder that the command runs in.
+    """
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices, "path": path}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every recipe lets you set. Recipes override the defaults, and may add fields.
+
+    Raises:
+        InputError: a value has the wrong type or is out of its range.
+
+    Example:
+        Settings(train="train.csv", epochs=3, learning_rate=5e-5)
+    """
+
+    train: str | None = setting(None, "File with the rows to train on (csv, tsv, jsonl; also .gz).", path=True)
+    validation: str | None = setting(
+        None, "File with the rows that choose the best epoch; without it 15% of --train are held out.", path=True
+    )
+    test: str | None = setting(None, "File with the rows that are scored once, at the end.", path=True)
+    data: str | None = setting(
+        None, "One file, split 70/15/15 into train, validation and test by the seed, stratified.", path=True
+    )
+    skip_bad_rows: bool = setting(False, "Count and skip bad rows, where the first one is an error otherwise.")
+
+    encoder: str = setting("minilm-l6", "Encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a folder.")
+    preprocessor: str | None = setting(None, "Preprocessor of the encoder, where it cannot be found from it.")
+    seq_length: int = setting(128, "The most tokens of a row, [CLS] and [SEP] included.", minimum=3)
+    dropout: float = setting(0.1, "Dropout before the head's last layer.", minimum=0, maximum=0.9)
+    freeze: str = setting("none", FREEZE_HELP)
+
+    epochs: int = setting(3, "How often to go through the training rows.", minimum=1)
+    batch_size: int = setting(32, "Rows of a training step.", minimum=1)
+    learning_rate: float = setting(5e-5, "The highest learning rate, reached after the warm-up.", minimum=0)
+    warmup: float = setting(0.1, "Share of the steps in which the learning rate rises from 0.", minimum=0, maximum=1)
+    weight_decay: float = setting(0.01, "AdamW's decay, of all weights but biases and norms.", minimum=0)
+    clip_norm: float = setting(1.0, "The gradient's norm is clipped to this; 0 does not clip.", minimum=0)
+    patience: int = setting(2, "Epochs without a better validation score before training stops.", minimum=1)
+    seed: int = setting(0, "Everything random follows from it.", minimum=0, maximum=2**31 - 2)
+    precision: str = setting(
+        "auto",
+        "Of training's matrix products: float32, bfloat16, or auto (bfloat16 where the processor multiplies it fast).",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    strategy: str = setting(
+        "one", "one device, or mirrored: all GPUs of this machine, the batch shared out.", choices=("one", "mirrored")
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        if self.data and (self.train or self.validation or self.test):
+            raise InputError("--data is split into train, validation and test: give either --data or those files")
+        if not self.train and (self.validation or self.test):
+            raise InputError(f"--{'validation' if self.validation else 'test'} needs --train beside it")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of all fields."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    def replaced(self, changes: Mapping[str, Any], *, source: str = "") -> "Settings":
+        """A copy with some values changed.
+
+        Args:
+            changes: values by field name.
+            source: where they come from, for the error.
+
+        Raises:
+            InputError: a name is no setting, or a value is out of its range.
+        """
+        for name in changes:
+            if name not in self.names():
+                near = difflib.get_close_matches(str(name), self.names(), n=2)
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                raise InputError(f"{source + ': ' if source else ''}no setting is called {name!r}{hint}")
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All values by name."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSettings(Settings):
+    """Settings of a recipe that reads one text and its label from each row."""
+
+    text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
+    label_column: str | None = setting(None, "Column of the labels, where it is not called label, class, category ...")
+
+
+def option_name(field_name: str) -> str:
+    """The command-line option of a field: seq_length becomes --seq-length."""
+    return "--" + field_name.replace("_", "-")
+
+
+def value_type(field: dataclasses.Field) -> type:
+    """The type of a field's values, `X | None` taken as `X`."""
+    if isinstance(field.type, types.UnionType):
+        return next(t for t in typing.get_args(field.type) if t is not types.NoneType)
+    return field.type
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    option, kind, limits = option_name(field.name), value_type(field), field.metadata
+    if value is None and field.default is None:
+        return None
+    if kind is str and isinstance(value, Path | int) and not isinstance(value, bool):
+        value = str(value)
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        value = _number(option, value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{option} {value!r}: must be {_article(kind)}")
+    if limits["minimum"] is not None and not value >= limits["minimum"]:
+        raise InputError(f"{option} {value}: must be at least {limits['minimum']}")
+    if limits["maximum"] is not None and value > limits["maximum"]:
+        raise InputError(f"{option} {value}: must be at most {limits['maximum']}")
+    if limits["choices"] and value not in limits["choices"]:
+        raise InputError(f"{option} {value}: must be one of {', '.join(limits['choices'])}")
+    return value
+
+
+def _number(option: str, value: int | str) -> float:
+    # YAML reads 5e-5 as a text: it wants 5.0e-5.
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f"{option} {value!r}: must be a number") from None
+
+
+def _article(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]

@@ -1,0 +1,96 @@
+"""What happens between epochs: checkpoints, the best epoch, the history."""
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfhub_ft.data.batches import TrainingBatches
+from tfhub_ft.files import write_json, written_aside
+
+STATE = "state.json"
+
+
+class EpochOrder(keras.callbacks.Callback):
+    """Tells the training batches which epoch it is, so that a resumed training sees the same order."""
+
+    def __init__(self, batches: TrainingBatches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.batches.epoch = epoch
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps the weights of the last epoch, to resume from, and of the best one; stops when there is no better one.
+
+    An epoch is better when its validation score is higher, or as high at a lower validation loss.
+
+    Args:
+        folder: where `last-N.weights.h5`, with the optimizer's state, `best.weights.h5` and `state.json` stand.
+            `state.json` is written last and names the others: a torn checkpoint is never read.
+        network: the model without an optimizer, whose weights are kept of the best epoch.
+        metric: the name of the score.
+        patience: epochs without a better one after which training stops.
+    """
+
+    def __init__(self, folder: Path, network: keras.Model, *, metric: str, patience: int):
+        super().__init__()
+        self.folder, self.network, self.metric, self.patience = Path(folder), network, f"val_{metric}", patience
+        self.state: dict[str, Any] = {"epochs": [], "best_epoch": None, "last": None, "stopped": False}
+
+    def restore(self, model: keras.Model) -> int:
+        """Load the last checkpoint, if there is one.
+
+        Returns:
+            How many epochs it had seen.
+        """
+        path = self.folder / STATE
+        if path.is_file():
+            self.state = json.loads(path.read_text(encoding="utf-8"))
+            model.load_weights(self.folder / self.state["last"])
+        return len(self.state["epochs"])
+
+    def load_best(self) -> None:
+        """Load the weights of the best epoch."""
+        self.network.load_weights(self.folder / "best.weights.h5")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience ran out."""
+        return self.state["stopped"]
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        row = {"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}}
+        row["seconds"] = round(time.perf_counter() - self.began, 3)
+        epochs = [*self.state["epochs"], row]
+        best = max(epochs, key=lambda e: (e[self.metric], -e["val_loss"]))
+        if best is row:
+            self._save(self.network, "best.weights.h5")
+        last, before = f"last-{epoch + 1}.weights.h5", self.state["last"]
+        self._save(self.model, last)
+        stopped = epoch + 1 - best["epoch"] >= self.patience
+        self.state = {"epochs": epochs, "best_epoch": best["epoch"], "last": last, "stopped": stopped}
+        write_json(self.folder / STATE, self.state)
+        if before:
+            (self.folder / before).unlink(missing_ok=True)
+        self.model.stop_training = self.model.stop_training or stopped
+
+    def _save(self, model: keras.Model, name: str) -> None:
+        with written_aside(self.folder / name) as aside:
+            model.save_weights(aside)
+
+
+def write_history(path: Path, epochs: list[dict[str, float]]) -> None:
+    """Write one csv row an epoch: its number, losses, scores and seconds."""
+    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(epochs[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(epochs)

@@ -1,0 +1,63 @@
+"""The optimizer that BERT is fine-tuned with."""
+
+from typing import Any
+
+import keras
+
+NOT_DECAYED = ("bias", "beta", "gamma", "layer_norm", "LayerNorm")
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly to its peak, then falls linearly to 0.
+
+    Args:
+        peak: the highest learning rate.
+        warmup_steps: steps until the peak.
+        total_steps: steps until 0.
+
+    Example:
+        WarmupLinearDecay(5e-5, warmup_steps=65, total_steps=651)
+
+    Reference:
+        Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805
+    """
+
+    def __init__(self, peak: float, *, warmup_steps: int, total_steps: int):
+        self.peak, self.warmup_steps, self.total_steps = peak, warmup_steps, total_steps
+
+    def __call__(self, step: Any) -> Any:
+        # The step that is about to be taken counts from 1: the first one is not wasted on a rate of 0.
+        step = keras.ops.cast(step, "float32") + 1
+        rising = step / max(self.warmup_steps, 1)
+        falling = (self.total_steps + 1 - step) / max(self.total_steps + 1 - max(self.warmup_steps, 1), 1)
+        return self.peak * keras.ops.clip(keras.ops.minimum(rising, falling), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps}
+
+
+def build_optimizer(
+    *, learning_rate: float, warmup: float, total_steps: int, weight_decay: float, clip_norm: float
+) -> keras.optimizers.Optimizer:
+    """AdamW with linear warm-up and decay; no weight decay on biases and norms.
+
+    Args:
+        learning_rate: the peak.
+        warmup: share of the steps in which the rate rises.
+        total_steps: steps of the whole training.
+        weight_decay: decoupled from the gradient, as a share of the learning rate.
+        clip_norm: the norm that the gradient of all weights together is clipped to; 0 does not clip.
+
+    Returns:
+        A Keras optimizer, not built yet.
+
+    Reference:
+        Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
+    """
+    schedule = WarmupLinearDecay(learning_rate, warmup_steps=round(warmup * total_steps), total_steps=total_steps)
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm or None
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    return optimizer

@@ -1,0 +1,268 @@
+"""Training a recipe: from settings to a finished run folder."""
+
+import contextlib
+import json
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.console import say
+from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.files import write_json, write_text, written_aside
+from tfhub_ft.recipe import Recipe, load_recipe
+from tfhub_ft.run import CHECKPOINTS, HISTORY, METRICS, MODEL, SAMPLE, Run
+from tfhub_ft.settings import Settings, option_name
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfhub_ft.data.batches import TokenRows
+
+SAMPLE_ROWS = 200
+
+
+def train(
+    recipe: str | Recipe = "sentiment",
+    *,
+    output_dir: str | Path | None = None,
+    config: str | Path | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> Run:
+    """Fine-tune an encoder by a recipe, score it, and leave a run folder. What `tfhub-ft train` does.
+
+    Args:
+        recipe: a recipe's name, the path of a recipe file, or a Recipe.
+        output_dir: the run folder, which must be new or empty; `runs/NAME-N` by default.
+        config: a YAML file of settings.
+        resume: go on with the training in `output_dir` from its last finished epoch.
+        settings: any field of the recipe's settings: train, epochs, encoder ... They go before the file's.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: a setting, a file or a row is not as it must be. Nothing was started.
+        WorkError: the training failed.
+
+    Example:
+        run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews", epochs=2)
+        run.metrics["test"]["accuracy"]
+    """
+    name = recipe.name if isinstance(recipe, Recipe) else str(recipe)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(name)
+    if resume:
+        return _resume(recipe, output_dir, settings)
+    resolved = resolve_settings(recipe, config, settings)
+    folder = _new_folder(Path(output_dir) if output_dir else _next_folder(recipe.name))
+    data = load_dataset(recipe.task, resolved, recipe.demo)
+    with _Training(recipe, resolved, data) as training:
+        run = Run.create(folder, name, resolved, data.labels, data.described())
+        return training.finish(run)
+
+
+def resolve_settings(recipe: Recipe, config: str | Path | None, given: Mapping[str, Any]) -> Settings:
+    """The recipe's defaults, changed by a YAML file, changed by what was given.
+
+    Raises:
+        InputError: the file cannot be read, belongs to another recipe, or a setting is wrong.
+    """
+    settings = recipe.settings
+    if config:
+        settings = settings.replaced(_read_config(Path(config), recipe), source=str(config))
+    return settings.replaced(given)
+
+
+def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"--config {path}: must hold a setting a line, such as `epochs: 3`")
+    if Path(values.pop("recipe", recipe.name)).stem != recipe.name:
+        raise InputError(f"--config {path} belongs to another recipe than {recipe.name}")
+    values.pop("tfhub_ft", None)
+    return values
+
+
+def _new_folder(folder: Path) -> Path:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output-dir {folder} is a file")
+    if (folder / "recipe.yaml").exists():
+        raise InputError(f"--output-dir {folder} already holds a run: name another folder, or go on with --resume")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"--output-dir {folder} is not empty: name another folder")
+    return folder
+
+
+def _next_folder(name: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, Any]) -> Run:
+    if not output_dir:
+        raise InputError("--resume needs --output-dir, the run to go on with")
+    run = Run(output_dir)
+    if run.recipe.name != recipe.name:
+        raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
+    for name, value in run.settings.replaced(given).as_dict().items():
+        if value != getattr(run.settings, name):
+            raise InputError(
+                f"{option_name(name)} {value}: the run in {run.path} was started with {getattr(run.settings, name)},"
+                " and goes on with that; leave the option out"
+            )
+    if run.finished:
+        raise InputError(f"{run.path} is finished: there is nothing to resume")
+    data = load_dataset(recipe.task, run.settings, recipe.demo)
+    if data.described() != run.splits:
+        raise InputError(f"{run.path} was started on other rows: the files have changed since")
+    with _Training(recipe, run.settings, data) as training:
+        return training.finish(run)
+
+
+class _Training:
+    """One training in progress: the model, its rows as tokens, and what is done with them."""
+
+    def __init__(self, recipe: Recipe, settings: Settings, data: Dataset):
+        self.recipe, self.settings, self.data = recipe, settings, data
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "_Training":
+        import keras
+
+        from tfhub_ft.training.hardware import build_strategy
+
+        keras.utils.set_random_seed(self.settings.seed)
+        say(f"Loading encoder {self.settings.encoder}")
+        self.strategy = build_strategy(self.settings.strategy)
+        with self.strategy.scope():
+            self.model = self.recipe.build(self.settings, self.data.labels)
+        self.network = self.model.get_layer("token_model")
+        self.preprocessor = self.model.get_layer("preprocessor")
+        self._check_seq_length()
+        say(f"Tokenizing {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
+        self.tokens = {name: self._tokenize(name) for name in self.data.splits}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def _check_seq_length(self) -> None:
+        from tfhub_ft.encoders import HubEncoder
+
+        wanted = self.settings.seq_length
+        for layer in self.network.layers:
+            if isinstance(layer, HubEncoder) and layer.max_seq_length and wanted > layer.max_seq_length:
+                raise InputError(
+                    f"--seq-length {wanted}: the encoder {layer.encoder} reads at most {layer.max_seq_length} tokens"
+                )
+
+    def _tokenize(self, split: str) -> "TokenRows":
+        from tfhub_ft.data.batches import tokenize
+
+        return tokenize(self.preprocessor, [self.recipe.task.inputs(row) for row in self.data.splits[split].rows])
+
+    def finish(self, run: Run) -> Run:
+        """Train, keep the best epoch, score it, and write what a run folder holds."""
+        self._write_sample(run)
+        epochs = self._fit(run)
+        with written_aside(run.path / MODEL) as aside:
+            self.model.save(aside)
+        write_json(run.path / METRICS, self._scores(epochs))
+        for last in (run.path / CHECKPOINTS).glob("last-*"):
+            last.unlink()
+        return run
+
+    def _fit(self, run: Run) -> list[dict[str, float]]:
+        import keras
+
+        from tfhub_ft.data.batches import TrainingBatches, evaluation_dataset
+        from tfhub_ft.training.callbacks import Checkpoints, EpochOrder, write_history
+        from tfhub_ft.training.hardware import matrix_products_in, resolve_precision
+
+        settings, targets = self.settings, self.data.targets
+        batches = TrainingBatches(
+            self.tokens["train"], targets["train"], batch_size=settings.batch_size, seed=settings.seed
+        )
+        validation = evaluation_dataset(self.tokens["validation"], targets["validation"], 2 * settings.batch_size)
+        learner = self._compiled(total_steps=len(batches) * settings.epochs)
+        checkpoints = Checkpoints(
+            run.path / CHECKPOINTS, self.network, metric=self.recipe.task.best, patience=settings.patience
+        )
+        done = checkpoints.restore(learner)
+        precision = resolve_precision(settings.precision)
+        say(
+            f"Training {learner.count_params():,} parameters on {len(batches.tokens):,} rows, {len(batches):,} steps an"
+            f" epoch, in {precision}" + (f", from epoch {done + 1}" if done else "")
+        )
+        callbacks = [
+            EpochOrder(batches),
+            checkpoints,
+            keras.callbacks.TerminateOnNaN(),
+            keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
+        ]
+        if done < settings.epochs and not checkpoints.stopped:
+            with matrix_products_in(precision), contextlib.redirect_stdout(sys.stderr):
+                learner.fit(
+                    batches.dataset(),
+                    validation_data=validation,
+                    initial_epoch=done,
+                    epochs=settings.epochs,
+                    callbacks=callbacks,
+                    verbose=1 if sys.stderr.isatty() else 2,
+                )
+        if not checkpoints.state["epochs"]:
+            raise WorkError("training stopped in its first epoch with a loss that is no number: lower --learning-rate")
+        checkpoints.load_best()
+        write_history(run.path / HISTORY, checkpoints.state["epochs"])
+        return checkpoints.state["epochs"]
+
+    def _compiled(self, total_steps: int) -> "keras.Model":
+        """The network as a model of its own that has an optimizer; the network itself stays free of one."""
+        import keras
+
+        from tfhub_ft.training.optimizer import build_optimizer
+
+        settings = self.settings
+        with self.strategy.scope():
+            learner = keras.Model(self.network.inputs, self.network.outputs[0], name="learner")
+            optimizer = build_optimizer(
+                learning_rate=settings.learning_rate,
+                warmup=settings.warmup,
+                total_steps=total_steps,
+                weight_decay=settings.weight_decay,
+                clip_norm=settings.clip_norm,
+            )
+            learner.compile(optimizer, **self.recipe.task.compile_arguments(), jit_compile=False)
+            optimizer.build(learner.trainable_variables)
+        return learner
+
+    def _scores(self, epochs: list[dict[str, float]]) -> dict[str, Any]:
+        from tfhub_ft.prediction import logits_function
+
+        best = max(epochs, key=lambda e: (e[f"val_{self.recipe.task.best}"], -e["val_loss"]))
+        seen = {k: v for k, v in best.items() if k not in ("seconds",) and not k.startswith("val_")}
+        scores = {"train": {"rows": len(self.tokens["train"]), **seen}}
+        logits_of = logits_function(self.network)
+        for split in list(self.data.splits)[1:]:
+            say(f"Scoring {len(self.tokens[split]):,} {split} rows")
+            logits = logits_of(self.tokens[split])
+            scores[split] = self.recipe.task.metrics(logits, self.data.targets[split], self.data.labels)
+        return scores
+
+    def _write_sample(self, run: Run) -> None:
+        rows = self.data.splits["validation"].rows
+        chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
+        lines = [json.dumps(self.recipe.task.inputs(row), ensure_ascii=False) for row in chosen]
+        write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
