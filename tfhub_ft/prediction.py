@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from tfhub_ft.data.batches import TokenRows, tokenize
-from tfhub_ft.data.rows import Column, check_text, read_rows
+from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import written_aside
 from tfhub_ft.run import Run

@@ -7,7 +7,7 @@ sample.jsonl   some validation rows, which exports are proven on
 history.csv    a row an epoch
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
 model.keras    the text-in model of the best epoch; reloads without cache and network
-checkpoints/   the last and the best epoch's weights
+checkpoints/   the best epoch's weights; until the training has ended, the last one's too, to resume from
 logs/          for TensorBoard
 """
 

@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_tables_show_every_label_and_split():
 
     probabilities, targets = random_case(50, 2)
     scores = classification_metrics(probabilities, targets, ["ham", "spam"])
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(scores_table({"train": {"accuracy": 0.5}, "test": scores}))
     console.print(classes_table(scores))
     shown = console.export_text()

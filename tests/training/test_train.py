@@ -30,12 +30,12 @@ def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
     }  # fmt: skip
     assert run.labels == ["negative", "positive"]
     assert set(run.metrics) == {"train", "validation", "test"}
-    assert run.settings.epochs == 2
-    assert [s["rows"] for s in run.splits.values()] == [84, 18, 18]
+    assert run.settings.epochs == 4
+    assert [s["rows"] for s in run.splits.values()] == [112, 24, 24]
     lines = [line for split in run.splits.values() for line in split["lines"]]
-    assert sorted(lines) == list(range(2, 122))
+    assert sorted(lines) == list(range(2, 162))
     with (tiny_run / "history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
     assert yaml.safe_load((tiny_run / "recipe.yaml").read_text())["seq_length"] == 24
     assert [p.name for p in (tiny_run / "checkpoints").iterdir() if p.name.startswith("last")] == []
 
@@ -178,7 +178,6 @@ def test_bad_rows_stop_before_anything_is_made(tmp_path, name):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as caught:
         tfhub_ft.train("sentiment", data=path, output_dir=tmp_path / "run", encoder="no/encoder/is/read")
-    assert name in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -245,5 +244,6 @@ def test_rows_that_leak_into_the_test_are_told(tiny_pair, tmp_path, capsys):
 def test_a_loss_that_is_no_number_is_a_clear_failure(tiny_pair, reviews_csv, tmp_path):
     from tfhub_ft.errors import WorkError
 
-    with pytest.raises(WorkError, match="lower --learning-rate"):
+    with pytest.raises(WorkError, match="loss of epoch 1 is no number"):
         train(tiny_pair, tmp_path / "run", data=reviews_csv, learning_rate=1e30, clip_norm=0, warmup=0.0)
+    assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ import numpy as np
 from tfhub_ft.console import say
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.data.splits import split_rows
+from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of
 
 if TYPE_CHECKING:
@@ -95,14 +96,17 @@ def _separate_files(task: "Classification", settings: "Settings") -> dict[str, S
         task.labels(whole.rows, str(whole.file))
         parts = _parts(task, whole.file, whole.rows, (1 - HELD_OUT, HELD_OUT), settings.seed)
         splits["train"], splits["validation"] = parts
-    return splits
+    return {name: splits[name] for name in SPLITS if name in splits}
 
 
 def _parts(
     task: "Classification", file: Path, rows: Sequence[Row], fractions: tuple[float, ...], seed: int
 ) -> list[Split]:
     texts = ["\n".join(task.inputs(row)) for row in rows]
-    parts = split_rows([task.stratum(row) for row in rows], texts, fractions=fractions, seed=seed)
+    try:
+        parts = split_rows([task.stratum(row) for row in rows], texts, fractions=fractions, seed=seed)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
     return [Split(file, [rows[i] for i in sorted(part)], whole=False) for part in parts]
 
 

@@ -67,7 +67,7 @@ class HubPreprocessor(keras.layers.Layer):
             self._attach(resolve_preprocessor(encoder, preprocessor))
 
     def _attach(self, folder: Path) -> None:
-        self._module, self._workspace = open_module(folder, variables=())
+        self._module, self._workspace = open_module(folder, keep_values=True)
         for name in ("tokenize", "bert_pack_inputs"):
             if not hasattr(self._module, name):
                 raise InputError(f"{folder} is no TF Hub text preprocessor: it has no {name}")

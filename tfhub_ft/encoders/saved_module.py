@@ -11,7 +11,7 @@ RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal"
 
 
 def open_module(
-    folder: Path, *, seed: int | None = None, variables: Sequence[Any] | None = None
+    folder: Path, *, seed: int | None = None, variables: Sequence[Any] | None = None, keep_values: bool = False
 ) -> tuple[Any, tempfile.TemporaryDirectory]:
     """Load a SavedModel from a private copy of its graph and assets.
 
@@ -23,9 +23,10 @@ def open_module(
         seed: given to every random operation that was saved without one, which would otherwise differ from run to run.
         variables: tf.Variables, named as the module's own, that take their places with the values that they hold.
             Without, the module's variables are made and read from the folder.
+        keep_values: whether the variables' values are kept with the graph, where they are few.
 
     Returns:
-        The loaded module, and the workspace that holds its files (all but the variables' values).
+        The loaded module, and the workspace that holds its files, without the variables' values unless they are kept.
     """
     import tensorflow as tf
     import tensorflow_hub as hub
@@ -33,10 +34,13 @@ def open_module(
 
     workspace = tempfile.TemporaryDirectory(prefix="tfhub_ft-")
     copy = Path(workspace.name)
-    shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(VARIABLES, "keras_metadata.pb"))
+    left_out = ["keras_metadata.pb", *([] if keep_values else [VARIABLES])]
+    shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*left_out))
     if seed is not None:
         _seed_random_operations(copy / "saved_model.pb", seed)
-    if variables is None:
+    if keep_values:
+        module = hub.load(str(copy))
+    elif variables is None:
         (copy / VARIABLES).symlink_to(Path(folder).resolve() / VARIABLES, target_is_directory=True)
         module = hub.load(str(copy))
         (copy / VARIABLES).unlink()

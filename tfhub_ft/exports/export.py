@@ -55,7 +55,7 @@ def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
         say("Writing the SavedModel")
         write_saved_model(model, run.recipe.task, run.labels, aside)
         say(f"Comparing its answers with the model's on {len(texts)} rows, in a fresh process")
-        proof = prove(aside, texts, tokens, expected)
+        proof = prove(aside, texts, tokens, expected, run.labels)
         size = folder_bytes(aside)
     form = {"version": version, "path": str(version), "bytes": size, **proof}
     form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")

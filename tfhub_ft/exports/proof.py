@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ TIMED = 50
 
 
 def prove(
-    saved_model: Path, texts: list[str], tokens: list[dict[str, np.ndarray]], expected: np.ndarray
+    saved_model: Path,
+    texts: Sequence[str],
+    tokens: Sequence[dict[str, np.ndarray]],
+    expected: np.ndarray,
+    labels: Sequence[str],
 ) -> dict[str, Any]:
     """Compare both signatures of a SavedModel with the Keras model's logits.
 
@@ -28,6 +33,7 @@ def prove(
         texts: real texts.
         tokens: the same texts as token ids, a batch of `BATCH` each.
         expected: the Keras model's logits of the texts, float32 (texts, classes).
+        labels: the labels, in the order of those logits.
 
     Returns:
         {"rows", "tolerance", "max_logit_difference": {signature: float}, "labels_equal": True, "latency_ms": {"p50",
@@ -46,14 +52,14 @@ def prove(
         if done.returncode:
             raise WorkError(f"the export cannot be run in a fresh process: {done.stderr.strip().splitlines()[-1]}")
         with np.load(answers) as found:
-            return _compared(dict(found), expected)
+            return _compared(dict(found), expected, np.array(labels))
 
 
-def _compared(found: dict[str, np.ndarray], expected: np.ndarray) -> dict[str, Any]:
+def _compared(found: dict[str, np.ndarray], expected: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     differences = {}
     for signature in ("serving_default", "tokens"):
         difference = float(np.abs(found[f"{signature}_logits"] - expected).max())
-        same = (found[f"{signature}_label"] == expected.argmax(-1)).all()
+        same = (found[f"{signature}_label"] == labels[expected.argmax(-1)]).all()
         if not difference <= TOLERANCE or not same:
             raise WorkError(
                 f"the export answers differently from the model ({signature}: logits differ by {difference:.2g},"
@@ -76,7 +82,6 @@ def _answer(saved_model: str, questions: str, answers: str) -> None:
     import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
 
     loaded = tf.saved_model.load(saved_model)
-    labels = json.loads((Path(saved_model) / "assets.extra/labels.json").read_text(encoding="utf-8"))
     with np.load(questions) as asked:
         texts, arrays = json.loads(str(asked["texts"])), dict(asked)
     names = ("input_word_ids", "input_mask", "input_type_ids")
@@ -90,7 +95,7 @@ def _answer(saved_model: str, questions: str, answers: str) -> None:
         outputs = [loaded.signatures[signature](**batch) for batch in inputs]
         found[f"{signature}_logits"] = np.concatenate([o["logits"].numpy() for o in outputs])
         words = np.concatenate([o["label"].numpy() for o in outputs])
-        found[f"{signature}_label"] = np.array([labels.index(word.decode()) for word in words])
+        found[f"{signature}_label"] = np.array([word.decode() for word in words])
     seconds = []
     for text in texts[:TIMED]:
         began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class EpochOrder(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the weights of the last epoch, to resume from, and of the best one; stops when there is no better one.
 
+    An epoch whose loss is no number is not kept: it ends the training, and `diverged` tells which one it was.
     An epoch is better when its validation score is higher, or as high at a lower validation loss.
 
     Args:
@@ -41,6 +43,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder: Path, network: keras.Model, *, metric: str, patience: int):
         super().__init__()
         self.folder, self.network, self.metric, self.patience = Path(folder), network, f"val_{metric}", patience
+        self.diverged: int | None = None
         self.state: dict[str, Any] = {"epochs": [], "best_epoch": None, "last": None, "stopped": False}
 
     def restore(self, model: keras.Model) -> int:
@@ -68,6 +71,10 @@ class Checkpoints(keras.callbacks.Callback):
         self.began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            self.diverged = epoch + 1
+            self.model.stop_training = True
+            return
         row = {"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}}
         row["seconds"] = round(time.perf_counter() - self.began, 3)
         epochs = [*self.state["epochs"], row]

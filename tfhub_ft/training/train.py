@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -220,10 +221,16 @@ class _Training:
                     initial_epoch=done,
                     epochs=settings.epochs,
                     callbacks=callbacks,
+                    shuffle=False,
                     verbose=1 if sys.stderr.isatty() else 2,
                 )
-        if not checkpoints.state["epochs"]:
-            raise WorkError("training stopped in its first epoch with a loss that is no number: lower --learning-rate")
+        if checkpoints.diverged:
+            if not checkpoints.state["epochs"]:
+                shutil.rmtree(run.path)
+            raise WorkError(
+                f"{run.path}: the loss of epoch {checkpoints.diverged} is no number, so the training was stopped:"
+                f" lower --learning-rate (it was {settings.learning_rate:g})"
+            )
         checkpoints.load_best()
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
         return checkpoints.state["epochs"]

@@ -1,0 +1,32 @@
+import pytest
+
+import tfhub_ft
+from tests.conftest import make_reviews, write_csv
+from tfhub_ft.errors import InputError
+from tfhub_ft.run import Run
+
+
+def test_scores_of_the_test_rows_are_those_of_the_training(tiny_run, reviews_csv, tmp_path):
+    run = Run(tiny_run)
+    lines = reviews_csv.read_text().splitlines()
+    chosen = [lines[line - 1] for line in run.splits["test"]["lines"]]
+    (tmp_path / "test.csv").write_text("\n".join([lines[0], *chosen]) + "\n")
+    scores = tfhub_ft.evaluate(run, data=tmp_path / "test.csv")
+    assert scores["confusion_matrix"] == run.metrics["test"]["confusion_matrix"]
+    assert scores["log_loss"] == pytest.approx(run.metrics["test"]["log_loss"], abs=1e-5)
+
+
+def test_unknown_labels_are_refused_before_the_model_is_loaded(tiny_run, tmp_path):
+    path = write_csv(tmp_path / "more.csv", [*make_reviews(4), ("fine", "neutral")])
+    with pytest.raises(InputError, match="more.csv, line 6: label 'neutral'"):
+        tfhub_ft.evaluate(tiny_run, data=path)
+
+
+def test_a_damaged_model_is_one_clear_line(tiny_run, reviews_csv, tmp_path):
+    import shutil
+
+    shutil.copytree(tiny_run, tmp_path / "run")
+    model = tmp_path / "run" / "model.keras"
+    model.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(InputError, match="model.keras cannot be read"):
+        tfhub_ft.evaluate(tmp_path / "run", data=reviews_csv)

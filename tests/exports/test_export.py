@@ -1,0 +1,88 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfhub_ft
+from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.exports import saved_model
+from tfhub_ft.run import Run
+
+TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
+
+
+def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run):
+    assert {p.name for p in tiny_export.iterdir()} == {"1", "export.json", "README.md"}
+    proof = json.loads((tiny_export / "export.json").read_text())["forms"][0]
+    assert proof["rows"] == len(Run(tiny_run).sample) == 24
+    assert max(proof["max_logit_difference"].values()) <= proof["tolerance"] == 1e-4
+    assert proof["bytes"] > 100_000
+    card = (tiny_export / "README.md").read_text()
+    for expected in ("serving_default", "input_word_ids", "`negative`, `positive`", "0.9", "curl", "Version 1"):
+        assert expected in card
+
+
+def test_both_signatures_answer_as_the_model(tiny_export, tiny_run):
+    loaded = tf.saved_model.load(str(tiny_export / "1"))
+    model = Run(tiny_run).load_model()
+    expected = model(tf.constant(TEXTS)).numpy()
+    text = loaded.signatures["serving_default"](text=tf.constant(TEXTS))
+    tokens = loaded.signatures["tokens"](**model.get_layer("preprocessor")(tf.constant(TEXTS)))
+    for answer in (text, tokens):
+        assert set(answer) == {"logits", "probabilities", "label", "score"}
+        np.testing.assert_allclose(answer["logits"], expected, atol=1e-5)
+        assert [word.decode() for word in answer["label"].numpy()] == [
+            ["negative", "positive"][i] for i in expected.argmax(-1)
+        ]
+    np.testing.assert_allclose(text["score"], text["probabilities"].numpy().max(-1))
+
+
+def test_a_new_export_takes_the_next_number(tiny_run, tiny_export, tmp_path):
+    folder = tmp_path / "exports"
+    shutil.copytree(tiny_export, folder)
+    assert tfhub_ft.export(tiny_run, output_dir=folder) == folder / "2"
+    versions = [form["version"] for form in json.loads((folder / "export.json").read_text())["forms"]]
+    assert versions == [1, 2]
+    assert (folder / "1" / "saved_model.pb").is_file()
+
+
+def test_an_export_that_answers_differently_is_not_kept(tiny_run, tmp_path, monkeypatch):
+    honest = saved_model.write_saved_model
+
+    def wrong(model, task, labels, folder):
+        head = model.get_layer("token_model").get_layer("logits")
+        head.dense.bias.assign_add([0.01, 0.0])
+        honest(model, task, labels, folder)
+
+    monkeypatch.setattr(saved_model, "write_saved_model", wrong)
+    with pytest.raises(WorkError, match=r"logits differ by 0\.01, 0\.0001 is allowed"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
+    assert not (tmp_path / "exports").exists() or not list((tmp_path / "exports").iterdir())
+
+
+def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
+    honest = saved_model.write_saved_model
+    monkeypatch.setattr(
+        saved_model, "write_saved_model", lambda m, task, labels, folder: honest(m, task, labels[::-1], folder)
+    )
+    with pytest.raises(WorkError, match="labels differ"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
+
+
+def test_folders_that_hold_something_else_are_refused(tiny_run, tiny_export, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other things"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_export, other)
+    description = json.loads((other / "export.json").read_text())
+    (other / "export.json").write_text(json.dumps({**description, "labels": ["a", "b", "c"]}))
+    with pytest.raises(InputError, match="labels a, b, c: name another folder"):
+        tfhub_ft.export(tiny_run, output_dir=other)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no run folder"):
+        tfhub_ft.export(tmp_path, output_dir=tmp_path / "exports")

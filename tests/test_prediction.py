@@ -1,0 +1,121 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import tfhub_ft
+from tests.conftest import make_reviews, write_csv
+from tfhub_ft.data.rows import Column, check_text
+from tfhub_ft.errors import InputError
+from tfhub_ft.prediction import answer_writer, open_predictor, predict_file, write_answers
+
+COLUMNS = [Column("text", ("review",), check_text, option="--text-column")]
+TEXTS = [text for text, _ in make_reviews(50, seed=5)]
+
+
+@pytest.fixture(scope="module")
+def by_run(tiny_run):
+    return open_predictor(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def by_export(tiny_export):
+    return open_predictor(tiny_export)
+
+
+def test_answers_are_in_order_and_right(by_run):
+    answers = tfhub_ft.predict(by_run, TEXTS)
+    labels = [label for _, label in make_reviews(50, seed=5)]
+    assert sum(a["label"] == label for a, label in zip(answers, labels)) >= 45
+    alone = [tfhub_ft.predict(by_run, [text])[0] for text in TEXTS[:4]]
+    for one, other in zip(answers, alone):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+    assert sum(answers[0]["probabilities"].values()) == pytest.approx(1)
+    assert answers[0]["score"] == max(answers[0]["probabilities"].values())
+
+
+def test_an_export_answers_as_its_run(by_run, by_export, tiny_export):
+    for one, other in zip(tfhub_ft.predict(by_run, TEXTS), tfhub_ft.predict(by_export, TEXTS)):
+        assert one["label"] == other["label"]
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+    by_version = open_predictor(tiny_export / "1")
+    assert by_version(["good film"])[0] == by_export(["good film"])[0]
+
+
+def test_no_texts_are_no_answers(by_run):
+    assert tfhub_ft.predict(by_run, []) == []
+
+
+def test_an_empty_text_is_refused(by_run):
+    with pytest.raises(InputError, match="text 2 is empty"):
+        tfhub_ft.predict(by_run, ["good", " "])
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.txt"])
+def test_files_are_answered_row_by_row(by_run, tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("csv"):
+        write_csv(path, [(text, "x") for text in TEXTS], header=("review", "other"))
+    elif name.endswith("jsonl"):
+        path.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS))
+    else:
+        path.write_text("\n".join([*TEXTS, "", ""]))
+    answers = list(predict_file(by_run, path, columns=COLUMNS))
+    assert [a["text"] for a in answers] == TEXTS
+    assert [a["label"] for a in answers] == [a["label"] for a in tfhub_ft.predict(by_run, TEXTS)]
+
+
+def test_a_bad_row_leaves_no_file(by_run, tmp_path):
+    path = write_csv(tmp_path / "rows.csv", [("good",), ("",)], header=("text",))
+    path.write_text("text,other\ngood,1\n,2\n")
+    with pytest.raises(InputError, match="line 3"):
+        write_answers(predict_file(by_run, path, columns=COLUMNS), tmp_path / "answers.csv")
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_standard_input_says_which_byte_is_broken(by_run):
+    stream = io.TextIOWrapper(io.BytesIO(b"good film\nbad \xff\n"))
+    with pytest.raises(InputError, match="standard input, line 2: byte 5 is no UTF-8"):
+        list(predict_file(by_run, stream, columns=COLUMNS))
+    with pytest.raises(InputError, match="standard input has no texts"):
+        list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(b"\n")), columns=COLUMNS))
+
+
+ANSWERS = [{"text": 'a "quote",\tand\nmore', "label": "no", "score": 0.75, "probabilities": {"no": 0.75, "yes": 0.25}}]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_what_is_written_reads_back(tmp_path, form):
+    path = tmp_path / f"answers.{form}"
+    assert write_answers(iter(ANSWERS), path) == 1
+    text = path.read_text(encoding="utf-8")
+    if form == "jsonl":
+        assert json.loads(text) == ANSWERS[0]
+    elif form == "csv":
+        with path.open(newline="") as file:
+            assert next(csv.DictReader(file)) == {
+                "text": ANSWERS[0]["text"], "label": "no", "score": "0.75", "probability_no": "0.75",
+                "probability_yes": "0.25",
+            }  # fmt: skip
+    else:
+        assert text.splitlines()[1].split("\t") == ['a "quote", and more', "no", "0.75", "0.75", "0.25"]
+
+
+def test_a_writer_writes_to_an_open_file():
+    file = io.StringIO()
+    answer_writer("jsonl", file)(ANSWERS[0])
+    assert json.loads(file.getvalue()) == ANSWERS[0]
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        tfhub_ft.predict(tmp_path / "none", ["good"])
+    with pytest.raises(InputError, match="is no run folder"):
+        tfhub_ft.predict(tmp_path, ["good"])
+
+
+def test_an_encoder_is_no_export(tiny_pair):
+    with pytest.raises(InputError, match="no export of a classifier"):
+        open_predictor(Path(tiny_pair) / "encoder")
