@@ -1,0 +1,34 @@
+"""What machine a figure was measured on, written beside it."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
+
+
+def describe_machine():
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "vector_instructions": [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags],
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def keep(name, figures):
+    """Write benchmarks/results/NAME.json and print the figures."""
+    result = {"date": time.strftime("%Y-%m-%d"), "machine": describe_machine(), **figures}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2))

@@ -1,0 +1,139 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft.cli.main import COMMANDS, group
+from tfhub_ft.settings import TextSettings, option_name
+
+HELPS = [["--help"], ["train", "--help"], ["train", "sentiment", "--help"], ["encoders", "--help"]]
+
+
+def tfhub_ft(*arguments, cwd=None, stdin=None, **environment):
+    """Run the command in a process of its own, as a user does."""
+    command = [sys.executable, "-c", "from tfhub_ft.cli.main import main; main()", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, input=stdin, env={**os.environ, **environment}
+    )
+
+
+def options(settings):
+    return [str(part) for name, value in settings.items() for part in (option_name(name), value)]
+
+
+def refused(done, *words):
+    """Exit code 2, one line on standard error that has the words, nothing on standard output."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("Error: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    result = CliRunner().invoke(group, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"tfhub-ft {name}" in result.output.split("Usage:")[1].split("\n", 1)[1]
+
+
+def test_each_setting_is_an_option_of_the_recipe():
+    shown = CliRunner().invoke(group, ["train", "sentiment", "--help"]).output
+    for name in TextSettings.names():
+        assert option_name(name) in shown
+
+
+@pytest.mark.parametrize("arguments", [*HELPS, ["recipes"], ["encoders", "list"], ["--version"]])
+def test_help_and_tables_import_nothing_heavy(arguments):
+    script = (
+        "import sys\nfrom tfhub_ft.cli.main import main\nsys.argv[1:] = " + repr(arguments) + "\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code\n"
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tables_as_json():
+    recipes = json.loads(CliRunner().invoke(group, ["recipes", "--json"]).output)
+    assert recipes[0]["name"] == "sentiment"
+    encoders = json.loads(CliRunner().invoke(group, ["encoders", "list", "--json"]).output)
+    assert encoders[0]["name"] == "minilm-l6"
+    assert "bert-base-uncased" in CliRunner().invoke(group, ["encoders", "show", "bert-base-uncased"]).output
+
+
+def test_the_whole_way(tiny_pair, tmp_path):
+    write_csv(tmp_path / "rows.csv", make_reviews(160))
+    settings = options({**TINY_SETTINGS, "encoder": tiny_pair, "data": "rows.csv", "output_dir": "runs/one"})
+    trained = tfhub_ft("train", "sentiment", *settings, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "accuracy" in trained.stdout
+    assert "Epoch" not in trained.stdout
+    assert "Epoch 1/4" in trained.stderr
+
+    scored = tfhub_ft("evaluate", "runs/one", "--data", "rows.csv", "--json", cwd=tmp_path)
+    assert json.loads(scored.stdout)["rows"] == 160
+
+    answered = tfhub_ft("predict", "runs/one", "good film so nice", "bad room so awful", cwd=tmp_path)
+    assert [line.split("\t")[0] for line in answered.stdout.splitlines()] == ["positive", "negative"]
+
+    exported = tfhub_ft("export", "runs/one", "--output-dir", "saved_models/one", cwd=tmp_path)
+    assert exported.stdout.startswith("saved_models/one/1: ")
+    piped = tfhub_ft("predict", "saved_models/one/1", "--json", cwd=tmp_path, stdin="good film so nice\n")
+    assert json.loads(piped.stdout)["label"] == "positive"
+
+    filed = tfhub_ft("predict", "saved_models/one", "--input", "rows.csv", "--output", "answers.csv", cwd=tmp_path)
+    assert filed.stdout == "answers.csv: 160 answers\n"
+    assert len(Path(tmp_path / "answers.csv").read_text().splitlines()) == 161
+
+    again = tfhub_ft("train", "sentiment", *settings, cwd=tmp_path)
+    refused(again, "runs/one", "already holds a run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "sentimant"], ["sentimant", "did you mean sentiment"]),
+        (["train", "sentiment", "--epochs", "-1"], ["--epochs", "at least 1"]),
+        (["train", "sentiment", "--seq-length", "2"], ["--seq-length", "at least 3"]),
+        (["train", "sentiment", "--data", "none.csv"], ["none.csv"]),
+        (["train", "sentiment", "--encoder", "bert-bse-uncased"], ["bert-base-uncased"]),
+        (["train", "sentiment", "--epochs", "many"], ["--epochs"]),
+        (["train", "sentiment", "--epoch", "3"], ["--epoch"]),
+        (["train", "sentiment", "--config", "none.yaml"], ["none.yaml"]),
+        (["train", "sentiment", "--resume"], ["--output-dir"]),
+        (["predict", "none", "a text"], ["none", "does not exist"]),
+        (["predict", "none", "--output", "a.xlsx", "a text"], ["a.xlsx", ".jsonl"]),
+        (["evaluate", "none", "--data", "rows.csv"], ["none", "does not exist"]),
+        (["export", "none", "--output-dir", "out"], ["none", "does not exist"]),
+        (["encoders", "show", "bert-base"], ["bert-base"]),
+        (["encoders", "verify", "none"], ["none"]),
+        (["encoders", "convert", "none", "out"], ["none"]),
+        (["nothing"], ["nothing"]),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_leaves_nothing(tmp_path, arguments, words):
+    refused(tfhub_ft(*arguments, cwd=tmp_path), *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network_and_nothing_cached_says_which_command_would_get_it(tmp_path):
+    done = tfhub_ft(
+        "train", "sentiment", "--encoder", "bert-base-uncased", "--output-dir", tmp_path / "run",
+        TFHUB_FT_CACHE=str(tmp_path / "cache"), TFHUB_FT_MIRROR="http://127.0.0.1:9",
+    )  # fmt: skip
+    refused(done, "tfhub-ft encoders pull bert-base-uncased")
+    assert not (tmp_path / "run").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = tfhub_ft("predict", "none", "a text", "--debug", cwd=tmp_path)
+    assert "Traceback" in done.stderr
