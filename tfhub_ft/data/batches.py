@@ -1,6 +1,8 @@
 """Token ids kept in memory, and batches of rows of similar length cut from them."""
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,17 +69,17 @@ def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
     """
     import tensorflow as tf
 
-    segments = [tf.constant(list(column)) for column in zip(*inputs, strict=True)]
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(segments)).batch(TOKENIZE_AT_ONCE)
-    dataset = dataset.map(lambda *texts: preprocessor(list(texts) if len(texts) > 1 else texts[0]), tf.data.AUTOTUNE)
-    word_ids, type_ids, lengths = [], [], []
-    for packed in dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+    def pack(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        columns = zip(*inputs[start : start + TOKENIZE_AT_ONCE], strict=True)
+        packed = preprocessor.call([tf.constant(column) for column in columns])
+        packed = {name: ids.numpy() for name, ids in packed.items()}
         mask = packed["input_mask"].astype(bool)
-        word_ids.append(packed["input_word_ids"][mask])
-        type_ids.append(packed["input_type_ids"][mask].astype("int8"))
-        lengths.append(mask.sum(-1))
-    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return TokenRows(np.concatenate(word_ids), np.concatenate(type_ids), starts)
+        return packed["input_word_ids"][mask], packed["input_type_ids"][mask].astype("int8"), mask.sum(-1)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = pool.map(pack, range(0, len(inputs), TOKENIZE_AT_ONCE))
+        word_ids, type_ids, lengths = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return TokenRows(word_ids, type_ids, np.concatenate([[0], np.cumsum(lengths)]))
 
 
 class TrainingBatches:

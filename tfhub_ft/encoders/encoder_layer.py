@@ -87,7 +87,8 @@ class HubEncoder(keras.layers.Layer):
             for variable, value in zip(self.spec["variables"], values, strict=True)
         ]
         if not self.trainable:
-            self.trainable = False
+            for variable in self._module_variables:
+                variable.trainable = False
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         import tensorflow as tf
