@@ -1,6 +1,6 @@
 """The memory of `tfhub-ft predict` over a long file: sampled while it runs, the second half against the first.
 
-    python benchmarks/predict_memory.py --model RUN_OR_EXPORT --rows 200000
+python benchmarks/predict_memory.py --model RUN_OR_EXPORT --rows 200000
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from machine import keep
 
-WORDS = "the a film was good bad boring funny and but not very so really long short story acting music end".split()
+WORDS = ("the", "a", "film", "was", "good", "bad", "boring", "funny", "and", "but", "not", "very", "so", "acting")
 
 
 def write_rows(path, count):

@@ -1,6 +1,6 @@
 """How long the commands that print help and tables take: the median of 21 runs, each a fresh process.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 import shutil
