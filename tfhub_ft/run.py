@@ -61,6 +61,8 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / LABELS, labels)
         write_json(path / SPLITS, splits)
+        if recipe_name.endswith(".py"):
+            recipe_name = str(Path(recipe_name).resolve())
         content = {"recipe": recipe_name, "tfhub_ft": __version__, **settings.as_dict()}
         write_text(path / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return cls(path)

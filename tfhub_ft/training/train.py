@@ -26,7 +26,7 @@ SAMPLE_ROWS = 200
 
 
 def train(
-    recipe: str | Recipe = "sentiment",
+    recipe: str | Path,
     *,
     output_dir: str | Path | None = None,
     config: str | Path | None = None,
@@ -36,7 +36,7 @@ def train(
     """Fine-tune an encoder by a recipe, score it, and leave a run folder. What `tfhub-ft train` does.
 
     Args:
-        recipe: a recipe's name, the path of a recipe file, or a Recipe.
+        recipe: a recipe's name, or the path of a recipe file.
         output_dir: the run folder, which must be new or empty; `runs/NAME-N` by default.
         config: a YAML file of settings.
         resume: go on with the training in `output_dir` from its last finished epoch.
@@ -53,28 +53,15 @@ def train(
         run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews", epochs=2)
         run.metrics["test"]["accuracy"]
     """
-    name = recipe.name if isinstance(recipe, Recipe) else str(recipe)
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(name)
+    name, recipe = str(recipe), load_recipe(str(recipe))
+    given = {**(_read_config(Path(config), recipe) if config else {}), **settings}
     if resume:
-        return _resume(recipe, output_dir, settings)
-    resolved = resolve_settings(recipe, config, settings)
+        return _resume(recipe, output_dir, given)
+    resolved = recipe.settings.replaced(given, source=str(config) if config else "")
     folder = _new_folder(Path(output_dir) if output_dir else _next_folder(recipe.name))
     data = load_dataset(recipe.task, resolved, recipe.demo)
-    with _Training(recipe, resolved, data) as training:
-        run = Run.create(folder, name, resolved, data.labels, data.described())
-        return training.finish(run)
-
-
-def resolve_settings(recipe: Recipe, config: str | Path | None, given: Mapping[str, Any]) -> Settings:
-    """The recipe's defaults, changed by a YAML file, changed by what was given.
-
-    Raises:
-        InputError: the file cannot be read, belongs to another recipe, or a setting is wrong.
-    """
-    settings = recipe.settings
-    if config:
-        settings = settings.replaced(_read_config(Path(config), recipe), source=str(config))
-    return settings.replaced(given)
+    training = _Training(recipe, resolved, data)
+    return training.finish(Run.create(folder, name, resolved, data.labels, data.described()))
 
 
 def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
@@ -126,25 +113,26 @@ def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, A
     if run.finished:
         raise InputError(f"{run.path} is finished: there is nothing to resume")
     data = load_dataset(recipe.task, run.settings, recipe.demo)
-    if data.described() != run.splits:
+    if _contents(data.described()) != _contents(run.splits):
         raise InputError(f"{run.path} was started on other rows: the files have changed since")
-    with _Training(recipe, run.settings, data) as training:
-        return training.finish(run)
+    return _Training(recipe, run.settings, data).finish(run)
+
+
+def _contents(splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What splits.json says of the rows, wherever their file stands now."""
+    return {name: {k: v for k, v in split.items() if k != "file"} for name, split in splits.items()}
 
 
 class _Training:
     """One training in progress: the model, its rows as tokens, and what is done with them."""
 
     def __init__(self, recipe: Recipe, settings: Settings, data: Dataset):
-        self.recipe, self.settings, self.data = recipe, settings, data
-        self.stack = contextlib.ExitStack()
-
-    def __enter__(self) -> "_Training":
         import keras
 
         from tfhub_ft.training.hardware import build_strategy
 
-        keras.utils.set_random_seed(self.settings.seed)
+        self.recipe, self.settings, self.data = recipe, settings, data
+        keras.utils.set_random_seed(settings.seed)
         say(f"Loading encoder {self.settings.encoder}")
         self.strategy = build_strategy(self.settings.strategy)
         with self.strategy.scope():
@@ -154,10 +142,6 @@ class _Training:
         self._check_seq_length()
         say(f"Tokenizing {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
 
     def _check_seq_length(self) -> None:
         from tfhub_ft.encoders import HubEncoder
