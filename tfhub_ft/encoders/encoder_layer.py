@@ -36,6 +36,8 @@ class HubEncoder(keras.layers.Layer):
         {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
         "encoder_outputs": a list of the layers' outputs, each like sequence_output}, as far as the encoder has them.
 
+    The loaded SavedModel is the layer's `module`.
+
     Raises:
         InputError: no such encoder, a SavedModel that is no text encoder, or a `freeze` that does not fit it.
 
@@ -59,13 +61,13 @@ class HubEncoder(keras.layers.Layer):
         super().__init__(**{"name": "encoder", **kwargs})
         self.encoder, self.freeze = str(encoder), str(freeze)
         self.seed = random.randrange(1, 2**31) if seed is None else seed
-        self._module = None
+        self.module = None
         if spec is None:
             folder = resolve_encoder(encoder)
-            self._module, self._workspace = open_module(folder, seed=self.seed)
-            spec = describe(self._module, str(encoder))
+            self.module, self._workspace = open_module(folder, seed=self.seed)
+            spec = describe(self.module, str(encoder))
         self.spec = spec
-        self._hold(self._module.variables if self._module else _uninitialized(spec["variables"]))
+        self._hold(self.module.variables if self.module else _uninitialized(spec["variables"]))
         self.built = True
 
     @property
@@ -93,11 +95,11 @@ class HubEncoder(keras.layers.Layer):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         import tensorflow as tf
 
-        if self._module is None:
+        if self.module is None:
             raise RuntimeError(f"layer {self.name} has no graph: load it by keras.models.load_model, not by a clone")
         features = {name: tf.cast(inputs[name], tf.int32) for name in self.spec["inputs"]}
         options = {"training": bool(training)} if self.spec["takes_training"] else {}
-        outputs = self._module(features, **options)
+        outputs = self.module(features, **options)
         return {name: outputs[name] for name in self.spec["outputs"]}
 
     def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class HubEncoder(keras.layers.Layer):
 
     def load_assets(self, dir_path: str) -> None:
         held = [variable.value for variable in self._module_variables]
-        self._module, self._workspace = open_module(Path(dir_path), seed=self.seed, variables=held)
+        self.module, self._workspace = open_module(Path(dir_path), seed=self.seed, variables=held)
 
 
 def _uninitialized(variables: list[dict[str, Any]]) -> list[Any]:

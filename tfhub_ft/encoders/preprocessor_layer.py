@@ -34,6 +34,8 @@ class HubPreprocessor(keras.layers.Layer):
     Returns:
         {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (batch, length).
 
+    The loaded SavedModel is the layer's `module`.
+
     Raises:
         InputError: no such preprocessor, or a `seq_length` under 3.
 
@@ -61,27 +63,27 @@ class HubPreprocessor(keras.layers.Layer):
         super().__init__(trainable=False, **{"name": "preprocessor", **kwargs})
         self.encoder, self.preprocessor = str(encoder), preprocessor and str(preprocessor)
         self.seq_length, self.padding = seq_length, padding
-        self._module = None
+        self.module = None
         self.built = True
         if attach:
             self._attach(resolve_preprocessor(encoder, preprocessor))
 
     def _attach(self, folder: Path) -> None:
-        self._module, self._workspace = open_module(folder, keep_values=True)
+        self.module, self._workspace = open_module(folder, keep_values=True)
         for name in ("tokenize", "bert_pack_inputs"):
-            if not hasattr(self._module, name):
+            if not hasattr(self.module, name):
                 raise InputError(f"{folder} is no TF Hub text preprocessor: it has no {name}")
 
     def call(self, inputs: Any) -> dict[str, Any]:
         import tensorflow as tf
 
-        if self._module is None:
+        if self.module is None:
             raise RuntimeError(
                 f"layer {self.name} has no vocabulary: load it by keras.models.load_model, not by a clone"
             )
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
-        tokens = [self._module.tokenize(tf.reshape(segment, [-1])) for segment in segments]
-        packed = self._module.bert_pack_inputs(tokens, seq_length=self._length(tokens))
+        tokens = [self.module.tokenize(tf.reshape(segment, [-1])) for segment in segments]
+        packed = self.module.bert_pack_inputs(tokens, seq_length=self._length(tokens))
         # DistilBERT's preprocessors know no segments.
         no_segments = tf.zeros_like(packed["input_word_ids"])
         return {name: packed.get(name, no_segments) for name in TOKEN_INPUTS}

@@ -30,8 +30,10 @@ def write_saved_model(model: "keras.Model", task: "Classification", labels: Sequ
 
     network = model.get_layer("token_model")
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
+    # The variables and modules themselves, not the Keras layers around them: those would save every value twice.
     served = tf.Module()
-    served.model = model
+    served.weights = [weight.value for weight in model.weights]
+    served.modules = [layer.module for layer in (*model.layers, *network.layers) if hasattr(layer, "module")]
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
     def from_text(text):  # noqa: ANN001, ANN202
