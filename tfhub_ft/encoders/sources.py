@@ -5,14 +5,10 @@ taken. An entry of the cache is one folder, written aside and renamed, so a half
 """
 
 import hashlib
-import http.client
 import json
 import os
 import re
-import tempfile
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,7 +20,6 @@ import platformdirs
 from tfhub_ft import __version__
 from tfhub_ft.console import progress
 from tfhub_ft.encoders import embedded
-from tfhub_ft.encoders.archives import unpack
 from tfhub_ft.encoders.catalogue import CatalogueEntry, UnknownEncoder, find_handle, lookup
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import sha256_of, write_json
@@ -205,6 +200,8 @@ class _Archive:
         return self.folder
 
     def _make(self, folder: Path) -> dict[str, str]:
+        from tfhub_ft.encoders.archives import unpack
+
         archive = folder.with_name("archive")
         with self._open() as response:
             self._save(response, archive)
@@ -217,6 +214,10 @@ class _Archive:
         return {"handle": self.handle, "sha256": digest}
 
     def _open(self) -> Any:
+        import http.client
+        import urllib.error
+        import urllib.request
+
         try:
             request = urllib.request.Request(self.url, headers={"User-Agent": f"tfhub_ft/{__version__}"})
             return urllib.request.urlopen(request, timeout=_TIMEOUT_S)
@@ -250,6 +251,8 @@ class _Archive:
             raise self._cut_off(f"{received:,} of {total:,} bytes")
 
     def _read(self, response: Any, received: int) -> bytes:
+        import http.client
+
         try:
             return response.read(_CHUNK)
         except (OSError, http.client.HTTPException) as error:
@@ -402,6 +405,8 @@ def _entry_of(folder: Path) -> dict[str, Any] | None:
 
 def _keep(folder: Path, make: Callable[[Path], dict[str, str]]) -> None:
     """Let `make` fill a folder aside, and put it into the cache once it is whole."""
+    import tempfile
+
     cache = folder.parent
     try:
         cache.mkdir(parents=True, exist_ok=True)
