@@ -9,7 +9,7 @@ In Python:
     from tfhub_ft.recipes import sentiment
 
     model = sentiment.build_model(encoder="minilm-l6", num_classes=2)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
 """
 

@@ -12,13 +12,13 @@ import numpy as np
 from tfhub_ft.data.batches import TokenRows, tokenize
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError
+from tfhub_ft.exports.saved_model import LABELS_ASSET
 from tfhub_ft.files import written_aside
 from tfhub_ft.run import Run
 
 if TYPE_CHECKING:
     import keras
 
-LABELS_ASSET = "assets.extra/labels.json"
 BATCH = 32
 WINDOW = 4096
 

@@ -1,5 +1,6 @@
 """Exporting a run: the next version of an export folder, proven, or nothing."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -66,8 +67,6 @@ def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
 
 
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
-    import json
-
     path = folder / "export.json"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file")

@@ -161,15 +161,16 @@ class _Training:
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
         self._write_sample(run)
-        epochs = self._fit(run)
+        state = self._fit(run)
         with written_aside(run.path / MODEL) as aside:
             self.model.save(aside)
-        write_json(run.path / METRICS, self._scores(epochs))
+        write_json(run.path / METRICS, self._scores(state))
         for last in (run.path / CHECKPOINTS).glob("last-*"):
             last.unlink()
         return run
 
-    def _fit(self, run: Run) -> list[dict[str, float]]:
+    def _fit(self, run: Run) -> dict[str, Any]:
+        """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
         import keras
 
         from tfhub_ft.data.batches import TrainingBatches, evaluation_dataset
@@ -217,7 +218,7 @@ class _Training:
             )
         checkpoints.load_best()
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
-        return checkpoints.state["epochs"]
+        return checkpoints.state
 
     def _compiled(self, total_steps: int) -> "keras.Model":
         """The network as a model of its own that has an optimizer; the network itself stays free of one."""
@@ -239,11 +240,11 @@ class _Training:
             optimizer.build(learner.trainable_variables)
         return learner
 
-    def _scores(self, epochs: list[dict[str, float]]) -> dict[str, Any]:
+    def _scores(self, state: dict[str, Any]) -> dict[str, Any]:
         from tfhub_ft.prediction import logits_function
 
-        best = max(epochs, key=lambda e: (e[f"val_{self.recipe.task.best}"], -e["val_loss"]))
-        seen = {k: v for k, v in best.items() if k not in ("seconds",) and not k.startswith("val_")}
+        best = state["epochs"][state["best_epoch"] - 1]
+        seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
         scores = {"train": {"rows": len(self.tokens["train"]), **seen}}
         logits_of = logits_function(self.network)
         for split in list(self.data.splits)[1:]:
