@@ -39,13 +39,13 @@ def build_model(
         encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
         num_classes: how many labels there are.
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a text; what is longer is cut.
+        seq_length: the most tokens of a row; what is longer is cut.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
 
     Returns:
-        A model from a string tensor of shape (batch,) to logits, float32 of shape (batch, num_classes). The part
-        behind the preprocessing is the model `model.get_layer("token_model")`.
+        A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).
+        `model.get_layer("token_model")` is its part behind the preprocessing.
 
     Raises:
         InputError: there is no such encoder, or it does not fit the other arguments.
@@ -53,20 +53,18 @@ def build_model(
     Reference:
         Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
-    import keras
-
-    from tfhub_ft.encoders import HubEncoder, HubPreprocessor
     from tfhub_ft.heads import ClassificationHead
+    from tfhub_ft.models import text_model
 
-    text = keras.Input(shape=(), dtype="string", name="text")
-    tokens = HubPreprocessor(encoder, preprocessor=preprocessor, seq_length=seq_length)(text)
-
-    token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-    encoded = HubEncoder(encoder, freeze=freeze)(token_inputs)
-    logits = ClassificationHead(num_classes, dropout=dropout, name="logits")(encoded["pooled_output"])
-    token_model = keras.Model(token_inputs, logits, name="token_model")
-
-    return keras.Model(text, token_model(tokens), name="sentiment")
+    head = ClassificationHead(num_classes, dropout=dropout, name="logits")
+    return text_model(
+        lambda encoded: head(encoded["pooled_output"]),
+        name="sentiment",
+        encoder=encoder,
+        preprocessor=preprocessor,
+        seq_length=seq_length,
+        freeze=freeze,
+    )
 
 
 RECIPE = Recipe(
@@ -75,6 +73,6 @@ RECIPE = Recipe(
     task=Classification(),
     build_model=build_model,
     settings=TextSettings(),
-    recommended=("minilm-l6", "bert-base-uncased", "small-bert-l4-h512", "bert-experts-sst2"),
+    recommended=("minilm-l6", "bert-base-uncased", "small-bert-l4-h512", "bert-experts-wiki-books-sst2"),
     demo=Path(__file__).parent / "demo" / "sentiment.csv",
 )

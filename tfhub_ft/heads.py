@@ -7,17 +7,17 @@ import keras
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class ClassificationHead(keras.layers.Layer):
-    """Dropout and a linear layer: logits of classes from a pooled output.
+    """Dropout and a linear layer: logits from a pooled output, or from each token of a sequence output.
 
     Args:
-        num_classes: how many classes there are.
+        num_classes: how many logits there are: classes, labels, or 1 for a number.
         dropout: the share of the inputs set to zero in training.
 
     Call arguments:
-        inputs: float of shape (batch, hidden).
+        inputs: float of shape (batch, hidden) or (batch, length, hidden).
 
     Returns:
-        float32 logits of shape (batch, num_classes).
+        float32 logits of shape (batch, num_classes) or (batch, length, num_classes).
 
     Example:
         logits = ClassificationHead(2)(encoded["pooled_output"])

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,9 +13,10 @@ import numpy as np
 from tfhub_ft.data.batches import TokenRows, tokenize
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError
-from tfhub_ft.exports.saved_model import LABELS_ASSET
+from tfhub_ft.exports.saved_model import TASK_ASSET
 from tfhub_ft.files import written_aside
 from tfhub_ft.run import Run
+from tfhub_ft.tasks.task import TASKS, Task, load_task
 
 if TYPE_CHECKING:
     import keras
@@ -23,40 +25,73 @@ BATCH = 32
 WINDOW = 4096
 
 
-def predict(model: "str | Path | Run | Predictor", texts: Sequence[str]) -> list[dict[str, Any]]:
+def predict(
+    model: "str | Path | Run | Predictor", texts: "Sequence[str | tuple[str, str] | list[str]]"
+) -> list[dict[str, Any]]:
     """The answers of a run or of an export. What `tfhub-ft predict` does.
 
     Args:
         model: a run, a run folder, an export folder (its newest version is taken) or a SavedModel folder.
-        texts: the texts.
+        texts: the texts; of a recipe that reads pairs, tuples of two texts.
 
     Returns:
-        An answer for each text, in order; of a classifier {"label", "score", "probabilities": {label: probability}}.
+        An answer for each text, in order, as the recipe's task words it; of a classifier {"label", "score",
+        "probabilities": {label: probability}}.
 
     Raises:
-        InputError: there is no such model, or a text is empty.
+        InputError: there is no such model, or a text is empty or no text.
 
     Example:
         tfhub_ft.predict("runs/reviews", ["a warm, funny film"])[0]["label"]
+        tfhub_ft.predict("runs/pairs", [("It rains.", "The street is wet.")])[0]["label"]
     """
-    for number, text in enumerate(texts, 1):
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"text {number} is empty")
-    predictor = model if callable(model) else open_predictor(model)
-    return list(itertools.chain.from_iterable(predictor(part) for part in _windows(texts)))
+    predictor = model if isinstance(model, Predictor) else open_predictor(model)
+    rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(texts, 1)]
+    return list(itertools.chain.from_iterable(predictor(part) for part in _windows(rows)))
 
 
-Predictor = Callable[[Sequence[str]], list[dict[str, Any]]]
+class Predictor:
+    """A run or an export that answers; loaded once, when it is first called, for many calls of `predict`.
+
+    Args:
+        task: what is answered.
+        load: makes the function from rows of segments to answers.
+    """
+
+    def __init__(self, task: Task, load: Callable[[], Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]]):
+        self.task, self._load = task, load
+
+    @cached_property
+    def _answer(self) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        return self._load()
+
+    def __call__(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        """The answers of rows, each a tuple of the task's segments."""
+        return self._answer(rows) if rows else []
+
+    def segments(self, text: Any, name: str) -> tuple[str, ...]:
+        """A text, or a tuple or list of texts, as the task's segments.
+
+        Raises:
+            InputError: they are too few or too many, or one is empty.
+        """
+        segments, fields = (text,) if isinstance(text, str) else text, self.task.fields
+        if not isinstance(segments, tuple | list) or len(segments) != len(fields):
+            raise InputError(f"{name}: this model reads {' and '.join(fields)} of each row")
+        for segment, field in zip(segments, fields, strict=True):
+            if not isinstance(segment, str) or not segment.strip():
+                raise InputError(f"{name} is empty" if len(fields) == 1 else f"{name}: {field} is empty")
+        return tuple(segments)
 
 
 def open_predictor(model: str | Path | Run) -> Predictor:
-    """Load a run or an export, once, for many calls of `predict`.
+    """A run or an export, ready for many calls of `predict`.
 
     Args:
         model: as for `predict`.
 
-    Returns:
-        A function from texts to their answers.
+    Raises:
+        InputError: there is no such model.
     """
     if isinstance(model, Run):
         return _run_predictor(model)
@@ -95,70 +130,77 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
 
 
 def _run_predictor(run: Run) -> Predictor:
-    model = run.load_model()
-    network, preprocessor = model.get_layer("token_model"), model.get_layer("preprocessor")
-    task, labels, logits_of = run.recipe.task, run.labels, logits_function(network)
+    task = run.recipe.task
 
-    def answer(texts: Sequence[str]) -> list[dict[str, Any]]:
-        return task.answers(logits_of(tokenize(preprocessor, [(text,) for text in texts])), labels)
+    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        model = run.load_model()
+        preprocessor, logits_of = model.get_layer("preprocessor"), logits_function(model.get_layer("token_model"))
+        return lambda rows: task.answers(logits_of(tokenize(preprocessor, rows)), run.labels, run.decision)
 
-    return answer
+    return Predictor(task, load)
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
+    try:
+        described = json.loads((path / TASK_ASSET).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{path} is no export of tfhub_ft: it has no readable {TASK_ASSET}") from None
+    if described["task"] not in TASKS:
+        raise InputError(f"{path}: its task {described['task']!r} is not one of {', '.join(TASKS)}: predict by its run")
+    task, inputs = load_task(described["task"]), described["inputs"]
+    # The segments of a row are the task's fields, whatever the recipe calls them.
+    object.__setattr__(task, "fields", tuple(inputs))
 
-    loaded = tf.saved_model.load(str(path))
-    signature = loaded.signatures.get("serving_default")
-    outputs = set(signature.structured_outputs) if signature else set()
-    if not {"probabilities", "label", "score"} <= outputs:
-        raise InputError(f"{path} is no export of a classifier: its outputs are {', '.join(sorted(outputs)) or 'none'}")
-    labels = json.loads((path / LABELS_ASSET).read_text(encoding="utf-8"))
+    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
 
-    def answer(texts: Sequence[str]) -> list[dict[str, Any]]:
-        answers: list[Any] = [None] * len(texts)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            batch = {k: v.numpy() for k, v in signature(tf.constant([texts[i] for i in rows])).items()}
-            for i, label, score, each in zip(
-                rows, batch["label"], batch["score"], batch["probabilities"].tolist(), strict=True
-            ):
-                probabilities = dict(zip(labels, each, strict=True))
-                answers[i] = {"label": label.decode(), "score": float(score), "probabilities": probabilities}
-        return answers
+        signature = tf.saved_model.load(str(path)).signatures["serving_default"]
 
-    return answer
+        def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+            answers: list[Any] = [None] * len(rows)
+            order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
+                columns = zip(inputs, zip(*(rows[i] for i in batch), strict=True), strict=True)
+                logits = signature(**{name: tf.constant(column) for name, column in columns})["logits"].numpy()
+                worded = task.answers(logits, described["labels"], described["decision"])
+                for i, each in zip(batch, worded, strict=True):
+                    answers[i] = each
+            return answers
+
+        return answer
+
+    return Predictor(task, load)
 
 
 def predict_file(
-    model: "str | Path | Predictor", source: "Path | TextIO", *, columns: Sequence[Column]
+    model: "str | Path | Run | Predictor", source: "Path | TextIO", *, columns: Sequence[Column] | None = None
 ) -> Iterator[dict]:
     """Answer the rows of a file or of a stream of lines, in bounded memory.
 
     Args:
         model: as for `predict`.
-        source: a csv, tsv or jsonl file; or a txt file or an open stream, a text a line, blank lines skipped.
-        columns: the columns that csv, tsv and jsonl files are read by.
+        source: a csv, tsv or jsonl file; or a txt file or an open stream, a row a line, blank lines skipped, the two
+            texts of a pair with a tab between them.
+        columns: the columns that csv, tsv and jsonl files are read by; the task's own names by default.
 
     Yields:
-        {"text", "label", "score", "probabilities"} for each row, in order.
+        For each row, in order, its texts by the task's names (text, or sentence1 and sentence2) and the answer.
 
     Raises:
         InputError: the file or a row is not as it must be; or there is no such model.
     """
-    texts = _texts(source, columns)
-    first = list(itertools.islice(texts, 1))
-    predictor = model if callable(model) else open_predictor(model)
-    for window in _windows(itertools.chain(first, texts)):
-        for text, answer in zip(window, predictor(window), strict=True):
-            yield {"text": text, **answer}
+    predictor = model if isinstance(model, Predictor) else open_predictor(model)
+    rows = _rows(source, columns or predictor.task.text_columns(), predictor)
+    for window in _windows(rows):
+        for segments, answer in zip(window, predictor(window), strict=True):
+            yield {**dict(zip(predictor.task.fields, segments, strict=True)), **answer}
 
 
-def _texts(source: Path | TextIO, columns: Sequence[Column]) -> Iterator[str]:
+def _rows(source: Path | TextIO, columns: Sequence[Column], predictor: Predictor) -> Iterator[tuple[str, ...]]:
     if isinstance(source, Path) and source.suffix.lower() != ".txt":
-        yield from (row.values["text"] for row in read_rows(source, columns))
+        yield from (tuple(row.values[column.name] for column in columns) for row in read_rows(source, columns))
         return
     name = str(source) if isinstance(source, Path) else "standard input"
     try:
@@ -173,14 +215,15 @@ def _texts(source: Path | TextIO, columns: Sequence[Column]) -> Iterator[str]:
             raise InputError(f"{name}, line {number}: byte {error.start + 1} is no UTF-8") from None
         if text.strip():
             empty = False
-            yield text
+            segments = text.split("\t") if len(predictor.task.fields) > 1 else text
+            yield predictor.segments(segments, f"{name}, line {number}")
     if empty:
         raise InputError(f"{name} has no texts")
 
 
-def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
-    texts = iter(texts)
-    while window := list(itertools.islice(texts, WINDOW)):
+def _windows(rows: Iterable[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
+    rows = iter(rows)
+    while window := list(itertools.islice(rows, WINDOW)):
         yield window
 
 
@@ -200,20 +243,30 @@ def write_answers(answers: Iterable[dict[str, Any]], path: Path) -> int:
 
 
 def answer_writer(form: str, file: TextIO) -> Callable[[dict[str, Any]], None]:
-    """A function that writes answers to an open file as "csv", "tsv" or "jsonl"; columns text, label, score first."""
+    """A function that writes answers to an open file as "csv", "tsv" or "jsonl", the texts first.
+
+    In csv and tsv a list is one cell, its parts between commas, and each probability a column of its own.
+    """
     if form == "jsonl":
         return lambda answer: print(json.dumps(answer, ensure_ascii=False), file=file)
     write_row = csv.writer(file).writerow if form == "csv" else _tsv_row(file)
     header: list[str] = []
 
     def write(answer: dict[str, Any]) -> None:
+        cells = {name: value for name, value in answer.items() if name != "probabilities"}
+        cells |= {f"probability_{label}": value for label, value in answer.get("probabilities", {}).items()}
         if not header:
-            header.extend(["text", "label", "score", *(f"probability_{label}" for label in answer["probabilities"])])
+            header.extend(cells)
             write_row(header)
-        numbers = [answer["score"], *answer["probabilities"].values()]
-        write_row([answer["text"], answer["label"], *(f"{number:.6g}" for number in numbers)])
+        write_row([_cell(cells[name]) for name in header])
 
     return write
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _tsv_row(file: TextIO) -> Callable[[list[str]], None]:

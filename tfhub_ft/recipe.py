@@ -15,10 +15,17 @@ from tfhub_ft.settings import Settings
 if TYPE_CHECKING:
     import keras
 
-    from tfhub_ft.tasks.classification import Classification
+    from tfhub_ft.tasks.task import Task
 
 RECIPES = {
     "sentiment": "tfhub_ft.recipes.sentiment",
+    "spam": "tfhub_ft.recipes.spam",
+    "phishing": "tfhub_ft.recipes.phishing",
+    "topic": "tfhub_ft.recipes.topic",
+    "intent": "tfhub_ft.recipes.intent",
+    "pair": "tfhub_ft.recipes.pair",
+    "similarity": "tfhub_ft.recipes.similarity",
+    "multilabel": "tfhub_ft.recipes.multilabel",
 }
 
 
@@ -39,7 +46,7 @@ class Recipe:
 
     name: str
     summary: str
-    task: "Classification"
+    task: "Task"
     build_model: Callable[..., "keras.Model"]
     settings: Settings
     recommended: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 recipe.yaml    every setting, resolved
 labels.json    the labels, in the order of the logits
+decision.json  the thresholds that turn logits into answers, chosen on the validation rows
 splits.json    which rows of which file were train, validation and test
 sample.jsonl   some validation rows, which exports are proven on
 history.csv    a row an epoch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "sample.jsonl"
+DECISION = "decision.json"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 
 
@@ -82,6 +84,11 @@ class Run:
     def labels(self) -> list[str]:
         """The labels, in the order of the logits."""
         return self._json(LABELS)
+
+    @cached_property
+    def decision(self) -> dict[str, Any]:
+        """The thresholds that turn logits into answers."""
+        return self._json(DECISION)
 
     @property
     def splits(self) -> dict[str, Any]:

@@ -122,6 +122,68 @@ class TextSettings(Settings):
     label_column: str | None = setting(None, "Column of the labels, where it is not called label, class, category ...")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoClassSettings(TextSettings):
+    """Settings of a recipe that tells a positive label from another."""
+
+    positive_label: str | None = setting(None, "Label that is looked for; by default the last one by name or number.")
+    class_weight: str = setting(
+        "none",
+        "balanced: the rows of a rare label count more, so that both count the same.",
+        choices=("none", "balanced"),
+    )
+    focal_gamma: float = setting(0.0, "Focal loss: how far rows already right are played down; 0 is off.", minimum=0)
+    wanted_precision: float = setting(
+        0.0,
+        "Precision of the positive label that the threshold, chosen on validation, must have; 0 answers the likeliest.",
+        minimum=0,
+        maximum=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntentSettings(TextSettings):
+    """Settings of a recipe whose texts may be out of scope."""
+
+    out_of_scope_label: str = setting("oos", "Label of the rows that belong to no intent; there may be none.")
+    in_scope_accuracy: float = setting(
+        0.9,
+        "Share of in-scope rows that must still be answered right when the threshold rejects others.",
+        minimum=0,
+        maximum=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultilabelSettings(Settings):
+    """Settings of a recipe that reads a text and any number of labels from each row."""
+
+    text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
+    labels_column: str | None = setting(None, "Column of the lists of labels, where it is not called labels, tags ...")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _PairColumns(Settings):
+    first_column: str | None = setting(None, "Column of the first text, where it is not called sentence1, premise ...")
+    second_column: str | None = setting(
+        None, "Column of the second text, where it is not called sentence2, hypothesis ..."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairSettings(_PairColumns):
+    """Settings of a recipe that reads two texts and their label from each row."""
+
+    label_column: str | None = setting(None, "Column of the labels, where it is not called label, class, category ...")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoredPairSettings(_PairColumns):
+    """Settings of a recipe that reads two texts and a number from each row."""
+
+    score_column: str | None = setting(None, "Column of the numbers, where it is not called score, similarity ...")
+
+
 def option_name(field_name: str) -> str:
     """The command-line option of a field: seq_length becomes --seq-length."""
     return "--" + field_name.replace("_", "-")

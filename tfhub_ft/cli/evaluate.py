@@ -27,4 +27,5 @@ def command(run: str, data: str, skip_bad_rows: bool, as_json: bool) -> None:
 
     console = Console()
     console.print(scores_table({data: scores}))
-    console.print(classes_table(scores))
+    if "per_class" in scores:
+        console.print(classes_table(scores))

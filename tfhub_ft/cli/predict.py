@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 
@@ -14,41 +15,60 @@ from tfhub_ft.errors import InputError
 @click.option("--input", "source", metavar="FILE", help="Answer its rows: csv, tsv, jsonl, txt; - is standard input.")
 @click.option("--output", metavar="FILE", help="Write the answers here: csv, tsv or jsonl.")
 @click.option("--text-column", metavar="NAME", help="Column of the texts in --input.")
+@click.option("--first-column", metavar="NAME", help="Column of a pair's first text in --input.")
+@click.option("--second-column", metavar="NAME", help="Column of a pair's second text in --input.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
 def command(
-    model: str, texts: tuple[str, ...], source: str | None, output: str | None, text_column: str | None, as_json: bool
+    model: str, texts: tuple[str, ...], source: str | None, output: str | None, as_json: bool, **columns: str | None
 ) -> None:
-    """Answer texts by a run or an export.
+    """Answer texts by a run or an export. A recipe of pairs reads two texts for each answer.
 
-    Without texts and --input, a text a line is read from standard input.
+    Without texts and --input, a text a line is read from standard input (a tab between the two of a pair).
 
     \b
     Examples: tfhub-ft predict runs/reviews "a warm, funny film"
+              tfhub-ft predict runs/pairs "It rains." "The street is wet."
               tfhub-ft predict saved_models/reviews --input new.csv --output answers.csv
     """
     if texts and source:
         raise InputError("give either texts or --input, not both")
     if output and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
-    from tfhub_ft.data.rows import Column, check_text
-    from tfhub_ft.prediction import answer_writer, predict, predict_file, write_answers
-    from tfhub_ft.tasks.classification import TEXT_ALIASES
+    from tfhub_ft.prediction import answer_writer, open_predictor, predict, predict_file, write_answers
 
+    predictor = open_predictor(model)
+    fields = predictor.task.fields
     if texts:
-        answers = ({"text": text, **answer} for text, answer in zip(texts, predict(model, texts), strict=True))
+        rows = _grouped(texts, fields)
+        named = (dict(zip(fields, row, strict=True)) for row in rows)
+        answers = ({**row, **answer} for row, answer in zip(named, predict(predictor, rows), strict=True))
     else:
-        columns = [Column("text", TEXT_ALIASES, check_text, text_column, "--text-column")]
         stream = source in (None, "-")
         if stream and sys.stdin.isatty():
             raise InputError("no texts: give some, or --input FILE, or lines on standard input")
-        answers = predict_file(model, sys.stdin if stream else Path(source), columns=columns)
+        named_columns = predictor.task.text_columns(SimpleNamespace(**columns))
+        answers = predict_file(predictor, sys.stdin if stream else Path(source), columns=named_columns)
     if output:
         click.echo(f"{output}: {write_answers(answers, Path(output)):,} answers")
         return
-    write = answer_writer("jsonl", sys.stdout) if as_json else _print_line
+    write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, fields)
     for answer in answers:
         write(answer)
 
 
-def _print_line(answer: dict) -> None:
-    click.echo(f"{answer['label']}\t{answer['score']:.4f}\t{' '.join(answer['text'].split())}")
+def _grouped(texts: tuple[str, ...], fields: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if len(texts) % len(fields):
+        raise InputError(f"{len(texts)} texts: this model reads {' and '.join(fields)} of each row")
+    return [texts[start : start + len(fields)] for start in range(0, len(texts), len(fields))]
+
+
+def _print_line(answer: dict, fields: tuple[str, ...]) -> None:
+    said = [value for name, value in answer.items() if name not in fields and not isinstance(value, dict)]
+    read = [" ".join(answer[field].split()) for field in fields]
+    click.echo("\t".join([*map(_said, said), *read]))
+
+
+def _said(value: float | str | list) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -15,7 +15,7 @@ from tfhub_ft.files import sha256_of
 
 if TYPE_CHECKING:
     from tfhub_ft.settings import Settings
-    from tfhub_ft.tasks.classification import Classification
+    from tfhub_ft.tasks.task import Task
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.15
@@ -48,7 +48,7 @@ class Dataset:
     Args:
         splits: by name: train, validation and, where there is one, test.
         labels: the labels, in the order of the logits.
-        targets: int32 (rows,) for each split.
+        targets: what the model shall answer, (rows, ...) for each split.
     """
 
     splits: dict[str, Split]
@@ -60,7 +60,7 @@ class Dataset:
         return {name: split.described() for name, split in self.splits.items()}
 
 
-def load_dataset(task: "Classification", settings: "Settings", demo: Path) -> Dataset:
+def load_dataset(task: "Task", settings: "Settings", demo: Path) -> Dataset:
     """Read, check and split the rows that the settings name.
 
     Args:
@@ -72,20 +72,20 @@ def load_dataset(task: "Classification", settings: "Settings", demo: Path) -> Da
         InputError: a file, a row, or the labels are not as they must be.
     """
     splits = _separate_files(task, settings) if settings.train else _one_file(task, settings, demo)
-    labels = task.labels(splits["train"].rows, str(splits["train"].file))
+    labels = task.labels(splits["train"].rows, str(splits["train"].file), settings)
     targets = {name: task.targets(split.rows, labels, str(split.file)) for name, split in splits.items()}
     _warn_of_leaks(task, splits)
     return Dataset(splits, labels, targets)
 
 
-def _one_file(task: "Classification", settings: "Settings", demo: Path) -> dict[str, Split]:
+def _one_file(task: "Task", settings: "Settings", demo: Path) -> dict[str, Split]:
     file = Path(settings.data or demo)
     rows = read_all(file, task.columns(settings), skip_bad_rows=settings.skip_bad_rows)
-    task.labels(rows, str(file))
+    task.labels(rows, str(file), settings)
     return dict(zip(SPLITS, _parts(task, file, rows, (0.70, 0.15, 0.15), settings.seed), strict=True))
 
 
-def _separate_files(task: "Classification", settings: "Settings") -> dict[str, Split]:
+def _separate_files(task: "Task", settings: "Settings") -> dict[str, Split]:
     splits = {}
     for name in SPLITS:
         if file := getattr(settings, name):
@@ -93,15 +93,13 @@ def _separate_files(task: "Classification", settings: "Settings") -> dict[str, S
             splits[name] = Split(Path(file), rows, whole=True)
     if "validation" not in splits:
         whole = splits["train"]
-        task.labels(whole.rows, str(whole.file))
+        task.labels(whole.rows, str(whole.file), settings)
         parts = _parts(task, whole.file, whole.rows, (1 - HELD_OUT, HELD_OUT), settings.seed)
         splits["train"], splits["validation"] = parts
     return {name: splits[name] for name in SPLITS if name in splits}
 
 
-def _parts(
-    task: "Classification", file: Path, rows: Sequence[Row], fractions: tuple[float, ...], seed: int
-) -> list[Split]:
+def _parts(task: "Task", file: Path, rows: Sequence[Row], fractions: tuple[float, ...], seed: int) -> list[Split]:
     texts = ["\n".join(task.inputs(row)) for row in rows]
     try:
         parts = split_rows([task.stratum(row) for row in rows], texts, fractions=fractions, seed=seed)
@@ -110,7 +108,7 @@ def _parts(
     return [Split(file, [rows[i] for i in sorted(part)], whole=False) for part in parts]
 
 
-def _warn_of_leaks(task: "Classification", splits: dict[str, Split]) -> None:
+def _warn_of_leaks(task: "Task", splits: dict[str, Split]) -> None:
     trained_on = {task.inputs(row) for row in splits["train"].rows}
     for name in SPLITS[1:]:
         if name in splits:

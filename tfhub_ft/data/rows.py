@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import json
+import math
 import os
 import re
 import stat
@@ -104,6 +105,45 @@ def check_label(value: Any) -> str:
     if isinstance(value, str):
         return check_text(value).strip()
     raise ValueError(f"is {_kind(value)}, not a label; write a text or a whole number")
+
+
+def check_number(value: Any) -> float:
+    """Return a score as a finite float.
+
+    Args:
+        value: the raw value, a number or a text of one.
+
+    Raises:
+        ValueError: it is no number, or not a finite one.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"is {_kind(value)}, not a number")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"is {value!r}, not a number" if value.strip() else "is empty") from None
+    except OverflowError:
+        raise ValueError("is too large a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"is {value!r}, not a finite number")
+    return number
+
+
+def check_labels(value: Any) -> tuple[str, ...]:
+    """Return a row's labels, each once, as a tuple.
+
+    Args:
+        value: a list of labels, as jsonl files hold it; or a text of labels between commas, as csv files do. Both may
+            be empty.
+
+    Raises:
+        ValueError: it is of another kind, or a label in it is.
+    """
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, list):
+        raise ValueError(f"is {_kind(value)}, not a list of labels")
+    return tuple(dict.fromkeys(map(check_label, value)))
 
 
 def read_rows(

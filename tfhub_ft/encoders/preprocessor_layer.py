@@ -25,6 +25,7 @@ class HubPreprocessor(keras.layers.Layer):
         encoder: the encoder whose preprocessor is wanted: a catalogue name, a handle, a URL or a folder.
         preprocessor: a preprocessor's handle, URL or folder, where it is not the one known for the encoder.
         seq_length: the most tokens of a row, [CLS] and [SEP] included; what is longer is cut (two segments in turn).
+        lowercase: whether texts are lower-cased first, for a vocabulary that keeps case.
         padding: "longest" pads a batch to its longest row, "max_length" every row to `seq_length`, as static shapes
             (XLA, TPU) need it.
 
@@ -52,6 +53,7 @@ class HubPreprocessor(keras.layers.Layer):
         *,
         preprocessor: str | None = None,
         seq_length: int = 128,
+        lowercase: bool = False,
         padding: str = "longest",
         **kwargs: Any,
     ):
@@ -62,7 +64,7 @@ class HubPreprocessor(keras.layers.Layer):
         attach = kwargs.pop("attach", True)
         super().__init__(trainable=False, **{"name": "preprocessor", **kwargs})
         self.encoder, self.preprocessor = str(encoder), preprocessor and str(preprocessor)
-        self.seq_length, self.padding = seq_length, padding
+        self.seq_length, self.lowercase, self.padding = seq_length, lowercase, padding
         self.module = None
         self.built = True
         if attach:
@@ -82,11 +84,14 @@ class HubPreprocessor(keras.layers.Layer):
                 f"layer {self.name} has no vocabulary: load it by keras.models.load_model, not by a clone"
             )
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
+        if self.lowercase:
+            segments = [tf.strings.lower(segment, encoding="utf-8") for segment in segments]
         tokens = [self.module.tokenize(tf.reshape(segment, [-1])) for segment in segments]
         packed = self.module.bert_pack_inputs(tokens, seq_length=self._length(tokens))
-        # DistilBERT's preprocessors know no segments.
-        no_segments = tf.zeros_like(packed["input_word_ids"])
-        return {name: packed.get(name, no_segments) for name in TOKEN_INPUTS}
+        # DistilBERT's preprocessors tell no segments; its encoder does not read them, but a bi-encoder does.
+        if "input_type_ids" not in packed:
+            packed["input_type_ids"] = _segments_by_separator(packed["input_word_ids"], packed["input_mask"])
+        return {name: packed[name] for name in TOKEN_INPUTS}
 
     def _length(self, tokens: list[Any]) -> Any:
         import tensorflow as tf
@@ -103,7 +108,7 @@ class HubPreprocessor(keras.layers.Layer):
         return {name: keras.KerasTensor((batch, length), dtype="int32", name=name) for name in TOKEN_INPUTS}
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("encoder", "preprocessor", "seq_length", "padding")}
+        own = {name: getattr(self, name) for name in ("encoder", "preprocessor", "seq_length", "lowercase", "padding")}
         return {**super().get_config(), **own}
 
     @classmethod
@@ -115,3 +120,12 @@ class HubPreprocessor(keras.layers.Layer):
 
     def load_assets(self, dir_path: str) -> None:
         self._attach(Path(dir_path))
+
+
+def _segments_by_separator(word_ids: Any, mask: Any) -> Any:
+    """The segment of each token, int32 (batch, length): 0 up to the first [SEP], which is each row's last token too."""
+    import tensorflow as tf
+
+    last = tf.reduce_sum(mask, -1) - 1
+    separators = tf.cast(word_ids == tf.gather(word_ids, last, batch_dims=1)[:, None], tf.int32) * mask
+    return tf.minimum(tf.cumsum(separators, -1, exclusive=True), 1) * mask

@@ -7,7 +7,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def classification_metrics(probabilities: "np.ndarray", targets: "np.ndarray", labels: Sequence[str]) -> dict[str, Any]:
+def classification_metrics(
+    probabilities: "np.ndarray",
+    targets: "np.ndarray",
+    labels: Sequence[str],
+    *,
+    predicted: "np.ndarray | None" = None,
+) -> dict[str, Any]:
     """Scores of predicted probabilities.
 
     With two labels the last one is the positive class of precision, recall, F1, ROC AUC and average precision; with
@@ -18,6 +24,7 @@ def classification_metrics(probabilities: "np.ndarray", targets: "np.ndarray", l
         probabilities: float (rows, classes), each row summing to one.
         targets: int (rows,), indices of the labels.
         labels: the labels' names.
+        predicted: int (rows,), the labels chosen; the likeliest ones by default.
 
     Returns:
         {"rows", "accuracy", "precision", "recall", "f1", "precision_macro", "recall_macro", "f1_macro", "roc_auc",
@@ -31,7 +38,7 @@ def classification_metrics(probabilities: "np.ndarray", targets: "np.ndarray", l
     from sklearn import metrics as sk
 
     classes = np.arange(len(labels))
-    predicted = probabilities.argmax(-1)
+    predicted = probabilities.argmax(-1) if predicted is None else predicted
     each = sk.precision_recall_fscore_support(targets, predicted, labels=classes, zero_division=0)
     precision, recall, f1, rows = (column.tolist() for column in each)
     macro = [float(np.mean(column)) for column in (precision, recall, f1)]
@@ -67,4 +74,113 @@ def _ranking_metrics(probabilities: "np.ndarray", targets: "np.ndarray", classes
     return {
         "roc_auc": float(sk.roc_auc_score(truth, probabilities, average="macro")),
         "average_precision": float(sk.average_precision_score(truth, probabilities, average="macro")),
+    }
+
+
+def regression_metrics(predicted: "np.ndarray", truth: "np.ndarray") -> dict[str, Any]:
+    """Scores of predicted numbers, both float (rows,).
+
+    Returns:
+        {"rows", "pearson", "spearman", "r2", "mean_absolute_error", "root_mean_squared_error"}. The correlations are
+        None where either side has one value only.
+    """
+    import numpy as np
+    from scipy import stats
+    from sklearn import metrics as sk
+
+    varied = len(truth) > 1 and np.ptp(truth) > 0 and np.ptp(predicted) > 0
+    return {
+        "rows": len(truth),
+        "pearson": float(stats.pearsonr(predicted, truth)[0]) if varied else None,
+        "spearman": float(stats.spearmanr(predicted, truth)[0]) if varied else None,
+        "r2": float(sk.r2_score(truth, predicted)) if varied else None,
+        "mean_absolute_error": float(sk.mean_absolute_error(truth, predicted)),
+        "root_mean_squared_error": float(sk.root_mean_squared_error(truth, predicted)),
+    }
+
+
+def multilabel_metrics(
+    probabilities: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], thresholds: Sequence[float]
+) -> dict[str, Any]:
+    """Scores of any number of labels a row.
+
+    Args:
+        probabilities: float (rows, labels).
+        targets: 0 or 1, (rows, labels).
+        labels: the labels' names.
+        thresholds: a label is given where its probability is at least its threshold.
+
+    Returns:
+        {"rows", "f1_micro", "f1_macro", "precision_micro", "recall_micro", "exact_match",
+        "label_ranking_average_precision", "average_precision": mean over the labels that some row has, or None,
+        "per_class": {label: {precision, recall, f1, rows, threshold}}}.
+    """
+    import numpy as np
+    from sklearn import metrics as sk
+
+    truth, predicted = targets.astype(int), (probabilities >= np.array(thresholds)).astype(int)
+    each = sk.precision_recall_fscore_support(truth, predicted, average=None, zero_division=0)
+    micro = sk.precision_recall_fscore_support(truth, predicted, average="micro", zero_division=0)
+    present = truth.any(0)
+    columns = zip(labels, *(column.tolist() for column in each), thresholds, strict=True)
+    return {
+        "rows": len(truth),
+        "f1_micro": float(micro[2]),
+        "f1_macro": float(np.mean(each[2])),
+        "precision_micro": float(micro[0]),
+        "recall_micro": float(micro[1]),
+        "exact_match": float((truth == predicted).all(-1).mean()),
+        "label_ranking_average_precision": float(sk.label_ranking_average_precision_score(truth, probabilities)),
+        "average_precision": (
+            float(sk.average_precision_score(truth[:, present], probabilities[:, present])) if present.any() else None
+        ),
+        "per_class": {
+            label: {"precision": precision, "recall": recall, "f1": f1, "rows": rows, "threshold": threshold}
+            for label, precision, recall, f1, rows, threshold in columns
+        },
+    }
+
+
+def intent_metrics(
+    probabilities: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], threshold: float
+) -> dict[str, Any]:
+    """Scores of a classifier that may reject a row as out of scope.
+
+    Args:
+        probabilities: float (rows, intents).
+        targets: int (rows,), -1 for a row out of scope.
+        labels: the intents' names, and the out-of-scope label behind them.
+        threshold: a row is rejected when one minus its highest probability is above it.
+
+    Returns:
+        {"rows", "out_of_scope_rows", "accuracy": of the in-scope rows were none rejected, "in_scope_accuracy": with
+        rejected rows counted as wrong, "out_of_scope_recall", "out_of_scope_precision", "out_of_scope_roc_auc",
+        "f1_macro": over all labels, the out-of-scope one included, "per_class", "confusion_matrix"}. What needs rows
+        out of scope is None where there are none.
+    """
+    import numpy as np
+    from sklearn import metrics as sk
+
+    outside_score, likeliest = 1 - probabilities.max(-1), probabilities.argmax(-1)
+    outside, rejected = targets < 0, outside_score > threshold
+    inside, both = ~outside, outside.any() and not outside.all()
+    truth = np.where(outside, len(labels) - 1, targets)
+    predicted = np.where(rejected, len(labels) - 1, likeliest)
+    classes = np.arange(len(labels))
+    each = sk.precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
+    present = each[3] > 0
+    return {
+        "rows": len(targets),
+        "out_of_scope_rows": int(outside.sum()),
+        "accuracy": float((likeliest == targets)[inside].mean()) if inside.any() else None,
+        "in_scope_accuracy": float((predicted == targets)[inside].mean()) if inside.any() else None,
+        "out_of_scope_recall": float(rejected[outside].mean()) if outside.any() else None,
+        "out_of_scope_precision": float(each[0][-1]) if outside.any() else None,
+        "out_of_scope_roc_auc": float(sk.roc_auc_score(outside, outside_score)) if both else None,
+        "f1_macro": float(each[2][present].mean()),
+        "per_class": {
+            label: {"precision": precision, "recall": recall, "f1": f1, "rows": rows}
+            for label, precision, recall, f1, rows in zip(labels, *(c.tolist() for c in each), strict=True)
+        },
+        "confusion_matrix": sk.confusion_matrix(truth, predicted, labels=classes).tolist(),
     }

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADLINES = ("rows", "accuracy", "precision", "recall", "f1", "f1_macro", "roc_auc", "average_precision", "log_loss")
 CLASSES_SHOWN = 20
+
+
+def headlines(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of the plain numbers among the scores, in the order in which the splits have them."""
+    names = dict.fromkeys(name for split in scores.values() for name in split)
+    plain = (int, float, type(None))
+    return [name for name in names if all(isinstance(split.get(name), plain) for split in scores.values())]
 
 
 def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> "Table":
@@ -18,9 +24,8 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> "Table":
     table.add_column("")
     for split in scores:
         table.add_column(split, justify="right")
-    for name in HEADLINES:
-        if any(name in split for split in scores.values()):
-            table.add_row(name.replace("_", " "), *(_cell(split.get(name)) for split in scores.values()))
+    for name in headlines(scores):
+        table.add_row(name.replace("_", " "), *(_cell(split.get(name)) for split in scores.values()))
     return table
 
 
@@ -29,13 +34,15 @@ def classes_table(metrics: Mapping[str, Any]) -> "Table":
     from rich.table import Table
 
     labels = list(metrics["per_class"])
-    confusion = len(labels) <= CLASSES_SHOWN
-    table = Table(title="Labels" + (", and what their rows were taken for" if confusion else ""))
+    matrix = metrics.get("confusion_matrix") if len(labels) <= CLASSES_SHOWN else None
+    table = Table(title="Labels" + (", and what their rows were taken for" if matrix else ""))
     table.add_column("label")
-    for name in ("precision", "recall", "f1", "rows", *(f"→ {label}" for label in labels if confusion)):
+    columns = list(metrics["per_class"][labels[0]])
+    for name in (*columns, *(f"→ {label}" for label in labels if matrix)):
         table.add_column(name, justify="right")
-    for (label, each), taken_for in zip(metrics["per_class"].items(), metrics["confusion_matrix"], strict=True):
-        table.add_row(label, *(_cell(value) for value in each.values()), *(str(n) for n in taken_for if confusion))
+    for number, (label, each) in enumerate(metrics["per_class"].items()):
+        taken_for = matrix[number] if matrix else []
+        table.add_row(label, *(_cell(value) for value in each.values()), *map(str, taken_for))
     return table
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tfhub_ft.encoders.catalogue import CATALOGUE
+from tfhub_ft.evaluation.tables import headlines
 from tfhub_ft.run import Run
 
 
@@ -17,11 +18,14 @@ def model_card(run: Run, metrics: dict[str, Any], name: str, form: dict[str, Any
         form: what export.json says of the newest version.
     """
     settings = run.settings
-    example = json.dumps({"inputs": {"text": [run.sample[0][0]]}}, ensure_ascii=False)
+    segments = dict(zip(run.recipe.task.fields, run.sample[0], strict=True))
+    takes = ", ".join(f"`{name}`" for name in segments) + ": string (batch,)"
+    call = ", ".join(f'{name}=tf.constant(["a text"])' for name in segments)
+    example = json.dumps({"inputs": {name: [text] for name, text in segments.items()}}, ensure_ascii=False)
     licence = next((entry.licence for entry in CATALOGUE if entry.name == settings.encoder), "see its source")
     splits = {split: run.splits[split] for split in run.splits}
-    shapes = f"`logits`, `probabilities`: float32 (batch, {len(run.labels)})"
-    gives = f"{shapes}; `label`: string (batch,); `score`: float32 (batch,)"
+    gives = "; ".join(f"`{output}`: {kind}" for output, kind in form["outputs"].items())
+    thresholds = f" The thresholds of its answers: `{json.dumps(run.decision)}`." if run.decision else ""
     rows = "\n".join(f"| {split} | `{_plain(s['file'])}` | {s['rows']:,} |" for split, s in splits.items())
     return f"""# {name}
 
@@ -42,7 +46,7 @@ Labels, in the order of the logits: {", ".join(f"`{_plain(label)}`" for label in
 
 Version {form["version"]}, {form["bytes"]:,} bytes. Its answers were compared with the Keras model's on {form["rows"]}
 validation rows in a fresh process: logits differ by at most {max(form["max_logit_difference"].values()):.1e}, all
-labels are equal. One text takes {form["latency_ms"]["p50"]} ms (median, on the machine that exported it).
+labels are equal.{thresholds} One text takes {form["latency_ms"]["p50"]} ms (median, on the machine that exported it).
 
 ## How to call it
 
@@ -51,7 +55,7 @@ import tensorflow as tf
 import tensorflow_text  # the tokenizer's operations
 
 model = tf.saved_model.load("{name}/{form["version"]}")
-print(model.signatures["serving_default"](text=tf.constant(["a text"])))
+print(model.signatures["serving_default"]({call}))
 ```
 
 TF Serving, from the folder that holds `{name}/`:
@@ -63,7 +67,7 @@ curl http://localhost:8501/v1/models/{name}:predict -d '{example.replace("'", "'
 
 | signature | takes | gives |
 |---|---|---|
-| `serving_default` | `text`: string (batch,) | {gives} |
+| `serving_default` | {takes} | {gives} |
 | `tokens` | `input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length) | the same |
 
 ## Settings
@@ -75,16 +79,21 @@ curl http://localhost:8501/v1/models/{name}:predict -d '{example.replace("'", "'
 
 
 def _scores(metrics: dict[str, Any]) -> str:
-    names = ("accuracy", "f1_macro", "roc_auc", "log_loss")
+    shown = {split: scores for split, scores in metrics.items() if split != "train"}
+    names = headlines(shown)
     lines = [
         "| split | " + " | ".join(name.replace("_", " ") for name in names) + " |",
         "|---" * (len(names) + 1) + "|",
     ]
-    for split, scores in metrics.items():
-        if split != "train":
-            cells = (f"{scores[name]:.4f}" if scores[name] is not None else "-" for name in names)
-            lines.append(f"| {split} | " + " | ".join(cells) + " |")
+    for split, scores in shown.items():
+        lines.append(f"| {split} | " + " | ".join(_number(scores.get(name)) for name in names) + " |")
     return "\n".join(lines)
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _plain(text: str) -> str:

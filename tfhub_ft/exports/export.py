@@ -42,7 +42,9 @@ def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
     folder = Path(output_dir)
     exports = _existing_exports(folder, run)
     metrics = run.metrics
-    texts = [segments[0] for segments in run.sample]
+    inputs = run.sample
+
+    import numpy as np
 
     from tfhub_ft.exports.card import model_card
     from tfhub_ft.exports.proof import prove
@@ -50,13 +52,15 @@ def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
 
     say(f"Loading {run.path}")
     model = run.load_model()
-    tokens, expected = _expected(model, texts)
+    names = [tensor.name for tensor in model.inputs]
+    tokens, logits = _tokens_and_logits(model, inputs)
+    expected = {name: np.asarray(t) for name, t in run.recipe.task.served(logits, run.labels, run.decision).items()}
     version = _next_version(folder)
     with written_aside(folder / str(version)) as aside:
         say("Writing the SavedModel")
-        write_saved_model(model, run.recipe.task, run.labels, aside)
-        say(f"Comparing its answers with the model's on {len(texts)} rows, in a fresh process")
-        proof = prove(aside, texts, tokens, expected, run.labels)
+        write_saved_model(model, run.recipe.task, run.labels, run.decision, aside)
+        say(f"Comparing its answers with the model's on {len(inputs)} rows, in a fresh process")
+        proof = prove(aside, names, inputs, tokens, expected)
         size = folder_bytes(aside)
     form = {"version": version, "path": str(version), "bytes": size, **proof}
     form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -89,16 +93,19 @@ def _next_version(folder: Path) -> int:
     return 1 + max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
 
 
-def _expected(model: "keras.Model", texts: Sequence[str]) -> tuple[list[dict[str, "np.ndarray"]], "np.ndarray"]:
-    """The texts as token ids, in batches, and the Keras model's logits of them."""
+def _tokens_and_logits(
+    model: "keras.Model", inputs: Sequence[Sequence[str]]
+) -> tuple[list[dict[str, "np.ndarray"]], "np.ndarray"]:
+    """The rows as token ids, in batches, and the Keras model's logits of them."""
     import numpy as np
     import tensorflow as tf
 
     from tfhub_ft.exports.proof import BATCH
 
     batches, logits = [], []
-    for start in range(0, len(texts), BATCH):
-        tokens = model.get_layer("preprocessor")(tf.constant(texts[start : start + BATCH]))
+    for start in range(0, len(inputs), BATCH):
+        segments = [tf.constant(column) for column in zip(*inputs[start : start + BATCH], strict=True)]
+        tokens = model.get_layer("preprocessor")(segments if len(segments) > 1 else segments[0])
         batches.append({name: ids.numpy() for name, ids in tokens.items()})
         logits.append(model.get_layer("token_model")(tokens, training=False).numpy())
     return batches, np.concatenate(logits)

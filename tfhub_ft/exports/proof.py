@@ -21,59 +21,81 @@ TIMED = 50
 
 def prove(
     saved_model: Path,
-    texts: Sequence[str],
+    names: Sequence[str],
+    inputs: Sequence[Sequence[str]],
     tokens: Sequence[dict[str, np.ndarray]],
-    expected: np.ndarray,
-    labels: Sequence[str],
+    expected: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Compare both signatures of a SavedModel with the Keras model's logits.
+    """Compare both signatures of a SavedModel with the Keras model's outputs.
 
     Args:
         saved_model: the SavedModel's folder.
-        texts: real texts.
-        tokens: the same texts as token ids, a batch of `BATCH` each.
-        expected: the Keras model's logits of the texts, float32 (texts, classes).
-        labels: the labels, in the order of those logits.
+        names: the names of the text inputs.
+        inputs: real rows, a text an input each.
+        tokens: the same rows as token ids, a batch of `BATCH` each.
+        expected: what the Keras model says of the rows, an array of (rows, ...) for each output, "logits" among them.
 
     Returns:
-        {"rows", "tolerance", "max_logit_difference": {signature: float}, "labels_equal": True, "latency_ms": {"p50",
-        "p95"} of one text through `serving_default`}.
+        {"rows", "tolerance", "max_logit_difference": {signature: float}, "outputs": {name: "dtype (shape)"},
+        "labels_equal": True, "latency_ms": {"p50", "p95"} of one row through `serving_default`}.
 
     Raises:
-        WorkError: a logit differs by more than `TOLERANCE`, a label differs, or the export cannot be run.
+        WorkError: a logit differs by more than `TOLERANCE`, another output by more than that share of its range, a
+            word differs, or the export cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
         arrays = {f"{name}_{i}": array for i, batch in enumerate(tokens) for name, array in batch.items()}
-        np.savez(questions, texts=json.dumps(texts), **arrays)
+        np.savez(questions, rows=json.dumps({"names": list(names), "inputs": [list(row) for row in inputs]}), **arrays)
         command = [sys.executable, "-m", "tfhub_ft.exports.proof", str(saved_model), str(questions), str(answers)]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise WorkError(f"the export cannot be run in a fresh process: {done.stderr.strip().splitlines()[-1]}")
         with np.load(answers) as found:
-            return _compared(dict(found), expected, np.array(labels))
+            return _compared(dict(found), {name: _plain(array) for name, array in expected.items()})
 
 
-def _compared(found: dict[str, np.ndarray], expected: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _compared(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, Any]:
     differences = {}
     for signature in ("serving_default", "tokens"):
-        difference = float(np.abs(found[f"{signature}_logits"] - expected).max())
-        same = (found[f"{signature}_label"] == labels[expected.argmax(-1)]).all()
-        if not difference <= TOLERANCE or not same:
-            raise WorkError(
-                f"the export answers differently from the model ({signature}: logits differ by {difference:.2g},"
-                f" {TOLERANCE:g} is allowed{'' if same else '; labels differ'}): it was not kept"
-            )
-        differences[signature] = difference
+        for name, array in expected.items():
+            answer = found.get(f"{signature}_{name}")
+            fault = f"it has no output {name}" if answer is None else _fault(name, answer, array)
+            if fault:
+                raise WorkError(
+                    f"the export answers differently from the model ({signature}: {fault}): it was not kept"
+                )
+        differences[signature] = float(np.abs(found[f"{signature}_logits"] - expected["logits"]).max())
     p50, p95 = np.percentile(found["seconds"] * 1000, [50, 95]).round(2).tolist()
     return {
-        "rows": len(expected),
+        "rows": len(expected["logits"]),
         "tolerance": TOLERANCE,
         "max_logit_difference": differences,
         "labels_equal": True,
+        "outputs": {name: _described(array) for name, array in expected.items()},
         "latency_ms": {"p50": p50, "p95": p95},
     }
+
+
+def _fault(name: str, found: np.ndarray, expected: np.ndarray) -> str | None:
+    if found.shape != expected.shape:
+        return f"{name} has the shape {found.shape}, not {expected.shape}"
+    if expected.dtype.kind != "f":
+        return None if (found == expected).all() else f"{name} differs"
+    difference = float(np.abs(found - expected).max())
+    allowed = TOLERANCE if name == "logits" else TOLERANCE * max(1.0, float(np.ptp(expected)))
+    return None if difference <= allowed else f"{name} differ by {difference:.2g}, {allowed:g} is allowed"
+
+
+def _described(array: np.ndarray) -> str:
+    kind = "string" if array.dtype.kind == "U" else array.dtype.name
+    return f"{kind} ({', '.join(['batch', *map(str, array.shape[1:])])})"
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Bytes as text: an array of numbers or of str, which needs no pickle to be stored."""
+    return np.vectorize(lambda word: word.decode(), otypes=["U"])(array) if array.dtype.kind == "O" else array
 
 
 def _answer(saved_model: str, questions: str, answers: str) -> None:
@@ -83,23 +105,27 @@ def _answer(saved_model: str, questions: str, answers: str) -> None:
 
     loaded = tf.saved_model.load(saved_model)
     with np.load(questions) as asked:
-        texts, arrays = json.loads(str(asked["texts"])), dict(asked)
-    names = ("input_word_ids", "input_mask", "input_type_ids")
-    count = -(-len(texts) // BATCH)
+        rows, arrays = json.loads(str(asked["rows"])), dict(asked)
+    tokens = ("input_word_ids", "input_mask", "input_type_ids")
+
+    def texts(start: int, size: int) -> dict[str, Any]:
+        columns = zip(*rows["inputs"][start : start + size], strict=True)
+        return {name: tf.constant(column) for name, column in zip(rows["names"], columns, strict=True)}
+
+    count = len(rows["inputs"])
     batches = {
-        "serving_default": [{"text": tf.constant(texts[i * BATCH : (i + 1) * BATCH])} for i in range(count)],
-        "tokens": [{name: tf.constant(arrays[f"{name}_{i}"]) for name in names} for i in range(count)],
+        "serving_default": [texts(start, BATCH) for start in range(0, count, BATCH)],
+        "tokens": [{n: tf.constant(arrays[f"{n}_{i}"]) for n in tokens} for i in range(-(-count // BATCH))],
     }
     found = {}
     for signature, inputs in batches.items():
         outputs = [loaded.signatures[signature](**batch) for batch in inputs]
-        found[f"{signature}_logits"] = np.concatenate([o["logits"].numpy() for o in outputs])
-        words = np.concatenate([o["label"].numpy() for o in outputs])
-        found[f"{signature}_label"] = np.array([word.decode() for word in words])
+        for name in outputs[0]:
+            found[f"{signature}_{name}"] = np.concatenate([_plain(output[name].numpy()) for output in outputs])
     seconds = []
-    for text in texts[:TIMED]:
+    for start in range(min(TIMED, count)):
         began = time.perf_counter()
-        loaded.signatures["serving_default"](text=tf.constant([text]))
+        loaded.signatures["serving_default"](**texts(start, 1))
         seconds.append(time.perf_counter() - began)
     np.savez(answers, seconds=np.array(seconds), **found)
 

@@ -1,62 +1,66 @@
-"""One label for each text."""
+"""One label for each row, which is a text or a pair of texts."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.rows import Column, Row, check_label, check_text
+from tfhub_ft.data.rows import Column, Row, check_label
 from tfhub_ft.errors import InputError
+from tfhub_ft.tasks.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfhub_ft.settings import TextSettings
+    from tfhub_ft.settings import Settings
 
-TEXT_ALIASES = ("sentence", "review", "content", "message", "comment", "tweet", "body", "url")
-LABEL_ALIASES = ("class", "category", "target", "sentiment", "intent", "topic", "y")
+LABEL_ALIASES = ("class", "category", "target", "sentiment", "intent", "topic", "y", "quality", "is_duplicate")
 
 
 @dataclass(frozen=True)
-class Classification:
-    """Each row is a text and one label out of a list."""
+class Classification(Task):
+    """Each row has one label out of a list.
 
-    name: str = "classification"
+    Where there are two labels, the last one is the positive one, and settings may ask for a precision of it: the
+    threshold on its probability is then chosen on the validation rows.
+
+    Args:
+        fields: the segments of a row.
+        best: the validation score that chooses the epoch: "accuracy", or "auc" of two labels.
+    """
+
+    fields: tuple[str, ...] = ("text",)
     best: str = "accuracy"
+    name: str = "classification"
 
-    def columns(self, settings: "TextSettings") -> list[Column]:
-        """The columns that rows are read from."""
-        return [
-            Column("text", TEXT_ALIASES, check_text, settings.text_column, "--text-column"),
-            Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column"),
-        ]
-
-    def inputs(self, row: Row) -> tuple[str, ...]:
-        """The segments of text that the model reads."""
-        return (row.values["text"],)
+    def columns(self, settings: "Settings") -> list[Column]:
+        label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
+        return [*self.text_columns(settings), label]
 
     def stratum(self, row: Row) -> str:
-        """What a split keeps the shares of."""
         return row.values["label"]
 
-    def labels(self, rows: Sequence[Row], source: str) -> list[str]:
+    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The labels of the training rows, in order: by number where all are whole numbers, else by name.
 
         Raises:
-            InputError: there is only one.
+            InputError: there is only one, or the positive label is not among them.
         """
         found = {row.values["label"] for row in rows}
         if len(found) < 2:
             raise InputError(f"{source}: every row has the label {found.pop()!r}; there is nothing to tell apart")
         numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
-        return sorted(found, key=int if numbers else None)
+        labels = sorted(found, key=int if numbers else None)
+        _check_two_labels(labels, settings, self.best, source)
+        positive = getattr(settings, "positive_label", None)
+        if positive is None:
+            return labels
+        if positive not in found:
+            raise InputError(f"{source}: no row has the --positive-label {positive!r}; there are {listed(labels)}")
+        return [*(label for label in labels if label != positive), positive]
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """The rows' labels as int32 indices of shape (rows,).
-
-        Raises:
-            InputError: a row has a label that is not in the list.
-        """
+        """The rows' labels as int32 indices of shape (rows,)."""
         import numpy as np
 
         index = {label: i for i, label in enumerate(labels)}
@@ -64,51 +68,95 @@ class Classification:
             if row.values["label"] not in index:
                 raise InputError(
                     f"{source}, line {row.line}: label {row.values['label']!r} was not seen in training;"
-                    f" the labels are {_listed(labels)}"
+                    f" the labels are {listed(labels)}"
                 )
         return np.array([index[row.values["label"]] for row in rows], "int32")
 
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        """What a recipe's `build_model` must know of the labels."""
-        return {"num_classes": len(labels)}
-
-    def compile_arguments(self) -> dict[str, Any]:
-        """The loss and the metrics that `compile` takes."""
+    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras
 
+        from tfhub_ft.tasks.losses import TwoClassAUC, WeightedCrossEntropy
+
+        metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        if targets.max() == 1:
+            metrics.append(TwoClassAUC(name="auc"))
+        balanced = getattr(settings, "class_weight", "none") == "balanced"
+        weights = balanced_weights(targets) if balanced else None
         return {
-            "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            "metrics": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            "loss": WeightedCrossEntropy(weights, focal_gamma=getattr(settings, "focal_gamma", 0.0)),
+            "metrics": metrics,
         }
 
-    def metrics(self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str]) -> dict[str, Any]:
-        """The scores of logits, (rows, classes), against targets, (rows,)."""
+    def decide(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
+    ) -> dict[str, Any]:
+        """The threshold on the positive label's probability, where the settings want a precision."""
+        from tfhub_ft.evaluation.thresholds import threshold_for_precision
+
+        wanted = getattr(settings, "wanted_precision", 0)
+        if not wanted:
+            return {}
+        return threshold_for_precision(softmax(logits)[:, 1], targets, wanted=wanted)
+
+    def metrics(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, Any]:
         from tfhub_ft.evaluation.metrics import classification_metrics
 
-        return classification_metrics(softmax(logits), targets, labels)
+        probabilities = softmax(logits)
+        return classification_metrics(probabilities, targets, labels, predicted=_chosen(probabilities, decision))
 
-    def answers(self, logits: "np.ndarray", labels: Sequence[str]) -> list[dict[str, Any]]:
-        """What logits, (rows, classes), say in words: label, score and the probability of every label."""
+    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+        """{"label", "score": the probability of that label, "probabilities": {label: probability}} for each row."""
+        probabilities = softmax(logits)
         return [
             {
-                "label": labels[row.argmax()],
-                "score": float(row.max()),
+                "label": labels[chosen],
+                "score": float(row[chosen]),
                 "probabilities": dict(zip(labels, map(float, row), strict=True)),
             }
-            for row in softmax(logits)
+            for chosen, row in zip(_chosen(probabilities, decision), probabilities, strict=True)
         ]
 
-    def served(self, logits: Any, labels: Sequence[str]) -> dict[str, Any]:
-        """The outputs of an exported signature, as tensors: logits, probabilities, label and score."""
+    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+        """`logits`, `probabilities`, `label` and `score`."""
         import tensorflow as tf
 
         probabilities = tf.nn.softmax(logits)
+        if "threshold" in decision:
+            chosen = tf.cast(probabilities[:, 1] >= decision["threshold"], tf.int32)
+        else:
+            chosen = tf.argmax(logits, -1, output_type=tf.int32)
         return {
             "logits": logits,
             "probabilities": probabilities,
-            "label": tf.gather(tf.constant(list(labels)), tf.argmax(logits, -1)),
-            "score": tf.reduce_max(probabilities, -1),
+            "label": tf.gather(tf.constant(list(labels)), chosen),
+            "score": tf.gather(probabilities, chosen, batch_dims=1),
         }
+
+
+def _check_two_labels(labels: Sequence[str], settings: "Settings", best: str, source: str) -> None:
+    needs_two = ("positive_label", "wanted_precision")
+    asked = next((name for name in needs_two if getattr(settings, name, None)), None)
+    if len(labels) == 2 or (asked is None and best != "auc"):
+        return
+    what = f"--{asked.replace('_', '-')} needs two" if asked else "this recipe tells two apart"
+    raise InputError(f"{source}: there are {len(labels)} labels ({listed(labels)}), and {what}")
+
+
+def _chosen(probabilities: "np.ndarray", decision: dict[str, Any]) -> "np.ndarray":
+    """The index of each row's label, int (rows,)."""
+    if "threshold" in decision:
+        return (probabilities[:, 1] >= decision["threshold"]).astype(int)
+    return probabilities.argmax(-1)
+
+
+def balanced_weights(targets: "np.ndarray") -> list[float]:
+    """A weight for each class, so that all classes count the same and the mean weight of a row is one."""
+    import numpy as np
+
+    counts = np.bincount(targets[targets >= 0])
+    return (counts.sum() / (len(counts) * counts)).tolist()
 
 
 def softmax(logits: "np.ndarray") -> "np.ndarray":
@@ -119,5 +167,6 @@ def softmax(logits: "np.ndarray") -> "np.ndarray":
     return powers / powers.sum(-1, keepdims=True)
 
 
-def _listed(labels: Sequence[str]) -> str:
+def listed(labels: Sequence[str]) -> str:
+    """Labels for a message, the first ten."""
     return ", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")

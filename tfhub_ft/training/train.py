@@ -14,7 +14,7 @@ from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.run import CHECKPOINTS, HISTORY, METRICS, MODEL, SAMPLE, Run
+from tfhub_ft.run import CHECKPOINTS, DECISION, HISTORY, METRICS, MODEL, SAMPLE, Run
 from tfhub_ft.settings import Settings, option_name
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class _Training:
         state = self._fit(run)
         with written_aside(run.path / MODEL) as aside:
             self.model.save(aside)
-        write_json(run.path / METRICS, self._scores(state))
+        self._score(run, state)
         for last in (run.path / CHECKPOINTS).glob("last-*"):
             last.unlink()
         return run
@@ -236,13 +236,17 @@ class _Training:
                 weight_decay=settings.weight_decay,
                 clip_norm=settings.clip_norm,
             )
-            learner.compile(optimizer, **self.recipe.task.compile_arguments(), jit_compile=False)
+            learner.compile(
+                optimizer, **self.recipe.task.compile_arguments(settings, self.data.targets["train"]), jit_compile=False
+            )
             optimizer.build(learner.trainable_variables)
         return learner
 
-    def _scores(self, state: dict[str, Any]) -> dict[str, Any]:
+    def _score(self, run: Run, state: dict[str, Any]) -> None:
+        """Choose the thresholds on the validation rows, score each split, and write both."""
         from tfhub_ft.prediction import logits_function
 
+        task, data = self.recipe.task, self.data
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
         scores = {"train": {"rows": len(self.tokens["train"]), **seen}}
@@ -250,8 +254,11 @@ class _Training:
         for split in list(self.data.splits)[1:]:
             say(f"Scoring {len(self.tokens[split]):,} {split} rows")
             logits = logits_of(self.tokens[split])
-            scores[split] = self.recipe.task.metrics(logits, self.data.targets[split], self.data.labels)
-        return scores
+            if split == "validation":
+                decision = task.decide(logits, data.targets[split], data.labels, self.settings)
+            scores[split] = task.metrics(logits, data.targets[split], data.labels, decision)
+        write_json(run.path / DECISION, decision)
+        write_json(run.path / METRICS, scores)
 
     def _write_sample(self, run: Run) -> None:
         rows = self.data.splits["validation"].rows

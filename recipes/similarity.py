@@ -1,0 +1,79 @@
+"""How similar two texts are, as a number.
+
+From the command line:
+
+    tfhub-ft train similarity --data pairs.csv --output-dir runs/similarity
+
+In Python:
+
+    from tfhub_ft.recipes import similarity
+
+    model = similarity.build_model(encoder="minilm-l6")
+    model.compile(keras.optimizers.AdamW(5e-5), "mse")
+    model.fit(tf.data.Dataset.from_tensor_slices(((firsts, seconds), scores)).batch(32))
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfhub_ft.recipe import Recipe
+from tfhub_ft.settings import ScoredPairSettings
+from tfhub_ft.tasks.regression import Regression
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_model(
+    encoder: str = "minilm-l6",
+    *,
+    preprocessor: str | None = None,
+    seq_length: int = 128,
+    dropout: float = 0.1,
+    freeze: str = "none",
+) -> "keras.Model":
+    """A model that takes pairs of texts and gives their similarity.
+
+    Args:
+        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        preprocessor: the encoder's preprocessor, where it cannot be found from it.
+        seq_length: the most tokens of a row; what is longer is cut.
+        dropout: before the last layer.
+        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+
+    Returns:
+        A model from two string tensors of shape (batch,), sentence1 and
+        sentence2, to float32 (batch, 1), 0 for the least similar and 1
+        for the most.
+        `model.get_layer("token_model")` is its part behind the preprocessing.
+
+    Raises:
+        InputError: there is no such encoder, or it does not fit the other arguments.
+
+    Reference:
+        Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
+    """
+    from tfhub_ft.heads import ClassificationHead
+    from tfhub_ft.models import text_model
+
+    head = ClassificationHead(1, dropout=dropout, name="logits")
+    return text_model(
+        lambda encoded: head(encoded["pooled_output"]),
+        name="similarity",
+        encoder=encoder,
+        preprocessor=preprocessor,
+        seq_length=seq_length,
+        freeze=freeze,
+        inputs=("sentence1", "sentence2"),
+    )
+
+
+RECIPE = Recipe(
+    name="similarity",
+    summary="How similar are two texts? A number for each pair.",
+    task=Regression(),
+    build_model=build_model,
+    settings=ScoredPairSettings(epochs=4),
+    recommended=("minilm-l6", "bert-base-uncased"),
+    demo=Path(__file__).parent / "demo" / "similarity.csv",
+)

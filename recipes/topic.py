@@ -1,0 +1,78 @@
+"""Topic of a text: one label out of any number.
+
+From the command line:
+
+    tfhub-ft train topic --data news.csv --output-dir runs/news
+
+In Python:
+
+    from tfhub_ft.recipes import topic
+
+    model = topic.build_model(encoder="minilm-l6", num_classes=4)
+    model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfhub_ft.recipe import Recipe
+from tfhub_ft.settings import TextSettings
+from tfhub_ft.tasks.classification import Classification
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_model(
+    encoder: str = "minilm-l6",
+    num_classes: int = 4,
+    *,
+    preprocessor: str | None = None,
+    seq_length: int = 128,
+    dropout: float = 0.1,
+    freeze: str = "none",
+) -> "keras.Model":
+    """A model that takes texts and gives the logits of their topics.
+
+    Args:
+        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: how many labels there are.
+        preprocessor: the encoder's preprocessor, where it cannot be found from it.
+        seq_length: the most tokens of a row; what is longer is cut.
+        dropout: before the last layer.
+        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+
+    Returns:
+        A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).
+        `model.get_layer("token_model")` is its part behind the preprocessing.
+
+    Raises:
+        InputError: there is no such encoder, or it does not fit the other arguments.
+
+    Reference:
+        Devlin et al. 2019, https://arxiv.org/abs/1810.04805
+    """
+    from tfhub_ft.heads import ClassificationHead
+    from tfhub_ft.models import text_model
+
+    head = ClassificationHead(num_classes, dropout=dropout, name="logits")
+    return text_model(
+        lambda encoded: head(encoded["pooled_output"]),
+        name="topic",
+        encoder=encoder,
+        preprocessor=preprocessor,
+        seq_length=seq_length,
+        freeze=freeze,
+    )
+
+
+RECIPE = Recipe(
+    name="topic",
+    summary="Which topic is a text about? One label out of any number.",
+    task=Classification(),
+    build_model=build_model,
+    settings=TextSettings(epochs=2),
+    recommended=("minilm-l6", "bert-base-uncased", "small-bert-l4-h512"),
+    demo=Path(__file__).parent / "demo" / "topic.csv",
+)

@@ -1,0 +1,97 @@
+"""One label out of many for each text, or none of them: a text may be out of scope."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.data.rows import Row
+from tfhub_ft.tasks.classification import Classification, softmax
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfhub_ft.settings import Settings
+
+
+@dataclass(frozen=True)
+class Intent(Classification):
+    """Classification whose rows may be out of scope. The last label is the one for these; it has no logit.
+
+    A row's out-of-scope score is one minus its highest probability. Rows whose score is above a threshold are answered
+    with the out-of-scope label. The threshold is chosen on the validation rows, as low as the wanted in-scope
+    accuracy allows; rejected in-scope rows count as wrong.
+
+    Reference:
+        Larson et al. 2019, https://arxiv.org/abs/1909.02027
+    """
+
+    name: str = "intent"
+
+    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
+        """The intents, by name, and the out-of-scope label behind them."""
+        outside = settings.out_of_scope_label
+        inside = [row for row in rows if row.values["label"] != outside]
+        return [*super().labels(inside or rows, source, settings), outside]
+
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
+        """The indices of the intents, int32 (rows,); -1 for a row out of scope."""
+        import numpy as np
+
+        targets = super().targets(rows, labels, source)
+        return np.where(targets == len(labels) - 1, -1, targets).astype("int32")
+
+    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
+        return {"num_classes": len(labels) - 1}
+
+    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
+        from tfhub_ft.tasks.losses import InScopeAccuracy, WeightedCrossEntropy
+
+        return {"loss": WeightedCrossEntropy(), "metrics": [InScopeAccuracy(name="accuracy")]}
+
+    def decide(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
+    ) -> dict[str, Any]:
+        """The threshold on the out-of-scope score."""
+        from tfhub_ft.evaluation.thresholds import threshold_for_rejection
+
+        inside = targets >= 0
+        probabilities = softmax(logits[inside])
+        threshold = threshold_for_rejection(
+            1 - probabilities.max(-1), probabilities.argmax(-1) == targets[inside], wanted=settings.in_scope_accuracy
+        )
+        return {"threshold": threshold, "in_scope_accuracy": settings.in_scope_accuracy}
+
+    def metrics(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, Any]:
+        from tfhub_ft.evaluation.metrics import intent_metrics
+
+        return intent_metrics(softmax(logits), targets, labels, decision["threshold"])
+
+    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+        """{"label", "score": of the likeliest intent, "out_of_scope": score, "probabilities"} for each row."""
+        answers = []
+        for row in softmax(logits):
+            outside = 1 - float(row.max())
+            label = labels[-1] if outside > decision["threshold"] else labels[row.argmax()]
+            probabilities = dict(zip(labels[:-1], map(float, row), strict=True))
+            answers.append(
+                {"label": label, "score": float(row.max()), "out_of_scope": outside, "probabilities": probabilities}
+            )
+        return answers
+
+    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+        """`logits`, `probabilities`, `label`, `score` and `out_of_scope`."""
+        import tensorflow as tf
+
+        probabilities = tf.nn.softmax(logits)
+        score = tf.reduce_max(probabilities, -1)
+        likeliest = tf.argmax(logits, -1, output_type=tf.int32)
+        chosen = tf.where(1 - score > decision["threshold"], len(labels) - 1, likeliest)
+        return {
+            "logits": logits,
+            "probabilities": probabilities,
+            "label": tf.gather(tf.constant(list(labels)), chosen),
+            "score": score,
+            "out_of_scope": 1 - score,
+        }

@@ -1,0 +1,56 @@
+"""Losses and training metrics that Keras does not have in the form that the tasks need."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+
+class WeightedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of logits, with a weight a class and the focal factor. Targets of -1 shall fit no class.
+
+    A row with target -1 is taught to give every class the same probability (outlier exposure).
+
+    Args:
+        weights: one a class; None weighs all the same.
+        focal_gamma: how far well-classified rows are played down; 0 is plain cross-entropy.
+
+    Call arguments:
+        y_true: int (batch,).
+        y_pred: float logits (batch, classes).
+
+    Reference:
+        Lin et al. 2017, https://arxiv.org/abs/1708.02002; Hendrycks et al. 2019, https://arxiv.org/abs/1812.04606
+    """
+
+    def __init__(self, weights: Sequence[float] | None = None, *, focal_gamma: float = 0.0):
+        super().__init__(name="cross_entropy")
+        self.weights, self.focal_gamma = weights, focal_gamma
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        ops = keras.ops
+        y_true = ops.cast(ops.reshape(y_true, [-1]), "int32")
+        log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"))
+        known = ops.one_hot(ops.maximum(y_true, 0), log_probabilities.shape[-1])
+        truth = ops.where(y_true[:, None] < 0, 1.0 / log_probabilities.shape[-1], known)
+        losses = -truth * log_probabilities
+        if self.focal_gamma:
+            losses *= ops.power(1.0 - ops.exp(log_probabilities), self.focal_gamma)
+        if self.weights is not None:
+            losses *= ops.convert_to_tensor(self.weights, "float32")
+        return ops.sum(losses, -1)
+
+
+class TwoClassAUC(keras.metrics.AUC):
+    """ROC AUC of the second of two classes, from logits (batch, 2) and targets (batch,)."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        super().update_state(y_true, keras.ops.softmax(y_pred)[:, 1], sample_weight)
+
+
+class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """Accuracy over the rows whose target is a class; those with target -1 do not count."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true = keras.ops.reshape(y_true, [-1])
+        super().update_state(keras.ops.maximum(y_true, 0), y_pred, keras.ops.cast(y_true >= 0, "float32"))

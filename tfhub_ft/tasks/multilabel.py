@@ -1,0 +1,105 @@
+"""Any number of labels for each row."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.data.rows import Column, Row, check_labels
+from tfhub_ft.errors import InputError
+from tfhub_ft.tasks.classification import listed
+from tfhub_ft.tasks.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfhub_ft.settings import Settings
+
+LABELS_ALIASES = ("label", "tags", "categories", "emotions", "topics")
+
+
+@dataclass(frozen=True)
+class Multilabel(Task):
+    """Each row has any subset of a list of labels; each label has a threshold of its own, chosen on validation."""
+
+    fields: tuple[str, ...] = ("text",)
+    best: str = "average_precision"
+    name: str = "multilabel"
+
+    def columns(self, settings: "Settings") -> list[Column]:
+        labels = Column("labels", LABELS_ALIASES, check_labels, settings.labels_column, "--labels-column")
+        return [*self.text_columns(settings), labels]
+
+    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
+        """The labels of the training rows, by name.
+
+        Raises:
+            InputError: no row has one.
+        """
+        found = Counter(label for row in rows for label in row.values["labels"])
+        if not found:
+            raise InputError(f"{source}: no row has a label; there is nothing to learn")
+        return sorted(found)
+
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
+        """float32 (rows, labels), 1 where a row has a label."""
+        import numpy as np
+
+        index = {label: i for i, label in enumerate(labels)}
+        targets = np.zeros((len(rows), len(labels)), "float32")
+        for number, row in enumerate(rows):
+            for label in row.values["labels"]:
+                if label not in index:
+                    raise InputError(
+                        f"{source}, line {row.line}: label {label!r} was not seen in training;"
+                        f" the labels are {listed(labels)}"
+                    )
+                targets[number, index[label]] = 1
+        return targets
+
+    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
+        import keras
+
+        ranking = keras.metrics.AUC(
+            curve="PR", multi_label=True, num_labels=targets.shape[1], from_logits=True, name="average_precision"
+        )
+        return {"loss": keras.losses.BinaryCrossentropy(from_logits=True), "metrics": [ranking]}
+
+    def decide(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
+    ) -> dict[str, Any]:
+        """A threshold a label: the one with the best F1 on these rows."""
+        from tfhub_ft.evaluation.thresholds import thresholds_for_f1
+
+        return {"thresholds": thresholds_for_f1(_sigmoid(logits), targets)}
+
+    def metrics(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, Any]:
+        from tfhub_ft.evaluation.metrics import multilabel_metrics
+
+        return multilabel_metrics(_sigmoid(logits), targets, labels, decision["thresholds"])
+
+    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+        """{"labels": those at or above their threshold, likeliest first, "probabilities"} for each row."""
+        answers = []
+        for row in _sigmoid(logits):
+            chosen = [i for i in row.argsort()[::-1] if row[i] >= decision["thresholds"][i]]
+            probabilities = dict(zip(labels, map(float, row), strict=True))
+            answers.append({"labels": [labels[i] for i in chosen], "probabilities": probabilities})
+        return answers
+
+    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+        """`logits`, `probabilities`, `chosen` (bool, by label) and `labels` (the names, "" where not chosen)."""
+        import tensorflow as tf
+
+        probabilities = tf.sigmoid(logits)
+        chosen = probabilities >= tf.constant(decision["thresholds"], probabilities.dtype)
+        names = tf.where(chosen, tf.constant(list(labels)), "")
+        return {"logits": logits, "probabilities": probabilities, "chosen": chosen, "labels": names}
+
+
+def _sigmoid(logits: "np.ndarray") -> "np.ndarray":
+    from scipy.special import expit
+
+    return expit(logits.astype("float64"))

@@ -1,0 +1,110 @@
+"""What every task tells the framework: its rows, its loss, its scores and its answers."""
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.data.rows import Column, Row, check_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfhub_ft.settings import Settings
+
+TASKS = {
+    "classification": "tfhub_ft.tasks.classification.Classification",
+    "intent": "tfhub_ft.tasks.intent.Intent",
+    "multilabel": "tfhub_ft.tasks.multilabel.Multilabel",
+    "regression": "tfhub_ft.tasks.regression.Regression",
+}
+
+TEXT_ALIASES = ("sentence", "review", "content", "message", "comment", "tweet", "body", "url")
+FIRST_ALIASES = ("premise", "question1", "text1", "text_a", "first", "#1 String", "query", "prompt")
+SECOND_ALIASES = ("hypothesis", "question2", "text2", "text_b", "second", "#2 String", "sentence", "reply")
+
+
+def load_task(name: str) -> "Task":
+    """The task of that name, as an export names it, with its defaults."""
+    module, _, kind = TASKS[name].rpartition(".")
+    return getattr(importlib.import_module(module), kind)()
+
+
+class Task:
+    """What kind of answer is learnt. Each task is a frozen dataclass that says the following.
+
+    `name` stands in exports, `best` is the validation score that chooses the epoch (higher is better), and `fields`
+    are the segments of text that a row has: ("text",) or ("sentence1", "sentence2").
+    """
+
+    name: str
+    best: str
+    fields: tuple[str, ...] = ("text",)
+
+    def columns(self, settings: "Settings") -> list[Column]:
+        """The columns that rows are read from."""
+        raise NotImplementedError
+
+    def text_columns(self, settings: "Settings | None" = None) -> list[Column]:
+        """The columns of the segments alone, which is all that a prediction reads."""
+
+        def named(option: str) -> tuple[str | None, str]:
+            return getattr(settings, option, None), "--" + option.replace("_", "-")
+
+        if len(self.fields) == 1:
+            return [Column("text", TEXT_ALIASES, check_text, *named("text_column"))]
+        return [
+            Column("sentence1", FIRST_ALIASES, check_text, *named("first_column")),
+            Column("sentence2", SECOND_ALIASES, check_text, *named("second_column")),
+        ]
+
+    def inputs(self, row: Row) -> tuple[str, ...]:
+        """The segments of text that the model reads."""
+        return tuple(row.values[field] for field in self.fields)
+
+    def stratum(self, row: Row) -> str | None:
+        """What a split keeps the shares of; None where rows have no classes."""
+        return None
+
+    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
+        """What the training rows say that answers are made of, in the order of the logits.
+
+        Raises:
+            InputError: the rows cannot be learnt from.
+        """
+        raise NotImplementedError
+
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
+        """What the model shall answer, an array with an entry a row.
+
+        Raises:
+            InputError: a row has a label that was not seen in training.
+        """
+        raise NotImplementedError
+
+    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
+        """What a recipe's `build_model` must know of the labels."""
+        return {"num_classes": len(labels)}
+
+    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
+        """The loss and the metrics that `compile` takes, for these training targets."""
+        raise NotImplementedError
+
+    def decide(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
+    ) -> dict[str, Any]:
+        """The thresholds that turn logits into answers, chosen on validation rows; kept with the run."""
+        return {}
+
+    def metrics(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The scores of logits against targets."""
+        raise NotImplementedError
+
+    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+        """What logits say, in words: a dictionary a row."""
+        raise NotImplementedError
+
+    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+        """The outputs of an exported signature, as tensors by name; `logits` is one of them."""
+        raise NotImplementedError
