@@ -1,5 +1,8 @@
 """How similar two texts are, as a number.
 
+`--mode pair` reads both texts together, which is more exact. `--mode bi-encoder` embeds each text by itself and takes
+the cosine: its export has a signature `embed`, whose embeddings are computed once and searched.
+
 From the command line:
 
     tfhub-ft train similarity --data pairs.csv --output-dir runs/similarity
@@ -13,15 +16,26 @@ In Python:
     model.fit(tf.data.Dataset.from_tensor_slices(((firsts, seconds), scores)).batch(32))
 """
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import ScoredPairSettings
+from tfhub_ft.settings import ScoredPairSettings, setting
 from tfhub_ft.tasks.regression import Regression
 
 if TYPE_CHECKING:
     import keras
+
+
+MODES = ("pair", "bi-encoder")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimilaritySettings(ScoredPairSettings):
+    """Settings of the similarity recipe."""
+
+    mode: str = setting("pair", "pair reads both texts together; bi-encoder embeds each by itself.", choices=MODES)
 
 
 def build_model(
@@ -31,6 +45,7 @@ def build_model(
     seq_length: int = 128,
     dropout: float = 0.1,
     freeze: str = "none",
+    mode: str = "pair",
 ) -> "keras.Model":
     """A model that takes pairs of texts and gives their similarity.
 
@@ -40,6 +55,7 @@ def build_model(
         seq_length: the most tokens of a row; what is longer is cut.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        mode: "pair" for both texts in one row, "bi-encoder" for the cosine of two embeddings.
 
     Returns:
         A model from two string tensors of shape (batch,), sentence1 and
@@ -53,9 +69,18 @@ def build_model(
     Reference:
         Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
     """
-    from tfhub_ft.heads import ClassificationHead
-    from tfhub_ft.models import text_model
+    from tfhub_ft.heads import ClassificationHead, CosineSimilarity
+    from tfhub_ft.models import bi_encoder_model, text_model
 
+    if mode == "bi-encoder":
+        return bi_encoder_model(
+            CosineSimilarity(name="logits"),
+            name="similarity",
+            encoder=encoder,
+            preprocessor=preprocessor,
+            seq_length=seq_length,
+            freeze=freeze,
+        )
     head = ClassificationHead(1, dropout=dropout, name="logits")
     return text_model(
         lambda encoded: head(encoded["pooled_output"]),
@@ -73,7 +98,7 @@ RECIPE = Recipe(
     summary="How similar are two texts? A number for each pair.",
     task=Regression(),
     build_model=build_model,
-    settings=ScoredPairSettings(epochs=4),
+    settings=SimilaritySettings(epochs=4),
     recommended=("minilm-l6", "bert-base-uncased"),
     demo=Path(__file__).parent / "demo" / "similarity.csv",
 )

@@ -45,3 +45,90 @@ class ClassificationHead(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes, "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class SplitSegments(keras.layers.Layer):
+    """Turns rows of two segments into twice as many rows of one: all first segments, then all second ones.
+
+    Call arguments:
+        inputs: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length), as a preprocessor packs
+            two segments.
+
+    Returns:
+        The same names, each int32 (2 * batch, longest segment); each row starts with [CLS] and ends with [SEP].
+
+    Example:
+        halves = SplitSegments()(tokens)
+    """
+
+    def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow as tf
+
+        ids, mask, types = (inputs[name] for name in ("input_word_ids", "input_mask", "input_type_ids"))
+        here = mask > 0
+        first = tf.ragged.boolean_mask(ids, here & (types == 0))
+        second = tf.ragged.boolean_mask(ids, here & (types > 0))
+        second = tf.concat([tf.RaggedTensor.from_tensor(ids[:, :1]), second], 1)
+        rows = tf.concat([first, second], 0)
+        packed = rows.to_tensor()
+        lengths = tf.cast(rows.row_lengths(), tf.int32)
+        return {
+            "input_word_ids": packed,
+            "input_mask": tf.sequence_mask(lengths, tf.shape(packed)[1], tf.int32),
+            "input_type_ids": tf.zeros_like(packed),
+        }
+
+    def compute_output_spec(self, inputs: dict[str, Any]) -> dict[str, keras.KerasTensor]:
+        return {name: keras.KerasTensor((None, None), dtype="int32", name=name) for name in inputs}
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class MeanPooling(keras.layers.Layer):
+    """The mean of a row's token vectors, brought to length one.
+
+    Call arguments:
+        inputs: float (batch, length, hidden).
+        mask: int (batch, length), 1 where there is a token.
+
+    Returns:
+        float32 (batch, hidden).
+
+    Example:
+        embedding = MeanPooling()(encoded["sequence_output"], tokens["input_mask"])
+
+    Reference:
+        Reimers and Gurevych 2019, section 3, https://arxiv.org/abs/1908.10084
+    """
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        weights = keras.ops.cast(mask, "float32")[:, :, None]
+        total = keras.ops.sum(keras.ops.cast(inputs, "float32") * weights, 1)
+        return keras.ops.normalize(total, axis=-1)
+
+    def compute_output_spec(self, inputs: Any, mask: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((inputs.shape[0], inputs.shape[-1]), dtype="float32")
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class CosineSimilarity(keras.layers.Layer):
+    """The cosine between the first and the second half of a batch of unit vectors.
+
+    Call arguments:
+        inputs: float (2 * batch, hidden), as `SplitSegments` orders the rows.
+
+    Returns:
+        float32 (batch, 1), from -1 to 1.
+
+    Example:
+        similarity = CosineSimilarity()(embeddings)
+    """
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        first, second = tf.split(inputs, 2)
+        return tf.reduce_sum(first * second, -1, keepdims=True)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((None, 1), dtype="float32")

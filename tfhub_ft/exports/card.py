@@ -24,7 +24,11 @@ def model_card(run: Run, metrics: dict[str, Any], name: str, form: dict[str, Any
     example = json.dumps({"inputs": {name: [text] for name, text in segments.items()}}, ensure_ascii=False)
     licence = next((entry.licence for entry in CATALOGUE if entry.name == settings.encoder), "see its source")
     splits = {split: run.splits[split] for split in run.splits}
-    gives = "; ".join(f"`{output}`: {kind}" for output, kind in form["outputs"].items())
+    gives = "; ".join(f"`{output}`: {kind}" for output, kind in form["outputs"]["serving_default"].items())
+    embed = "| `embed` | `text`: string (batch,) | `embedding`: " + form["outputs"].get("embed", {}).get(
+        "embedding", ""
+    )
+    embed = f"{embed} |\n" if "embed" in form["outputs"] else ""
     thresholds = f" The thresholds of its answers: `{json.dumps(run.decision)}`." if run.decision else ""
     rows = "\n".join(f"| {split} | `{_plain(s['file'])}` | {s['rows']:,} |" for split, s in splits.items())
     return f"""# {name}
@@ -69,7 +73,7 @@ curl http://localhost:8501/v1/models/{name}:predict -d '{example.replace("'", "'
 |---|---|---|
 | `serving_default` | {takes} | {gives} |
 | `tokens` | `input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length) | the same |
-
+{embed}
 ## Settings
 
 ```

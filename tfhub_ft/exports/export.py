@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from tfhub_ft.run import Run
 if TYPE_CHECKING:
     import keras
     import numpy as np
+
+    from tfhub_ft.exports.proof import Call
 
 
 def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
@@ -42,9 +43,6 @@ def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
     folder = Path(output_dir)
     exports = _existing_exports(folder, run)
     metrics = run.metrics
-    inputs = run.sample
-
-    import numpy as np
 
     from tfhub_ft.exports.card import model_card
     from tfhub_ft.exports.proof import prove
@@ -52,15 +50,13 @@ def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
 
     say(f"Loading {run.path}")
     model = run.load_model()
-    names = [tensor.name for tensor in model.inputs]
-    tokens, logits = _tokens_and_logits(model, inputs)
-    expected = {name: np.asarray(t) for name, t in run.recipe.task.served(logits, run.labels, run.decision).items()}
+    calls = _calls(model, run)
     version = _next_version(folder)
     with written_aside(folder / str(version)) as aside:
         say("Writing the SavedModel")
         write_saved_model(model, run.recipe.task, run.labels, run.decision, aside)
-        say(f"Comparing its answers with the model's on {len(inputs)} rows, in a fresh process")
-        proof = prove(aside, names, inputs, tokens, expected)
+        say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
+        proof = prove(aside, calls)
         size = folder_bytes(aside)
     form = {"version": version, "path": str(version), "bytes": size, **proof}
     form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -93,19 +89,34 @@ def _next_version(folder: Path) -> int:
     return 1 + max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
 
 
-def _tokens_and_logits(
-    model: "keras.Model", inputs: Sequence[Sequence[str]]
-) -> tuple[list[dict[str, "np.ndarray"]], "np.ndarray"]:
-    """The rows as token ids, in batches, and the Keras model's logits of them."""
+def _calls(model: "keras.Model", run: Run) -> "dict[str, Call]":
+    """The run's sample rows as each signature takes them, with the Keras model's answers."""
     import numpy as np
+
+    from tfhub_ft.exports.proof import BATCH, Call
+    from tfhub_ft.exports.saved_model import embedding_model
+
+    names = [tensor.name for tensor in model.inputs]
+    columns = [np.array(column) for column in zip(*run.sample, strict=True)]
+    starts = range(0, len(run.sample), BATCH)
+    texts = [
+        {name: column[start : start + BATCH] for name, column in zip(names, columns, strict=True)} for start in starts
+    ]
+    tokens = [_tokens(model, list(feed.values())) for feed in texts]
+    logits = np.concatenate([np.asarray(model.get_layer("token_model")(feed, training=False)) for feed in tokens])
+    served = run.recipe.task.served(logits, run.labels, run.decision)
+    expected = {name: np.asarray(tensor) for name, tensor in served.items()}
+    calls = {"serving_default": Call(texts, expected), "tokens": Call(tokens, expected)}
+    if embed := embedding_model(model):
+        embeddings = [np.asarray(embed(_tokens(model, [feed[names[0]]]), training=False)) for feed in texts]
+        feeds = [{"text": feed[names[0]]} for feed in texts]
+        calls["embed"] = Call(feeds, {"embedding": np.concatenate(embeddings)})
+    return calls
+
+
+def _tokens(model: "keras.Model", segments: "list[np.ndarray]") -> "dict[str, np.ndarray]":
     import tensorflow as tf
 
-    from tfhub_ft.exports.proof import BATCH
-
-    batches, logits = [], []
-    for start in range(0, len(inputs), BATCH):
-        segments = [tf.constant(column) for column in zip(*inputs[start : start + BATCH], strict=True)]
-        tokens = model.get_layer("preprocessor")(segments if len(segments) > 1 else segments[0])
-        batches.append({name: ids.numpy() for name, ids in tokens.items()})
-        logits.append(model.get_layer("token_model")(tokens, training=False).numpy())
-    return batches, np.concatenate(logits)
+    texts = [tf.constant(segment) for segment in segments]
+    packed = model.get_layer("preprocessor")(texts if len(texts) > 1 else texts[0])
+    return {name: ids.numpy() for name, ids in packed.items()}

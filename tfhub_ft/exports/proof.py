@@ -1,12 +1,12 @@
 """The proof that an export answers as the model that it was made of: computed in a fresh process, on real rows."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,61 +19,73 @@ BATCH = 32
 TIMED = 50
 
 
-def prove(
-    saved_model: Path,
-    names: Sequence[str],
-    inputs: Sequence[Sequence[str]],
-    tokens: Sequence[dict[str, np.ndarray]],
-    expected: dict[str, np.ndarray],
-) -> dict[str, Any]:
-    """Compare both signatures of a SavedModel with the Keras model's outputs.
+@dataclass(frozen=True)
+class Call:
+    """How a signature is called, and what it must answer.
+
+    Args:
+        feeds: batches of inputs by name, ids or texts, of `BATCH` rows each.
+        expected: what the Keras model says of all rows, an array of (rows, ...) for each output.
+    """
+
+    feeds: Sequence[dict[str, np.ndarray]]
+    expected: dict[str, np.ndarray]
+
+
+def prove(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
+    """Compare the signatures of a SavedModel with the Keras model's outputs.
 
     Args:
         saved_model: the SavedModel's folder.
-        names: the names of the text inputs.
-        inputs: real rows, a text an input each.
-        tokens: the same rows as token ids, a batch of `BATCH` each.
-        expected: what the Keras model says of the rows, an array of (rows, ...) for each output, "logits" among them.
+        calls: by signature; `serving_default`, which takes texts, is timed.
 
     Returns:
-        {"rows", "tolerance", "max_logit_difference": {signature: float}, "outputs": {name: "dtype (shape)"},
-        "labels_equal": True, "latency_ms": {"p50", "p95"} of one row through `serving_default`}.
+        {"rows", "tolerance", "max_logit_difference": {signature: float}, "outputs": {signature: {name: "dtype
+        (shape)"}}, "labels_equal": True, "latency_ms": {"p50", "p95"} of one row through `serving_default`}.
 
     Raises:
-        WorkError: a logit differs by more than `TOLERANCE`, another output by more than that share of its range, a
+        WorkError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), a
             word differs, or the export cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
-        arrays = {f"{name}_{i}": array for i, batch in enumerate(tokens) for name, array in batch.items()}
-        np.savez(questions, rows=json.dumps({"names": list(names), "inputs": [list(row) for row in inputs]}), **arrays)
+        arrays = {
+            f"{signature}|{number:06}|{name}": array
+            for signature, call in calls.items()
+            for number, feed in enumerate(call.feeds)
+            for name, array in feed.items()
+        }
+        np.savez(questions, **arrays)
         command = [sys.executable, "-m", "tfhub_ft.exports.proof", str(saved_model), str(questions), str(answers)]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise WorkError(f"the export cannot be run in a fresh process: {done.stderr.strip().splitlines()[-1]}")
         with np.load(answers) as found:
-            return _compared(dict(found), {name: _plain(array) for name, array in expected.items()})
+            return _compared(dict(found), calls)
 
 
-def _compared(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, Any]:
-    differences = {}
-    for signature in ("serving_default", "tokens"):
+def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str, Any]:
+    differences, outputs = {}, {}
+    for signature, call in calls.items():
+        expected = {name: _plain(array) for name, array in call.expected.items()}
         for name, array in expected.items():
-            answer = found.get(f"{signature}_{name}")
+            answer = found.get(f"{signature}|{name}")
             fault = f"it has no output {name}" if answer is None else _fault(name, answer, array)
             if fault:
                 raise WorkError(
                     f"the export answers differently from the model ({signature}: {fault}): it was not kept"
                 )
-        differences[signature] = float(np.abs(found[f"{signature}_logits"] - expected["logits"]).max())
+        first = next(iter(expected))
+        differences[signature] = float(np.abs(found[f"{signature}|{first}"] - expected[first]).max())
+        outputs[signature] = {name: _described(array) for name, array in expected.items()}
     p50, p95 = np.percentile(found["seconds"] * 1000, [50, 95]).round(2).tolist()
     return {
-        "rows": len(expected["logits"]),
+        "rows": len(next(iter(calls["serving_default"].expected.values()))),
         "tolerance": TOLERANCE,
         "max_logit_difference": differences,
         "labels_equal": True,
-        "outputs": {name: _described(array) for name, array in expected.items()},
+        "outputs": outputs,
         "latency_ms": {"p50": p50, "p95": p95},
     }
 
@@ -104,28 +116,30 @@ def _answer(saved_model: str, questions: str, answers: str) -> None:
     import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
 
     loaded = tf.saved_model.load(saved_model)
+    feeds: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     with np.load(questions) as asked:
-        rows, arrays = json.loads(str(asked["rows"])), dict(asked)
-    tokens = ("input_word_ids", "input_mask", "input_type_ids")
+        for key in sorted(asked):
+            signature, number, name = key.split("|")
+            feeds.setdefault(signature, {}).setdefault(number, {})[name] = asked[key]
 
-    def texts(start: int, size: int) -> dict[str, Any]:
-        columns = zip(*rows["inputs"][start : start + size], strict=True)
-        return {name: tf.constant(column) for name, column in zip(rows["names"], columns, strict=True)}
+    def call(signature: str, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = loaded.signatures[signature](**{name: tf.constant(array) for name, array in feed.items()})
+        return {name: _plain(output.numpy()) for name, output in outputs.items()}
 
-    count = len(rows["inputs"])
-    batches = {
-        "serving_default": [texts(start, BATCH) for start in range(0, count, BATCH)],
-        "tokens": [{n: tf.constant(arrays[f"{n}_{i}"]) for n in tokens} for i in range(-(-count // BATCH))],
-    }
     found = {}
-    for signature, inputs in batches.items():
-        outputs = [loaded.signatures[signature](**batch) for batch in inputs]
-        for name in outputs[0]:
-            found[f"{signature}_{name}"] = np.concatenate([_plain(output[name].numpy()) for output in outputs])
+    for signature, batches in feeds.items():
+        answered = [call(signature, feed) for feed in batches.values()]
+        for name in answered[0]:
+            found[f"{signature}|{name}"] = np.concatenate([each[name] for each in answered])
     seconds = []
-    for start in range(min(TIMED, count)):
+    rows = [
+        {name: column[i : i + 1] for name, column in feed.items()}
+        for feed in feeds["serving_default"].values()
+        for i in range(len(next(iter(feed.values()))))
+    ]
+    for row in rows[:TIMED]:
         began = time.perf_counter()
-        loaded.signatures["serving_default"](**texts(start, 1))
+        call("serving_default", row)
         seconds.append(time.perf_counter() - began)
     np.savez(answers, seconds=np.array(seconds), **found)
 

@@ -20,7 +20,8 @@ def write_saved_model(
 
     Its signatures are `serving_default`, which takes the model's texts by name, string (batch,); and `tokens`, which
     takes `input_word_ids`, `input_mask` and `input_type_ids`, int32 (batch, length). Both give what the task serves,
-    by name. In assets.extra stand labels.json and task.json, which has all that turns logits into answers.
+    by name. A bi-encoder has a third one, `embed`, from `text` to `embedding`, float32 (batch, hidden). In
+    assets.extra stand labels.json, and task.json with all that turns logits into answers.
 
     Args:
         model: the text-in model, with a `preprocessor` and a `token_model`.
@@ -38,7 +39,7 @@ def write_saved_model(
     # The variables and modules themselves, not the Keras layers around them: those would save every value twice.
     served = tf.Module()
     served.weights = [weight.value for weight in model.weights]
-    served.modules = [layer.module for layer in (*model.layers, *network.layers) if hasattr(layer, "module")]
+    served.modules = [layer.module for layer in model._flatten_layers() if hasattr(layer, "module")]
 
     @tf.function(input_signature=[texts])
     def from_text(segments):  # noqa: ANN001, ANN202
@@ -50,8 +51,21 @@ def write_saved_model(
         return task.served(network(features, training=False), labels, decision)
 
     signatures = {"serving_default": from_text, "tokens": from_tokens}
+    if embed := embedding_model(model):
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
+        def embedding(text):  # noqa: ANN001, ANN202
+            return {"embedding": embed(model.get_layer("preprocessor")(text), training=False)}
+
+        signatures["embed"] = embedding
     tf.saved_model.save(served, str(folder), signatures=signatures)
     described = {"task": task.name, "inputs": names, "labels": list(labels), "decision": decision}
     (folder / TASK_ASSET).parent.mkdir()
     for asset, content in ((TASK_ASSET, described), (LABELS_ASSET, list(labels))):
         (folder / asset).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def embedding_model(model: "keras.Model") -> "keras.Model | None":
+    """The part of a bi-encoder that embeds one text's tokens; None where a model is none."""
+    layers = model.get_layer("token_model").layers
+    return next((layer for layer in layers if layer.name == "embedding_model"), None)

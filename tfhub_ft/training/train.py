@@ -147,7 +147,7 @@ class _Training:
         from tfhub_ft.encoders import HubEncoder
 
         wanted = self.settings.seq_length
-        for layer in self.network.layers:
+        for layer in self.network._flatten_layers():
             if isinstance(layer, HubEncoder) and layer.max_seq_length and wanted > layer.max_seq_length:
                 raise InputError(
                     f"--seq-length {wanted}: the encoder {layer.encoder} reads at most {layer.max_seq_length} tokens"

@@ -1,0 +1,102 @@
+"""What each recipe scores on real data, with its defaults and minilm-l6: one command a row of recipes/README.md.
+
+    python benchmarks/recipe_scores.py spam --data-dir DATA
+    python benchmarks/recipe_scores.py phishing --data-dir DATA --freeze all-but-2
+
+DATA (or $TFHUB_FT_DATA) holds a folder a dataset. The best epoch and every threshold are chosen on validation; the
+test rows are scored once, at the end.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from machine import keep
+
+import tfhub_ft
+
+# For each row: the recipe, its files (several are put behind each other), and the settings that are not its defaults.
+ROWS = {
+    "spam": ("spam", {"data": ["sms_spam/sms.csv"]}, {}),
+    "phishing": ("phishing", {"data": ["phishing_urls/urls_3000.csv"]}, {}),
+    "phishing-last-2": (
+        "phishing",
+        {"data": ["phishing_urls/urls_3000.csv"]},
+        {"freeze": "all-but-2", "learning_rate": 3e-4, "epochs": 6},
+    ),
+    "phishing-full": (
+        "phishing",
+        {"data": ["phishing_urls/urls_3000.csv"]},
+        {"freeze": "none", "learning_rate": 1e-4, "epochs": 6},
+    ),
+    "topic": ("topic", {"train": ["ag_news/train.csv"], "test": ["ag_news/test.csv"]}, {}),
+    "intent": (
+        "intent",
+        {split: [f"clinc150/{split}.csv", f"clinc150/oos_{split}.csv"] for split in ("train", "validation", "test")},
+        {},
+    ),
+    "pair": ("pair", {"train": ["rte/train.csv"], "test": ["rte/validation.csv"]}, {}),
+    "similarity": (
+        "similarity",
+        {split: [f"stsb/{split}.csv"] for split in ("train", "validation", "test")},
+        {},
+    ),
+    "multilabel": (
+        "multilabel",
+        {split: [f"go_emotions/{split}.jsonl"] for split in ("train", "validation", "test")},
+        {},
+    ),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("row", choices=ROWS)
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output-dir", type=Path)
+    options = parser.parse_args()
+    if not options.data_dir:
+        parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
+    recipe, files, settings = ROWS[options.row]
+    name = f"{options.row.replace('-', '_')}_seed{options.seed}"
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {split: joined(Path(options.data_dir), parts, Path(folder)) for split, parts in files.items()}
+        run = tfhub_ft.train(
+            recipe, output_dir=options.output_dir or f"runs/{name}", seed=options.seed, **paths, **settings
+        )
+    keep(
+        name,
+        {
+            "settings": run.settings.as_dict() | {split: " + ".join(parts) for split, parts in files.items()},
+            **{split: plain(scores) for split, scores in run.metrics.items()},
+            "decision": run.decision,
+            "seconds": round(time.perf_counter() - began, 1),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        },
+    )
+
+
+def joined(data_dir, parts, folder):
+    """The file of that name, or a file of the rows of several csv files with the same header."""
+    if len(parts) == 1:
+        return data_dir / parts[0]
+    target = folder / Path(parts[0]).name
+    shutil.copyfile(data_dir / parts[0], target)
+    with target.open("ab") as file:
+        for part in parts[1:]:
+            file.write((data_dir / part).read_bytes().split(b"\n", 1)[1])
+    return target
+
+
+def plain(scores):
+    return {name: score for name, score in scores.items() if isinstance(score, int | float | None)}
+
+
+if __name__ == "__main__":
+    main()
