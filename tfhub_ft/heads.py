@@ -132,3 +132,61 @@ class CosineSimilarity(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         return keras.KerasTensor((None, 1), dtype="float32")
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class StackHalves(keras.layers.Layer):
+    """Puts the two halves of a batch side by side.
+
+    Call arguments:
+        inputs: float (2 * batch, hidden), as `SplitSegments` orders the rows.
+
+    Returns:
+        float (batch, 2, hidden).
+
+    Example:
+        pairs = StackHalves()(embeddings)
+    """
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.stack(tf.split(inputs, 2), 1)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((None, 2, inputs.shape[-1]), dtype=inputs.dtype)
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class ReplyBank(keras.layers.Layer):
+    """The cosine of embeddings with each of a bank of replies, whose unit vectors are the layer's weight.
+
+    Args:
+        num_replies: how many replies the bank has.
+        hidden: size of an embedding.
+
+    Call arguments:
+        inputs: float unit vectors (batch, hidden).
+
+    Returns:
+        float32 (batch, num_replies).
+
+    Example:
+        bank = ReplyBank(*vectors.shape)
+        bank.set_weights([vectors])
+    """
+
+    def __init__(self, num_replies: int, hidden: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_replies, self.hidden = num_replies, hidden
+        self.bank = self.add_weight(shape=(num_replies, hidden), trainable=False, name="bank")
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return keras.ops.matmul(inputs, keras.ops.transpose(self.bank))
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((inputs.shape[0], self.num_replies), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_replies": self.num_replies, "hidden": self.hidden}

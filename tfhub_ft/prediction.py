@@ -163,8 +163,9 @@ def _saved_model_predictor(path: Path) -> Predictor:
             for start in range(0, len(order), BATCH):
                 batch = order[start : start + BATCH]
                 columns = zip(inputs, zip(*(rows[i] for i in batch), strict=True), strict=True)
-                logits = signature(**{name: tf.constant(column) for name, column in columns})["logits"].numpy()
-                worded = task.answers(logits, described["labels"], described["decision"])
+                outputs = signature(**{name: tf.constant(column) for name, column in columns})
+                outputs = {name: tensor.numpy() for name, tensor in outputs.items()}
+                worded = task.served_answers(outputs, described["labels"], described["decision"])
                 for i, each in zip(batch, worded, strict=True):
                     answers[i] = each
             return answers

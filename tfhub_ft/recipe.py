@@ -26,6 +26,7 @@ RECIPES = {
     "pair": "tfhub_ft.recipes.pair",
     "similarity": "tfhub_ft.recipes.similarity",
     "multilabel": "tfhub_ft.recipes.multilabel",
+    "chat": "tfhub_ft.recipes.chat",
 }
 
 

@@ -63,9 +63,15 @@ def _grouped(texts: tuple[str, ...], fields: tuple[str, ...]) -> list[tuple[str,
 
 
 def _print_line(answer: dict, fields: tuple[str, ...]) -> None:
-    said = [value for name, value in answer.items() if name not in fields and not isinstance(value, dict)]
+    said = [value for name, value in answer.items() if name not in fields and _is_plain(value)]
     read = [" ".join(answer[field].split()) for field in fields]
     click.echo("\t".join([*map(_said, said), *read]))
+
+
+def _is_plain(value: object) -> bool:
+    return not isinstance(value, dict) and not (
+        isinstance(value, list) and any(isinstance(each, dict) for each in value)
+    )
 
 
 def _said(value: float | str | list) -> str:

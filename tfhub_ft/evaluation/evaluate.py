@@ -34,4 +34,4 @@ def evaluate(run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = F
 
     model = run.load_model()
     tokens = tokenize(model.get_layer("preprocessor"), [task.inputs(row) for row in rows])
-    return task.metrics(logits_function(model.get_layer("token_model"))(tokens), targets, labels, run.decision)
+    return task.metrics(logits_function(task.scored_network(model))(tokens), targets, labels, run.decision)

@@ -184,3 +184,39 @@ def intent_metrics(
         },
         "confusion_matrix": sk.confusion_matrix(truth, predicted, labels=classes).tolist(),
     }
+
+
+def retrieval_metrics(
+    prompts: "np.ndarray", replies: "np.ndarray", identities: "np.ndarray", *, candidates: int
+) -> dict[str, Any]:
+    """How well each prompt finds its reply among candidates, drawn from the other rows by a fixed seed.
+
+    Args:
+        prompts: float unit vectors (rows, hidden).
+        replies: float unit vectors (rows, hidden), of each prompt's reply.
+        identities: int (rows,), equal for equal replies, which are never candidates against each other.
+        candidates: how many replies a prompt chooses from, its own included; fewer where there are fewer others.
+
+    Returns:
+        {"rows", "recall_at_1_of_N", "recall_at_3_of_N", "mean_reciprocal_rank_of_N"} with N candidates. Chance finds
+        the reply first in 1 of N.
+
+    Reference:
+        Henderson et al. 2019, https://arxiv.org/abs/1904.06472
+    """
+    import numpy as np
+
+    random, ranks = np.random.default_rng(0), []
+    for row, (prompt, identity) in enumerate(zip(prompts, identities, strict=True)):
+        drawn = random.permutation(len(replies)) if len(replies) < 1000 else random.integers(0, len(replies), 100)
+        _, firsts = np.unique(drawn, return_index=True)
+        others = [i for i in drawn[np.sort(firsts)] if identities[i] != identity][: candidates - 1]
+        # A candidate as close as the own reply counts as closer: a model that embeds all alike finds nothing.
+        ranks.append(1 + int((replies[others] @ prompt >= replies[row] @ prompt).sum()))
+    ranks = np.array(ranks)
+    return {
+        "rows": len(ranks),
+        f"recall_at_1_of_{candidates}": float((ranks == 1).mean()),
+        f"recall_at_3_of_{candidates}": float((ranks <= 3).mean()),
+        f"mean_reciprocal_rank_of_{candidates}": float((1 / ranks).mean()),
+    }

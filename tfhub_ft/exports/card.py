@@ -7,6 +7,8 @@ from tfhub_ft.encoders.catalogue import CATALOGUE
 from tfhub_ft.evaluation.tables import headlines
 from tfhub_ft.run import Run
 
+LABELS_SHOWN = 200
+
 
 def model_card(run: Run, metrics: dict[str, Any], name: str, form: dict[str, Any]) -> str:
     """The README.md of an export folder, as Markdown.
@@ -29,12 +31,15 @@ def model_card(run: Run, metrics: dict[str, Any], name: str, form: dict[str, Any
         "embedding", ""
     )
     embed = f"{embed} |\n" if "embed" in form["outputs"] else ""
+    labels = ", ".join(f"`{_plain(label)}`" for label in run.labels[:LABELS_SHOWN])
+    if len(run.labels) > LABELS_SHOWN:
+        labels += f" and {len(run.labels) - LABELS_SHOWN:,} more (assets.extra/labels.json)"
     thresholds = f" The thresholds of its answers: `{json.dumps(run.decision)}`." if run.decision else ""
     rows = "\n".join(f"| {split} | `{_plain(s['file'])}` | {s['rows']:,} |" for split, s in splits.items())
     return f"""# {name}
 
 {run.recipe.summary} Recipe `{run.recipe.name}` of tfhub_ft, encoder `{_plain(settings.encoder)}` (licence: {licence}).
-Labels, in the order of the logits: {", ".join(f"`{_plain(label)}`" for label in run.labels)}.
+Labels, in the order of the logits: {labels}.
 
 ## Data
 

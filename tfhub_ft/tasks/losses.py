@@ -54,3 +54,50 @@ class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true = keras.ops.reshape(y_true, [-1])
         super().update_state(keras.ops.maximum(y_true, 0), y_pred, keras.ops.cast(y_true >= 0, "float32"))
+
+
+class InBatchNegatives(keras.losses.Loss):
+    """Each prompt shall be closer to its own reply than to the batch's others, and each reply to its own prompt.
+
+    Args:
+        scale: what cosines are multiplied by before the softmax.
+
+    Call arguments:
+        y_true: int (batch,), a number for each distinct reply; an equal reply of another row is no negative.
+        y_pred: float unit vectors (batch, 2, hidden), of the prompts and of the replies.
+
+    Reference:
+        Henderson et al. 2017, section 4.4, https://arxiv.org/abs/1705.00652
+    """
+
+    def __init__(self, scale: float = 20.0):
+        super().__init__(name="in_batch_negatives")
+        self.scale = scale
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        ops = keras.ops
+        cosines = in_batch_cosines(y_true, y_pred)
+        own = ops.arange(ops.shape(cosines)[0])
+        logits = self.scale * cosines
+        forth = ops.take_along_axis(ops.log_softmax(logits), own[:, None], 1)[:, 0]
+        back = ops.take_along_axis(ops.log_softmax(ops.transpose(logits)), own[:, None], 1)[:, 0]
+        return -(forth + back) / 2
+
+
+class InBatchRecall(keras.metrics.Mean):
+    """The share of prompts whose own reply is the closest one of the batch."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        cosines = in_batch_cosines(y_true, y_pred)
+        own = keras.ops.arange(keras.ops.shape(cosines)[0])
+        super().update_state(keras.ops.cast(keras.ops.argmax(cosines, -1) == own, "float32"), sample_weight)
+
+
+def in_batch_cosines(y_true: Any, y_pred: Any) -> Any:
+    """Cosines of each prompt with each reply, (batch, batch), far below -1 where another row has the same reply."""
+    ops = keras.ops
+    replies = ops.reshape(y_true, [-1])
+    rows = ops.arange(ops.shape(replies)[0])
+    repeated = (replies[:, None] == replies[None, :]) & (rows[:, None] != rows[None, :])
+    cosines = ops.matmul(y_pred[:, 0], ops.transpose(y_pred[:, 1]))
+    return ops.where(repeated, -100.0, cosines)

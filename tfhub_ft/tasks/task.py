@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.rows import Column, Row, check_text
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
     from tfhub_ft.settings import Settings
@@ -15,6 +16,7 @@ TASKS = {
     "classification": "tfhub_ft.tasks.classification.Classification",
     "intent": "tfhub_ft.tasks.intent.Intent",
     "multilabel": "tfhub_ft.tasks.multilabel.Multilabel",
+    "retrieval": "tfhub_ft.tasks.retrieval.Retrieval",
     "regression": "tfhub_ft.tasks.regression.Regression",
 }
 
@@ -89,6 +91,14 @@ class Task:
         """The loss and the metrics that `compile` takes, for these training targets."""
         raise NotImplementedError
 
+    def scored_network(self, model: "keras.Model") -> "keras.Model":
+        """The part of a model, from tokens on, whose outputs `metrics` takes."""
+        return model.get_layer("token_model")
+
+    def answering_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
+        """The text-in model that a run keeps and answers by, made of the trained one."""
+        return model
+
     def decide(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
@@ -108,3 +118,9 @@ class Task:
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """The outputs of an exported signature, as tensors by name; `logits` is one of them."""
         raise NotImplementedError
+
+    def served_answers(
+        self, outputs: "dict[str, np.ndarray]", labels: Sequence[str], decision: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The same as `answers`, of what a signature gave."""
+        return self.answers(outputs["logits"], labels, decision)

@@ -162,9 +162,11 @@ class _Training:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
         self._write_sample(run)
         state = self._fit(run)
+        decision, scores = self._score(state)
         with written_aside(run.path / MODEL) as aside:
-            self.model.save(aside)
-        self._score(run, state)
+            self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
+        write_json(run.path / DECISION, decision)
+        write_json(run.path / METRICS, scores)
         for last in (run.path / CHECKPOINTS).glob("last-*"):
             last.unlink()
         return run
@@ -242,26 +244,26 @@ class _Training:
             optimizer.build(learner.trainable_variables)
         return learner
 
-    def _score(self, run: Run, state: dict[str, Any]) -> None:
-        """Choose the thresholds on the validation rows, score each split, and write both."""
+    def _score(self, state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The thresholds, chosen on the validation rows, and the scores of each split."""
         from tfhub_ft.prediction import logits_function
 
         task, data = self.recipe.task, self.data
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
         scores = {"train": {"rows": len(self.tokens["train"]), **seen}}
-        logits_of = logits_function(self.network)
+        logits_of = logits_function(task.scored_network(self.model))
         for split in list(self.data.splits)[1:]:
             say(f"Scoring {len(self.tokens[split]):,} {split} rows")
             logits = logits_of(self.tokens[split])
             if split == "validation":
                 decision = task.decide(logits, data.targets[split], data.labels, self.settings)
             scores[split] = task.metrics(logits, data.targets[split], data.labels, decision)
-        write_json(run.path / DECISION, decision)
-        write_json(run.path / METRICS, scores)
+        return decision, scores
 
     def _write_sample(self, run: Run) -> None:
         rows = self.data.splits["validation"].rows
         chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
-        lines = [json.dumps(self.recipe.task.inputs(row), ensure_ascii=False) for row in chosen]
+        fields = self.recipe.task.fields
+        lines = [json.dumps([row.values[field] for field in fields], ensure_ascii=False) for row in chosen]
         write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
