@@ -41,7 +41,7 @@ def test_an_export_answers_as_its_run(by_run, by_export, tiny_export):
         assert one["label"] == other["label"]
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
     by_version = open_predictor(tiny_export / "1")
-    assert by_version(["good film"])[0] == by_export(["good film"])[0]
+    assert by_version([("good film",)])[0] == by_export([("good film",)])[0]
 
 
 def test_no_texts_are_no_answers(by_run):
@@ -117,5 +117,5 @@ def test_what_is_no_model_is_refused(tmp_path):
 
 
 def test_an_encoder_is_no_export(tiny_pair):
-    with pytest.raises(InputError, match="no export of a classifier"):
+    with pytest.raises(InputError, match="is no export of tfhub_ft"):
         open_predictor(Path(tiny_pair) / "encoder")

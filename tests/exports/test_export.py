@@ -53,10 +53,10 @@ def test_a_new_export_takes_the_next_number(tiny_run, tiny_export, tmp_path):
 def test_an_export_that_answers_differently_is_not_kept(tiny_run, tmp_path, monkeypatch):
     honest = saved_model.write_saved_model
 
-    def wrong(model, task, labels, folder):
+    def wrong(model, task, labels, decision, folder):
         head = model.get_layer("token_model").get_layer("logits")
         head.dense.bias.assign_add([0.01, 0.0])
-        honest(model, task, labels, folder)
+        honest(model, task, labels, decision, folder)
 
     monkeypatch.setattr(saved_model, "write_saved_model", wrong)
     with pytest.raises(WorkError, match=r"logits differ by 0\.01, 0\.0001 is allowed"):
@@ -67,9 +67,11 @@ def test_an_export_that_answers_differently_is_not_kept(tiny_run, tmp_path, monk
 def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
     honest = saved_model.write_saved_model
     monkeypatch.setattr(
-        saved_model, "write_saved_model", lambda m, task, labels, folder: honest(m, task, labels[::-1], folder)
+        saved_model,
+        "write_saved_model",
+        lambda m, task, labels, decision, folder: honest(m, task, labels[::-1], decision, folder),
     )
-    with pytest.raises(WorkError, match="labels differ"):
+    with pytest.raises(WorkError, match="label differs"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
 
 
