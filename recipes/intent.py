@@ -72,7 +72,7 @@ def build_model(
 
 RECIPE = Recipe(
     name="intent",
-    summary="Which of many intents has a request, or none of them?",
+    summary="Which of many intents has a request? One, or none of them.",
     task=Intent(),
     build_model=build_model,
     settings=IntentSettings(epochs=6, learning_rate=1e-4, seq_length=64),
