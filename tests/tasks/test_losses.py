@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from tfhub_ft.tasks.losses import InBatchNegatives, InBatchRecall, InScopeAccuracy, TwoClassAUC, WeightedCrossEntropy
+
+LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 3.0]], "float32")
+TARGETS = np.array([0, 2, 2])
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def test_cross_entropy_weighs_classes_and_plays_down_what_is_right():
+    own = log_softmax(LOGITS)[np.arange(3), TARGETS]
+    assert float(WeightedCrossEntropy()(TARGETS, LOGITS)) == pytest.approx(-own.mean(), rel=1e-5)
+    weights = np.array([1.0, 2.0, 3.0])
+    weighted = float(WeightedCrossEntropy(weights.tolist())(TARGETS, LOGITS))
+    assert weighted == pytest.approx(-(own * weights[TARGETS]).mean(), rel=1e-5)
+    focal = float(WeightedCrossEntropy(focal_gamma=2.0)(TARGETS, LOGITS))
+    assert focal == pytest.approx(-((1 - np.exp(own)) ** 2 * own).mean(), rel=1e-5)
+
+
+def test_a_row_out_of_scope_is_taught_to_be_unsure():
+    loss = float(WeightedCrossEntropy()(np.array([-1]), LOGITS[:1]))
+    assert loss == pytest.approx(-log_softmax(LOGITS[:1]).mean(), rel=1e-5)
+
+
+def test_auc_is_that_of_the_second_class():
+    random = np.random.default_rng(0)
+    targets = random.integers(0, 2, 300)
+    logits = random.normal(0, 1, (300, 2)).astype("float32") + np.eye(2, dtype="float32")[targets]
+    metric = TwoClassAUC(num_thresholds=1000)
+    metric.update_state(targets, logits)
+    assert float(metric.result()) == pytest.approx(roc_auc_score(targets, logits[:, 1] - logits[:, 0]), abs=0.01)
+
+
+def test_rows_out_of_scope_do_not_count_for_accuracy():
+    metric = InScopeAccuracy()
+    metric.update_state(np.array([0, 2, -1]), LOGITS)
+    assert float(metric.result()) == pytest.approx(0.5)
+
+
+def test_in_batch_negatives_leave_out_equal_replies():
+    vectors = np.eye(3, dtype="float32")[:, None].repeat(2, 1)
+    apart = float(InBatchNegatives(scale=1.0)(np.array([0, 1, 2]), vectors))
+    assert apart == pytest.approx(np.log(np.e + 2) - 1, rel=1e-5)
+    assert float(InBatchNegatives(scale=1.0)(np.array([0, 0, 0]), vectors)) == pytest.approx(0, abs=1e-6)
+    recall = InBatchRecall()
+    recall.update_state(np.array([0, 1, 2]), vectors[:, ::-1])
+    assert float(recall.result()) == 1

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.errors import InputError
+from tfhub_ft.settings import MultilabelSettings
+from tfhub_ft.tasks.multilabel import Multilabel
+
+TASK, SETTINGS = Multilabel(), MultilabelSettings()
+ROWS = [Row(2, {"text": "x", "labels": ("b", "a")}), Row(3, {"text": "y", "labels": ()})]
+
+
+def test_targets_hold_every_label_of_a_row():
+    labels = TASK.labels(ROWS, "f", SETTINGS)
+    assert labels == ["a", "b"]
+    np.testing.assert_array_equal(TASK.targets(ROWS, labels, "f"), [[1, 1], [0, 0]])
+    with pytest.raises(InputError, match="f.jsonl, line 2: label 'b' was not seen in training; the labels are a"):
+        TASK.targets(ROWS, ["a"], "f.jsonl")
+
+
+def test_each_label_has_its_threshold_and_served_outputs_agree():
+    logits, decision = np.array([[0.0, 0.0], [-3.0, 3.0]], "float32"), {"thresholds": [0.4, 0.6]}
+    answers = TASK.answers(logits, ["a", "b"], decision)
+    assert [answer["labels"] for answer in answers] == [["a"], ["b"]]
+    served = TASK.served(logits, ["a", "b"], decision)
+    assert np.asarray(served["chosen"]).tolist() == [[True, False], [False, True]]
+    assert np.asarray(served["labels"]).tolist() == [[b"a", b""], [b"", b"b"]]
+
+
+def test_metrics_use_the_thresholds():
+    scores = TASK.metrics(np.array([[2.0, -2.0], [2.0, 2.0]]), np.array([[1, 0], [0, 1]]), ["a", "b"],
+                          {"thresholds": [0.5, 0.5]})  # fmt: skip
+    assert scores["f1_micro"] == pytest.approx(0.8)
+    assert scores["f1_macro"] == pytest.approx((2 / 3 + 1) / 2)
+    assert scores["exact_match"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("3", "is a number .3., not a list of labels"),
+        ("null", "is null, not a list"),
+        ("[[1]]", "is a list, not a label"),
+    ],
+)
+def test_a_label_list_of_the_wrong_type_is_told_by_file_and_line(tmp_path, value, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "x", "labels": ["a"]}\n{"text": "y", "labels": ' + value + "}\n")
+    with pytest.raises(InputError, match=f"rows.jsonl, line 2: column 'labels' {message}"):
+        read_all(path, TASK.columns(SETTINGS))
