@@ -40,3 +40,10 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, message):
         load_recipe(str(path))
     with pytest.raises(InputError, match="no such recipe file"):
         load_recipe(str(tmp_path / "none.py"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recommended_encoders_are_in_the_catalogue(name):
+    from tfhub_ft.encoders.catalogue import CATALOGUE
+
+    assert set(load_recipe(name).recommended) <= {entry.name for entry in CATALOGUE}
