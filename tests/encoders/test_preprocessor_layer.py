@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
 
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.errors import InputError
