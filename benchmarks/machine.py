@@ -31,4 +31,9 @@ def keep(name, figures):
     result = {"date": time.strftime("%Y-%m-%d"), "machine": describe_machine(), **figures}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures, indent=2))
+    show(name, figures)
+
+
+def show(name, figures):
+    """Print the figures."""
+    print(json.dumps({"name": name, **figures}, indent=2))

@@ -8,6 +8,7 @@ test rows are scored once, at the end.
 """
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -15,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import keep
+import yaml
+from machine import keep, show
 
 import tfhub_ft
 
@@ -50,6 +52,12 @@ ROWS = {
         {split: [f"go_emotions/{split}.jsonl"] for split in ("train", "validation", "test")},
         {},
     ),
+    "ner": ("ner", {split: [f"wnut17/{split}.jsonl"] for split in ("train", "validation", "test")}, {}),
+    "qa": (
+        "qa",
+        {"train": ["subjqa/train.json", "mlqa_en/train.json"], "test": ["xquad_en/test.json"]},
+        {},
+    ),
 }
 
 
@@ -59,18 +67,20 @@ def main():
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output-dir", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="try a setting; keeps no file")
     options = parser.parse_args()
     if not options.data_dir:
         parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
     recipe, files, settings = ROWS[options.row]
-    name = f"{options.row.replace('-', '_')}_seed{options.seed}"
+    tried = {name: yaml.safe_load(value) for name, value in (each.split("=", 1) for each in options.set)}
+    name = "_".join([options.row.replace("-", "_"), f"seed{options.seed}", *options.set])
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         paths = {split: joined(Path(options.data_dir), parts, Path(folder)) for split, parts in files.items()}
         run = tfhub_ft.train(
-            recipe, output_dir=options.output_dir or f"runs/{name}", seed=options.seed, **paths, **settings
+            recipe, output_dir=options.output_dir or f"runs/{name}", seed=options.seed, **paths, **{**settings, **tried}
         )
-    keep(
+    (show if tried else keep)(
         name,
         {
             "settings": run.settings.as_dict() | {split: " + ".join(parts) for split, parts in files.items()},
@@ -83,10 +93,14 @@ def main():
 
 
 def joined(data_dir, parts, folder):
-    """The file of that name, or a file of the rows of several csv files with the same header."""
+    """The file of that name, or a file of the rows of several SQuAD files, or csv files with the same header."""
     if len(parts) == 1:
         return data_dir / parts[0]
     target = folder / Path(parts[0]).name
+    if target.suffix == ".json":
+        articles = [article for part in parts for article in json.loads((data_dir / part).read_text())["data"]]
+        target.write_text(json.dumps({"data": articles}))
+        return target
     shutil.copyfile(data_dir / parts[0], target)
     with target.open("ab") as file:
         for part in parts[1:]:

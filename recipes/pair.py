@@ -57,17 +57,15 @@ def build_model(
         Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
     from tfhub_ft.heads import ClassificationHead
-    from tfhub_ft.models import text_model
+    from tfhub_ft.models import pair_model
 
-    head = ClassificationHead(num_classes, dropout=dropout, name="logits")
-    return text_model(
-        lambda encoded: head(encoded["pooled_output"]),
+    return pair_model(
+        ClassificationHead(num_classes, dropout=dropout, name="logits"),
         name="pair",
         encoder=encoder,
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
-        inputs=("sentence1", "sentence2"),
     )
 
 

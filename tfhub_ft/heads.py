@@ -111,6 +111,31 @@ class MeanPooling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
+class PairFeatures(keras.layers.Layer):
+    """What tells two embeddings apart, each number about as large as one: |u - v| and u * v, by element.
+
+    Call arguments:
+        inputs: float (2 * batch, hidden), unit vectors as `SplitSegments` orders the rows.
+
+    Returns:
+        float32 (batch, 2 * hidden).
+
+    Example:
+        features = PairFeatures()(embeddings)
+
+    Reference:
+        Conneau et al. 2017, section 3.1, https://arxiv.org/abs/1705.02364
+    """
+
+    def call(self, inputs: Any) -> Any:
+        first, second = keras.ops.split(inputs * inputs.shape[-1] ** 0.5, 2)
+        return keras.ops.concatenate([keras.ops.abs(first - second), first * second], -1)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((None, 2 * inputs.shape[-1]), dtype="float32")
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
 class CosineSimilarity(keras.layers.Layer):
     """The cosine between the first and the second half of a batch of unit vectors.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from tfhub_ft.data.batches import TokenRows, tokenize
+from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.saved_model import TASK_ASSET
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 WINDOW = 4096
+BATCH_CHARACTERS = 2**17
 
 
 def predict(
@@ -129,15 +130,49 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
     return logits_of
 
 
+def graph_answerer(
+    call: Callable[..., dict[str, Any]],
+    names: Sequence[str],
+    worded: Callable[[dict[str, np.ndarray], Sequence[tuple[str, ...]]], list[dict[str, Any]]],
+) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+    """A function from rows of segments to answers, by a graph that takes texts, in batches of similar length.
+
+    Args:
+        call: takes string tensors (batch,) by name, and gives outputs by name.
+        names: of the segments.
+        worded: from a batch's outputs and its rows to answers.
+    """
+    import tensorflow as tf
+
+    def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        answers: list[Any] = [None] * len(rows)
+        for batch in batches_by_size(rows):
+            columns = zip(names, zip(*(rows[i] for i in batch), strict=True), strict=True)
+            outputs = call(**{name: tf.constant(column) for name, column in columns})
+            outputs = {name: tensor.numpy() for name, tensor in outputs.items()}
+            for i, each in zip(batch, worded(outputs, [rows[i] for i in batch]), strict=True):
+                answers[i] = each
+        return answers
+
+    return answer
+
+
+def batches_by_size(rows: Sequence[tuple[str, ...]]) -> Iterator[list[int]]:
+    """Indices of rows of texts, from the shortest to the longest, in batches of 32, fewer where texts are long."""
+    sizes = [sum(map(len, row)) for row in rows]
+    batch: list[int] = []
+    for i in sorted(range(len(rows)), key=sizes.__getitem__):
+        if batch and (len(batch) == BATCH or (len(batch) + 1) * sizes[i] > BATCH_CHARACTERS):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
 def _run_predictor(run: Run) -> Predictor:
     task = run.recipe.task
-
-    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        model = run.load_model()
-        preprocessor, logits_of = model.get_layer("preprocessor"), logits_function(model.get_layer("token_model"))
-        return lambda rows: task.answers(logits_of(tokenize(preprocessor, rows)), run.labels, run.decision)
-
-    return Predictor(task, load)
+    return Predictor(task, lambda: task.answerer(run.load_model(), run.labels, run.decision))
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
@@ -157,20 +192,10 @@ def _saved_model_predictor(path: Path) -> Predictor:
 
         signature = tf.saved_model.load(str(path)).signatures["serving_default"]
 
-        def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-            answers: list[Any] = [None] * len(rows)
-            order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
-            for start in range(0, len(order), BATCH):
-                batch = order[start : start + BATCH]
-                columns = zip(inputs, zip(*(rows[i] for i in batch), strict=True), strict=True)
-                outputs = signature(**{name: tf.constant(column) for name, column in columns})
-                outputs = {name: tensor.numpy() for name, tensor in outputs.items()}
-                worded = task.served_answers(outputs, described["labels"], described["decision"])
-                for i, each in zip(batch, worded, strict=True):
-                    answers[i] = each
-            return answers
+        def worded(outputs: dict[str, np.ndarray], rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+            return task.served_answers(outputs, rows, described["labels"], described["decision"])
 
-        return answer
+        return graph_answerer(signature, inputs, worded)
 
     return Predictor(task, load)
 

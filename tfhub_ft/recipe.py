@@ -26,7 +26,10 @@ RECIPES = {
     "pair": "tfhub_ft.recipes.pair",
     "similarity": "tfhub_ft.recipes.similarity",
     "multilabel": "tfhub_ft.recipes.multilabel",
+    "ner": "tfhub_ft.recipes.ner",
+    "qa": "tfhub_ft.recipes.qa",
     "chat": "tfhub_ft.recipes.chat",
+    "adapt": "tfhub_ft.recipes.adapt",
 }
 
 

@@ -120,8 +120,9 @@ class Run:
         import keras
 
         import tfhub_ft.encoders.encoder_layer
-        import tfhub_ft.encoders.preprocessor_layer
-        import tfhub_ft.heads  # noqa: F401  the layers register themselves
+        import tfhub_ft.encoders.window_preprocessor_layer
+        import tfhub_ft.heads
+        import tfhub_ft.masked_words  # noqa: F401  the layers register themselves
 
         path = self._existing(MODEL)
         try:

@@ -184,6 +184,14 @@ class ScoredPairSettings(_PairColumns):
     score_column: str | None = setting(None, "Column of the numbers, where it is not called score, similarity ...")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WindowedSettings(Settings):
+    """Settings of a recipe that reads long texts by overlapping windows."""
+
+    seq_length: int = setting(128, "The most tokens of a window, [CLS] and [SEP] included.", minimum=8)
+    overlap: int = setting(32, "Tokens that neighbouring windows of a long text share.", minimum=0)
+
+
 def option_name(field_name: str) -> str:
     """The command-line option of a field: seq_length becomes --seq-length."""
     return "--" + field_name.replace("_", "-")

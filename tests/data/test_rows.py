@@ -301,7 +301,7 @@ def test_a_path_that_cannot_be_looked_at(tmp_path):
     assert ": cannot be read (" in error_of(tmp_path / f"{'x' * 5000}.csv")
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.txt", "a.gz", "a.parquet", "a.json"])
+@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.md", "a.gz", "a.parquet", "a.xml"])
 def test_another_suffix_names_those_supported(write, name):
     message = error_of(write(name, "text,label\ngood,1\n"))
     assert message == ": is none of .csv, .tsv, .jsonl, .ndjson, with or without .gz; convert it to one of them"

@@ -3,20 +3,29 @@
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import click
 
 from tfhub_ft.errors import InputError
 
+if TYPE_CHECKING:
+    from tfhub_ft.tasks.task import Task
+
 
 @click.command("predict")
 @click.argument("model")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--input", "source", metavar="FILE", help="Answer its rows: csv, tsv, jsonl, txt; - is standard input.")
+@click.option(
+    "--input",
+    "source",
+    metavar="FILE",
+    help="Answer its rows: csv, tsv, jsonl, json (SQuAD), txt; - is standard input.",
+)
 @click.option("--output", metavar="FILE", help="Write the answers here: csv, tsv or jsonl.")
 @click.option("--text-column", metavar="NAME", help="Column of the texts in --input.")
-@click.option("--first-column", metavar="NAME", help="Column of a pair's first text in --input.")
-@click.option("--second-column", metavar="NAME", help="Column of a pair's second text in --input.")
+@click.option("--first-column", metavar="NAME", help="Column of a pair's first text (or the question) in --input.")
+@click.option("--second-column", metavar="NAME", help="Column of a pair's second text (or the passage) in --input.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
 def command(
     model: str, texts: tuple[str, ...], source: str | None, output: str | None, as_json: bool, **columns: str | None
@@ -51,7 +60,7 @@ def command(
     if output:
         click.echo(f"{output}: {write_answers(answers, Path(output)):,} answers")
         return
-    write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, fields)
+    write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, predictor.task)
     for answer in answers:
         write(answer)
 
@@ -62,10 +71,10 @@ def _grouped(texts: tuple[str, ...], fields: tuple[str, ...]) -> list[tuple[str,
     return [texts[start : start + len(fields)] for start in range(0, len(texts), len(fields))]
 
 
-def _print_line(answer: dict, fields: tuple[str, ...]) -> None:
-    said = [value for name, value in answer.items() if name not in fields and _is_plain(value)]
-    read = [" ".join(answer[field].split()) for field in fields]
-    click.echo("\t".join([*map(_said, said), *read]))
+def _print_line(answer: dict, task: "Task") -> None:
+    names = task.said or [name for name, value in answer.items() if name not in task.fields and _is_plain(value)]
+    read = [" ".join(answer[field].split()) for field in task.fields]
+    click.echo("\t".join([*(_said(answer[name]) for name in names), *read]))
 
 
 def _is_plain(value: object) -> bool:
@@ -74,7 +83,11 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _said(value: float | str | list) -> str:
+def _said(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+        return ", ".join(map(_said, value)) or "-"
+    if isinstance(value, dict):
+        return f"{value['text']} [{value['label']} {value['start']}-{value['end']}]"
+    if value is None or value == "":
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())

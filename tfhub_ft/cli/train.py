@@ -69,4 +69,5 @@ def _train(name: str, output_dir: str | None, config: str | None, resume: bool, 
 
     Console().print(scores_table(run.metrics))
     click.echo(f"Run: {run.path}")
-    click.echo(f'Next: tfhub-ft predict {run.path} "a text of yours"', err=True)
+    texts = " ".join(f'"a {field} of yours"' for field in run.recipe.task.fields)
+    click.echo(f"Next: tfhub-ft predict {run.path} {texts}", err=True)

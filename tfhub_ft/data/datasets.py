@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tfhub_ft.console import say
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.data.splits import split_rows
@@ -48,12 +46,12 @@ class Dataset:
     Args:
         splits: by name: train, validation and, where there is one, test.
         labels: the labels, in the order of the logits.
-        targets: what the model shall answer, (rows, ...) for each split.
+        targets: what the model shall answer, an entry a row for each split.
     """
 
     splits: dict[str, Split]
     labels: list[str]
-    targets: dict[str, np.ndarray]
+    targets: dict[str, Any]
 
     def described(self) -> dict[str, Any]:
         """What splits.json holds."""
@@ -80,7 +78,7 @@ def load_dataset(task: "Task", settings: "Settings", demo: Path) -> Dataset:
 
 def _one_file(task: "Task", settings: "Settings", demo: Path) -> dict[str, Split]:
     file = Path(settings.data or demo)
-    rows = read_all(file, task.columns(settings), skip_bad_rows=settings.skip_bad_rows)
+    rows = read_all(file, task.columns(settings), check=task.check_row, skip_bad_rows=settings.skip_bad_rows)
     task.labels(rows, str(file), settings)
     return dict(zip(SPLITS, _parts(task, file, rows, (0.70, 0.15, 0.15), settings.seed), strict=True))
 
@@ -89,7 +87,7 @@ def _separate_files(task: "Task", settings: "Settings") -> dict[str, Split]:
     splits = {}
     for name in SPLITS:
         if file := getattr(settings, name):
-            rows = read_all(file, task.columns(settings), skip_bad_rows=settings.skip_bad_rows)
+            rows = read_all(file, task.columns(settings), check=task.check_row, skip_bad_rows=settings.skip_bad_rows)
             splits[name] = Split(Path(file), rows, whole=True)
     if "validation" not in splits:
         whole = splits["train"]
@@ -100,9 +98,9 @@ def _separate_files(task: "Task", settings: "Settings") -> dict[str, Split]:
 
 
 def _parts(task: "Task", file: Path, rows: Sequence[Row], fractions: tuple[float, ...], seed: int) -> list[Split]:
-    texts = ["\n".join(task.inputs(row)) for row in rows]
+    strata, groups = [task.stratum(row) for row in rows], [task.group(row) for row in rows]
     try:
-        parts = split_rows([task.stratum(row) for row in rows], texts, fractions=fractions, seed=seed)
+        parts = split_rows(strata, groups, fractions=fractions, seed=seed)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     return [Split(file, [rows[i] for i in sorted(part)], whole=False) for part in parts]

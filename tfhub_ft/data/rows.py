@@ -1,4 +1,4 @@
-"""Rows from csv, tsv and jsonl files, checked one by one, in bounded memory."""
+"""Rows from csv, tsv, jsonl, txt, CoNLL and SQuAD files, checked one by one; all but SQuAD's in bounded memory."""
 
 import csv
 import difflib
@@ -146,8 +146,87 @@ def check_labels(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(check_label, value)))
 
 
+RowCheck = Callable[[dict[str, Any]], None]
+
+
+def check_tokens(value: Any) -> list[str]:
+    """Return a row's tokens, which are texts without white space around them.
+
+    Args:
+        value: a list of texts, as jsonl files hold it.
+
+    Raises:
+        ValueError: it is of another kind or empty, or a token is.
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"is {_kind(value)}, not a list of tokens")
+    if not value:
+        raise ValueError("is an empty list")
+    for number, token in enumerate(value, 1):
+        try:
+            check_text(token)
+        except ValueError as error:
+            raise ValueError(f"has a token, number {number}, that {error}") from None
+    return [token.strip() for token in value]
+
+
+def check_bio_tags(value: Any) -> list[str]:
+    """Return a row's tags: O, or B- or I- and a kind of entity; an I- goes on with the entity before it.
+
+    Args:
+        value: a list of tags.
+
+    Raises:
+        ValueError: it is of another kind, or breaks that rule.
+
+    Reference:
+        Ramshaw and Marcus 1995, https://aclanthology.org/W95-0107
+    """
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise ValueError(f"is {_kind(value)}, not a list of tags" if not isinstance(value, list) else "has no texts")
+    before = "O"
+    for number, tag in enumerate(value, 1):
+        if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) < 3):
+            raise ValueError(f"has the tag {tag!r}, number {number}: tags are O, B-KIND and I-KIND")
+        if tag.startswith("I-") and before[2:] != tag[2:]:
+            raise ValueError(
+                f"breaks BIO at tag {number}: {tag} goes on with no entity of its kind (before it stands {before});"
+                f" an entity starts with B-{tag[2:]}"
+            )
+        before = tag
+    return list(value)
+
+
+def check_answers(value: Any) -> list[dict[str, Any]]:
+    """Return the answers of a question, {"text", "answer_start"} each; none where it cannot be answered.
+
+    Args:
+        value: a list as SQuAD has it, or {"text": [...], "answer_start": [...]}.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    if value is None:
+        raise ValueError('is missing or empty; a question without an answer says "is_impossible": true')
+    if isinstance(value, dict) and isinstance(value.get("text"), list) and isinstance(value.get("answer_start"), list):
+        pairs = itertools.zip_longest(value["text"], value["answer_start"])
+        value = [{"text": text, "answer_start": start} for text, start in pairs]
+    if not isinstance(value, list):
+        raise ValueError(f"is {_kind(value)}, not a list of answers")
+    for answer in value:
+        start = answer.get("answer_start") if isinstance(answer, dict) else None
+        if not isinstance(start, int) or isinstance(start, bool) or not isinstance(answer.get("text"), str):
+            raise ValueError('has an answer that is no {"text": a text, "answer_start": a whole number}')
+        check_text(answer["text"])
+    return [{"text": answer["text"], "answer_start": answer["answer_start"]} for answer in value]
+
+
 def read_rows(
-    path: str | os.PathLike, columns: Sequence[Column], *, on_bad_row: Callable[[str], None] | None = None
+    path: str | os.PathLike,
+    columns: Sequence[Column],
+    *,
+    check: RowCheck | None = None,
+    on_bad_row: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
     """Read and check the rows of a file, one at a time.
 
@@ -158,12 +237,17 @@ def read_rows(
       other. The format has none, and the many tsv files with a lone quote in a text would lose rows to a reader that
       pairs them.
     - `.jsonl`, `.ndjson`: a JSON object a line. The first object that has every column settles the keys that are read.
+    - `.conll`, `.bio`: a token and its tag a line, the first and the last of the line's columns; a blank line ends a
+      row, whose columns are `tokens` and `tags`.
+    - `.txt`: a text a line, the column `text`.
+    - `.json`: SQuAD 1 or 2; a row is a question, with the columns `question`, `context` and `answers`.
 
     Blank lines are skipped. Line ends are LF, CRLF or CR.
 
     Args:
         path: the file.
         columns: the columns to read; others are ignored.
+        check: takes a row's clean values, and raises a ValueError where they do not fit together.
         on_bad_row: called with the error message of each bad row, which is then skipped. Without it the first bad
             row is an error. Faults of the file as a whole are errors in any case; a quote that is never closed and
             takes in further lines is one, because nobody can tell how many rows it would skip.
@@ -181,11 +265,11 @@ def read_rows(
     """
     path = Path(path)
     parse = _parser(path)
-    rows = _object_rows if parse is _jsonl_records else _table_rows
+    rows = _table_rows if parse in (_csv_records, _tsv_records) else _object_rows
     empty = True
     for line, cells, fault in rows(path, parse, columns):
         empty = False
-        values, fault = (None, fault) if fault else _checked(cells)
+        values, fault = (None, fault) if fault else _checked(cells, check)
         if not fault:
             yield Row(line, values)
         elif on_bad_row is None:
@@ -196,12 +280,15 @@ def read_rows(
         raise InputError(f"{path}: has no rows")
 
 
-def read_all(path: str | os.PathLike, columns: Sequence[Column], *, skip_bad_rows: bool = False) -> list[Row]:
+def read_all(
+    path: str | os.PathLike, columns: Sequence[Column], *, check: RowCheck | None = None, skip_bad_rows: bool = False
+) -> list[Row]:
     """Read and check all rows of a file.
 
     Args:
         path: the file, as for `read_rows`.
         columns: the columns to read; others are ignored.
+        check: as for `read_rows`.
         skip_bad_rows: leave bad rows out and say on standard error how many there were.
 
     Returns:
@@ -219,7 +306,7 @@ def read_all(path: str | os.PathLike, columns: Sequence[Column], *, skip_bad_row
         nonlocal skipped, first
         skipped, first = skipped + 1, first or message.removeprefix(f"{Path(path)}, ")
 
-    rows = list(read_rows(path, columns, on_bad_row=skip if skip_bad_rows else None))
+    rows = list(read_rows(path, columns, check=check, on_bad_row=skip if skip_bad_rows else None))
     bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first})"
     if not rows:
         raise InputError(f"{Path(path)}: has no good row, only {bad}")
@@ -271,10 +358,14 @@ def _parser(path: Path) -> _Parser:
         raise _unreadable(path, error) from None
     if stat.S_ISDIR(mode):
         raise InputError(f"{path}: is a folder; name a file in it")
-    suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+    suffix = _suffix(path)
     if suffix not in _PARSERS:
         raise InputError(f"{path}: is none of {', '.join(_PARSERS)}, with or without .gz; convert it to one of them")
     return _PARSERS[suffix]
+
+
+def _suffix(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
 def _nearest(path: Path) -> str:
@@ -394,7 +485,66 @@ def _parsed_object(text: str) -> tuple[dict | None, str | None]:
     return (value, None) if isinstance(value, dict) else (None, f"is {_kind(value)}, not a JSON object")
 
 
-_PARSERS = {".csv": _csv_records, ".tsv": _tsv_records, ".jsonl": _jsonl_records, ".ndjson": _jsonl_records}
+def _text_records(path: Path) -> Iterator[_Record]:
+    for number, text, fault in _lines(path):
+        if not _is_blank(text):
+            yield number, *((None, fault) if fault else ({"text": text.rstrip("\r\n")}, None))
+
+
+def _conll_records(path: Path) -> Iterator[_Record]:
+    lines = (line for line in _lines(path) if not line.text.startswith("-DOCSTART-"))
+    for blank, group in itertools.groupby(lines, key=lambda line: _is_blank(line.text)):
+        if blank:
+            continue
+        sentence = list(group)
+        fields = [line.text.rstrip("\r\n").split("\t" if "\t" in line.text else None) for line in sentence]
+        short = next((i for i, each in enumerate(fields) if len(each) < 2), None)
+        fault = next((line.fault for line in sentence if line.fault), None)
+        if short is not None:
+            yield sentence[short].number, None, "has no tag behind the token"
+            continue
+        row = {"tokens": [each[0] for each in fields], "tags": [each[-1] for each in fields]}
+        yield sentence[0].number, *((None, fault) if fault else (row, None))
+
+
+def _squad_records(path: Path) -> Iterator[_Record]:
+    """The questions of a SQuAD file, counted from 1 over the whole file."""
+    text = "".join(line.text for line in _lines(path))
+    try:
+        articles = json.loads(text)["data"]
+        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+        asked = [(paragraph.get("context"), question) for paragraph in paragraphs for question in paragraph["qas"]]
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}, line {error.lineno}: is not valid JSON ({error.msg}); is the file cut off?"
+        ) from None
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f'{path}: is no SQuAD file: it has no {{"data": [{{"paragraphs": [{{"context": ..., "qas": [...]}}]}}]}};'
+            " rows of other kinds come as csv, tsv or jsonl"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON that can be read ({error})") from None
+    for number, (context, question) in enumerate(asked, 1):
+        if not isinstance(question, dict):
+            yield number, None, f"is {_kind(question)}, not a JSON object"
+            continue
+        answers = [] if question.get("is_impossible") else question.get("answers")
+        if answers == [] and not question.get("is_impossible"):
+            answers = None
+        yield number, {"question": question.get("question"), "context": context, "answers": answers}, None
+
+
+_PARSERS = {
+    ".csv": _csv_records,
+    ".tsv": _tsv_records,
+    ".jsonl": _jsonl_records,
+    ".ndjson": _jsonl_records,
+    ".conll": _conll_records,
+    ".bio": _conll_records,
+    ".json": _squad_records,
+    ".txt": _text_records,
+}
 
 
 def _is_blank(text: str) -> bool:
@@ -464,19 +614,24 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(short) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _checked(cells: list[tuple[Column, str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
-    """A row's clean values, or what is wrong with the first cell that is bad."""
+def _checked(cells: list[tuple[Column, str, Any]], check: RowCheck | None) -> tuple[dict[str, Any] | None, str | None]:
+    """A row's clean values, or what is wrong with the first cell that is bad, or with the row."""
     values = {}
     for column, name, raw in cells:
         try:
             values[column.name] = column.check(raw)
         except ValueError as error:
             return None, f"column {name!r} {error}"
+    try:
+        if check:
+            check(values)
+    except ValueError as error:
+        return None, str(error)
     return values, None
 
 
 def _located(path: Path, line: int, fault: str) -> str:
-    return f"{path}, line {line}: {fault}"
+    return f"{path}, {'question' if _suffix(path) == '.json' else 'line'} {line}: {fault}"
 
 
 def _kind(value: Any) -> str:

@@ -34,7 +34,8 @@ class HubEncoder(keras.layers.Layer):
 
     Returns:
         {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
-        "encoder_outputs": a list of the layers' outputs, each like sequence_output}, as far as the encoder has them.
+        "encoder_outputs": a list of the layers' outputs, each like sequence_output, "word_embeddings": the weight itself,
+        float32 (vocabulary, size), for an output that is tied to it}, as far as the encoder has them.
 
     The loaded SavedModel is the layer's `module`.
 
@@ -75,6 +76,21 @@ class HubEncoder(keras.layers.Layer):
         """The most tokens of a row, where the encoder's position embeddings set a limit."""
         return self.spec["max_seq_length"]
 
+    def write_module(self, folder: Path) -> None:
+        """Write the encoder as a TF Hub SavedModel, with the weights that it has now.
+
+        Args:
+            folder: a folder that does not exist yet.
+        """
+        import tensorflow as tf
+
+        shutil.copytree(resolve_encoder(self.encoder), folder)
+        module = tf.saved_model.load(str(folder))
+        for variable, held in zip(module.variables, self._module_variables, strict=True):
+            variable.assign(held.value)
+        shutil.rmtree(folder / "variables")
+        tf.train.Checkpoint(module).write(str(folder / "variables" / "variables"))
+
     def _hold(self, values: list[Any]) -> None:
         """Make the module's variables this layer's weights, as Keras' own TFSMLayer does."""
         frozen = frozen_names([v["name"] for v in self.spec["variables"]], self.freeze)
@@ -100,7 +116,14 @@ class HubEncoder(keras.layers.Layer):
         features = {name: tf.cast(inputs[name], tf.int32) for name in self.spec["inputs"]}
         options = {"training": bool(training)} if self.spec["takes_training"] else {}
         outputs = self.module(features, **options)
-        return {name: outputs[name] for name in self.spec["outputs"]}
+        table = self._word_embeddings
+        tied = {} if table is None else {"word_embeddings": tf.convert_to_tensor(table)}
+        return {**{name: outputs[name] for name in self.spec["outputs"]}, **tied}
+
+    @property
+    def _word_embeddings(self) -> "keras.Variable | None":
+        named = (v for v in self._module_variables if "word_embedding" in v.name and len(v.shape) == 2)
+        return next(named, None)
 
     def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         batch, length = inputs["input_word_ids"].shape
@@ -108,10 +131,13 @@ class HubEncoder(keras.layers.Layer):
         def tensor(shape: list[int | None]) -> keras.KerasTensor:
             return keras.KerasTensor((batch, shape[-1]) if len(shape) == 2 else (batch, length, shape[-1]))
 
-        return {
+        table = self._word_embeddings
+        tied = {} if table is None else {"word_embeddings": keras.KerasTensor(table.shape, dtype=table.dtype)}
+        outputs = {
             name: [tensor(s) for s in shape] if name == "encoder_outputs" else tensor(shape)
             for name, shape in self.spec["outputs"].items()
         }
+        return {**outputs, **tied}
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("encoder", "freeze", "seed", "spec")}

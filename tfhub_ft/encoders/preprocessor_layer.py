@@ -76,17 +76,36 @@ class HubPreprocessor(keras.layers.Layer):
             if not hasattr(self.module, name):
                 raise InputError(f"{folder} is no TF Hub text preprocessor: it has no {name}")
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """The tokens, in the order of their ids.
+
+        Raises:
+            InputError: the preprocessor has no WordPiece vocabulary.
+        """
+        files = sorted((Path(self._workspace.name) / "assets").glob("*vocab*.txt"))
+        if len(files) != 1:
+            raise InputError(f"the preprocessor of {self.encoder} has no WordPiece vocabulary (assets/vocab.txt)")
+        return files[0].read_text(encoding="utf-8").rstrip("\n").split("\n")
+
     def call(self, inputs: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        segments = inputs if isinstance(inputs, list | tuple) else [inputs]
+        return self._packed([self._tokenized(tf.reshape(segment, [-1])) for segment in segments])
+
+    def _tokenized(self, texts: Any) -> Any:
+        """The tokens of texts, ragged (texts, tokens) or (texts, words, tokens)."""
         import tensorflow as tf
 
         if self.module is None:
             raise RuntimeError(
                 f"layer {self.name} has no vocabulary: load it by keras.models.load_model, not by a clone"
             )
-        segments = inputs if isinstance(inputs, list | tuple) else [inputs]
-        if self.lowercase:
-            segments = [tf.strings.lower(segment, encoding="utf-8") for segment in segments]
-        tokens = [self.module.tokenize(tf.reshape(segment, [-1])) for segment in segments]
+        return self.module.tokenize(tf.strings.lower(texts, encoding="utf-8") if self.lowercase else texts)
+
+    def _packed(self, tokens: list[Any]) -> dict[str, Any]:
+        """One or two segments of tokens as an encoder reads them."""
         packed = self.module.bert_pack_inputs(tokens, seq_length=self._length(tokens))
         # DistilBERT's preprocessors tell no segments; its encoder does not read them, but a bi-encoder does.
         if "input_type_ids" not in packed:

@@ -26,12 +26,9 @@ def evaluate(run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = F
     """
     run = run if isinstance(run, Run) else Run(run)
     task, labels = run.recipe.task, run.labels
-    rows = read_all(data, task.columns(run.settings), skip_bad_rows=skip_bad_rows)
+    rows = read_all(data, task.columns(run.settings), check=task.check_row, skip_bad_rows=skip_bad_rows)
     targets = task.targets(rows, labels, str(data))
 
-    from tfhub_ft.data.batches import tokenize
-    from tfhub_ft.prediction import logits_function
-
     model = run.load_model()
-    tokens = tokenize(model.get_layer("preprocessor"), [task.inputs(row) for row in rows])
-    return task.metrics(logits_function(task.scored_network(model))(tokens), targets, labels, run.decision)
+    tokens = task.encode(model.get_layer("preprocessor"), [task.inputs(row) for row in rows])
+    return task.metrics(task.row_logits(model, tokens), targets, labels, run.decision)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,21 +103,37 @@ def _calls(model: "keras.Model", run: Run) -> "dict[str, Call]":
     texts = [
         {name: column[start : start + BATCH] for name, column in zip(names, columns, strict=True)} for start in starts
     ]
+    task, labels, decision = run.recipe.task, run.labels, run.decision
     tokens = [_tokens(model, list(feed.values())) for feed in texts]
-    logits = np.concatenate([np.asarray(model.get_layer("token_model")(feed, training=False)) for feed in tokens])
-    served = run.recipe.task.served(logits, run.labels, run.decision)
-    expected = {name: np.asarray(tensor) for name, tensor in served.items()}
-    calls = {"serving_default": Call(texts, expected), "tokens": Call(tokens, expected)}
+    network = model.get_layer("token_model")
+    calls = {
+        "serving_default": Call(
+            texts,
+            [_arrays(task.served_of_texts(model, _constants(feed.values()), labels, decision)) for feed in texts],
+        ),
+        "tokens": Call(
+            tokens, [_arrays(task.served(network(feed, training=False), labels, decision)) for feed in tokens]
+        ),
+    }
     if embed := embedding_model(model):
-        embeddings = [np.asarray(embed(_tokens(model, [feed[names[0]]]), training=False)) for feed in texts]
         feeds = [{"text": feed[names[0]]} for feed in texts]
-        calls["embed"] = Call(feeds, {"embedding": np.concatenate(embeddings)})
+        embeddings = [_arrays({"embedding": embed(_tokens(model, [feed["text"]]), training=False)}) for feed in feeds]
+        calls["embed"] = Call(feeds, embeddings)
     return calls
 
 
-def _tokens(model: "keras.Model", segments: "list[np.ndarray]") -> "dict[str, np.ndarray]":
+def _tokens(model: "keras.Model", segments: "Iterable[np.ndarray]") -> "dict[str, np.ndarray]":
+    texts = _constants(segments)
+    return _arrays(model.get_layer("preprocessor")(texts if len(texts) > 1 else texts[0]))
+
+
+def _constants(segments: "Iterable[np.ndarray]") -> list[Any]:
     import tensorflow as tf
 
-    texts = [tf.constant(segment) for segment in segments]
-    packed = model.get_layer("preprocessor")(texts if len(texts) > 1 else texts[0])
-    return {name: ids.numpy() for name, ids in packed.items()}
+    return [tf.constant(segment) for segment in segments]
+
+
+def _arrays(tensors: dict[str, Any]) -> "dict[str, np.ndarray]":
+    import numpy as np
+
+    return {name: np.asarray(tensor) for name, tensor in tensors.items()}

@@ -25,11 +25,11 @@ class Call:
 
     Args:
         feeds: batches of inputs by name, ids or texts, of `BATCH` rows each.
-        expected: what the Keras model says of all rows, an array of (rows, ...) for each output.
+        expected: what the Keras model says of each batch, an array for each output.
     """
 
     feeds: Sequence[dict[str, np.ndarray]]
-    expected: dict[str, np.ndarray]
+    expected: Sequence[dict[str, np.ndarray]]
 
 
 def prove(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
@@ -68,20 +68,21 @@ def prove(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
 def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str, Any]:
     differences, outputs = {}, {}
     for signature, call in calls.items():
-        expected = {name: _plain(array) for name, array in call.expected.items()}
-        for name, array in expected.items():
-            answer = found.get(f"{signature}|{name}")
-            fault = f"it has no output {name}" if answer is None else _fault(name, answer, array)
-            if fault:
-                raise WorkError(
-                    f"the export answers differently from the model ({signature}: {fault}): it was not kept"
-                )
-        first = next(iter(expected))
-        differences[signature] = float(np.abs(found[f"{signature}|{first}"] - expected[first]).max())
-        outputs[signature] = {name: _described(array) for name, array in expected.items()}
+        first, differences[signature] = next(iter(call.expected[0])), 0.0
+        for number, expected in enumerate(call.expected):
+            for name, array in expected.items():
+                answer, array = found.get(f"{signature}|{number:06}|{name}"), _plain(array)
+                fault = f"it has no output {name}" if answer is None else _fault(name, answer, array)
+                if fault:
+                    raise WorkError(
+                        f"the export answers differently from the model ({signature}: {fault}): it was not kept"
+                    )
+                if name == first and array.size:
+                    differences[signature] = max(differences[signature], float(np.abs(answer - array).max()))
+        outputs[signature] = {name: _described([each[name] for each in call.expected]) for name in call.expected[0]}
     p50, p95 = np.percentile(found["seconds"] * 1000, [50, 95]).round(2).tolist()
     return {
-        "rows": len(next(iter(calls["serving_default"].expected.values()))),
+        "rows": sum(len(next(iter(feed.values()))) for feed in calls["serving_default"].feeds),
         "tolerance": TOLERANCE,
         "max_logit_difference": differences,
         "labels_equal": True,
@@ -93,16 +94,18 @@ def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str,
 def _fault(name: str, found: np.ndarray, expected: np.ndarray) -> str | None:
     if found.shape != expected.shape:
         return f"{name} has the shape {found.shape}, not {expected.shape}"
-    if expected.dtype.kind != "f":
+    if expected.dtype.kind != "f" or not expected.size:
         return None if (found == expected).all() else f"{name} differs"
     difference = float(np.abs(found - expected).max())
     allowed = TOLERANCE if name == "logits" else TOLERANCE * max(1.0, float(np.ptp(expected)))
     return None if difference <= allowed else f"{name} differ by {difference:.2g}, {allowed:g} is allowed"
 
 
-def _described(array: np.ndarray) -> str:
-    kind = "string" if array.dtype.kind == "U" else array.dtype.name
-    return f"{kind} ({', '.join(['batch', *map(str, array.shape[1:])])})"
+def _described(batches: Sequence[np.ndarray]) -> str:
+    """The dtype and shape of an output: "batch" first, "any" where the batches differ."""
+    kind = "string" if batches[0].dtype.kind in "OU" else batches[0].dtype.name
+    sizes = (set(size) for size in zip(*(batch.shape[1:] for batch in batches), strict=True))
+    return f"{kind} ({', '.join(['batch', *(str(size.pop()) if len(size) == 1 else 'any' for size in sizes)])})"
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -128,9 +131,9 @@ def _answer(saved_model: str, questions: str, answers: str) -> None:
 
     found = {}
     for signature, batches in feeds.items():
-        answered = [call(signature, feed) for feed in batches.values()]
-        for name in answered[0]:
-            found[f"{signature}|{name}"] = np.concatenate([each[name] for each in answered])
+        for number, feed in batches.items():
+            for name, output in call(signature, feed).items():
+                found[f"{signature}|{number}|{name}"] = output
     seconds = []
     rows = [
         {name: column[i : i + 1] for name, column in feed.items()}

@@ -43,8 +43,7 @@ def write_saved_model(
 
     @tf.function(input_signature=[texts])
     def from_text(segments):  # noqa: ANN001, ANN202
-        inputs = [segments[name] for name in names]
-        return task.served(model(inputs if len(names) > 1 else inputs[0], training=False), labels, decision)
+        return task.served_of_texts(model, [segments[name] for name in names], labels, decision)
 
     @tf.function(input_signature=[tokens])
     def from_tokens(features):  # noqa: ANN001, ANN202

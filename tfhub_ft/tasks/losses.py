@@ -56,6 +56,63 @@ class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
         super().update_state(keras.ops.maximum(y_true, 0), y_pred, keras.ops.cast(y_true >= 0, "float32"))
 
 
+class TagF1(keras.metrics.Metric):
+    """F1 over the words' tags other than the first one, O: near the F1 of whole entities, and computed in the step.
+
+    Targets are int (batch, length), -1 where there is none; predictions are logits (batch, length, tags).
+    """
+
+    def __init__(self, name: str = "tag_f1"):
+        super().__init__(name=name)
+        self.right, self.found, self.there = (
+            self.add_weight(shape=(), initializer="zeros", name=part) for part in ("right", "found", "there")
+        )
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        ops = keras.ops
+        predicted = ops.cast(ops.argmax(y_pred, -1), "int32")
+        y_true = ops.cast(y_true, "int32")
+        for total, hits in (
+            (self.right, (y_true > 0) & (predicted == y_true)),
+            (self.found, (y_true >= 0) & (predicted > 0)),
+            (self.there, y_true > 0),
+        ):
+            total.assign_add(ops.sum(ops.cast(hits, "float32")))
+
+    def result(self) -> Any:
+        return 2 * self.right / keras.ops.maximum(self.found + self.there, 1.0)
+
+
+class SpanCrossEntropy(keras.losses.Loss):
+    """Mean cross-entropy of where a span starts and where it ends.
+
+    Call arguments:
+        y_true: int (batch, 2), the span's first and last token.
+        y_pred: float logits (batch, length, 2).
+    """
+
+    def __init__(self):
+        super().__init__(name="span_cross_entropy")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        ops = keras.ops
+        log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"), axis=1)
+        places = ops.cast(y_true, "int32")[:, None, :]
+        return -ops.mean(ops.take_along_axis(log_probabilities, places, 1)[:, 0], -1)
+
+
+class SpanOverlap(keras.metrics.Mean):
+    """Mean F1, counted in tokens, between each window's likeliest start and end and its true span."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        ops = keras.ops
+        true = ops.cast(y_true, "int32")
+        found = ops.cast(ops.argmax(y_pred, 1), "int32")
+        shared = ops.minimum(true[:, 1], found[:, 1]) - ops.maximum(true[:, 0], found[:, 0]) + 1
+        sizes = (true[:, 1] - true[:, 0] + 1) + ops.maximum(found[:, 1] - found[:, 0] + 1, 0)
+        super().update_state(2 * ops.cast(ops.maximum(shared, 0), "float32") / ops.cast(sizes, "float32"))
+
+
 class InBatchNegatives(keras.losses.Loss):
     """Each prompt shall be closer to its own reply than to the batch's others, and each reply to its own prompt.
 
@@ -101,3 +158,29 @@ def in_batch_cosines(y_true: Any, y_pred: Any) -> Any:
     repeated = (replies[:, None] == replies[None, :]) & (rows[:, None] != rows[None, :])
     cosines = ops.matmul(y_pred[:, 0], ops.transpose(y_pred[:, 1]))
     return ops.where(repeated, -100.0, cosines)
+
+
+class MaskedCrossEntropy(keras.losses.Loss):
+    """Mean cross-entropy of guessed tokens, from each row's sums, y_pred float (batch, 3): loss, right ones, guesses."""
+
+    def __init__(self):
+        super().__init__(name="masked_cross_entropy")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        # Keras takes the mean over the rows: scaled so that it is the mean over the guesses.
+        guesses = keras.ops.maximum(keras.ops.sum(y_pred[:, 2]), 1.0)
+        return y_pred[:, 0] * keras.ops.cast(keras.ops.shape(y_pred)[0], "float32") / guesses
+
+
+class MaskedAccuracy(keras.metrics.Metric):
+    """The share of right guesses, from the same sums."""
+
+    def __init__(self, name: str = "masked_accuracy"):
+        super().__init__(name=name)
+        self.sums = self.add_weight(shape=(3,), initializer="zeros", name="sums")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.sums.assign_add(keras.ops.sum(y_pred, 0))
+
+    def result(self) -> Any:
+        return self.sums[1] / keras.ops.maximum(self.sums[2], 1.0)

@@ -130,7 +130,11 @@ class Retrieval(Task):
         return {"scores": scores, "replies": tf.gather(tf.constant(list(labels)), chosen)}
 
     def served_answers(
-        self, outputs: dict[str, "np.ndarray"], labels: Sequence[str], decision: dict[str, Any]
+        self,
+        outputs: dict[str, "np.ndarray"],
+        rows: Sequence[tuple[str, ...]],
+        labels: Sequence[str],
+        decision: dict[str, Any],
     ) -> list[dict[str, Any]]:
         return [
             _worded([reply.decode() for reply in replies], scores.tolist())

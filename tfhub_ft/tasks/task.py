@@ -1,7 +1,7 @@
 """What every task tells the framework: its rows, its loss, its scores and its answers."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.rows import Column, Row, check_text
@@ -10,14 +10,19 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tfhub_ft.data.batches import TokenRows
+    from tfhub_ft.run import Run
     from tfhub_ft.settings import Settings
 
 TASKS = {
     "classification": "tfhub_ft.tasks.classification.Classification",
     "intent": "tfhub_ft.tasks.intent.Intent",
+    "entities": "tfhub_ft.tasks.entities.Entities",
+    "masked_words": "tfhub_ft.tasks.masked_words.MaskedWords",
     "multilabel": "tfhub_ft.tasks.multilabel.Multilabel",
     "retrieval": "tfhub_ft.tasks.retrieval.Retrieval",
     "regression": "tfhub_ft.tasks.regression.Regression",
+    "spans": "tfhub_ft.tasks.spans.Spans",
 }
 
 TEXT_ALIASES = ("sentence", "review", "content", "message", "comment", "tweet", "body", "url")
@@ -35,12 +40,16 @@ class Task:
     """What kind of answer is learnt. Each task is a frozen dataclass that says the following.
 
     `name` stands in exports, `best` is the validation score that chooses the epoch (higher is better), and `fields`
-    are the segments of text that a row has: ("text",) or ("sentence1", "sentence2").
+    are the segments of text that a row has: ("text",) or ("sentence1", "sentence2"). `unit` is what a batch is made
+    of: rows, or the windows of long rows. `said` are the parts of an answer that a line on the screen has; None for all
+    that are plain.
     """
 
     name: str
     best: str
     fields: tuple[str, ...] = ("text",)
+    unit = "rows"
+    said: tuple[str, ...] | None = None
 
     def columns(self, settings: "Settings") -> list[Column]:
         """The columns that rows are read from."""
@@ -59,9 +68,20 @@ class Task:
             Column("sentence2", SECOND_ALIASES, check_text, *named("second_column")),
         ]
 
+    def check_row(self, values: dict[str, Any]) -> None:
+        """Raise a ValueError where the values of a row do not fit together; its message reads well behind the line."""
+
     def inputs(self, row: Row) -> tuple[str, ...]:
-        """The segments of text that the model reads."""
+        """The segments of text that the model reads in training."""
+        return self.asked(row)
+
+    def asked(self, row: Row) -> tuple[str, ...]:
+        """The segments of text that a prediction reads."""
         return tuple(row.values[field] for field in self.fields)
+
+    def group(self, row: Row) -> str:
+        """The text by which a split keeps rows together."""
+        return "\n".join(self.inputs(row))
 
     def stratum(self, row: Row) -> str | None:
         """What a split keeps the shares of; None where rows have no classes."""
@@ -75,8 +95,8 @@ class Task:
         """
         raise NotImplementedError
 
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """What the model shall answer, an array with an entry a row.
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Any:
+        """What the model shall answer, an array or a list with an entry a row.
 
         Raises:
             InputError: a row has a label that was not seen in training.
@@ -91,6 +111,22 @@ class Task:
         """The loss and the metrics that `compile` takes, for these training targets."""
         raise NotImplementedError
 
+    def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "TokenRows":
+        """The token ids of what `inputs` gave."""
+        from tfhub_ft.data.batches import tokenize
+
+        return tokenize(preprocessor, inputs)
+
+    def token_targets(self, tokens: "TokenRows", targets: Any) -> Any:
+        """The targets as the loss takes them, an entry for each row of `tokens`."""
+        return targets
+
+    def row_logits(self, model: "keras.Model", tokens: "TokenRows") -> Any:
+        """What `decide`, `metrics` and `answers` take, an entry a row: logits, float32 (rows, ...)."""
+        from tfhub_ft.prediction import logits_function
+
+        return logits_function(self.scored_network(model))(tokens)
+
     def scored_network(self, model: "keras.Model") -> "keras.Model":
         """The part of a model, from tokens on, whose outputs `metrics` takes."""
         return model.get_layer("token_model")
@@ -98,6 +134,9 @@ class Task:
     def answering_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
         """The text-in model that a run keeps and answers by, made of the trained one."""
         return model
+
+    def keep(self, run: "Run", model: "keras.Model") -> None:
+        """Write what else a finished run keeps beside its model."""
 
     def decide(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
@@ -115,12 +154,33 @@ class Task:
         """What logits say, in words: a dictionary a row."""
         raise NotImplementedError
 
+    def answerer(
+        self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
+    ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        """A function from rows of segments to answers, for a text-in model."""
+        from tfhub_ft.data.batches import tokenize
+        from tfhub_ft.prediction import logits_function
+
+        preprocessor, logits_of = model.get_layer("preprocessor"), logits_function(model.get_layer("token_model"))
+        return lambda rows: self.answers(logits_of(tokenize(preprocessor, rows)), labels, decision)
+
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
-        """The outputs of an exported signature, as tensors by name; `logits` is one of them."""
+        """The outputs of the signature `tokens`, as tensors by name; `logits` is one of them."""
         raise NotImplementedError
 
+    def served_of_texts(
+        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The outputs of the signature `serving_default` for string tensors (batch,), one a field."""
+        texts = list(segments) if len(segments) > 1 else segments[0]
+        return self.served(model(texts, training=False), labels, decision)
+
     def served_answers(
-        self, outputs: "dict[str, np.ndarray]", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        outputs: "dict[str, np.ndarray]",
+        rows: Sequence[tuple[str, ...]],
+        labels: Sequence[str],
+        decision: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """The same as `answers`, of what a signature gave."""
+        """The same as `answers`, of what `serving_default` gave for these rows of segments."""
         return self.answers(outputs["logits"], labels, decision)

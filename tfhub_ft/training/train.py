@@ -154,9 +154,8 @@ class _Training:
                 )
 
     def _tokenize(self, split: str) -> "TokenRows":
-        from tfhub_ft.data.batches import tokenize
-
-        return tokenize(self.preprocessor, [self.recipe.task.inputs(row) for row in self.data.splits[split].rows])
+        task = self.recipe.task
+        return task.encode(self.preprocessor, [task.inputs(row) for row in self.data.splits[split].rows])
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
@@ -165,6 +164,7 @@ class _Training:
         decision, scores = self._score(state)
         with written_aside(run.path / MODEL) as aside:
             self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
+        self.recipe.task.keep(run, self.model)
         write_json(run.path / DECISION, decision)
         write_json(run.path / METRICS, scores)
         for last in (run.path / CHECKPOINTS).glob("last-*"):
@@ -179,20 +179,21 @@ class _Training:
         from tfhub_ft.training.callbacks import Checkpoints, EpochOrder, write_history
         from tfhub_ft.training.hardware import matrix_products_in, resolve_precision
 
-        settings, targets = self.settings, self.data.targets
+        settings, task = self.settings, self.recipe.task
+        targets = {
+            split: task.token_targets(self.tokens[split], self.data.targets[split]) for split in ("train", "validation")
+        }
         batches = TrainingBatches(
             self.tokens["train"], targets["train"], batch_size=settings.batch_size, seed=settings.seed
         )
         validation = evaluation_dataset(self.tokens["validation"], targets["validation"], 2 * settings.batch_size)
         learner = self._compiled(total_steps=len(batches) * settings.epochs)
-        checkpoints = Checkpoints(
-            run.path / CHECKPOINTS, self.network, metric=self.recipe.task.best, patience=settings.patience
-        )
+        checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)
         done = checkpoints.restore(learner)
         precision = resolve_precision(settings.precision)
         say(
-            f"Training {learner.count_params():,} parameters on {len(batches.tokens):,} rows, {len(batches):,} steps an"
-            f" epoch, in {precision}" + (f", from epoch {done + 1}" if done else "")
+            f"Training {learner.count_params():,} parameters on {len(batches.tokens):,} {task.unit},"
+            f" {len(batches):,} steps an epoch, in {precision}" + (f", from epoch {done + 1}" if done else "")
         )
         callbacks = [
             EpochOrder(batches),
@@ -246,16 +247,13 @@ class _Training:
 
     def _score(self, state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The thresholds, chosen on the validation rows, and the scores of each split."""
-        from tfhub_ft.prediction import logits_function
-
         task, data = self.recipe.task, self.data
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
-        scores = {"train": {"rows": len(self.tokens["train"]), **seen}}
-        logits_of = logits_function(task.scored_network(self.model))
+        scores = {"train": {"rows": len(data.splits["train"].rows), **seen}}
         for split in list(self.data.splits)[1:]:
-            say(f"Scoring {len(self.tokens[split]):,} {split} rows")
-            logits = logits_of(self.tokens[split])
+            say(f"Scoring {len(data.splits[split].rows):,} {split} rows")
+            logits = task.row_logits(self.model, self.tokens[split])
             if split == "validation":
                 decision = task.decide(logits, data.targets[split], data.labels, self.settings)
             scores[split] = task.metrics(logits, data.targets[split], data.labels, decision)
@@ -264,6 +262,5 @@ class _Training:
     def _write_sample(self, run: Run) -> None:
         rows = self.data.splits["validation"].rows
         chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
-        fields = self.recipe.task.fields
-        lines = [json.dumps([row.values[field] for field in fields], ensure_ascii=False) for row in chosen]
+        lines = [json.dumps(self.recipe.task.asked(row), ensure_ascii=False) for row in chosen]
         write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
