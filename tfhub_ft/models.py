@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.encoders import MASK
+
 if TYPE_CHECKING:
     import keras
 
@@ -178,7 +180,8 @@ def masked_word_model(
         mask_share: of the words that are hidden.
 
     Returns:
-        A model from a string tensor of shape (batch,) to float32 (windows, 3): cross-entropy, right guesses, and guesses.
+        A model from a string tensor of shape (batch,) to float32 (windows, 3): cross-entropy, right guesses,
+        and guesses.
 
     Raises:
         InputError: there is no such encoder, or it has no WordPiece vocabulary or no word embeddings.
@@ -210,7 +213,7 @@ def _scored_guesses(tokens: dict[str, Any], vocabulary: list[str], share: float,
     from tfhub_ft.errors import InputError
     from tfhub_ft.masked_words import MaskedWordScores, MaskWords, token_kinds
 
-    mask_words = MaskWords(len(vocabulary), vocabulary.index("[MASK]"), share=share)
+    mask_words = MaskWords(len(vocabulary), vocabulary.index(MASK), share=share)
     mask_words.set_weights([*mask_words.get_weights()[:-1], token_kinds(vocabulary)])
     hidden = mask_words(tokens)
     encoded = encoder({name: hidden[name] for name in tokens})
@@ -246,7 +249,7 @@ def mask_filling_model(model: "keras.Model") -> "keras.Model":
     text = keras.Input(shape=(), dtype="string", name="text")
     tokens = preprocessor(text)
     inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-    places = MaskPlaces(preprocessor.vocabulary.index("[MASK]"), name="mask_places")(inputs["input_word_ids"])
+    places = MaskPlaces(preprocessor.vocabulary.index(MASK), name="mask_places")(inputs["input_word_ids"])
     encoded = network.get_layer("encoder")(inputs)
     head = network.get_layer("masked_word_head")
     guesses = head(encoded["sequence_output"], places, encoded["word_embeddings"])

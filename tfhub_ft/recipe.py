@@ -5,11 +5,14 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import keyword
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import write_text
 from tfhub_ft.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,9 +82,60 @@ def load_recipe(name: str) -> Recipe:
         return importlib.import_module(RECIPES[name]).RECIPE
     if name.endswith(".py"):
         return _recipe_of_file(Path(name))
+    raise _unknown(name)
+
+
+def copy_recipe(name: str, file: Path) -> Path:
+    """Write a recipe's module into a file of one's own, under the file's name. What `tfhub-ft copy` does.
+
+    Args:
+        name: one of `RECIPES`.
+        file: a new Python file; its name becomes the recipe's.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: there is no such recipe, or the file cannot be made.
+
+    Example:
+        copy_recipe("spam", Path("mine.py"))
+    """
+    if name not in RECIPES:
+        raise _unknown(name)
+    if file.suffix != ".py" or not file.stem.isidentifier() or keyword.iskeyword(file.stem):
+        raise InputError(f"{file}: must be named like a Python module, such as my_{name}.py")
+    if file.exists():
+        raise InputError(f"{file} is already there: name another file")
+    if not file.parent.is_dir():
+        raise InputError(f"{file}: there is no folder {file.parent}")
+    if file.stem in RECIPES:
+        raise InputError(f"{file}: a recipe is called {file.stem} already; name the file my_{file.stem}.py, say")
+    source = Path(importlib.util.find_spec(RECIPES[name]).origin).read_text(encoding="utf-8")
+    write_text(file, _renamed(source, name, file.stem))
+    return file
+
+
+def _renamed(source: str, name: str, new: str) -> str:
+    """A recipe's source under another name, with the demo rows of the first one."""
+    for old, its in (
+        (rf"tfhub-ft train {name}\b", f"tfhub-ft train ./{new}.py"),
+        (rf"from tfhub_ft\.recipes import {name}\b", f"import {new}"),
+        (rf"\b{name}\.build_model", f"{new}.build_model"),
+        (rf'name="{name}"', f'name="{new}"'),
+        (rf"runs/{name}\b", f"runs/{new}"),
+        (r"demo=Path\(__file__\).*", f'demo=load_recipe("{name}").demo,'),
+        (r"from tfhub_ft\.recipe import Recipe\b", "from tfhub_ft.recipe import Recipe, load_recipe"),
+        (r"from pathlib import Path\n", ""),
+    ):
+        source = re.sub(old, its, source)
+    return source
+
+
+def _unknown(name: str) -> InputError:
     near = difflib.get_close_matches(name, RECIPES, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
-    raise InputError(f"no recipe is called {name!r}: {hint}")
+    return InputError(f"no recipe is called {name!r}: {hint}")
 
 
 def _recipe_of_file(path: Path) -> Recipe:

@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "tfhub_ft.cli.predict",
     "export": "tfhub_ft.cli.export",
     "chat": "tfhub_ft.cli.chat",
+    "copy": "tfhub_ft.cli.copy",
 }
 INTERRUPTED = 130
 

@@ -4,6 +4,9 @@ from typing import Any
 
 __all__ = ["HubEncoder", "HubPreprocessor"]
 
+# The token that stands where a word is hidden, in every WordPiece vocabulary.
+MASK = "[MASK]"
+
 
 def __getattr__(name: str) -> Any:
     if name == "HubEncoder":

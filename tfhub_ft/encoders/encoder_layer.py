@@ -34,8 +34,8 @@ class HubEncoder(keras.layers.Layer):
 
     Returns:
         {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
-        "encoder_outputs": a list of the layers' outputs, each like sequence_output, "word_embeddings": the weight itself,
-        float32 (vocabulary, size), for an output that is tied to it}, as far as the encoder has them.
+        "encoder_outputs": a list of the layers' outputs, each like sequence_output, "word_embeddings": the weight
+        itself, float32 (vocabulary, size), for an output that is tied to it}, as far as the encoder has them.
 
     The loaded SavedModel is the layer's `module`.
 

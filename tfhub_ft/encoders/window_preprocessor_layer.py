@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from tfhub_ft.encoders import MASK
 from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor
 from tfhub_ft.errors import InputError
 
@@ -16,7 +17,6 @@ PATTERNS = {
     "parts": rf"{_LETTER}+|[^\s\p{{Z}}]",
 }
 
-MASK = "[MASK]"
 # Stands for [MASK] where a text is cut into words: a symbol is a word of one token. This one hardly occurs in texts.
 MASK_SIGN = "\N{UNCERTAINTY SIGN}"
 

@@ -48,12 +48,12 @@ def span_metrics(predicted: Sequence[str], truth: Sequence[Sequence[str]], best:
 
 
 def span_exact_match(text: str, truth: Sequence[str]) -> float:
-    """1.0 where the answer is a true one but for case, punctuation and articles; without true ones, where it is empty."""
+    """1.0 where the answer is a true one but for case, punctuation and articles, or is empty and there is none."""
     return max(float(_words(text) == _words(true)) for true in truth or [""])
 
 
 def span_f1(text: str, truth: Sequence[str]) -> float:
-    """The highest F1 of the words of an answer with a true one; without true ones, 1.0 for an empty answer, else 0.0."""
+    """The highest F1 of an answer's words with those of a true one; 1.0 where it is empty and there is none."""
     return max(_f1(_words(text), _words(true)) for true in truth or [""])
 
 

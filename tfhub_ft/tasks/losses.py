@@ -161,7 +161,7 @@ def in_batch_cosines(y_true: Any, y_pred: Any) -> Any:
 
 
 class MaskedCrossEntropy(keras.losses.Loss):
-    """Mean cross-entropy of guessed tokens, from each row's sums, y_pred float (batch, 3): loss, right ones, guesses."""
+    """Mean cross-entropy of guessed tokens, from the sums of each row: float (batch, 3), loss, right ones, guesses."""
 
     def __init__(self):
         super().__init__(name="masked_cross_entropy")

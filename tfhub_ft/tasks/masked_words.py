@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.rows import Column, Row
-from tfhub_ft.encoders.window_preprocessor_layer import MASK
+from tfhub_ft.encoders import MASK
 from tfhub_ft.tasks.windowed import WindowedTask
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class MaskedWords(WindowedTask):
         }
 
     def answering_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
-        """From texts, string (batch,), to logits of what each [MASK] stands for, float32 (windows, masks, vocabulary)."""
+        """From texts, string (batch,), to logits of what each [MASK] is, float32 (windows, masks, vocabulary)."""
         from tfhub_ft.models import mask_filling_model
 
         return mask_filling_model(model)

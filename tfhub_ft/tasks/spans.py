@@ -163,8 +163,8 @@ class Spans(WindowedTask):
         """The best spans, best first, (batch, 5), "" and 0 where there are fewer; and whether one of them answers.
 
         `logits`: the sums of start and end; `text`: string; `start`, `end`: int32, where it stands in the context, in
-        characters; `score`: probability among these spans and "no answer", whose own is `no_answer_score`, (batch,), and
-        whose logit is `null_logit`; `answer`: string (batch,), "" where there is none.
+        characters; `score`: probability among these spans and "no answer", whose own is `no_answer_score`, (batch,),
+        and whose logit is `null_logit`; `answer`: string (batch,), "" where there is none.
         """
         import tensorflow as tf
 

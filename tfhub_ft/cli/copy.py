@@ -1,0 +1,24 @@
+"""`tfhub-ft copy RECIPE FILE.py`: a recipe of one's own."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("copy")
+@click.argument("recipe")
+@click.argument("file", metavar="FILE.py")
+def command(recipe: str, file: str) -> None:
+    """Copy a recipe into a file of your own, to change and to train.
+
+    recipes/ADD-RECIPE.md tells what there is to change.
+
+    \b
+    Example: tfhub-ft copy spam mine.py
+             tfhub-ft train ./mine.py --data rows.csv
+    """
+    from tfhub_ft.recipe import copy_recipe
+
+    path = copy_recipe(recipe, Path(file))
+    given = path if path.is_absolute() else f"./{path}"
+    click.echo(f"{path}: a copy of {recipe}; change it, then: tfhub-ft train {given} --data FILE")
