@@ -52,6 +52,7 @@ ROWS = {
         {split: [f"go_emotions/{split}.jsonl"] for split in ("train", "validation", "test")},
         {},
     ),
+    "chat": ("chat", {"data": ["movie_dialog/pairs.jsonl"]}, {"epochs": 1}),
     "ner": ("ner", {split: [f"wnut17/{split}.jsonl"] for split in ("train", "validation", "test")}, {}),
     "qa": (
         "qa",

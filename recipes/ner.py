@@ -42,7 +42,7 @@ def build_model(
     *,
     preprocessor: str | None = None,
     seq_length: int = 128,
-    overlap: int = 32,
+    overlap: int | None = None,
     dropout: float = 0.1,
     freeze: str = "none",
 ) -> "keras.Model":
@@ -53,7 +53,7 @@ def build_model(
         num_classes: how many tags there are: O, and B- and I- for each kind of entity.
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of a window; a longer text becomes several windows.
-        overlap: tokens that neighbouring windows share.
+        overlap: tokens that neighbouring windows share; a quarter of `seq_length` by default.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
 

@@ -41,7 +41,7 @@ def build_model(
     *,
     preprocessor: str | None = None,
     seq_length: int = 256,
-    overlap: int = 64,
+    overlap: int | None = None,
     dropout: float = 0.1,
     freeze: str = "none",
 ) -> "keras.Model":
@@ -51,7 +51,7 @@ def build_model(
         encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of a window, question included; a longer passage becomes several windows.
-        overlap: tokens that neighbouring windows share.
+        overlap: tokens that neighbouring windows share; a quarter of `seq_length` by default.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
 
@@ -87,7 +87,7 @@ RECIPE = Recipe(
     summary="Where does a passage answer a question? A span of it, or none.",
     task=Spans(),
     build_model=build_model,
-    settings=QaSettings(seq_length=256, overlap=64, epochs=3, batch_size=16, learning_rate=1e-4),
+    settings=QaSettings(seq_length=256, epochs=3, batch_size=16, learning_rate=1e-4),
     recommended=("minilm-l6", "bert-base-uncased", "bert-experts-wiki-books-squad2"),
     demo=Path(__file__).parent / "demo" / "qa.json",
 )

@@ -189,7 +189,9 @@ class WindowedSettings(Settings):
     """Settings of a recipe that reads long texts by overlapping windows."""
 
     seq_length: int = setting(128, "The most tokens of a window, [CLS] and [SEP] included.", minimum=8)
-    overlap: int = setting(32, "Tokens that neighbouring windows of a long text share.", minimum=0)
+    overlap: int | None = setting(
+        None, "Tokens that neighbouring windows of a long text share; a quarter of --seq-length by default.", minimum=0
+    )
 
 
 def option_name(field_name: str) -> str:

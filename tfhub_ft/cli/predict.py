@@ -23,9 +23,21 @@ if TYPE_CHECKING:
     help="Answer its rows: csv, tsv, jsonl, json (SQuAD), txt; - is standard input.",
 )
 @click.option("--output", metavar="FILE", help="Write the answers here: csv, tsv or jsonl.")
-@click.option("--text-column", metavar="NAME", help="Column of the texts in --input.")
-@click.option("--first-column", metavar="NAME", help="Column of a pair's first text (or the question) in --input.")
-@click.option("--second-column", metavar="NAME", help="Column of a pair's second text (or the passage) in --input.")
+@click.option("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts in --input.")
+@click.option(
+    "--first-column",
+    "--question-column",
+    "first_column",
+    metavar="NAME",
+    help="Column of a pair's first text (or the question) in --input.",
+)
+@click.option(
+    "--second-column",
+    "--context-column",
+    "second_column",
+    metavar="NAME",
+    help="Column of a pair's second text (or the passage) in --input.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
 def command(
     model: str, texts: tuple[str, ...], source: str | None, output: str | None, as_json: bool, **columns: str | None

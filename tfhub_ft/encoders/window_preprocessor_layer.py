@@ -30,7 +30,7 @@ class WindowPreprocessor(HubPreprocessor):
 
     Args:
         encoder: as for `HubPreprocessor`, like all arguments that are not named here.
-        overlap: tokens that neighbouring windows share.
+        overlap: tokens that neighbouring windows share; a quarter of `seq_length` by default.
         split: how texts are cut into words: "words" keeps names, numbers and addresses whole, "parts" splits at every
             punctuation mark.
         masks: whether "[MASK]" in a text is the encoder's token of that name.
@@ -52,18 +52,25 @@ class WindowPreprocessor(HubPreprocessor):
     """
 
     def __init__(
-        self, encoder: str = "minilm-l6", *, overlap: int = 32, split: str = "words", masks: bool = False, **kwargs: Any
+        self,
+        encoder: str = "minilm-l6",
+        *,
+        seq_length: int = 128,
+        overlap: int | None = None,
+        split: str = "words",
+        masks: bool = False,
+        **kwargs: Any,
     ):
-        super().__init__(encoder, **kwargs)
         if split not in PATTERNS:
             raise ValueError(f"split must be 'words' or 'parts', not {split!r}")
-        self.overlap, self.split, self.masks = overlap, split, masks
-        room = self.seq_length - 3 - self.seq_length // 3
-        if 2 * overlap >= room:
+        most = max(0, (seq_length - 4 - seq_length // 3) // 2)
+        if overlap is not None and overlap > most:
             raise InputError(
-                f"--overlap {overlap}: windows of --seq-length {self.seq_length} tokens may share"
-                f" {max(0, (room - 1) // 2)} at most"
+                f"--overlap {overlap}: windows of --seq-length {seq_length} tokens may share {most} at most"
             )
+        super().__init__(encoder, seq_length=seq_length, **kwargs)
+        self.overlap = min(seq_length // 4, most) if overlap is None else overlap
+        self.split, self.masks = split, masks
 
     def call(self, inputs: Any) -> dict[str, Any]:
         question, text = inputs if isinstance(inputs, list | tuple) else (None, inputs)

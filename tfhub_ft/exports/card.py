@@ -26,12 +26,17 @@ def model_card(run: Run, metrics: dict[str, Any], name: str, form: dict[str, Any
     example = json.dumps({"inputs": {name: [text] for name, text in segments.items()}}, ensure_ascii=False)
     licence = next((entry.licence for entry in CATALOGUE if entry.name == settings.encoder), "see its source")
     splits = {split: run.splits[split] for split in run.splits}
-    gives = "; ".join(f"`{output}`: {kind}" for output, kind in form["outputs"]["serving_default"].items())
+    gives, gives_of_tokens = (
+        "; ".join(f"`{output}`: {kind}" for output, kind in form["outputs"][signature].items())
+        for signature in ("serving_default", "tokens")
+    )
     embed = "| `embed` | `text`: string (batch,) | `embedding`: " + form["outputs"].get("embed", {}).get(
         "embedding", ""
     )
     embed = f"{embed} |\n" if "embed" in form["outputs"] else ""
-    labels = ", ".join(f"`{_plain(label)}`" for label in run.labels[:LABELS_SHOWN])
+    labels = "Labels, in the order of the logits: " + ", ".join(
+        f"`{_plain(label)}`" for label in run.labels[:LABELS_SHOWN]
+    )
     if len(run.labels) > LABELS_SHOWN:
         labels += f" and {len(run.labels) - LABELS_SHOWN:,} more (assets.extra/labels.json)"
     thresholds = f" The thresholds of its answers: `{json.dumps(run.decision)}`." if run.decision else ""
@@ -39,7 +44,7 @@ def model_card(run: Run, metrics: dict[str, Any], name: str, form: dict[str, Any
     return f"""# {name}
 
 {run.recipe.summary} Recipe `{run.recipe.name}` of tfhub_ft, encoder `{_plain(settings.encoder)}` (licence: {licence}).
-Labels, in the order of the logits: {labels}.
+{labels + "." if run.labels else ""}
 
 ## Data
 
@@ -77,7 +82,7 @@ curl http://localhost:8501/v1/models/{name}:predict -d '{example.replace("'", "'
 | signature | takes | gives |
 |---|---|---|
 | `serving_default` | {takes} | {gives} |
-| `tokens` | `input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length) | the same |
+| `tokens` | `input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length) | {gives_of_tokens} |
 {embed}
 ## Settings
 

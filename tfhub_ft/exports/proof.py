@@ -79,7 +79,7 @@ def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str,
                     )
                 if name == first and array.size:
                     differences[signature] = max(differences[signature], float(np.abs(answer - array).max()))
-        outputs[signature] = {name: _described([each[name] for each in call.expected]) for name in call.expected[0]}
+        outputs[signature] = {name: str(found[f"{signature}|kind|{name}"]) for name in call.expected[0]}
     p50, p95 = np.percentile(found["seconds"] * 1000, [50, 95]).round(2).tolist()
     return {
         "rows": sum(len(next(iter(feed.values()))) for feed in calls["serving_default"].feeds),
@@ -101,16 +101,15 @@ def _fault(name: str, found: np.ndarray, expected: np.ndarray) -> str | None:
     return None if difference <= allowed else f"{name} differ by {difference:.2g}, {allowed:g} is allowed"
 
 
-def _described(batches: Sequence[np.ndarray]) -> str:
-    """The dtype and shape of an output: "batch" first, "any" where the batches differ."""
-    kind = "string" if batches[0].dtype.kind in "OU" else batches[0].dtype.name
-    sizes = (set(size) for size in zip(*(batch.shape[1:] for batch in batches), strict=True))
-    return f"{kind} ({', '.join(['batch', *(str(size.pop()) if len(size) == 1 else 'any' for size in sizes)])})"
-
-
 def _plain(array: np.ndarray) -> np.ndarray:
     """Bytes as text: an array of numbers or of str, which needs no pickle to be stored."""
     return np.vectorize(lambda word: word.decode(), otypes=["U"])(array) if array.dtype.kind == "O" else array
+
+
+def _described(output: Any) -> str:
+    """The dtype and shape of an output, such as "float32 (batch, any, 13)"."""
+    sizes = ("any" if size is None else str(size) for size in output.shape[1:])
+    return f"{output.dtype.name} ({', '.join(['batch', *sizes])})"
 
 
 def _answer(saved_model: str, questions: str, answers: str) -> None:
@@ -131,6 +130,8 @@ def _answer(saved_model: str, questions: str, answers: str) -> None:
 
     found = {}
     for signature, batches in feeds.items():
+        for name, output in loaded.signatures[signature].structured_outputs.items():
+            found[f"{signature}|kind|{name}"] = np.array(_described(output))
         for number, feed in batches.items():
             for name, output in call(signature, feed).items():
                 found[f"{signature}|{number}|{name}"] = output
