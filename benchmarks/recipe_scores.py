@@ -10,6 +10,7 @@ test rows are scored once, at the end.
 import argparse
 import json
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ import yaml
 from machine import keep, show
 
 import tfhub_ft
+from tfhub_ft.data.rows import read_all
+from tfhub_ft.evaluation.span_metrics import span_metrics
 
 # For each row: the recipe, its files (several are put behind each other), and the settings that are not its defaults.
 ROWS = {
@@ -86,6 +89,7 @@ def main():
         {
             "settings": run.settings.as_dict() | {split: " + ".join(parts) for split, parts in files.items()},
             **{split: plain(scores) for split, scores in run.metrics.items()},
+            **({"first_sentence": first_sentence_scores(run)} if recipe == "qa" else {}),
             "decision": run.decision,
             "seconds": round(time.perf_counter() - began, 1),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -107,6 +111,15 @@ def joined(data_dir, parts, folder):
         for part in parts[1:]:
             file.write((data_dir / part).read_bytes().split(b"\n", 1)[1])
     return target
+
+
+def first_sentence_scores(run):
+    """What always answering with a passage's first sentence scores on the test rows."""
+    task, file = run.recipe.task, run.splits["test"]["file"]
+    rows = read_all(file, task.columns(run.settings), check=task.check_row)
+    answers = [re.split(r"(?<=[.!?])\s", row.values["context"], maxsplit=1)[0] for row in rows]
+    truth = [[answer["text"] for answer in row.values["answers"]] for row in rows]
+    return {name: score for name, score in plain(span_metrics(answers, truth, answers)).items() if score is not None}
 
 
 def plain(scores):

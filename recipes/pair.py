@@ -1,6 +1,7 @@
 """A label for two texts: does one follow from the other, do they ask the same, ...
 
-The two texts stand in one row, as segments with token types; where they are too long, the longer one is cut first.
+The two texts are read together, in one row, as segments with token types, and each by itself; where they are too long,
+the longer one is cut first.
 
 From the command line:
 

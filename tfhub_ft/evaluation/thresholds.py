@@ -7,44 +7,54 @@ from tfhub_ft.console import say
 if TYPE_CHECKING:
     import numpy as np
 
+CONFIDENCE = 0.8
+
 
 def threshold_for_precision(scores: "np.ndarray", truth: "np.ndarray", *, wanted: float) -> dict[str, Any]:
-    """The threshold that finds the most positives at a wanted precision.
+    """The threshold that finds the most positives at a precision that new rows will have too, four times in five.
+
+    The share of right ones among the few rows at a threshold is an estimate, and the best of many estimates flatters:
+    what must reach `wanted` is therefore the lower end of its one-sided 80% Jeffreys interval.
 
     Args:
         scores: float (rows,), the positive class's probabilities.
         truth: int (rows,), 1 where a row is positive.
-        wanted: the least precision. Where no threshold reaches it, the one of the highest precision is taken, and a
-            warning says so.
+        wanted: the least precision. Where no threshold promises it, the one that promises most is taken, and a warning
+            says so.
 
     Returns:
         {"threshold", "wanted_precision", "precision", "recall"}: a row is positive when its score is at least the
         threshold; precision and recall are those of the rows given.
 
     Example:
-        threshold_for_precision(np.array([0.2, 0.6, 0.9]), np.array([0, 1, 1]), wanted=0.98)["threshold"]
+        threshold_for_precision(np.array([0.2, 0.6, 0.9]), np.array([0, 1, 1]), wanted=0.5)["threshold"]
+
+    Reference:
+        Brown, Cai and DasGupta 2001, section 4.1.2, https://doi.org/10.1214/ss/1009213286
     """
     import numpy as np
-    from sklearn.metrics import precision_recall_curve
+    from scipy.stats import beta
 
-    precision, recall, thresholds = precision_recall_curve(truth, scores)
-    precision, recall = precision[:-1], recall[:-1]
-    good = np.flatnonzero((precision >= wanted) & (recall > 0))
-    if len(good):
-        place = good[np.argmax(recall[good])]
-    else:
-        place = np.lexsort((recall, precision * (recall > 0)))[-1]
+    order = np.argsort(-scores, kind="stable")
+    ordered, right = scores[order], np.cumsum(truth[order])
+    ends = np.flatnonzero(np.append(ordered[1:] < ordered[:-1], True))
+    right, flagged = right[ends], ends + 1
+    promised = beta.ppf(1 - CONFIDENCE, right + 0.5, flagged - right + 0.5) * (right > 0)
+    good = np.flatnonzero(promised >= wanted)
+    place = good[np.argmax(right[good])] if len(good) else int(promised.argmax())
+    if not len(good):
         say(
-            f"Warning: no threshold reaches a precision of {wanted:g} on validation; {precision[place]:.3f} is the best"
+            f"Warning: the {len(scores):,} validation rows promise no precision of {wanted:g}, only"
+            f" {promised[place]:.3f}: the threshold with that one is taken"
         )
-    below = scores[scores < thresholds[place]]
+    end = ends[place]
     # Half-way to the next lower score, so that rounding cannot turn the row that set the threshold.
-    threshold = (thresholds[place] + below.max()) / 2 if len(below) else thresholds[place]
+    threshold = (ordered[end] + ordered[end + 1]) / 2 if end + 1 < len(ordered) else ordered[end]
     return {
         "threshold": float(threshold),
         "wanted_precision": wanted,
-        "precision": float(precision[place]),
-        "recall": float(recall[place]),
+        "precision": float(right[place] / flagged[place]),
+        "recall": float(right[place] / max(truth.sum(), 1)),
     }
 
 
