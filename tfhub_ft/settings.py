@@ -46,7 +46,9 @@ class Settings:
         Settings(train="train.csv", epochs=3, learning_rate=5e-5)
     """
 
-    train: str | None = setting(None, "File with the rows to train on (csv, tsv, jsonl; also .gz).", path=True)
+    train: str | None = setting(
+        None, "File with the rows to train on, in a format of this recipe (also .gz).", path=True
+    )
     validation: str | None = setting(
         None, "File with the rows that choose the best epoch; without it 15% of --train are held out.", path=True
     )

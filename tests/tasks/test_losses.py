@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tfhub_ft.tasks.losses import InBatchNegatives, InBatchRecall, InScopeAccuracy, TwoClassAUC, WeightedCrossEntropy
+from tfhub_ft.tasks.losses import (
+    InBatchNegatives,
+    InBatchRecall,
+    InScopeAccuracy,
+    MaskedAccuracy,
+    MaskedCrossEntropy,
+    SpanCrossEntropy,
+    SpanOverlap,
+    TagF1,
+    TwoClassAUC,
+    WeightedCrossEntropy,
+)
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 3.0]], "float32")
 TARGETS = np.array([0, 2, 2])
@@ -50,3 +61,36 @@ def test_in_batch_negatives_leave_out_equal_replies():
     recall = InBatchRecall()
     recall.update_state(np.array([0, 1, 2]), vectors[:, ::-1])
     assert float(recall.result()) == 1
+
+
+def one_hot_logits(indices, size):
+    return np.eye(size, dtype="float32")[np.array(indices)] * 10
+
+
+def test_tag_f1_counts_words_with_tags_only():
+    metric = TagF1()
+    truth = np.array([[0, 1, 2, -1], [0, 0, 1, -1]])
+    metric.update_state(truth, one_hot_logits([[0, 1, 1, 2], [0, 2, 0, 1]], 3))
+    right, found, there = 1, 3, 3
+    assert float(metric.result()) == pytest.approx(2 * right / (found + there))
+
+
+def test_span_losses_are_of_the_first_and_the_last_token():
+    logits = np.stack([one_hot_logits([1, 0], 4), one_hot_logits([2, 0], 4)], -1)
+    assert float(SpanCrossEntropy()(np.array([[1, 2], [0, 0]]), logits)) < 0.01
+    assert float(SpanCrossEntropy()(np.array([[2, 2], [0, 3]]), logits)) == pytest.approx(5, abs=0.01)
+
+
+def test_span_overlap_is_f1_of_tokens():
+    metric = SpanOverlap()
+    logits = np.stack([one_hot_logits([1, 3, 0], 6), one_hot_logits([2, 1, 0], 6)], -1)
+    metric.update_state(np.array([[1, 4], [1, 3], [0, 0]]), logits)
+    assert float(metric.result()) == pytest.approx((2 * 2 / 6 + 0 + 1) / 3)
+
+
+def test_masked_loss_is_the_mean_over_guesses_not_over_rows():
+    sums = np.array([[6.0, 1, 3], [2.0, 1, 1], [0.0, 0, 0]], "float32")
+    assert float(MaskedCrossEntropy()(np.zeros(3), sums)) == pytest.approx(8 / 4)
+    metric = MaskedAccuracy()
+    metric.update_state(None, sums)
+    assert float(metric.result()) == pytest.approx(0.5)

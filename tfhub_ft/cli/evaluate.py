@@ -7,7 +7,7 @@ import click
 
 @click.command("evaluate")
 @click.argument("run")
-@click.option("--data", required=True, metavar="FILE", help="File with the rows to score (csv, tsv, jsonl).")
+@click.option("--data", required=True, metavar="FILE", help="File with the rows to score.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count and skip bad rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(run: str, data: str, skip_bad_rows: bool, as_json: bool) -> None:

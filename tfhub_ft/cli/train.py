@@ -41,7 +41,7 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
     def run(output_dir: str | None, config: str | None, resume: bool, **given: Any) -> None:
         _train(name, output_dir, config, resume, {key: value for key, value in given.items() if value is not None})
 
-    text = f"{recipe.summary}\n\nExample: tfhub-ft train {name} --data FILE.csv --output-dir runs/mine"
+    text = f"{recipe.summary}\n\nExample: tfhub-ft train {name} --data FILE{recipe.demo.suffix} --output-dir runs/mine"
     return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
 
 
