@@ -48,6 +48,11 @@ ROWS = {
     "similarity": (
         "similarity",
         {split: [f"stsb/{split}.csv"] for split in ("train", "validation", "test")},
+        {"mode": "bi-encoder"},
+    ),
+    "similarity-pair": (
+        "similarity",
+        {split: [f"stsb/{split}.csv"] for split in ("train", "validation", "test")},
         {},
     ),
     "multilabel": (
