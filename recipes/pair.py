@@ -1,7 +1,7 @@
 """A label for two texts: does one follow from the other, do they ask the same, ...
 
-The two texts are read together, in one row, as segments with token types, and each by itself; where they are too long,
-the longer one is cut first.
+The two texts are read together, in one row, as segments with token types (where they are too long, the longer one is
+cut first), and compared by the cosine of their embeddings.
 
 From the command line:
 
@@ -75,7 +75,7 @@ RECIPE = Recipe(
     summary="How do two texts relate? One label for each pair.",
     task=Classification(fields=("sentence1", "sentence2")),
     build_model=build_model,
-    settings=PairSettings(epochs=5, batch_size=16),
+    settings=PairSettings(epochs=4, batch_size=16, learning_rate=3e-5),
     recommended=("minilm-l6", "bert-base-uncased", "bert-experts-wiki-books-mnli"),
     demo=Path(__file__).parent / "demo" / "pair.csv",
 )

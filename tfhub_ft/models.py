@@ -123,10 +123,10 @@ def pair_model(
     freeze: str = "none",
     inputs: tuple[str, str] = ("sentence1", "sentence2"),
 ) -> "keras.Model":
-    """Compose a model that reads two texts together and each by itself, by the same encoder.
+    """Compose a model that reads two texts together, and compares them as embedded apart, by the same encoder.
 
-    Read together, every word sees the other text; embedded apart, an encoder that was trained for similarity, as
-    minilm-l6 was, brings what it knows of it.
+    Read together, every word sees the other text. The cosine of the embeddings brings what an encoder that was trained
+    for similarity, as minilm-l6 was, knows already; with few rows that decides.
 
     Args:
         head: a layer from features, float (batch, size), to logits.
@@ -146,13 +146,13 @@ def pair_model(
     import keras
 
     from tfhub_ft.encoders import HubEncoder
-    from tfhub_ft.heads import MeanPooling, PairFeatures, SplitSegments
+    from tfhub_ft.heads import CosineFeature, MeanPooling, SplitSegments
 
     def network(tokens: dict[str, Any]) -> Any:
         encode = HubEncoder(encoder, freeze=freeze)
         apart = SplitSegments(name="split_segments")(tokens)
         embeddings = MeanPooling(name="embeddings")(encode(apart)["sequence_output"], apart["input_mask"])
-        features = [encode(tokens)["pooled_output"], PairFeatures(name="pair_features")(embeddings)]
+        features = [encode(tokens)["pooled_output"], CosineFeature(name="cosine")(embeddings)]
         return head(keras.layers.Concatenate(name="features")(features))
 
     return _behind_preprocessor(
