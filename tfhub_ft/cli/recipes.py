@@ -27,7 +27,7 @@ def command(as_json: bool) -> None:
 
     table = Table()
     for heading in ("recipe", "what it learns", "task", "encoders"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading != "what it learns")
     for r in recipes:
-        table.add_row(r.name, r.summary, r.task.name, ", ".join(r.recommended))
+        table.add_row(r.name, r.summary, r.task.name, "\n".join(r.recommended), end_section=True)
     Console().print(table)
