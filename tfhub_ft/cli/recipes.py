@@ -26,8 +26,8 @@ def command(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in ("recipe", "what it learns", "task", "encoders"):
+    for heading in ("recipe", "what it learns", "encoders"):
         table.add_column(heading, no_wrap=heading != "what it learns")
     for r in recipes:
-        table.add_row(r.name, r.summary, r.task.name, "\n".join(r.recommended), end_section=True)
+        table.add_row(r.name, r.summary, "\n".join(r.recommended), end_section=True)
     Console().print(table)
