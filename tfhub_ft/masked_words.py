@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
+
 ORDINARY, CONTINUATION, SPECIAL = range(3)
 
 

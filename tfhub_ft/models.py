@@ -187,10 +187,10 @@ def masked_word_model(
         InputError: there is no such encoder, or it has no WordPiece vocabulary or no word embeddings.
     """
     from tfhub_ft.encoders import HubEncoder
-    from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
+    from tfhub_ft.encoders.preprocessor_layer import read_vocabulary
+    from tfhub_ft.encoders.sources import resolve_preprocessor
 
-    windows = {"overlap": 0, "split": "words", "masks": True}
-    vocabulary = WindowPreprocessor(encoder, preprocessor=preprocessor, seq_length=seq_length, **windows).vocabulary
+    vocabulary = read_vocabulary(resolve_preprocessor(encoder, preprocessor), encoder)
 
     def network(tokens: dict[str, Any]) -> Any:
         from tfhub_ft.masked_words import MaskedWordHead
@@ -205,7 +205,7 @@ def masked_word_model(
         encoder=encoder,
         preprocessor=preprocessor,
         seq_length=seq_length,
-        windows=windows,
+        windows={"overlap": 0, "split": "words", "masks": True},
     )
 
 

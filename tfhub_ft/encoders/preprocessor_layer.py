@@ -83,10 +83,7 @@ class HubPreprocessor(keras.layers.Layer):
         Raises:
             InputError: the preprocessor has no WordPiece vocabulary.
         """
-        files = sorted((Path(self._workspace.name) / "assets").glob("*vocab*.txt"))
-        if len(files) != 1:
-            raise InputError(f"the preprocessor of {self.encoder} has no WordPiece vocabulary (assets/vocab.txt)")
-        return files[0].read_text(encoding="utf-8").rstrip("\n").split("\n")
+        return read_vocabulary(Path(self._workspace.name), self.encoder)
 
     def call(self, inputs: Any) -> dict[str, Any]:
         import tensorflow as tf
@@ -139,6 +136,18 @@ class HubPreprocessor(keras.layers.Layer):
 
     def load_assets(self, dir_path: str) -> None:
         self._attach(Path(dir_path))
+
+
+def read_vocabulary(folder: Path, encoder: str) -> list[str]:
+    """The tokens of a preprocessor's SavedModel folder, in the order of their ids.
+
+    Raises:
+        InputError: it has no WordPiece vocabulary.
+    """
+    files = sorted((folder / "assets").glob("*vocab*.txt"))
+    if len(files) != 1:
+        raise InputError(f"the preprocessor of {encoder} has no WordPiece vocabulary (assets/vocab.txt)")
+    return files[0].read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
 def _segments_by_separator(word_ids: Any, mask: Any) -> Any:
