@@ -3,6 +3,7 @@ import pytest
 
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.errors import InputError
+from tfhub_ft.recipe import load_recipe
 from tfhub_ft.settings import MultilabelSettings
 from tfhub_ft.tasks.multilabel import Multilabel
 
@@ -48,3 +49,12 @@ def test_a_label_list_of_the_wrong_type_is_told_by_file_and_line(tmp_path, value
     path.write_text('{"text": "x", "labels": ["a"]}\n{"text": "y", "labels": ' + value + "}\n")
     with pytest.raises(InputError, match=f"rows.jsonl, line 2: column 'labels' {message}"):
         read_all(path, TASK.columns(SETTINGS))
+
+
+def test_an_untrained_head_says_how_often_each_label_is(tiny_pair):
+    model = load_recipe("multilabel").build_model(encoder=str(tiny_pair / "encoder"), num_classes=3, seq_length=16)
+    targets = np.array([[1, 0, 0]] * 30 + [[1, 1, 0]] * 70, "float32")
+    network = model.get_layer("token_model")
+    TASK.initialize(network, targets)
+    probabilities = 1 / (1 + np.exp(-network.get_layer("logits").dense.bias.numpy()))
+    np.testing.assert_allclose(probabilities, [0.99, 0.70, 0.01], atol=0.005)

@@ -111,6 +111,9 @@ class Task:
         """The loss and the metrics that `compile` takes, for these training targets."""
         raise NotImplementedError
 
+    def initialize(self, network: "keras.Model", targets: "np.ndarray") -> None:
+        """Set what of an untrained head follows from the training targets."""
+
     def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "TokenRows":
         """The token ids of what `inputs` gave."""
         from tfhub_ft.data.batches import tokenize

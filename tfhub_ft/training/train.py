@@ -230,6 +230,7 @@ class _Training:
         from tfhub_ft.training.optimizer import build_optimizer
 
         settings = self.settings
+        self.recipe.task.initialize(self.network, self.data.targets["train"])
         with self.strategy.scope():
             learner = keras.Model(self.network.inputs, self.network.outputs[0], name="learner")
             optimizer = build_optimizer(
