@@ -65,7 +65,7 @@ ROWS = {
     "qa": (
         "qa",
         {"train": ["subjqa/train.json", "mlqa_en/train.json"], "test": ["xquad_en/test.json"]},
-        {"epochs": 2},
+        {"epochs": 1},
     ),
 }
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tfhub_ft.settings import Settings
 
+SMALLEST = 1e-30
 LABEL_ALIASES = ("class", "category", "target", "sentiment", "intent", "topic", "y", "quality", "is_duplicate")
 
 
@@ -32,6 +33,7 @@ class Classification(Task):
     fields: tuple[str, ...] = ("text",)
     best: str = "accuracy"
     name: str = "classification"
+    measure = "accuracy"
 
     def columns(self, settings: "Settings") -> list[Column]:
         label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
@@ -117,6 +119,19 @@ class Classification(Task):
             }
             for chosen, row in zip(_chosen(probabilities, decision), probabilities, strict=True)
         ]
+
+    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
+        return [answer["label"] for answer in answers]
+
+    def file_output(self, logits: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {"probabilities": tf.nn.softmax(logits)}
+
+    def file_logits(self, output: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
+        return np.log(np.maximum(output, SMALLEST))
 
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `label` and `score`."""

@@ -33,6 +33,7 @@ class Entities(WindowedTask):
 
     best: str = "tag_f1"
     name: str = "entities"
+    measure = "f1"
 
     said = ("entities",)
 
@@ -143,6 +144,9 @@ class Entities(WindowedTask):
 
         predicted = [[labels[tag] for tag in row.argmax(-1)] for row in logits]
         return entity_metrics(predicted, [[labels[tag] for tag in row] for row in targets])
+
+    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
+        return [tag for answer in answers for tag in answer["tags"]]
 
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits` and `probabilities` of each token, float32 (batch, length, tags)."""

@@ -105,6 +105,9 @@ class MaskedWords(WindowedTask):
 
         write_pair(model.get_layer("token_model").get_layer("encoder"), model.get_layer("preprocessor"), run.path)
 
+    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
+        return [word for answer in answers for word in answer["words"]]
+
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """The likeliest tokens of each [MASK]: `scores`, their probabilities, and `word_ids`, (batch, masks, 5)."""
         import tensorflow as tf

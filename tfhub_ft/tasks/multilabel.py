@@ -26,6 +26,7 @@ class Multilabel(Task):
     fields: tuple[str, ...] = ("text",)
     best: str = "average_precision"
     name: str = "multilabel"
+    measure = "f1_micro"
 
     def columns(self, settings: "Settings") -> list[Column]:
         labels = Column("labels", LABELS_ALIASES, check_labels, settings.labels_column, "--labels-column")
@@ -73,8 +74,12 @@ class Multilabel(Task):
         """
         import numpy as np
 
+        from tfhub_ft.heads import ClassificationHead
+
         share = (targets.sum(0) + 1) / (len(targets) + 2)
-        network.get_layer("logits").dense.bias.assign(np.log(share / (1 - share)))
+        for layer in network.layers:
+            if isinstance(layer, ClassificationHead):
+                layer.dense.bias.assign(np.log(share / (1 - share)))
 
     def decide(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
@@ -99,6 +104,19 @@ class Multilabel(Task):
             probabilities = dict(zip(labels, map(float, row), strict=True))
             answers.append({"labels": [labels[i] for i in chosen], "probabilities": probabilities})
         return answers
+
+    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[bool]:
+        return [label in answer["labels"] for answer in answers for label in labels]
+
+    def file_output(self, logits: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {"probabilities": tf.sigmoid(logits)}
+
+    def file_logits(self, output: "np.ndarray") -> "np.ndarray":
+        from scipy.special import logit
+
+        return logit(output.astype("float64").clip(1e-7, 1 - 1e-7)).astype("float32")
 
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `chosen` (bool, by label) and `labels` (the names, "" where not chosen)."""

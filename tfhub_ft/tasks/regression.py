@@ -29,6 +29,7 @@ class Regression(Task):
     fields: tuple[str, ...] = ("sentence1", "sentence2")
     best: str = "r2"
     name: str = "regression"
+    measure = "pearson"
 
     def columns(self, settings: "Settings") -> list[Column]:
         score = Column("score", SCORE_ALIASES, check_number, settings.score_column, "--score-column")

@@ -122,6 +122,9 @@ class Retrieval(Task):
             _worded([labels[i] for i in chosen], row[chosen].tolist()) for chosen, row in zip(best, logits, strict=True)
         ]
 
+    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
+        return [answer["reply"] for answer in answers]
+
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`scores`, float32 (batch, 5), and `replies`, string (batch, 5), the best first."""
         import tensorflow as tf

@@ -35,6 +35,7 @@ class Spans(WindowedTask):
     fields: tuple[str, ...] = ("question", "context")
     best: str = "span_overlap"
     name: str = "spans"
+    measure = "f1"
 
     def columns(self, settings: "Settings") -> list[Column]:
         answers = Column("answers", ("answer",), check_answers, settings.answers_column, "--answers-column")
@@ -152,6 +153,9 @@ class Spans(WindowedTask):
         threshold = decision.get("no_answer_threshold", float("inf"))
         predicted = ["" if score > threshold else text for text, score in zip(best, above, strict=True)]
         return span_metrics(predicted, [_texts(answers) for answers in targets], best)
+
+    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
+        return [answer["answer"] for answer in answers]
 
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits`: of each token that an answer starts and ends there, float32 (batch, length, 2)."""

@@ -39,14 +39,15 @@ def load_task(name: str) -> "Task":
 class Task:
     """What kind of answer is learnt. Each task is a frozen dataclass that says the following.
 
-    `name` stands in exports, `best` is the validation score that chooses the epoch (higher is better), and `fields`
-    are the segments of text that a row has: ("text",) or ("sentence1", "sentence2"). `unit` is what a batch is made
-    of: rows, or the windows of long rows. `said` are the parts of an answer that a line on the screen has; None for all
-    that are plain.
+    `name` stands in exports, `measure` is the score that an export must keep (None where answers have no truth), `best`
+    is the validation score that chooses the epoch (higher is better), and `fields` are the segments of text that a row
+    has: ("text",) or ("sentence1", "sentence2"). `unit` is what a batch is made of: rows, or the windows of long rows.
+    `said` are the parts of an answer that a line on the screen has; None for all that are plain.
     """
 
     name: str
     best: str
+    measure: str | None = None
     fields: tuple[str, ...] = ("text",)
     unit = "rows"
     said: tuple[str, ...] | None = None
@@ -157,6 +158,10 @@ class Task:
         """What logits say, in words: a dictionary a row."""
         raise NotImplementedError
 
+    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Any]:
+        """What of answers is right or wrong, one behind the other; nothing where answers are numbers."""
+        return []
+
     def answerer(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
@@ -170,6 +175,14 @@ class Task:
     def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """The outputs of the signature `tokens`, as tensors by name; `logits` is one of them."""
         raise NotImplementedError
+
+    def file_output(self, logits: Any) -> dict[str, Any]:
+        """The one output of a file that takes tokens, a tensor by its name."""
+        return {"logits": logits}
+
+    def file_logits(self, output: "np.ndarray") -> "np.ndarray":
+        """The logits, up to what answers do not depend on, of what `file_output` gave."""
+        return output
 
     def served_of_texts(
         self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]

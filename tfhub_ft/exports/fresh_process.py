@@ -1,0 +1,194 @@
+"""A form of a model, loaded, called and timed in a process of its own, as whoever gets the file will do it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfhub_ft.errors import WorkError
+
+Feed = dict[str, np.ndarray]
+TIMED = 50
+
+
+@dataclass(frozen=True)
+class FreshRun:
+    """What a process found.
+
+    Args:
+        outputs: arrays by name, for each feed.
+        load_seconds: from opening the file to the first answer, without the import of the runtime.
+        peak_memory_bytes: the most that the process held, its runtime included.
+        row_seconds: of each timed call of one row.
+        batch_seconds: of all feeds, one after the other, once all is warm.
+    """
+
+    outputs: list[Feed]
+    load_seconds: float
+    peak_memory_bytes: int
+    row_seconds: np.ndarray
+    batch_seconds: float
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """{"p50", "p95"} of one row, in milliseconds."""
+        p50, p95 = np.percentile(self.row_seconds * 1000, [50, 95]).round(2).tolist()
+        return {"p50": p50, "p95": p95}
+
+
+def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]) -> FreshRun:
+    """Call a form of a model in a fresh process.
+
+    Args:
+        kind: "tflite", "tflite_text", "onnx", "saved_model" (its texts) or "saved_model_tokens".
+        path: the file, or the SavedModel's folder.
+        feeds: batches of inputs by name.
+        rows: feeds of one row, which are timed.
+
+    Raises:
+        WorkError: the form cannot be run.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
+        questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
+        parts = {"feed": feeds, "row": rows[:TIMED]}
+        arrays = {
+            f"{part}|{number:06}|{name}": array
+            for part, calls in parts.items()
+            for number, call in enumerate(calls)
+            for name, array in call.items()
+        }
+        np.savez(questions, **arrays)
+        command = [sys.executable, "-m", "tfhub_ft.exports.fresh_process", kind, *map(str, (path, questions, answers))]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
+            raise WorkError(f"{path} cannot be run in a fresh process: {said[-1]}")
+        with np.load(answers) as found:
+            outputs: list[Feed] = [{} for _ in feeds]
+            for key in found:
+                if "|" in key:
+                    number, name = key.split("|")
+                    outputs[int(number)][name] = found[key]
+            return FreshRun(
+                outputs=outputs,
+                load_seconds=float(found["load_seconds"]),
+                peak_memory_bytes=int(found["peak_memory_bytes"]),
+                row_seconds=found["row_seconds"],
+                batch_seconds=float(found["batch_seconds"]),
+            )
+
+
+def one_by_one(feeds: Sequence[Feed]) -> list[Feed]:
+    """The rows of batches, each without its padding."""
+    rows = []
+    for feed in feeds:
+        for number in range(len(next(iter(feed.values())))):
+            row = {name: array[number : number + 1] for name, array in feed.items()}
+            if "input_mask" in row:
+                row = {name: array[:, : int(row["input_mask"].sum())] for name, array in row.items()}
+            rows.append(row)
+    return rows
+
+
+def _lite(path: Path, *, reads_texts: bool = False) -> Callable[[Feed], Feed]:
+    from tfhub_ft.exports.lite_model import signature_runner
+
+    runner = signature_runner(path, reads_texts=reads_texts, threads=os.cpu_count())
+    if reads_texts:
+        return lambda feed: {k: v.copy() for k, v in runner(text=feed["text"].astype(object)).items()}
+    return lambda feed: {name: output.copy() for name, output in runner(**feed).items()}
+
+
+def _onnx(path: Path) -> Callable[[Feed], Feed]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    wanted = {each.name for each in session.get_inputs()}
+
+    def call(feed: Feed) -> Feed:
+        inputs = {name: array for name, array in feed.items() if name in wanted}
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    return call
+
+
+def _saved_model(path: Path, *, signature: str) -> Callable[[Feed], Feed]:
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
+
+    loaded = tf.saved_model.load(str(path))
+    function = loaded.signatures[signature]
+    function.model = loaded
+
+    def call(feed: Feed) -> Feed:
+        outputs = function(**{name: tf.constant(array) for name, array in feed.items()})
+        return {name: output.numpy() for name, output in outputs.items() if output.dtype != tf.string}
+
+    return call
+
+
+KINDS: dict[str, Callable[[Path], Callable[[Feed], Feed]]] = {
+    "tflite": _lite,
+    "tflite_text": lambda path: _lite(path, reads_texts=True),
+    "onnx": _onnx,
+    "saved_model": lambda path: _saved_model(path, signature="serving_default"),
+    "saved_model_tokens": lambda path: _saved_model(path, signature="tokens"),
+}
+
+
+def _import_runtime(kind: str) -> None:
+    """What is imported once is not the model's."""
+    if kind.startswith("tflite"):
+        import ai_edge_litert.interpreter  # noqa: F401
+    if kind == "onnx":
+        import onnxruntime  # noqa: F401
+    if kind.startswith("saved_model") or kind == "tflite_text":
+        import tensorflow_text  # noqa: F401
+
+
+def _answer(kind: str, path: str, questions: str, answers: str) -> None:
+    import resource
+
+    parts: dict[str, dict[str, Feed]] = {"feed": {}, "row": {}}
+    with np.load(questions) as asked:
+        for key in sorted(asked):
+            part, number, name = key.split("|")
+            parts[part].setdefault(number, {})[name] = asked[key]
+    feeds, rows = (list(calls.values()) for calls in parts.values())
+    _import_runtime(kind)
+    began = time.perf_counter()
+    call = KINDS[kind](Path(path))
+    call(rows[0])
+    load_seconds = time.perf_counter() - began
+    outputs = [call(feed) for feed in feeds]
+    began = time.perf_counter()
+    for feed in feeds:
+        call(feed)
+    batch_seconds = time.perf_counter() - began
+    row_seconds = [_seconds(call, row) for row in rows]
+    unit = 1 if sys.platform == "darwin" else 1024
+    found: dict[str, Any] = {
+        f"{number}|{name}": array for number, each in enumerate(outputs) for name, array in each.items()
+    }
+    found |= {"load_seconds": load_seconds, "batch_seconds": batch_seconds, "row_seconds": np.array(row_seconds)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    np.savez(answers, peak_memory_bytes=peak, **found)
+
+
+def _seconds(call: Callable[[Feed], Feed], row: Feed) -> float:
+    call(row)
+    began = time.perf_counter()
+    call(row)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    _answer(*sys.argv[1:])

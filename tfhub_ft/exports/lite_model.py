@@ -1,0 +1,197 @@
+"""A TFLite file that stands in for the Keras model that it was made of, so that both answer by the same code."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfhub_ft.errors import InputError
+from tfhub_ft.exports.lite_metadata import read_description, read_vocabulary_text
+from tfhub_ft.tasks.task import Task, load_task
+
+
+class LiteModel:
+    """A TFLite export, with the layers that a task asks a Keras model for.
+
+    Args:
+        file: a file that `tfhub_ft.export` wrote.
+        threads: that compute; as many as there are cores by default.
+
+    Raises:
+        InputError: the file is no such export.
+
+    Example:
+        lite = LiteModel(Path("saved_models/reviews/tflite/reviews_dynamic.tflite"))
+        answers = lite.answers([("a warm, funny film",)])
+    """
+
+    def __init__(self, file: Path, *, threads: int | None = None):
+        self.file, self.threads = Path(file), threads or os.cpu_count()
+        self.description = read_description(self.file)
+        self.labels, self.decision = self.description["labels"], self.description["decision"]
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the tokenizer stands in the file."""
+        return self.description["reads_texts"]
+
+    @cached_property
+    def task(self) -> Task:
+        """What is answered; its fields are the inputs of the model."""
+        task = load_task(self.description["task"])
+        object.__setattr__(task, "fields", tuple(self.description["inputs"]))
+        return task
+
+    def answers(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        """The answers of rows of segments, as the task words them."""
+        return self._answerer(rows)
+
+    @cached_property
+    def _answerer(self) -> Any:
+        if self.reads_texts:
+            return lambda rows: self.task.answers(self.logits_of_texts(rows), self.labels, self.decision)
+        return self.task.answerer(self, self.labels, self.decision)
+
+    def logits_of_texts(self, rows: Sequence[tuple[str, ...]]) -> np.ndarray:
+        """The logits of texts, float32 (rows, ...), by a file that reads texts, one at a time."""
+        feeds = ({"text": np.array([text.encode()], object)} for (text,) in rows)
+        return np.concatenate([self.task.file_logits(self._network.run(feed)) for feed in feeds])
+
+    def get_layer(self, name: str) -> Any:
+        """The layer `preprocessor` or `token_model`, as a Keras model has them."""
+        return {"preprocessor": lambda: self._preprocessor, "token_model": lambda: self._network}[name]()
+
+    @cached_property
+    def _network(self) -> "LiteNetwork":
+        return LiteNetwork(self.file, self.task, reads_texts=self.reads_texts, threads=self.threads)
+
+    @cached_property
+    def _preprocessor(self) -> Any:
+        vocabulary = read_vocabulary_text(self.file)
+        if vocabulary is None:
+            raise InputError(f"{self.file} carries no WordPiece vocabulary: tokenize by the run that it was made of")
+        return preprocessor_of_vocabulary(
+            vocabulary, self.description["preprocessor"], lowercase=self.description["lowercase"]
+        )
+
+
+class LiteNetwork:
+    """The part of a model from tokens on, computed by LiteRT.
+
+    Args:
+        file: the TFLite file.
+        task: knows how to get from its output to logits.
+        reads_texts: whether the tokenizer stands in it.
+        threads: that compute.
+    """
+
+    def __init__(self, file: Path, task: Task, *, reads_texts: bool, threads: int | None):
+        self._task, self._lock = task, threading.Lock()
+        self._call = signature_runner(file, reads_texts=reads_texts, threads=threads)
+        self.input = self._call.get_input_details()
+        (output,) = self._call.get_output_details().values()
+        self._shape = [None if size == -1 else size for size in output["shape_signature"].tolist()]
+
+    def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        """The file's output for inputs by name."""
+        with self._lock:
+            (output,) = self._call(**feed).values()
+            return output.copy()
+
+    def __call__(self, tokens: dict[str, Any], training: bool = False) -> Any:
+        """The logits, float32 (batch, ...), of int32 tensors (batch, length) by name."""
+        import tensorflow as tf
+
+        names = sorted(tokens)
+
+        def logits_of(*arrays: np.ndarray) -> np.ndarray:
+            return self._task.file_logits(self.run(dict(zip(names, arrays, strict=True))))
+
+        logits = tf.numpy_function(logits_of, [tokens[name] for name in names], tf.float32)
+        logits.set_shape(self._shape)
+        return logits
+
+
+def signature_runner(file: Path, *, reads_texts: bool = False, threads: int | None = None) -> Any:
+    """LiteRT's interpreter of a file, as a function of arrays by name.
+
+    Args:
+        file: the TFLite file.
+        reads_texts: whether TF Text's operations are needed.
+        threads: that compute.
+    """
+    if reads_texts:
+        from ai_edge_litert.interpreter import InterpreterWithCustomOps
+        from tensorflow_text.core.pybinds import tflite_registrar
+
+        interpreter = InterpreterWithCustomOps(
+            model_path=str(file),
+            num_threads=threads,
+            custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS,
+        )
+    else:
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_path=str(file), num_threads=threads)
+    runner = interpreter.get_signature_runner()
+    # The interpreter must live as long as its runner.
+    runner.interpreter = interpreter
+    return runner
+
+
+def preprocessor_of_vocabulary(vocabulary: str, config: dict[str, Any], *, lowercase: bool) -> Any:
+    """A preprocessing layer that reads a vocabulary instead of a TF Hub module.
+
+    Args:
+        vocabulary: a token a line.
+        config: {"class": the layer's class, "config": its `get_config`}.
+        lowercase: whether the vocabulary is of lower-cased words without accents.
+    """
+    from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+    from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
+
+    kinds = {kind.__name__: kind for kind in (HubPreprocessor, WindowPreprocessor)}
+    layer = kinds[config["class"]].from_config(config["config"])
+    workspace = tempfile.TemporaryDirectory(prefix="tfhub_ft-")
+    file = Path(workspace.name) / "assets" / "vocab.txt"
+    file.parent.mkdir()
+    file.write_text(vocabulary, encoding="utf-8")
+    layer.module, layer._workspace = WordPieceModule(file, lowercase=lowercase), workspace
+    return layer
+
+
+class WordPieceModule:
+    """The two functions of a TF Hub text preprocessor, made of a vocabulary.
+
+    Args:
+        vocabulary: a file, a token a line.
+        lowercase: whether texts are lower-cased and stripped of accents.
+    """
+
+    def __init__(self, vocabulary: Path, *, lowercase: bool):
+        import tensorflow as tf
+        import tensorflow_text
+
+        words = vocabulary.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        self._first, self._last = words.index("[CLS]"), words.index("[SEP]")
+        self._tokenizer = tensorflow_text.BertTokenizer(str(vocabulary), token_out_type=tf.int32, lower_case=lowercase)
+
+    def tokenize(self, texts: Any) -> Any:
+        """The tokens of texts, string (batch,): int32, ragged (batch, words, tokens)."""
+        return self._tokenizer.tokenize(texts)
+
+    def bert_pack_inputs(self, segments: list[Any], seq_length: Any) -> dict[str, Any]:
+        """Segments of tokens between [CLS] and [SEP], cut in turn and padded to `seq_length`."""
+        import tensorflow_text as text
+
+        segments = [each.merge_dims(1, 2) if each.shape.rank == 3 else each for each in segments]
+        cut = text.RoundRobinTrimmer(seq_length - len(segments) - 1).trim(segments)
+        ids, types = text.combine_segments(cut, self._first, self._last)
+        word_ids, mask = text.pad_model_inputs(ids, seq_length)
+        type_ids, _ = text.pad_model_inputs(types, seq_length)
+        return {"input_word_ids": word_ids, "input_mask": mask, "input_type_ids": type_ids}

@@ -1,0 +1,177 @@
+"""The proof that a TFLite file answers as its Keras model: numbers, labels and scores on validation rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfhub_ft.errors import WorkError
+from tfhub_ft.exports.fresh_process import FreshRun, one_by_one, run_fresh
+from tfhub_ft.exports.lite_model import LiteModel
+from tfhub_ft.exports.proof_rows import ProofRows
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfhub_ft.run import Run
+
+BATCH, COMPARED = 8, 200
+LOGITS = 1e-4
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a form may be off.
+
+    Args:
+        agreement: the least share of labels that are the model's.
+        loss: the most that its score may fall, 1 being the best score.
+    """
+
+    agreement: float
+    loss: float
+
+
+TOLERANCES = {
+    "none": Tolerance(0.99, 0.005),
+    "float16": Tolerance(0.99, 0.005),
+    "dynamic": Tolerance(0.98, 0.01),
+    "int8": Tolerance(0.95, 0.02),
+}
+
+
+class KerasAnswers:
+    """What a run's model answers on validation rows, computed once for all forms.
+
+    Args:
+        run: the run.
+        model: its model.
+        rows: validation rows.
+    """
+
+    def __init__(self, run: "Run", model: "keras.Model", rows: ProofRows):
+        self.model, self.rows, self.task = model, rows, run.recipe.task
+        self.labels, self.decision = run.labels, run.decision
+
+    @cached_property
+    def decisions(self) -> list[Any]:
+        """What of the answers is right or wrong."""
+        answers = self.task.answerer(self.model, self.labels, self.decision)(self.rows.asked)
+        return self.task.decisions(answers, self.labels)
+
+    @cached_property
+    def tokens(self) -> Any:
+        """The rows as the task's scores take them."""
+        return self.task.encode(self.model.get_layer("preprocessor"), self.rows.inputs)
+
+    @cached_property
+    def score(self) -> float | None:
+        """The score that must be kept; None where the task has none, or the rows no truth."""
+        return self.score_of(self.task.row_logits(self.model, self.tokens)) if self._scored else None
+
+    @property
+    def _scored(self) -> bool:
+        return bool(self.task.measure) and len(self.rows.inputs) > 0
+
+    def score_of(self, logits: Any) -> float | None:
+        """The score of these logits of the rows."""
+        return self.task.metrics(logits, self.rows.targets, self.labels, self.decision)[self.task.measure]
+
+    def batches(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, np.ndarray]]:
+        """The tokens of rows, in batches of similar length."""
+        import tensorflow as tf
+
+        ordered = sorted(rows, key=lambda row: sum(map(len, row)))
+        preprocess, feeds = self.model.get_layer("preprocessor"), []
+        for start in range(0, len(ordered), BATCH):
+            texts = [tf.constant(column) for column in zip(*ordered[start : start + BATCH], strict=True)]
+            tokens = preprocess(texts if len(texts) > 1 else texts[0])
+            feeds.append({name: ids.numpy() for name, ids in tokens.items()})
+        return feeds
+
+    def outputs(self, feeds: Sequence[dict[str, np.ndarray]]) -> list[np.ndarray]:
+        """The logits of batches of tokens, as a file's output tells them."""
+        network = self.model.get_layer("token_model")
+        return [self._told(network(feed, training=False)) for feed in feeds]
+
+    def text_outputs(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The logits of texts, one at a time, as a file's output tells them."""
+        import tensorflow as tf
+
+        return [self._told(self.model(tf.constant([text]), training=False)) for text in texts]
+
+    def _told(self, logits: Any) -> np.ndarray:
+        (output,) = self.task.file_output(logits).values()
+        return self.task.file_logits(np.asarray(output))
+
+
+def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> dict[str, Any]:
+    """Compare a TFLite file with the Keras model that it was made of.
+
+    Args:
+        file: the file.
+        quantization: says how far it may be off.
+        keras_answers: what the model answers.
+
+    Returns:
+        {"rows", "max_logit_difference", "agreement": share of equal labels or None, "score": {"name", "model",
+        "form"} or None, "latency_ms": {"p50", "p95"} of one row without padding}.
+
+    Raises:
+        WorkError: it is too far off, or cannot be run.
+    """
+    lite, rows, task = LiteModel(file), keras_answers.rows, keras_answers.task
+    found, expected = _raw(lite, keras_answers)
+    outputs = [task.file_logits(next(iter(output.values()))) for output in found.outputs]
+    difference = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(outputs, expected, strict=True))
+    decisions = task.decisions(lite.answers(rows.asked), keras_answers.labels)
+    agreement = _agreement(decisions, keras_answers.decisions)
+    score = None
+    if keras_answers.score is not None:
+        logits = lite.logits_of_texts(rows.asked) if lite.reads_texts else task.row_logits(lite, keras_answers.tokens)
+        score = {"name": task.measure, "model": keras_answers.score, "form": keras_answers.score_of(logits)}
+    _check(quantization, difference, agreement, score)
+    return {
+        "rows": len(rows.asked),
+        "max_logit_difference": difference,
+        "agreement": agreement,
+        "score": score,
+        "latency_ms": found.latency_ms,
+    }
+
+
+def _raw(lite: LiteModel, keras_answers: KerasAnswers) -> tuple[FreshRun, list[np.ndarray]]:
+    """What the file gives in a fresh process, and what the model says of the same."""
+    asked = keras_answers.rows.asked[:COMPARED]
+    if lite.reads_texts:
+        texts = [text for (text,) in asked]
+        feeds = [{"text": np.array([text.encode()])} for text in texts]
+        return run_fresh("tflite_text", lite.file, feeds, feeds), keras_answers.text_outputs(texts)
+    feeds = keras_answers.batches(asked)
+    return run_fresh("tflite", lite.file, feeds, one_by_one(feeds)), keras_answers.outputs(feeds)
+
+
+def _agreement(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
+    if not expected:
+        return None
+    if len(found) != len(expected):
+        return 0.0
+    return sum(one == other for one, other in zip(found, expected, strict=True)) / len(expected)
+
+
+def _check(quantization: str, difference: float, agreement: float | None, score: dict[str, Any] | None) -> None:
+    allowed, faults = TOLERANCES[quantization], []
+    if not np.isfinite(difference):
+        faults.append("its answers are no numbers")
+    if quantization == "none" and not difference <= LOGITS:
+        faults.append(f"logits differ by {difference:.2g}, {LOGITS:g} is allowed")
+    if agreement is not None and agreement < allowed.agreement:
+        faults.append(f"{agreement:.1%} of the answers agree, {allowed.agreement:.0%} is the least")
+    if score and not score["form"] >= score["model"] - allowed.loss - 1e-9:
+        name = score["name"].replace("_", " ")
+        faults.append(f"{name} falls from {score['model']:.4f} to {score['form']:.4f}, by more than {allowed.loss:g}")
+    if faults:
+        raise WorkError("; ".join(faults))

@@ -1,0 +1,205 @@
+"""A trained model as TFLite files: from tokens or from text on, in float32, float16, dynamic-range or full int8."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.errors import WorkError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from tfhub_ft.tasks.task import Task
+
+QUANTIZATIONS = {"none": "fp32", "float16": "float16", "dynamic": "dynamic", "int8": "int8"}
+SIGNATURE = "serving_default"
+
+
+def token_function(model: "keras.Model", task: "Task") -> Any:
+    """A graph from `input_word_ids`, `input_mask` and `input_type_ids` to the one output of a file.
+
+    Args:
+        model: a text-in model with a `token_model`.
+        task: says what the output is.
+
+    Returns:
+        A tf.function of int32 (batch, length) by name.
+    """
+    import tensorflow as tf
+
+    network = model.get_layer("token_model")
+    tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
+    return tf.function(
+        lambda features: task.file_output(network(features, training=False)), input_signature=[tokens], autograph=False
+    )
+
+
+def text_function(model: "keras.Model", task: "Task", vocabulary: Path, *, lowercase: bool) -> Any:
+    """A graph from `text`, string (1,), to the one output of a file: the tokenizer stands in it.
+
+    The tokenizer is TF Text's FastBertTokenizer, which TFLite has as custom operations.
+
+    Args:
+        model: a text-in model of one text, with a `preprocessor` and a `token_model`.
+        task: says what the output is.
+        vocabulary: the WordPiece vocabulary, a token a line.
+        lowercase: whether the tokenizer lower-cases and strips accents.
+
+    Reference:
+        Song et al. 2021, https://arxiv.org/abs/2012.15524
+    """
+    import tensorflow as tf
+    import tensorflow_text
+
+    words = vocabulary.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    first, last = words.index("[CLS]"), words.index("[SEP]")
+    most = model.get_layer("preprocessor").seq_length - 2
+    network = model.get_layer("token_model")
+    tokenizer = tensorflow_text.FastBertTokenizer(
+        words, token_out_type=tf.int32, lower_case_nfd_strip_accents=lowercase
+    )
+
+    @tf.function(input_signature=[tf.TensorSpec((1,), tf.string, name="text")], autograph=False)
+    def from_text(text):  # noqa: ANN001, ANN202
+        pieces = tokenizer.tokenize(text).flat_values[:most]
+        ids = tf.concat([[first], pieces, [last]], 0)[None]
+        features = {
+            "input_word_ids": ids,
+            "input_mask": tf.ones_like(ids),
+            "input_type_ids": tf.zeros_like(ids),
+        }
+        return task.file_output(network(features, training=False))
+
+    return from_text
+
+
+def convert(
+    function: Any, quantization: str = "none", *, calibration: "Sequence[dict[str, np.ndarray]] | None" = None
+) -> bytes:
+    """A graph as a TFLite model.
+
+    Weights are made constants first: a graph with variables converts without complaint and answers with garbage.
+
+    Args:
+        function: what `token_function` or `text_function` gave.
+        quantization: "none"; "float16": the weights; "dynamic": weights in int8 a channel, activations in int8 as they
+            come; "int8": activations too, in ranges that the calibration rows had.
+        calibration: inputs by name, one row each, which "int8" needs.
+
+    Returns:
+        The file's content. Its signature `serving_default` has the graph's names.
+
+    Raises:
+        WorkError: the model has operations that TFLite lacks.
+    """
+    import tensorflow as tf
+
+    if quantization == "int8":
+        return _calibrated(convert(function), calibration or ())
+    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, _quiet():
+        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: _frozen(function)})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        # The tokenizer's operations; a model without them has none.
+        converter.allow_custom_ops = True
+        if quantization != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        try:
+            return converter.convert()
+        except Exception as error:
+            reason = next((line for line in str(error).splitlines() if "error" in line.lower()), str(error))
+            raise WorkError(f"this model cannot be converted to TFLite: {reason.strip()[:300]}") from error
+
+
+def _frozen(function: Any) -> Any:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    (specs,) = function.input_signature
+    by_name = specs if isinstance(specs, dict) else {specs.name: specs}
+    (output,) = function.get_concrete_function().structured_outputs
+
+    @tf.function(input_signature=[by_name], autograph=False)
+    def call(inputs):  # noqa: ANN001, ANN202
+        return {output: frozen(*(inputs[tensor.name.split(":")[0]] for tensor in frozen.inputs))[0]}
+
+    return call
+
+
+def _calibrated(content: bytes, calibration: "Sequence[dict[str, np.ndarray]]") -> bytes:
+    """Quantize the activations of matrix products to int8 in fixed ranges, and all large weights.
+
+    Normalization, softmax and GELU stay in float32, where int8 leaves nothing of a BERT. So do the ranges of products
+    that have fewer outputs than inputs: the second layer of each feed-forward block, whose few outliers are a hundred
+    times the rest (Bondarenko et al. 2021, https://arxiv.org/abs/2109.12948), and the head. They are quantized as in
+    "dynamic".
+    """
+    from ai_edge_quantizer import qtyping, quantizer
+
+    operations = qtyping.TFLOperationName
+    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, _quiet():
+        file = Path(folder) / "model.tflite"
+        file.write_bytes(content)
+        work = quantizer.Quantizer(str(file))
+        work.add_dynamic_config(regex=".*", operation_name=operations.FULLY_CONNECTED, num_bits=8)
+        in_ranges = [(operations.GATHER, ".*"), *((operations.FULLY_CONNECTED, name) for name in _widening(content))]
+        for operation, name in in_ranges:
+            work.add_static_config(regex=name, operation_name=operation, activation_num_bits=8, weight_num_bits=8)
+        ranges = work.calibrate({SIGNATURE: list(calibration)})
+        return bytes(work.quantize(ranges).quantized_model)
+
+
+def _widening(content: bytes) -> Iterator[str]:
+    """Patterns of the outputs of matrix products that have at least as many outputs as inputs."""
+    import re
+
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    for operation in interpreter._get_ops_details():
+        if operation["op_name"] == "FULLY_CONNECTED":
+            outputs, inputs = tensors[operation["inputs"][1]]["shape"]
+            if outputs >= inputs:
+                yield re.escape(tensors[operation["outputs"][0]]["name"])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what converters print, from C++ too, off the screen."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        kept = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            for number, copy in enumerate(kept, 1):
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def calibration_feeds(preprocess: Callable[[Any], dict[str, Any]], rows: Sequence[Sequence[str]]) -> list[dict]:
+    """The tokens of rows, one at a time: without padding, whose mask would widen every range.
+
+    Args:
+        preprocess: a preprocessing layer.
+        rows: segments of text.
+
+    Returns:
+        {name: int32 (windows, length)} of each row.
+    """
+    import tensorflow as tf
+
+    feeds = []
+    for row in rows:
+        segments = [tf.constant([segment]) for segment in row]
+        tokens = preprocess(segments if len(segments) > 1 else segments[0])
+        feeds.append({name: ids.numpy() for name, ids in tokens.items()})
+    return feeds
