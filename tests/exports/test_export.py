@@ -14,7 +14,13 @@ TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad ro
 
 
 def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run):
-    assert {p.name for p in tiny_export.iterdir()} == {"1", "export.json", "README.md"}
+    assert {p.name for p in tiny_export.iterdir()} == {
+        "1",
+        "export.json",
+        "README.md",
+        "models.config",
+        "batching.config",
+    }
     proof = json.loads((tiny_export / "export.json").read_text())["forms"][0]
     assert proof["rows"] == len(Run(tiny_run).sample) == 24
     assert max(proof["max_logit_difference"].values()) <= proof["tolerance"] == 1e-4

@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "tfhub_ft.cli.evaluate",
     "predict": "tfhub_ft.cli.predict",
     "export": "tfhub_ft.cli.export",
+    "serve": "tfhub_ft.cli.serve",
     "chat": "tfhub_ft.cli.chat",
     "copy": "tfhub_ft.cli.copy",
 }

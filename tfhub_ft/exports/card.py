@@ -1,29 +1,40 @@
 """The model card: what an export is, how good it is, and how to call it."""
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalogue import CATALOGUE
 from tfhub_ft.evaluation.tables import headlines
+from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LABELS_SHOWN = 200
 
 
-def model_card(run: Run, metrics: dict[str, Any], name: str, form: dict[str, Any]) -> str:
+def model_card(
+    run: Run,
+    metrics: dict[str, Any],
+    folder: Path,
+    form: dict[str, Any],
+    feeds: "dict[str, dict[str, np.ndarray]]",
+) -> str:
     """The README.md of an export folder, as Markdown.
 
     Args:
         run: the run that was exported.
         metrics: its scores.
-        name: the export folder's name, under which TF Serving serves it.
+        folder: the export folder, under whose name TF Serving serves it.
         form: what export.json says of the newest version.
+        feeds: some rows for each of its signatures, arrays by input.
     """
-    settings = run.settings
-    segments = dict(zip(run.recipe.task.fields, run.sample[0], strict=True))
-    takes = ", ".join(f"`{name}`" for name in segments) + ": string (batch,)"
-    call = ", ".join(f'{name}=tf.constant(["a text"])' for name in segments)
-    example = json.dumps({"inputs": {name: [text] for name, text in segments.items()}}, ensure_ascii=False)
+    name, settings = folder.name, run.settings
+    fields = run.recipe.task.fields
+    takes = ", ".join(f"`{field}`" for field in fields) + ": string (batch,)"
+    call = ", ".join(f'{field}=tf.constant(["a text"])' for field in fields)
     licence = next((entry.licence for entry in CATALOGUE if entry.name == settings.encoder), "see its source")
     splits = {split: run.splits[split] for split in run.splits}
     gives, gives_of_tokens = (
@@ -72,18 +83,12 @@ model = tf.saved_model.load("{name}/{form["version"]}")
 print(model.signatures["serving_default"]({call}))
 ```
 
-TF Serving, from the folder that holds `{name}/`:
-
-```
-docker run -p 8501:8501 -v "$PWD/{name}:/models/{name}" -e MODEL_NAME={name} tensorflow/serving
-curl http://localhost:8501/v1/models/{name}:predict -d '{example.replace("'", "'" + chr(92) + "''")}'
-```
-
 | signature | takes | gives |
 |---|---|---|
 | `serving_default` | {takes} | {gives} |
 | `tokens` | `input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length) | {gives_of_tokens} |
 {embed}
+{serving_guide(folder, form, feeds)}
 ## Settings
 
 ```

@@ -48,22 +48,26 @@ def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
     from tfhub_ft.exports.card import model_card
     from tfhub_ft.exports.proof import prove
     from tfhub_ft.exports.saved_model import write_saved_model
+    from tfhub_ft.exports.serving import prepare_for_serving, write_serving_files
 
     say(f"Loading {run.path}")
     model = run.load_model()
     calls = _calls(model, run)
+    feeds = {signature: call.feeds[0] for signature, call in calls.items()}
     version = _next_version(folder)
     with written_aside(folder / str(version)) as aside:
         say("Writing the SavedModel")
         write_saved_model(model, run.recipe.task, run.labels, run.decision, aside)
+        operations = prepare_for_serving(aside, feeds, folder.name)
         say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
         proof = prove(aside, calls)
         size = folder_bytes(aside)
-    form = {"version": version, "path": str(version), "bytes": size, **proof}
+    form = {"version": version, "path": str(version), "bytes": size, **operations, **proof}
     form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     exports["forms"].append({"form": "saved_model", **form})
     write_json(folder / "export.json", exports)
-    write_text(folder / "README.md", model_card(run, metrics, folder.name, form))
+    write_serving_files(folder)
+    write_text(folder / "README.md", model_card(run, metrics, folder, form, feeds))
     return folder / str(version)
 
 

@@ -1,0 +1,90 @@
+"""An export is loaded and run as a server's C++ does it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_text
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tfhub_ft.run import Run
+
+TEXTS = ["good film", "the food was terrible and the waiter was rude", "ein übles Zimmer — 房间"]
+LIBRARIES = sorted(file.name for file in (Path(tensorflow_text.__file__).parent / "python" / "ops").glob("*.so"))
+NEW_LIBRARIES = {"_trimmer_ops.so", "_utf8_binarize_op.so"}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run):
+    return Run(tiny_run).load_model()
+
+
+@pytest.fixture(scope="module")
+def inputs(model):
+    tokens = {name: ids.numpy().tolist() for name, ids in model.get_layer("preprocessor")(tf.constant(TEXTS)).items()}
+    return {"serving_default": {"text": TEXTS}, "tokens": tokens}
+
+
+def test_the_c_library_alone_gives_the_models_answers(model, inputs, tiny_export, tmp_path):
+    found = answers_of_c_library(tiny_export / "1", inputs, tmp_path, LIBRARIES)
+    for signature in inputs:
+        check(found[signature], model)
+
+
+def test_a_stock_server_runs_the_tokens_and_not_what_the_export_says_it_lacks(model, inputs, tiny_export, tmp_path):
+    stock = [name for name in LIBRARIES if name not in NEW_LIBRARIES]
+    lacking = json.loads((tiny_export / "export.json").read_text())["forms"][0]["lacking_in_tf_serving"]
+    tokens = {"tokens": inputs["tokens"]}
+    check(answers_of_c_library(tiny_export / "1", tokens, tmp_path, stock, in_steps=True)["tokens"], model)
+    texts = {"serving_default": inputs["serving_default"]}
+    with pytest.raises(AssertionError, match=f"RuntimeError: Op type not registered '{lacking['serving_default'][0]}'"):
+        answers_of_c_library(tiny_export / "1", texts, tmp_path, stock, in_steps=True)
+    texts = answers_of_c_library(tiny_export / "1", texts, tmp_path, LIBRARIES, in_steps=True)
+    check(texts["serving_default"], model)
+
+
+def check(answers, model):
+    expected = model(tf.constant(TEXTS)).numpy()
+    np.testing.assert_allclose(answers["logits"], expected, atol=1e-5)
+    assert answers["label"] == [["negative", "positive"][i] for i in expected.argmax(-1)]
+
+
+def answers_of_c_library(saved_model, inputs, folder, libraries, *, in_steps=False):
+    graph = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0]
+    signatures = {
+        signature: {
+            "inputs": {name: [graph.signature_def[signature].inputs[name].name, feed[name]] for name in feed},
+            "outputs": {name: info.name for name, info in graph.signature_def[signature].outputs.items()},
+        }
+        for signature, feed in inputs.items()
+    }
+    steps = steps_of(graph, saved_model, folder / "graph.pb") if in_steps else None
+    calls = {"saved_model": str(saved_model), "signatures": signatures, "steps": steps}
+    (folder / "calls.json").write_text(json.dumps(calls))
+    files = [str(path) for path in (Path(__file__).with_name("c_library.py"), folder / "calls.json")]
+    command = [sys.executable, *files, str(folder / "answers.json"), *libraries]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "answers.json").read_text())
+
+
+def steps_of(graph, saved_model, file):
+    file.write_bytes(graph.graph_def.SerializeToString())
+    variables = [graph.saver_def.filename_tensor_name, str(saved_model / "variables" / "variables")]
+    assets = {
+        str(number): [asset.tensor_info.name, str(saved_model / "assets" / asset.filename)]
+        for number, asset in enumerate(graph.asset_file_def)
+    }
+    start = graph.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name
+    return {
+        "graph": str(file),
+        "variables": {"variables": variables},
+        "assets": assets,
+        "restore": graph.saver_def.restore_op_name,
+        "initialize": start,
+    }
