@@ -72,10 +72,10 @@ def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str,
         for number, expected in enumerate(call.expected):
             for name, array in expected.items():
                 answer, array = found.get(f"{signature}|{number:06}|{name}"), _plain(array)
-                fault = f"it has no output {name}" if answer is None else _fault(name, answer, array)
-                if fault:
+                wrong = f"it has no output {name}" if answer is None else fault(name, answer, array)
+                if wrong:
                     raise WorkError(
-                        f"the export answers differently from the model ({signature}: {fault}): it was not kept"
+                        f"the export answers differently from the model ({signature}: {wrong}): it was not kept"
                     )
                 if name == first and array.size:
                     differences[signature] = max(differences[signature], float(np.abs(answer - array).max()))
@@ -91,7 +91,14 @@ def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str,
     }
 
 
-def _fault(name: str, found: np.ndarray, expected: np.ndarray) -> str | None:
+def fault(name: str, found: np.ndarray, expected: np.ndarray) -> str | None:
+    """What is wrong with an output, in words; None where it is what was expected.
+
+    Args:
+        name: the output's name: `logits` may differ by `TOLERANCE`, other numbers by that share of their range.
+        found: what an export answered.
+        expected: what the Keras model says, of the same shape.
+    """
     if found.shape != expected.shape:
         return f"{name} has the shape {found.shape}, not {expected.shape}"
     if expected.dtype.kind != "f" or not expected.size:
