@@ -1,6 +1,7 @@
 """What is said while work goes on: messages and progress, on standard error."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -42,3 +43,18 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(description, total=total)
         yield lambda amount: shown.update(task, advance=amount)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what converters and interpreters print, from C++ too, off the screen."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        kept = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            for number, copy in enumerate(kept, 1):
+                os.dup2(copy, number)
+                os.close(copy)

@@ -32,7 +32,8 @@ def predict(
     """The answers of a run or of an export. What `tfhub-ft predict` does.
 
     Args:
-        model: a run, a run folder, an export folder (its newest version is taken) or a SavedModel folder.
+        model: a run, a run folder, an export folder (its newest version is taken), a SavedModel folder or a TFLite
+            file.
         texts: the texts; of a recipe that reads pairs, tuples of two texts.
 
     Returns:
@@ -97,6 +98,8 @@ def open_predictor(model: str | Path | Run) -> Predictor:
     if isinstance(model, Run):
         return _run_predictor(model)
     path = Path(model)
+    if path.suffix == ".tflite":
+        return _lite_predictor(path)
     if (path / "saved_model.pb").is_file():
         return _saved_model_predictor(path)
     versions = sorted((p for p in path.glob("[0-9]*") if (p / "saved_model.pb").is_file()), key=lambda p: int(p.name))
@@ -198,6 +201,13 @@ def _saved_model_predictor(path: Path) -> Predictor:
         return graph_answerer(signature, inputs, worded)
 
     return Predictor(task, load)
+
+
+def _lite_predictor(path: Path) -> Predictor:
+    from tfhub_ft.exports.lite_model import LiteModel
+
+    lite = LiteModel(path)
+    return Predictor(lite.task, lambda: lite.answers)
 
 
 def predict_file(

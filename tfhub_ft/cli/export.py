@@ -1,25 +1,56 @@
 """`tfhub-ft export RUN --output-dir DIR`."""
 
-import json
-from pathlib import Path
+from typing import Any
 
 import click
+
+from tfhub_ft.exports.export import FORMATS
+from tfhub_ft.exports.tflite import QUANTIZATIONS
+
+
+def _listed(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    return list(dict.fromkeys(each.strip() for each in value.split(",")))
 
 
 @click.command("export")
 @click.argument("run")
 @click.option("--output-dir", required=True, metavar="DIR", help="The export folder, such as saved_models/reviews.")
-def command(run: str, output_dir: str) -> None:
-    """Export a run as a SavedModel for TF Serving, and prove it.
+@click.option(
+    "--format",
+    "formats",
+    default="saved_model",
+    show_default=True,
+    callback=_listed,
+    metavar="LIST",
+    help=f"Any of {', '.join(FORMATS)}, with commas between.",
+)
+@click.option(
+    "--quantize",
+    default="none,dynamic",
+    show_default=True,
+    callback=_listed,
+    metavar="LIST",
+    help=f"What is made of each TFLite format: any of {', '.join(QUANTIZATIONS)}.",
+)
+def command(run: str, output_dir: str, formats: list[str], quantize: list[str]) -> None:
+    """Export a run, for TF Serving, TFLite or ONNX Runtime, and prove each form.
 
-    Example: tfhub-ft export runs/reviews --output-dir saved_models/reviews
+    \b
+    Examples: tfhub-ft export runs/reviews --output-dir saved_models/reviews
+              tfhub-ft export runs/reviews --output-dir saved_models/reviews --format tflite,tflite_text
     """
     from tfhub_ft.exports.export import export
 
-    version = export(run, output_dir=output_dir)
-    form = json.loads((Path(output_dir) / "export.json").read_text(encoding="utf-8"))["forms"][-1]
-    difference = max(form["max_logit_difference"].values())
-    click.echo(
-        f"{version}: {form['bytes'] / 1e6:.1f} MB; answers like the model on {form['rows']} rows"
-        f" (logits within {difference:.1e}, labels equal); one text {form['latency_ms']['p50']} ms"
-    )
+    for form in export(run, output_dir=output_dir, formats=formats, quantize=quantize):
+        click.echo(f"{output_dir.rstrip('/')}/{form['path']}: {form['bytes'] / 1e6:.1f} MB; {_proven(form)}")
+
+
+def _proven(form: dict[str, Any]) -> str:
+    difference = form["max_logit_difference"]
+    difference = max(difference.values()) if isinstance(difference, dict) else difference
+    parts = [f"on {form['rows']:,} rows logits within {difference:.1e} of the model's"]
+    if form.get("agreement") is not None:
+        parts.append(f"{form['agreement']:.1%} of the answers equal")
+    if score := form.get("score"):
+        parts.append(f"{score['name'].replace('_', ' ')} {score['form']:.4f} (model: {score['model']:.4f})")
+    return "; ".join([*parts, f"one row {form['latency_ms']['p50']} ms"])

@@ -1,6 +1,7 @@
 """The model card: what an export is, how good it is, and how to call it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,19 +9,26 @@ from tfhub_ft.encoders.catalogue import CATALOGUE
 from tfhub_ft.evaluation.tables import headlines
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.run import Run
+from tfhub_ft.tasks.windowed import WindowedTask
 
 if TYPE_CHECKING:
     import numpy as np
 
 LABELS_SHOWN = 200
+TITLES = {
+    "saved_model": "SavedModel",
+    "tflite": "TFLite, from tokens on",
+    "tflite_text": "TFLite, from text on",
+    "onnx": "ONNX, from tokens on",
+}
 
 
 def model_card(
     run: Run,
     metrics: dict[str, Any],
     folder: Path,
-    form: dict[str, Any],
-    feeds: "dict[str, dict[str, np.ndarray]]",
+    forms: Sequence[dict[str, Any]],
+    feeds: "dict[str, list[dict[str, np.ndarray]]]",
 ) -> str:
     """The README.md of an export folder, as Markdown.
 
@@ -28,73 +36,190 @@ def model_card(
         run: the run that was exported.
         metrics: its scores.
         folder: the export folder, under whose name TF Serving serves it.
-        form: what export.json says of the newest version.
-        feeds: some rows for each of its signatures, arrays by input.
+        forms: what export.json says of each form; of SavedModels the newest is last.
+        feeds: some rows for each signature of a SavedModel, batches of arrays by input.
     """
-    name, settings = folder.name, run.settings
-    fields = run.recipe.task.fields
-    takes = ", ".join(f"`{field}`" for field in fields) + ": string (batch,)"
+    newest = {(form["form"], form.get("quantization")): form for form in forms}
+    forms = list(newest.values())
+    return "\n\n".join(
+        [
+            _head(run, folder.name),
+            _data(run),
+            f"## Scores\n\n{_scores(metrics)}",
+            _forms(forms),
+            _limits(run, forms),
+            "## How to call it",
+            *(_CALLS[form["form"]](run, folder, form, feeds) for form in _one_of_each(forms)),
+            f"## Settings\n\n```\n{json.dumps(run.settings.as_dict(), indent=1, ensure_ascii=False)}\n```\n",
+        ]
+    )
+
+
+def _one_of_each(forms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A form of each kind, the smallest where there are several."""
+    smallest: dict[str, dict[str, Any]] = {}
+    for form in sorted(forms, key=lambda form: -form["bytes"]):
+        smallest[form["form"]] = form
+    return [smallest[kind] for kind in TITLES if kind in smallest]
+
+
+def _head(run: Run, name: str) -> str:
+    encoder = run.settings.encoder
+    licence = next((entry.licence for entry in CATALOGUE if entry.name == encoder), "see its source")
+    parts = [f"# {name}", f"{run.recipe.summary} Recipe `{run.recipe.name}` of tfhub_ft, encoder `{_plain(encoder)}`."]
+    parts[1] += f" Licence of the encoder: {licence}."
+    if run.labels:
+        labels = ", ".join(f"`{_plain(label)}`" for label in run.labels[:LABELS_SHOWN])
+        more = len(run.labels) - LABELS_SHOWN
+        labels += f" and {more:,} more (assets.extra/labels.json)" if more > 0 else ""
+        parts.append(f"Labels, in the order of the logits: {labels}.")
+    return "\n\n".join(parts)
+
+
+def _data(run: Run) -> str:
+    rows = [f"| {name} | `{_plain(split['file'])}` | {split['rows']:,} |" for name, split in run.splits.items()]
+    return "\n".join(["## Data", "", "| split | file | rows |", "|---|---|---|", *rows])
+
+
+def _forms(forms: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "## Forms",
+        "",
+        "Each was loaded in a fresh process and held against the Keras model on validation rows. The time is the median"
+        " of one row, on the machine that exported it; from tokens on, tokenizing is not in it.",
+        "",
+        "| form | file | MB | rows | logits differ by at most | equal answers | score (model's) | one row, ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for form in forms:
+        difference = form["max_logit_difference"]
+        difference = max(difference.values()) if isinstance(difference, dict) else difference
+        score, agreement = form.get("score"), form.get("agreement")
+        equal = "all" if form.get("labels_equal") else "-" if agreement is None else f"{agreement:.1%}"
+        kept = f"{score['name'].replace('_', ' ')} {score['form']:.4f} ({score['model']:.4f})" if score else "-"
+        quantized = form.get("quantization", "none")
+        kind = TITLES[form["form"]] + ("" if quantized == "none" else f", {quantized}")
+        lines.append(
+            f"| {kind} | `{form['path']}` | {form['bytes'] / 1e6:.1f} | {form['rows']:,} | {difference:.1e} | {equal} |"
+            f" {kept} | {form['latency_ms']['p50']} |"
+        )
+    return "\n".join(lines)
+
+
+def _limits(run: Run, forms: Sequence[dict[str, Any]]) -> str:
+    settings, limits = run.settings, []
+    if isinstance(run.recipe.task, WindowedTask):
+        limits.append(f"Texts of any length are read, in windows of {settings.seq_length} tokens.")
+    else:
+        limits.append(f"What is behind a row's first {settings.seq_length} tokens is not read.")
+    limits.append("The scores hold for texts like those of the test rows; others were not tried.")
+    if run.decision:
+        limits.append(f"The thresholds of its answers were chosen on validation rows: `{json.dumps(run.decision)}`.")
+    for form in forms:
+        if characters := form.get("tokenizer", {}).get("other_characters"):
+            limits.append(
+                f"`{form['path']}` takes {len(characters)} rare characters for another kind than the encoder's"
+                f" preprocessor does: {', '.join(characters)}."
+            )
+    return "\n".join(["## Limits", "", *(f"- {limit}" for limit in limits)])
+
+
+def _saved_model_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:
+    name, fields, outputs = folder.name, run.recipe.task.fields, form["outputs"]
     call = ", ".join(f'{field}=tf.constant(["a text"])' for field in fields)
-    licence = next((entry.licence for entry in CATALOGUE if entry.name == settings.encoder), "see its source")
-    splits = {split: run.splits[split] for split in run.splits}
-    gives, gives_of_tokens = (
-        "; ".join(f"`{output}`: {kind}" for output, kind in form["outputs"][signature].items())
-        for signature in ("serving_default", "tokens")
+    takes = {
+        "serving_default": ", ".join(f"`{field}`" for field in fields) + ": string (batch,)",
+        "tokens": "`input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length)",
+        "embed": "`text`: string (batch,)",
+    }
+    signatures = "\n".join(
+        f"| `{signature}` | {takes[signature]} | {'; '.join(f'`{each}`: {kind}' for each, kind in gives.items())} |"
+        for signature, gives in outputs.items()
     )
-    embed = "| `embed` | `text`: string (batch,) | `embedding`: " + form["outputs"].get("embed", {}).get(
-        "embedding", ""
-    )
-    embed = f"{embed} |\n" if "embed" in form["outputs"] else ""
-    labels = "Labels, in the order of the logits: " + ", ".join(
-        f"`{_plain(label)}`" for label in run.labels[:LABELS_SHOWN]
-    )
-    if len(run.labels) > LABELS_SHOWN:
-        labels += f" and {len(run.labels) - LABELS_SHOWN:,} more (assets.extra/labels.json)"
-    thresholds = f" The thresholds of its answers: `{json.dumps(run.decision)}`." if run.decision else ""
-    rows = "\n".join(f"| {split} | `{_plain(s['file'])}` | {s['rows']:,} |" for split, s in splits.items())
-    return f"""# {name}
-
-{run.recipe.summary} Recipe `{run.recipe.name}` of tfhub_ft, encoder `{_plain(settings.encoder)}` (licence: {licence}).
-{labels + "." if run.labels else ""}
-
-## Data
-
-| split | file | rows |
-|---|---|---|
-{rows}
-
-## Scores
-
-{_scores(metrics)}
-
-## The newest version
-
-Version {form["version"]}, {form["bytes"]:,} bytes. Its answers were compared with the Keras model's on {form["rows"]}
-validation rows in a fresh process: logits differ by at most {max(form["max_logit_difference"].values()):.1e}, all
-labels are equal.{thresholds} One text takes {form["latency_ms"]["p50"]} ms (median, on the machine that exported it).
-
-## How to call it
-
-```python
+    return f"""```python
 import tensorflow as tf
 import tensorflow_text  # the tokenizer's operations
 
-model = tf.saved_model.load("{name}/{form["version"]}")
+model = tf.saved_model.load("{name}/{form["path"]}")
 print(model.signatures["serving_default"]({call}))
 ```
 
 | signature | takes | gives |
 |---|---|---|
-| `serving_default` | {takes} | {gives} |
-| `tokens` | `input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length) | {gives_of_tokens} |
-{embed}
-{serving_guide(folder, form, feeds)}
-## Settings
+{signatures}
 
+{serving_guide(folder, form, {signature: batches[0] for signature, batches in feeds.items()}).rstrip()}"""
+
+
+def _lite_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:
+    file = f"{folder.name}/{form['path']}"
+    asked = '"a text"' if len(run.recipe.task.fields) == 1 else '("a text", "another text")'
+    parts = [
+        f"""## TFLite
+
+By tfhub_ft, which makes the tokens by the vocabulary in the file:
+
+```python
+import tfhub_ft
+
+print(tfhub_ft.predict("{file}", [{asked}]))
 ```
-{json.dumps(settings.as_dict(), indent=1, ensure_ascii=False)}
-```
-"""
+
+By LiteRT, on tokens of any batch and length; feed inputs by name, not by position:
+
+```python
+from ai_edge_litert.interpreter import Interpreter
+
+run = Interpreter("{file}").get_signature_runner()
+print(run(input_word_ids=ids, input_mask=mask, input_type_ids=types))
+```"""
+    ]
+    if run.recipe.task.file_output_name == "probabilities" and len(run.recipe.task.fields) == 1:
+        parts.append(f"""By MediaPipe, on phones, in Python and in browsers (`@mediapipe/tasks-text`), which reads
+the vocabulary and the labels in the file. Its tokenizer lower-cases A to Z and keeps accents: where texts have any, it may answer otherwise.
+
+```python
+from mediapipe.tasks.python import text
+
+print(text.TextClassifier.create_from_model_path("{file}").classify("a text"))
+```""")
+    return "\n\n".join(parts)
+
+
+def _lite_text_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:
+    return f"""## TFLite with the tokenizer inside
+
+One text at a time; LiteRT needs TF Text's operations, which its Python package has:
+
+```python
+import numpy as np
+from ai_edge_litert.interpreter import InterpreterWithCustomOps
+from tensorflow_text.core.pybinds import tflite_registrar
+
+interpreter = InterpreterWithCustomOps(
+    model_path="{folder.name}/{form["path"]}", custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS
+)
+print(interpreter.get_signature_runner()(text=np.array([b"a text"], object)))
+```"""
+
+
+def _onnx_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:
+    return f"""## ONNX
+
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{folder.name}/{form["path"]}")
+print(session.run(None, {{"input_word_ids": ids, "input_mask": mask, "input_type_ids": types}}))
+```"""
+
+
+_CALLS = {
+    "saved_model": _saved_model_call,
+    "tflite": _lite_call,
+    "tflite_text": _lite_text_call,
+    "onnx": _onnx_call,
+}
 
 
 def _scores(metrics: dict[str, Any]) -> str:

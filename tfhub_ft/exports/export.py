@@ -1,74 +1,117 @@
-"""Exporting a run: the next version of an export folder, proven, or nothing."""
+"""Exporting a run: forms of its model, each proven, or not there."""
 
 import json
-import os
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfhub_ft.console import say
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import folder_bytes, write_json, write_text, written_aside
+from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.exports.work import Work
+from tfhub_ft.files import write_json, write_text
 from tfhub_ft.run import Run
 
-if TYPE_CHECKING:
-    import keras
-    import numpy as np
-
-    from tfhub_ft.exports.proof import Call
+FORMATS = ("saved_model", "tflite", "tflite_text", "onnx")
 
 
-def export(run: str | Path | Run, *, output_dir: str | Path) -> Path:
-    """Export a run as a SavedModel and prove that it answers as the run's model does. What `tfhub-ft export` does.
+def export(
+    run: str | Path | Run,
+    *,
+    output_dir: str | Path,
+    formats: Sequence[str] = ("saved_model",),
+    quantize: Sequence[str] = ("none", "dynamic"),
+) -> list[dict[str, Any]]:
+    """Export a run and prove that each form answers as the run's model does. What `tfhub-ft export` does.
 
-    The export folder is laid out as TF Serving wants it: a SavedModel in `1/`, the next one in `2/`, and so on;
-    export.json tells what was proven of each, README.md is the model card of the newest.
+    The export folder is laid out as TF Serving wants it: a SavedModel in `1/`, the next one in `2/`, and so on. TFLite
+    files stand in `tflite/`, an ONNX file in `onnx/`; export.json tells what was proven of each form, README.md is the
+    model card.
 
     Args:
         run: a finished run or its folder.
         output_dir: the export folder, such as saved_models/reviews; made where there is none.
+        formats: "saved_model"; "tflite", from token ids on; "tflite_text", with the tokenizer in the file, for models
+            that read one text; "onnx", from token ids on.
+        quantize: what is made of each TFLite format: "none" (float32), "float16", "dynamic" (weights in int8) and
+            "int8" (activations too, calibrated with training rows).
 
     Returns:
-        The folder of the new version.
+        What export.json says of each form that was written now.
 
     Raises:
-        InputError: the run is not finished, or the folder holds the exports of something else.
-        WorkError: the export answers differently from the model; nothing is left behind.
+        InputError: the run is not finished, the folder holds the exports of something else, or the run cannot have
+            one of the forms.
+        WorkError: a form answers differently from the model; of that one nothing is left behind.
 
     Example:
-        tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews")
+        tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])
     """
     run = run if isinstance(run, Run) else Run(run)
     folder = Path(output_dir)
+    _check_wanted(run, formats, quantize)
     exports = _existing_exports(folder, run)
     metrics = run.metrics
 
     from tfhub_ft.exports.card import model_card
-    from tfhub_ft.exports.proof import prove
-    from tfhub_ft.exports.saved_model import write_saved_model
-    from tfhub_ft.exports.serving import prepare_for_serving, write_serving_files
 
     say(f"Loading {run.path}")
-    model = run.load_model()
-    calls = _calls(model, run)
-    feeds = {signature: call.feeds[0] for signature, call in calls.items()}
-    version = _next_version(folder)
-    with written_aside(folder / str(version)) as aside:
-        say("Writing the SavedModel")
-        write_saved_model(model, run.recipe.task, run.labels, run.decision, aside)
-        operations = prepare_for_serving(aside, feeds, folder.name)
-        say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
-        proof = prove(aside, calls)
-        size = folder_bytes(aside)
-    form = {"version": version, "path": str(version), "bytes": size, **operations, **proof}
-    form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    exports["forms"].append({"form": "saved_model", **form})
-    write_json(folder / "export.json", exports)
-    write_serving_files(folder)
-    write_text(folder / "README.md", model_card(run, metrics, folder, form, feeds))
-    return folder / str(version)
+    work = Work(run, run.load_model(), folder)
+    written, faults = [], []
+    for make in _steps(work, formats, quantize):
+        try:
+            form = make()
+        except WorkError as error:
+            faults.append(str(error))
+            continue
+        form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        exports["forms"] = [*(each for each in exports["forms"] if each["path"] != form["path"]), form]
+        written.append(form)
+        write_json(folder / "export.json", exports)
+    if written:
+        write_text(folder / "README.md", model_card(run, metrics, folder, exports["forms"], work.feeds))
+    if faults:
+        raise WorkError("; ".join(faults))
+    return written
+
+
+def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str]) -> None:
+    from tfhub_ft.exports.tflite import QUANTIZATIONS
+    from tfhub_ft.tasks.windowed import WindowedTask
+
+    for option, wanted, known in (("--format", formats, FORMATS), ("--quantize", quantize, QUANTIZATIONS)):
+        unknown = next((each for each in wanted if each not in known), None)
+        if unknown is not None or not wanted:
+            raise InputError(f"{option} {unknown or ''}: there are {', '.join(known)}")
+    task = run.recipe.task
+    if "tflite_text" in formats and (len(task.fields) > 1 or isinstance(task, WindowedTask)):
+        what = "two texts" if len(task.fields) > 1 else "long texts in windows"
+        raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")
+    if "onnx" in formats:
+        from tfhub_ft.exports.onnx_file import check_onnx_is_installed
+
+        check_onnx_is_installed()
+
+
+def _steps(work: Work, formats: Sequence[str], quantize: Sequence[str]) -> list[Callable[[], dict[str, Any]]]:
+    """What makes and proves each wanted form."""
+    from tfhub_ft.exports.lite_export import LiteExport
+    from tfhub_ft.exports.onnx_file import export_onnx
+    from tfhub_ft.exports.saved_model import export_saved_model
+
+    steps = [partial(export_saved_model, work)] if "saved_model" in formats else []
+    if wanted := [each for each in FORMATS if each in formats and each.startswith("tflite")]:
+        export_lite = LiteExport(work, wanted, quantize)
+        steps += [
+            partial(export_lite, form, quantization)
+            for form in wanted
+            for quantization in quantize
+            if (form, quantization) != ("tflite_text", "int8")
+        ]
+    if "onnx" in formats:
+        steps.append(partial(export_onnx, work))
+    return steps
 
 
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
@@ -87,57 +130,3 @@ def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
             f" {', '.join(exports['labels'][:5])}: name another folder"
         )
     return exports
-
-
-def _next_version(folder: Path) -> int:
-    names = os.listdir(folder) if folder.is_dir() else []
-    return 1 + max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
-
-
-def _calls(model: "keras.Model", run: Run) -> "dict[str, Call]":
-    """The run's sample rows as each signature takes them, with the Keras model's answers."""
-    import numpy as np
-
-    from tfhub_ft.exports.proof import BATCH, Call
-    from tfhub_ft.exports.saved_model import embedding_model
-
-    names = [tensor.name for tensor in model.inputs]
-    columns = [np.array(column) for column in zip(*run.sample, strict=True)]
-    starts = range(0, len(run.sample), BATCH)
-    texts = [
-        {name: column[start : start + BATCH] for name, column in zip(names, columns, strict=True)} for start in starts
-    ]
-    task, labels, decision = run.recipe.task, run.labels, run.decision
-    tokens = [_tokens(model, list(feed.values())) for feed in texts]
-    network = model.get_layer("token_model")
-    calls = {
-        "serving_default": Call(
-            texts,
-            [_arrays(task.served_of_texts(model, _constants(feed.values()), labels, decision)) for feed in texts],
-        ),
-        "tokens": Call(
-            tokens, [_arrays(task.served(network(feed, training=False), labels, decision)) for feed in tokens]
-        ),
-    }
-    if embed := embedding_model(model):
-        feeds = [{"text": feed[names[0]]} for feed in texts]
-        embeddings = [_arrays({"embedding": embed(_tokens(model, [feed["text"]]), training=False)}) for feed in feeds]
-        calls["embed"] = Call(feeds, embeddings)
-    return calls
-
-
-def _tokens(model: "keras.Model", segments: "Iterable[np.ndarray]") -> "dict[str, np.ndarray]":
-    texts = _constants(segments)
-    return _arrays(model.get_layer("preprocessor")(texts if len(texts) > 1 else texts[0]))
-
-
-def _constants(segments: "Iterable[np.ndarray]") -> list[Any]:
-    import tensorflow as tf
-
-    return [tf.constant(segment) for segment in segments]
-
-
-def _arrays(tensors: dict[str, Any]) -> "dict[str, np.ndarray]":
-    import numpy as np
-
-    return {name: np.asarray(tensor) for name, tensor in tensors.items()}

@@ -28,7 +28,7 @@ AXIS_LABELS, VOCABULARY_FILE, FEATURE_PROPERTIES, BERT_TOKENIZER = 2, 5, 1, 4
 
 
 def with_metadata(
-    content: bytes, file: Path, description: dict[str, Any], *, summary: str, vocabulary: Path | None
+    content: bytes, file: Path, description: dict[str, Any], *, summary: str, vocabulary: str | None
 ) -> None:
     """Write a TFLite model with metadata and files into a file.
 
@@ -50,7 +50,7 @@ def with_metadata(
     if description["labels"]:
         carried[LABELS] = "\n".join(" ".join(label.split()) for label in description["labels"])
     if vocabulary:
-        carried[VOCABULARY] = vocabulary.read_text(encoding="utf-8")
+        carried[VOCABULARY] = vocabulary
     # Stored as they are, and without a date: the same model gives the same bytes.
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
         for name, text in carried.items():
@@ -98,7 +98,7 @@ def _attach(model: Any, metadata: bytes) -> None:
     model.metadata = [*(model.metadata or []), entry]
 
 
-def _metadata(model: Any, description: dict[str, Any], summary: str, vocabulary: Path | None) -> bytes:
+def _metadata(model: Any, description: dict[str, Any], summary: str, vocabulary: str | None) -> bytes:
     """The ModelMetadata table of metadata_schema.fbs, built field by field."""
     import flatbuffers
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfhub_ft.console import quiet
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.lite_metadata import read_description, read_vocabulary_text
 from tfhub_ft.tasks.task import Task, load_task
@@ -80,6 +81,11 @@ class LiteModel:
         )
 
 
+def carries_tokenizer(file: Path) -> bool:
+    """Whether a file can be asked by texts: it has a vocabulary."""
+    return read_vocabulary_text(file) is not None
+
+
 class LiteNetwork:
     """The part of a model from tokens on, computed by LiteRT.
 
@@ -138,6 +144,8 @@ def signature_runner(file: Path, *, reads_texts: bool = False, threads: int | No
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(model_path=str(file), num_threads=threads)
+    with quiet():
+        interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner()
     # The interpreter must live as long as its runner.
     runner.interpreter = interpreter

@@ -1,26 +1,26 @@
 """A model as an ONNX file, from token ids on, and the proof that ONNX Runtime answers by it as Keras does."""
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfhub_ft.console import say
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.exports.proof import TIMED, TOLERANCE, Call, fault
+from tfhub_ft.exports.fresh_process import one_by_one, run_fresh
+from tfhub_ft.exports.proof import TOLERANCE, Call, fault
 from tfhub_ft.files import written_aside
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from tfhub_ft.exports.work import Work
     from tfhub_ft.tasks.task import Task
 
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
@@ -64,6 +64,25 @@ def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decisi
         aside.write_bytes(content.SerializeToString())
 
 
+def export_onnx(work: "Work") -> dict[str, Any]:
+    """The ONNX file of an export, proven, or nothing.
+
+    Returns:
+        What export.json says of it.
+
+    Raises:
+        InputError: the extra `onnx` is not installed.
+        WorkError: it answers differently from the model.
+    """
+    path = f"onnx/{work.folder.name}.onnx"
+    say(f"Converting to ONNX: {Path(path).name}")
+    with written_aside(work.folder / path) as aside:
+        write_onnx(work.model, work.task, work.run.labels, work.run.decision, aside)
+        proof = prove_onnx(aside, work.calls["tokens"])
+        size = aside.stat().st_size
+    return {"form": "onnx", "path": path, "bytes": size, **proof}
+
+
 def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
     """Compare an ONNX file's answers with the Keras model's, in a fresh process that has ONNX Runtime only.
 
@@ -72,7 +91,7 @@ def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
         call: batches for the signature `tokens`, and what must be answered; its words are left out.
 
     Returns:
-        {"rows", "tolerance", "max_logit_difference": {"tokens": float}, "latency_ms": {"p50", "p95"} of one row}.
+        {"rows", "tolerance", "max_logit_difference", "latency_ms": {"p50", "p95"} of one row without padding}.
 
     Raises:
         InputError: the extra `onnx` is not installed.
@@ -80,16 +99,21 @@ def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
             file cannot be run.
     """
     check_onnx_is_installed()
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
-        questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
-        arrays = {f"{number:06}|{name}": ids for number, feed in enumerate(call.feeds) for name, ids in feed.items()}
-        np.savez(questions, **arrays)
-        command = [sys.executable, "-m", "tfhub_ft.exports.onnx_file", str(file), str(questions), str(answers)]
-        done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
-        if done.returncode:
-            raise WorkError(f"the ONNX file cannot be run in a fresh process: {done.stderr.strip().splitlines()[-1]}")
-        with np.load(answers) as found:
-            return _compared(dict(found), call)
+    names = [name for name, array in call.expected[0].items() if array.dtype.kind in "fiub"]
+    found = run_fresh("onnx", file, call.feeds, one_by_one(call.feeds))
+    difference = 0.0
+    for output, expected in zip(found.outputs, call.expected, strict=True):
+        for name in names:
+            wrong = fault(name, output[name], expected[name]) if name in output else f"it has no output {name}"
+            if wrong:
+                raise WorkError(f"the ONNX file answers differently from the model ({wrong}): it was not kept")
+        difference = max(difference, float(np.abs(output[names[0]] - expected[names[0]]).max(initial=0)))
+    return {
+        "rows": sum(len(expected[names[0]]) for expected in call.expected),
+        "tolerance": TOLERANCE,
+        "max_logit_difference": difference,
+        "latency_ms": found.latency_ms,
+    }
 
 
 def _frozen(
@@ -120,7 +144,7 @@ def _converted(graph: "tf.Graph", inputs: dict[str, str], outputs: dict[str, str
 
     from tfhub_ft.training.hardware import matrix_products_in
 
-    with matrix_products_in("float32"):
+    with matrix_products_in("float32"), _without_warnings():
         content, _ = tf2onnx.convert.from_graph_def(
             graph.as_graph_def(),
             name="token_model",
@@ -136,6 +160,17 @@ def _converted(graph: "tf.Graph", inputs: dict[str, str], outputs: dict[str, str
     return content
 
 
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Of tf2onnx's own old ways, which nobody can change; its errors are shown."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _as_erf(ctx: Any, node: Any, name: str, args: list[Any]) -> None:
     """Erfc, which ONNX does not have and tf2onnx lets through, as 1 - Erf."""
     from tf2onnx.utils import map_onnx_to_numpy_type
@@ -146,57 +181,3 @@ def _as_erf(ctx: Any, node: Any, name: str, args: list[Any]) -> None:
     ctx.remove_node(node.name)
     inputs = [one.output[0], erf.output[0]]
     ctx.make_node("Sub", inputs, outputs=node.output, name=name, shapes=shapes, dtypes=dtypes)
-
-
-def _compared(found: dict[str, np.ndarray], call: Call) -> dict[str, Any]:
-    names = [name for name, array in call.expected[0].items() if array.dtype.kind in "fiub"]
-    difference, rows = 0.0, 0
-    for number, expected in enumerate(call.expected):
-        rows += len(expected[names[0]])
-        for name in names:
-            answer = found.get(f"{number:06}|{name}")
-            wrong = f"it has no output {name}" if answer is None else fault(name, answer, expected[name])
-            if wrong:
-                raise WorkError(f"the ONNX file answers differently from the model ({wrong}): it was not kept")
-        first = np.abs(found[f"{number:06}|{names[0]}"] - expected[names[0]])
-        difference = max(difference, float(first.max(initial=0)))
-    p50, p95 = np.percentile(found["seconds"] * 1000, [50, 95]).round(2).tolist()
-    return {
-        "rows": rows,
-        "tolerance": TOLERANCE,
-        "max_logit_difference": {"tokens": difference},
-        "latency_ms": {"p50": p50, "p95": p95},
-    }
-
-
-def _answer(file: str, questions: str, answers: str) -> None:
-    """What the fresh process does: ONNX Runtime is all that it needs."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    feeds: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(questions) as asked:
-        for key in sorted(asked):
-            number, name = key.split("|")
-            feeds.setdefault(number, {})[name] = asked[key]
-    found = {
-        f"{number}|{name}": output
-        for number, feed in feeds.items()
-        for name, output in zip(names, session.run(names, feed), strict=True)
-    }
-    seconds = []
-    rows = [
-        {name: ids[i : i + 1] for name, ids in feed.items()}
-        for feed in feeds.values()
-        for i in range(len(next(iter(feed.values()))))
-    ]
-    for row in rows[:TIMED]:
-        began = time.perf_counter()
-        session.run(names, row)
-        seconds.append(time.perf_counter() - began)
-    np.savez(answers, seconds=np.array(seconds), **found)
-
-
-if __name__ == "__main__":
-    _answer(*sys.argv[1:])

@@ -1,16 +1,53 @@
 """A Keras text model as a SavedModel that TF Serving answers from."""
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.console import say
+from tfhub_ft.files import folder_bytes, written_aside
+
 if TYPE_CHECKING:
     import keras
 
+    from tfhub_ft.exports.work import Work
     from tfhub_ft.tasks.task import Task
 
 TASK_ASSET, LABELS_ASSET = "assets.extra/task.json", "assets.extra/labels.json"
+
+
+def export_saved_model(work: "Work") -> dict[str, Any]:
+    """The next version of an export folder, a SavedModel, proven, or nothing.
+
+    Returns:
+        What export.json says of it.
+
+    Raises:
+        WorkError: it answers differently from the model.
+    """
+    from tfhub_ft.exports.proof import prove
+    from tfhub_ft.exports.serving import prepare_for_serving, write_serving_files
+
+    run, version = work.run, _next_version(work.folder)
+    with written_aside(work.folder / str(version)) as aside:
+        say("Writing the SavedModel")
+        write_saved_model(work.model, work.task, run.labels, run.decision, aside)
+        operations = prepare_for_serving(
+            aside, {name: feeds[0] for name, feeds in work.feeds.items()}, work.folder.name
+        )
+        say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
+        proof = prove(aside, work.calls)
+        size = folder_bytes(aside)
+    write_serving_files(work.folder)
+    return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}
+
+
+def _next_version(folder: Path) -> int:
+    names = os.listdir(folder) if folder.is_dir() else []
+    return 1 + max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
 
 
 def write_saved_model(

@@ -1,12 +1,11 @@
 """A trained model as TFLite files: from tokens or from text on, in float32, float16, dynamic-range or full int8."""
 
-import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.console import quiet
 from tfhub_ft.errors import WorkError
 
 if TYPE_CHECKING:
@@ -34,11 +33,13 @@ def token_function(model: "keras.Model", task: "Task") -> Any:
     network = model.get_layer("token_model")
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
     return tf.function(
-        lambda features: task.file_output(network(features, training=False)), input_signature=[tokens], autograph=False
+        lambda features: {task.file_output_name: task.file_output(network(features, training=False))},
+        input_signature=[tokens],
+        autograph=False,
     )
 
 
-def text_function(model: "keras.Model", task: "Task", vocabulary: Path, *, lowercase: bool) -> Any:
+def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str], *, lowercase: bool) -> Any:
     """A graph from `text`, string (1,), to the one output of a file: the tokenizer stands in it.
 
     The tokenizer is TF Text's FastBertTokenizer, which TFLite has as custom operations.
@@ -46,7 +47,7 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Path, *, lower
     Args:
         model: a text-in model of one text, with a `preprocessor` and a `token_model`.
         task: says what the output is.
-        vocabulary: the WordPiece vocabulary, a token a line.
+        vocabulary: the WordPiece tokens, in the order of their ids.
         lowercase: whether the tokenizer lower-cases and strips accents.
 
     Reference:
@@ -55,12 +56,11 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Path, *, lower
     import tensorflow as tf
     import tensorflow_text
 
-    words = vocabulary.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    first, last = words.index("[CLS]"), words.index("[SEP]")
+    first, last = vocabulary.index("[CLS]"), vocabulary.index("[SEP]")
     most = model.get_layer("preprocessor").seq_length - 2
     network = model.get_layer("token_model")
     tokenizer = tensorflow_text.FastBertTokenizer(
-        words, token_out_type=tf.int32, lower_case_nfd_strip_accents=lowercase
+        vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lowercase
     )
 
     @tf.function(input_signature=[tf.TensorSpec((1,), tf.string, name="text")], autograph=False)
@@ -72,7 +72,7 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Path, *, lower
             "input_mask": tf.ones_like(ids),
             "input_type_ids": tf.zeros_like(ids),
         }
-        return task.file_output(network(features, training=False))
+        return {task.file_output_name: task.file_output(network(features, training=False))}
 
     return from_text
 
@@ -100,7 +100,7 @@ def convert(
 
     if quantization == "int8":
         return _calibrated(convert(function), calibration or ())
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, quiet():
         tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: _frozen(function)})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # The tokenizer's operations; a model without them has none.
@@ -143,7 +143,7 @@ def _calibrated(content: bytes, calibration: "Sequence[dict[str, np.ndarray]]") 
     from ai_edge_quantizer import qtyping, quantizer
 
     operations = qtyping.TFLOperationName
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, quiet():
         file = Path(folder) / "model.tflite"
         file.write_bytes(content)
         work = quantizer.Quantizer(str(file))
@@ -168,21 +168,6 @@ def _widening(content: bytes) -> Iterator[str]:
             outputs, inputs = tensors[operation["inputs"][1]]["shape"]
             if outputs >= inputs:
                 yield re.escape(tensors[operation["outputs"][0]]["name"])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what converters print, from C++ too, off the screen."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        kept = [os.dup(1), os.dup(2)]
-        try:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            for number, copy in enumerate(kept, 1):
-                os.dup2(copy, number)
-                os.close(copy)
 
 
 def calibration_feeds(preprocess: Callable[[Any], dict[str, Any]], rows: Sequence[Sequence[str]]) -> list[dict]:

@@ -34,6 +34,7 @@ class Classification(Task):
     best: str = "accuracy"
     name: str = "classification"
     measure = "accuracy"
+    file_output_name = "probabilities"
 
     def columns(self, settings: "Settings") -> list[Column]:
         label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
@@ -123,10 +124,10 @@ class Classification(Task):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [answer["label"] for answer in answers]
 
-    def file_output(self, logits: Any) -> dict[str, Any]:
+    def file_output(self, logits: Any) -> Any:
         import tensorflow as tf
 
-        return {"probabilities": tf.nn.softmax(logits)}
+        return tf.nn.softmax(logits)
 
     def file_logits(self, output: "np.ndarray") -> "np.ndarray":
         import numpy as np

@@ -27,6 +27,7 @@ class Multilabel(Task):
     best: str = "average_precision"
     name: str = "multilabel"
     measure = "f1_micro"
+    file_output_name = "probabilities"
 
     def columns(self, settings: "Settings") -> list[Column]:
         labels = Column("labels", LABELS_ALIASES, check_labels, settings.labels_column, "--labels-column")
@@ -108,10 +109,10 @@ class Multilabel(Task):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[bool]:
         return [label in answer["labels"] for answer in answers for label in labels]
 
-    def file_output(self, logits: Any) -> dict[str, Any]:
+    def file_output(self, logits: Any) -> Any:
         import tensorflow as tf
 
-        return {"probabilities": tf.sigmoid(logits)}
+        return tf.sigmoid(logits)
 
     def file_logits(self, output: "np.ndarray") -> "np.ndarray":
         from scipy.special import logit

@@ -48,6 +48,7 @@ class Task:
     name: str
     best: str
     measure: str | None = None
+    file_output_name = "logits"
     fields: tuple[str, ...] = ("text",)
     unit = "rows"
     said: tuple[str, ...] | None = None
@@ -176,9 +177,9 @@ class Task:
         """The outputs of the signature `tokens`, as tensors by name; `logits` is one of them."""
         raise NotImplementedError
 
-    def file_output(self, logits: Any) -> dict[str, Any]:
-        """The one output of a file that takes tokens, a tensor by its name."""
-        return {"logits": logits}
+    def file_output(self, logits: Any) -> Any:
+        """The one output of a TFLite file, a tensor, which is called `file_output_name`."""
+        return logits
 
     def file_logits(self, output: "np.ndarray") -> "np.ndarray":
         """The logits, up to what answers do not depend on, of what `file_output` gave."""

@@ -1,0 +1,136 @@
+"""The TFLite files of an export, each proven, or not there."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tfhub_ft.console import say
+from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.exports import tflite
+from tfhub_ft.exports.lite_metadata import with_metadata
+from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer
+from tfhub_ft.exports.lite_proof import KerasAnswers, prove_lite
+from tfhub_ft.exports.proof_rows import ProofRows, proof_rows
+from tfhub_ft.exports.tokenizer_check import lowercases, other_characters, other_tokens, varied_texts
+from tfhub_ft.exports.work import Work
+from tfhub_ft.files import written_aside
+
+SHOWN = 3
+
+
+class LiteExport:
+    """Makes TFLite files of a run; what they share is computed once.
+
+    Args:
+        work: the export.
+        forms: those that will be asked for: "tflite", "tflite_text".
+        quantize: the quantizations that will be asked for.
+
+    Raises:
+        InputError: one of them cannot be made of this run.
+    """
+
+    def __init__(self, work: Work, forms: Sequence[str], quantize: Sequence[str]):
+        self.work, self.preprocessor = work, work.model.get_layer("preprocessor")
+        if "tflite_text" in forms and self.vocabulary is None:
+            raise InputError(
+                f"--format tflite_text: the encoder {work.run.settings.encoder} has no WordPiece vocabulary, which the"
+                " tokenizer of a file needs; use tflite, from tokens on"
+            )
+        if "tflite_text" in forms and set(quantize) == {"int8"}:
+            raise InputError("--quantize int8: its calibration cannot run a tokenizer; use tflite, from tokens on")
+        if "int8" in quantize and not self.rows.calibration:
+            file = work.run.splits["train"]["file"]
+            raise InputError(
+                f"--quantize int8 is calibrated with training rows, and {file} has gone or changed: put it back"
+            )
+
+    @cached_property
+    def rows(self) -> ProofRows:
+        """Validation rows, and training rows to calibrate with."""
+        return proof_rows(self.work.run)
+
+    @cached_property
+    def expected(self) -> KerasAnswers:
+        """What the model answers."""
+        return KerasAnswers(self.work.run, self.work.model, self.rows)
+
+    @cached_property
+    def vocabulary(self) -> str | None:
+        """The WordPiece vocabulary, a token a line."""
+        try:
+            return "\n".join(self.preprocessor.vocabulary)
+        except InputError:
+            return None
+
+    @cached_property
+    def lowercase(self) -> bool:
+        """Whether the tokenizer takes upper for lower case."""
+        return self.vocabulary is not None and lowercases(self.preprocessor)
+
+    def __call__(self, form: str, quantization: str) -> dict[str, Any]:
+        """Write and prove one file.
+
+        Returns:
+            What export.json says of it.
+
+        Raises:
+            WorkError: it cannot be converted, or it is too far off; nothing is left behind.
+        """
+        reads_texts, name = form == "tflite_text", self.work.folder.name
+        kind = tflite.QUANTIZATIONS[quantization]
+        path = f"tflite/{name}_{'text_' if reads_texts else ''}{kind}.tflite"
+        say(f"Converting to TFLite: {Path(path).name}")
+        content = self._content(reads_texts, quantization)
+        try:
+            with written_aside(self.work.folder / path) as aside:
+                self._write(content, aside, reads_texts)
+                say(f"Comparing its answers with the model's on {len(self.rows.asked):,} validation rows")
+                tokenizer = self._check_tokenizer(LiteModel(aside))
+                proof = prove_lite(aside, quantization, self.expected)
+                size = aside.stat().st_size
+        except WorkError as error:
+            raise WorkError(f"{path} was not kept: {error}") from None
+        return {"form": form, "quantization": quantization, "path": path, "bytes": size, **tokenizer, **proof}
+
+    def _content(self, reads_texts: bool, quantization: str) -> bytes:
+        model, task = self.work.model, self.work.task
+        if reads_texts:
+            function = tflite.text_function(model, task, self.vocabulary.split("\n"), lowercase=self.lowercase)
+        else:
+            function = tflite.token_function(model, task)
+        calibration = None
+        if quantization == "int8":
+            calibration = tflite.calibration_feeds(self.preprocessor, self.rows.calibration)
+        return tflite.convert(function, quantization, calibration=calibration)
+
+    def _write(self, content: bytes, file: Path, reads_texts: bool) -> None:
+        run, task = self.work.run, self.work.task
+        description = {
+            "name": self.work.folder.name,
+            "task": task.name,
+            "inputs": [tensor.name for tensor in self.work.model.inputs],
+            "labels": run.labels,
+            "decision": run.decision,
+            "output": task.file_output_name,
+            "reads_texts": reads_texts,
+            "lowercase": self.lowercase,
+            "preprocessor": {"class": type(self.preprocessor).__name__, "config": self.preprocessor.get_config()},
+        }
+        with_metadata(content, file, description, summary=run.recipe.summary, vocabulary=self.vocabulary)
+
+    def _check_tokenizer(self, lite: LiteModel) -> dict[str, Any]:
+        """Hold the tokenizer of a file against the preprocessor, on 2,000 texts and on each character by itself."""
+        if not carries_tokenizer(lite.file):
+            return {}
+        model, texts = self.work.model, [row[0] for row in self.rows.asked]
+        characters = other_characters(lite, model)
+        compared = varied_texts(texts, without=characters, seed=self.work.run.settings.seed)
+        if other := other_tokens(lite, model, compared):
+            shown = ", ".join(repr(text[:40]) for text in other[:SHOWN])
+            raise WorkError(
+                f"its tokenizer cuts {len(other):,} of {len(compared):,} texts differently from the encoder's"
+                f" preprocessor, such as {shown}"
+            )
+        return {"tokenizer": {"texts": len(compared), "other_characters": [f"U+{ord(c):04X}" for c in characters]}}

@@ -1,0 +1,85 @@
+"""What the forms of an export share: the run, its model, the folder, and rows with the model's answers."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.run import Run
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from tfhub_ft.exports.proof import Call
+
+
+class Work:
+    """An export in progress.
+
+    Args:
+        run: the run.
+        model: its text-in model.
+        folder: the export folder.
+    """
+
+    def __init__(self, run: Run, model: "keras.Model", folder: Path):
+        self.run, self.model, self.folder, self.task = run, model, folder, run.recipe.task
+
+    @cached_property
+    def feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
+        """The run's sample rows in batches, as each signature of a SavedModel takes them."""
+        import numpy as np
+
+        from tfhub_ft.exports.proof import BATCH
+        from tfhub_ft.exports.saved_model import embedding_model
+
+        names = [tensor.name for tensor in self.model.inputs]
+        columns = [np.array(column) for column in zip(*self.run.sample, strict=True)]
+        texts = [
+            {name: column[start : start + BATCH] for name, column in zip(names, columns, strict=True)}
+            for start in range(0, len(self.run.sample), BATCH)
+        ]
+        feeds = {"serving_default": texts, "tokens": [self._tokens(feed.values()) for feed in texts]}
+        if embedding_model(self.model):
+            feeds["embed"] = [{"text": feed[names[0]]} for feed in texts]
+        return feeds
+
+    @cached_property
+    def calls(self) -> "dict[str, Call]":
+        """The same with what the Keras model answers."""
+        from tfhub_ft.exports.proof import Call
+
+        answer = {"serving_default": self._answer_texts, "tokens": self._answer_tokens, "embed": self._embed}
+        return {
+            name: Call(feeds, [_arrays(answer[name](feed)) for feed in feeds]) for name, feeds in self.feeds.items()
+        }
+
+    def _answer_texts(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
+        texts = _constants(feed.values())
+        return self.task.served_of_texts(self.model, texts, self.run.labels, self.run.decision)
+
+    def _answer_tokens(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
+        logits = self.model.get_layer("token_model")(feed, training=False)
+        return self.task.served(logits, self.run.labels, self.run.decision)
+
+    def _embed(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
+        from tfhub_ft.exports.saved_model import embedding_model
+
+        return {"embedding": embedding_model(self.model)(self._tokens([feed["text"]]), training=False)}
+
+    def _tokens(self, segments: "Iterable[np.ndarray]") -> "dict[str, np.ndarray]":
+        texts = _constants(segments)
+        return _arrays(self.model.get_layer("preprocessor")(texts if len(texts) > 1 else texts[0]))
+
+
+def _constants(segments: "Iterable[np.ndarray]") -> list[Any]:
+    import tensorflow as tf
+
+    return [tf.constant(segment) for segment in segments]
+
+
+def _arrays(tensors: dict[str, Any]) -> "dict[str, np.ndarray]":
+    import numpy as np
+
+    return {name: np.asarray(tensor) for name, tensor in tensors.items()}
