@@ -186,8 +186,57 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         **architecture,
         do_lower_case=_lower_case(folder, config, tokenizer),
         vocab_file=vocab_file,
-        weights=_read_weights(source, _expected_shapes(architecture)),
+        weights=_read_weights(source, expected_shapes(architecture)),
     )
+
+
+def expected_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Each tensor's shape by its name in `Checkpoint.weights`; the pooler's are optional.
+
+    Args:
+        architecture: the attributes of a `Checkpoint` that say its sizes, by name.
+    """
+    model_type, hidden, inner = (architecture[key] for key in ("model_type", "hidden_size", "intermediate_size"))
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (architecture["vocab_size"], hidden),
+        "embeddings.position_embeddings.weight": (architecture["max_positions"], hidden),
+        "embeddings.LayerNorm.weight": (hidden,),
+    }
+    if architecture["type_vocab_size"]:
+        shapes["embeddings.token_type_embeddings.weight"] = (architecture["type_vocab_size"], hidden)
+    if model_type == "bert":
+        shapes["pooler.dense.weight"] = (hidden, hidden)
+    special = {"attention_norm": (hidden,), "output_norm": (hidden,), "intermediate": (inner, hidden)}
+    special["output"] = (hidden, inner)
+    for index in range(architecture["layers"]):
+        for part, name in _BLOCK_PARTS[model_type].items():
+            shapes[f"{_BLOCKS[model_type]}.{index}.{name}.weight"] = special.get(part, (hidden, hidden))
+    biases = {n.replace(".weight", ".bias"): s[:1] for n, s in shapes.items() if not n.endswith("_embeddings.weight")}
+    return shapes | biases
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint folder that `read_checkpoint` reads back.
+
+    Args:
+        checkpoint: what to write.
+        folder: a folder that does not exist yet.
+
+    Example:
+        write_checkpoint(checkpoint, Path("copy"))
+    """
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    keys = _CONFIG_KEYS[checkpoint.model_type]
+    config = {key: getattr(checkpoint, name) for name, key in keys.items()}
+    config[keys["activation"]] = next(name for name, what in ACTIVATIONS.items() if what == checkpoint.activation)
+    config |= {"model_type": checkpoint.model_type, "layer_norm_eps": checkpoint.layer_norm_eps}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tokenizer = {"do_lower_case": checkpoint.do_lower_case}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    (folder / "vocab.txt").write_bytes(checkpoint.vocab_file.read_bytes())
+    save_file({name: np.ascontiguousarray(w) for name, w in checkpoint.weights.items()}, folder / "model.safetensors")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -310,27 +359,6 @@ def _lower_case(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any])
             f"{folder}: TF Text strips accents if and only if it lower-cases; texts with accents may be split otherwise"
         )
     return lower
-
-
-def _expected_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Each tensor's shape by its name; the pooler's are optional."""
-    model_type, hidden, inner = (architecture[key] for key in ("model_type", "hidden_size", "intermediate_size"))
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (architecture["vocab_size"], hidden),
-        "embeddings.position_embeddings.weight": (architecture["max_positions"], hidden),
-        "embeddings.LayerNorm.weight": (hidden,),
-    }
-    if architecture["type_vocab_size"]:
-        shapes["embeddings.token_type_embeddings.weight"] = (architecture["type_vocab_size"], hidden)
-    if model_type == "bert":
-        shapes["pooler.dense.weight"] = (hidden, hidden)
-    special = {"attention_norm": (hidden,), "output_norm": (hidden,), "intermediate": (inner, hidden)}
-    special["output"] = (hidden, inner)
-    for index in range(architecture["layers"]):
-        for part, name in _BLOCK_PARTS[model_type].items():
-            shapes[f"{_BLOCKS[model_type]}.{index}.{name}.weight"] = special.get(part, (hidden, hidden))
-    biases = {n.replace(".weight", ".bias"): s[:1] for n, s in shapes.items() if not n.endswith("_embeddings.weight")}
-    return shapes | biases
 
 
 def _weights_file(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfhub_ft.encoders.freezing import frozen_names
 from tfhub_ft.encoders.saved_module import open_module
@@ -75,6 +76,12 @@ class HubEncoder(keras.layers.Layer):
     def max_seq_length(self) -> int | None:
         """The most tokens of a row, where the encoder's position embeddings set a limit."""
         return self.spec["max_seq_length"]
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """The weights that it has now, by their names in the SavedModel."""
+        names = (variable["name"] for variable in self.spec["variables"])
+        return {name: np.asarray(held.value) for name, held in zip(names, self._module_variables, strict=True)}
 
     def write_module(self, folder: Path) -> None:
         """Write the encoder as a TF Hub SavedModel, with the weights that it has now.

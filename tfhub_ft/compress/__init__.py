@@ -1,0 +1,1 @@
+"""Smaller models that answer nearly as a trained one does."""
