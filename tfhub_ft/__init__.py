@@ -17,13 +17,25 @@ from typing import Any
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 __version__ = "0.1.0"
-__all__ = ["HubEncoder", "HubPreprocessor", "Recipe", "Run", "evaluate", "export", "load_recipe", "predict", "train"]
+__all__ = [
+    "HubEncoder",
+    "HubPreprocessor",
+    "Recipe",
+    "Run",
+    "distill",
+    "evaluate",
+    "export",
+    "load_recipe",
+    "predict",
+    "train",
+]
 
 _HOMES = {
     "HubEncoder": "tfhub_ft.encoders.encoder_layer",
     "HubPreprocessor": "tfhub_ft.encoders.preprocessor_layer",
     "Recipe": "tfhub_ft.recipe",
     "Run": "tfhub_ft.run",
+    "distill": "tfhub_ft.compress.distill",
     "evaluate": "tfhub_ft.evaluation.evaluate",
     "export": "tfhub_ft.exports.export",
     "load_recipe": "tfhub_ft.recipe",

@@ -8,6 +8,7 @@ sample.jsonl   some validation rows, which exports are proven on
 history.csv    a row an epoch
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
 model.keras    the text-in model of the best epoch; reloads without cache and network
+distillation.yaml  of a distilled run: its teacher, and how it was taught
 checkpoints/   the best epoch's weights; until the training has ended, the last one's too, to resume from
 logs/          for TensorBoard
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "sample.jsonl"
 DECISION = "decision.json"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
+DISTILLATION = "distillation.yaml"
 
 
 class Run:
@@ -69,10 +71,15 @@ class Run:
         write_text(path / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return cls(path)
 
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's name, or the path of its file."""
+        return self._yaml["recipe"]
+
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe that it was trained by."""
-        return load_recipe(self._yaml["recipe"])
+        return load_recipe(self.recipe_name)
 
     @cached_property
     def settings(self) -> Settings:

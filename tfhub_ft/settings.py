@@ -82,8 +82,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        _check_fields(self)
         if self.data and (self.train or self.validation or self.test):
             raise InputError("--data is split into train, validation and test: give either --data or those files")
         if not self.train and (self.validation or self.test):
@@ -196,6 +195,39 @@ class WindowedSettings(Settings):
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """How a run teaches a smaller one.
+
+    Raises:
+        InputError: a value has the wrong type or is out of its range.
+    """
+
+    unlabelled: str | None = setting(
+        None, "File of texts without labels, on which the teacher alone is followed.", path=True
+    )
+    temperature: float = setting(
+        2.0, "What both models' logits are divided by when they are compared; above 1 softens them.", minimum=0.01
+    )
+    alpha: float = setting(
+        0.8, "Share of the teacher in the loss of a labelled row; its own label has the rest.", minimum=0, maximum=1
+    )
+    hidden_weight: float = setting(
+        0.0, "Weight of the mean squared difference between the hidden states of both; needs layers:N.", minimum=0
+    )
+    vocabulary: str = setting("all", "domain keeps the words of the rows, and a margin.", choices=("all", "domain"))
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.unlabelled and not self.alpha and not self.hidden_weight:
+            raise InputError("--unlabelled: with --alpha 0 nothing is learnt from rows without labels")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of all fields."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+
 def option_name(field_name: str) -> str:
     """The command-line option of a field: seq_length becomes --seq-length."""
     return "--" + field_name.replace("_", "-")
@@ -206,6 +238,11 @@ def value_type(field: dataclasses.Field) -> type:
     if isinstance(field.type, types.UnionType):
         return next(t for t in typing.get_args(field.type) if t is not types.NoneType)
     return field.type
+
+
+def _check_fields(settings: Any) -> None:
+    for field in dataclasses.fields(settings):
+        object.__setattr__(settings, field.name, _checked(field, getattr(settings, field.name)))
 
 
 def _checked(field: dataclasses.Field, value: Any) -> Any:

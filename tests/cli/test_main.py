@@ -114,6 +114,8 @@ def test_the_whole_way(tiny_pair, tmp_path):
         (["predict", "none", "--output", "a.xlsx", "a text"], ["a.xlsx", ".jsonl"]),
         (["evaluate", "none", "--data", "rows.csv"], ["none", "does not exist"]),
         (["export", "none", "--output-dir", "out"], ["none", "does not exist"]),
+        (["distill", "none", "--student", "layers:2", "--output-dir", "out"], ["none", "does not exist"]),
+        (["distill", "none", "--output-dir", "out"], ["--student"]),
         (["encoders", "show", "bert-base"], ["bert-base"]),
         (["encoders", "verify", "none"], ["none"]),
         (["encoders", "convert", "none", "out"], ["none"]),

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "tfhub_ft.cli.train",
     "evaluate": "tfhub_ft.cli.evaluate",
     "predict": "tfhub_ft.cli.predict",
+    "distill": "tfhub_ft.cli.distill",
     "export": "tfhub_ft.cli.export",
     "serve": "tfhub_ft.cli.serve",
     "chat": "tfhub_ft.cli.chat",

@@ -36,7 +36,9 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
         click.Option(["--config"], metavar="FILE", help="YAML file of settings; options go before it."),
         click.Option(["--resume"], is_flag=True, help="Go on with the training in --output-dir."),
     ]
-    options = [_option(field, getattr(recipe.settings, field.name)) for field in dataclasses.fields(recipe.settings)]
+    options = [
+        setting_option(field, getattr(recipe.settings, field.name)) for field in dataclasses.fields(recipe.settings)
+    ]
 
     def run(output_dir: str | None, config: str | None, resume: bool, **given: Any) -> None:
         _train(name, output_dir, config, resume, {key: value for key, value in given.items() if value is not None})
@@ -45,7 +47,8 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
     return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
 
 
-def _option(field: dataclasses.Field, default: Any) -> click.Option:
+def setting_option(field: dataclasses.Field, default: Any) -> click.Option:
+    """The option of a settings field, its help with the default that is shown."""
     option, kind, metadata = option_name(field.name), value_type(field), field.metadata
     if kind is bool:
         declared, kwargs = f"{option}/--no-{option[2:]}", {}

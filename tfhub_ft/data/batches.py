@@ -1,5 +1,6 @@
 """Token ids kept in memory, and batches of rows of similar length cut from them."""
 
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +91,7 @@ class TrainingBatches:
 
     Args:
         tokens: the rows.
-        targets: int32 (rows,).
+        targets: an array with an entry a row, or a dictionary of such arrays.
         batch_size: rows of a batch; the last one may be smaller.
         seed: of the order.
 
@@ -100,7 +101,7 @@ class TrainingBatches:
         model.fit(batches.dataset())
     """
 
-    def __init__(self, tokens: TokenRows, targets: np.ndarray, *, batch_size: int, seed: int):
+    def __init__(self, tokens: TokenRows, targets: Any, *, batch_size: int, seed: int):
         self.tokens, self.targets, self.batch_size, self.seed = tokens, targets, batch_size, seed
         self.epoch = 0
 
@@ -129,17 +130,17 @@ def evaluation_dataset(tokens: TokenRows, targets: np.ndarray, batch_size: int) 
     return _dataset(tokens, targets, lambda: tokens.by_length(batch_size), -(-len(tokens) // batch_size))
 
 
-def _dataset(tokens: TokenRows, targets: np.ndarray, order: Any, count: int) -> Any:
+def _dataset(tokens: TokenRows, targets: Any, order: Any, count: int) -> Any:
     import tensorflow as tf
 
     def batches() -> Iterator[tuple]:
         for rows in order():
-            yield tokens.batch(rows), targets[rows]
+            yield tokens.batch(rows), tf.nest.map_structure(operator.itemgetter(rows), targets)
 
     names = ("input_word_ids", "input_mask", "input_type_ids")
     signature = (
         {name: tf.TensorSpec((None, None), tf.int32) for name in names},
-        tf.TensorSpec((None, *targets.shape[1:]), targets.dtype),
+        tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), targets),
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)

@@ -57,20 +57,29 @@ class Dataset:
         """What splits.json holds."""
         return {name: split.described() for name, split in self.splits.items()}
 
+    def is_of(self, splits: dict[str, dict[str, Any]]) -> bool:
+        """Whether these are the rows that a splits.json describes, wherever their files stand now."""
 
-def load_dataset(task: "Task", settings: "Settings", demo: Path) -> Dataset:
+        def contents(described: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+            return {name: {k: v for k, v in split.items() if k != "file"} for name, split in described.items()}
+
+        return contents(self.described()) == contents(splits)
+
+
+def load_dataset(task: "Task", settings: "Settings", demo: Path, *, labels: list[str] | None = None) -> Dataset:
     """Read, check and split the rows that the settings name.
 
     Args:
         task: what the rows mean.
         settings: `data`, or `train`, `validation` and `test`; the demo rows where all are missing.
         demo: the file of the demo rows.
+        labels: the labels, in the order of the logits; those of the training rows by default.
 
     Raises:
         InputError: a file, a row, or the labels are not as they must be.
     """
     splits = _separate_files(task, settings) if settings.train else _one_file(task, settings, demo)
-    labels = task.labels(splits["train"].rows, str(splits["train"].file), settings)
+    labels = labels or task.labels(splits["train"].rows, str(splits["train"].file), settings)
     targets = {name: task.targets(split.rows, labels, str(split.file)) for name, split in splits.items()}
     _warn_of_leaks(task, splits)
     return Dataset(splits, labels, targets)

@@ -14,7 +14,7 @@ from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.run import CHECKPOINTS, DECISION, HISTORY, METRICS, MODEL, SAMPLE, Run
+from tfhub_ft.run import CHECKPOINTS, DECISION, DISTILLATION, HISTORY, METRICS, MODEL, SAMPLE, Run
 from tfhub_ft.settings import Settings, option_name
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def train(
     if resume:
         return _resume(recipe, output_dir, given)
     resolved = recipe.settings.replaced(given, source=str(config) if config else "")
-    folder = _new_folder(Path(output_dir) if output_dir else _next_folder(recipe.name))
+    folder = new_folder(Path(output_dir) if output_dir else _next_folder(recipe.name))
     data = load_dataset(recipe.task, resolved, recipe.demo)
-    training = _Training(recipe, resolved, data)
+    training = Training(recipe, resolved, data)
     return training.finish(Run.create(folder, name, resolved, data.labels, data.described()))
 
 
@@ -81,7 +81,12 @@ def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def _new_folder(folder: Path) -> Path:
+def new_folder(folder: Path) -> Path:
+    """The folder, if a run can be made there.
+
+    Raises:
+        InputError: it is taken.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file")
     if (folder / "recipe.yaml").exists():
@@ -112,19 +117,27 @@ def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, A
             )
     if run.finished:
         raise InputError(f"{run.path} is finished: there is nothing to resume")
+    if (run.path / DISTILLATION).is_file():
+        raise InputError(
+            f"{run.path} was distilled from another run, which cannot be resumed: distill into a new folder"
+        )
     data = load_dataset(recipe.task, run.settings, recipe.demo)
-    if _contents(data.described()) != _contents(run.splits):
+    if not data.is_of(run.splits):
         raise InputError(f"{run.path} was started on other rows: the files have changed since")
-    return _Training(recipe, run.settings, data).finish(run)
+    return Training(recipe, run.settings, data).finish(run)
 
 
-def _contents(splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What splits.json says of the rows, wherever their file stands now."""
-    return {name: {k: v for k, v in split.items() if k != "file"} for name, split in splits.items()}
+class Training:
+    """One training in progress: the model, its rows as tokens, and what is done with them.
 
+    Args:
+        recipe: makes the model.
+        settings: of the training.
+        data: the rows.
 
-class _Training:
-    """One training in progress: the model, its rows as tokens, and what is done with them."""
+    Raises:
+        InputError: the encoder cannot be had or does not fit the settings.
+    """
 
     def __init__(self, recipe: Recipe, settings: Settings, data: Dataset):
         import keras
@@ -171,6 +184,19 @@ class _Training:
             last.unlink()
         return run
 
+    def training_rows(self) -> "tuple[TokenRows, Any]":
+        """The rows that are learnt from, and their targets as the learner takes them."""
+        return self.tokens["train"], self._token_targets("train")
+
+    def learner(self) -> "keras.Model":
+        """The network as a model of its own, from tokens to what the loss takes."""
+        import keras
+
+        return keras.Model(self.network.inputs, self.network.outputs[0], name="learner")
+
+    def _token_targets(self, split: str) -> Any:
+        return self.recipe.task.token_targets(self.tokens[split], self.data.targets[split])
+
     def _fit(self, run: Run) -> dict[str, Any]:
         """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
         import keras
@@ -180,13 +206,11 @@ class _Training:
         from tfhub_ft.training.hardware import matrix_products_in, resolve_precision
 
         settings, task = self.settings, self.recipe.task
-        targets = {
-            split: task.token_targets(self.tokens[split], self.data.targets[split]) for split in ("train", "validation")
-        }
-        batches = TrainingBatches(
-            self.tokens["train"], targets["train"], batch_size=settings.batch_size, seed=settings.seed
+        tokens, targets = self.training_rows()
+        batches = TrainingBatches(tokens, targets, batch_size=settings.batch_size, seed=settings.seed)
+        validation = evaluation_dataset(
+            self.tokens["validation"], self._token_targets("validation"), 2 * settings.batch_size
         )
-        validation = evaluation_dataset(self.tokens["validation"], targets["validation"], 2 * settings.batch_size)
         learner = self._compiled(total_steps=len(batches) * settings.epochs)
         checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)
         done = checkpoints.restore(learner)
@@ -224,15 +248,13 @@ class _Training:
         return checkpoints.state
 
     def _compiled(self, total_steps: int) -> "keras.Model":
-        """The network as a model of its own that has an optimizer; the network itself stays free of one."""
-        import keras
-
+        """The learner with an optimizer; the network itself stays free of one."""
         from tfhub_ft.training.optimizer import build_optimizer
 
         settings = self.settings
         self.recipe.task.initialize(self.network, self.data.targets["train"])
         with self.strategy.scope():
-            learner = keras.Model(self.network.inputs, self.network.outputs[0], name="learner")
+            learner = self.learner()
             optimizer = build_optimizer(
                 learning_rate=settings.learning_rate,
                 warmup=settings.warmup,

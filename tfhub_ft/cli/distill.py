@@ -1,0 +1,55 @@
+"""`tfhub-ft distill RUN --student layers:N|ENCODER --output-dir RUN2`."""
+
+import dataclasses
+from typing import Any
+
+import click
+
+from tfhub_ft.cli.train import setting_option
+from tfhub_ft.settings import Distillation, Settings
+
+OWN = [
+    click.Argument(["run"]),
+    click.Option(
+        ["--student"],
+        required=True,
+        metavar="layers:N|ENCODER",
+        help="N of the run's own layers, every k-th and the last one; or another encoder: a name, a handle, a URL or a"
+        " folder.",
+    ),
+    click.Option(["--output-dir"], required=True, metavar="RUN", help="The student's run folder, new or empty."),
+]
+
+
+def _distill(run: str, student: str, output_dir: str, **given: Any) -> None:
+    from tfhub_ft.compress.distill import distill
+
+    settings = {name: value for name, value in given.items() if value is not None}
+    made = distill(run, student=student, output_dir=output_dir, **settings)
+
+    from rich.console import Console
+
+    from tfhub_ft.evaluation.tables import scores_table
+
+    Console().print(scores_table(made.metrics))
+    click.echo(f"Run: {made.path}")
+    click.echo(f"Next: tfhub-ft export {made.path} --output-dir saved_models/{made.path.name}", err=True)
+
+
+HELP = """Teach a smaller model to answer as a run does.
+
+Example: tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small --unlabelled more.txt
+
+Data and settings that are not given are those of RUN, but for --freeze (none) and --learning-rate (1e-4).
+"""
+
+command = click.Command(
+    "distill",
+    params=[
+        *OWN,
+        *(setting_option(field, field.default) for field in dataclasses.fields(Distillation)),
+        *(setting_option(field, None) for field in dataclasses.fields(Settings) if field.name != "encoder"),
+    ],
+    callback=_distill,
+    help=HELP,
+)
