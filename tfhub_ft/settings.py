@@ -204,7 +204,7 @@ class Distillation:
     """
 
     unlabelled: str | None = setting(
-        None, "File of texts without labels, on which the teacher alone is followed.", path=True
+        None, "File of texts without labels, which are learnt from the teacher's answers alone.", path=True
     )
     temperature: float = setting(
         2.0, "What both models' logits are divided by when they are compared; above 1 softens them.", minimum=0.01
@@ -215,7 +215,11 @@ class Distillation:
     hidden_weight: float = setting(
         0.0, "Weight of the mean squared difference between the hidden states of both; needs layers:N.", minimum=0
     )
-    vocabulary: str = setting("all", "domain keeps the words of the rows, and a margin.", choices=("all", "domain"))
+    vocabulary: str = setting(
+        "all",
+        "domain keeps the embeddings of the words that the rows use, and a small margin.",
+        choices=("all", "domain"),
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)

@@ -9,7 +9,7 @@ from tfhub_ft.compress.vocabulary import domain_vocabulary
 def test_it_keeps_the_words_of_the_texts_the_characters_and_a_margin(tiny_pair):
     preprocessor = HubPreprocessor(str(tiny_pair))
     words = preprocessor.vocabulary
-    kept = domain_vocabulary([("the GOOD pizza", "waiters")], preprocessor)
+    kept = domain_vocabulary([("the GOOD pizza", "waiters")], preprocessor, margin=0.1)
     without = domain_vocabulary([("the GOOD pizza", "waiters")], preprocessor, margin=0)
     assert kept == sorted(kept, key=words.index)
     assert {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "good", "pizza", "waiter", "##s"} <= set(without)

@@ -13,7 +13,7 @@ from tfhub_ft.encoders import MASK
 if TYPE_CHECKING:
     from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
 
-MARGIN = 0.1
+MARGIN = 0.02
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
 

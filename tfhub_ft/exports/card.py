@@ -176,7 +176,8 @@ print(run(input_word_ids=ids, input_mask=mask, input_type_ids=types))
     ]
     if run.recipe.task.file_output_name == "probabilities" and len(run.recipe.task.fields) == 1:
         parts.append(f"""By MediaPipe, on phones, in Python and in browsers (`@mediapipe/tasks-text`), which reads
-the vocabulary and the labels in the file. Its tokenizer lower-cases A to Z and keeps accents: where texts have any, it may answer otherwise.
+the vocabulary and the labels in the file. Its tokenizer lower-cases A to Z and keeps
+accents: where texts have any, it may answer otherwise.
 
 ```python
 from mediapipe.tasks.python import text

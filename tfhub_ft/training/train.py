@@ -151,6 +151,7 @@ class Training:
         with self.strategy.scope():
             self.model = self.recipe.build(self.settings, self.data.labels)
         self.network = self.model.get_layer("token_model")
+        self.recipe.task.initialize(self.network, self.data.targets["train"])
         self.preprocessor = self.model.get_layer("preprocessor")
         self._check_seq_length()
         say(f"Tokenizing {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
@@ -252,7 +253,6 @@ class Training:
         from tfhub_ft.training.optimizer import build_optimizer
 
         settings = self.settings
-        self.recipe.task.initialize(self.network, self.data.targets["train"])
         with self.strategy.scope():
             learner = self.learner()
             optimizer = build_optimizer(
