@@ -26,6 +26,7 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
             aside.write_text("{}")
     """
     path = Path(path)
+    made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
     try:
@@ -36,6 +37,10 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)
+        for parent in made:
+            # Only folders that are empty, because nothing came of what was written, can be removed.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -65,19 +65,17 @@ class SplitSegments(keras.layers.Layer):
     def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
         import tensorflow as tf
 
+        # By dense operations alone: TFLite has no ragged ones.
         ids, mask, types = (inputs[name] for name in ("input_word_ids", "input_mask", "input_type_ids"))
-        here = mask > 0
-        first = tf.ragged.boolean_mask(ids, here & (types == 0))
-        second = tf.ragged.boolean_mask(ids, here & (types > 0))
-        second = tf.concat([tf.RaggedTensor.from_tensor(ids[:, :1]), second], 1)
-        rows = tf.concat([first, second], 0)
-        packed = rows.to_tensor()
-        lengths = tf.cast(rows.row_lengths(), tf.int32)
-        return {
-            "input_word_ids": packed,
-            "input_mask": tf.sequence_mask(lengths, tf.shape(packed)[1], tf.int32),
-            "input_type_ids": tf.zeros_like(packed),
-        }
+        first = tf.reduce_sum(mask * tf.cast(types == 0, tf.int32), -1)
+        second = 1 + tf.reduce_sum(mask * tf.cast(types > 0, tf.int32), -1)
+        lengths = tf.concat([first, second], 0)
+        places = tf.range(tf.reduce_max(lengths))
+        behind = tf.clip_by_value(first[:, None] + places - 1, 0, tf.shape(ids)[1] - 1)
+        seconds = tf.where(places > 0, tf.gather(ids, behind, batch_dims=1), ids[:, :1])
+        here = tf.cast(places < lengths[:, None], tf.int32)
+        packed = here * tf.concat([ids[:, : tf.size(places)], seconds], 0)
+        return {"input_word_ids": packed, "input_mask": here, "input_type_ids": tf.zeros_like(packed)}
 
     def compute_output_spec(self, inputs: dict[str, Any]) -> dict[str, keras.KerasTensor]:
         return {name: keras.KerasTensor((None, None), dtype="int32", name=name) for name in inputs}
@@ -102,7 +100,7 @@ class MeanPooling(keras.layers.Layer):
     """
 
     def call(self, inputs: Any, mask: Any) -> Any:
-        weights = keras.ops.cast(mask, "float32")[:, :, None]
+        weights = keras.ops.expand_dims(keras.ops.cast(mask, "float32"), -1)
         total = keras.ops.sum(keras.ops.cast(inputs, "float32") * weights, 1)
         return keras.ops.normalize(total, axis=-1)
 

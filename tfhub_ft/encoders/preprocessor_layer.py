@@ -1,6 +1,8 @@
 """The Keras layer that turns texts into the token ids that an encoder reads."""
 
 import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,15 @@ class HubPreprocessor(keras.layers.Layer):
             self._attach(resolve_preprocessor(encoder, preprocessor))
 
     def _attach(self, folder: Path) -> None:
-        self.module, self._workspace = open_module(folder, keep_values=True)
+        module, workspace = open_module(folder, keep_values=True)
         for name in ("tokenize", "bert_pack_inputs"):
-            if not hasattr(self.module, name):
+            if not hasattr(module, name):
                 raise InputError(f"{folder} is no TF Hub text preprocessor: it has no {name}")
+        self.take(module, workspace)
+
+    def take(self, module: Any, workspace: tempfile.TemporaryDirectory) -> None:
+        """Read texts by a module, whose files stand in a workspace."""
+        self.module, self._workspace, self._pack = module, workspace, _pack_function(module)
 
     @property
     def vocabulary(self) -> list[str]:
@@ -103,19 +110,18 @@ class HubPreprocessor(keras.layers.Layer):
 
     def _packed(self, tokens: list[Any]) -> dict[str, Any]:
         """One or two segments of tokens as an encoder reads them."""
-        packed = self.module.bert_pack_inputs(tokens, seq_length=self._length(tokens))
-        # DistilBERT's preprocessors tell no segments; its encoder does not read them, but a bi-encoder does.
-        if "input_type_ids" not in packed:
-            packed["input_type_ids"] = _segments_by_separator(packed["input_word_ids"], packed["input_mask"])
-        return {name: packed[name] for name in TOKEN_INPUTS}
+        tokens = [each.merge_dims(1, 2) if each.shape.rank == 3 else each for each in tokens]
+        packed = self._pack(tokens, self._length(tokens))
+        if self.padding == "max_length":
+            packed = {name: _with_length(ids, self.seq_length) for name, ids in packed.items()}
+        return packed
 
     def _length(self, tokens: list[Any]) -> Any:
         import tensorflow as tf
 
         if self.padding == "max_length":
             return tf.constant(self.seq_length)
-        flat = [t.merge_dims(1, 2) if t.shape.rank == 3 else t for t in tokens]
-        longest = tf.reduce_max(tf.add_n([t.row_lengths() for t in flat])) + len(tokens) + 1
+        longest = tf.reduce_max(tf.add_n([each.row_lengths() for each in tokens])) + len(tokens) + 1
         return tf.cast(tf.clip_by_value(longest, MIN_SEQ_LENGTH, self.seq_length), tf.int32)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, keras.KerasTensor]:
@@ -148,6 +154,91 @@ def read_vocabulary(folder: Path, encoder: str) -> list[str]:
     if len(files) != 1:
         raise InputError(f"the preprocessor of {encoder} has no WordPiece vocabulary (assets/vocab.txt)")
     return files[0].read_text(encoding="utf-8").rstrip("\n").split("\n")
+
+
+def _pack_function(module: Any) -> Callable[[list[Any], Any], dict[str, Any]]:
+    """A function from segments of tokens and a length to what an encoder reads.
+
+    It is `pack_segments` wherever that gives what the module's own packing gives: newer modules pack by an operation
+    that servers with an older TF Text lack.
+    """
+    import tensorflow as tf
+
+    def by_module(tokens: list[Any], length: Any) -> dict[str, Any]:
+        packed = dict(module.bert_pack_inputs(tokens, seq_length=length))
+        # DistilBERT's preprocessors tell no segments; its encoder does not read them, but a bi-encoder does.
+        if "input_type_ids" not in packed:
+            packed["input_type_ids"] = _segments_by_separator(packed["input_word_ids"], packed["input_mask"])
+        return {name: packed[name] for name in TOKEN_INPUTS}
+
+    tokens = tf.ragged.constant([[7], [8, 9, 7, 8, 9], []], tf.int32)
+    first, last = by_module([tokens], tf.constant(8))["input_word_ids"][2, :2].numpy().tolist()
+
+    def by_us(tokens: list[Any], length: Any) -> dict[str, Any]:
+        return pack_segments(tokens, length, first=first, last=last)
+
+    for segments in ([tokens], [tokens, tokens[::-1]], [tokens, tokens]):
+        length = tf.constant(8)
+        ours, theirs = by_us(segments, length), by_module(segments, length)
+        if any(ours[name].numpy().tolist() != theirs[name].numpy().tolist() for name in TOKEN_INPUTS):
+            return by_module
+    return by_us
+
+
+def pack_segments(segments: list[Any], length: Any, *, first: int, last: int) -> dict[str, Any]:
+    """One or two segments of tokens, [CLS] before them and [SEP] behind each, cut in turn where they are too long.
+
+    Args:
+        segments: int32, ragged (batch, tokens) each.
+        length: int32, how long a row is.
+        first: the id of [CLS].
+        last: the id of [SEP].
+
+    Returns:
+        {"input_word_ids", "input_mask", "input_type_ids"}, int32 (batch, length), padded with 0.
+    """
+    import tensorflow as tf
+
+    room = tf.cast(length, tf.int64) - len(segments) - 1
+    counts = [segment.row_lengths() for segment in segments]
+    if len(segments) == 1:
+        kept = [tf.minimum(counts[0], room)]
+    else:
+        lead = tf.minimum(counts[0], tf.maximum(room - counts[1], (room + 1) // 2))
+        kept = [lead, tf.minimum(counts[1], room - lead)]
+    one = tf.ones_like(counts[0], tf.int32)[:, None]
+    ids, types = [first * one], [0 * one]
+    for number, (segment, count) in enumerate(zip(segments, kept, strict=True)):
+        cut = _first_tokens(segment, count)
+        ids += [cut, last * one]
+        types += [number * tf.ones_like(cut), number * one]
+    word_ids, type_ids = tf.concat(ids, 1), tf.concat(types, 1)
+    return {
+        "input_word_ids": _padded(word_ids, length),
+        "input_mask": tf.sequence_mask(word_ids.row_lengths(), length, tf.int32),
+        "input_type_ids": _padded(type_ids, length),
+    }
+
+
+def _first_tokens(tokens: Any, count: Any) -> Any:
+    """The first `count` tokens, int64 (batch,), of each row."""
+    import tensorflow as tf
+
+    rows = tokens.value_rowids()
+    place = tf.range(tf.size(tokens.flat_values, tf.int64)) - tf.gather(tokens.row_starts(), rows)
+    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(tokens.flat_values, place < tf.gather(count, rows)), count)
+
+
+def _padded(ragged: Any, length: Any) -> Any:
+    import tensorflow as tf
+
+    dense = ragged.to_tensor(0)
+    return tf.pad(dense, [[0, 0], [0, length - tf.shape(dense)[1]]])
+
+
+def _with_length(ids: Any, length: int) -> Any:
+    ids.set_shape([None, length])
+    return ids
 
 
 def _segments_by_separator(word_ids: Any, mask: Any) -> Any:

@@ -76,9 +76,13 @@ class LiteModel:
         vocabulary = read_vocabulary_text(self.file)
         if vocabulary is None:
             raise InputError(f"{self.file} carries no WordPiece vocabulary: tokenize by the run that it was made of")
-        return preprocessor_of_vocabulary(
-            vocabulary, self.description["preprocessor"], lowercase=self.description["lowercase"]
-        )
+        import tensorflow as tf
+
+        # It may be asked for first while a graph is built that uses it.
+        with tf.init_scope():
+            return preprocessor_of_vocabulary(
+                vocabulary, self.description["preprocessor"], lowercase=self.description["lowercase"]
+            )
 
 
 def carries_tokenizer(file: Path) -> bool:
@@ -169,7 +173,7 @@ def preprocessor_of_vocabulary(vocabulary: str, config: dict[str, Any], *, lower
     file = Path(workspace.name) / "assets" / "vocab.txt"
     file.parent.mkdir()
     file.write_text(vocabulary, encoding="utf-8")
-    layer.module, layer._workspace = WordPieceModule(file, lowercase=lowercase), workspace
+    layer.take(WordPieceModule(file, lowercase=lowercase), workspace)
     return layer
 
 
@@ -195,11 +199,6 @@ class WordPieceModule:
 
     def bert_pack_inputs(self, segments: list[Any], seq_length: Any) -> dict[str, Any]:
         """Segments of tokens between [CLS] and [SEP], cut in turn and padded to `seq_length`."""
-        import tensorflow_text as text
+        from tfhub_ft.encoders.preprocessor_layer import pack_segments
 
-        segments = [each.merge_dims(1, 2) if each.shape.rank == 3 else each for each in segments]
-        cut = text.RoundRobinTrimmer(seq_length - len(segments) - 1).trim(segments)
-        ids, types = text.combine_segments(cut, self._first, self._last)
-        word_ids, mask = text.pad_model_inputs(ids, seq_length)
-        type_ids, _ = text.pad_model_inputs(types, seq_length)
-        return {"input_word_ids": word_ids, "input_mask": mask, "input_type_ids": type_ids}
+        return pack_segments(segments, seq_length, first=self._first, last=self._last)
