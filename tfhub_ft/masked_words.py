@@ -205,8 +205,11 @@ class StackPlaces(keras.layers.Layer):
     def call(self, values: Any, chosen: Any) -> Any:
         import tensorflow as tf
 
-        lengths = tf.reduce_sum(tf.cast(chosen, tf.int64), -1)
-        return tf.RaggedTensor.from_row_lengths(values, lengths).to_tensor()
+        # By dense operations alone: TFLite has no ragged ones.
+        number = tf.cumsum(tf.cast(chosen, tf.int32), -1)
+        places = tf.where(chosen)
+        target = tf.stack([tf.cast(places[:, 0], tf.int32), tf.gather_nd(number, places) - 1], -1)
+        return tf.scatter_nd(target, values, [tf.shape(chosen)[0], tf.reduce_max(number), tf.shape(values)[1]])
 
     def compute_output_spec(self, values: Any, chosen: Any) -> keras.KerasTensor:
         return keras.KerasTensor((chosen.shape[0], None, values.shape[-1]), dtype=values.dtype)

@@ -11,7 +11,7 @@ from tfhub_ft.exports.saved_model import write_saved_model
 from tfhub_ft.exports.serving import WARM_UP, prepare_for_serving, write_serving_files
 from tfhub_ft.recipe import load_recipe
 
-TRIM = "TFText>RoundRobinTrim"
+LACKED = "WordpieceTokenizeWithOffsets"
 TEXTS = [f"a good film number {number} in the city" for number in range(10)]
 MODELS = {
     "similarity": ({"mode": "bi-encoder"}, ["1", "5"]),
@@ -47,19 +47,25 @@ def check_that_they_run(requests, saved_model):
         assert all(len(output) > 0 for output in outputs.values())
 
 
-def test_a_signature_that_a_stock_server_cannot_run_gets_no_warm_up(tiny_export):
+@pytest.fixture
+def older_server(monkeypatch):
+    """A stock server that lacks one of the tokenizer's operations."""
+    monkeypatch.setattr(serving, "STOCK_OPERATIONS", serving.STOCK_OPERATIONS - {LACKED})
+
+
+def test_a_stock_server_runs_and_warms_up_every_signature_of_an_export(tiny_export):
     requests = records(tiny_export / "1")
-    assert [request.model_spec.signature_name for request in requests] == ["tokens"] * 3
-    assert [request.inputs["input_mask"].tensor_shape.dim[0].size for request in requests] == [1, 8, 24]
+    assert [request.model_spec.signature_name for request in requests] == ["serving_default"] * 3 + ["tokens"] * 3
+    assert [request.inputs["input_mask"].tensor_shape.dim[0].size for request in requests[3:]] == [1, 8, 24]
     assert {request.model_spec.name for request in requests} == {"tiny"}
     check_that_they_run(requests, tiny_export / "1")
     form = json.loads((tiny_export / "export.json").read_text())["forms"][0]
-    assert form["lacking_in_tf_serving"] == {"serving_default": [TRIM], "tokens": []}
-    assert {TRIM, "WordpieceTokenizeWithOffsets"} < set(form["ops"]["serving_default"])
+    assert form["lacking_in_tf_serving"] == {"serving_default": [], "tokens": []}
+    assert LACKED in form["ops"]["serving_default"]
+    assert form["ops"]["tokens"] == []
 
 
-def test_all_signatures_of_every_kind_are_warmed_up_where_the_server_can(untrained, monkeypatch, capsys):
-    monkeypatch.setattr(serving, "STOCK_OPERATIONS", serving.STOCK_OPERATIONS | {TRIM})
+def test_all_signatures_of_every_kind_are_warmed_up(untrained, capsys):
     saved_model, feeds = untrained
     told = prepare_for_serving(saved_model, feeds, "mine")
     assert not any(told["lacking_in_tf_serving"].values())
@@ -69,17 +75,18 @@ def test_all_signatures_of_every_kind_are_warmed_up_where_the_server_can(untrain
     check_that_they_run(requests, saved_model)
 
 
-def test_a_warning_names_what_is_lacking_and_the_way_out(untrained, capsys):
+def test_what_a_server_lacks_is_said_with_the_way_out_and_not_warmed_up(untrained, older_server, capsys):
     saved_model, feeds = untrained
     told = prepare_for_serving(saved_model, feeds, "mine")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"Warning: a stock TF Serving lacks {TRIM} for ")
+    assert line.startswith(f"Warning: a stock TF Serving lacks {LACKED} for ")
     assert line.endswith("the signature tokens, which avoids it, runs on any")
-    assert told["lacking_in_tf_serving"] == {signature: [] if signature == "tokens" else [TRIM] for signature in feeds}
+    assert told["lacking_in_tf_serving"] == {name: [] if name == "tokens" else [LACKED] for name in feeds}
+    assert {request.model_spec.signature_name for request in records(saved_model)} == {"tokens"}
 
 
 def test_warm_up_tokens_have_no_padding_that_their_rows_do_not_need(tiny_export):
-    one, some, _ = (tf.make_ndarray(request.inputs["input_mask"]) for request in records(tiny_export / "1"))
+    one, some, _ = (tf.make_ndarray(request.inputs["input_mask"]) for request in records(tiny_export / "1")[3:])
     assert one.all()
     assert some.any(0).all()
 

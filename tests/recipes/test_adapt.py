@@ -50,9 +50,9 @@ def test_the_run_is_an_encoder_for_other_recipes(adapted, tiny_pair, reviews_csv
 
 def test_masks_are_filled_by_run_and_export_alike(adapted, tmp_path):
     run, _ = adapted
-    version = tfhub_ft.export(run, output_dir=tmp_path / "export")
+    exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
     texts = ["a [MASK] film and so [MASK]", "no mask here"]
-    by_run, by_export = (tfhub_ft.predict(model, texts) for model in (run, version))
+    by_run, by_export = (tfhub_ft.predict(model, texts) for model in (run, exported))
     assert by_run[0]["words"] == by_export[0]["words"]
     assert by_run[0]["filled"] == "a {} film and so {}".format(*by_run[0]["words"])
     assert [len(guesses) for guesses in by_run[0]["guesses"]] == [5, 5]

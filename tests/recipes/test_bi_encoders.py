@@ -29,11 +29,11 @@ def similarity(tiny_pair, tmp_path_factory):
 
 
 def test_a_bi_encoders_score_is_the_cosine_of_its_exported_embeddings(similarity):
-    run, version = similarity
+    run, exported = similarity
     pairs = [("film movie food", "food movie film room"), ("hotel", "music story")]
     scores = [answer["score"] for answer in tfhub_ft.predict(run, pairs)]
-    assert scores == pytest.approx([answer["score"] for answer in tfhub_ft.predict(version, pairs)], abs=1e-5)
-    embed = tf.saved_model.load(str(version)).signatures["embed"]
+    assert scores == pytest.approx([answer["score"] for answer in tfhub_ft.predict(exported, pairs)], abs=1e-5)
+    embed = tf.saved_model.load(str(exported / "1")).signatures["embed"]
     first, second = (embed(text=tf.constant(texts))["embedding"].numpy() for texts in zip(*pairs))
     np.testing.assert_allclose(np.linalg.norm(first, axis=-1), 1, rtol=1e-5)
     low, high = map(float, run.labels)
@@ -56,8 +56,8 @@ def chat(tiny_pair, tmp_path_factory):
 
 
 def test_chat_answers_with_replies_of_its_bank_and_so_does_its_export(chat):
-    run, version, _ = chat
-    by_run, by_export = (tfhub_ft.predict(model, ["my film and the room"])[0] for model in (run, version))
+    run, exported, _ = chat
+    by_run, by_export = (tfhub_ft.predict(model, ["my film and the room"])[0] for model in (run, exported))
     assert by_run["reply"] in run.labels
     assert [each["reply"] for each in by_run["replies"]] == [each["reply"] for each in by_export["replies"]]
     scores = [each["score"] for each in by_run["replies"]]

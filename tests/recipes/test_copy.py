@@ -67,6 +67,6 @@ def test_the_guides_example_trains_scores_answers_and_exports(tiny_pair, tmp_pat
     good, bad = (answer["score"] for answer in tfhub_ft.predict(run, texts))
     assert good > 3 > bad
     assert tfhub_ft.evaluate(run, data=tmp_path / "reviews.csv")["spearman"] > 0.5
-    version = tfhub_ft.export(run, output_dir=tmp_path / "export")
-    assert json.loads((version / "assets.extra/task.json").read_text())["inputs"] == ["text"]
-    assert tfhub_ft.predict(version, texts)[0]["score"] == pytest.approx(good, abs=1e-3)
+    exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
+    assert json.loads((exported / "1" / "assets.extra/task.json").read_text())["inputs"] == ["text"]
+    assert tfhub_ft.predict(exported, texts)[0]["score"] == pytest.approx(good, abs=1e-3)

@@ -21,9 +21,9 @@ def test_demo_rows_train_score_answer_and_export(name, tmp_path):
     assert run.metrics["test"]["rows"] == tfhub_ft.evaluate(run, data=recipe.demo)["rows"] - sum(
         run.splits[split]["rows"] for split in ("train", "validation")
     )
-    version = tfhub_ft.export(run, output_dir=tmp_path / "export")
+    exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
     texts = ["The [MASK] is cold."] if name == "adapt" else ASKED[recipe.task.fields]
-    by_run, by_export = (tfhub_ft.predict(model, texts) for model in (run, version))
+    by_run, by_export = (tfhub_ft.predict(model, texts) for model in (run, exported))
     assert plain(by_run) == plain(by_export)
 
 

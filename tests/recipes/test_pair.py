@@ -26,10 +26,10 @@ def trained(tiny_pair, tmp_path_factory):
 
 
 def test_columns_of_pair_files_are_found_by_name_and_run_and_export_agree(trained):
-    run, version = trained
+    run, exported = trained
     assert run.labels == ["different", "same"]
     pairs = [("the film 3", "a film so nice"), ("the hotel", "a music so nice")]
-    by_run, by_export = (tfhub_ft.predict(model, pairs) for model in (run, version))
+    by_run, by_export = (tfhub_ft.predict(model, pairs) for model in (run, exported))
     for one, other in zip(by_run, by_export):
         assert one["label"] == other["label"]
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)

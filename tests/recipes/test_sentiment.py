@@ -56,5 +56,5 @@ def test_the_default_encoder_learns_the_demo_rows(tmp_path):
 
     run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", epochs=2)
     assert run.metrics["test"]["roc_auc"] > 0.7
-    version = tfhub_ft.export(run, output_dir=tmp_path / "exports")
-    assert tfhub_ft.predict(version, ["An absolute joy."])[0]["label"] in run.labels
+    exported = tfhub_ft.export(run, output_dir=tmp_path / "exports")
+    assert tfhub_ft.predict(exported, ["An absolute joy."])[0]["label"] in run.labels

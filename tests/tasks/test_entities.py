@@ -47,10 +47,10 @@ def test_entities_are_learnt_and_scored_whole(trained):
 
 
 def test_answers_are_spans_of_the_users_text_however_long(trained):
-    run, version, _ = trained
+    run, exported, _ = trained
     text = "  " + "Ann saw the new film film in 5 ; " * 30 + "\tBob likes the book book"
     short = "mary saw the hotel hotel in 3"
-    by_run, by_export = (tfhub_ft.predict(model, [text, short, "?"]) for model in (run, version))
+    by_run, by_export = (tfhub_ft.predict(model, [text, short, "?"]) for model in (run, exported))
     for answer, asked in zip(by_run, (text, short, "?")):
         assert "".join(answer["tokens"]) == "".join(asked.split())
         assert len(answer["tags"]) == len(answer["tokens"])

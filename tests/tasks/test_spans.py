@@ -49,10 +49,10 @@ def test_spans_are_learnt_with_a_threshold_for_no_answer(trained):
 
 
 def test_answers_are_spans_of_the_passage_however_long(trained):
-    run, version, _ = trained
+    run, exported, _ = trained
     context = "Good film. " * 40 + "The waiter Mary, so nice; " + "food and film " * 40
     pairs = [("who is it?", context), ("who is it?", "waiter bob so nice"), ("who is it?", "?")]
-    by_run, by_export = (tfhub_ft.predict(model, pairs) for model in (run, version))
+    by_run, by_export = (tfhub_ft.predict(model, pairs) for model in (run, exported))
     for answer, (_, passage) in zip(by_run, pairs):
         assert len(answer["answers"]) <= 5
         for span in answer["answers"]:

@@ -39,9 +39,9 @@ def command(run: str, output_dir: str, formats: list[str], quantize: list[str]) 
     Examples: tfhub-ft export runs/reviews --output-dir saved_models/reviews
               tfhub-ft export runs/reviews --output-dir saved_models/reviews --format tflite,tflite_text
     """
-    from tfhub_ft.exports.export import export
+    from tfhub_ft.exports.export import export_forms
 
-    for form in export(run, output_dir=output_dir, formats=formats, quantize=quantize):
+    for form in export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize):
         click.echo(f"{output_dir.rstrip('/')}/{form['path']}: {form['bytes'] / 1e6:.1f} MB; {_proven(form)}")
 
 

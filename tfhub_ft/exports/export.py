@@ -22,7 +22,7 @@ def export(
     output_dir: str | Path,
     formats: Sequence[str] = ("saved_model",),
     quantize: Sequence[str] = ("none", "dynamic"),
-) -> list[dict[str, Any]]:
+) -> Path:
     """Export a run and prove that each form answers as the run's model does. What `tfhub-ft export` does.
 
     The export folder is laid out as TF Serving wants it: a SavedModel in `1/`, the next one in `2/`, and so on. TFLite
@@ -38,7 +38,7 @@ def export(
             "int8" (activations too, calibrated with training rows).
 
     Returns:
-        What export.json says of each form that was written now.
+        The export folder.
 
     Raises:
         InputError: the run is not finished, the folder holds the exports of something else, or the run cannot have
@@ -48,6 +48,14 @@ def export(
     Example:
         tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])
     """
+    export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize)
+    return Path(output_dir)
+
+
+def export_forms(
+    run: str | Path | Run, *, output_dir: str | Path, formats: Sequence[str], quantize: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The same as `export`; what export.json says of each form that was written now."""
     run = run if isinstance(run, Run) else Run(run)
     folder = Path(output_dir)
     _check_wanted(run, formats, quantize)
@@ -85,6 +93,8 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str]) -> 
         if unknown is not None or not wanted:
             raise InputError(f"{option} {unknown or ''}: there are {', '.join(known)}")
     task = run.recipe.task
+    if task.name == "masked_words" and any(each.startswith("tflite") for each in formats):
+        raise InputError(f"--format tflite: {run.path} is an encoder; train a recipe with --encoder {run.path} first")
     if "tflite_text" in formats and (len(task.fields) > 1 or isinstance(task, WindowedTask)):
         what = "two texts" if len(task.fields) > 1 else "long texts in windows"
         raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")

@@ -31,7 +31,7 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
     from tfhub_ft.exports.proof import prove
     from tfhub_ft.exports.serving import prepare_for_serving, write_serving_files
 
-    run, version = work.run, _next_version(work.folder)
+    run, version, calls = work.run, _next_version(work.folder), work.calls
     with written_aside(work.folder / str(version)) as aside:
         say("Writing the SavedModel")
         write_saved_model(work.model, work.task, run.labels, run.decision, aside)
@@ -39,7 +39,7 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
             aside, {name: feeds[0] for name, feeds in work.feeds.items()}, work.folder.name
         )
         say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
-        proof = prove(aside, work.calls)
+        proof = prove(aside, calls)
         size = folder_bytes(aside)
     write_serving_files(work.folder)
     return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}

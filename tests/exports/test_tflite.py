@@ -1,0 +1,158 @@
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from ai_edge_litert.interpreter import Interpreter
+
+import tfhub_ft
+from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.exports import tflite
+from tfhub_ft.exports.tokenizer_check import varied_texts
+from tfhub_ft.run import Run
+from tfhub_ft.settings import Settings
+
+TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room, a GREAT Café", "x" * 300]
+
+
+@pytest.fixture(scope="module")
+def lite(tiny_run, tmp_path_factory):
+    """The export folder of `tiny_run` with TFLite files of each kind; do not change it."""
+    folder = tmp_path_factory.mktemp("exports") / "lite"
+    return tfhub_ft.export(
+        tiny_run, output_dir=folder, formats=["tflite", "tflite_text"], quantize=["none", "float16", "dynamic", "int8"]
+    )
+
+
+def forms(folder):
+    return {form["path"]: form for form in json.loads((folder / "export.json").read_text())["forms"]}
+
+
+def test_each_file_is_written_and_proven(lite, tiny_run):
+    kinds = ["fp32", "float16", "dynamic", "int8", "text_fp32", "text_float16", "text_dynamic"]
+    assert list(forms(lite)) == [f"tflite/lite_{kind}.tflite" for kind in kinds]
+    score = tfhub_ft.Run(tiny_run).metrics["validation"]["accuracy"]
+    for path, form in forms(lite).items():
+        assert (lite / path).stat().st_size == form["bytes"]
+        assert form["rows"] == 24
+        assert form["agreement"] >= 0.95
+        assert form["score"]["model"] == pytest.approx(score)
+        assert form["max_logit_difference"] < (1e-4 if path.endswith("fp32.tflite") else 1.0)
+    assert {path.name for path in (lite / "tflite").iterdir()} == {path.split("/")[1] for path in forms(lite)}
+
+
+def test_predict_answers_by_every_file_as_by_the_run(lite, tiny_run):
+    expected = tfhub_ft.predict(tiny_run, TEXTS)
+    for path in forms(lite):
+        answers = tfhub_ft.predict(lite / path, TEXTS)
+        assert [answer["label"] for answer in answers] == [answer["label"] for answer in expected]
+        exact = 1e-5 if path.endswith("fp32.tflite") else 0.2
+        assert [a["score"] for a in answers] == pytest.approx([a["score"] for a in expected], abs=exact)
+
+
+def test_weights_in_int8_take_less_room(lite):
+    size = {path: form["bytes"] for path, form in forms(lite).items()}
+    assert size["tflite/lite_dynamic.tflite"] < size["tflite/lite_float16.tflite"] < size["tflite/lite_fp32.tflite"]
+
+
+def test_batches_of_any_length_are_read_by_name(lite, tiny_run):
+    model = Run(tiny_run).load_model()
+    tokens = {name: ids.numpy() for name, ids in model.get_layer("preprocessor")(np.array(TEXTS)).items()}
+    run = Interpreter(str(lite / "tflite/lite_fp32.tflite")).get_signature_runner("serving_default")
+    for rows, padding in ((4, 0), (1, 3)):
+        feed = {name: np.pad(ids[:rows], ((0, 0), (0, padding))) for name, ids in tokens.items()}
+        logits = model(np.array(TEXTS[:rows])).numpy()
+        expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        np.testing.assert_allclose(run(**feed)["probabilities"], expected, atol=1e-5)
+
+
+def test_a_file_carries_its_vocabulary_its_labels_and_its_thresholds(lite, tiny_run):
+    with zipfile.ZipFile(lite / "tflite/lite_dynamic.tflite") as archive:
+        assert archive.read("labels.txt").decode().split("\n") == ["negative", "positive"]
+        words = Run(tiny_run).load_model().get_layer("preprocessor").vocabulary
+        assert archive.read("vocab.txt").decode().split("\n") == words
+        description = json.loads(archive.read("tfhub_ft.json"))
+    assert (description["task"], description["lowercase"], description["decision"]) == ("classification", True, {})
+
+
+def test_the_card_shows_every_form(lite):
+    card = (lite / "README.md").read_text()
+    assert all(f"| `{path}` |" in card for path in forms(lite))
+    assert "text.TextClassifier.create_from_model_path" in card
+
+
+def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run, tmp_path, monkeypatch):
+    honest = tflite.token_function
+
+    def wrong(model, task):
+        right = honest(model, task)
+        call = lambda tokens: {name: output**1.1 for name, output in right(tokens).items()}  # noqa: E731
+        return tf.function(call, input_signature=right.input_signature, autograph=False)
+
+    monkeypatch.setattr(tflite, "token_function", wrong)
+    folder = tmp_path / "exports"
+    shifted = r"tflite/exports_fp32\.tflite was not kept: logits differ by 0\.\d+, 0\.0001 is allowed"
+    with pytest.raises(WorkError, match=shifted):
+        tfhub_ft.export(tiny_run, output_dir=folder, formats=["saved_model", "tflite"], quantize=["none"])
+    assert list(forms(folder)) == ["1"]
+    assert not (folder / "tflite").exists()
+
+
+def test_int8_needs_training_rows(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": str(tmp_path / "gone.csv")}))
+    with pytest.raises(InputError, match="--quantize int8 is calibrated with training rows, and .*put it back"):
+        tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=["saved_model", "tflite"], quantize=["int8"])
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"formats": ["keras"]}, "--format keras: there are saved_model, tflite, tflite_text, onnx"),
+        ({"formats": []}, "--format : there are saved_model"),
+        ({"formats": ["tflite"], "quantize": ["int4"]}, "--quantize int4: there are none, float16, dynamic, int8"),
+        ({"formats": ["tflite_text"], "quantize": ["int8"]}, "its calibration cannot run a tokenizer; use tflite"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(tiny_run, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports", **options)
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("pair", "--format tflite_text: the recipe pair reads two texts; use tflite, from tokens on"),
+        ("ner", "--format tflite_text: the recipe ner reads long texts in windows; use tflite"),
+        ("adapt", "is an encoder; train a recipe with --encoder"),
+    ],
+)
+def test_recipes_that_cannot_go_text_in_say_so_before_the_model_is_loaded(recipe, message, tmp_path):
+    run = Run.create(tmp_path / "run", recipe, Settings(), ["a", "b"], {})
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=["tflite_text"])
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3 nothing", None])
+def test_a_file_that_is_no_export_is_refused(content, tmp_path):
+    file = tmp_path / "model.tflite"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match="is no TFLite export of tfhub_ft|does not exist"):
+        tfhub_ft.predict(file, ["a text"])
+
+
+def test_varied_texts_are_many_the_same_each_time_and_without_what_is_left_out():
+    texts = varied_texts(["a good film"], without=["é"])
+    assert len(texts) > 2000
+    assert texts == varied_texts(["a good film"], without=["é"])
+    assert not any("é" in text for text in texts)
+    assert any("😀" in text for text in texts)
+    assert max(len(word) for text in texts for word in text.split()) > 300
