@@ -7,6 +7,7 @@ Example:
     tfhub_ft.evaluate(run, data="more_reviews.csv")["accuracy"]
     tfhub_ft.predict(run, ["a warm, funny film"])
     tfhub_ft.export(run, output_dir="saved_models/reviews")
+    tfhub_ft.compare("saved_models/reviews", data="more_reviews.csv")
 """
 
 import importlib
@@ -22,6 +23,7 @@ __all__ = [
     "HubPreprocessor",
     "Recipe",
     "Run",
+    "compare",
     "distill",
     "evaluate",
     "export",
@@ -35,6 +37,7 @@ _HOMES = {
     "HubPreprocessor": "tfhub_ft.encoders.preprocessor_layer",
     "Recipe": "tfhub_ft.recipe",
     "Run": "tfhub_ft.run",
+    "compare": "tfhub_ft.compress.compare",
     "distill": "tfhub_ft.compress.distill",
     "evaluate": "tfhub_ft.evaluation.evaluate",
     "export": "tfhub_ft.exports.export",

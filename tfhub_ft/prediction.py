@@ -13,7 +13,7 @@ import numpy as np
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError
-from tfhub_ft.exports.saved_model import TASK_ASSET
+from tfhub_ft.exports.saved_model import read_task
 from tfhub_ft.files import written_aside
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.task import TASKS, Task, load_task
@@ -179,10 +179,7 @@ def _run_predictor(run: Run) -> Predictor:
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
-    try:
-        described = json.loads((path / TASK_ASSET).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{path} is no export of tfhub_ft: it has no readable {TASK_ASSET}") from None
+    described = read_task(path)
     if described["task"] not in TASKS:
         raise InputError(f"{path}: its task {described['task']!r} is not one of {', '.join(TASKS)}: predict by its run")
     task, inputs = load_task(described["task"]), described["inputs"]

@@ -116,6 +116,8 @@ def test_the_whole_way(tiny_pair, tmp_path):
         (["export", "none", "--output-dir", "out"], ["none", "does not exist"]),
         (["distill", "none", "--student", "layers:2", "--output-dir", "out"], ["none", "does not exist"]),
         (["distill", "none", "--output-dir", "out"], ["--student"]),
+        (["compare", "none", "--data", "rows.csv"], ["none", "export.json", "tfhub-ft export"]),
+        (["compare", "none", "--data", "rows.csv", "--picture", "a.txt"], ["a.txt", ".png"]),
         (["encoders", "show", "bert-base"], ["bert-base"]),
         (["encoders", "verify", "none"], ["none"]),
         (["encoders", "convert", "none", "out"], ["none"]),

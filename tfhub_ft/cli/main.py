@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "tfhub_ft.cli.predict",
     "distill": "tfhub_ft.cli.distill",
     "export": "tfhub_ft.cli.export",
+    "compare": "tfhub_ft.cli.compare",
     "serve": "tfhub_ft.cli.serve",
     "chat": "tfhub_ft.cli.chat",
     "copy": "tfhub_ft.cli.copy",

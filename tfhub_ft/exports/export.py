@@ -60,6 +60,9 @@ def export_forms(
     folder = Path(output_dir)
     _check_wanted(run, formats, quantize)
     exports = _existing_exports(folder, run)
+    exports["columns"] = {
+        name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
+    }
     metrics = run.metrics
 
     from tfhub_ft.exports.card import model_card

@@ -43,7 +43,7 @@ class FreshRun:
         return {"p50": p50, "p95": p95}
 
 
-def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]) -> FreshRun:
+def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed], *, timed: int = TIMED) -> FreshRun:
     """Call a form of a model in a fresh process.
 
     Args:
@@ -51,13 +51,14 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
         path: the file, or the SavedModel's folder.
         feeds: batches of inputs by name.
         rows: feeds of one row, which are timed.
+        timed: how many of them at most.
 
     Raises:
         WorkError: the form cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
-        parts = {"feed": feeds, "row": rows[:TIMED]}
+        parts = {"feed": feeds, "row": rows[:timed]}
         arrays = {
             f"{part}|{number:06}|{name}": array
             for part, calls in parts.items()

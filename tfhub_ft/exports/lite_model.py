@@ -164,17 +164,26 @@ def preprocessor_of_vocabulary(vocabulary: str, config: dict[str, Any], *, lower
         config: {"class": the layer's class, "config": its `get_config`}.
         lowercase: whether the vocabulary is of lower-cased words without accents.
     """
-    from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
-    from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
-
-    kinds = {kind.__name__: kind for kind in (HubPreprocessor, WindowPreprocessor)}
-    layer = kinds[config["class"]].from_config(config["config"])
+    layer = preprocessor_layer(config)
     workspace = tempfile.TemporaryDirectory(prefix="tfhub_ft-")
     file = Path(workspace.name) / "assets" / "vocab.txt"
     file.parent.mkdir()
     file.write_text(vocabulary, encoding="utf-8")
     layer.take(WordPieceModule(file, lowercase=lowercase), workspace)
     return layer
+
+
+def preprocessor_layer(config: dict[str, Any]) -> Any:
+    """A preprocessing layer whose `module` is still to be set.
+
+    Args:
+        config: {"class": the layer's class, "config": its `get_config`}.
+    """
+    from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+    from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
+
+    kinds = {kind.__name__: kind for kind in (HubPreprocessor, WindowPreprocessor)}
+    return kinds[config["class"]].from_config(config["config"])
 
 
 class WordPieceModule:

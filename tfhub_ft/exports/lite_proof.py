@@ -127,7 +127,7 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
     outputs = [task.file_logits(next(iter(output.values()))) for output in found.outputs]
     difference = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(outputs, expected, strict=True))
     decisions = task.decisions(lite.answers(rows.asked), keras_answers.labels)
-    agreement = _agreement(decisions, keras_answers.decisions)
+    agreement = share_equal(decisions, keras_answers.decisions)
     score = None
     if keras_answers.score is not None:
         logits = lite.logits_of_texts(rows.asked) if lite.reads_texts else task.row_logits(lite, keras_answers.tokens)
@@ -153,7 +153,8 @@ def _raw(lite: LiteModel, keras_answers: KerasAnswers) -> tuple[FreshRun, list[n
     return run_fresh("tflite", lite.file, feeds, one_by_one(feeds)), keras_answers.outputs(feeds)
 
 
-def _agreement(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
+def share_equal(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
+    """The share of decisions that are what was expected; None where answers are numbers and nothing is decided."""
     if not expected:
         return None
     if len(found) != len(expected):

@@ -5,9 +5,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
+from tfhub_ft.errors import InputError
 from tfhub_ft.files import folder_bytes, written_aside
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def write_saved_model(
     Its signatures are `serving_default`, which takes the model's texts by name, string (batch,); and `tokens`, which
     takes `input_word_ids`, `input_mask` and `input_type_ids`, int32 (batch, length). Both give what the task serves,
     by name. A bi-encoder has a third one, `embed`, from `text` to `embedding`, float32 (batch, hidden). In
-    assets.extra stand labels.json, and task.json with all that turns logits into answers.
+    assets.extra stand labels.json, and task.json with all that turns texts into tokens and logits into answers.
 
     Args:
         model: the text-in model, with a `preprocessor` and a `token_model`.
@@ -95,10 +97,43 @@ def write_saved_model(
 
         signatures["embed"] = embedding
     tf.saved_model.save(served, str(folder), signatures=signatures)
-    described = {"task": task.name, "inputs": names, "labels": list(labels), "decision": decision}
+    preprocessor = model.get_layer("preprocessor")
+    described = {
+        "task": task.name,
+        "inputs": names,
+        "labels": list(labels),
+        "decision": decision,
+        "preprocessor": {"class": type(preprocessor).__name__, "config": preprocessor.get_config()},
+    }
     (folder / TASK_ASSET).parent.mkdir()
     for asset, content in ((TASK_ASSET, described), (LABELS_ASSET, list(labels))):
         (folder / asset).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def read_task(saved_model: Path) -> dict[str, Any]:
+    """What `write_saved_model` kept in task.json.
+
+    Raises:
+        InputError: the folder is no export of tfhub_ft.
+    """
+    try:
+        return json.loads((saved_model / TASK_ASSET).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{saved_model} is no export of tfhub_ft: it has no readable {TASK_ASSET}") from None
+
+
+def saved_preprocessor(saved_model: Path) -> Any:
+    """The preprocessing layer of a SavedModel that `write_saved_model` wrote, made of what stands in it."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
+
+    from tfhub_ft.exports.lite_model import preprocessor_layer
+
+    layer = preprocessor_layer(read_task(saved_model)["preprocessor"])
+    modules = tf.saved_model.load(str(saved_model)).modules
+    layer.module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
+    layer._workspace = SimpleNamespace(name=str(saved_model))
+    return layer
 
 
 def embedding_model(model: "keras.Model") -> "keras.Model | None":

@@ -1,0 +1,141 @@
+"""Every form of an export, measured in a process of its own and scored on the same rows."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+import tfhub_ft
+from tests.conftest import make_reviews, write_csv
+from tfhub_ft.cli.main import group
+from tfhub_ft.errors import InputError
+from tfhub_ft.files import folder_bytes
+
+FIGURES = {
+    "form", "path", "quantization", "reads", "bytes", "peak_memory_bytes", "load_seconds", "latency_ms",
+    "rows_per_second", "batch_size", "scores", "agreement",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def forms(tiny_run, tmp_path_factory):
+    """An export of every kind of form; do not change it."""
+    folder = tmp_path_factory.mktemp("exports") / "reviews"
+    formats = ("saved_model", "tflite", "tflite_text", "onnx")
+    tfhub_ft.export(tiny_run, output_dir=folder, formats=formats, quantize=("none", "dynamic"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(forms, reviews_csv):
+    return tfhub_ft.compare(forms, data=reviews_csv)
+
+
+def test_every_form_is_measured_the_original_first(measured, forms):
+    assert [(each["form"], each["quantization"], each["reads"]) for each in measured] == [
+        ("saved_model", "none", "text"),
+        ("saved_model", "none", "tokens"),
+        ("tflite", "none", "tokens"),
+        ("tflite_text", "none", "text"),
+        ("onnx", "none", "tokens"),
+        ("tflite", "dynamic", "tokens"),
+        ("tflite_text", "dynamic", "text"),
+    ]
+    for each in measured:
+        assert set(each) == FIGURES
+        assert each["bytes"] == folder_bytes(forms / each["path"])
+        assert each["peak_memory_bytes"] > 10e6
+        assert 0 < each["latency_ms"]["p50"] <= each["latency_ms"]["p95"]
+        assert each["load_seconds"] > 0
+        assert each["rows_per_second"] > 0
+
+
+def test_scores_are_those_of_evaluate_and_agreement_is_with_the_original(measured, tiny_run, reviews_csv):
+    expected = tfhub_ft.evaluate(tiny_run, data=reviews_csv)
+    for each in measured:
+        if each["quantization"] == "none":
+            assert each["scores"] == {name: pytest.approx(expected[name]) for name in ("accuracy", "f1")}
+            assert each["agreement"] == 1
+        assert each["agreement"] >= 0.9
+
+
+def test_an_answer_that_differs_is_not_agreed_with(tiny_run, forms, reviews_csv, tmp_path):
+    """A file of another form's name whose labels stand in another order answers otherwise."""
+    from tfhub_ft.exports.lite_metadata import read_description, read_vocabulary_text, with_metadata
+
+    folder = tmp_path / "reviews"
+    shutil.copytree(forms, folder)
+    file = folder / "tflite" / "reviews_dynamic.tflite"
+    description, vocabulary = read_description(file), read_vocabulary_text(file)
+    description["labels"] = description["labels"][::-1]
+    with_metadata(file.read_bytes(), file, description, summary="Reviews.", vocabulary=vocabulary)
+    keep(folder, lambda form: form["form"] == "saved_model" or form["path"] == "tflite/reviews_dynamic.tflite")
+    before = json.loads((forms / "compare.json").read_text())["forms"]
+    (right,) = (each for each in before if each["path"] == "tflite/reviews_dynamic.tflite")
+    wrong = tfhub_ft.compare(folder, data=reviews_csv)[-1]
+    assert wrong["agreement"] == pytest.approx(1 - right["agreement"])
+
+
+def keep(folder, wanted):
+    """Leave only some forms in export.json."""
+    exports = json.loads((folder / "export.json").read_text())
+    exports["forms"] = [form for form in exports["forms"] if wanted(form)]
+    (folder / "export.json").write_text(json.dumps(exports))
+
+
+def test_what_was_measured_is_kept_with_the_export(measured, forms):
+    kept = json.loads((forms / "compare.json").read_text())
+    assert kept["forms"] == measured
+    assert (kept["rows"], kept["timed_rows"]) == (160, 160)
+    assert (forms / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in forms.iterdir() if path.name.startswith(".")]
+
+
+def test_tflite_files_alone_are_compared_and_printed(forms, tmp_path):
+    folder = tmp_path / "reviews"
+    shutil.copytree(forms, folder)
+    keep(folder, lambda form: form["form"] == "tflite")
+    shutil.rmtree(folder / "1")
+    rows = write_csv(tmp_path / "few.csv", make_reviews(8))
+    picture = tmp_path / "picture.svg"
+    arguments = ["compare", str(folder), "--data", str(rows), "--picture", str(picture)]
+    shown = CliRunner().invoke(group, arguments, catch_exceptions=False).stdout
+    assert max(map(len, shown.splitlines())) <= 120
+    for expected in ("TFLite dynamic", "p50 ms", "accuracy", "agreement", "100.00%"):
+        assert expected in shown
+    assert "<svg" in picture.read_text()
+    printed = CliRunner().invoke(group, [*arguments, "--json"], catch_exceptions=False).stdout
+    assert [each["quantization"] for each in json.loads(printed)] == ["none", "dynamic"]
+
+
+def test_columns_are_those_that_the_run_was_trained_on(forms, reviews_csv, tmp_path):
+    folder = tmp_path / "reviews"
+    shutil.copytree(forms, folder)
+    keep(folder, lambda form: form["path"] == "tflite/reviews_dynamic.tflite")
+    renamed = write_csv(tmp_path / "renamed.csv", make_reviews(8), header=("opinion", "verdict"))
+    with pytest.raises(InputError, match=r"renamed\.csv: has no column 'text' .*rename one of them to 'text'"):
+        tfhub_ft.compare(folder, data=renamed)
+    exports = json.loads((folder / "export.json").read_text())
+    exports["columns"] = {"text_column": "opinion", "label_column": "verdict"}
+    (folder / "export.json").write_text(json.dumps(exports))
+    (only,) = tfhub_ft.compare(folder, data=renamed)
+    assert only["agreement"] == 1
+
+
+def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, reviews_csv, tmp_path):
+    def refused(folder, data, match):
+        with pytest.raises(InputError, match=match):
+            tfhub_ft.compare(folder, data=data)
+
+    refused(tmp_path, reviews_csv, r"has no readable export\.json: tfhub-ft export")
+    refused(forms, tmp_path / "none.csv", r"none\.csv: no such file")
+    strange = write_csv(tmp_path / "strange.csv", [("good film", "positive"), ("a film", "lukewarm")])
+    refused(forms, strange, r"strange\.csv, line 3: label 'lukewarm' was not seen in training")
+    folder = tmp_path / "reviews"
+    shutil.copytree(forms, folder)
+    (folder / "onnx" / "reviews.onnx").unlink()
+    refused(folder, reviews_csv, r"reviews/onnx/reviews\.onnx has gone, which .*export\.json names")
+    keep(folder, lambda form: False)
+    refused(folder, reviews_csv, r"export\.json names no form")
+    assert not (folder / "compare.png").exists()

@@ -1,0 +1,33 @@
+"""`tfhub-ft compare EXPORT_DIR --data F`."""
+
+import json
+import sys
+
+import click
+
+WIDTH = 120
+
+
+@click.command("compare")
+@click.argument("export_dir")
+@click.option("--data", required=True, metavar="FILE", help="File with rows to score, as for evaluate.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--picture", metavar="FILE", help="Where the picture goes: png, svg or pdf. [EXPORT_DIR/compare.png]")
+def command(export_dir: str, data: str, as_json: bool, picture: str | None) -> None:
+    """Measure every form of an export: bytes, memory, load time, latency, throughput, scores, agreement.
+
+    It also writes compare.json and a picture, compare.png, into EXPORT_DIR.
+
+    Example: tfhub-ft compare saved_models/reviews --data more_reviews.csv
+    """
+    from tfhub_ft.compress.compare import compare
+
+    measured = compare(export_dir, data=data, picture=picture)
+    if as_json:
+        click.echo(json.dumps(measured, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from tfhub_ft.evaluation.tables import comparison_table
+
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(comparison_table(measured))

@@ -1,0 +1,163 @@
+"""Every form of an export, measured: how large and fast it is, how good, and whether it answers as the original."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.console import say
+from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.errors import InputError
+from tfhub_ft.files import write_json
+
+if TYPE_CHECKING:
+    from tfhub_ft.compress.forms import Answers, Form
+    from tfhub_ft.exports.fresh_process import FreshRun
+    from tfhub_ft.tasks.task import Task
+
+BATCH, TIMED = 32, 200
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | None = None) -> list[dict[str, Any]]:
+    """Measure every form of an export. What `tfhub-ft compare` does.
+
+    Each form is loaded, called and timed in a process of its own, one after the other: its newest SavedModel from text
+    and from tokens on, every TFLite file, the ONNX file. Timed are up to 200 of the rows, spread over all lengths; all
+    rows are scored. The original, which the others are held against, stands first: the SavedModel, or else the least
+    quantized form. What was measured is written into the export folder, as compare.json and compare.png.
+
+    Args:
+        export_dir: the export folder; its run may have gone.
+        data: a file of rows with what is right, as for `evaluate`.
+        picture: where the picture goes instead: a png, svg or pdf file.
+
+    Returns:
+        For each form {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes": of
+        the whole process, its runtime included, "load_seconds": up to the first answer, without the import of the
+        runtime, "latency_ms": {"p50", "p95"} of one row, "rows_per_second": in batches of "batch_size" rows of similar
+        length, "scores": {name: score}, the task's own score first, "agreement": share of the answers that are the
+        original's}. Where a form reads tokens, tokenizing is not in the times. Where answers are numbers, the
+        agreement is None; forms that do not tell logits have no scores.
+
+    Raises:
+        InputError: the folder, a form of it or the file is not as it must be.
+        WorkError: a form cannot be run.
+
+    Example:
+        tfhub_ft.compare("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]
+    """
+    folder, picture = Path(export_dir), Path(picture or Path(export_dir) / "compare.png")
+    if picture.suffix.lower() not in PICTURES:
+        raise InputError(f"--picture {picture}: must end in {', '.join(PICTURES)}")
+
+    from tfhub_ft.compress.forms import Answers, find_forms
+    from tfhub_ft.compress.picture import draw_comparison
+    from tfhub_ft.exports.lite_proof import share_equal
+
+    forms = find_forms(folder)
+    task, rows, targets = _rows(folder, forms, Path(data))
+    answers = Answers(forms, task, rows)
+    measured = [_measured(form, answers, folder) for form in forms]
+    scored = [_scores(form, answers, targets) for form in forms]
+    original = scored[0][1]
+    for each, (scores, decisions) in zip(measured, scored, strict=True):
+        each["scores"] = scores
+        each["agreement"] = None if decisions is None else share_equal(decisions, original)
+    write_json(
+        folder / "compare.json",
+        {
+            "data": str(data),
+            "rows": len(rows),
+            "timed_rows": min(len(rows), TIMED),
+            "cores": os.cpu_count(),
+            "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "forms": measured,
+        },
+    )
+    draw_comparison(measured, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {Path(data).name}")
+    return measured
+
+
+def _rows(folder: Path, forms: "Sequence[Form]", data: Path) -> "tuple[Task, list[Row], Any]":
+    """The task, and the checked rows with their targets."""
+    from tfhub_ft.compress.forms import described_task, description_of, read_exports
+
+    if any(form.name == "onnx" for form in forms):
+        from tfhub_ft.exports.onnx_file import check_onnx_is_installed
+
+        check_onnx_is_installed()
+    teller = next((form for form in forms if form.name != "onnx"), None)
+    if teller is None:
+        raise InputError(f"{folder} has ONNX alone, which reads tokens: export a SavedModel of the run into it too")
+    task, labels = described_task(teller), description_of(teller)["labels"]
+    columns = task.columns(_ColumnNames(**read_exports(folder).get("columns", {})))
+    rows = read_all(data, [replace(column, option="") for column in columns], check=task.check_row)
+    return task, rows, task.targets(rows, labels, str(data))
+
+
+class _ColumnNames(SimpleNamespace):
+    """The columns that a run's settings named, for tasks that ask settings for them; others go by their usual names."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def _measured(form: "Form", answers: "Answers", folder: Path) -> dict[str, Any]:
+    from tfhub_ft.exports.fresh_process import run_fresh
+
+    say(f"Measuring {form.path}, from {form.reads} on, in a fresh process")
+    batch_size = 1 if form.name == "tflite_text" else BATCH
+    rows = _spread(answers.asked)
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    feeds, singles = ([_feed(form, answers, some) for some in each] for each in (batches, [[row] for row in rows]))
+    found: FreshRun = run_fresh(form.kind, form.path, feeds, singles, timed=TIMED)
+    return {
+        "form": form.name,
+        "path": str(form.path.relative_to(folder)),
+        "quantization": form.quantization,
+        "reads": form.reads,
+        "bytes": form.bytes,
+        "peak_memory_bytes": found.peak_memory_bytes,
+        "load_seconds": round(found.load_seconds, 3),
+        "latency_ms": found.latency_ms,
+        "rows_per_second": round(len(rows) / found.batch_seconds, 1),
+        "batch_size": batch_size,
+    }
+
+
+def _spread(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Up to `TIMED` rows from the shortest to the longest, at even steps."""
+    ordered = sorted(rows, key=lambda row: sum(map(len, row)))
+    count = min(len(ordered), TIMED)
+    return [ordered[i * (len(ordered) - 1) // max(count - 1, 1)] for i in range(count)]
+
+
+def _feed(form: "Form", answers: "Answers", rows: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+    import numpy as np
+
+    from tfhub_ft.compress.forms import description_of, text_feed, token_feed
+
+    if form.reads == "tokens":
+        return token_feed(answers.preprocessor, rows)
+    if form.name == "tflite_text":
+        return {"text": np.array([text.encode() for (text,) in rows])}
+    return text_feed(description_of(form)["inputs"], rows)
+
+
+def _scores(form: "Form", answers: "Answers", targets: Any) -> tuple[dict[str, float | None], list[Any] | None]:
+    """The scores of a form, the task's own one first, and what of its answers is right or wrong."""
+    from tfhub_ft.compress.forms import description_of
+
+    say(f"Scoring {form.path}, from {form.reads} on")
+    task, described = answers.task, description_of(form)
+    worded, logits = answers.of(form)
+    decisions = None if worded is None else task.decisions(worded, described["labels"])
+    if logits is None:
+        return {}, decisions
+    metrics = task.metrics(logits, targets, described["labels"], described["decision"])
+    f1 = [name for name in ("f1", "f1_macro") if name in metrics and name != task.measure]
+    return {name: metrics[name] for name in (task.measure, *f1[:1])}, decisions
