@@ -1,9 +1,10 @@
 """Every form of an export, measured: how large and fast it is, how good, and whether it answers as the original."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from tfhub_ft.files import write_json
 
 if TYPE_CHECKING:
     from tfhub_ft.compress.forms import Answers, Form
-    from tfhub_ft.exports.fresh_process import FreshRun
+    from tfhub_ft.exports.fresh_process import Feed
     from tfhub_ft.tasks.task import Task
 
 BATCH, TIMED = 32, 200
@@ -113,8 +114,9 @@ def _measured(form: "Form", answers: "Answers", folder: Path) -> dict[str, Any]:
     batch_size = 1 if form.name == "tflite_text" else BATCH
     rows = _spread(answers.asked)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    feeds, singles = ([_feed(form, answers, some) for some in each] for each in (batches, [[row] for row in rows]))
-    found: FreshRun = run_fresh(form.kind, form.path, feeds, singles, timed=TIMED)
+    feed = _feeder(form, answers)
+    singles = [feed([row]) for row in rows]
+    found = run_fresh(form.kind, form.path, [feed(batch) for batch in batches], singles, timed=TIMED)
     return {
         "form": form.name,
         "path": str(form.path.relative_to(folder)),
@@ -136,16 +138,17 @@ def _spread(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [ordered[i * (len(ordered) - 1) // max(count - 1, 1)] for i in range(count)]
 
 
-def _feed(form: "Form", answers: "Answers", rows: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+def _feeder(form: "Form", answers: "Answers") -> "Callable[[Sequence[tuple[str, ...]]], Feed]":
+    """A function from rows of segments to what a form takes."""
     import numpy as np
 
     from tfhub_ft.compress.forms import description_of, text_feed, token_feed
 
     if form.reads == "tokens":
-        return token_feed(answers.preprocessor, rows)
+        return partial(token_feed, answers.preprocessor)
     if form.name == "tflite_text":
-        return {"text": np.array([text.encode() for (text,) in rows])}
-    return text_feed(description_of(form)["inputs"], rows)
+        return lambda rows: {"text": np.array([text.encode() for (text,) in rows])}
+    return partial(text_feed, description_of(form)["inputs"])
 
 
 def _scores(form: "Form", answers: "Answers", targets: Any) -> tuple[dict[str, float | None], list[Any] | None]:
