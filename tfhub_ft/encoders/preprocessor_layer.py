@@ -1,7 +1,6 @@
 """The Keras layer that turns texts into the token ids that an encoder reads."""
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,8 @@ class HubPreprocessor(keras.layers.Layer):
                 raise InputError(f"{folder} is no TF Hub text preprocessor: it has no {name}")
         self.take(module, workspace)
 
-    def take(self, module: Any, workspace: tempfile.TemporaryDirectory) -> None:
-        """Read texts by a module, whose files stand in a workspace."""
+    def take(self, module: Any, workspace: Any) -> None:
+        """Read texts by a loaded module, whose files stand in the folder `workspace.name`."""
         self.module, self._workspace, self._pack = module, workspace, _pack_function(module)
 
     @property

@@ -131,8 +131,8 @@ def saved_preprocessor(saved_model: Path) -> Any:
 
     layer = preprocessor_layer(read_task(saved_model)["preprocessor"])
     modules = tf.saved_model.load(str(saved_model)).modules
-    layer.module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
-    layer._workspace = SimpleNamespace(name=str(saved_model))
+    module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
+    layer.take(module, SimpleNamespace(name=str(saved_model)))
     return layer
 
 
