@@ -101,6 +101,22 @@ def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run
     assert not (folder / "tflite").exists()
 
 
+def test_words_that_the_domain_does_not_use_are_left_out(tiny_run, tmp_path):
+    folder = tfhub_ft.export(tiny_run, output_dir=tmp_path / "small", formats=["tflite"], vocabulary="domain")
+    for path, form in forms(folder).items():
+        with zipfile.ZipFile(folder / path) as archive:
+            words = archive.read("vocab.txt").decode().split("\n")
+        assert (
+            len(words)
+            == form["vocabulary"]["words"]
+            < len(Run(tiny_run).load_model().get_layer("preprocessor").vocabulary)
+        )
+        assert form["vocabulary"]["agreement"] == 1.0
+    texts = [text for (text,) in Run(tiny_run).sample]
+    answers = tfhub_ft.predict(folder / "tflite/small_fp32.tflite", texts)
+    assert [a["label"] for a in answers] == [a["label"] for a in tfhub_ft.predict(tiny_run, texts)]
+
+
 def test_int8_needs_training_rows(tiny_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
@@ -115,6 +131,7 @@ def test_int8_needs_training_rows(tiny_run, tmp_path):
     ("options", "message"),
     [
         ({"formats": ["keras"]}, "--format keras: there are saved_model, tflite, tflite_text, onnx"),
+        ({"vocabulary": "some"}, "--vocabulary some: there are all, domain"),
         ({"formats": []}, "--format : there are saved_model"),
         ({"formats": ["tflite"], "quantize": ["int4"]}, "--quantize int4: there are none, float16, dynamic, int8"),
         ({"formats": ["tflite_text"], "quantize": ["int8"]}, "its calibration cannot run a tokenizer; use tflite"),
@@ -138,6 +155,13 @@ def test_recipes_that_cannot_go_text_in_say_so_before_the_model_is_loaded(recipe
     run = Run.create(tmp_path / "run", recipe, Settings(), ["a", "b"], {})
     with pytest.raises(InputError, match=message):
         tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=["tflite_text"])
+
+
+@pytest.mark.parametrize("recipe", ["ner", "chat"])
+def test_recipes_that_keep_their_vocabulary_say_so(recipe, tmp_path):
+    run = Run.create(tmp_path / "run", recipe, Settings(), ["a", "b"], {})
+    with pytest.raises(InputError, match=f"--vocabulary domain: the recipe {recipe} keeps the whole vocabulary"):
+        tfhub_ft.export(run, output_dir=tmp_path / "exports", vocabulary="domain")
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL3 nothing", None])

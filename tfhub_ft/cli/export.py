@@ -32,7 +32,14 @@ def _listed(ctx: click.Context, parameter: click.Parameter, value: str) -> list[
     metavar="LIST",
     help=f"What is made of each TFLite format: any of {', '.join(QUANTIZATIONS)}.",
 )
-def command(run: str, output_dir: str, formats: list[str], quantize: list[str]) -> None:
+@click.option(
+    "--vocabulary",
+    default="all",
+    show_default=True,
+    metavar="WHICH",
+    help="all, or domain: the words that the training rows need and some more.",
+)
+def command(run: str, output_dir: str, formats: list[str], quantize: list[str], vocabulary: str) -> None:
     """Export a run, for TF Serving, TFLite or ONNX Runtime, and prove each form.
 
     \b
@@ -41,7 +48,7 @@ def command(run: str, output_dir: str, formats: list[str], quantize: list[str]) 
     """
     from tfhub_ft.exports.export import export_forms
 
-    for form in export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize):
+    for form in export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize, vocabulary=vocabulary):
         click.echo(f"{output_dir.rstrip('/')}/{form['path']}: {form['bytes'] / 1e6:.1f} MB; {_proven(form)}")
 
 

@@ -86,7 +86,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         chosen = _cut_student(teacher, chosen, kept, lesson, texts, folder)
         training = _StudentTraining(run, chosen, data, texts, teacher.logits(texts))
         if kept:
-            _take_head(teacher.network, training.network)
+            take_head(teacher.network, training.network)
         training.objective = _objective(run, lesson, teacher, training, kept)
         _write_description(folder, teacher, student, lesson, kept, training)
         made = Run.create(folder, run.recipe_name, chosen, data.labels, data.described())
@@ -320,7 +320,7 @@ class _StudentTraining(Training):
         return Learner(keras.Model(self.network.input, outputs), self.objective)
 
 
-def _take_head(teacher: "keras.Model", student: "keras.Model") -> None:
+def take_head(teacher: "keras.Model", student: "keras.Model") -> None:
     """Give a student whose encoder is as wide as its teacher's the weights of all other layers."""
     for own, taken in zip(_outside_encoder(student), _outside_encoder(teacher), strict=True):
         own.assign(taken)

@@ -116,6 +116,11 @@ def _limits(run: Run, forms: Sequence[dict[str, Any]]) -> str:
     if run.decision:
         limits.append(f"The thresholds of its answers were chosen on validation rows: `{json.dumps(run.decision)}`.")
     for form in forms:
+        if words := form.get("vocabulary"):
+            limits.append(
+                f"`{form['path']}` has {words['words']:,} words, those that the training rows needed and some more; the"
+                " others are read in smaller pieces."
+            )
         if characters := form.get("tokenizer", {}).get("other_characters"):
             limits.append(
                 f"`{form['path']}` takes {len(characters)} rare characters for another kind than the encoder's"

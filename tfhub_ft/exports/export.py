@@ -22,6 +22,7 @@ def export(
     output_dir: str | Path,
     formats: Sequence[str] = ("saved_model",),
     quantize: Sequence[str] = ("none", "dynamic"),
+    vocabulary: str = "all",
 ) -> Path:
     """Export a run and prove that each form answers as the run's model does. What `tfhub-ft export` does.
 
@@ -36,6 +37,8 @@ def export(
             that read one text; "onnx", from token ids on.
         quantize: what is made of each TFLite format: "none" (float32), "float16", "dynamic" (weights in int8) and
             "int8" (activations too, calibrated with training rows).
+        vocabulary: "all", or "domain": the words that the training rows need and some more, in every form of this
+            export. Their answers must be the model's on 98% of the validation rows, and its score within a point.
 
     Returns:
         The export folder.
@@ -48,17 +51,23 @@ def export(
     Example:
         tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])
     """
-    export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize)
+    export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize, vocabulary=vocabulary)
     return Path(output_dir)
 
 
 def export_forms(
-    run: str | Path | Run, *, output_dir: str | Path, formats: Sequence[str], quantize: Sequence[str]
+    run: str | Path | Run, *, output_dir: str | Path, formats: Sequence[str], quantize: Sequence[str], vocabulary: str
 ) -> list[dict[str, Any]]:
     """The same as `export`; what export.json says of each form that was written now."""
     run = run if isinstance(run, Run) else Run(run)
     folder = Path(output_dir)
     _check_wanted(run, formats, quantize)
+    if vocabulary == "domain":
+        from tfhub_ft.compress.trimming import check_trimmable
+
+        check_trimmable(run)
+    elif vocabulary != "all":
+        raise InputError(f"--vocabulary {vocabulary}: there are all, domain")
     exports = _existing_exports(folder, run)
     exports["columns"] = {
         name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
@@ -69,6 +78,7 @@ def export_forms(
 
     say(f"Loading {run.path}")
     work = Work(run, run.load_model(), folder)
+    words = _trim(work) if vocabulary == "domain" else {}
     written, faults = [], []
     for make in _steps(work, formats, quantize):
         try:
@@ -76,6 +86,7 @@ def export_forms(
         except WorkError as error:
             faults.append(str(error))
             continue
+        form |= words
         form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         exports["forms"] = [*(each for each in exports["forms"] if each["path"] != form["path"]), form]
         written.append(form)
@@ -85,6 +96,28 @@ def export_forms(
     if faults:
         raise WorkError("; ".join(faults))
     return written
+
+
+def _trim(work: Work) -> dict[str, Any]:
+    """Leave out words that the training rows do not need; what export.json says of it."""
+    from tfhub_ft.compress.trimming import trimmed_model
+    from tfhub_ft.exports.lite_proof import KerasAnswers, check_answers, share_equal
+
+    if not work.rows.learnt:
+        file = work.run.splits["train"]["file"]
+        raise InputError(f"--vocabulary domain needs the training rows, and {file} has gone or changed: put it back")
+    whole = KerasAnswers(work.run, work.model, work.rows)
+    work.model = trimmed_model(work.run, work.model, work.rows.learnt)
+    trimmed = KerasAnswers(work.run, work.model, work.rows)
+    agreement, score = share_equal(trimmed.decisions, whole.decisions), None
+    if whole.score is not None:
+        score = {"name": work.task.measure, "model": whole.score, "form": trimmed.score}
+    try:
+        check_answers("dynamic", agreement, score)
+    except WorkError as error:
+        raise WorkError(f"--vocabulary domain: {error}; export with the whole vocabulary") from None
+    words = len(work.model.get_layer("preprocessor").vocabulary)
+    return {"vocabulary": {"words": words, "agreement": agreement, "score": score}}
 
 
 def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from tfhub_ft.exports import tflite
 from tfhub_ft.exports.lite_metadata import with_metadata
 from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer
 from tfhub_ft.exports.lite_proof import KerasAnswers, prove_lite
-from tfhub_ft.exports.proof_rows import ProofRows, proof_rows
 from tfhub_ft.exports.tokenizer_check import lowercases, other_characters, other_tokens, varied_texts
 from tfhub_ft.exports.work import Work
 from tfhub_ft.files import written_aside
@@ -40,21 +39,16 @@ class LiteExport:
             )
         if "tflite_text" in forms and set(quantize) == {"int8"}:
             raise InputError("--quantize int8: its calibration cannot run a tokenizer; use tflite, from tokens on")
-        if "int8" in quantize and not self.rows.calibration:
+        if "int8" in quantize and not self.work.rows.calibration:
             file = work.run.splits["train"]["file"]
             raise InputError(
                 f"--quantize int8 is calibrated with training rows, and {file} has gone or changed: put it back"
             )
 
     @cached_property
-    def rows(self) -> ProofRows:
-        """Validation rows, and training rows to calibrate with."""
-        return proof_rows(self.work.run)
-
-    @cached_property
     def expected(self) -> KerasAnswers:
         """What the model answers."""
-        return KerasAnswers(self.work.run, self.work.model, self.rows)
+        return KerasAnswers(self.work.run, self.work.model, self.work.rows)
 
     @cached_property
     def vocabulary(self) -> str | None:
@@ -86,7 +80,7 @@ class LiteExport:
         try:
             with written_aside(self.work.folder / path) as aside:
                 self._write(content, aside, reads_texts)
-                say(f"Comparing its answers with the model's on {len(self.rows.asked):,} validation rows")
+                say(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} validation rows")
                 tokenizer = self._check_tokenizer(LiteModel(aside))
                 proof = prove_lite(aside, quantization, self.expected)
                 size = aside.stat().st_size
@@ -102,7 +96,7 @@ class LiteExport:
             function = tflite.token_function(model, task)
         calibration = None
         if quantization == "int8":
-            calibration = tflite.calibration_feeds(self.preprocessor, self.rows.calibration)
+            calibration = tflite.calibration_feeds(self.preprocessor, self.work.rows.calibration)
         return tflite.convert(function, quantization, calibration=calibration)
 
     def _write(self, content: bytes, file: Path, reads_texts: bool) -> None:
@@ -124,7 +118,7 @@ class LiteExport:
         """Hold the tokenizer of a file against the preprocessor, on 2,000 texts and on each character by itself."""
         if not carries_tokenizer(lite.file):
             return {}
-        model, texts = self.work.model, [row[0] for row in self.rows.asked]
+        model, texts = self.work.model, [row[0] for row in self.work.rows.asked]
         characters = other_characters(lite, model)
         compared = varied_texts(texts, without=characters, seed=self.work.run.settings.seed)
         if other := other_tokens(lite, model, compared):

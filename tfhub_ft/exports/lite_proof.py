@@ -126,13 +126,14 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
     found, expected = _raw(lite, keras_answers)
     outputs = [task.file_logits(next(iter(output.values()))) for output in found.outputs]
     difference = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(outputs, expected, strict=True))
+    _check_logits(quantization, difference)
     decisions = task.decisions(lite.answers(rows.asked), keras_answers.labels)
     agreement = share_equal(decisions, keras_answers.decisions)
     score = None
     if keras_answers.score is not None:
         logits = lite.logits_of_texts(rows.asked) if lite.reads_texts else task.row_logits(lite, keras_answers.tokens)
         score = {"name": task.measure, "model": keras_answers.score, "form": keras_answers.score_of(logits)}
-    _check(quantization, difference, agreement, score)
+    check_answers(quantization, agreement, score)
     return {
         "rows": len(rows.asked),
         "max_logit_difference": difference,
@@ -162,12 +163,22 @@ def share_equal(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
     return sum(one == other for one, other in zip(found, expected, strict=True)) / len(expected)
 
 
-def _check(quantization: str, difference: float, agreement: float | None, score: dict[str, Any] | None) -> None:
-    allowed, faults = TOLERANCES[quantization], []
+def _check_logits(quantization: str, difference: float) -> None:
     if not np.isfinite(difference):
-        faults.append("its answers are no numbers")
+        raise WorkError("its answers are no numbers")
     if quantization == "none" and not difference <= LOGITS:
-        faults.append(f"logits differ by {difference:.2g}, {LOGITS:g} is allowed")
+        raise WorkError(f"logits differ by {difference:.2g}, {LOGITS:g} is allowed")
+
+
+def check_answers(quantization: str, agreement: float | None, score: dict[str, Any] | None) -> None:
+    """Raise a WorkError where too few answers are the model's, or their score is too low.
+
+    Args:
+        quantization: says what is allowed, by `TOLERANCES`.
+        agreement: the share of answers that are the model's.
+        score: {"name", "model", "form"}.
+    """
+    allowed, faults = TOLERANCES[quantization], []
     if agreement is not None and agreement < allowed.agreement:
         faults.append(f"{agreement:.1%} of the answers agree, {allowed.agreement:.0%} is the least")
     if score and not score["form"] >= score["model"] - allowed.loss - 1e-9:

@@ -20,13 +20,15 @@ class ProofRows:
         asked: the segments that a prediction reads.
         inputs: what training reads of the same rows; empty where their file has gone.
         targets: what is right; empty likewise.
-        calibration: segments of training rows; empty likewise.
+        calibration: segments of some training rows; empty likewise.
+        learnt: what training read of all its rows; empty likewise.
     """
 
     asked: Sequence[tuple[str, ...]]
     inputs: Sequence[tuple[str, ...]]
     targets: Any
     calibration: Sequence[tuple[str, ...]]
+    learnt: Sequence[tuple[str, ...]]
 
 
 def proof_rows(run: Run) -> ProofRows:
@@ -40,7 +42,7 @@ def proof_rows(run: Run) -> ProofRows:
     except InputError:
         data = None
     if data is None or _contents(data.described()) != _contents(run.splits):
-        return ProofRows([tuple(row) for row in run.sample], [], [], [])
+        return ProofRows([tuple(row) for row in run.sample], [], [], [], [])
     chance = random.Random(run.settings.seed)
     validation, training = data.splits["validation"].rows, data.splits["train"].rows
     chosen = sorted(chance.sample(range(len(validation)), min(MOST_ROWS, len(validation))))
@@ -50,6 +52,7 @@ def proof_rows(run: Run) -> ProofRows:
         inputs=[task.inputs(validation[i]) for i in chosen],
         targets=[targets[i] for i in chosen] if isinstance(targets, list) else targets[chosen],
         calibration=[task.asked(row) for row in chance.sample(training, min(CALIBRATION_ROWS, len(training)))],
+        learnt=[task.inputs(row) for row in training],
     )
 
 

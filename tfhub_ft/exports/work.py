@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.exports.proof_rows import ProofRows, proof_rows
 from tfhub_ft.run import Run
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ class Work:
 
     def __init__(self, run: Run, model: "keras.Model", folder: Path):
         self.run, self.model, self.folder, self.task = run, model, folder, run.recipe.task
+
+    @cached_property
+    def rows(self) -> ProofRows:
+        """Validation rows, and training rows."""
+        return proof_rows(self.run)
 
     @cached_property
     def feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
