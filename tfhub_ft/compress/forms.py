@@ -225,8 +225,7 @@ class TokenForm:
             return outputs["logits"]
 
         logits = tf.numpy_function(logits_of, [tokens[name] for name in names], tf.float32)
-        logits.set_shape([None] * (3 if isinstance(self._task, WindowedTask) else 2))
-        return logits
+        return tf.ensure_shape(logits, [None] * (3 if isinstance(self._task, WindowedTask) else 2))
 
 
 def text_feed(names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:

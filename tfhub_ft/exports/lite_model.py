@@ -174,7 +174,7 @@ def preprocessor_of_vocabulary(vocabulary: str, config: dict[str, Any], *, lower
 
 
 def preprocessor_layer(config: dict[str, Any]) -> Any:
-    """A preprocessing layer whose `module` is still to be set.
+    """A preprocessing layer that still has to `take` a module.
 
     Args:
         config: {"class": the layer's class, "config": its `get_config`}.
