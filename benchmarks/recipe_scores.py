@@ -60,7 +60,7 @@ ROWS = {
         {split: [f"go_emotions/{split}.jsonl"] for split in ("train", "validation", "test")},
         {},
     ),
-    "chat": ("chat", {"data": ["movie_dialog/pairs.jsonl"]}, {"epochs": 3, "batch_size": 128, "learning_rate": 1e-4}),
+    "chat": ("chat", {"data": ["movie_dialog/pairs.jsonl"]}, {"epochs": 1}),
     "ner": ("ner", {split: [f"wnut17/{split}.jsonl"] for split in ("train", "validation", "test")}, {}),
     "qa": (
         "qa",
