@@ -16,7 +16,7 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.exports.saved_model import read_task
 from tfhub_ft.files import written_aside
 from tfhub_ft.run import Run
-from tfhub_ft.tasks.task import TASKS, Task, load_task
+from tfhub_ft.tasks.task import Task, described_task
 
 if TYPE_CHECKING:
     import keras
@@ -180,11 +180,7 @@ def _run_predictor(run: Run) -> Predictor:
 
 def _saved_model_predictor(path: Path) -> Predictor:
     described = read_task(path)
-    if described["task"] not in TASKS:
-        raise InputError(f"{path}: its task {described['task']!r} is not one of {', '.join(TASKS)}: predict by its run")
-    task, inputs = load_task(described["task"]), described["inputs"]
-    # The segments of a row are the task's fields, whatever the recipe calls them.
-    object.__setattr__(task, "fields", tuple(inputs))
+    task, inputs = described_task(described, path), described["inputs"]
 
     def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         import tensorflow as tf

@@ -1,9 +1,11 @@
 """`tfhub-ft export RUN --output-dir DIR`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from tfhub_ft.evaluation.tables import logit_difference
 from tfhub_ft.exports.export import FORMATS
 from tfhub_ft.exports.tflite import QUANTIZATIONS
 
@@ -12,24 +14,18 @@ def _listed(ctx: click.Context, parameter: click.Parameter, value: str) -> list[
     return list(dict.fromkeys(each.strip() for each in value.split(",")))
 
 
+def _list_option(*names: str, default: str, help: str) -> Callable[[Any], Any]:
+    """An option of words with commas between."""
+    return click.option(*names, default=default, show_default=True, callback=_listed, metavar="LIST", help=help)
+
+
 @click.command("export")
 @click.argument("run")
 @click.option("--output-dir", required=True, metavar="DIR", help="The export folder, such as saved_models/reviews.")
-@click.option(
-    "--format",
-    "formats",
-    default="saved_model",
-    show_default=True,
-    callback=_listed,
-    metavar="LIST",
-    help=f"Any of {', '.join(FORMATS)}, with commas between.",
-)
-@click.option(
+@_list_option("--format", "formats", default="saved_model", help=f"Any of {', '.join(FORMATS)}, with commas between.")
+@_list_option(
     "--quantize",
     default="none,dynamic",
-    show_default=True,
-    callback=_listed,
-    metavar="LIST",
     help=f"What is made of each TFLite format: any of {', '.join(QUANTIZATIONS)}.",
 )
 @click.option(
@@ -53,9 +49,7 @@ def command(run: str, output_dir: str, formats: list[str], quantize: list[str], 
 
 
 def _proven(form: dict[str, Any]) -> str:
-    difference = form["max_logit_difference"]
-    difference = max(difference.values()) if isinstance(difference, dict) else difference
-    parts = [f"on {form['rows']:,} rows logits within {difference:.1e} of the model's"]
+    parts = [f"on {form['rows']:,} rows logits within {logit_difference(form):.1e} of the model's"]
     if form.get("agreement") is not None:
         parts.append(f"{form['agreement']:.1%} of the answers equal")
     if score := form.get("score"):

@@ -85,7 +85,7 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
 
 def _rows(folder: Path, forms: "Sequence[Form]", data: Path) -> "tuple[Task, list[Row], Any]":
     """The task, and the checked rows with their targets."""
-    from tfhub_ft.compress.forms import described_task, description_of, read_exports
+    from tfhub_ft.compress.forms import description_of, read_exports, task_of
 
     if any(form.name == "onnx" for form in forms):
         from tfhub_ft.exports.onnx_file import check_onnx_is_installed
@@ -94,7 +94,7 @@ def _rows(folder: Path, forms: "Sequence[Form]", data: Path) -> "tuple[Task, lis
     teller = next((form for form in forms if form.name != "onnx"), None)
     if teller is None:
         raise InputError(f"{folder} has ONNX alone, which reads tokens: export a SavedModel of the run into it too")
-    task, labels = described_task(teller), description_of(teller)["labels"]
+    task, labels = task_of(teller), description_of(teller)["labels"]
     columns = task.columns(_ColumnNames(**read_exports(folder).get("columns", {})))
     rows = read_all(data, [replace(column, option="") for column in columns], check=task.check_row)
     return task, rows, task.targets(rows, labels, str(data))
@@ -142,7 +142,8 @@ def _feeder(form: "Form", answers: "Answers") -> "Callable[[Sequence[tuple[str, 
     """A function from rows of segments to what a form takes."""
     import numpy as np
 
-    from tfhub_ft.compress.forms import description_of, text_feed, token_feed
+    from tfhub_ft.compress.forms import description_of, text_feed
+    from tfhub_ft.exports.fresh_process import token_feed
 
     if form.reads == "tokens":
         return partial(token_feed, answers.preprocessor)

@@ -12,14 +12,14 @@ import numpy as np
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.export import FORMATS
-from tfhub_ft.exports.fresh_process import KINDS
+from tfhub_ft.exports.fresh_process import KINDS, Feed
 from tfhub_ft.exports.lite_metadata import read_description
-from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer
+from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer, computed_outside
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor
 from tfhub_ft.exports.tflite import QUANTIZATIONS
 from tfhub_ft.files import folder_bytes
 from tfhub_ft.prediction import batches_by_size, open_predictor
-from tfhub_ft.tasks.task import TASKS, Task, load_task
+from tfhub_ft.tasks.task import Task, described_task
 from tfhub_ft.tasks.windowed import TOKEN_INPUTS, WindowedTask
 
 
@@ -107,17 +107,13 @@ def description_of(form: Form) -> dict[str, Any]:
     return {name: json.loads(words.custom_metadata_map[name]) for name in ("labels", "decision")}
 
 
-def described_task(form: Form) -> Task:
+def task_of(form: Form) -> Task:
     """The task that a SavedModel or a TFLite file answers, with the fields that its rows are read by.
 
     Raises:
         InputError: it is a task of somebody's own, or none.
     """
-    described = description_of(form)
-    if described["task"] not in TASKS:
-        raise InputError(f"{form.path}: its task {described['task']!r} is not one of {', '.join(TASKS)}")
-    task = load_task(described["task"])
-    object.__setattr__(task, "fields", tuple(described["inputs"]))
+    task = described_task(description_of(form), form.path)
     # Whatever the recipe calls its inputs, rows are read by the task's own names.
     object.__setattr__(task, "fields", tuple(column.name for column in task.text_columns()))
     return task
@@ -213,30 +209,17 @@ class TokenForm:
 
     def __call__(self, tokens: dict[str, Any], training: bool = False) -> Any:
         """The logits, float32 (batch, ...), of int32 tensors (batch, length) by name."""
-        import tensorflow as tf
+        shape = [None] * (3 if isinstance(self._task, WindowedTask) else 2)
+        return computed_outside(self._logits, tokens, shape)
 
-        names = sorted(tokens)
-
-        def logits_of(*arrays: np.ndarray) -> np.ndarray:
-            outputs = self._call(dict(zip(names, arrays, strict=True)))
-            if self._form.name == "tflite":
-                (output,) = outputs.values()
-                return self._task.file_logits(output)
-            return outputs["logits"]
-
-        logits = tf.numpy_function(logits_of, [tokens[name] for name in names], tf.float32)
-        return tf.ensure_shape(logits, [None] * (3 if isinstance(self._task, WindowedTask) else 2))
+    def _logits(self, feed: Feed) -> np.ndarray:
+        outputs = self._call(feed)
+        if self._form.name == "tflite":
+            (output,) = outputs.values()
+            return self._task.file_logits(output)
+        return outputs["logits"]
 
 
 def text_feed(names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:
     """Rows of segments as a SavedModel's `serving_default` takes them."""
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
-
-
-def token_feed(preprocessor: Any, rows: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:
-    """Rows of segments as tokens, padded to the longest of them."""
-    import tensorflow as tf
-
-    segments = [tf.constant(column) for column in zip(*rows, strict=True)]
-    tokens = preprocessor(segments if len(segments) > 1 else segments[0])
-    return {name: ids.numpy() for name, ids in tokens.items()}

@@ -138,7 +138,7 @@ def _read_back(
             **architecture,
             activation=activation,
             layer_norm_eps=epsilon,
-            do_lower_case=_lower_cases(preprocessor),
+            do_lower_case=preprocessor.is_uncased,
             vocab_file=Path(),
             weights=weights,
         )
@@ -219,13 +219,6 @@ def _difference(checkpoint: Checkpoint, batches: Sequence[tuple[dict, dict]]) ->
         differences.append(np.abs(answers["pooled_output"] - expected["pooled_output"]).max())
         differences.append(np.abs(answers["sequence_output"] - expected["sequence_output"])[mask > 0].max())
     return float(np.max(differences))
-
-
-def _lower_cases(preprocessor: "HubPreprocessor") -> bool:
-    import tensorflow as tf
-
-    upper, lower = preprocessor.module.tokenize(tf.constant(["AN ÉCLAIR", "an eclair"])).to_list()
-    return upper == lower
 
 
 def _cut(checkpoint: Checkpoint, layers: Sequence[int], rows: Sequence[int]) -> Checkpoint:

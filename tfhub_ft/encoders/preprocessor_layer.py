@@ -91,6 +91,14 @@ class HubPreprocessor(keras.layers.Layer):
         """
         return read_vocabulary(Path(self._workspace.name), self.encoder)
 
+    @property
+    def is_uncased(self) -> bool:
+        """Whether the module's own tokenizer lower-cases and strips accents."""
+        import tensorflow as tf
+
+        upper, lower = self.module.tokenize(tf.constant(["AN ÉCLAIR", "an eclair"])).to_list()
+        return upper == lower
+
     def call(self, inputs: Any) -> dict[str, Any]:
         import tensorflow as tf
 
@@ -170,16 +178,19 @@ def _pack_function(module: Any) -> Callable[[list[Any], Any], dict[str, Any]]:
             packed["input_type_ids"] = _segments_by_separator(packed["input_word_ids"], packed["input_mask"])
         return {name: packed[name] for name in TOKEN_INPUTS}
 
-    tokens = tf.ragged.constant([[7], [8, 9, 7, 8, 9], []], tf.int32)
-    first, last = by_module([tokens], tf.constant(8))["input_word_ids"][2, :2].numpy().tolist()
+    # Nothing, what just fits, and what must be cut: the first, the second, both.
+    one = tf.ragged.constant([[], [7], [8, 9, 7, 8, 9], [8, 9, 7, 8, 9, 7, 8], [7]], tf.int32)
+    two = tf.ragged.constant([[7], [8, 9], [7, 9, 8, 9, 8], [9], [9, 8, 9, 8, 7, 9, 8]], tf.int32)
+    length = tf.constant(8)
+    theirs = [by_module(segments, length) for segments in ([one], [one, two])]
+    first, last = theirs[0]["input_word_ids"][0, :2].numpy().tolist()
 
     def by_us(tokens: list[Any], length: Any) -> dict[str, Any]:
         return pack_segments(tokens, length, first=first, last=last)
 
-    for segments in ([tokens], [tokens, tokens[::-1]], [tokens, tokens]):
-        length = tf.constant(8)
-        ours, theirs = by_us(segments, length), by_module(segments, length)
-        if any(ours[name].numpy().tolist() != theirs[name].numpy().tolist() for name in TOKEN_INPUTS):
+    for segments, packed in zip(([one], [one, two]), theirs, strict=True):
+        ours = by_us(segments, length)
+        if any(ours[name].numpy().tolist() != packed[name].numpy().tolist() for name in TOKEN_INPUTS):
             return by_module
     return by_us
 

@@ -52,6 +52,12 @@ def form_title(form: Mapping[str, Any]) -> str:
     return FORMS[form["form"]] + ("" if form["quantization"] == "none" else f" {form['quantization']}")
 
 
+def logit_difference(form: Mapping[str, Any]) -> float:
+    """The largest difference of a logit from the model's, over all signatures of a form of an export."""
+    difference = form["max_logit_difference"]
+    return max(difference.values()) if isinstance(difference, dict) else difference
+
+
 def comparison_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
     """A table with a row for each form that `compare` measured."""
     from rich.table import Table

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalogue import CATALOGUE
-from tfhub_ft.evaluation.tables import headlines
+from tfhub_ft.evaluation.tables import headlines, logit_difference
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.windowed import WindowedTask
@@ -92,16 +92,14 @@ def _forms(forms: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for form in forms:
-        difference = form["max_logit_difference"]
-        difference = max(difference.values()) if isinstance(difference, dict) else difference
         score, agreement = form.get("score"), form.get("agreement")
         equal = "all" if form.get("labels_equal") else "-" if agreement is None else f"{agreement:.1%}"
         kept = f"{score['name'].replace('_', ' ')} {score['form']:.4f} ({score['model']:.4f})" if score else "-"
         quantized = form.get("quantization", "none")
         kind = TITLES[form["form"]] + ("" if quantized == "none" else f", {quantized}")
         lines.append(
-            f"| {kind} | `{form['path']}` | {form['bytes'] / 1e6:.1f} | {form['rows']:,} | {difference:.1e} | {equal} |"
-            f" {kept} | {form['latency_ms']['p50']} |"
+            f"| {kind} | `{form['path']}` | {form['bytes'] / 1e6:.1f} | {form['rows']:,} |"
+            f" {logit_difference(form):.1e} | {equal} | {kept} | {form['latency_ms']['p50']} |"
         )
     return "\n".join(lines)
 

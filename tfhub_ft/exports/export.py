@@ -61,13 +61,7 @@ def export_forms(
     """The same as `export`; what export.json says of each form that was written now."""
     run = run if isinstance(run, Run) else Run(run)
     folder = Path(output_dir)
-    _check_wanted(run, formats, quantize)
-    if vocabulary == "domain":
-        from tfhub_ft.compress.trimming import check_trimmable
-
-        check_trimmable(run)
-    elif vocabulary != "all":
-        raise InputError(f"--vocabulary {vocabulary}: there are all, domain")
+    _check_wanted(run, formats, quantize, vocabulary)
     exports = _existing_exports(folder, run)
     exports["columns"] = {
         name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
@@ -101,7 +95,7 @@ def export_forms(
 def _trim(work: Work) -> dict[str, Any]:
     """Leave out words that the training rows do not need; what export.json says of it."""
     from tfhub_ft.compress.trimming import trimmed_model
-    from tfhub_ft.exports.lite_proof import KerasAnswers, check_answers, share_equal
+    from tfhub_ft.exports.lite_proof import KerasAnswers
 
     if not work.rows.learnt:
         file = work.run.splits["train"]["file"]
@@ -109,18 +103,15 @@ def _trim(work: Work) -> dict[str, Any]:
     whole = KerasAnswers(work.run, work.model, work.rows)
     work.model = trimmed_model(work.run, work.model, work.rows.learnt)
     trimmed = KerasAnswers(work.run, work.model, work.rows)
-    agreement, score = share_equal(trimmed.decisions, whole.decisions), None
-    if whole.score is not None:
-        score = {"name": work.task.measure, "model": whole.score, "form": trimmed.score}
     try:
-        check_answers("dynamic", agreement, score)
+        kept = whole.check("dynamic", trimmed.decisions, trimmed.score)
     except WorkError as error:
         raise WorkError(f"--vocabulary domain: {error}; export with the whole vocabulary") from None
     words = len(work.model.get_layer("preprocessor").vocabulary)
-    return {"vocabulary": {"words": words, "agreement": agreement, "score": score}}
+    return {"vocabulary": {"words": words, **kept}}
 
 
-def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str]) -> None:
+def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], vocabulary: str) -> None:
     from tfhub_ft.exports.tflite import QUANTIZATIONS
     from tfhub_ft.tasks.windowed import WindowedTask
 
@@ -134,10 +125,18 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str]) -> 
     if "tflite_text" in formats and (len(task.fields) > 1 or isinstance(task, WindowedTask)):
         what = "two texts" if len(task.fields) > 1 else "long texts in windows"
         raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")
+    if "tflite_text" in formats and set(quantize) == {"int8"}:
+        raise InputError("--quantize int8: its calibration cannot run a tokenizer; use tflite, from tokens on")
     if "onnx" in formats:
         from tfhub_ft.exports.onnx_file import check_onnx_is_installed
 
         check_onnx_is_installed()
+    if vocabulary == "domain":
+        from tfhub_ft.compress.trimming import check_trimmable
+
+        check_trimmable(run)
+    elif vocabulary != "all":
+        raise InputError(f"--vocabulary {vocabulary}: there are all, domain")
 
 
 def _steps(work: Work, formats: Sequence[str], quantize: Sequence[str]) -> list[Callable[[], dict[str, Any]]]:

@@ -86,6 +86,15 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
             )
 
 
+def token_feed(preprocessor: Any, rows: Sequence[Sequence[str]]) -> Feed:
+    """Rows of segments as tokens, padded to the longest of them."""
+    import tensorflow as tf
+
+    segments = [tf.constant(column) for column in zip(*rows, strict=True)]
+    tokens = preprocessor(segments if len(segments) > 1 else segments[0])
+    return {name: ids.numpy() for name, ids in tokens.items()}
+
+
 def one_by_one(feeds: Sequence[Feed]) -> list[Feed]:
     """The rows of batches, each without its padding."""
     rows = []

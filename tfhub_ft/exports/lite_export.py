@@ -8,10 +8,12 @@ from typing import Any
 from tfhub_ft.console import say
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports import tflite
+from tfhub_ft.exports.fresh_process import token_feed
 from tfhub_ft.exports.lite_metadata import with_metadata
 from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer
 from tfhub_ft.exports.lite_proof import KerasAnswers, prove_lite
-from tfhub_ft.exports.tokenizer_check import lowercases, other_characters, other_tokens, varied_texts
+from tfhub_ft.exports.saved_model import described
+from tfhub_ft.exports.tokenizer_check import other_characters, other_tokens, varied_texts
 from tfhub_ft.exports.work import Work
 from tfhub_ft.files import written_aside
 
@@ -37,8 +39,6 @@ class LiteExport:
                 f"--format tflite_text: the encoder {work.run.settings.encoder} has no WordPiece vocabulary, which the"
                 " tokenizer of a file needs; use tflite, from tokens on"
             )
-        if "tflite_text" in forms and set(quantize) == {"int8"}:
-            raise InputError("--quantize int8: its calibration cannot run a tokenizer; use tflite, from tokens on")
         if "int8" in quantize and not self.work.rows.calibration:
             file = work.run.splits["train"]["file"]
             raise InputError(
@@ -60,8 +60,8 @@ class LiteExport:
 
     @cached_property
     def lowercase(self) -> bool:
-        """Whether the tokenizer takes upper for lower case."""
-        return self.vocabulary is not None and lowercases(self.preprocessor)
+        """Whether the tokenizer is one of WordPiece that lower-cases."""
+        return self.vocabulary is not None and self.preprocessor.is_uncased
 
     def __call__(self, form: str, quantization: str) -> dict[str, Any]:
         """Write and prove one file.
@@ -96,21 +96,18 @@ class LiteExport:
             function = tflite.token_function(model, task)
         calibration = None
         if quantization == "int8":
-            calibration = tflite.calibration_feeds(self.preprocessor, self.work.rows.calibration)
+            # One row at a time: the mask of padding would widen every range.
+            calibration = [token_feed(self.preprocessor, [row]) for row in self.work.rows.calibration]
         return tflite.convert(function, quantization, calibration=calibration)
 
     def _write(self, content: bytes, file: Path, reads_texts: bool) -> None:
         run, task = self.work.run, self.work.task
         description = {
+            **described(self.work.model, task, run.labels, run.decision),
             "name": self.work.folder.name,
-            "task": task.name,
-            "inputs": [tensor.name for tensor in self.work.model.inputs],
-            "labels": run.labels,
-            "decision": run.decision,
             "output": task.file_output_name,
             "reads_texts": reads_texts,
             "lowercase": self.lowercase,
-            "preprocessor": {"class": type(self.preprocessor).__name__, "config": self.preprocessor.get_config()},
         }
         with_metadata(content, file, description, summary=run.recipe.summary, vocabulary=self.vocabulary)
 

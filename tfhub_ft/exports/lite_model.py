@@ -3,7 +3,7 @@
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from tfhub_ft.console import quiet
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.lite_metadata import read_description, read_vocabulary_text
-from tfhub_ft.tasks.task import Task, load_task
+from tfhub_ft.tasks.task import Task, described_task
 
 
 class LiteModel:
@@ -44,9 +44,7 @@ class LiteModel:
     @cached_property
     def task(self) -> Task:
         """What is answered; its fields are the inputs of the model."""
-        task = load_task(self.description["task"])
-        object.__setattr__(task, "fields", tuple(self.description["inputs"]))
-        return task
+        return described_task(self.description, self.file)
 
     def answers(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
         """The answers of rows of segments, as the task words them."""
@@ -115,16 +113,26 @@ class LiteNetwork:
 
     def __call__(self, tokens: dict[str, Any], training: bool = False) -> Any:
         """The logits, float32 (batch, ...), of int32 tensors (batch, length) by name."""
-        import tensorflow as tf
+        return computed_outside(lambda feed: self._task.file_logits(self.run(feed)), tokens, self._shape)
 
-        names = sorted(tokens)
 
-        def logits_of(*arrays: np.ndarray) -> np.ndarray:
-            return self._task.file_logits(self.run(dict(zip(names, arrays, strict=True))))
+def computed_outside(
+    logits_of: Callable[[dict[str, np.ndarray]], np.ndarray], tokens: dict[str, Any], shape: Sequence[int | None]
+) -> Any:
+    """Logits that another runtime computes, as a tensor.
 
-        logits = tf.numpy_function(logits_of, [tokens[name] for name in names], tf.float32)
-        logits.set_shape(self._shape)
-        return logits
+    Args:
+        logits_of: from arrays by name to float32 logits.
+        tokens: int32 tensors (batch, length) by name.
+        shape: what is known of the logits' shape.
+    """
+    import tensorflow as tf
+
+    names = list(tokens)
+    logits = tf.numpy_function(
+        lambda *arrays: logits_of(dict(zip(names, arrays, strict=True))), [*tokens.values()], tf.float32
+    )
+    return tf.ensure_shape(logits, shape)
 
 
 def signature_runner(file: Path, *, reads_texts: bool = False, threads: int | None = None) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.errors import WorkError
-from tfhub_ft.exports.fresh_process import FreshRun, one_by_one, run_fresh
+from tfhub_ft.exports.fresh_process import FreshRun, one_by_one, run_fresh, token_feed
 from tfhub_ft.exports.lite_model import LiteModel
 from tfhub_ft.exports.proof_rows import ProofRows
 
@@ -80,17 +80,26 @@ class KerasAnswers:
         """The score of these logits of the rows."""
         return self.task.metrics(logits, self.rows.targets, self.labels, self.decision)[self.task.measure]
 
+    def check(self, quantization: str, decisions: Sequence[Any], score: float | None) -> dict[str, Any]:
+        """Hold a form's decisions and its score against the model's.
+
+        Returns:
+            {"agreement": share of equal decisions or None, "score": {"name", "model", "form"} or None}.
+
+        Raises:
+            WorkError: too few are equal, or the score is too low, by `TOLERANCES`.
+        """
+        agreement, told = share_equal(decisions, self.decisions), None
+        if self.score is not None:
+            told = {"name": self.task.measure, "model": self.score, "form": score}
+        _check_answers(quantization, agreement, told)
+        return {"agreement": agreement, "score": told}
+
     def batches(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, np.ndarray]]:
         """The tokens of rows, in batches of similar length."""
-        import tensorflow as tf
-
         ordered = sorted(rows, key=lambda row: sum(map(len, row)))
-        preprocess, feeds = self.model.get_layer("preprocessor"), []
-        for start in range(0, len(ordered), BATCH):
-            texts = [tf.constant(column) for column in zip(*ordered[start : start + BATCH], strict=True)]
-            tokens = preprocess(texts if len(texts) > 1 else texts[0])
-            feeds.append({name: ids.numpy() for name, ids in tokens.items()})
-        return feeds
+        preprocessor = self.model.get_layer("preprocessor")
+        return [token_feed(preprocessor, ordered[start : start + BATCH]) for start in range(0, len(ordered), BATCH)]
 
     def outputs(self, feeds: Sequence[dict[str, np.ndarray]]) -> list[np.ndarray]:
         """The logits of batches of tokens, as a file's output tells them."""
@@ -128,17 +137,14 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
     difference = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(outputs, expected, strict=True))
     _check_logits(quantization, difference)
     decisions = task.decisions(lite.answers(rows.asked), keras_answers.labels)
-    agreement = share_equal(decisions, keras_answers.decisions)
     score = None
     if keras_answers.score is not None:
         logits = lite.logits_of_texts(rows.asked) if lite.reads_texts else task.row_logits(lite, keras_answers.tokens)
-        score = {"name": task.measure, "model": keras_answers.score, "form": keras_answers.score_of(logits)}
-    check_answers(quantization, agreement, score)
+        score = keras_answers.score_of(logits)
     return {
         "rows": len(rows.asked),
         "max_logit_difference": difference,
-        "agreement": agreement,
-        "score": score,
+        **keras_answers.check(quantization, decisions, score),
         "latency_ms": found.latency_ms,
     }
 
@@ -170,14 +176,7 @@ def _check_logits(quantization: str, difference: float) -> None:
         raise WorkError(f"logits differ by {difference:.2g}, {LOGITS:g} is allowed")
 
 
-def check_answers(quantization: str, agreement: float | None, score: dict[str, Any] | None) -> None:
-    """Raise a WorkError where too few answers are the model's, or their score is too low.
-
-    Args:
-        quantization: says what is allowed, by `TOLERANCES`.
-        agreement: the share of answers that are the model's.
-        score: {"name", "model", "form"}.
-    """
+def _check_answers(quantization: str, agreement: float | None, score: dict[str, Any] | None) -> None:
     allowed, faults = TOLERANCES[quantization], []
     if agreement is not None and agreement < allowed.agreement:
         faults.append(f"{agreement:.1%} of the answers agree, {allowed.agreement:.0%} is the least")

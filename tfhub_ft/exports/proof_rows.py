@@ -41,7 +41,7 @@ def proof_rows(run: Run) -> ProofRows:
         data = load_dataset(task, run.settings, run.recipe.demo)
     except InputError:
         data = None
-    if data is None or _contents(data.described()) != _contents(run.splits):
+    if data is None or not data.is_of(run.splits):
         return ProofRows([tuple(row) for row in run.sample], [], [], [], [])
     chance = random.Random(run.settings.seed)
     validation, training = data.splits["validation"].rows, data.splits["train"].rows
@@ -54,7 +54,3 @@ def proof_rows(run: Run) -> ProofRows:
         calibration=[task.asked(row) for row in chance.sample(training, min(CALIBRATION_ROWS, len(training)))],
         learnt=[task.inputs(row) for row in training],
     )
-
-
-def _contents(splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {k: v for k, v in split.items() if k != "file"} for name, split in splits.items()}

@@ -97,17 +97,21 @@ def write_saved_model(
 
         signatures["embed"] = embedding
     tf.saved_model.save(served, str(folder), signatures=signatures)
+    (folder / TASK_ASSET).parent.mkdir()
+    for asset, content in ((TASK_ASSET, described(model, task, labels, decision)), (LABELS_ASSET, list(labels))):
+        (folder / asset).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def described(model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    """What an export keeps of itself: all that turns texts into tokens and logits into answers."""
     preprocessor = model.get_layer("preprocessor")
-    described = {
+    return {
         "task": task.name,
-        "inputs": names,
+        "inputs": [tensor.name for tensor in model.inputs],
         "labels": list(labels),
         "decision": decision,
         "preprocessor": {"class": type(preprocessor).__name__, "config": preprocessor.get_config()},
     }
-    (folder / TASK_ASSET).parent.mkdir()
-    for asset, content in ((TASK_ASSET, described), (LABELS_ASSET, list(labels))):
-        (folder / asset).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def read_task(saved_model: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A trained model as TFLite files: from tokens or from text on, in float32, float16, dynamic-range or full int8."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,23 +168,3 @@ def _widening(content: bytes) -> Iterator[str]:
             outputs, inputs = tensors[operation["inputs"][1]]["shape"]
             if outputs >= inputs:
                 yield re.escape(tensors[operation["outputs"][0]]["name"])
-
-
-def calibration_feeds(preprocess: Callable[[Any], dict[str, Any]], rows: Sequence[Sequence[str]]) -> list[dict]:
-    """The tokens of rows, one at a time: without padding, whose mask would widen every range.
-
-    Args:
-        preprocess: a preprocessing layer.
-        rows: segments of text.
-
-    Returns:
-        {name: int32 (windows, length)} of each row.
-    """
-    import tensorflow as tf
-
-    feeds = []
-    for row in rows:
-        segments = [tf.constant([segment]) for segment in row]
-        tokens = preprocess(segments if len(segments) > 1 else segments[0])
-        feeds.append({name: ids.numpy() for name, ids in tokens.items()})
-    return feeds

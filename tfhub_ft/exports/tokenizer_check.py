@@ -54,14 +54,6 @@ def _tokens(ragged: Any) -> list[list[int]]:
     return (ragged.merge_dims(1, 2) if ragged.shape.rank == 3 else ragged).to_list()
 
 
-def lowercases(preprocessor: Any) -> bool:
-    """Whether a preprocessor's own tokenizer takes upper for lower case."""
-    import tensorflow as tf
-
-    upper, lower = _tokens(preprocessor.module.tokenize(tf.constant(["A B C D E", "a b c d e"])))
-    return upper == lower
-
-
 def varied_texts(sample: Sequence[str], *, without: Sequence[str] = (), seed: int = 0) -> list[str]:
     """2,000 texts that tokenizers disagree on, if they do, besides those of a sample.
 
@@ -82,14 +74,10 @@ def varied_texts(sample: Sequence[str], *, without: Sequence[str] = (), seed: in
         lambda: "".join(chance.choice("áàâäãåçéèêëíïñóôöøúüýßœæłğşİıſ") for _ in range(chance.randint(1, 9))),
         lambda: "".join(chance.choice("aeiounc") + chance.choice("\u0301\u0300\u0308\u0327\u0303") for _ in range(4)),
         lambda: "".join(chr(chance.randint(0x4E00, 0x9FFF)) for _ in range(chance.randint(1, 6))),
-        lambda: "".join(
-            chance.choice("のはをひらカタカナー한국어글กขคงامرحباनमस्ते") for _ in range(chance.randint(1, 8))
-        ),
+        lambda: "".join(chance.choice(SCRIPTS) for _ in range(chance.randint(1, 8))),
         lambda: chance.choice(["😀", "👍🏽", "👨‍👩‍👧", "🇨🇭", "❤️", "☕", "™", "½", "ﬁ", "①", "𝓗", "Ⅷ"]),
         lambda: f"https://{chance.choice(words)}.example/{chance.randint(0, 9999)}?q={chance.choice(words)}&x=%20#a_b",
-        lambda: chance.choice(
-            ["\t", "\n", "\r\n", "\x00", "\x07", "\x1b", "\x7f", "\x85", "\u200b", "\u200d", "\ufeff"]
-        ),
+        lambda: chance.choice(CONTROLS),
         lambda: chance.choice(["\xa0", "\u2003", "\u3000", "\u2028", "\u00ad", "\ufffd", "\ue000", "\U0010fffd"]),
         lambda: chance.choice("abcxyz") * chance.randint(90, 400),
         lambda: chance.choice(words) * chance.randint(10, 40),

@@ -1,10 +1,10 @@
 """What the forms of an export share: the run, its model, the folder, and rows with the model's answers."""
 
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.exports.fresh_process import token_feed
 from tfhub_ft.exports.proof_rows import ProofRows, proof_rows
 from tfhub_ft.run import Run
 
@@ -46,7 +46,7 @@ class Work:
             {name: column[start : start + BATCH] for name, column in zip(names, columns, strict=True)}
             for start in range(0, len(self.run.sample), BATCH)
         ]
-        feeds = {"serving_default": texts, "tokens": [self._tokens(feed.values()) for feed in texts]}
+        feeds = {"serving_default": texts, "tokens": [self._tokens(feed) for feed in texts]}
         if embedding_model(self.model):
             feeds["embed"] = [{"text": feed[names[0]]} for feed in texts]
         return feeds
@@ -61,8 +61,13 @@ class Work:
             name: Call(feeds, [_arrays(answer[name](feed)) for feed in feeds]) for name, feeds in self.feeds.items()
         }
 
+    def _tokens(self, feed: "dict[str, np.ndarray]") -> "dict[str, np.ndarray]":
+        return token_feed(self.model.get_layer("preprocessor"), list(zip(*feed.values(), strict=True)))
+
     def _answer_texts(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
-        texts = _constants(feed.values())
+        import tensorflow as tf
+
+        texts = [tf.constant(column) for column in feed.values()]
         return self.task.served_of_texts(self.model, texts, self.run.labels, self.run.decision)
 
     def _answer_tokens(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
@@ -72,17 +77,7 @@ class Work:
     def _embed(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
         from tfhub_ft.exports.saved_model import embedding_model
 
-        return {"embedding": embedding_model(self.model)(self._tokens([feed["text"]]), training=False)}
-
-    def _tokens(self, segments: "Iterable[np.ndarray]") -> "dict[str, np.ndarray]":
-        texts = _constants(segments)
-        return _arrays(self.model.get_layer("preprocessor")(texts if len(texts) > 1 else texts[0]))
-
-
-def _constants(segments: "Iterable[np.ndarray]") -> list[Any]:
-    import tensorflow as tf
-
-    return [tf.constant(segment) for segment in segments]
+        return {"embedding": embedding_model(self.model)(self._tokens(feed), training=False)}
 
 
 def _arrays(tensors: dict[str, Any]) -> "dict[str, np.ndarray]":

@@ -2,9 +2,11 @@
 
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.rows import Column, Row, check_text
+from tfhub_ft.errors import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +36,19 @@ def load_task(name: str) -> "Task":
     """The task of that name, as an export names it, with its defaults."""
     module, _, kind = TASKS[name].rpartition(".")
     return getattr(importlib.import_module(module), kind)()
+
+
+def described_task(described: dict[str, Any], path: Path) -> "Task":
+    """The task that an export at this path says it answers; its fields are what the recipe calls the segments.
+
+    Raises:
+        InputError: it is a task of somebody's own.
+    """
+    if described["task"] not in TASKS:
+        raise InputError(f"{path}: its task {described['task']!r} is not one of {', '.join(TASKS)}: predict by its run")
+    task = load_task(described["task"])
+    object.__setattr__(task, "fields", tuple(described["inputs"]))
+    return task
 
 
 class Task:
