@@ -1,0 +1,17 @@
+import json
+import shutil
+
+import numpy as np
+
+from tfhub_ft.exports.proof_rows import proof_rows
+from tfhub_ft.run import Run
+
+
+def test_rows_come_with_what_is_right_in_the_runs_own_order_of_labels(tiny_run, tmp_path):
+    rows = proof_rows(Run(tiny_run))
+    assert len(rows.asked) == len(rows.targets) == 24
+    # A distilled run has its teacher's labels, which need not be those of its own rows, nor in their order.
+    taught = tmp_path / "taught"
+    shutil.copytree(tiny_run, taught)
+    (taught / "labels.json").write_text(json.dumps(["neutral", *Run(tiny_run).labels]))
+    np.testing.assert_array_equal(proof_rows(Run(taught)).targets, rows.targets + 1)
