@@ -4,7 +4,7 @@ import pytest
 from scipy.special import log_softmax, rel_entr, softmax
 
 from tfhub_ft.compress.learner import Learner, Objective, hidden_difference
-from tfhub_ft.compress.losses import softened_classes
+from tfhub_ft.compress.soft_losses import softened_classes
 from tfhub_ft.tasks.losses import WeightedCrossEntropy
 
 RANDOM = np.random.default_rng(0)

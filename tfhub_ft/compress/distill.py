@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.compress.losses import SOFT_LOSSES
+from tfhub_ft.compress.soft_losses import SOFT_LOSSES
 from tfhub_ft.compress.vocabulary import domain_vocabulary
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset

@@ -13,7 +13,7 @@ class Objective:
     """What a student is taught.
 
     Args:
-        soft_loss: one of `tfhub_ft.compress.losses.SOFT_LOSSES`.
+        soft_loss: one of `tfhub_ft.compress.soft_losses.SOFT_LOSSES`.
         temperature: of that loss.
         alpha: its share in the loss of a labelled row.
         hidden_weight: of `hidden_loss`.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, rel_entr, softmax
 
-from tfhub_ft.compress.losses import softened_classes, softened_labels, squared_error
+from tfhub_ft.compress.soft_losses import softened_classes, softened_labels, squared_error
 
 RANDOM = np.random.default_rng(0)
 TEACHER, STUDENT = (RANDOM.normal(0, 3, (5, 4)).astype("float32") for _ in range(2))
