@@ -1,4 +1,5 @@
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -28,7 +29,8 @@ MODEL = {"saved_model.pb": b"graph", "variables/variables.index": b"index", "ass
 def tar_gz(members):
     """A tar.gz of {name: bytes}; a name that starts with "->" is a link."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    # Without the time of day: the same members give the same bytes.
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         for name, content in members.items():
             info = tarfile.TarInfo(name.removeprefix("->"))
             if name.startswith("->"):
