@@ -37,6 +37,45 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps}
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
+class FusedAdamW(keras.optimizers.AdamW):
+    """Keras' AdamW, each weight updated by one operation of TensorFlow instead of some fifteen.
+
+    The arithmetic is the same; the weights, half of which are the embeddings of words, are walked through fewer times.
+
+    Example:
+        model.compile(FusedAdamW(5e-5, weight_decay=0.01, global_clipnorm=1.0), "mse")
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Move one weight, a tf.Variable, along its gradient."""
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        dtype = variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
+            lr=tf.cast(learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
+        import tensorflow as tf
+
+        if not self.global_clipnorm:
+            return super()._clip_gradients(gradients)
+        return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0]
+
+
 def build_optimizer(
     *, learning_rate: float, warmup: float, total_steps: int, weight_decay: float, clip_norm: float
 ) -> keras.optimizers.Optimizer:
@@ -56,7 +95,7 @@ def build_optimizer(
         Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
     schedule = WarmupLinearDecay(learning_rate, warmup_steps=round(warmup * total_steps), total_steps=total_steps)
-    optimizer = keras.optimizers.AdamW(
+    optimizer = FusedAdamW(
         schedule, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm or None
     )
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
