@@ -43,6 +43,7 @@ def build_model(
     preprocessor: str | None = None,
     seq_length: int = 128,
     freeze: str = "none",
+    implementation: str = "auto",
     mask_share: float = 0.15,
 ) -> "keras.Model":
     """A model that hides words of texts and scores how well it guesses them.
@@ -52,6 +53,7 @@ def build_model(
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of a window; a longer text becomes several windows.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         mask_share: of the words that are hidden.
 
     Returns:
@@ -73,6 +75,7 @@ def build_model(
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
+        implementation=implementation,
         mask_share=mask_share,
     )
 

@@ -40,6 +40,7 @@ def build_model(
     preprocessor: str | None = None,
     seq_length: int = 64,
     freeze: str = "none",
+    implementation: str = "auto",
 ) -> "keras.Model":
     """A model that embeds prompts and replies, so that a prompt stands close to its reply.
 
@@ -48,6 +49,7 @@ def build_model(
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of a prompt and its reply together; the longer one is cut first.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
 
     Returns:
         A model from two string tensors of shape (batch,), prompt and reply, to their unit vectors, float32 (batch, 2,
@@ -71,6 +73,7 @@ def build_model(
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
+        implementation=implementation,
     )
 
 

@@ -45,6 +45,7 @@ def build_model(
     overlap: int | None = None,
     dropout: float = 0.1,
     freeze: str = "none",
+    implementation: str = "auto",
 ) -> "keras.Model":
     """A model that takes texts and gives the logits of each token's tag.
 
@@ -56,6 +57,7 @@ def build_model(
         overlap: tokens that neighbouring windows share; a quarter of `seq_length` by default.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (windows, length, num_classes).
@@ -79,6 +81,7 @@ def build_model(
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
+        implementation=implementation,
         windows={"overlap": overlap, "split": "words"},
     )
 

@@ -42,6 +42,7 @@ def build_model(
     seq_length: int = 96,
     dropout: float = 0.1,
     freeze: str = "all-but-pooler",
+    implementation: str = "auto",
     lowercase: bool = True,
 ) -> "keras.Model":
     """A model that takes URLs and gives the logits of their labels.
@@ -53,6 +54,7 @@ def build_model(
         seq_length: the most tokens of a row; what is longer is cut.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         lowercase: whether URLs are lower-cased before the preprocessor reads them.
 
     Returns:
@@ -76,6 +78,7 @@ def build_model(
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
+        implementation=implementation,
         lowercase=lowercase,
     )
 

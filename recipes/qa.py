@@ -44,6 +44,7 @@ def build_model(
     overlap: int | None = None,
     dropout: float = 0.1,
     freeze: str = "none",
+    implementation: str = "auto",
 ) -> "keras.Model":
     """A model that takes questions and passages and gives, for each token, the logits that an answer starts, or ends.
 
@@ -54,6 +55,7 @@ def build_model(
         overlap: tokens that neighbouring windows share; a quarter of `seq_length` by default.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
 
     Returns:
         A model from two string tensors of shape (batch,), question and context, to logits, float32 (windows, length,
@@ -77,6 +79,7 @@ def build_model(
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
+        implementation=implementation,
         inputs=("question", "context"),
         windows={"overlap": overlap, "split": "parts"},
     )

@@ -46,6 +46,7 @@ def build_model(
     seq_length: int = 128,
     dropout: float = 0.1,
     freeze: str = "none",
+    implementation: str = "auto",
     mode: str = "pair",
 ) -> "keras.Model":
     """A model that takes pairs of texts and gives their similarity.
@@ -56,6 +57,7 @@ def build_model(
         seq_length: the most tokens of a row; what is longer is cut.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         mode: "pair" for both texts in one row, "bi-encoder" for the cosine of two embeddings.
 
     Returns:
@@ -81,6 +83,7 @@ def build_model(
             preprocessor=preprocessor,
             seq_length=seq_length,
             freeze=freeze,
+            implementation=implementation,
         )
     head = ClassificationHead(1, dropout=dropout, name="logits")
     return text_model(
@@ -90,6 +93,7 @@ def build_model(
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
+        implementation=implementation,
         inputs=("sentence1", "sentence2"),
     )
 

@@ -36,6 +36,7 @@ def build_model(
     seq_length: int = 128,
     dropout: float = 0.1,
     freeze: str = "none",
+    implementation: str = "auto",
 ) -> "keras.Model":
     """A model that takes messages and gives the logits of their labels.
 
@@ -46,6 +47,7 @@ def build_model(
         seq_length: the most tokens of a row; what is longer is cut.
         dropout: before the last layer.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).
@@ -68,6 +70,7 @@ def build_model(
         preprocessor=preprocessor,
         seq_length=seq_length,
         freeze=freeze,
+        implementation=implementation,
     )
 
 

@@ -19,6 +19,7 @@ def text_model(
     preprocessor: str | None = None,
     seq_length: int = 128,
     freeze: str = "none",
+    implementation: str = "auto",
     lowercase: bool = False,
     inputs: Sequence[str] = ("text",),
     windows: dict[str, Any] | None = None,
@@ -34,6 +35,7 @@ def text_model(
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of a row; of a pair the longer text is cut first.
         freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         lowercase: whether texts are lower-cased before the preprocessor reads them.
         inputs: names of the text inputs, one or two.
         windows: `overlap` and `split` of a `WindowPreprocessor`, which then stands in the preprocessor's place: long
@@ -52,7 +54,7 @@ def text_model(
     from tfhub_ft.encoders import HubEncoder
 
     return _behind_preprocessor(
-        lambda tokens: head(HubEncoder(encoder, freeze=freeze)(tokens)),
+        lambda tokens: head(HubEncoder(encoder, freeze=freeze, implementation=implementation)(tokens)),
         name=name,
         inputs=inputs,
         encoder=encoder,
@@ -71,6 +73,7 @@ def bi_encoder_model(
     preprocessor: str | None = None,
     seq_length: int = 128,
     freeze: str = "none",
+    implementation: str = "auto",
     inputs: tuple[str, str] = ("sentence1", "sentence2"),
 ) -> "keras.Model":
     """Compose a model that embeds two texts apart, by the same encoder, and compares the embeddings.
@@ -85,6 +88,7 @@ def bi_encoder_model(
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of both texts together; the longer one is cut first.
         freeze: what of the encoder stays as it is.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         inputs: names of the two text inputs.
 
     Returns:
@@ -103,7 +107,7 @@ def bi_encoder_model(
 
     def network(tokens: dict[str, Any]) -> Any:
         one = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-        encoded = HubEncoder(encoder, freeze=freeze)(one)
+        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation)(one)
         embedding = MeanPooling(name="embedding")(encoded["sequence_output"], one["input_mask"])
         embedding_model = keras.Model(one, embedding, name="embedding_model")
         return compare(embedding_model(SplitSegments(name="split_segments")(tokens)))
@@ -121,6 +125,7 @@ def pair_model(
     preprocessor: str | None = None,
     seq_length: int = 128,
     freeze: str = "none",
+    implementation: str = "auto",
     inputs: tuple[str, str] = ("sentence1", "sentence2"),
 ) -> "keras.Model":
     """Compose a model that reads two texts together, and compares them as embedded apart, by the same encoder.
@@ -135,6 +140,7 @@ def pair_model(
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of both texts together; the longer one is cut first.
         freeze: what of the encoder stays as it is.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         inputs: names of the two text inputs.
 
     Returns:
@@ -149,7 +155,7 @@ def pair_model(
     from tfhub_ft.heads import CosineFeature, MeanPooling, SplitSegments
 
     def network(tokens: dict[str, Any]) -> Any:
-        encode = HubEncoder(encoder, freeze=freeze)
+        encode = HubEncoder(encoder, freeze=freeze, implementation=implementation)
         apart = SplitSegments(name="split_segments")(tokens)
         embeddings = MeanPooling(name="embeddings")(encode(apart)["sequence_output"], apart["input_mask"])
         features = [encode(tokens)["pooled_output"], CosineFeature(name="cosine")(embeddings)]
@@ -167,6 +173,7 @@ def masked_word_model(
     preprocessor: str | None = None,
     seq_length: int = 128,
     freeze: str = "none",
+    implementation: str = "auto",
     mask_share: float = MASK_SHARE,
 ) -> "keras.Model":
     """Compose a model that hides words of texts and scores its guesses.
@@ -177,6 +184,7 @@ def masked_word_model(
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
         seq_length: the most tokens of a window; a longer text becomes several windows.
         freeze: what of the encoder stays as it is.
+        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         mask_share: of the words that are hidden.
 
     Returns:
@@ -196,7 +204,9 @@ def masked_word_model(
         from tfhub_ft.masked_words import MaskedWordHead
 
         head = MaskedWordHead(name="masked_word_head")
-        return _scored_guesses(tokens, vocabulary, mask_share, HubEncoder(encoder, freeze=freeze), head)
+        return _scored_guesses(
+            tokens, vocabulary, mask_share, HubEncoder(encoder, freeze=freeze, implementation=implementation), head
+        )
 
     return _behind_preprocessor(
         network,

@@ -63,6 +63,12 @@ class Settings:
     seq_length: int = setting(128, "The most tokens of a row, [CLS] and [SEP] included.", minimum=3)
     dropout: float = setting(0.1, "Dropout before the head's last layer.", minimum=0, maximum=0.9)
     freeze: str = setting("none", FREEZE_HELP)
+    implementation: str = setting(
+        "auto",
+        "Of the encoder: native (faster; BERT, ELECTRA and ALBERT as TF Hub has them), graph (the SavedModel's own), or"
+        " auto (native where the family is known).",
+        choices=("auto", "native", "graph"),
+    )
 
     epochs: int = setting(3, "How often to go through the training rows.", minimum=1)
     batch_size: int = setting(32, "Rows of a training step.", minimum=1)

@@ -9,10 +9,15 @@ import keras
 import numpy as np
 
 from tfhub_ft.encoders.freezing import frozen_names
+from tfhub_ft.encoders.native import Architecture, Dropout, encode, role_of
+from tfhub_ft.encoders.recognition import native_spec, read_values
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_encoder
 from tfhub_ft.errors import InputError
 
+IMPLEMENTATIONS = ("auto", "native", "graph")
+TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+CALLS_OF_DROPOUT = 1024
 OUTPUTS = ("pooled_output", "sequence_output", "encoder_outputs")
 
 
@@ -20,11 +25,13 @@ OUTPUTS = ("pooled_output", "sequence_output", "encoder_outputs")
 class HubEncoder(keras.layers.Layer):
     """A TF Hub text encoder as a layer of Keras 3: its variables are Keras weights that `fit` trains.
 
-    The layer carries the encoder's graph: a `.keras` file that holds it reloads without the cache and without a
-    network.
+    An encoder of a family that is known (BERT, ELECTRA and ALBERT as TF Hub has them) is computed natively, by
+    TensorFlow operations on the SavedModel's weights, which is faster and follows Keras' dtype policy; any other by the
+    SavedModel's graph. A `.keras` file that holds the layer reloads without the cache and without a network.
 
     Args:
         encoder: a catalogue name, a handle, a URL or a SavedModel folder.
+        implementation: "native", "graph", or "auto": native where the family is known.
         freeze: what stays as it is: "none", "embeddings", "N" (embeddings and the lowest N layers), "all-but-N" (the
             top N layers and the pooler train), "all-but-pooler" or "all".
         seed: of the encoder's own dropout; drawn from `keras.utils.set_random_seed`'s generator when not given.
@@ -38,10 +45,11 @@ class HubEncoder(keras.layers.Layer):
         "encoder_outputs": a list of the layers' outputs, each like sequence_output, "word_embeddings": the weight
         itself, float32 (vocabulary, size), for an output that is tied to it}, as far as the encoder has them.
 
-    The loaded SavedModel is the layer's `module`.
+    The loaded SavedModel is the layer's `module`; None where it is computed natively.
 
     Raises:
-        InputError: no such encoder, a SavedModel that is no text encoder, or a `freeze` that does not fit it.
+        InputError: no such encoder, a SavedModel that is no text encoder, or of another family than `implementation`
+            asks for; or a `freeze` that does not fit it.
 
     Example:
         encoded = HubEncoder("minilm-l6", freeze="embeddings")(tokens)
@@ -55,22 +63,58 @@ class HubEncoder(keras.layers.Layer):
         self,
         encoder: str = "minilm-l6",
         *,
+        implementation: str = "auto",
         freeze: str = "none",
         seed: int | None = None,
         spec: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**{"name": "encoder", **kwargs})
-        self.encoder, self.freeze = str(encoder), str(freeze)
+        self.encoder, self.implementation, self.freeze = str(encoder), implementation, str(freeze)
         self.seed = random.randrange(1, 2**31) if seed is None else seed
         self.module = None
-        if spec is None:
-            folder = resolve_encoder(encoder)
-            self.module, self._workspace = open_module(folder, seed=self.seed)
-            spec = describe(self.module, str(encoder))
-        self.spec = spec
-        self._hold(self.module.variables if self.module else _uninitialized(spec["variables"]))
+        values = self._open(resolve_encoder(encoder)) if spec is None else None
+        if spec is not None:
+            self.spec = spec
+        self._hold(_uninitialized(self.spec["variables"]) if values is None else values)
+        if self.is_native:
+            # Counts training steps: the masks of dropout follow from the seed and from it.
+            self._steps = self.add_weight(
+                shape=(),
+                dtype="int32",
+                initializer="zeros",
+                trainable=False,
+                name="steps",
+                aggregation="only_first_replica",
+            )
         self.built = True
+
+    def _open(self, folder: Path) -> list[Any]:
+        """Find out what the encoder is; the values of its variables."""
+        if self.implementation not in IMPLEMENTATIONS:
+            raise InputError(f"--implementation {self.implementation}: not one of {', '.join(IMPLEMENTATIONS)}")
+        if self.implementation != "graph":
+            try:
+                self.spec = native_spec(folder, self.encoder)
+            except InputError:
+                if self.implementation == "native":
+                    raise
+            else:
+                values = read_values(folder)
+                return [values[variable["name"]] for variable in self.spec["variables"]]
+        self.module, self._workspace = open_module(folder, seed=self.seed)
+        self.spec = describe(self.module, self.encoder)
+        return self.module.variables
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it is computed by operations of our own instead of by the SavedModel's graph."""
+        return "architecture" in self.spec
+
+    @property
+    def body_is_frozen(self) -> bool:
+        """Whether nothing below the pooler trains: then the encoder's dropout is off."""
+        return not any(v.trainable and "pooler" not in v.name for v in self._module_variables)
 
     @property
     def max_seq_length(self) -> int | None:
@@ -92,9 +136,10 @@ class HubEncoder(keras.layers.Layer):
         import tensorflow as tf
 
         shutil.copytree(resolve_encoder(self.encoder), folder)
-        module = tf.saved_model.load(str(folder))
-        for variable, held in zip(module.variables, self._module_variables, strict=True):
-            variable.assign(held.value)
+        module, values = tf.saved_model.load(str(folder)), self.values
+        for variable in module.variables:
+            if (name := variable.name.split(":")[0]) in values:
+                variable.assign(values[name])
         shutil.rmtree(folder / "variables")
         tf.train.Checkpoint(module).write(str(folder / "variables" / "variables"))
 
@@ -107,6 +152,7 @@ class HubEncoder(keras.layers.Layer):
                 shape=variable["shape"],
                 dtype=variable["dtype"],
                 trainable=variable["trainable"] and variable["name"] not in frozen,
+                autocast=False,
                 name=variable["name"].replace("/", "_"),
             )
             for variable, value in zip(self.spec["variables"], values, strict=True)
@@ -118,14 +164,44 @@ class HubEncoder(keras.layers.Layer):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         import tensorflow as tf
 
+        training = bool(training) and not self.body_is_frozen
+        table = self._word_embeddings
+        tied = {} if table is None else {"word_embeddings": tf.convert_to_tensor(table)}
+        if self.is_native:
+            return {**self._encode(inputs, training), **tied}
         if self.module is None:
             raise RuntimeError(f"layer {self.name} has no graph: load it by keras.models.load_model, not by a clone")
         features = {name: tf.cast(inputs[name], tf.int32) for name in self.spec["inputs"]}
-        options = {"training": bool(training)} if self.spec["takes_training"] else {}
+        options = {"training": training} if self.spec["takes_training"] else {}
         outputs = self.module(features, **options)
-        table = self._word_embeddings
-        tied = {} if table is None else {"word_embeddings": tf.convert_to_tensor(table)}
         return {**{name: outputs[name] for name in self.spec["outputs"]}, **tied}
+
+    def _encode(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
+        import tensorflow as tf
+
+        names = (variable["name"] for variable in self.spec["variables"])
+        weights = {
+            role_of(name): tf.convert_to_tensor(held) for name, held in zip(names, self._module_variables, strict=True)
+        }
+        tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
+        outputs = encode(
+            weights,
+            Architecture(**self.spec["architecture"]),
+            tokens,
+            dtype=self.compute_dtype,
+            drop=self._dropout() if training else None,
+        )
+        return {name: outputs[name] for name in self.spec["outputs"]}
+
+    def _dropout(self) -> Dropout:
+        """This call's dropout: another one in each call and on each replica."""
+        import tensorflow as tf
+
+        step = self._steps.value + 0
+        self._steps.assign_add(1)
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if context else 0
+        return Dropout(tf.stack([self.seed + replica, step * CALLS_OF_DROPOUT]))
 
     @property
     def _word_embeddings(self) -> "keras.Variable | None":
@@ -147,13 +223,17 @@ class HubEncoder(keras.layers.Layer):
         return {**outputs, **tied}
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("encoder", "freeze", "seed", "spec")}
+        own = {name: getattr(self, name) for name in ("encoder", "implementation", "freeze", "seed", "spec")}
         return {**super().get_config(), **own}
 
     def save_assets(self, dir_path: str) -> None:
+        if self.is_native:
+            return
         shutil.copytree(self._workspace.name, dir_path, dirs_exist_ok=True)
 
     def load_assets(self, dir_path: str) -> None:
+        if self.is_native:
+            return
         held = [variable.value for variable in self._module_variables]
         self.module, self._workspace = open_module(Path(dir_path), seed=self.seed, variables=held)
 

@@ -78,7 +78,7 @@ def write_saved_model(
     # The variables and modules themselves, not the Keras layers around them: those would save every value twice.
     served = tf.Module()
     served.weights = [weight.value for weight in model.weights]
-    served.modules = [layer.module for layer in model._flatten_layers() if hasattr(layer, "module")]
+    served.modules = [layer.module for layer in model._flatten_layers() if getattr(layer, "module", None)]
 
     @tf.function(input_signature=[texts])
     def from_text(segments):  # noqa: ANN001, ANN202

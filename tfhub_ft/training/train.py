@@ -142,9 +142,10 @@ class Training:
     def __init__(self, recipe: Recipe, settings: Settings, data: Dataset):
         import keras
 
-        from tfhub_ft.training.hardware import build_strategy
+        from tfhub_ft.training.hardware import build_strategy, keep_freed_memory
 
         self.recipe, self.settings, self.data = recipe, settings, data
+        keep_freed_memory()
         keras.utils.set_random_seed(settings.seed)
         say(f"Loading encoder {self.settings.encoder}")
         self.strategy = build_strategy(self.settings.strategy)
@@ -227,7 +228,7 @@ class Training:
             keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
         ]
         if done < settings.epochs and not checkpoints.stopped:
-            with matrix_products_in(precision), contextlib.redirect_stdout(sys.stderr):
+            with matrix_products_in(precision, self.network), contextlib.redirect_stdout(sys.stderr):
                 learner.fit(
                     batches.dataset(),
                     validation_data=validation,

@@ -1,0 +1,359 @@
+"""BERT's forward pass in TensorFlow operations, on the weights of a TF Hub encoder."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# The parts of tf-models' BertEncoder and AlbertEncoder, from which TF Hub's BERT, ELECTRA and ALBERT were exported.
+PARTS = (
+    "word_embeddings",
+    "position_embedding",
+    "type_embeddings",
+    "embeddings/layer_norm",
+    "embedding_projection",
+    "self_attention/query",
+    "self_attention/key",
+    "self_attention/value",
+    "self_attention/attention_output",
+    "self_attention_layer_norm",
+    "intermediate",
+    "output",
+    "output_layer_norm",
+    "pooler_transform",
+)
+OPTIONAL_PARTS = ("type_embeddings", "embedding_projection", "pooler_transform")
+_NAME = re.compile(
+    rf"(?:^|/)(?:transformer/)?(?:layer_(\d+)/)?({'|'.join(PARTS)})/(kernel|bias|embeddings|gamma|beta)$"
+)
+_IN_LAYER = PARTS[5:13]
+# Far below every score, and yet within the range of float16 and of what int8 calibration can bear.
+MASKED = -1e4
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What a BERT is besides its weights.
+
+    Args:
+        layers: how many blocks there are.
+        shared: whether they share one block's weights, as ALBERT's do.
+        heads: attention heads.
+        activation: of the feed-forward blocks: "gelu", "gelu_tanh", "relu" or "silu".
+        epsilon: of the norms.
+        dropout: of hidden states.
+        attention_dropout: of attention probabilities.
+    """
+
+    layers: int
+    shared: bool
+    heads: int
+    activation: str = "gelu"
+    epsilon: float = 1e-12
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+
+
+def role_of(name: str) -> str | None:
+    """What a variable of a SavedModel is in a BERT, such as "layer_3/self_attention/query/kernel"; None if nothing."""
+    found = _NAME.search(name)
+    if not found:
+        return None
+    layer, part, kind = found.groups()
+    if (part in _IN_LAYER) != (layer is not None or "transformer/" in name):
+        return None
+    return f"layer_{layer or 0}/{part}/{kind}" if part in _IN_LAYER else f"{part}/{kind}"
+
+
+def encode(
+    weights: Mapping[str, Any],
+    architecture: Architecture,
+    tokens: Mapping[str, Any],
+    *,
+    dtype: Any,
+    drop: Callable[[Any, float], Any] | None = None,
+) -> dict[str, Any]:
+    """The outputs of a BERT, by the names of the TF Hub text API.
+
+    Args:
+        weights: tensors by role; see `role_of`.
+        architecture: of the encoder.
+        tokens: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length).
+        dtype: what matrix products are computed in and hidden states are kept in. Norms and weights are float32.
+        drop: dropout: takes a tensor and the share that is set to zero. Without it there is none.
+
+    Returns:
+        {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
+        "encoder_outputs": a list with each block's, like sequence_output}. In a graph only those that are asked for
+        are computed; for `pooled_output` alone the last block computes the first token alone.
+
+    Reference:
+        Devlin et al. 2019, https://arxiv.org/abs/1810.04805; Lan et al. 2020 (ALBERT),
+        https://arxiv.org/abs/1909.11942; Clark et al. 2020 (ELECTRA), https://arxiv.org/abs/2003.10555
+    """
+    import tensorflow as tf
+
+    training = drop is not None
+    batch, length = tf.unstack(tf.shape(tokens["input_word_ids"]))
+    size = weights["layer_0/output_layer_norm/gamma"].shape[0]
+    block = _Block(architecture, batch, length, drop)
+
+    word = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
+    x = word + weights["position_embedding/embeddings"][:length]
+    if "type_embeddings/embeddings" in weights:
+        x += tf.gather(weights["type_embeddings/embeddings"], tokens["input_type_ids"])
+    x = block.drop(norm(x, *_pair(weights, "embeddings/layer_norm"), architecture.epsilon, training))
+    x = tf.cast(tf.reshape(x, (-1, x.shape[-1])), dtype)
+    if "embedding_projection/kernel" in weights:
+        x = dense(x, *_pair(weights, "embedding_projection"), training)
+    bias = tf.cast(1 - tokens["input_mask"], dtype)[:, None, None, :] * MASKED
+
+    outputs, first = [], None
+    for number in range(architecture.layers):
+        own = _of_layer(weights, 0 if architecture.shared else number)
+        if number == architecture.layers - 1:
+            first = block(x, own, bias, first_only=True)
+        x = block(x, own, bias)
+        outputs.append(tf.cast(tf.reshape(x, (batch, length, size)), "float32"))
+    first = tf.cast(first, "float32")
+    if "pooler_transform/kernel" in weights:
+        kernel, pooler_bias = _pair(weights, "pooler_transform")
+        first = tf.tanh(tf.matmul(first, kernel) + pooler_bias)
+    return {"pooled_output": first, "sequence_output": outputs[-1], "encoder_outputs": outputs}
+
+
+class _Block:
+    """A transformer block: attention and a feed-forward network, each followed by a norm."""
+
+    def __init__(self, architecture: Architecture, batch: Any, length: Any, drop: Any):
+        self.architecture, self.batch, self.length, self.dropout = architecture, batch, length, drop
+        self.training = drop is not None
+
+    def __call__(self, x: Any, own: dict[str, tuple], bias: Any, *, first_only: bool = False) -> Any:
+        """From hidden states (batch * length, hidden) to the next ones, or to each row's first: (batch, hidden)."""
+        attended = self._attend(x, own, bias, first_only)
+        x = self._first(x) if first_only else x
+        attended = self.drop(self._dense(attended, own, "self_attention/attention_output"))
+        x = self._normed(x + attended, own, "self_attention_layer_norm")
+        inner = activate(self._dense(x, own, "intermediate"), self.architecture.activation, self.training)
+        return self._normed(x + self.drop(self._dense(inner, own, "output")), own, "output_layer_norm")
+
+    def drop(self, x: Any) -> Any:
+        """Hidden states with dropout, in training."""
+        return self.dropout(x, self.architecture.dropout) if self.training else x
+
+    def _attend(self, x: Any, own: dict[str, tuple], bias: Any, first_only: bool) -> Any:
+        import tensorflow as tf
+
+        heads, size = own["self_attention/query"][0].shape[1:]
+        scaled = tuple(part * size**-0.5 for part in own["self_attention/query"])
+        # One matrix product in place of three reads the hidden states once.
+        if first_only:
+            query = self._heads(self._product(self._first(x), [scaled]), 1, 1, heads, size)[0]
+            key, value = self._heads(
+                self._product(x, [own["self_attention/key"], own["self_attention/value"]]), self.length, 2, heads, size
+            )
+        else:
+            parts = [scaled, own["self_attention/key"], own["self_attention/value"]]
+            query, key, value = self._heads(self._product(x, parts), self.length, 3, heads, size)
+        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+        if self.training:
+            weights = self.dropout(weights, self.architecture.attention_dropout)
+        return tf.reshape(tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3)), (-1, heads * size))
+
+    def _product(self, x: Any, parts: list[tuple[Any, Any]]) -> Any:
+        import tensorflow as tf
+
+        kernel = tf.concat([tf.reshape(kernel, (kernel.shape[0], -1)) for kernel, _ in parts], 1)
+        return dense(x, kernel, tf.concat([tf.reshape(bias, (-1,)) for _, bias in parts], 0), self.training)
+
+    def _heads(self, x: Any, length: Any, parts: int, heads: int, size: int) -> list[Any]:
+        """(batch * length, parts * heads * size) as a list of (batch, heads, length, size)."""
+        import tensorflow as tf
+
+        x = tf.reshape(x, (self.batch, length, parts, heads, size))
+        return tf.unstack(tf.transpose(x, (2, 0, 3, 1, 4)))
+
+    def _dense(self, x: Any, own: dict[str, tuple], name: str) -> Any:
+        import tensorflow as tf
+
+        kernel, bias = own[name]
+        return dense(x, tf.reshape(kernel, (-1, bias.shape[-1])), bias, self.training)
+
+    def _normed(self, x: Any, own: dict[str, tuple], name: str) -> Any:
+        return norm(x, *own[name], self.architecture.epsilon, self.training)
+
+    def _first(self, x: Any) -> Any:
+        """Each row's first hidden state, (batch, hidden)."""
+        import tensorflow as tf
+
+        return tf.gather(x, tf.range(self.batch) * self.length)
+
+
+def _pair(weights: Mapping[str, Any], part: str) -> tuple[Any, Any]:
+    kernel = weights.get(f"{part}/kernel")
+    if kernel is None:
+        return weights[f"{part}/gamma"], weights[f"{part}/beta"]
+    return kernel, weights[f"{part}/bias"]
+
+
+def _of_layer(weights: Mapping[str, Any], number: int) -> dict[str, tuple[Any, Any]]:
+    return {part: _pair(weights, f"layer_{number}/{part}") for part in _IN_LAYER}
+
+
+def dense(x: Any, kernel: Any, bias: Any, training: bool = False) -> Any:
+    """x @ kernel + bias in x's type, the weights being float32.
+
+    Args:
+        x: float (rows, inputs).
+        kernel: float32 (inputs, outputs).
+        bias: float32 (outputs,).
+        training: whether gradients are taken by a formula of our own: the bias's as a matrix product with ones, as
+            TensorFlow's own operation for it is slow in bfloat16.
+    """
+    import tensorflow as tf
+
+    def plain(x: Any, kernel: Any, bias: Any) -> Any:
+        return tf.nn.bias_add(tf.matmul(x, tf.cast(kernel, x.dtype)), tf.cast(bias, x.dtype))
+
+    @tf.custom_gradient
+    def with_gradient(x: Any, kernel: Any, bias: Any) -> Any:
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            ones = tf.ones((1, tf.shape(upstream)[0]), upstream.dtype)
+            return (
+                tf.matmul(upstream, tf.cast(kernel, upstream.dtype), transpose_b=True),
+                tf.cast(tf.matmul(x, upstream, transpose_a=True), kernel.dtype),
+                tf.cast(tf.matmul(ones, upstream)[0], bias.dtype),
+            )
+
+        return plain(x, kernel, bias), gradient
+
+    return (with_gradient if training else plain)(x, kernel, bias)
+
+
+def norm(x: Any, gamma: Any, beta: Any, epsilon: float, training: bool = False) -> Any:
+    """Layer normalization, computed in float32.
+
+    Args:
+        x: float (..., hidden).
+        gamma: float32 (hidden,).
+        beta: float32 (hidden,).
+        epsilon: added to the variance.
+        training: whether the gradient is taken by the closed formula, in fewer passes.
+
+    Reference:
+        Ba et al. 2016, https://arxiv.org/abs/1607.06450
+    """
+    import tensorflow as tf
+
+    def standardized(x: Any) -> tuple[Any, Any]:
+        x = tf.cast(x, "float32")
+        centred = x - tf.reduce_mean(x, -1, keepdims=True)
+        scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
+        return centred * scale, scale
+
+    def plain(x: Any, gamma: Any, beta: Any) -> Any:
+        return tf.cast(standardized(x)[0] * gamma + beta, x.dtype)
+
+    @tf.custom_gradient
+    def with_gradient(x: Any, gamma: Any, beta: Any) -> Any:
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            unit, scale = standardized(x)
+            above = tf.cast(upstream, "float32")
+            axes = list(range(len(x.shape) - 1))
+            inner = above * gamma
+            mean = tf.reduce_mean(inner, -1, keepdims=True)
+            along = tf.reduce_mean(inner * unit, -1, keepdims=True)
+            down = scale * (inner - mean - unit * along)
+            return tf.cast(down, x.dtype), tf.reduce_sum(above * unit, axes), tf.reduce_sum(above, axes)
+
+        return plain(x, gamma, beta), gradient
+
+    return (with_gradient if training else plain)(x, gamma, beta)
+
+
+def activate(x: Any, name: str, training: bool = False) -> Any:
+    """The activation of that name; GELU by the error function has a gradient of its own in training.
+
+    Reference:
+        Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415
+    """
+    import tensorflow as tf
+
+    if name == "gelu":
+        return (_gelu_with_gradient if training else _gelu)(x)
+    if name == "gelu_tanh":
+        return tf.nn.gelu(x, approximate=True)
+    return {"relu": tf.nn.relu, "silu": tf.nn.silu}[name](x)
+
+
+def _gelu(x: Any) -> Any:
+    import tensorflow as tf
+
+    # tf.nn.gelu takes erfc, which is not vectorized.
+    wide = tf.cast(x, "float32")
+    return tf.cast(wide * (0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5))), x.dtype)
+
+
+def _gelu_with_gradient(x: Any) -> Any:
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def with_gradient(x: Any) -> Any:
+        def gradient(upstream: Any) -> Any:
+            wide = tf.cast(x, "float32")
+            density = tf.exp(-0.5 * wide * wide) * (1 / math.sqrt(2 * math.pi))
+            slope = 0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5)) + wide * density
+            return tf.cast(tf.cast(upstream, "float32") * slope, x.dtype)
+
+        return _gelu(x), gradient
+
+    return with_gradient(x)
+
+
+class Dropout:
+    """Dropout whose masks follow from a seed and the number of the training step alone.
+
+    Args:
+        seed: int32 (2,), the same in every call of a step and another in each step.
+
+    Call arguments:
+        x: float tensor.
+        rate: share of its values that are set to zero, in steps of 1/65,536.
+
+    Reference:
+        Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
+    """
+
+    def __init__(self, seed: Any):
+        self.seed, self.calls = seed, 0
+
+    def __call__(self, x: Any, rate: float) -> Any:
+        """`x` with a share of its values set to zero and the others scaled up."""
+        import tensorflow as tf
+
+        if not rate:
+            return x
+        self.calls += 1
+        kept = _random_bits(tf.size(x), self.seed + [0, self.calls]) >= tf.constant(round(rate * 2**16), tf.uint16)
+        return _masked(x, tf.reshape(kept, tf.shape(x)), 1 / (1 - rate))
+
+
+def _random_bits(count: Any, seed: Any) -> Any:
+    """`count` random numbers of 16 bits, uint16 (count,): half of the work of random float32."""
+    import tensorflow as tf
+
+    words = tf.random.stateless_uniform(((count + 1) // 2,), seed, minval=None, maxval=None, dtype=tf.int32)
+    return tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count]
+
+
+def _masked(x: Any, kept: Any, scale: float) -> Any:
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def masked(x: Any) -> Any:
+        factor = tf.cast(kept, x.dtype) * tf.cast(scale, x.dtype)
+        return x * factor, lambda upstream: upstream * factor
+
+    return masked(x)

@@ -1,0 +1,179 @@
+"""Whether a TF Hub encoder is a BERT that `native.py` computes: found out once for each, and kept in the cache."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfhub_ft.encoders.native import OPTIONAL_PARTS, PARTS, Architecture, encode, role_of
+from tfhub_ft.encoders.saved_module import open_module
+from tfhub_ft.encoders.sources import cache_dir
+from tfhub_ft.errors import InputError
+from tfhub_ft.files import sha256_of, write_json
+
+TOLERANCE = 1e-4
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
+EPSILONS = (1e-12, 1e-6, 1e-5, 1e-3)
+LENGTHS = (5, 24)
+
+
+def native_spec(folder: Path, name: str) -> dict[str, Any]:
+    """What `HubEncoder` must know of an encoder to compute it natively.
+
+    The first time, the SavedModel is loaded, and both compute the same tokens: every output must agree to 1e-4. What a
+    SavedModel does not say in numbers (the activation, the epsilon of its norms) is what fits its answers best.
+
+    Args:
+        folder: the SavedModel's.
+        name: how to call it in an error.
+
+    Returns:
+        What `describe` gives, its variables being those with a role, and "architecture", the fields of `Architecture`.
+
+    Raises:
+        InputError: it is of no family that is known, or answers differently.
+    """
+    key = hashlib.sha256()
+    for file in ("saved_model.pb", "variables/variables.index"):
+        key.update(sha256_of(folder / file).encode())
+    kept = cache_dir() / "native" / f"{key.hexdigest()[:32]}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    spec = _recognized(folder, name)
+    write_json(kept, spec)
+    return spec
+
+
+def read_values(folder: Path) -> dict[str, np.ndarray]:
+    """The values of a SavedModel's variables by name, read from its checkpoint without loading its graph."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+        reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+    )
+    return {
+        node.variable.name.split(":")[0]: reader.get_tensor(held.attributes[0].checkpoint_key)
+        for node, held in zip(saved.meta_graphs[0].object_graph_def.nodes, graph.nodes, strict=True)
+        if node.HasField("variable") and held.attributes
+    }
+
+
+def _recognized(folder: Path, name: str) -> dict[str, Any]:
+    from tfhub_ft.encoders.encoder_layer import describe
+
+    module, _workspace = open_module(folder)
+    spec = describe(module, name)
+    roles = [role_of(variable["name"]) for variable in spec["variables"]]
+    weights = {role: value for role, value in zip(roles, module.variables, strict=True) if role}
+    _check_weights(spec, weights, name)
+    outputs = spec["outputs"].get("encoder_outputs")
+    layers = 1 + max(int(role.split("/")[0][6:]) for role in weights if role.startswith("layer_"))
+    shared = layers == 1 and bool(outputs) and len(outputs) > 1
+    architecture = Architecture(
+        layers=len(outputs) if shared else layers,
+        shared=shared,
+        heads=weights["layer_0/self_attention/query/kernel"].shape[1],
+        **_dropout_rates(folder),
+    )
+    architecture = _fitted(module, spec, weights, architecture, name)
+    known = [variable for variable, role in zip(spec["variables"], roles, strict=True) if role]
+    return {**spec, "variables": known, "architecture": dataclasses.asdict(architecture)}
+
+
+def _check_weights(spec: dict[str, Any], weights: dict[str, Any], name: str) -> None:
+    """Raise an InputError that names weights which a BERT has and this encoder has not, or the other way round."""
+    odd = [v["name"] for v in spec["variables"] if not role_of(v["name"]) and len(v["shape"]) > 0]
+    parts = {part for part in PARTS if any(f"{part}/" in role for role in weights)}
+    missing = [part for part in PARTS if part not in parts and part not in OPTIONAL_PARTS]
+    if missing:
+        raise _unknown(name, f"it has no weights called {', '.join(missing[:3])}")
+    if odd:
+        raise _unknown(name, f"its weights {', '.join(odd[:3])} have no place in a BERT")
+
+
+def _unknown(name: str, why: str) -> InputError:
+    return InputError(
+        f"{name} is of no family that is computed natively (BERT, ELECTRA and ALBERT as TF Hub has them): {why};"
+        " leave --implementation out, or take graph"
+    )
+
+
+def _fitted(
+    module: Any, spec: dict[str, Any], weights: dict[str, Any], architecture: Architecture, name: str
+) -> Architecture:
+    """The architecture with the activation and the epsilon that the module has."""
+    import tensorflow as tf
+
+    batches = [_tokens(weights, length) for length in LENGTHS]
+    with tf.device("CPU"):
+        expected = [_outputs(module, spec, tokens) for tokens in batches]
+        tensors = {role: tf.convert_to_tensor(value) for role, value in weights.items()}
+        candidates = [
+            dataclasses.replace(architecture, activation=activation, epsilon=epsilon)
+            for activation, epsilon in itertools.product(ACTIVATIONS, EPSILONS)
+        ]
+        differences = [_difference(tensors, each, batches[:1], expected[:1]) for each in candidates]
+        best = candidates[int(np.argmin(np.nan_to_num(differences, nan=np.inf)))]
+        difference = _difference(tensors, best, batches, expected)
+    if not difference <= TOLERANCE:
+        raise _unknown(name, f"its answers differ by {difference:.2g} from those of a BERT with its weights")
+    return best
+
+
+def _tokens(weights: dict[str, Any], length: int) -> dict[str, np.ndarray]:
+    """Random token ids, rows of which are padded, in two segments."""
+    random = np.random.default_rng(0)
+    length = min(length, weights["position_embedding/embeddings"].shape[0])
+    lengths = np.array([length, length - 1, max(length // 2, 1)])
+    mask = (np.arange(length) < lengths[:, None]).astype("int32")
+    ids = random.integers(0, weights["word_embeddings/embeddings"].shape[0], mask.shape).astype("int32")
+    types = (np.arange(length) >= lengths[:, None] // 2) * mask
+    return {"input_word_ids": ids * mask, "input_mask": mask, "input_type_ids": types.astype("int32")}
+
+
+def _outputs(module: Any, spec: dict[str, Any], tokens: dict[str, np.ndarray]) -> dict[str, Any]:
+    import tensorflow as tf
+
+    options = {"training": False} if spec["takes_training"] else {}
+    return module({name: tf.constant(tokens[name]) for name in spec["inputs"]}, **options)
+
+
+def _difference(
+    tensors: dict[str, Any], architecture: Architecture, batches: list[dict], expected: list[dict]
+) -> float:
+    """The largest difference of an output at a token, beside the size of the largest value."""
+    worst = 0.0
+    for tokens, wanted in zip(batches, expected, strict=True):
+        answers, here = encode(tensors, architecture, tokens, dtype="float32"), tokens["input_mask"] > 0
+        for output in ("pooled_output", "sequence_output", "encoder_outputs"):
+            if output in wanted:
+                own, its = (np.asarray(each[output]) for each in (answers, wanted))
+                if own.shape != its.shape:
+                    return float("inf")
+                own, its = (own, its) if output == "pooled_output" else (own[..., here, :], its[..., here, :])
+                worst = max(worst, float(np.abs(own - its).max() / max(1.0, np.abs(its).max())))
+    return worst
+
+
+def _dropout_rates(folder: Path) -> dict[str, float]:
+    """The shares of values that a SavedModel's training sets to zero, as far as its graph tells them."""
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.framework.tensor_util import MakeNdarray
+
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    rates: dict[str, set[float]] = {"dropout": set(), "attention_dropout": set()}
+    for function in saved.meta_graphs[0].graph_def.library.function:
+        constants = {node.name: node for node in function.node_def if node.op == "Const"}
+        for node in function.node_def:
+            rate = constants.get(node.input[1].split(":")[0]) if node.op == "GreaterEqual" else None
+            if rate is not None and "dropout" in node.name:
+                kind = "attention_dropout" if "self_attention/dropout" in node.name else "dropout"
+                rates[kind].add(round(float(MakeNdarray(rate.attr["value"].tensor)), 6))
+    return {kind: max(found, default=0.0) for kind, found in rates.items()}
