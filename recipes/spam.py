@@ -38,7 +38,7 @@ def build_model(
     freeze: str = "none",
     implementation: str = "auto",
 ) -> "keras.Model":
-    """A model that takes messages and gives the logits of their labels.
+    """A model that takes messages and gives the logits of their labels, from the mean of their tokens.
 
     Args:
         encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
@@ -59,12 +59,13 @@ def build_model(
     Reference:
         Sanh et al. 2019 (DistilBERT), https://arxiv.org/abs/1910.01108
     """
-    from tfhub_ft.heads import ClassificationHead
+    from tfhub_ft.heads import ClassificationHead, MeanPooling
     from tfhub_ft.models import text_model
 
+    pool = MeanPooling(normalize=False, name="mean")
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")
     return text_model(
-        lambda encoded: head(encoded["pooled_output"]),
+        lambda encoded: head(pool(encoded["sequence_output"], encoded["input_mask"])),
         name="spam",
         encoder=encoder,
         preprocessor=preprocessor,

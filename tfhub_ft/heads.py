@@ -83,7 +83,10 @@ class SplitSegments(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class MeanPooling(keras.layers.Layer):
-    """The mean of a row's token vectors, brought to length one.
+    """The mean of a row's token vectors.
+
+    Args:
+        normalize: whether it is brought to length one, as embeddings are that are compared by their cosine.
 
     Call arguments:
         inputs: float (batch, length, hidden).
@@ -99,13 +102,20 @@ class MeanPooling(keras.layers.Layer):
         Reimers and Gurevych 2019, section 3, https://arxiv.org/abs/1908.10084
     """
 
+    def __init__(self, *, normalize: bool = True, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.normalize = normalize
+
     def call(self, inputs: Any, mask: Any) -> Any:
         weights = keras.ops.expand_dims(keras.ops.cast(mask, "float32"), -1)
         total = keras.ops.sum(keras.ops.cast(inputs, "float32") * weights, 1)
-        return keras.ops.normalize(total, axis=-1)
+        return keras.ops.normalize(total, axis=-1) if self.normalize else total / keras.ops.sum(weights, 1)
 
     def compute_output_spec(self, inputs: Any, mask: Any) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0], inputs.shape[-1]), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "normalize": self.normalize}
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")

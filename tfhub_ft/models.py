@@ -29,7 +29,7 @@ def text_model(
     Training tokenizes once, outside the step, and fits that inner model; an export offers both entrances.
 
     Args:
-        head: layers from what the encoder gives, {"pooled_output", "sequence_output", ...}, to logits.
+        head: layers from what the encoder gives, {"pooled_output", "sequence_output", ...}, and "input_mask" to logits.
         name: of the model.
         encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
         preprocessor: the encoder's preprocessor, where it cannot be found from it.
@@ -53,8 +53,12 @@ def text_model(
     """
     from tfhub_ft.encoders import HubEncoder
 
+    def network(tokens: dict[str, Any]) -> Any:
+        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation)(tokens)
+        return head({**encoded, "input_mask": tokens["input_mask"]})
+
     return _behind_preprocessor(
-        lambda tokens: head(HubEncoder(encoder, freeze=freeze, implementation=implementation)(tokens)),
+        network,
         name=name,
         inputs=inputs,
         encoder=encoder,

@@ -16,6 +16,7 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.exports.saved_model import read_task
 from tfhub_ft.files import written_aside
 from tfhub_ft.run import Run
+from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.task import Task, described_task
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ BATCH_CHARACTERS = 2**17
 
 
 def predict(
-    model: "str | Path | Run | Predictor", texts: "Sequence[str | tuple[str, str] | list[str]]"
+    model: "str | Path | Run | Predictor",
+    texts: "Sequence[str | tuple[str, str] | list[str]]",
+    *,
+    precision: str = "float32",
 ) -> list[dict[str, Any]]:
     """The answers of a run or of an export. What `tfhub-ft predict` does.
 
@@ -35,6 +39,7 @@ def predict(
         model: a run, a run folder, an export folder (its newest version is taken), a SavedModel folder or a TFLite
             file.
         texts: the texts; of a recipe that reads pairs, tuples of two texts.
+        precision: of a run's matrix products; see `open_predictor`.
 
     Returns:
         An answer for each text, in order, as the recipe's task words it; of a classifier {"label", "score",
@@ -47,7 +52,7 @@ def predict(
         tfhub_ft.predict("runs/reviews", ["a warm, funny film"])[0]["label"]
         tfhub_ft.predict("runs/pairs", [("It rains.", "The street is wet.")])[0]["label"]
     """
-    predictor = model if isinstance(model, Predictor) else open_predictor(model)
+    predictor = model if isinstance(model, Predictor) else open_predictor(model, precision=precision)
     rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(texts, 1)]
     return list(itertools.chain.from_iterable(predictor(part) for part in _windows(rows)))
 
@@ -86,26 +91,33 @@ class Predictor:
         return tuple(segments)
 
 
-def open_predictor(model: str | Path | Run) -> Predictor:
+def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Predictor:
     """A run or an export, ready for many calls of `predict`.
 
     Args:
         model: as for `predict`.
+        precision: of a run's matrix products: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the
+            processor multiplies it fast. An export has its own.
 
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, or it is an export that is asked for another precision.
+
+    Example:
+        predictor = open_predictor("runs/reviews", precision="auto")
+        predict(predictor, ["a warm, funny film"])
     """
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}")
     if isinstance(model, Run):
-        return _run_predictor(model)
+        return _run_predictor(model, precision)
     path = Path(model)
-    if path.suffix == ".tflite":
-        return _lite_predictor(path)
-    if (path / "saved_model.pb").is_file():
-        return _saved_model_predictor(path)
     versions = sorted((p for p in path.glob("[0-9]*") if (p / "saved_model.pb").is_file()), key=lambda p: int(p.name))
-    if versions:
-        return _saved_model_predictor(versions[-1])
-    return _run_predictor(Run(path))
+    is_lite, is_saved_model = path.suffix == ".tflite", (path / "saved_model.pb").is_file()
+    if not (is_lite or is_saved_model or versions):
+        return _run_predictor(Run(path), precision)
+    if precision not in ("float32", "auto"):
+        raise InputError(f"--precision {precision}: {path} is an export, which has its own; leave it out")
+    return _lite_predictor(path) if is_lite else _saved_model_predictor(path if is_saved_model else versions[-1])
 
 
 def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Callable[[TokenRows], np.ndarray]:
@@ -173,9 +185,23 @@ def batches_by_size(rows: Sequence[tuple[str, ...]]) -> Iterator[list[int]]:
         yield batch
 
 
-def _run_predictor(run: Run) -> Predictor:
+def _run_predictor(run: Run, precision: str) -> Predictor:
     task = run.recipe.task
-    return Predictor(task, lambda: task.answerer(run.load_model(), run.labels, run.decision))
+
+    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        from tfhub_ft.training.hardware import keep_freed_memory, matrix_products_in, resolve_precision
+
+        keep_freed_memory()
+        model, resolved = run.load_model(), resolve_precision(precision)
+        answer = task.answerer(model, run.labels, run.decision)
+
+        def answer_in_precision(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+            with matrix_products_in(resolved, model):
+                return answer(rows)
+
+        return answer_in_precision
+
+    return Predictor(task, load)
 
 
 def _saved_model_predictor(path: Path) -> Predictor:

@@ -12,6 +12,9 @@ from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
 
 
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
 def setting(
     default: Any,
     help: str,
@@ -80,8 +83,9 @@ class Settings:
     seed: int = setting(0, "Everything random follows from it.", minimum=0, maximum=2**31 - 2)
     precision: str = setting(
         "auto",
-        "Of training's matrix products: float32, bfloat16, or auto (bfloat16 where the processor multiplies it fast).",
-        choices=("auto", "float32", "bfloat16"),
+        "Of training's matrix products: float32, bfloat16, float16 (for GPUs without bfloat16), or auto (bfloat16 where"
+        " the processor multiplies it fast, else float32).",
+        choices=PRECISIONS,
     )
     strategy: str = setting(
         "one", "one device, or mirrored: all GPUs of this machine, the batch shared out.", choices=("one", "mirrored")

@@ -38,9 +38,22 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Column of a pair's second text (or the passage) in --input.",
 )
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    metavar="NAME",
+    help="Of a run's matrix products: float32, bfloat16, float16, or auto.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
 def command(
-    model: str, texts: tuple[str, ...], source: str | None, output: str | None, as_json: bool, **columns: str | None
+    model: str,
+    texts: tuple[str, ...],
+    source: str | None,
+    output: str | None,
+    precision: str,
+    as_json: bool,
+    **columns: str | None,
 ) -> None:
     """Answer texts by a run or an export. A recipe of pairs reads two texts for each answer.
 
@@ -57,7 +70,7 @@ def command(
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
     from tfhub_ft.prediction import answer_writer, open_predictor, predict, predict_file, write_answers
 
-    predictor = open_predictor(model)
+    predictor = open_predictor(model, precision=precision)
     fields = predictor.task.fields
     if texts:
         rows = _grouped(texts, fields)

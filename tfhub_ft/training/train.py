@@ -251,6 +251,9 @@ class Training:
 
     def _compiled(self, total_steps: int) -> "keras.Model":
         """The learner with an optimizer; the network itself stays free of one."""
+        import keras
+
+        from tfhub_ft.training.hardware import resolve_precision
         from tfhub_ft.training.optimizer import build_optimizer
 
         settings = self.settings
@@ -263,6 +266,8 @@ class Training:
                 weight_decay=settings.weight_decay,
                 clip_norm=settings.clip_norm,
             )
+            if resolve_precision(settings.precision) == "float16":
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             learner.compile(
                 optimizer, **self.recipe.task.compile_arguments(settings, self.data.targets["train"]), jit_compile=False
             )

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhub_ft.encoders import HubEncoder
+from tfhub_ft.encoders.recognition import native_spec, read_values
+from tfhub_ft.errors import InputError
+
+TOKENS = {
+    "input_word_ids": np.array([[3, 9, 9, 4, 0], [3, 9, 3, 4, 4]], "int32"),
+    "input_mask": np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32"),
+    "input_type_ids": np.array([[0, 0, 1, 1, 0], [0, 0, 0, 1, 1]], "int32"),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("bert", {"hidden_act": "gelu_new", "attention_probs_dropout_prob": 0.2}),
+        ("bert", {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
+        ("distilbert", {"dropout": 0.3}),
+    ],
+)
+def test_what_a_saved_model_does_not_say_is_found_out(checkpoint_maker, tmp_path, kind, options):
+    from tfhub_ft.encoders.conversion import convert_checkpoint
+
+    convert_checkpoint(checkpoint_maker(tmp_path / "checkpoint", kind, **options), tmp_path / "pair")
+    found = native_spec(tmp_path / "pair" / "encoder", "it")["architecture"]
+    assert found["activation"] == {"gelu_new": "gelu_tanh"}.get(options.get("hidden_act"), found["activation"])
+    assert found["epsilon"] == options.get("layer_norm_eps", 1e-12)
+    assert found["dropout"] == options.get("dropout", 0.1)
+    assert found["attention_dropout"] == options.get("attention_probs_dropout_prob", 0.1)
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """Exports one of tf-models' encoders, as TF Hub's ALBERT and ELECTRA were."""
+
+    def export(name):
+        import tf_keras
+        from official.nlp.modeling import networks
+
+        sizes = {"vocab_size": 40, "hidden_size": 16, "num_attention_heads": 2, "max_sequence_length": 32}
+        network = {
+            "albert": lambda: networks.AlbertEncoder(
+                **sizes, embedding_width=8, num_layers=3, intermediate_size=24, dict_outputs=True
+            ),
+            "electra": lambda: networks.BertEncoder(
+                **sizes, embedding_width=8, num_layers=2, intermediate_size=24, dict_outputs=True
+            ),
+        }[name]()
+        random = np.random.default_rng(0)
+        for variable in network.variables:
+            centre = 1.0 if "gamma" in variable.name else 0.0
+            variable.assign(centre + random.normal(0, 0.2, variable.shape))
+        inputs = {tensor.name: tensor for tensor in network.inputs}
+        folder = tmp_path_factory.mktemp("encoders") / name
+        tf_keras.Model(inputs, network.output).save(str(folder), include_optimizer=False, save_format="tf")
+        return folder
+
+    return export
+
+
+@pytest.mark.parametrize("name", ["albert", "electra"])
+def test_other_families_of_tf_hub_are_known_by_their_weights(export, name):
+    folder = export(name)
+    native, graph = (HubEncoder(str(folder), implementation=each)(TOKENS) for each in ("native", "graph"))
+    here = TOKENS["input_mask"] > 0
+    np.testing.assert_allclose(native["pooled_output"], graph["pooled_output"], atol=1e-5)
+    np.testing.assert_allclose(native["sequence_output"][here], graph["sequence_output"][here], atol=1e-5)
+
+
+def test_it_is_found_out_once(tiny_pair, cache, monkeypatch):
+    first = native_spec(tiny_pair / "encoder", "tiny")
+    monkeypatch.setattr("tfhub_ft.encoders.recognition.open_module", None)
+    assert native_spec(tiny_pair / "encoder", "tiny") == json.loads(json.dumps(first))
+    assert len(list((cache / "native").iterdir())) == 1
+
+
+def test_values_are_read_without_loading_the_graph(tiny_pair):
+    module = tf.saved_model.load(str(tiny_pair / "encoder"))
+    values = read_values(tiny_pair / "encoder")
+    for variable in module.variables:
+        np.testing.assert_array_equal(values[variable.name.split(":")[0]], variable)
+
+
+def save_bag_of_words(folder):
+    """A text encoder that is no BERT."""
+
+    class Encoder(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = tf.Variable(tf.random.stateless_normal((40, 8), (1, 2)), name="words/table")
+
+        @tf.function(input_signature=[{name: tf.TensorSpec((None, None), tf.int32, name=name) for name in TOKENS}])
+        def __call__(self, inputs):
+            x = tf.gather(self.table, inputs["input_word_ids"])
+            return {"pooled_output": x[:, 0], "sequence_output": x}
+
+    tf.saved_model.save(Encoder(), str(folder))
+    return folder
+
+
+def test_an_encoder_of_another_family_is_computed_by_its_graph_and_says_which_weights_did_not_fit(tmp_path):
+    folder = save_bag_of_words(tmp_path / "other")
+    assert not HubEncoder(str(folder)).is_native
+    with pytest.raises(InputError, match=r"no weights called word_embeddings.*--implementation"):
+        HubEncoder(str(folder), implementation="native")
+
+
+def test_a_bert_that_answers_otherwise_than_its_weights_say_is_refused(tiny_pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfhub_ft.encoders.recognition.ACTIVATIONS", ("silu",))
+    with pytest.raises(InputError, match="answers differ by"):
+        HubEncoder(str(tiny_pair), implementation="native")
+    assert not HubEncoder(str(tiny_pair)).is_native
