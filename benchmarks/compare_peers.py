@@ -183,10 +183,13 @@ class Comparison:
 
     def stem(self):
         """The row's name, with the options of tfhub_ft that it was measured with."""
+        return "_".join([self.name.replace("-", "_"), *self.used_options().values()])
+
+    def used_options(self):
         commands = " ".join([*self.row.prepare, *(side.command for side in self.row.sides)])
-        options = {"{settings}": self.args.implementation, "{predict_options}": self.args.predict_precision}
-        used = [value for place, value in options.items() if value and place in commands]
-        return "_".join([self.name.replace("-", "_"), *used])
+        used = {"implementation": "{settings}", "predict_precision": "{predict_options}"}
+        given = vars(self.args)
+        return {name: given[name] for name, place in used.items() if given[name] and place in commands}
 
     @property
     def center(self):
@@ -195,7 +198,9 @@ class Comparison:
     def summary(self, rounds):
         sides = {side.name: self.side_summary(side, rounds[side.name]) for side in self.row.sides}
         return {
+            "row": self.name,
             "what": self.row.what,
+            "options": self.used_options(),
             "measure": self.row.measure,
             "rows": {split: len(rows) for split, rows in self.rows.items()},
             "prepared_by": [self.shown(command) for command in self.row.prepare],
@@ -255,8 +260,8 @@ def shares(limits, epoch):
         name: statistics.median(each[f"{name}_limit_seconds"] for each in limits) for name in ("bfloat16", "float32")
     }
     return {
-        name: {f"of_{precision}": round(limit / side["median"], 3) for precision, limit in seconds.items()}
-        for name, side in epoch["sides"].items()
+        side["label"]: {f"of_{precision}": round(limit / side["median"], 3) for precision, limit in seconds.items()}
+        for side in epoch["sides"].values()
     }
 
 

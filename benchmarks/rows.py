@@ -101,8 +101,8 @@ ROWS = {
         "sst2",
         (
             EPOCH,
-            hf_trainer("hf_trainer", "Hugging Face Trainer, grouped by length"),
-            hf_trainer("hf_trainer_malloc", "the same, glibc's malloc tuned", variables=MALLOC),
+            hf_trainer("hf_trainer", "Hugging Face Trainer"),
+            hf_trainer("hf_trainer_malloc", "Hugging Face Trainer, malloc tuned", variables=MALLOC),
         ),
     ),
     "sst2-kerashub": Row(

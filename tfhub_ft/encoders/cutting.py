@@ -125,9 +125,7 @@ def evenly_spread(count: int, layers: int) -> list[int]:
     return [i * layers // count - 1 for i in range(1, count + 1)]
 
 
-def read_back(
-    encoder: "HubEncoder", preprocessor: "HubPreprocessor", words: Sequence[str]
-) -> tuple[Checkpoint, float]:
+def read_back(encoder: "HubEncoder", preprocessor: "HubPreprocessor", words: Sequence[str]) -> tuple[Checkpoint, float]:
     """An encoder, with the weights that it has now, as the checkpoint that computes the same.
 
     Args:
