@@ -217,7 +217,7 @@ class Comparison:
             **({"extrapolated": left_out_in_words(side)} if side.first or side.epochs[0] < side.epochs[1] else {}),
             self.center.__name__: round(self.center(measures), 4),
             "spread": [round(min(measures), 4), round(max(measures), 4)],
-            "peak_memory_mb": statistics.median(each["peak_memory_mb"] for each in rounds),
+            "medians": medians(rounds),
             "versions": rounds[0]["versions"],
             "rounds": [{name: value for name, value in each.items() if name != "versions"} for each in rounds],
         }
@@ -244,6 +244,12 @@ def filled(command, values):
     return shlex.split(
         command.format_map({name: str(v) if name in options else shlex.quote(str(v)) for name, v in values.items()})
     )
+
+
+def medians(rounds):
+    """Of every number that all rounds have."""
+    names = [name for name in rounds[0] if all(isinstance(each[name], int | float) for each in rounds)]
+    return {name: round(statistics.median(each[name] for each in rounds), 4) for name in names}
 
 
 def left_out_in_words(side):

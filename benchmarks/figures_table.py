@@ -62,7 +62,7 @@ def lines_of(name, result):
         label = side["label"] + (" (extrapolated)" if "extrapolated" in side else "")
         lines.append([what, figure.format(mine[center]), label, figure.format(side[center]), ahead.format(value)])
         if name == "sst2-epoch":
-            memory = [each["peak_memory_mb"] for each in (mine, side)]
+            memory = [each["medians"]["peak_memory_mb"] for each in (mine, side)]
             shown = [f"{each:,.0f} MB" for each in memory]
             lines.append(["its peak memory", shown[0], label, shown[1], f"{memory[0] / memory[1]:.2f}x its memory"])
     return lines
