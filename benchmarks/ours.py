@@ -84,7 +84,7 @@ def train(args):
         epochs = [float(row["seconds"]) for row in csv.DictReader(history)]
     accuracies = {f"{split}_accuracy": run.metrics[split]["accuracy"] for split in list(files)[1:]}
     settings = {name: value for name, value in run.settings.as_dict().items() if name not in (*files, "data")}
-    finish(clock, PACKAGES, **accuracies, epoch_seconds=round(sum(epochs), 3), settings=settings)
+    finish(clock, PACKAGES, **accuracies, epoch_seconds=sum(epochs), settings=settings)
 
 
 def checkpoint(args):
@@ -129,8 +129,8 @@ def predict(args):
     finish(
         clock,
         PACKAGES,
-        predict_seconds=round(seconds, 3),
-        texts_per_second=round(len(texts) / seconds, 1),
+        predict_seconds=seconds,
+        texts_per_second=len(texts) / seconds,
         one_text_p50_ms=p50,
         test_accuracy=sum(right) / len(right),
     )

@@ -71,7 +71,7 @@ def one_text_p50_ms(answer, texts):
 def finish(clock, packages, **figures):
     """Print what was measured, as the last line."""
     result = {
-        **figures,
+        **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
         "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
         "peak_memory_mb": round(peak_memory() / 2**20),
         "versions": {name: importlib.metadata.version(name) for name in packages},
