@@ -30,7 +30,7 @@ def plot_bars(path, bars, *, title, axis, center=statistics.median):
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel(axis)
-    axes.set_title(title)
+    figure.suptitle(title)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
