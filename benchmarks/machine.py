@@ -26,11 +26,11 @@ def describe_machine():
     }
 
 
-def keep(name, figures):
-    """Write benchmarks/results/NAME.json and print the figures."""
+def keep(name, figures, folder=RESULTS):
+    """Write NAME.json, by default in benchmarks/results, and print the figures."""
     result = {"date": time.strftime("%Y-%m-%d"), "machine": describe_machine(), **figures}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     show(name, figures)
 
 

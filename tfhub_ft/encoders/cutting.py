@@ -87,7 +87,7 @@ def cut_encoder(
     words = preprocessor.vocabulary
     kept = words if vocabulary is None else list(vocabulary)
     with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as scratch, written_aside(folder) as aside:
-        checkpoint, difference = _read_back(encoder, preprocessor, words)
+        checkpoint, difference = read_back(encoder, preprocessor, words)
         vocab_file = Path(scratch) / "vocab.txt"
         vocab_file.write_text("\n".join(kept) + "\n", encoding="utf-8", newline="")
         checkpoint = dataclasses.replace(checkpoint, vocab_file=vocab_file)
@@ -125,10 +125,23 @@ def evenly_spread(count: int, layers: int) -> list[int]:
     return [i * layers // count - 1 for i in range(1, count + 1)]
 
 
-def _read_back(
-    encoder: "HubEncoder", preprocessor: "HubPreprocessor", words: Sequence[str]
-) -> tuple[Checkpoint, float]:
-    """The checkpoint that an encoder computes, and by how much its answers differ from the encoder's."""
+def read_back(encoder: "HubEncoder", preprocessor: "HubPreprocessor", words: Sequence[str]) -> tuple[Checkpoint, float]:
+    """An encoder, with the weights that it has now, as the checkpoint that computes the same.
+
+    Args:
+        encoder: a BERT by tf-models' names.
+        preprocessor: its preprocessing layer, WordPiece.
+        words: the preprocessor's vocabulary.
+
+    Returns:
+        The checkpoint, but for its `vocab_file`, and the largest difference between its answers and the encoder's.
+
+    Raises:
+        InputError: the encoder is of another family.
+
+    Example:
+        checkpoint, _ = read_back(encoder, preprocessor, preprocessor.vocabulary)
+    """
     architecture, weights = _architecture_and_weights(encoder)
     if architecture["vocab_size"] != len(words):
         raise _foreign(encoder, f"it has {architecture['vocab_size']:,} word embeddings for {len(words):,} tokens")

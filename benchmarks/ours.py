@@ -1,0 +1,162 @@
+"""tfhub_ft's side of the comparisons, a command for each kind of work; `compare_peers.py` runs them.
+
+    python benchmarks/ours.py train sentiment --train train.csv --validation validation.csv --output-dir RUN
+    python benchmarks/ours.py checkpoint RUN CHECKPOINT
+    python benchmarks/ours.py export RUN EXPORT
+    python benchmarks/ours.py predict RUN --texts test.csv
+    python benchmarks/ours.py tflite EXPORT/tflite/EXPORT_dynamic.tflite --texts test.csv
+
+`train` and `predict` are what `tfhub_ft.train` and `tfhub_ft.predict` do, with the imports timed apart. The last line
+printed is `RESULT {json}`.
+"""
+
+from peers.side import Clock, finish, one_text_p50_ms, read_rows  # isort: skip  the clock starts first
+
+import argparse
+import csv
+import dataclasses
+import importlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy")
+LATE_IMPORTS = (
+    "tfhub_ft.training.callbacks",
+    "tfhub_ft.training.optimizer",
+    "tfhub_ft.encoders.encoder_layer",
+    "tfhub_ft.exports.lite_model",
+    "tensorflow_hub",
+    "tensorflow_text",
+    "tensorboard.summary.v2",
+    "sklearn.metrics",
+    "ai_edge_litert.interpreter",
+)
+WARM_UP_TEXTS, TIMED_TEXTS = 64, 150
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    for work in (train, checkpoint, export, predict, tflite):
+        commands.add_parser(work.__name__).set_defaults(work=work)
+    of = commands.choices
+    of["train"].add_argument("recipe")
+    for split in ("train", "validation", "test"):
+        of["train"].add_argument(f"--{split}", type=Path)
+    of["train"].add_argument("--output-dir", type=Path, required=True)
+    of["train"].add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the recipe")
+    for name in ("checkpoint", "export"):
+        of[name].add_argument("run", type=Path)
+        of[name].add_argument("folder", type=Path)
+    for name in ("predict", "tflite"):
+        of[name].add_argument("model", type=Path)
+        of[name].add_argument("--texts", type=Path, required=True)
+    of["predict"].add_argument("--precision")
+    of["tflite"].add_argument("--threads", type=int)
+    args = parser.parse_args()
+    args.work(args)
+
+
+def imports():
+    """Everything heavy that the work needs, tfhub_ft first, as its users import it."""
+    clock = Clock()
+    import tfhub_ft
+
+    tfhub_ft.train, tfhub_ft.predict  # noqa: B018  imported when they are first named
+    for name in LATE_IMPORTS:
+        importlib.import_module(name)
+    clock.lap("imports")
+    return clock
+
+
+def train(args):
+    clock = imports()
+    import tfhub_ft
+
+    files = {split: getattr(args, split) for split in ("train", "validation", "test") if getattr(args, split)}
+    settings = {name: yaml.safe_load(value) for name, value in (each.split("=", 1) for each in args.set)}
+    run = tfhub_ft.train(args.recipe, output_dir=args.output_dir, **files, **settings)
+    clock.lap("train")
+    with (run.path / "history.csv").open(newline="") as history:
+        epochs = [float(row["seconds"]) for row in csv.DictReader(history)]
+    accuracies = {f"{split}_accuracy": run.metrics[split]["accuracy"] for split in list(files)[1:]}
+    settings = {name: value for name, value in run.settings.as_dict().items() if name not in (*files, "data")}
+    finish(clock, PACKAGES, **accuracies, epoch_seconds=sum(epochs), settings=settings)
+
+
+def checkpoint(args):
+    """A run's weights as a folder that the peers read: a Hugging Face BERT and, in head.npz, its head."""
+    from tfhub_ft.encoders.checkpoint import write_checkpoint
+    from tfhub_ft.encoders.cutting import read_back
+    from tfhub_ft.run import Run
+
+    model = Run(args.run).load_model()
+    preprocessor, network = model.get_layer("preprocessor"), model.get_layer("token_model")
+    words = preprocessor.vocabulary
+    read, _ = read_back(network.get_layer("encoder"), preprocessor, words)
+    with tempfile.TemporaryDirectory() as folder:
+        vocab_file = Path(folder) / "vocab.txt"
+        vocab_file.write_text("\n".join(words) + "\n", encoding="utf-8")
+        write_checkpoint(dataclasses.replace(read, vocab_file=vocab_file), args.folder)
+    kernel, bias = network.get_layer("logits").get_weights()
+    np.savez(args.folder / "head.npz", kernel=kernel, bias=bias)
+
+
+def export(args):
+    import tfhub_ft
+
+    tfhub_ft.export(args.run, output_dir=args.folder, formats=("tflite",), quantize=("dynamic",))
+
+
+def predict(args):
+    clock = imports()
+    import tfhub_ft
+    from tfhub_ft.prediction import open_predictor
+
+    predictor = open_predictor(args.model, **({"precision": args.precision} if args.precision else {}))
+    texts, truth = read_rows(args.texts)
+    tfhub_ft.predict(predictor, texts[:WARM_UP_TEXTS])
+    clock.lap("load")
+    answers = tfhub_ft.predict(predictor, texts)
+    clock.lap("predict")
+    p50 = one_text_p50_ms(lambda text: tfhub_ft.predict(predictor, [text]), texts[:TIMED_TEXTS])
+    clock.lap("one_by_one")
+    right = [sorted(answer["probabilities"]).index(answer["label"]) == label for answer, label in zip(answers, truth)]
+    seconds = clock.seconds["predict"]
+    finish(
+        clock,
+        PACKAGES,
+        predict_seconds=seconds,
+        texts_per_second=len(texts) / seconds,
+        one_text_p50_ms=p50,
+        test_accuracy=sum(right) / len(right),
+    )
+
+
+def tflite(args):
+    clock = imports()
+    from tfhub_ft.exports.fresh_process import one_by_one, token_feed
+    from tfhub_ft.exports.lite_model import LiteModel
+
+    lite = LiteModel(args.model, threads=args.threads)
+    texts, truth = read_rows(args.texts)
+    network = lite.get_layer("token_model")
+    feeds = one_by_one([token_feed(lite.get_layer("preprocessor"), [[text] for text in texts])])
+    clock.lap("load")
+    p50 = one_text_p50_ms(network.run, feeds)
+    clock.lap("one_by_one")
+    right = [int(network.run(feed).argmax()) == label for feed, label in zip(feeds, truth)]
+    finish(
+        clock,
+        PACKAGES,
+        one_text_p50_ms=p50,
+        test_accuracy=sum(right) / len(right),
+        file_bytes=args.model.stat().st_size,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What all sides of a comparison share: how they read rows, take times and hand back what they measured.
+
+Only the standard library, so that it works in every environment. It is imported before anything heavy: the clock
+starts here.
+"""
+
+import csv
+import importlib.metadata
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+STARTED = time.perf_counter()
+WARM_UP = 0.2  # share of the steps that a steady rate leaves out
+
+
+class Clock:
+    """Seconds by the name of the phase; the first phase, the imports, starts with the process."""
+
+    def __init__(self):
+        self.seconds, self._last = {}, STARTED
+
+    def lap(self, name):
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0) + now - self._last
+        self._last = now
+
+    def move(self, seconds, origin, name):
+        """Give some of a phase's seconds a name of their own."""
+        self.seconds[origin] -= seconds
+        self.seconds[name] = self.seconds.get(name, 0) + seconds
+
+
+class Steps:
+    """When each training step ended."""
+
+    def __init__(self):
+        self.ends = []
+
+    def done(self):
+        self.ends.append(time.perf_counter())
+
+    def rows_per_second(self, batch_size):
+        """The rate once all is warm; None where there were too few steps."""
+        first = max(1, round(len(self.ends) * WARM_UP))
+        steady = self.ends[first - 1 :]
+        return (len(steady) - 1) * batch_size / (steady[-1] - steady[0]) if len(steady) > 1 else None
+
+
+def read_rows(path):
+    """Texts and label numbers of a csv file; labels are numbered by name."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted({row["label"] for row in rows})
+    return [row["text"] for row in rows], [names.index(row["label"]) for row in rows]
+
+
+def one_text_p50_ms(answer, texts):
+    """The median milliseconds of one answer, each text alone, after a first call."""
+    answer(texts[0])
+    seconds = []
+    for text in texts:
+        began = time.perf_counter()
+        answer(text)
+        seconds.append(time.perf_counter() - began)
+    return round(1000 * sorted(seconds)[len(seconds) // 2], 3)
+
+
+def finish(clock, packages, **figures):
+    """Print what was measured, as the last line."""
+    result = {
+        **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
+        "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
+        "peak_memory_mb": round(peak_memory() / 2**20),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+    print("RESULT " + json.dumps(result), flush=True)
+
+
+def peak_memory():
+    # Linux counts what the starting process held into ru_maxrss; VmHWM is this program's own.
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
