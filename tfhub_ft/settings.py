@@ -11,7 +11,6 @@ from typing import Any
 from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
 
-
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 

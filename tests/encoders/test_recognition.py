@@ -95,10 +95,10 @@ def test_values_are_read_without_loading_the_graph(tiny_pair):
 def save_bag_of_words(folder):
     """A text encoder that is no BERT."""
 
-    class Encoder(tf.Module):
+    class Encoder(tf.__internal__.tracking.AutoTrackable):
         def __init__(self):
-            super().__init__()
             self.table = tf.Variable(tf.random.stateless_normal((40, 8), (1, 2)), name="words/table")
+            self.variables = self.trainable_variables = [self.table]
 
         @tf.function(input_signature=[{name: tf.TensorSpec((None, None), tf.int32, name=name) for name in TOKENS}])
         def __call__(self, inputs):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +169,13 @@ def _dropout_rates(folder: Path) -> dict[str, float]:
     from tensorflow.python.framework.tensor_util import MakeNdarray
 
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    rates: dict[str, set[float]] = {"dropout": set(), "attention_dropout": set()}
+    rates: dict[str, Counter] = {"dropout": Counter(), "attention_dropout": Counter()}
     for function in saved.meta_graphs[0].graph_def.library.function:
         constants = {node.name: node for node in function.node_def if node.op == "Const"}
         for node in function.node_def:
             rate = constants.get(node.input[1].split(":")[0]) if node.op == "GreaterEqual" else None
             if rate is not None and "dropout" in node.name:
                 kind = "attention_dropout" if "self_attention/dropout" in node.name else "dropout"
-                rates[kind].add(round(float(MakeNdarray(rate.attr["value"].tensor)), 6))
-    return {kind: max(found, default=0.0) for kind, found in rates.items()}
+                rates[kind][round(float(MakeNdarray(rate.attr["value"].tensor)), 6)] += 1
+    # tf-models gives what leaves the attention the rate of its probabilities: a hidden state's is the commoner one.
+    return {kind: found.most_common(1)[0][0] if found else 0.0 for kind, found in rates.items()}
