@@ -74,6 +74,14 @@ class Settings:
 
     epochs: int = setting(3, "How often to go through the training rows.", minimum=1)
     batch_size: int = setting(32, "Rows of a training step.", minimum=1)
+    batch_tokens: int = setting(
+        0, "Tokens of a training step, padding included, in place of --batch-size; 0 counts rows.", minimum=0
+    )
+    padding: str = setting(
+        "longest",
+        "Of a batch in training: longest, to its longest row; buckets, to one of a few fixed lengths, for XLA and TPU.",
+        choices=("longest", "buckets"),
+    )
     learning_rate: float = setting(5e-5, "The highest learning rate, reached after the warm-up.", minimum=0)
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises from 0.", minimum=0, maximum=1)
     weight_decay: float = setting(0.01, "AdamW's decay, of all weights but biases and norms.", minimum=0)
@@ -96,6 +104,10 @@ class Settings:
             raise InputError("--data is split into train, validation and test: give either --data or those files")
         if not self.train and (self.validation or self.test):
             raise InputError(f"--{'validation' if self.validation else 'test'} needs --train beside it")
+        if 0 < self.batch_tokens < self.seq_length:
+            raise InputError(
+                f"--batch-tokens {self.batch_tokens}: must be at least --seq-length, which is {self.seq_length}"
+            )
 
     @classmethod
     def names(cls) -> list[str]:

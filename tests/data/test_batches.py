@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tfhub_ft.data.batches import TokenRows, TrainingBatches, evaluation_dataset, tokenize
+from tfhub_ft.data.batches import TokenRows, TrainingBatches, evaluation_dataset, length_buckets, tokenize
+from tfhub_ft.data.windows import TokenTargets
 from tfhub_ft.encoders import HubPreprocessor
 
 
@@ -72,3 +73,53 @@ def test_tokenize_keeps_what_the_layer_gives_without_padding(tiny_pair, segments
     batch = tokens.batch(np.arange(900))
     for name, ids in expected.items():
         np.testing.assert_array_equal(ids, batch[name])
+
+
+@pytest.mark.parametrize("buckets", [(), (16, 32, 60)])
+def test_batches_by_tokens_have_every_row_once_within_the_budget(buckets):
+    lengths = np.random.default_rng(0).integers(3, 60, 1000)
+    batches = TrainingBatches(
+        token_rows(lengths), np.zeros(1000), batch_size=16, seed=0, batch_tokens=480, buckets=buckets
+    )
+    counts = set()
+    for epoch in (0, 1, 5):
+        batches.epoch = epoch
+        order = batches.order()
+        counts.add(len(order))
+        assert set(np.concatenate(order).tolist()) == set(range(1000))
+        sizes = [batches.tokens.batch(rows, buckets)["input_mask"].size for rows in order]
+        assert max(sizes) <= 480
+        assert np.mean(sizes) > 440
+    assert counts == {len(batches)}
+    if not buckets:
+        assert len(np.concatenate(order)) == 1000
+
+
+def test_a_row_above_the_token_budget_is_a_batch_by_itself():
+    batches = TrainingBatches(token_rows([9, 3, 3]), np.zeros(3), batch_size=16, seed=0, batch_tokens=6)
+    assert sorted(len(rows) for rows in batches.order()) == [1, 2]
+
+
+@pytest.mark.parametrize("limit", [{"batch_size": 8}, {"batch_size": 8, "batch_tokens": 160}])
+def test_batches_in_buckets_have_few_shapes(limit):
+    lengths = np.random.default_rng(0).integers(3, 37, 203)
+    tokens = token_rows(lengths)
+    buckets = length_buckets(lengths, 50)
+    assert buckets[-1] == 50
+    assert all(bucket % 8 == 0 for bucket in buckets[:-1])
+    batches = TrainingBatches(tokens, np.arange(203), seed=0, buckets=buckets, **limit)
+    shapes, seen = set(), []
+    for batch, targets in batches.dataset().as_numpy_iterator():
+        shapes.add(batch["input_word_ids"].shape)
+        seen += targets.tolist()
+    assert set(seen) == set(range(203))
+    assert len(shapes) == len({length for _, length in shapes}) <= len(buckets)
+    assert {length for _, length in shapes} <= set(buckets)
+
+
+def test_targets_at_tokens_are_padded_as_the_tokens_are():
+    tokens = token_rows([2, 5])
+    targets = TokenTargets(np.arange(7, dtype="int32"), tokens.starts)
+    ((batch, padded),) = evaluation_dataset(tokens, targets, 2, buckets=[8, 16]).as_numpy_iterator()
+    assert batch["input_word_ids"].shape == padded.shape == (2, 8)
+    assert padded.tolist() == [[2, 3, 4, 5, 6, -1, -1, -1], [0, 1, -1, -1, -1, -1, -1, -1]]

@@ -8,7 +8,9 @@ from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
 def test_rows_are_windows_behind_each_other(tiny_pair):
     layer = WindowPreprocessor(str(tiny_pair), seq_length=16, overlap=3)
     texts = [("good film",), ("the food was bad and the room was small and cold and wet and dear",)] * 100
-    tokens = window_rows(layer, texts, lambda some: (*layer.split_words(tf.constant([text for (text,) in some])), None))
+    tokens = window_rows(
+        layer, texts, lambda some: (*layer.split_words(tf.constant([text for (text,) in some])), None), kind="texts"
+    )
     assert len(tokens) > 200
     assert tokens.lengths.max() <= 16
     assert set(tokens.row.tolist()) == set(range(200))

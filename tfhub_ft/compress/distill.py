@@ -1,6 +1,7 @@
 """A smaller model that learns what a trained one answers."""
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -15,7 +16,9 @@ from tfhub_ft.compress.soft_losses import SOFT_LOSSES
 from tfhub_ft.compress.vocabulary import domain_vocabulary
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset
+from tfhub_ft.data.fingerprints import fingerprints
 from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.sequences import Mapped, kept, pick
 from tfhub_ft.encoders.cutting import cut_encoder, evenly_spread
 from tfhub_ft.encoders.freezing import depth_of
 from tfhub_ft.encoders.sources import cache_dir, resolve
@@ -154,35 +157,40 @@ def _dataset(run: Run, chosen: Settings, own_files: bool) -> Dataset:
     return data
 
 
-def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> list[tuple[str, ...]]:
+def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> Sequence[tuple[str, ...]]:
     """The segments of each row that is learnt from: the training rows, and behind them those without labels."""
     task = run.recipe.task
-    labelled = [task.inputs(row) for row in data.splits["train"].rows]
+    labelled = Mapped(task.inputs, data.splits["train"].rows)
     if not lesson.unlabelled:
         return labelled
     # The lines of a txt file have no columns to be named.
     named = None if ".txt" in Path(lesson.unlabelled).suffixes else chosen
     rows = read_all(lesson.unlabelled, task.text_columns(named), skip_bad_rows=chosen.skip_bad_rows)
-    held_out = {
+    held_out = fingerprints(
         _folded(task.inputs(row)) for name in SPLITS[1:] if name in data.splits for row in data.splits[name].rows
-    }
-    known = held_out | set(map(_folded, labelled))
-    found = {_folded(segments): segments for segments in map(task.asked, rows)}
-    new = [segments for folded, segments in found.items() if folded not in known]
+    )
+    known = np.concatenate([held_out, fingerprints(map(_folded, labelled))])
+    found = fingerprints(_folded(task.asked(row)) for row in rows)
+    # Of rows that stand there twice the last one counts, in the place of the first.
+    _, firsts = np.unique(found, return_index=True)
+    distinct, lasts = np.unique(found[::-1], return_index=True)
+    is_new = ~np.isin(distinct, known)
+    order = np.argsort(firsts[is_new])
+    new = Mapped(task.asked, pick(rows, (len(rows) - 1 - lasts[is_new][order]).tolist()))
     if len(new) < len(rows):
-        leaking = sum(_folded(task.asked(row)) in held_out for row in rows)
+        leaking = int(np.isin(found, held_out).sum())
         say(
             f"{lesson.unlabelled}: left out {leaking:,} of {len(rows):,} rows that also stand in the validation or test"
             f" rows, and {len(rows) - len(new) - leaking:,} that also stand in the training rows or stand there twice"
         )
     if not new:
         raise InputError(f"{lesson.unlabelled}: every row stands in the labelled rows too; leave --unlabelled out")
-    return [*labelled, *new]
+    return kept(itertools.chain(labelled, new))
 
 
-def _folded(segments: tuple[str, ...]) -> tuple[str, ...]:
+def _folded(segments: tuple[str, ...]) -> str:
     """As a split compares texts."""
-    return tuple(segment.strip().casefold() for segment in segments)
+    return "\0".join(segment.strip().casefold() for segment in segments)
 
 
 @dataclass(frozen=True)
@@ -227,8 +235,10 @@ class _Teacher:
 
     def logits(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
         """The teacher's logits of rows, float32 (rows, logits): computed once, and kept in the cache."""
-        asked = json.dumps([sha256_of(self.run.path / MODEL), list(texts)])
-        path = cache_dir() / "teacher_logits" / f"{hashlib.sha256(asked.encode()).hexdigest()}.npy"
+        asked = hashlib.sha256(sha256_of(self.run.path / MODEL).encode())
+        for segments in texts:
+            asked.update(json.dumps(segments).encode())
+        path = cache_dir() / "teacher_logits" / f"{asked.hexdigest()}.npy"
         if path.is_file():
             say(f"The teacher's scores of {len(texts):,} rows are in the cache")
             return np.load(path)
@@ -290,8 +300,13 @@ class _StudentTraining(Training):
     def __init__(
         self, run: Run, settings: Settings, data: Dataset, texts: Sequence[tuple[str, ...]], logits: np.ndarray
     ):
-        super().__init__(run.recipe, settings, data)
         self.texts, self.logits = texts, logits
+        super().__init__(run.recipe, settings, data)
+
+    def _tokenize(self, split: str) -> "TokenRows":
+        if split == "train":
+            return self.recipe.task.encode(self.preprocessor, self.texts)
+        return super()._tokenize(split)
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
         """The labelled rows and behind them the others, with what a `Learner` wants of them."""
@@ -303,7 +318,7 @@ class _StudentTraining(Training):
             "teacher": self.logits,
             "labelled": labelled.astype("float32"),
         }
-        return self.recipe.task.encode(self.preprocessor, self.texts), targets
+        return self.tokens["train"], targets
 
     def learner(self) -> "keras.Model":
         """The network with the loss of a student."""

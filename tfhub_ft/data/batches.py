@@ -1,15 +1,14 @@
-"""Token ids kept in memory, and batches of rows of similar length cut from them."""
+"""The token ids of many rows, and batches of rows of similar length cut from them."""
 
-import operator
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-TOKENIZE_AT_ONCE = 512
+from tfhub_ft.data.token_store import token_arrays
+
 POOL_BATCHES = 50
 
 
@@ -35,18 +34,17 @@ class TokenRows:
         """Tokens of each row, int64 (rows,)."""
         return np.diff(self.starts)
 
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, rows: np.ndarray, buckets: Sequence[int] = ()) -> dict[str, np.ndarray]:
         """Some rows as an encoder reads them, padded to the longest of them.
 
         Args:
             rows: indices, int (batch,).
+            buckets: lengths, ascending, to the next of which the batch is padded; no row is longer than the last one.
 
         Returns:
-            {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, longest).
+            {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length).
         """
-        lengths = self.lengths[rows]
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        taken = np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in rows])
+        mask, taken = places_of(self.starts, rows, buckets)
         word_ids, type_ids = np.zeros(mask.shape, "int32"), np.zeros(mask.shape, "int32")
         word_ids[mask], type_ids[mask] = self.word_ids[taken], self.type_ids[taken]
         return {"input_word_ids": word_ids, "input_mask": mask.astype("int32"), "input_type_ids": type_ids}
@@ -59,7 +57,7 @@ class TokenRows:
 
 
 def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
-    """Run texts through a preprocessing layer, in parallel.
+    """Run texts through a preprocessing layer, in parallel; the tokens of many rows are kept in the cache on disk.
 
     Args:
         preprocessor: a `HubPreprocessor`.
@@ -70,17 +68,49 @@ def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
     """
     import tensorflow as tf
 
-    def pack(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        columns = zip(*inputs[start : start + TOKENIZE_AT_ONCE], strict=True)
-        packed = preprocessor.call([tf.constant(column) for column in columns])
-        packed = {name: ids.numpy() for name, ids in packed.items()}
-        mask = packed["input_mask"].astype(bool)
-        return packed["input_word_ids"][mask], packed["input_type_ids"][mask].astype("int8"), mask.sum(-1)
+    def make(_: int, some: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:
+        columns = [tf.constant(column) for column in zip(*some, strict=True)]
+        tokens = preprocessor.without_padding(columns)
+        return dict(zip(("word_ids", "type_ids", "lengths"), (each.numpy() for each in tokens), strict=True))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = pool.map(pack, range(0, len(inputs), TOKENIZE_AT_ONCE))
-        word_ids, type_ids, lengths = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return TokenRows(word_ids, type_ids, np.concatenate([[0], np.cumsum(lengths)]))
+    arrays = token_arrays(preprocessor, inputs, make, kind="rows")
+    return TokenRows(arrays["word_ids"], arrays["type_ids"], starts_of(arrays["lengths"]))
+
+
+def starts_of(lengths: np.ndarray) -> np.ndarray:
+    """Where each of some rows starts, and where the last one ends, int64 (rows + 1,)."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def places_of(starts: np.ndarray, rows: np.ndarray, buckets: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Where the tokens of some rows stand, for a batch of them.
+
+    Args:
+        starts: where each row starts, and where the last one ends, int64 (all rows + 1,).
+        rows: indices, int (batch,).
+        buckets: as for `TokenRows.batch`.
+
+    Returns:
+        Which places of the batch hold a token, bool (batch, length), and the number of each of these tokens.
+    """
+    lengths = starts[rows + 1] - starts[rows]
+    columns = np.arange(_padded(lengths.max(), buckets))
+    mask = columns < lengths[:, None]
+    return mask, (starts[rows][:, None] + columns)[mask]
+
+
+def length_buckets(lengths: np.ndarray, most: int) -> list[int]:
+    """Up to nine lengths that batches are padded to, so that a compiler sees few shapes.
+
+    Args:
+        lengths: tokens of each row that is learnt from. An eighth of them is in each bucket, more or less.
+        most: the tokens that no row exceeds, which is the last bucket.
+
+    Returns:
+        The lengths, ascending: multiples of 8, but for the last one.
+    """
+    ends = np.quantile(lengths, np.arange(1, 9) / 8)
+    return np.unique(np.minimum(np.append(np.ceil(ends / 8) * 8, most), most)).astype(int).tolist()
 
 
 class TrainingBatches:
@@ -88,12 +118,17 @@ class TrainingBatches:
 
     Rows of similar length stand together: all rows are shuffled, cut into pools of 50 batches, sorted within a pool
     and cut into batches, whose order is shuffled again. So nearly nothing is padding, and no epoch is like another.
+    With `batch_tokens` all rows are one pool: every epoch has as many batches, so that a schedule can count on them.
 
     Args:
         tokens: the rows.
         targets: an array with an entry a row, or a dictionary of such arrays.
         batch_size: rows of a batch; the last one may be smaller.
         seed: of the order.
+        batch_tokens: where it is not 0, a batch has as many rows as fit into so many tokens, padding included, and
+            `batch_size` does not count. A row that is longer is a batch by itself.
+        buckets: lengths, ascending, to the next of which batches are padded. The last batch is then filled up with its
+            own rows again, so that all batches of a length have the same shape.
 
     Example:
         batches = TrainingBatches(tokens, targets, batch_size=32, seed=0)
@@ -101,41 +136,72 @@ class TrainingBatches:
         model.fit(batches.dataset())
     """
 
-    def __init__(self, tokens: TokenRows, targets: Any, *, batch_size: int, seed: int):
+    def __init__(
+        self,
+        tokens: TokenRows,
+        targets: Any,
+        *,
+        batch_size: int,
+        seed: int,
+        batch_tokens: int = 0,
+        buckets: Sequence[int] = (),
+    ):
         self.tokens, self.targets, self.batch_size, self.seed = tokens, targets, batch_size, seed
+        self.batch_tokens, self.buckets = batch_tokens, buckets
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self.tokens) // self.batch_size)
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return len(self.order()) if self.batch_tokens else -(-len(self.tokens) // self.batch_size)
 
     def order(self) -> list[np.ndarray]:
         """The batches of the current epoch, as indices of rows."""
         random = np.random.default_rng((self.seed, self.epoch))
         shuffled = random.permutation(len(self.tokens))
-        lengths, size, batches = self.tokens.lengths, self.batch_size, []
-        for start in range(0, len(shuffled), size * POOL_BATCHES):
-            pool = shuffled[start : start + size * POOL_BATCHES]
+        lengths, pool_rows, batches = self.tokens.lengths, self.batch_size * POOL_BATCHES, []
+        for start in range(0, len(shuffled), len(shuffled) if self.batch_tokens else pool_rows):
+            pool = shuffled[start:] if self.batch_tokens else shuffled[start : start + pool_rows]
             pool = pool[np.argsort(-lengths[pool], kind="stable")]
-            batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+            batches += self._cut(pool, lengths[pool])
         random.shuffle(batches)
         return batches
 
+    def _cut(self, rows: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        """The batches of rows that are sorted, the longest first."""
+        start = 0
+        while start < len(rows):
+            size = self.batch_size
+            if self.batch_tokens:
+                size = max(1, self.batch_tokens // _padded(lengths[start], self.buckets))
+            batch = rows[start : start + size]
+            yield np.resize(batch, size) if self.buckets else batch
+            start += size
+
     def dataset(self) -> Any:
         """A tf.data.Dataset of (tokens, targets); each iteration over it is the epoch that `epoch` says by then."""
-        return _dataset(self.tokens, self.targets, self.order, len(self))
+        return _dataset(self.tokens, self.targets, self.order, len(self), self.buckets)
 
 
-def evaluation_dataset(tokens: TokenRows, targets: np.ndarray, batch_size: int) -> Any:
-    """A tf.data.Dataset of (tokens, targets) over all rows, sorted by length."""
-    return _dataset(tokens, targets, lambda: tokens.by_length(batch_size), -(-len(tokens) // batch_size))
+def evaluation_dataset(tokens: TokenRows, targets: Any, batch_size: int, buckets: Sequence[int] = ()) -> Any:
+    """A tf.data.Dataset of (tokens, targets) over all rows, sorted by length; `buckets` as for `TrainingBatches`."""
+    return _dataset(tokens, targets, lambda: tokens.by_length(batch_size), -(-len(tokens) // batch_size), buckets)
 
 
-def _dataset(tokens: TokenRows, targets: Any, order: Any, count: int) -> Any:
+def _padded(length: int, buckets: Sequence[int]) -> int:
+    return next((bucket for bucket in buckets if bucket >= length), length)
+
+
+def _dataset(tokens: TokenRows, targets: Any, order: Any, count: int, buckets: Sequence[int]) -> Any:
     import tensorflow as tf
 
     def batches() -> Iterator[tuple]:
         for rows in order():
-            yield tokens.batch(rows), tf.nest.map_structure(operator.itemgetter(rows), targets)
+            batch = tokens.batch(rows, buckets)
+            length = batch["input_mask"].shape[1]
+            yield batch, tf.nest.map_structure(lambda array: _targets(array, rows, length), targets)  # noqa: B023
 
     names = ("input_word_ids", "input_mask", "input_type_ids")
     signature = (
@@ -144,3 +210,11 @@ def _dataset(tokens: TokenRows, targets: Any, order: Any, count: int) -> Any:
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
+
+
+def _targets(targets: Any, rows: np.ndarray, length: int) -> np.ndarray:
+    """The targets of some rows; those that stand at tokens are padded as the tokens are."""
+    chosen = targets[rows]
+    if targets.shape[1:] == (None,):
+        chosen = np.pad(chosen, [(0, 0), (0, length - chosen.shape[1])], constant_values=-1)
+    return chosen

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfhub_ft.console import say
+from tfhub_ft.data.fingerprints import fingerprints
 from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.data.sequences import pick
 from tfhub_ft.data.splits import split_rows
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of
@@ -30,13 +34,13 @@ class Split:
     """
 
     file: Path
-    rows: list[Row]
+    rows: Sequence[Row]
     whole: bool
 
-    def described(self) -> dict[str, Any]:
+    def described(self, sha256: str) -> dict[str, Any]:
         """The file, its sha256, how many rows, and their line numbers where they are not the whole file."""
         lines = {} if self.whole else {"lines": [row.line for row in self.rows]}
-        return {"file": str(self.file), "sha256": sha256_of(self.file), "rows": len(self.rows), **lines}
+        return {"file": str(self.file), "sha256": sha256, "rows": len(self.rows), **lines}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Dataset:
 
     def described(self) -> dict[str, Any]:
         """What splits.json holds."""
-        return {name: split.described() for name, split in self.splits.items()}
+        digests = {file: sha256_of(file) for file in {split.file for split in self.splits.values()}}
+        return {name: split.described(digests[split.file]) for name, split in self.splits.items()}
 
     def is_of(self, splits: dict[str, dict[str, Any]]) -> bool:
         """Whether these are the rows that a splits.json describes, wherever their files stand now."""
@@ -107,18 +112,17 @@ def _separate_files(task: "Task", settings: "Settings") -> dict[str, Split]:
 
 
 def _parts(task: "Task", file: Path, rows: Sequence[Row], fractions: tuple[float, ...], seed: int) -> list[Split]:
-    strata, groups = [task.stratum(row) for row in rows], [task.group(row) for row in rows]
     try:
-        parts = split_rows(strata, groups, fractions=fractions, seed=seed)
+        parts = split_rows(map(task.stratum, rows), map(task.group, rows), fractions=fractions, seed=seed)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    return [Split(file, [rows[i] for i in sorted(part)], whole=False) for part in parts]
+    return [Split(file, pick(rows, part), whole=False) for part in parts]
 
 
 def _warn_of_leaks(task: "Task", splits: dict[str, Split]) -> None:
-    trained_on = {task.inputs(row) for row in splits["train"].rows}
+    texts = {name: fingerprints("\0".join(task.inputs(row)) for row in split.rows) for name, split in splits.items()}
     for name in SPLITS[1:]:
         if name in splits:
-            leaked = sum(task.inputs(row) in trained_on for row in splits[name].rows)
+            leaked = np.isin(texts[name], texts["train"]).sum()
             if leaked:
                 say(f"Warning: {leaked} of {len(splits[name].rows)} {name} rows also stand in the training rows.")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tfhub_ft.console import say
+from tfhub_ft.data.sequences import kept
 from tfhub_ft.errors import InputError
 
 # Far above any text, and still small enough that a quote left open near the top of a huge file cannot fill the memory.
@@ -40,6 +41,10 @@ class Row:
 
     line: int
     values: dict[str, Any]
+
+    def __reduce__(self) -> tuple[type, tuple[int, dict[str, Any]]]:
+        # Rows on disk are read again and again, and what a frozen dataclass does by itself takes twice as long.
+        return Row, (self.line, self.values)
 
 
 @dataclass(frozen=True)
@@ -282,7 +287,7 @@ def read_rows(
 
 def read_all(
     path: str | os.PathLike, columns: Sequence[Column], *, check: RowCheck | None = None, skip_bad_rows: bool = False
-) -> list[Row]:
+) -> Sequence[Row]:
     """Read and check all rows of a file.
 
     Args:
@@ -292,7 +297,7 @@ def read_all(
         skip_bad_rows: leave bad rows out and say on standard error how many there were.
 
     Returns:
-        The rows, in the file's order; at least one.
+        The rows, in the file's order; at least one. Where they are many they are kept in a temporary file.
 
     Raises:
         InputError: as in `read_rows`, or no good row is left.
@@ -306,7 +311,7 @@ def read_all(
         nonlocal skipped, first
         skipped, first = skipped + 1, first or message.removeprefix(f"{Path(path)}, ")
 
-    rows = list(read_rows(path, columns, check=check, on_bad_row=skip if skip_bad_rows else None))
+    rows = kept(read_rows(path, columns, check=check, on_bad_row=skip if skip_bad_rows else None))
     bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first})"
     if not rows:
         raise InputError(f"{Path(path)}: has no good row, only {bad}")

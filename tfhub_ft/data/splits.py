@@ -1,20 +1,21 @@
 """The split of rows into training, validation and test rows."""
 
-from collections import Counter
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tfhub_ft.data.fingerprints import numbered
 from tfhub_ft.errors import InputError
 
 
 def split_rows(
-    labels: Sequence[str | None],
-    texts: Sequence[str],
+    labels: Iterable[str | None],
+    texts: Iterable[str],
     *,
     fractions: Sequence[float] = (0.70, 0.15, 0.15),
     seed: int,
-) -> tuple[list[int], ...]:
+) -> "tuple[array[int], ...]":
     """Split rows into parts with the same mix of labels, by a seed.
 
     Rows with the same text (apart from case and white space around it) always land in the same part. A text in both
@@ -24,8 +25,8 @@ def split_rows(
     no row at all it gets one. A repeated text with several labels is counted for the rarest of them.
 
     Args:
-        labels: the label of each row; None for rows without classes, which then count as one class.
-        texts: the text of each row.
+        labels: the label of each row; None for rows without classes, which then count as one class. Gone through once.
+        texts: the text of each row. Gone through once.
         fractions: the size of each part; above 0, and 1 in sum.
         seed: the same rows and seed give the same parts.
 
@@ -40,22 +41,25 @@ def split_rows(
     Example:
         train, validation, test = split_rows(["ham", "spam"] * 10, [f"text {i}" for i in range(20)], seed=1)
     """
-    _check(labels, texts, fractions)
-    counts = Counter(labels)
-    ranks = {label: rank for rank, label in enumerate(sorted(counts, key=counts.__getitem__))}
-    group_of_row = _groups([text.strip().casefold() for text in texts])
+    found: dict[str | None, int] = {}
+    label_of_row = np.fromiter((found.setdefault(label, len(found)) for label in labels), np.int64)
+    group_of_row = numbered(text.strip().casefold() for text in texts)
+    _check(len(label_of_row), len(group_of_row), fractions)
+    counts = np.bincount(label_of_row)
+    rarest_first = np.argsort(counts, kind="stable")
+    rank = np.argsort(rarest_first)
     sizes = np.bincount(group_of_row)
-    label_of_group = np.full(len(sizes), len(ranks))
-    np.minimum.at(label_of_group, group_of_row, [ranks[label] for label in labels])
+    label_of_group = np.full(len(sizes), len(counts))
+    np.minimum.at(label_of_group, group_of_row, rank[label_of_row])
 
     rng = np.random.default_rng(seed)
     part_of_group = np.empty(len(sizes), dtype=int)
     owed = np.zeros(len(fractions))
     by_label = np.argsort(label_of_group, kind="stable")
-    firsts = np.searchsorted(label_of_group[by_label], range(1, len(ranks)))
-    for label, groups in zip(ranks, np.split(by_label, firsts), strict=True):
+    firsts = np.searchsorted(label_of_group[by_label], range(1, len(counts)))
+    for label, groups in zip(rarest_first, np.split(by_label, firsts), strict=True):
         if len(groups) < len(fractions):
-            raise InputError(_too_few(label, counts[label], len(groups), len(fractions)))
+            raise InputError(_too_few(list(found)[label], int(counts[label]), len(groups), len(fractions)))
         groups = rng.permutation(groups)
         # The largest groups go first, so that the small ones can even out what they leave.
         groups = groups[np.argsort(-sizes[groups], kind="stable")]
@@ -63,22 +67,16 @@ def split_rows(
         dealt = np.bincount(part_of_group[groups], weights=sizes[groups], minlength=len(fractions))
         owed += np.multiply(fractions, dealt.sum()) - dealt
     part_of_row = part_of_group[group_of_row]
-    return tuple(np.flatnonzero(part_of_row == part).tolist() for part in range(len(fractions)))
+    return tuple(array("q", np.flatnonzero(part_of_row == part).tobytes()) for part in range(len(fractions)))
 
 
-def _check(labels: Sequence[str | None], texts: Sequence[str], fractions: Sequence[float]) -> None:
+def _check(labels: int, texts: int, fractions: Sequence[float]) -> None:
     if not texts:
         raise InputError("there are no rows to split")
-    if len(labels) != len(texts):
-        raise ValueError(f"{len(labels)} labels for {len(texts)} texts")
+    if labels != texts:
+        raise ValueError(f"{labels} labels for {texts} texts")
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(f"the fractions {', '.join(map(str, fractions))} of a split must be above 0 and 1 in sum")
-
-
-def _groups(texts: Sequence[str]) -> np.ndarray:
-    """A number for each text, from 0 in the order of appearance; equal texts have the same."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(text, len(numbers)) for text in texts])
 
 
 def _quotas(rows: int, fractions: Sequence[float], owed: np.ndarray) -> list[int]:

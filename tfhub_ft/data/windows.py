@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.data.batches import TokenRows
-
-ROWS_AT_ONCE = 128
+from tfhub_ft.data.batches import TokenRows, places_of, starts_of
+from tfhub_ft.data.token_store import token_arrays
 
 
 @dataclass(frozen=True)
@@ -63,46 +62,42 @@ class TokenTargets:
         return int(self.values.max())
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        lengths = np.diff(self.starts)[rows]
-        padded = np.full((len(rows), lengths.max()), -1, "int32")
-        taken = np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in rows])
-        padded[np.arange(lengths.max()) < lengths[:, None]] = self.values[taken]
+        mask, taken = places_of(self.starts, rows)
+        padded = np.full(mask.shape, -1, "int32")
+        padded[mask] = self.values[taken]
         return padded
 
 
-def window_rows(preprocessor: Any, inputs: Sequence[Any], words_of: Any) -> WindowRows:
-    """Cut rows into windows.
+def window_rows(preprocessor: Any, inputs: Sequence[Any], words_of: Any, *, kind: str) -> WindowRows:
+    """Cut rows into windows, in parallel; the tokens of many rows are kept in the cache on disk.
 
     Args:
         preprocessor: a `WindowPreprocessor`.
         inputs: what `words_of` takes, an entry a row.
         words_of: from some of the inputs to their words, string ragged (rows, words), where each starts and ends in
             the row's text, int32 ragged, and the segment that each window starts with, string (rows,), or None.
+        kind: a name for what `words_of` does, by which the cache tells its rows from others.
 
     Returns:
         All windows, row after row.
     """
-    parts, row_of, words = [], [], []
-    for begin in range(0, len(inputs), ROWS_AT_ONCE):
-        some = inputs[begin : begin + ROWS_AT_ONCE]
+
+    def make(begin: int, some: Sequence[Any]) -> dict[str, np.ndarray]:
         text, starts, ends, question = words_of(some)
         windows = {name: each.numpy() for name, each in preprocessor.windows(text, question).items()}
         here = windows["input_mask"].astype(bool)
-        names = ("input_word_ids", "input_type_ids", "word", "starts_word")
-        parts.append([*(windows[name][here] for name in names), here.sum(-1)])
-        words.append([starts.flat_values.numpy(), ends.flat_values.numpy(), starts.row_lengths().numpy()])
-        row_of.append(windows["row"] + begin)
-    ids, types, word, starts_word, lengths = (np.concatenate(each) for each in zip(*parts, strict=True))
-    word_starts, word_ends, row_words = (np.concatenate(each) for each in zip(*words, strict=True))
-    return WindowRows(
-        ids,
-        types.astype("int8"),
-        np.concatenate([[0], np.cumsum(lengths)]),
-        row=np.concatenate(row_of),
-        word=word,
-        starts_word=starts_word,
-        word_starts=word_starts,
-        word_ends=word_ends,
-        row_words=np.concatenate([[0], np.cumsum(row_words)]),
-        inputs=inputs,
-    )
+        return {
+            "word_ids": windows["input_word_ids"][here],
+            "type_ids": windows["input_type_ids"][here].astype("int8"),
+            "word": windows["word"][here],
+            "starts_word": windows["starts_word"][here],
+            "lengths": here.sum(-1),
+            "row": windows["row"] + begin,
+            "word_starts": starts.flat_values.numpy(),
+            "word_ends": ends.flat_values.numpy(),
+            "row_words": starts.row_lengths().numpy(),
+        }
+
+    arrays = token_arrays(preprocessor, inputs, make, kind=kind)
+    starts, row_words = starts_of(arrays.pop("lengths")), starts_of(arrays.pop("row_words"))
+    return WindowRows(**arrays, starts=starts, row_words=row_words, inputs=inputs)

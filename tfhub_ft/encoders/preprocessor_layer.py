@@ -1,7 +1,9 @@
 """The Keras layer that turns texts into the token ids that an encoder reads."""
 
+import hashlib
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ from tfhub_ft.errors import InputError
 
 TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 MIN_SEQ_LENGTH = 3
+# So many rows at once are worth the making of a graph.
+GRAPH_FROM = 256
+# The rest of a layer's config; the module's files say what `encoder` and `preprocessor` only name.
+_NO_MATTER_FOR_TOKENS = ("name", "dtype", "trainable", "encoder", "preprocessor", "padding")
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
@@ -67,6 +73,7 @@ class HubPreprocessor(keras.layers.Layer):
         self.encoder, self.preprocessor = str(encoder), preprocessor and str(preprocessor)
         self.seq_length, self.lowercase, self.padding = seq_length, lowercase, padding
         self.module = None
+        self._graphs = Graphs()
         self.built = True
         if attach:
             self._attach(resolve_preprocessor(encoder, preprocessor))
@@ -104,6 +111,36 @@ class HubPreprocessor(keras.layers.Layer):
 
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
         return self._packed([self._tokenized(tf.reshape(segment, [-1])) for segment in segments])
+
+    def without_padding(self, segments: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """The tokens that `call` gives without the padding, those of all rows behind each other.
+
+        Args:
+            segments: one or two string tensors of shape (batch,).
+
+        Returns:
+            The word ids, int32 (tokens,), the segment of each token, int8 (tokens,), and the tokens of each row, int64
+            (batch,).
+        """
+        return self._graphs.run(self._without_padding, *segments)
+
+    def _without_padding(self, *segments: Any) -> tuple[Any, Any, Any]:
+        import tensorflow as tf
+
+        packed = self._packed([self._tokenized(segment) for segment in segments])
+        here = packed["input_mask"] > 0
+        ids, types = (tf.boolean_mask(packed[name], here) for name in ("input_word_ids", "input_type_ids"))
+        return ids, tf.cast(types, tf.int8), tf.math.count_nonzero(here, -1)
+
+    def digest(self) -> str:
+        """What tokens follow from, the module's files and the layer's settings, as a hexadecimal number."""
+        from tfhub_ft.files import sha256_of
+
+        folder = Path(self._workspace.name)
+        settings = {k: v for k, v in self.get_config().items() if k not in _NO_MATTER_FOR_TOKENS}
+        files = {str(p.relative_to(folder)): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+        described = json.dumps([type(self).__name__, settings, files], sort_keys=True, default=str)
+        return hashlib.sha256(described.encode()).hexdigest()
 
     def _tokenized(self, texts: Any) -> Any:
         """The tokens of texts, ragged (texts, tokens) or (texts, words, tokens)."""
@@ -149,6 +186,37 @@ class HubPreprocessor(keras.layers.Layer):
 
     def load_assets(self, dir_path: str) -> None:
         self._attach(Path(dir_path))
+
+
+class Graphs:
+    """Functions of a layer's strings that run as graphs where many rows come at once, which is several times as fast.
+
+    A layer must not hold a tf.function itself: Keras would write it into every SavedModel of the layer.
+    """
+
+    def __init__(self):
+        self._made: dict[Any, Any] = {}
+
+    def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
+        """What a function gives for tensors or ragged tensors of rows."""
+        import tensorflow as tf
+
+        open_specs = [_of_any_size(tensor) for tensor in tensors]
+        key = (function.__name__, *open_specs)
+        if not tf.executing_eagerly() or (key not in self._made and tensors[0].shape[0] < GRAPH_FROM):
+            return function(*tensors)
+        if key not in self._made:
+            self._made[key] = tf.function(function, input_signature=open_specs)
+        return self._made[key](*tensors)
+
+
+def _of_any_size(tensor: Any) -> Any:
+    import tensorflow as tf
+
+    shape = [None] * tensor.shape.rank
+    if isinstance(tensor, tf.RaggedTensor):
+        return tf.RaggedTensorSpec(shape, tensor.dtype, tensor.ragged_rank, tensor.row_splits.dtype)
+    return tf.TensorSpec(shape, tensor.dtype)
 
 
 def read_vocabulary(folder: Path, encoder: str) -> list[str]:

@@ -87,6 +87,9 @@ class WindowPreprocessor(HubPreprocessor):
             The words, string, and where they start and end in their text, int32, counted in characters; each ragged
             (batch, words).
         """
+        return self._graphs.run(self._split_words, texts)
+
+    def _split_words(self, texts: Any) -> tuple[Any, Any, Any]:
         import tensorflow as tf
         import tensorflow_text
 
@@ -117,6 +120,9 @@ class WindowPreprocessor(HubPreprocessor):
             "starts_word": bool (windows, length), true for each word's first token, in the one window in which most is
             seen around it.
         """
+        return self._graphs.run(self._windows, words, *([] if question is None else [question]))
+
+    def _windows(self, words: Any, question: Any = None) -> dict[str, Any]:
         import tensorflow as tf
 
         pieces = self._pieces(words.flat_values)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.run import Run
 
 
@@ -30,5 +31,5 @@ def evaluate(run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = F
     targets = task.targets(rows, labels, str(data))
 
     model = run.load_model()
-    tokens = task.encode(model.get_layer("preprocessor"), [task.inputs(row) for row in rows])
+    tokens = task.encode(model.get_layer("preprocessor"), Mapped(task.inputs, rows))
     return task.metrics(task.row_logits(model, tokens), targets, labels, run.decision)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 
@@ -52,5 +53,5 @@ def proof_rows(run: Run) -> ProofRows:
         inputs=[task.inputs(validation[i]) for i in chosen],
         targets=[targets[i] for i in chosen] if isinstance(targets, list) else targets[chosen],
         calibration=[task.asked(row) for row in chance.sample(training, min(CALIBRATION_ROWS, len(training)))],
-        learnt=[task.inputs(row) for row in training],
+        learnt=Mapped(task.inputs, training),
     )

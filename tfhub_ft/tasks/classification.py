@@ -49,7 +49,7 @@ class Classification(Task):
         Raises:
             InputError: there is only one, or the positive label is not among them.
         """
-        found = {row.values["label"] for row in rows}
+        found = self._found(rows, settings)
         if len(found) < 2:
             raise InputError(f"{source}: every row has the label {found.pop()!r}; there is nothing to tell apart")
         numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
@@ -62,18 +62,25 @@ class Classification(Task):
             raise InputError(f"{source}: no row has the --positive-label {positive!r}; there are {listed(labels)}")
         return [*(label for label in labels if label != positive), positive]
 
+    def _found(self, rows: Sequence[Row], settings: "Settings") -> set[str]:
+        """The labels that rows have, one at least."""
+        return {row.values["label"] for row in rows}
+
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
         """The rows' labels as int32 indices of shape (rows,)."""
         import numpy as np
 
         index = {label: i for i, label in enumerate(labels)}
-        for row in rows:
+
+        def number(row: Row) -> int:
             if row.values["label"] not in index:
                 raise InputError(
                     f"{source}, line {row.line}: label {row.values['label']!r} was not seen in training;"
                     f" the labels are {listed(labels)}"
                 )
-        return np.array([index[row.values["label"]] for row in rows], "int32")
+            return index[row.values["label"]]
+
+        return np.fromiter(map(number, rows), "int32")
 
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras

@@ -29,9 +29,11 @@ class Intent(Classification):
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The intents, by name, and the out-of-scope label behind them."""
-        outside = settings.out_of_scope_label
-        inside = [row for row in rows if row.values["label"] != outside]
-        return [*super().labels(inside or rows, source, settings), outside]
+        return [*super().labels(rows, source, settings), settings.out_of_scope_label]
+
+    def _found(self, rows: Sequence[Row], settings: "Settings") -> set[str]:
+        found = super()._found(rows, settings)
+        return found - {settings.out_of_scope_label} or found
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
         """The indices of the intents, int32 (rows,); -1 for a row out of scope."""

@@ -37,17 +37,18 @@ class Regression(Task):
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The least and the greatest score, as texts."""
-        scores = [row.values["score"] for row in rows]
-        if min(scores) == max(scores):
-            raise InputError(f"{source}: every row has the score {scores[0]:g}; there is nothing to learn")
-        return [repr(min(scores)), repr(max(scores))]
+        least, greatest = (end(row.values["score"] for row in rows) for end in (min, max))
+        if least == greatest:
+            raise InputError(f"{source}: every row has the score {least:g}; there is nothing to learn")
+        return [repr(least), repr(greatest)]
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
         """The scores on the scale from 0 to 1, float32 (rows, 1)."""
         import numpy as np
 
         low, high = map(float, labels)
-        return ((np.array([[row.values["score"]] for row in rows]) - low) / (high - low)).astype("float32")
+        scores = np.fromiter((row.values["score"] for row in rows), "float64")
+        return ((scores[:, None] - low) / (high - low)).astype("float32")
 
     def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
         return {}

@@ -60,11 +60,9 @@ class Retrieval(Task):
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
         """A number for each distinct reply of these rows, int32 (rows,): equal replies are no negatives."""
-        import numpy as np
+        from tfhub_ft.data.fingerprints import numbered
 
-        numbers: dict[str, int] = {}
-        replies = (row.values["reply"].strip().casefold() for row in rows)
-        return np.array([numbers.setdefault(reply, len(numbers)) for reply in replies], "int32")
+        return numbered(row.values["reply"].strip().casefold() for row in rows).astype("int32")
 
     def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
         return {}

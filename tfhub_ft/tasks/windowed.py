@@ -28,7 +28,7 @@ class WindowedTask(Task):
     def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "WindowRows":
         from tfhub_ft.data.windows import window_rows
 
-        return window_rows(preprocessor, inputs, lambda some: self.words_of(preprocessor, some))
+        return window_rows(preprocessor, inputs, lambda some: self.words_of(preprocessor, some), kind=self.name)
 
     def answerer(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
@@ -170,7 +171,7 @@ class Training:
 
     def _tokenize(self, split: str) -> "TokenRows":
         task = self.recipe.task
-        return task.encode(self.preprocessor, [task.inputs(row) for row in self.data.splits[split].rows])
+        return task.encode(self.preprocessor, Mapped(task.inputs, self.data.splits[split].rows))
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
@@ -203,15 +204,23 @@ class Training:
         """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
         import keras
 
-        from tfhub_ft.data.batches import TrainingBatches, evaluation_dataset
+        from tfhub_ft.data.batches import TrainingBatches, evaluation_dataset, length_buckets
         from tfhub_ft.training.callbacks import Checkpoints, EpochOrder, write_history
         from tfhub_ft.training.hardware import matrix_products_in, resolve_precision
 
         settings, task = self.settings, self.recipe.task
         tokens, targets = self.training_rows()
-        batches = TrainingBatches(tokens, targets, batch_size=settings.batch_size, seed=settings.seed)
+        buckets = length_buckets(tokens.lengths, settings.seq_length) if settings.padding == "buckets" else ()
+        batches = TrainingBatches(
+            tokens,
+            targets,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            batch_tokens=settings.batch_tokens,
+            buckets=buckets,
+        )
         validation = evaluation_dataset(
-            self.tokens["validation"], self._token_targets("validation"), 2 * settings.batch_size
+            self.tokens["validation"], self._token_targets("validation"), 2 * settings.batch_size, buckets
         )
         learner = self._compiled(total_steps=len(batches) * settings.epochs)
         checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)

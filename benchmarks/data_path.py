@@ -1,0 +1,145 @@
+"""The data path without a model: rows a second, batches a second, and the memory while many rows go through it.
+
+python benchmarks/data_path.py --rows 2000000
+
+Rows of made-up words are written to a temporary csv file, read and checked, split 70/15/15, tokenized into a new cache,
+and the training rows gone through once in batches. Memory is sampled all along: `anonymous` is what the process holds,
+`with_files` counts mapped files too, which the system takes back when it needs the room. `--cached` does it twice, the
+second time with the tokens in the cache.
+"""
+
+import argparse
+import csv
+import os
+import random
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from machine import keep
+
+SENTENCES = (
+    "a warm , funny film that will stay with you for years",
+    "the plot is thin , the jokes are old and the actors look as bored as we were",
+    "not what i expected but i ended up loving every minute of it",
+    "an overlong and curiously lifeless adaptation of a much better book",
+)
+WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
+
+
+def write_rows(path, count):
+    choose = random.Random(0)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for number in range(count):
+            text = " ".join(choose.choices(WORDS, k=min(60, 3 + int(choose.expovariate(1 / 16)))))
+            writer.writerow([f"{text} {number}", "good" if number % 3 else "bad"])
+
+
+class Memory:
+    """Samples of this process, by phase, in MB."""
+
+    def __init__(self):
+        self.phase, self.samples, self.done, self.process = "start", {}, False, psutil.Process()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self):
+        while not self.done:
+            self.sample()
+            time.sleep(0.2)
+
+    def sample(self):
+        seen = self.process.memory_info()
+        pair = ((seen.rss - seen.shared) / 2**20, seen.rss / 2**20)
+        self.samples.setdefault(self.phase, []).append(pair)
+
+    def peaks(self):
+        found = {}
+        for phase, samples in self.samples.items():
+            anonymous, whole = (np.array(each) for each in zip(*samples))
+            found[phase] = {
+                "anonymous": round(anonymous.max()),
+                "with_files": round(whole.max()),
+                "anonymous_along_the_way": [round(part.max()) for part in np.array_split(anonymous, 5) if len(part)],
+            }
+        return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--encoder", default="minilm-l6")
+    parser.add_argument("--seq-length", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-tokens", type=int, default=0)
+    parser.add_argument("--cached", action="store_true")
+    options = parser.parse_args()
+
+    from tfhub_ft.data.batches import TrainingBatches
+    from tfhub_ft.data.datasets import load_dataset
+    from tfhub_ft.data.sequences import Mapped
+    from tfhub_ft.encoders import HubPreprocessor
+    from tfhub_ft.settings import TextSettings
+    from tfhub_ft.tasks.classification import Classification
+
+    preprocessor = HubPreprocessor(options.encoder, seq_length=options.seq_length)
+    task, memory, seconds = Classification(), Memory(), {}
+
+    def phase(name):
+        now = time.perf_counter()
+        if memory.phase != "start":
+            seconds[memory.phase] = round(now - phase.began, 1)
+        memory.phase, phase.began = name, now
+        memory.sample()
+
+    with tempfile.TemporaryDirectory() as folder:
+        # The encoder has been found in the user's cache; the tokens go into one of their own.
+        os.environ["TFHUB_FT_CACHE"] = folder
+        file = Path(folder) / "rows.csv"
+        write_rows(file, options.rows)
+        tokenized = 0
+        for suffix in ("", "_again") if options.cached else ("",):
+            phase("read_check_split" + suffix)
+            data = load_dataset(task, TextSettings(data=str(file)), file)
+            phase("tokenize" + suffix)
+            tokens = {
+                name: task.encode(preprocessor, Mapped(task.inputs, split.rows)) for name, split in data.splits.items()
+            }
+            phase("batches" + suffix)
+            batches = TrainingBatches(
+                tokens["train"],
+                data.targets["train"],
+                batch_size=options.batch_size,
+                seed=0,
+                batch_tokens=options.batch_tokens,
+            )
+            padded = true = 0
+            for batch, _ in batches.dataset():
+                padded += batch["input_mask"].shape[0] * batch["input_mask"].shape[1]
+            true = int(tokens["train"].starts[-1])
+            phase("end" + suffix)
+            tokenized = sum(map(len, tokens.values()))
+        memory.done = True
+        assert tokenized == options.rows, tokenized
+    keep(
+        "data_path",
+        {
+            "rows": options.rows,
+            "tokens_a_row": round(true / len(tokens["train"]), 1),
+            "seconds": seconds,
+            "rows_read_checked_split_a_second": round(options.rows / seconds["read_check_split"]),
+            "rows_tokenized_a_second": round(options.rows / seconds["tokenize"]),
+            "batches_a_second": round(len(batches) / seconds["batches"]),
+            "padded_to_true_tokens": round(padded / true, 3),
+            "memory_mb": memory.peaks(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

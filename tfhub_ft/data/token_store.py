@@ -1,0 +1,134 @@
+"""Where the tokens of many rows stand: in memory, or past a size in the cache on disk, for the next training too."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfhub_ft.console import say
+from tfhub_ft.encoders.sources import cache_dir
+from tfhub_ft.errors import WorkError
+from tfhub_ft.files import sha256_of, write_json, written_aside
+
+# From so many rows on the cache on disk pays.
+CACHED_FROM = 100_000
+ROWS_AT_ONCE = 1024
+UNUSED_DAYS = 30
+_INDEX = "index.json"
+# Raise it where the same rows would give other arrays than before.
+_FORMAT = 1
+
+
+def token_arrays(
+    preprocessor: Any, inputs: Sequence[Any], make: Callable[[int, Sequence[Any]], dict[str, np.ndarray]], *, kind: str
+) -> dict[str, np.ndarray]:
+    """The arrays that are made of all rows, some rows at a time and in parallel.
+
+    From 100,000 rows on they are written into the cache and read from there: as part of the memory that the system may
+    take back, and without being made again for the same rows. What was not used for 30 days is removed.
+
+    Args:
+        preprocessor: a preprocessing layer.
+        inputs: what tokens are made of, an entry a row.
+        make: takes the number of a row and the inputs from there on, some of them; gives flat arrays by name.
+        kind: what `make` does, for the cache: as long as it is the same, so are its arrays of the same rows.
+
+    Returns:
+        The arrays of all rows, behind each other.
+
+    Raises:
+        WorkError: the cache cannot be written.
+    """
+    starts = range(0, len(inputs), ROWS_AT_ONCE)
+    parts = _in_parallel(lambda start: make(start, inputs[start : start + ROWS_AT_ONCE]), starts)
+    if len(inputs) < CACHED_FROM:
+        found = list(parts)
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    folder = cache_dir() / "tokens" / _key(preprocessor, inputs, kind)
+    arrays = _read(folder)
+    if arrays:
+        say(f"The tokens of {len(inputs):,} rows are in the cache")
+        return arrays
+    try:
+        _forget_unused(folder.parent)
+        with written_aside(folder) as aside:
+            _write(aside, parts)
+            # Whatever stands there is damaged, or was written by another process in the meantime.
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise WorkError(
+            f"{folder.parent}: the tokens of {len(inputs):,} rows cannot be written ({error.strerror});"
+            " make room there, or name another folder in $TFHUB_FT_CACHE"
+        ) from None
+    return _read(folder)
+
+
+def _in_parallel(function: Callable[[int], Any], items: Iterable[int]) -> Iterator[Any]:
+    """What a function gives for each item, in order; only few results wait at any time."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _key(preprocessor: Any, inputs: Sequence[Any], kind: str) -> str:
+    """A number for the layer and the texts that follow from file, columns, split and settings."""
+    import tensorflow_text
+
+    layer = [_FORMAT, tensorflow_text.__version__, kind, preprocessor.digest(), len(inputs)]
+    digest = hashlib.sha256(json.dumps(layer).encode())
+    for row in inputs:
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def _write(folder: Path, parts: Iterable[dict[str, np.ndarray]]) -> None:
+    folder.mkdir()
+    types: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        files: dict[str, Any] = {}
+        for part in parts:
+            for name, array in part.items():
+                if name not in files:
+                    files[name] = stack.enter_context((folder / name).open("wb"))
+                    types[name] = array.dtype.str
+                files[name].write(np.ascontiguousarray(array).data)
+    index = {name: {"dtype": dtype, "sha256": sha256_of(folder / name)} for name, dtype in types.items()}
+    write_json(folder / _INDEX, index)
+
+
+def _read(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of an entry of the cache, as maps of its files; nothing where it is not there, whole and sound."""
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        if any(sha256_of(folder / name) != entry["sha256"] for name, entry in index.items()):
+            return {}
+        os.utime(folder)
+        return {name: _mapped(folder / name, entry["dtype"]) for name, entry in index.items()}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _mapped(path: Path, dtype: str) -> np.ndarray:
+    # An empty file cannot be mapped.
+    return np.asarray(np.memmap(path, dtype, "r")) if path.stat().st_size else np.empty(0, dtype)
+
+
+def _forget_unused(folder: Path) -> None:
+    for entry in folder.glob("*"):
+        if time.time() - entry.stat().st_mtime > UNUSED_DAYS * 86400:
+            shutil.rmtree(entry, ignore_errors=True)
