@@ -95,8 +95,6 @@ def build_optimizer(
         Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
     schedule = WarmupLinearDecay(learning_rate, warmup_steps=round(warmup * total_steps), total_steps=total_steps)
-    optimizer = FusedAdamW(
-        schedule, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm or None
-    )
+    optimizer = FusedAdamW(schedule, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm or None)
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer
