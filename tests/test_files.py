@@ -1,7 +1,9 @@
+import errno
 import hashlib
 
 import pytest
 
+from tfhub_ft.errors import WorkError
 from tfhub_ft.files import folder_bytes, sha256_of, write_json, written_aside
 
 
@@ -26,3 +28,22 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         (aside / "file").write_bytes(b"abc")
     assert folder_bytes(tmp_path / "folder") == 3
     assert sha256_of(tmp_path / "folder" / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left"),
+        OSError(errno.EDQUOT, "x"),
+        RuntimeError("[Op] No space left on device; x"),
+    ],
+)
+def test_a_full_disk_is_said_with_the_file_and_leaves_nothing(tmp_path, error):
+    path = tmp_path / "deep" / "model.bin"
+    with (
+        pytest.raises(WorkError, match="model.bin was not written: the disk is full; make room"),
+        written_aside(path) as aside,
+    ):
+        aside.write_text("half")
+        raise error
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Files that are whole or not there: written aside, then renamed into place."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tfhub_ft.errors import WorkError
 
 
 @contextlib.contextmanager
@@ -21,6 +24,9 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     Yields:
         A path that does not exist yet, on the same file system.
 
+    Raises:
+        WorkError: the disk is full.
+
     Example:
         with written_aside("metrics.json") as aside:
             aside.write_text("{}")
@@ -32,15 +38,30 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield aside
         os.replace(aside, path)
+    except Exception as error:
+        if disk_is_full(error):
+            raise WorkError(f"{path} was not written: the disk is full; make room and do it again") from error
+        raise
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink(missing_ok=True)
+        remove(aside)
         for parent in made:
             # Only folders that are empty, because nothing came of what was written, can be removed.
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; neither needs to be there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or somebody's share of it, is full; TensorFlow and HDF5 say it in words."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in full or any(os.strerror(code) in str(error) for code in full)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

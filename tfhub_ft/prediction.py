@@ -62,11 +62,17 @@ class Predictor:
 
     Args:
         task: what is answered.
+        labels: the labels, in the order of the logits.
         load: makes the function from rows of segments to answers.
     """
 
-    def __init__(self, task: Task, load: Callable[[], Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]]):
-        self.task, self._load = task, load
+    def __init__(
+        self,
+        task: Task,
+        labels: Sequence[str],
+        load: Callable[[], Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]],
+    ):
+        self.task, self.labels, self._load = task, labels, load
 
     @cached_property
     def _answer(self) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
@@ -201,7 +207,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
         return answer_in_precision
 
-    return Predictor(task, load)
+    return Predictor(task, run.labels, load)
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
@@ -219,14 +225,14 @@ def _saved_model_predictor(path: Path) -> Predictor:
 
         return graph_answerer(signature, inputs, worded)
 
-    return Predictor(task, load)
+    return Predictor(task, described["labels"], load)
 
 
 def _lite_predictor(path: Path) -> Predictor:
     from tfhub_ft.exports.lite_model import LiteModel
 
     lite = LiteModel(path)
-    return Predictor(lite.task, lambda: lite.answers)
+    return Predictor(lite.task, lite.labels, lambda: lite.answers)
 
 
 def predict_file(

@@ -1,5 +1,6 @@
 """`tfhub-ft chat`: a conversation on standard input."""
 
+import io
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 import tfhub_ft
 from tests.conftest import BAD, GOOD, THINGS, TINY_SETTINGS, write_csv
+from tfhub_ft.cli import chat
 from tfhub_ft.cli.chat import command
 from tfhub_ft.errors import InputError
 
@@ -86,5 +88,19 @@ def test_wrong_runs_and_options_are_told(chat_run, intent_run, tmp_path):
         talk([intent_run], ["hello"])
     with pytest.raises(InputError, match="must be a run of the recipe intent"):
         talk([chat_run, "--intents", chat_run, "--answers", answers], ["hello"])
+    for rows, message in [
+        ([("prayse", "Thank you!")], r"answers\.csv, line 2: 'prayse' is no intent of .*; did you mean 'praise'\?"),
+        ([("praise", "Thank you!"), ("praise", "Thanks!")], "line 3: a second answer of 'praise'; one is given"),
+    ]:
+        write_csv(answers, rows, header=("label", "answer"))
+        with pytest.raises(InputError, match=message):
+            talk([chat_run, "--intents", intent_run, "--answers", answers], ["hello"])
     with pytest.raises(InputError, match="belong together"):
         talk([chat_run, "--intents", intent_run], ["hello"])
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_line_that_is_not_utf8_is_told(monkeypatch, errors):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"hi \xff\n"), "utf-8", errors))
+    with pytest.raises(InputError, match="standard input: a line is not UTF-8 text"):
+        chat._read()

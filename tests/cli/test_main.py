@@ -62,6 +62,17 @@ def test_help_and_tables_import_nothing_heavy(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def test_importing_the_commands_imports_nothing_heavy():
+    script = (
+        "import importlib, sys\nfrom tfhub_ft.cli.main import COMMANDS\n"
+        "for name in COMMANDS.values():\n    importlib.import_module(name)\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_tables_as_json():
     recipes = json.loads(CliRunner().invoke(group, ["recipes", "--json"]).output)
     assert recipes[0]["name"] == "sentiment"

@@ -308,6 +308,13 @@ def test_another_suffix_names_those_supported(write, name):
     assert message == f": is none of {known}, with or without .gz; convert it to one of them"
 
 
+def test_a_table_that_is_called_txt(write):
+    message = error_of(write("a.txt", "text\tlabel\ngood\t1\n"))
+    assert message == (
+        ": a .txt file has a text a line, and no label; name a table .csv or, if its columns are parted by tabs, .tsv"
+    )
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n \r\n\n"])
 def test_an_empty_file_has_no_rows(write, name, content):

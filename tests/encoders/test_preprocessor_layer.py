@@ -79,3 +79,9 @@ def test_too_short_a_length_is_refused(tiny_pair, seq_length):
 def test_an_encoder_is_no_preprocessor(tiny_pair):
     with pytest.raises(InputError, match="no TF Hub text preprocessor"):
         HubPreprocessor(str(tiny_pair), preprocessor=str(tiny_pair / "encoder"))
+
+
+def test_what_is_behind_a_nul_is_read_in_lower_case_too(tiny_pair):
+    layer = HubPreprocessor(tiny_pair, lowercase=True)
+    one, other = layer(tf.constant(["GOOD\x00FILM", "GOOD FILM"]))["input_word_ids"]
+    assert one.numpy().tolist() == other.numpy().tolist()

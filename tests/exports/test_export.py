@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 import tfhub_ft
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.exports import saved_model
+from tfhub_ft.exports import export, saved_model
 from tfhub_ft.run import Run
 
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
@@ -99,6 +100,34 @@ def test_folders_that_hold_something_else_are_refused(tiny_run, tiny_export, tmp
     (other / "export.json").write_text(json.dumps({**description, "labels": ["a", "b", "c"]}))
     with pytest.raises(InputError, match="labels a, b, c: name another folder"):
         tfhub_ft.export(tiny_run, output_dir=other)
+
+
+@pytest.mark.parametrize("content", ['{"recipe": "senti', "[]", '{"recipe": "sentiment", "labels": []}'])
+def test_an_export_json_that_cannot_be_read_is_refused(tiny_run, tmp_path, content):
+    (tmp_path / "export.json").write_text(content)
+    with pytest.raises(InputError, match=r"export\.json cannot be read \(.*\): restore it, or name another folder"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path)
+
+
+def full_disk(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tiny_run, tmp_path, monkeypatch):
+    honest, folder = saved_model.write_saved_model, tmp_path / "exports"
+    monkeypatch.setattr(saved_model, "write_saved_model", full_disk)
+    with pytest.raises(WorkError, match="exports/1 was not written: the disk is full"):
+        tfhub_ft.export(tiny_run, output_dir=folder)
+    assert not folder.exists()
+    monkeypatch.setattr(saved_model, "write_saved_model", honest)
+    monkeypatch.setattr(export, "write_json", lambda path, value: (_ for _ in ()).throw(WorkError("full")))
+    with pytest.raises(WorkError, match="full"):
+        tfhub_ft.export(tiny_run, output_dir=folder)
+    # Neither a form that export.json does not name, nor anything that would keep the next export out.
+    assert {path.name for path in folder.iterdir()} == {"models.config", "batching.config"}
+    monkeypatch.undo()
+    tfhub_ft.export(tiny_run, output_dir=folder)
+    assert (folder / "1").is_dir()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

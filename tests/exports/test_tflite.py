@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 import yaml
 from ai_edge_litert.interpreter import Interpreter
+from click.testing import CliRunner
 
 import tfhub_ft
+from tfhub_ft.cli.main import group
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.exports import tflite
+from tfhub_ft.exports import onnx_file, tflite
 from tfhub_ft.exports.tokenizer_check import varied_texts
 from tfhub_ft.run import Run
 from tfhub_ft.settings import Settings
@@ -99,6 +101,15 @@ def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run
         tfhub_ft.export(tiny_run, output_dir=folder, formats=["saved_model", "tflite"], quantize=["none"])
     assert list(forms(folder)) == ["1"]
     assert not (folder / "tflite").exists()
+
+
+def test_each_form_is_told_as_soon_as_it_is_written(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "_onnx_bytes", lambda *_: (_ for _ in ()).throw(WorkError("no such luck")))
+    arguments = ["export", str(tiny_run), "--output-dir", str(tmp_path / "one")]
+    done = CliRunner().invoke(group, [*arguments, "--format", "tflite_text,onnx", "--quantize", "none,int8"])
+    assert done.stdout.startswith(f"{tmp_path}/one/tflite/one_text_fp32.tflite: ")
+    assert "Left out: int8 of tflite_text: its calibration cannot run a tokenizer; use tflite" in done.stderr
+    assert str(done.exception) == "no such luck"
 
 
 def test_words_that_the_domain_does_not_use_are_left_out(tiny_run, tmp_path):

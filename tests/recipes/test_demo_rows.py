@@ -11,6 +11,15 @@ from tfhub_ft.recipe import RECIPES, load_recipe
 EVEN = ("sentiment", "phishing", "topic", "pair")
 
 
+def test_scores_are_all_over_their_range():
+    recipe = load_recipe("similarity")
+    splits = load_dataset(recipe.task, recipe.settings, recipe.demo).splits
+    scores = [row.values["score"] for split in splits.values() for row in split.rows]
+    assert (min(scores), max(scores)) == (0, 5)
+    assert min(Counter(min(int(score), 4) for score in scores).values()) >= len(scores) / 10
+    assert max(Counter(scores).values()) < len(scores) / 10
+
+
 def words(text):
     return frozenset(re.findall(r"[\w']+", text.lower()))
 

@@ -1,5 +1,6 @@
 """`tfhub-ft chat RUN`: a conversation in the terminal."""
 
+import difflib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,13 @@ def command(model: str, history: int, intents: str | None, answers: str | None) 
 def _read() -> str:
     if sys.stdin.isatty():
         click.echo("> ", nl=False, err=True)
-    return sys.stdin.readline().strip()
+    try:
+        line = sys.stdin.readline().strip()
+        # Some locales let other bytes in, as halves of characters.
+        line.encode()
+    except UnicodeError:
+        raise InputError("standard input: a line is not UTF-8 text") from None
+    return line
 
 
 def _retrieved(model: str, history: int) -> Callable[[str], str]:
@@ -65,12 +72,22 @@ def _answered_first(intents: str, file: str, *, otherwise: Callable[[str], str])
     from tfhub_ft.tasks.classification import LABEL_ALIASES
 
     columns = [Column("label", LABEL_ALIASES, check_label), Column("answer", ("reply", "response", "text"), check_text)]
-    answers = {row.values["label"]: row.values["answer"] for row in read_all(Path(file), columns)}
+    rows = read_all(Path(file), columns)
     predictor = open_predictor(intents)
     if predictor.task.name != "intent":
         raise InputError(
             f"--intents {intents} answers with {predictor.task.name}: it must be a run of the recipe intent"
         )
+    answers: dict[str, str] = {}
+    for row in rows:
+        label = row.values["label"]
+        if label not in predictor.labels:
+            near = difflib.get_close_matches(label, predictor.labels, n=1)
+            advice = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{file}, line {row.line}: {label!r} is no intent of {intents}{advice}")
+        if label in answers:
+            raise InputError(f"{file}, line {row.line}: a second answer of {label!r}; one is given")
+        answers[label] = row.values["answer"]
 
     def reply_to(prompt: str) -> str:
         label = predict(predictor, [prompt])[0]["label"]

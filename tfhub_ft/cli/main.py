@@ -1,6 +1,7 @@
 """`tfhub-ft`: finds the command, and turns errors into one line and an exit code."""
 
 import importlib
+import logging
 import os
 import sys
 
@@ -8,6 +9,7 @@ import click
 
 from tfhub_ft import __version__
 from tfhub_ft.errors import TfhubFtError
+from tfhub_ft.files import disk_is_full
 
 COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
@@ -51,6 +53,7 @@ def main() -> None:
     arguments, debug = _without_debug(sys.argv[1:])
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         sys.exit(group.main(arguments, prog_name="tfhub-ft", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
@@ -80,6 +83,9 @@ def _report(error: Exception) -> int:
     if isinstance(error, TfhubFtError):
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
+    if disk_is_full(error):
+        click.echo("Error: the disk is full: make room, here or where TMPDIR points, and do it again", err=True)
+        return 1
     lines = str(error).strip().splitlines() or [""]
     click.echo(f"Error: {type(error).__name__}: {lines[0]} (--debug shows where)", err=True)
     return 1

@@ -270,6 +270,11 @@ def read_rows(
     """
     path = Path(path)
     parse = _parser(path)
+    if parse is _text_records and (others := [c.name for c in columns if "text" not in (c.name, *c.aliases, c.column)]):
+        raise InputError(
+            f"{path}: a .txt file has a text a line, and no {', '.join(others)}; name a table .csv or, if its columns"
+            " are parted by tabs, .tsv"
+        )
     rows = _table_rows if parse in (_csv_records, _tsv_records) else _object_rows
     empty = True
     for line, cells, fault in rows(path, parse, columns):

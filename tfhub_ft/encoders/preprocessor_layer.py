@@ -150,7 +150,10 @@ class HubPreprocessor(keras.layers.Layer):
             raise RuntimeError(
                 f"layer {self.name} has no vocabulary: load it by keras.models.load_model, not by a clone"
             )
-        return self.module.tokenize(tf.strings.lower(texts, encoding="utf-8") if self.lowercase else texts)
+        if self.lowercase:
+            # tf.strings.lower drops what is behind a NUL, which tokenizers take for white space.
+            texts = tf.strings.lower(tf.strings.regex_replace(texts, r"\x00", " "), encoding="utf-8")
+        return self.module.tokenize(texts)
 
     def _packed(self, tokens: list[Any]) -> dict[str, Any]:
         """One or two segments of tokens as an encoder reads them."""

@@ -119,12 +119,21 @@ def _limits(run: Run, forms: Sequence[dict[str, Any]]) -> str:
                 f"`{form['path']}` has {words['words']:,} words, those that the training rows needed and some more; the"
                 " others are read in smaller pieces."
             )
-        if characters := form.get("tokenizer", {}).get("other_characters"):
-            limits.append(
-                f"`{form['path']}` takes {len(characters)} rare characters for another kind than the encoder's"
-                f" preprocessor does: {', '.join(characters)}."
-            )
+    limits += [
+        f"{' and '.join(f'`{path}`' for path in paths)}: {len(characters)} rare characters are taken for another kind"
+        f" than the encoder's preprocessor takes them for: {', '.join(characters)}."
+        for characters, paths in _by_other_characters(forms).items()
+    ]
     return "\n".join(["## Limits", "", *(f"- {limit}" for limit in limits)])
+
+
+def _by_other_characters(forms: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[str]]:
+    """The characters that tokenizers of files take otherwise, and the files that do."""
+    files: dict[tuple[str, ...], list[str]] = {}
+    for form in forms:
+        if characters := form.get("tokenizer", {}).get("other_characters"):
+            files.setdefault(tuple(characters), []).append(form["path"])
+    return files
 
 
 def _saved_model_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:

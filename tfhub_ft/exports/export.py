@@ -5,14 +5,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.exports.work import Work
-from tfhub_ft.files import write_json, write_text
+from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
+from tfhub_ft.files import remove, write_json, write_text
 from tfhub_ft.run import Run
 
+if TYPE_CHECKING:
+    from tfhub_ft.exports.work import Work
+
+EXPORTS = "export.json"
 FORMATS = ("saved_model", "tflite", "tflite_text", "onnx")
 
 
@@ -56,9 +60,15 @@ def export(
 
 
 def export_forms(
-    run: str | Path | Run, *, output_dir: str | Path, formats: Sequence[str], quantize: Sequence[str], vocabulary: str
-) -> list[dict[str, Any]]:
-    """The same as `export`; what export.json says of each form that was written now."""
+    run: str | Path | Run,
+    *,
+    output_dir: str | Path,
+    formats: Sequence[str],
+    quantize: Sequence[str],
+    vocabulary: str,
+    on_form: Callable[[dict[str, Any]], None] = lambda form: None,
+) -> None:
+    """The same as `export`; `on_form` takes what export.json says of each form as soon as it is written."""
     run = run if isinstance(run, Run) else Run(run)
     folder = Path(output_dir)
     _check_wanted(run, formats, quantize, vocabulary)
@@ -69,30 +79,43 @@ def export_forms(
     metrics = run.metrics
 
     from tfhub_ft.exports.card import model_card
+    from tfhub_ft.exports.memory import give_back_memory
+    from tfhub_ft.exports.work import Work
 
     say(f"Loading {run.path}")
     work = Work(run, run.load_model(), folder)
     words = _trim(work) if vocabulary == "domain" else {}
-    written, faults = [], []
+    written, faults = False, []
     for make in _steps(work, formats, quantize):
         try:
-            form = make()
+            form = make() | words
+            form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            _record(folder, exports, form)
         except WorkError as error:
             faults.append(str(error))
             continue
-        form |= words
-        form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        exports["forms"] = [*(each for each in exports["forms"] if each["path"] != form["path"]), form]
-        written.append(form)
-        write_json(folder / "export.json", exports)
+        finally:
+            give_back_memory()
+        written = True
+        on_form(form)
     if written:
         write_text(folder / "README.md", model_card(run, metrics, folder, exports["forms"], work.feeds))
     if faults:
         raise WorkError("; ".join(faults))
-    return written
 
 
-def _trim(work: Work) -> dict[str, Any]:
+def _record(folder: Path, exports: dict[str, Any], form: dict[str, Any]) -> None:
+    """Name a form in export.json; one that cannot be named there is not left behind."""
+    others = [each for each in exports["forms"] if each["path"] != form["path"]]
+    try:
+        write_json(folder / EXPORTS, exports | {"forms": [*others, form]})
+    except WorkError:
+        remove(folder / form["path"])
+        raise
+    exports["forms"] = [*others, form]
+
+
+def _trim(work: "Work") -> dict[str, Any]:
     """Leave out words that the training rows do not need; what export.json says of it."""
     from tfhub_ft.compress.trimming import trimmed_model
     from tfhub_ft.exports.lite_proof import KerasAnswers
@@ -125,8 +148,11 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
     if "tflite_text" in formats and (len(task.fields) > 1 or isinstance(task, WindowedTask)):
         what = "two texts" if len(task.fields) > 1 else "long texts in windows"
         raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")
-    if "tflite_text" in formats and set(quantize) == {"int8"}:
-        raise InputError("--quantize int8: its calibration cannot run a tokenizer; use tflite, from tokens on")
+    if "tflite_text" in formats and "int8" in quantize:
+        why = "int8 of tflite_text: its calibration cannot run a tokenizer; use tflite, from tokens on"
+        if set(quantize) == {"int8"}:
+            raise InputError(f"--quantize {why}")
+        say(f"Left out: {why}")
     if "onnx" in formats:
         from tfhub_ft.exports.onnx_file import check_onnx_is_installed
 
@@ -139,7 +165,7 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
         raise InputError(f"--vocabulary {vocabulary}: there are all, domain")
 
 
-def _steps(work: Work, formats: Sequence[str], quantize: Sequence[str]) -> list[Callable[[], dict[str, Any]]]:
+def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str]) -> list[Callable[[], dict[str, Any]]]:
     """What makes and proves each wanted form."""
     from tfhub_ft.exports.lite_export import LiteExport
     from tfhub_ft.exports.onnx_file import export_onnx
@@ -160,18 +186,30 @@ def _steps(work: Work, formats: Sequence[str], quantize: Sequence[str]) -> list[
 
 
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
-    path = folder / "export.json"
+    path, own = folder / EXPORTS, {"recipe": run.recipe.name, "labels": run.labels}
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file")
     if not path.is_file():
-        strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+        strangers = sorted(p.name for p in folder.iterdir() if _is_strange(p.name)) if folder.is_dir() else []
         if strangers:
-            raise InputError(f"--output-dir {folder} holds other things ({strangers[0]} ...) and no export.json")
-        return {"recipe": run.recipe.name, "labels": run.labels, "forms": []}
-    exports = json.loads(path.read_text(encoding="utf-8"))
-    if exports["recipe"] != run.recipe.name or exports["labels"] != run.labels:
+            raise InputError(f"--output-dir {folder} holds other things ({strangers[0]} ...) and no {EXPORTS}")
+        return {**own, "forms": []}
+    try:
+        exports = json.loads(path.read_text(encoding="utf-8"))
+        theirs = {"recipe": exports["recipe"], "labels": exports["labels"]}
+        [(form["form"], form["path"]) for form in exports["forms"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"--output-dir {folder} holds exports of the recipe {exports['recipe']} with the labels"
-            f" {', '.join(exports['labels'][:5])}: name another folder"
+            f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or name another folder"
+        ) from None
+    if theirs != own:
+        labels = f" with the labels {', '.join(theirs['labels'][:5])}" if theirs["labels"] else ""
+        raise InputError(
+            f"--output-dir {folder} holds exports of the recipe {theirs['recipe']}{labels}: name another folder"
         )
     return exports
+
+
+def _is_strange(name: str) -> bool:
+    # An export that failed may have left its configuration of TF Serving, which anybody may change.
+    return not name.startswith(".") and name not in (MODELS_CONFIG, BATCHING_CONFIG)

@@ -77,15 +77,15 @@ class LiteExport:
         path = f"tflite/{name}_{'text_' if reads_texts else ''}{kind}.tflite"
         say(f"Converting to TFLite: {Path(path).name}")
         content = self._content(reads_texts, quantization)
-        try:
-            with written_aside(self.work.folder / path) as aside:
-                self._write(content, aside, reads_texts)
-                say(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} validation rows")
+        with written_aside(self.work.folder / path) as aside:
+            self._write(content, aside, reads_texts)
+            size = aside.stat().st_size
+            say(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} validation rows")
+            try:
                 tokenizer = self._check_tokenizer(LiteModel(aside))
                 proof = prove_lite(aside, quantization, self.expected)
-                size = aside.stat().st_size
-        except WorkError as error:
-            raise WorkError(f"{path} was not kept: {error}") from None
+            except WorkError as error:
+                raise WorkError(f"{path} was not kept: {error}") from None
         return {"form": form, "quantization": quantization, "path": path, "bytes": size, **tokenizer, **proof}
 
     def _content(self, reads_texts: bool, quantization: str) -> bytes:

@@ -1,16 +1,14 @@
 """A model as an ONNX file, from token ids on, and the proof that ONNX Runtime answers by it as Keras does."""
 
-import contextlib
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.console import say
+from tfhub_ft.console import quiet, say
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.fresh_process import one_by_one, run_fresh
 from tfhub_ft.exports.proof import TOLERANCE, Call, fault
@@ -52,16 +50,9 @@ def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decisi
     Example:
         write_onnx(run.load_model(), run.recipe.task, run.labels, run.decision, Path("onnx/reviews.onnx"))
     """
-    check_onnx_is_installed()
-    import onnx
-
-    content = _converted(*_frozen(model, task, labels, decision))
-    described = {"task": task.name, "labels": list(labels), "decision": decision}
-    words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in described.items()}
-    onnx.helper.set_model_props(content, words)
-    onnx.checker.check_model(content, full_check=True)
+    content = _onnx_bytes(model, task, labels, decision)
     with written_aside(file) as aside:
-        aside.write_bytes(content.SerializeToString())
+        aside.write_bytes(content)
 
 
 def export_onnx(work: "Work") -> dict[str, Any]:
@@ -77,7 +68,7 @@ def export_onnx(work: "Work") -> dict[str, Any]:
     path = f"onnx/{work.folder.name}.onnx"
     say(f"Converting to ONNX: {Path(path).name}")
     with written_aside(work.folder / path) as aside:
-        write_onnx(work.model, work.task, work.run.labels, work.run.decision, aside)
+        aside.write_bytes(_onnx_bytes(work.model, work.task, work.run.labels, work.run.decision))
         proof = prove_onnx(aside, work.calls["tokens"])
         size = aside.stat().st_size
     return {"form": "onnx", "path": path, "bytes": size, **proof}
@@ -116,6 +107,18 @@ def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
     }
 
 
+def _onnx_bytes(model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any]) -> bytes:
+    check_onnx_is_installed()
+    import onnx
+
+    content = _converted(*_frozen(model, task, labels, decision))
+    described = {"task": task.name, "labels": list(labels), "decision": decision}
+    words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in described.items()}
+    onnx.helper.set_model_props(content, words)
+    onnx.checker.check_model(content, full_check=True)
+    return content.SerializeToString()
+
+
 def _frozen(
     model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any]
 ) -> "tuple[tf.Graph, dict[str, str], dict[str, str]]":
@@ -144,7 +147,7 @@ def _converted(graph: "tf.Graph", inputs: dict[str, str], outputs: dict[str, str
 
     from tfhub_ft.training.hardware import matrix_products_in
 
-    with matrix_products_in("float32"), _without_warnings():
+    with matrix_products_in("float32"), quiet():
         content, _ = tf2onnx.convert.from_graph_def(
             graph.as_graph_def(),
             name="token_model",
@@ -158,17 +161,6 @@ def _converted(graph: "tf.Graph", inputs: dict[str, str], outputs: dict[str, str
             for dimension, size in zip(tensor.type.tensor_type.shape.dim, sizes, strict=False):
                 dimension.dim_param = size
     return content
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Of tf2onnx's own old ways, which nobody can change; its errors are shown."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _as_erf(ctx: Any, node: Any, name: str, args: list[Any]) -> None:

@@ -43,7 +43,7 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
         say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
         proof = prove(aside, calls)
         size = folder_bytes(aside)
-    write_serving_files(work.folder)
+        write_serving_files(work.folder)
     return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}
 
 
