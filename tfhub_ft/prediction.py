@@ -130,7 +130,7 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
     """A function from tokenized rows to their logits, computed in batches of similar length.
 
     Args:
-        network: a model that takes token ids.
+        network: a model that takes token ids, or what else a batch of the rows is.
         batch_size: rows at once.
 
     Returns:
@@ -138,7 +138,7 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
     """
     import tensorflow as tf
 
-    signature = {name: tf.TensorSpec((None, None), tf.int32) for name in network.input}
+    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), network.input)
     step = tf.function(lambda tokens: network(tokens, training=False), input_signature=[signature])
 
     def logits_of(tokens: TokenRows) -> np.ndarray:

@@ -72,6 +72,10 @@ class Settings:
         choices=("auto", "native", "graph"),
     )
 
+    cache_features: bool = setting(
+        True, "Run a frozen encoder once a row, and train what stands on it on its kept features."
+    )
+
     epochs: int = setting(3, "How often to go through the training rows.", minimum=1)
     batch_size: int = setting(32, "Rows of a training step.", minimum=1)
     batch_tokens: int = setting(

@@ -308,6 +308,9 @@ class _StudentTraining(Training):
             return self.recipe.task.encode(self.preprocessor, self.texts)
         return super()._tokenize(split)
 
+    def _frozen_body(self) -> None:
+        """A student's encoder trains."""
+
     def training_rows(self) -> "tuple[TokenRows, Any]":
         """The labelled rows and behind them the others, with what a `Learner` wants of them."""
         own = self.data.targets["train"]

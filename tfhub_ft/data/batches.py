@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,14 @@ class TokenRows:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
         return np.diff(self.starts)
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What a batch is, as tf.TensorSpecs by name."""
+        import tensorflow as tf
+
+        names = ("input_word_ids", "input_mask", "input_type_ids")
+        return {name: tf.TensorSpec((None, None), tf.int32) for name in names}
 
     def batch(self, rows: np.ndarray, buckets: Sequence[int] = ()) -> dict[str, np.ndarray]:
         """Some rows as an encoder reads them, padded to the longest of them.
@@ -199,13 +207,12 @@ def _dataset(tokens: TokenRows, targets: Any, order: Any, count: int, buckets: S
 
     def batches() -> Iterator[tuple]:
         for rows in order():
-            batch = tokens.batch(rows, buckets)
-            length = batch["input_mask"].shape[1]
-            yield batch, tf.nest.map_structure(lambda array: _targets(array, rows, length), targets)  # noqa: B023
+            length = _padded(tokens.lengths[rows].max(), buckets)
+            of_rows = partial(_targets, rows=rows, length=length)
+            yield tokens.batch(rows, buckets), tf.nest.map_structure(of_rows, targets)
 
-    names = ("input_word_ids", "input_mask", "input_type_ids")
     signature = (
-        {name: tf.TensorSpec((None, None), tf.int32) for name in names},
+        tokens.signature,
         tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), targets),
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)

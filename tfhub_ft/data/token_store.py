@@ -53,10 +53,28 @@ def token_arrays(
     if len(inputs) < CACHED_FROM:
         found = list(parts)
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    folder = cache_dir() / "tokens" / _key(preprocessor, inputs, kind)
+    return kept_arrays("tokens", _key(preprocessor, inputs, kind), parts, f"tokens of {len(inputs):,} rows")
+
+
+def kept_arrays(kind: str, key: str, parts: Iterable[dict[str, np.ndarray]], described: str) -> dict[str, np.ndarray]:
+    """Flat arrays from the cache on disk, written there where they are not yet. What was not used for 30 days goes.
+
+    Args:
+        kind: the folder in the cache.
+        key: a name that follows from all that the arrays follow from.
+        parts: the arrays by name, some entries at a time; not asked for where they are in the cache.
+        described: what they are, for messages.
+
+    Returns:
+        The arrays, as maps of their files.
+
+    Raises:
+        WorkError: the cache cannot be written.
+    """
+    folder = cache_dir() / kind / key
     arrays = _read(folder)
     if arrays:
-        say(f"The tokens of {len(inputs):,} rows are in the cache")
+        say(f"The {described} are in the cache")
         return arrays
     try:
         _forget_unused(folder.parent)
@@ -66,7 +84,7 @@ def token_arrays(
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise WorkError(
-            f"{folder.parent}: the tokens of {len(inputs):,} rows cannot be written ({error.strerror});"
+            f"{folder.parent}: the {described} cannot be written ({error.strerror});"
             " make room there, or name another folder in $TFHUB_FT_CACHE"
         ) from None
     return _read(folder)

@@ -144,8 +144,12 @@ class Task:
     def row_logits(self, model: "keras.Model", tokens: "TokenRows") -> Any:
         """What `decide`, `metrics` and `answers` take, an entry a row: logits, float32 (rows, ...)."""
         from tfhub_ft.prediction import logits_function
+        from tfhub_ft.training.features import FrozenBody
 
-        return logits_function(self.scored_network(model))(tokens)
+        network = self.scored_network(model)
+        if cut := FrozenBody.of(network, tokens):
+            return logits_function(cut.tail)(cut.features(tokens, "float32"))
+        return logits_function(network)(tokens)
 
     def scored_network(self, model: "keras.Model") -> "keras.Model":
         """The part of a model, from tokens on, whose outputs `metrics` takes."""

@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     import keras
 
     from tfhub_ft.data.batches import TokenRows
+    from tfhub_ft.training.features import FrozenBody
 
 SAMPLE_ROWS = 200
+FEATURE_STEPS = 16
+# What Keras says of a pooler that no head stands on.
+POOLER_IS_NOT_USED = r"Gradients do not exist for variables \[('\S*pooler\S*'(, )?)+\]"
 
 
 def train(
@@ -143,7 +148,7 @@ class Training:
     def __init__(self, recipe: Recipe, settings: Settings, data: Dataset):
         import keras
 
-        from tfhub_ft.training.hardware import build_strategy, keep_freed_memory
+        from tfhub_ft.training.hardware import build_strategy, keep_freed_memory, resolve_precision
 
         self.recipe, self.settings, self.data = recipe, settings, data
         keep_freed_memory()
@@ -158,6 +163,18 @@ class Training:
         self._check_seq_length()
         say(f"Tokenizing {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
+        self.precision = resolve_precision(settings.precision)
+        self.frozen = self._frozen_body()
+
+    def _frozen_body(self) -> "FrozenBody | None":
+        """The part of the network that is run once a row; None where the encoder trains."""
+        from tfhub_ft.training.features import FrozenBody
+
+        return FrozenBody.of(self.network, self.tokens["train"]) if self.settings.cache_features else None
+
+    def _read_by_learner(self, split: str) -> "TokenRows":
+        """The rows of a split as the learner reads them: their tokens, or the features of a frozen encoder."""
+        return self.frozen.features(self.tokens[split], self.precision) if self.frozen else self.tokens[split]
 
     def _check_seq_length(self) -> None:
         from tfhub_ft.encoders import HubEncoder
@@ -189,13 +206,14 @@ class Training:
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
         """The rows that are learnt from, and their targets as the learner takes them."""
-        return self.tokens["train"], self._token_targets("train")
+        return self._read_by_learner("train"), self._token_targets("train")
 
     def learner(self) -> "keras.Model":
-        """The network as a model of its own, from tokens to what the loss takes."""
+        """The network as a model of its own, from tokens or features to what the loss takes."""
         import keras
 
-        return keras.Model(self.network.inputs, self.network.outputs[0], name="learner")
+        network = self.frozen.tail if self.frozen else self.network
+        return keras.Model(network.inputs, network.outputs[0], name="learner")
 
     def _token_targets(self, split: str) -> Any:
         return self.recipe.task.token_targets(self.tokens[split], self.data.targets[split])
@@ -206,7 +224,7 @@ class Training:
 
         from tfhub_ft.data.batches import TrainingBatches, evaluation_dataset, length_buckets
         from tfhub_ft.training.callbacks import Checkpoints, EpochOrder, write_history
-        from tfhub_ft.training.hardware import matrix_products_in, resolve_precision
+        from tfhub_ft.training.hardware import matrix_products_in
 
         settings, task = self.settings, self.recipe.task
         tokens, targets = self.training_rows()
@@ -220,15 +238,14 @@ class Training:
             buckets=buckets,
         )
         validation = evaluation_dataset(
-            self.tokens["validation"], self._token_targets("validation"), 2 * settings.batch_size, buckets
+            self._read_by_learner("validation"), self._token_targets("validation"), 2 * settings.batch_size, buckets
         )
         learner = self._compiled(total_steps=len(batches) * settings.epochs)
         checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)
         done = checkpoints.restore(learner)
-        precision = resolve_precision(settings.precision)
         say(
             f"Training {learner.count_params():,} parameters on {len(batches.tokens):,} {task.unit},"
-            f" {len(batches):,} steps an epoch, in {precision}" + (f", from epoch {done + 1}" if done else "")
+            f" {len(batches):,} steps an epoch, in {self.precision}" + (f", from epoch {done + 1}" if done else "")
         )
         callbacks = [
             EpochOrder(batches),
@@ -237,7 +254,12 @@ class Training:
             keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
         ]
         if done < settings.epochs and not checkpoints.stopped:
-            with matrix_products_in(precision, self.network), contextlib.redirect_stdout(sys.stderr):
+            with (
+                matrix_products_in(self.precision, self.network),
+                contextlib.redirect_stdout(sys.stderr),
+                warnings.catch_warnings(),
+            ):
+                warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
                 learner.fit(
                     batches.dataset(),
                     validation_data=validation,
@@ -262,7 +284,6 @@ class Training:
         """The learner with an optimizer; the network itself stays free of one."""
         import keras
 
-        from tfhub_ft.training.hardware import resolve_precision
         from tfhub_ft.training.optimizer import build_optimizer
 
         settings = self.settings
@@ -275,10 +296,14 @@ class Training:
                 weight_decay=settings.weight_decay,
                 clip_norm=settings.clip_norm,
             )
-            if resolve_precision(settings.precision) == "float16":
+            if self.precision == "float16":
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             learner.compile(
-                optimizer, **self.recipe.task.compile_arguments(settings, self.data.targets["train"]), jit_compile=False
+                optimizer,
+                **self.recipe.task.compile_arguments(settings, self.data.targets["train"]),
+                jit_compile=False,
+                # A step on features takes less time than to ask for it.
+                steps_per_execution=FEATURE_STEPS if self.frozen else 1,
             )
             optimizer.build(learner.trainable_variables)
         return learner
