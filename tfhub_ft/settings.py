@@ -242,7 +242,7 @@ class Distillation:
     )
     vocabulary: str = setting(
         "all",
-        "domain keeps the embeddings of the words that the rows use, and a small margin.",
+        "domain keeps the embeddings of --seq-length positions and of the words that the rows use, and a small margin.",
         choices=("all", "domain"),
     )
 

@@ -247,3 +247,16 @@ def test_a_loss_that_is_no_number_is_a_clear_failure(tiny_pair, reviews_csv, tmp
     with pytest.raises(WorkError, match="loss of epoch 1 is no number"):
         train(tiny_pair, tmp_path / "run", data=reviews_csv, learning_rate=1e30, clip_norm=0, warmup=0.0)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    from tfhub_ft.encoders import encoder_layer
+
+    traced, encode = [], encoder_layer.encode
+    monkeypatch.setattr(
+        encoder_layer, "encode", lambda *given, **how: (traced.append(how["drop"]), encode(*given, **how))[1]
+    )
+    tfhub_ft.train(
+        "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=tmp_path / "run", **{**TINY_SETTINGS, "epochs": 2}
+    )
+    assert sum(drop is not None for drop in traced) == 1

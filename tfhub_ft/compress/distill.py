@@ -280,7 +280,9 @@ def _cut_student(
             lowercase=getattr(chosen, "lowercase", False),
         )
     words = domain_vocabulary(texts, preprocessor) if lesson.vocabulary == "domain" else None
-    cut_encoder(encoder, preprocessor, folder / PAIR, layers=kept, vocabulary=words)
+    # A student for a domain reads no longer rows than it is trained with.
+    seq_length = chosen.seq_length if words else None
+    cut_encoder(encoder, preprocessor, folder / PAIR, layers=kept, vocabulary=words, seq_length=seq_length)
     return chosen.replaced({"encoder": str(folder / PAIR), "preprocessor": None})
 
 

@@ -24,7 +24,7 @@ def check_trimmable(run: Run) -> None:
 
 
 def trimmed_model(run: Run, model: "keras.Model", texts: Sequence[tuple[str, ...]]) -> "keras.Model":
-    """A run's model with the rows of its word embeddings that a domain needs, as `domain_vocabulary` chooses them.
+    """A run's model with the rows of its word embeddings that a domain needs, and the positions that it reads.
 
     Texts like those given get the same tokens, and the same answers; in others, words that were left out are spelled
     in smaller pieces.
@@ -46,7 +46,8 @@ def trimmed_model(run: Run, model: "keras.Model", texts: Sequence[tuple[str, ...
     preprocessor, network = model.get_layer("preprocessor"), model.get_layer("token_model")
     with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
         pair = Path(folder) / "pair"
-        cut_encoder(encoder_of(network), preprocessor, pair, vocabulary=domain_vocabulary(texts, preprocessor))
+        words = domain_vocabulary(texts, preprocessor)
+        cut_encoder(encoder_of(network), preprocessor, pair, vocabulary=words, seq_length=preprocessor.seq_length)
         settings = run.settings.replaced({"encoder": str(pair), "preprocessor": None})
         trimmed = run.recipe.build(settings, run.labels)
     take_head(network, trimmed.get_layer("token_model"))

@@ -57,8 +57,9 @@ def cut_encoder(
     *,
     layers: Sequence[int] | None = None,
     vocabulary: Sequence[str] | None = None,
+    seq_length: int | None = None,
 ) -> float:
-    """Write a TF Hub encoder and its preprocessor that have only some of an encoder's layers and words.
+    """Write a TF Hub encoder and its preprocessor that have only some of an encoder's layers, words and positions.
 
     The encoder is read back as a checkpoint, with the weights that it has now, and must compute what this checkpoint
     computes in NumPy; then the checkpoint is cut, converted and compared with the NumPy computation once more. What a
@@ -71,6 +72,7 @@ def cut_encoder(
         folder: where to write `encoder` and `preprocessor`; it must not exist.
         layers: the layers to keep, from 0, ascending; all when not given.
         vocabulary: the tokens to keep, in their order; all when not given.
+        seq_length: the most tokens of a row that it shall read; as many as the encoder when not given.
 
     Returns:
         The largest difference between the encoder's answers and those of the checkpoint that was read back.
@@ -93,7 +95,7 @@ def cut_encoder(
         checkpoint = dataclasses.replace(checkpoint, vocab_file=vocab_file)
         row = {word: number for number, word in enumerate(words)}
         layers = range(checkpoint.layers) if layers is None else layers
-        cut = _cut(checkpoint, layers, [row[word] for word in kept])
+        cut = _cut(checkpoint, layers, [row[word] for word in kept], seq_length or checkpoint.max_positions)
         source = Path(scratch) / folder.name
         write_checkpoint(cut, source)
         say(f"Building an encoder of {cut.layers} layers and {cut.vocab_size:,} words ...")
@@ -234,7 +236,7 @@ def _difference(checkpoint: Checkpoint, batches: Sequence[tuple[dict, dict]]) ->
     return float(np.max(differences))
 
 
-def _cut(checkpoint: Checkpoint, layers: Sequence[int], rows: Sequence[int]) -> Checkpoint:
+def _cut(checkpoint: Checkpoint, layers: Sequence[int], rows: Sequence[int], seq_length: int) -> Checkpoint:
     weights = {}
     for name, value in checkpoint.weights.items():
         block = re.fullmatch(r"encoder\.layer\.(\d+)\.(.+)", name)
@@ -242,9 +244,15 @@ def _cut(checkpoint: Checkpoint, layers: Sequence[int], rows: Sequence[int]) -> 
             weights[name] = value
         elif int(block[1]) in layers:
             weights[f"encoder.layer.{list(layers).index(int(block[1]))}.{block[2]}"] = value
-    words = "embeddings.word_embeddings.weight"
-    weights[words] = weights[words][list(rows)]
-    return dataclasses.replace(checkpoint, layers=len(layers), vocab_size=len(rows), weights=weights)
+    words, places = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
+    weights[words], weights[places] = weights[words][list(rows)], weights[places][:seq_length]
+    return dataclasses.replace(
+        checkpoint,
+        layers=len(layers),
+        vocab_size=len(rows),
+        max_positions=len(weights[places]),
+        weights=weights,
+    )
 
 
 def _check_tokens(preprocessor: "HubPreprocessor", folder: Path, words: Sequence[str], kept: Sequence[str]) -> None:

@@ -100,14 +100,15 @@ def encode(
     block = _Block(architecture, batch, length, drop)
 
     word = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
-    x = word + weights["position_embedding/embeddings"][:length]
+    # Gathered, not sliced: TFLite quantizes tables that are gathered from.
+    x = word + tf.gather(weights["position_embedding/embeddings"], tf.range(length))
     if "type_embeddings/embeddings" in weights:
         x += tf.gather(weights["type_embeddings/embeddings"], tokens["input_type_ids"])
     x = block.drop(norm(x, *_pair(weights, "embeddings/layer_norm"), architecture.epsilon, training))
     x = tf.cast(tf.reshape(x, (-1, x.shape[-1])), dtype)
     if "embedding_projection/kernel" in weights:
         x = dense(x, *_pair(weights, "embedding_projection"), training)
-    bias = tf.cast(1 - tokens["input_mask"], dtype)[:, None, None, :] * MASKED
+    bias = tf.reshape(tf.cast(1 - tokens["input_mask"], dtype) * MASKED, (batch, 1, 1, length))
 
     outputs, first = [], None
     for number in range(architecture.layers):
