@@ -20,6 +20,7 @@ def test_every_field_is_documented():
         ({"epochs": True}, "--epochs True"),
         ({"seq_length": 2}, "--seq-length 2: must be at least 3"),
         ({"batch_size": 0}, "--batch-size 0"),
+        ({"batch_tokens": 100}, "--batch-tokens 100: must be at least --seq-length, which is 128"),
         ({"dropout": 1.0}, "--dropout 1.0: must be at most 0.9"),
         ({"learning_rate": "fast"}, "--learning-rate 'fast': must be a number"),
         ({"learning_rate": float("nan")}, "--learning-rate nan"),
