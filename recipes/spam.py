@@ -1,8 +1,7 @@
 """Spam among messages: two labels, one of them rare, and a threshold chosen for a precision.
 
 The threshold on the probability of spam is chosen on the validation rows, as the one that finds most of the spam while
-the wanted share of what it flags is spam, on new messages too, as far as so many rows can promise it (with a confidence
-of 80%). The run and its exports answer by it.
+the wanted share of what it flags is spam, on new messages too, as far as so few rows can tell. The run and its exports answer by it.
 
 From the command line:
 
@@ -80,7 +79,7 @@ RECIPE = Recipe(
     summary="Is a message spam? Two uneven labels, and a threshold for a wanted precision.",
     task=Classification(best="auc"),
     build_model=build_model,
-    settings=TwoClassSettings(epochs=4, class_weight="balanced", wanted_precision=0.98),
+    settings=TwoClassSettings(epochs=4, wanted_precision=0.98),
     recommended=("minilm-l6", "distilbert-base-uncased", "bert-base-uncased"),
     demo=Path(__file__).parent / "demo" / "spam.csv",
 )

@@ -138,10 +138,13 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
     """
     import tensorflow as tf
 
-    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), network.input)
-    step = tf.function(lambda tokens: network(tokens, training=False), input_signature=[signature])
+    step: Any = None
 
     def logits_of(tokens: TokenRows) -> np.ndarray:
+        nonlocal step
+        step = step or tf.function(
+            lambda batch: network(batch, training=False), input_signature=[tokens.signature], autograph=False
+        )
         order = list(tokens.by_length(batch_size))
         answers = np.concatenate([step(tokens.batch(rows)).numpy() for rows in order])
         logits = np.empty_like(answers)

@@ -292,9 +292,9 @@ def activate(x: Any, name: str, training: bool = False) -> Any:
 def _gelu(x: Any) -> Any:
     import tensorflow as tf
 
-    # tf.nn.gelu takes erfc, which is not vectorized.
+    # tf.nn.gelu takes erfc, which is not vectorized; TFLite's converter knows GELU by the formula in just this form.
     wide = tf.cast(x, "float32")
-    return tf.cast(wide * (0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5))), x.dtype)
+    return tf.cast(0.5 * wide * (1.0 + tf.math.erf(wide / math.sqrt(2))), x.dtype)
 
 
 def _gelu_with_gradient(x: Any) -> Any:
