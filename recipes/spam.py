@@ -1,7 +1,8 @@
 """Spam among messages: two labels, one of them rare, and a threshold chosen for a precision.
 
 The threshold on the probability of spam is chosen on the validation rows, as the one that finds most of the spam while
-the wanted share of what it flags is spam, on new messages too, as far as so few rows can tell. The run and its exports answer by it.
+the wanted share of what it flags is spam, on new messages too, as far as so many rows can promise it (with a confidence
+of 80%). The run and its exports answer by it.
 
 From the command line:
 
