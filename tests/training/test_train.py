@@ -126,7 +126,7 @@ def test_resuming_without_dropout_equals_training_through(tiny_pair, reviews_csv
 
 
 def test_batches_by_tokens_in_fixed_shapes(tiny_pair, reviews_csv, tmp_path):
-    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, batch_tokens=96, padding="buckets")
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, batch_tokens=192, padding="buckets")
     assert run.metrics["test"]["accuracy"] >= 0.9
 
 
