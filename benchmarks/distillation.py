@@ -24,7 +24,7 @@ ROWS = {
         "phishing",
         {"data": "phishing_urls/urls_3000.csv"},
         {"freeze": "none", "learning_rate": 1e-4, "epochs": 6},
-        {"unlabelled": "phishing_urls/urls_20000.csv"},
+        {"unlabelled": "phishing_urls/urls_20000.csv", "epochs": 3},
     ),
     "sst2": (
         "sentiment",

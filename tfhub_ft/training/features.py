@@ -100,7 +100,9 @@ class FrozenBody:
         Returns:
             The parts; None where an encoder trains, or where more than one vector a row goes on into what trains.
         """
-        encoders = [layer for layer in network._flatten_layers() if isinstance(layer, HubEncoder)]
+        # An export stands in for the Keras model where it is scored.
+        layers = network._flatten_layers() if isinstance(network, keras.Model) else ()
+        encoders = [layer for layer in layers if isinstance(layer, HubEncoder)]
         if not encoders or not all(encoder.body_is_frozen for encoder in encoders):
             return None
         parts = _cut_at_pooler(network) if any(each.trainable_weights for each in encoders) else _cut(network)
