@@ -145,9 +145,9 @@ def _frozen(
 def _converted(graph: "tf.Graph", inputs: dict[str, str], outputs: dict[str, str]) -> Any:
     import tf2onnx
 
-    from tfhub_ft.training.hardware import matrix_products_in
+    from tfhub_ft.training.hardware import rewritten_graphs
 
-    with matrix_products_in("float32"), quiet():
+    with rewritten_graphs("float32"), quiet():
         content, _ = tf2onnx.convert.from_graph_def(
             graph.as_graph_def(),
             name="token_model",

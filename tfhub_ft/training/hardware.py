@@ -54,7 +54,7 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
     policies = [encoder.dtype_policy for encoder in natives]
     for encoder in natives:
         encoder.dtype_policy = "float32" if precision == "float32" else f"mixed_{precision}"
-    with contextlib.nullcontext() if len(natives) == len(encoders) else _rewritten_graphs(precision):
+    with contextlib.nullcontext() if len(natives) == len(encoders) else rewritten_graphs(precision):
         try:
             yield
         finally:
@@ -63,7 +63,8 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
 
 
 @contextlib.contextmanager
-def _rewritten_graphs(precision: str) -> Iterator[None]:
+def rewritten_graphs(precision: str) -> Iterator[None]:
+    """Within this context TensorFlow runs graphs with their matrix products in `precision`."""
     import tensorflow as tf
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
