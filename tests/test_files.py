@@ -4,7 +4,7 @@ import hashlib
 import pytest
 
 from tfhub_ft.errors import WorkError
-from tfhub_ft.files import folder_bytes, sha256_of, write_json, written_aside
+from tfhub_ft.files import check_room, folder_bytes, sha256_of, write_json, written_aside
 
 
 def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
@@ -47,3 +47,14 @@ def test_a_full_disk_is_said_with_the_file_and_leaves_nothing(tmp_path, error):
         aside.write_text("half")
         raise error
     assert not list(tmp_path.iterdir())
+
+
+def test_room_is_checked_before_a_file_is_written(tmp_path):
+    with written_aside(tmp_path / "small.bin") as aside:
+        check_room(aside, 10)
+        aside.write_bytes(b"0123456789")
+    with (
+        pytest.raises(WorkError, match="large.bin was not written: the disk is full"),
+        written_aside(tmp_path / "large.bin") as aside,
+    ):
+        check_room(aside, 2**60)

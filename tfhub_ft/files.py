@@ -64,6 +64,19 @@ def disk_is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in full or any(os.strerror(code) in str(error) for code in full)
 
 
+def check_room(path: Path, needed: int) -> None:
+    """Raise the error of a full disk where there is not enough room for a file.
+
+    HDF5 does not survive a disk that fills up while it writes: the process crashes when it ends.
+
+    Args:
+        path: where the file shall stand; its folder is there.
+        needed: its bytes.
+    """
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with written_aside(path) as aside:

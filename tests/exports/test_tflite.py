@@ -71,6 +71,25 @@ def test_batches_of_any_length_are_read_by_name(lite, tiny_run):
         np.testing.assert_allclose(run(**feed)["probabilities"], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["fp32", "dynamic", "int8"])
+def test_shapes_can_be_fixed_before_the_tensors_are_allocated(lite, tiny_run, kind):
+    interpreter = Interpreter(str(lite / f"tflite/lite_{kind}.tflite"))
+    inputs = interpreter.get_input_details()
+    for tensor in inputs:
+        interpreter.resize_tensor_input(tensor["index"], [1, 24], strict=True)
+    interpreter.allocate_tensors()
+    (output,) = interpreter.get_output_details()
+    assert output["shape"].tolist() == [1, 2]
+    tokens = Run(tiny_run).load_model().get_layer("preprocessor")(np.array(TEXTS[1:2]))
+    for tensor in inputs:
+        ids = next(ids.numpy() for name, ids in tokens.items() if name in tensor["name"])
+        interpreter.set_tensor(tensor["index"], np.pad(ids, ((0, 0), (0, 24 - ids.shape[1]))))
+    interpreter.invoke()
+    (expected,) = tfhub_ft.predict(lite / f"tflite/lite_{kind}.tflite", TEXTS[1:2])
+    probabilities = list(expected["probabilities"].values())
+    np.testing.assert_allclose(interpreter.get_tensor(output["index"])[0], probabilities, atol=1e-4)
+
+
 def test_a_file_carries_its_vocabulary_its_labels_and_its_thresholds(lite, tiny_run):
     with zipfile.ZipFile(lite / "tflite/lite_dynamic.tflite") as archive:
         assert archive.read("labels.txt").decode().split("\n") == ["negative", "positive"]
@@ -84,6 +103,8 @@ def test_the_card_shows_every_form(lite):
     card = (lite / "README.md").read_text()
     assert all(f"| `{path}` |" in card for path in forms(lite))
     assert "text.TextClassifier.create_from_model_path" in card
+    assert card.count("rare characters") <= 1
+    assert "strict=True" in card
 
 
 def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run, tmp_path, monkeypatch):

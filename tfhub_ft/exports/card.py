@@ -184,6 +184,17 @@ from ai_edge_litert.interpreter import Interpreter
 
 run = Interpreter("{file}").get_signature_runner()
 print(run(input_word_ids=ids, input_mask=mask, input_type_ids=types))
+```
+
+Here `ids`, `mask` and `types` are int32 arrays (batch, length): the ids of the tokens from [CLS] to [SEP]; 1 for each
+token and 0 for padding; the segment of each token. Where shapes must be static, as some accelerators want it, fix them
+once before the tensors are allocated, here to one row of 64 tokens, and pad to it:
+
+```python
+interpreter = Interpreter("{file}")
+for tensor in interpreter.get_input_details():
+    interpreter.resize_tensor_input(tensor["index"], [1, 64], strict=True)
+interpreter.allocate_tensors()
 ```"""
     ]
     if run.recipe.task.file_output_name == "probabilities" and len(run.recipe.task.fields) == 1:

@@ -92,7 +92,7 @@ class KerasAnswers:
         agreement, told = share_equal(decisions, self.decisions), None
         if self.score is not None:
             told = {"name": self.task.measure, "model": self.score, "form": score}
-        _check_answers(quantization, agreement, told)
+        _check_answers(quantization, agreement, told, len(self.rows.asked))
         return {"agreement": agreement, "score": told}
 
     def batches(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, np.ndarray]]:
@@ -176,10 +176,10 @@ def _check_logits(quantization: str, difference: float) -> None:
         raise WorkError(f"logits differ by {difference:.2g}, {LOGITS:g} is allowed")
 
 
-def _check_answers(quantization: str, agreement: float | None, score: dict[str, Any] | None) -> None:
+def _check_answers(quantization: str, agreement: float | None, score: dict[str, Any] | None, rows: int) -> None:
     allowed, faults = TOLERANCES[quantization], []
     if agreement is not None and agreement < allowed.agreement:
-        faults.append(f"{agreement:.1%} of the answers agree, {allowed.agreement:.0%} is the least")
+        faults.append(f"{agreement:.1%} of the answers to {rows:,} rows agree, {allowed.agreement:.0%} is the least")
     if score and not score["form"] >= score["model"] - allowed.loss - 1e-9:
         name = score["name"].replace("_", " ")
         faults.append(f"{name} falls from {score['model']:.4f} to {score['form']:.4f}, by more than {allowed.loss:g}")

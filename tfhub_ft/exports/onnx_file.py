@@ -137,7 +137,8 @@ def _frozen(
         names[:] = served
         return list(served.values())
 
-    frozen = convert_variables_to_constants_v2(numbers.get_concrete_function())
+    with quiet():
+        frozen = convert_variables_to_constants_v2(numbers.get_concrete_function())
     inputs = {tensor.name: tensor.name.partition(":")[0] for tensor in frozen.inputs}
     return frozen.graph, inputs, {tensor.name: name for tensor, name in zip(frozen.outputs, names, strict=True)}
 

@@ -10,9 +10,11 @@ from typing import Any
 import keras
 
 from tfhub_ft.data.batches import TrainingBatches
-from tfhub_ft.files import write_json, written_aside
+from tfhub_ft.files import check_room, write_json, written_aside
 
 STATE = "state.json"
+# Bytes of a checkpoint besides its numbers, and of what else is written meanwhile.
+ROOM = 2**20
 
 
 class EpochOrder(keras.callbacks.Callback):
@@ -91,7 +93,9 @@ class Checkpoints(keras.callbacks.Callback):
         self.model.stop_training = self.model.stop_training or stopped
 
     def _save(self, model: keras.Model, name: str) -> None:
+        variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
         with written_aside(self.folder / name) as aside:
+            check_room(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
             model.save_weights(aside)
 
 
