@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tfhub_ft.recipes import sentiment
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
-from tfhub_ft.recipes import sentiment
 from tfhub_ft.training.hardware import matrix_products_in, resolve_precision, rewritten_graphs
 
 
