@@ -34,7 +34,7 @@ def main():
     texts.write_text("".join(" ".join(url.lower().split()) + "\n" for url in others), encoding="utf-8")
 
     began = time.perf_counter()
-    run = tfhub_ft.train("adapt", data=texts, output_dir=options.output_dir / "adapted", seed=options.seed, epochs=2)
+    run = tfhub_ft.train("adapt", data=texts, output_dir=options.output_dir / "adapted", seed=options.seed, epochs=1)
     figures = {
         "texts": len(others),
         "adapt": {split: plain(scores) for split, scores in run.metrics.items()},

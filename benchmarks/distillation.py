@@ -3,9 +3,9 @@
     python benchmarks/distillation.py phishing --data-dir DATA
     python benchmarks/distillation.py sst2 --data-dir DATA
 
-The teacher is minilm-l6, all of it fine-tuned; the student has four of its layers and the words of the domain. Of
-phishing it also learns URLs of urls_20000 without their labels, but for those of the validation and test rows. DATA (or
-$TFHUB_FT_DATA) holds phishing_urls/ and sst2/. The test rows are the same for all and are scored once, at the end.
+The teacher is minilm-l6, all of it fine-tuned; the student has four of its layers and the words of the domain. It also
+learns texts without their labels, but for those of the validation and test rows: URLs of urls_20000, and the phrases
+that the training sentences of SST-2 are made of. DATA (or $TFHUB_FT_DATA) holds phishing_urls/ and sst2/. The test rows are the same for all and are scored once, at the end.
 """
 
 import argparse
@@ -28,9 +28,9 @@ ROWS = {
     ),
     "sst2": (
         "sentiment",
-        {"train": "sst2/train_phrases.csv", "validation": "sst2/validation.csv", "test": "sst2/test.csv"},
-        {"epochs": 1},
+        {"train": "sst2/train.csv", "validation": "sst2/validation.csv", "test": "sst2/test.csv"},
         {"epochs": 3},
+        {"unlabelled": "sst2/train_phrases.csv", "epochs": 2},
     ),
 }
 
