@@ -5,7 +5,8 @@
 
 The teacher is minilm-l6, all of it fine-tuned; the student has four of its layers and the words of the domain. It also
 learns texts without their labels, but for those of the validation and test rows: URLs of urls_20000, and the phrases
-that the training sentences of SST-2 are made of. DATA (or $TFHUB_FT_DATA) holds phishing_urls/ and sst2/. The test rows are the same for all and are scored once, at the end.
+that the training sentences of SST-2 are made of. DATA (or $TFHUB_FT_DATA) holds phishing_urls/ and sst2/. The test rows
+are the same for all and are scored once, at the end.
 """
 
 import argparse
