@@ -119,3 +119,17 @@ def test_what_is_no_model_is_refused(tmp_path):
 def test_an_encoder_is_no_export(tiny_pair):
     with pytest.raises(InputError, match="is no export of tfhub_ft"):
         open_predictor(Path(tiny_pair) / "encoder")
+
+
+def test_a_run_answers_in_another_precision(tiny_run, by_run):
+    exact = tfhub_ft.predict(by_run, TEXTS)
+    rounded = tfhub_ft.predict(tiny_run, TEXTS, precision="bfloat16")
+    differences = [abs(a["probabilities"]["positive"] - b["probabilities"]["positive"]) for a, b in zip(exact, rounded)]
+    assert 0 < max(differences) < 0.1
+
+
+def test_an_export_has_its_own_precision(tiny_export, tiny_run):
+    with pytest.raises(InputError, match="--precision bfloat16: .* is an export, which has its own"):
+        open_predictor(tiny_export, precision="bfloat16")
+    with pytest.raises(InputError, match="--precision half: must be one of auto, float32"):
+        open_predictor(tiny_run, precision="half")

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfhub_ft.training.optimizer import WarmupLinearDecay, build_optimizer
+from tfhub_ft.training.optimizer import FusedAdamW, WarmupLinearDecay, build_optimizer
 
 
 def test_the_rate_rises_and_falls():
@@ -35,3 +35,28 @@ def test_biases_and_norms_do_not_decay():
 def test_the_schedule_survives_saving():
     config = WarmupLinearDecay(1e-4, warmup_steps=3, total_steps=9).get_config()
     assert float(WarmupLinearDecay.from_config(config)(2)) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_it_moves_weights_as_keras_adamw_does(clip_norm):
+    random = np.random.default_rng(0)
+    shapes = [(4, 3), (3,), (2, 2, 2)]
+    starts = [random.normal(size=shape).astype("float32") for shape in shapes]
+    gradients = [[random.normal(size=shape).astype("float32") for shape in shapes] for _ in range(5)]
+
+    def moved(kind):
+        variables = [keras.Variable(start) for start in starts]
+        optimizer = kind(0.1, weight_decay=0.01, epsilon=1e-8, global_clipnorm=clip_norm)
+        for each in gradients:
+            optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in each], variables)
+        return [variable.numpy() for variable in variables]
+
+    for ours, theirs in zip(moved(FusedAdamW), moved(keras.optimizers.AdamW), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_it_is_rebuilt_from_its_config():
+    optimizer = build_optimizer(learning_rate=0.1, warmup=0.5, total_steps=4, weight_decay=0.2, clip_norm=1.0)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(again, FusedAdamW)
+    assert (again.weight_decay, again.global_clipnorm) == (0.2, 1.0)
