@@ -160,10 +160,12 @@ class Comparison:
         return {"settings": " ".join(settings), "predict_options": " ".join(precision)}
 
     def fresh_cache(self):
-        """A cache of tfhub_ft that holds the encoder and nothing of an earlier round."""
+        """A cache of tfhub_ft that holds the encoder and its family, and nothing of an earlier round."""
         entry = self.values["encoder"].parent
         cache = Path(tempfile.mkdtemp(dir=self.work, prefix="cache-"))
-        (cache / entry.name).symlink_to(entry)
+        for kept in (entry, entry.parent / "native"):
+            if kept.exists():
+                (cache / kept.name).symlink_to(kept)
         return str(cache)
 
     def keep(self, rounds):
