@@ -60,7 +60,11 @@ ROWS = {
         {split: [f"go_emotions/{split}.jsonl"] for split in ("train", "validation", "test")},
         {},
     ),
-    "chat": ("chat", {"data": ["movie_dialog/pairs.jsonl"]}, {"epochs": 1}),
+    "chat": (
+        "chat",
+        {"data": ["movie_dialog/pairs.jsonl"]},
+        {"epochs": 2, "batch_size": 128, "learning_rate": 1e-4},
+    ),
     "ner": ("ner", {split: [f"wnut17/{split}.jsonl"] for split in ("train", "validation", "test")}, {}),
     "qa": (
         "qa",
