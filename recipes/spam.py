@@ -80,7 +80,7 @@ RECIPE = Recipe(
     summary="Is a message spam? Two uneven labels, and a threshold for a wanted precision.",
     task=Classification(best="auc"),
     build_model=build_model,
-    settings=TwoClassSettings(epochs=4, wanted_precision=0.98),
+    settings=TwoClassSettings(epochs=4, class_weight="balanced", wanted_precision=0.98),
     recommended=("minilm-l6", "distilbert-base-uncased", "bert-base-uncased"),
     demo=Path(__file__).parent / "demo" / "spam.csv",
 )
