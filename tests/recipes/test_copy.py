@@ -61,7 +61,7 @@ def test_the_guides_example_trains_scores_answers_and_exports(tiny_pair, tmp_pat
     stars = {"positive": "5", "negative": "1"}
     rows = [(text, stars[label]) for text, label in make_reviews(160)]
     write_csv(tmp_path / "reviews.csv", rows, header=("text", "rating"))
-    settings = {**TINY_SETTINGS, "epochs": 12}
+    settings = {**TINY_SETTINGS, "epochs": 12, "learning_rate": 2e-3}
     run = tfhub_ft.train(tmp_path / "stars.py", encoder=tiny_pair, output_dir=tmp_path / "run", **settings)
     texts = [f"{GOOD[0]} film {GOOD[1]}", f"{BAD[0]} film {BAD[1]}"]
     good, bad = (answer["score"] for answer in tfhub_ft.predict(run, texts))
