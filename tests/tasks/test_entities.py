@@ -32,7 +32,7 @@ def trained(tiny_pair, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ner")
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in make_rows(160)))
-    settings = {**TINY_SETTINGS, "epochs": 14, "seq_length": 16, "overlap": 3}
+    settings = {**TINY_SETTINGS, "epochs": 30, "learning_rate": 2e-3, "seq_length": 16, "overlap": 3}
     run = tfhub_ft.train("ner", data=data, encoder=tiny_pair, output_dir=folder / "run", **settings)
     return run, tfhub_ft.export(run, output_dir=folder / "export"), data
 

@@ -59,11 +59,21 @@ def read_values(folder: Path) -> dict[str, np.ndarray]:
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
         reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
     )
-    return {
-        node.variable.name.split(":")[0]: reader.get_tensor(held.attributes[0].checkpoint_key)
-        for node, held in zip(saved.meta_graphs[0].object_graph_def.nodes, graph.nodes, strict=True)
-        if node.HasField("variable") and held.attributes
-    }
+    nodes, values = saved.meta_graphs[0].object_graph_def.nodes, {}
+    # Both say what belongs to what, but need not number it alike.
+    waiting, seen = [(0, 0)], set()
+    while waiting:
+        number, held = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        if nodes[number].HasField("variable") and graph.nodes[held].attributes:
+            name = nodes[number].variable.name.split(":")[0]
+            values[name] = reader.get_tensor(graph.nodes[held].attributes[0].checkpoint_key)
+        places = {child.local_name: child.node_id for child in graph.nodes[held].children}
+        children = nodes[number].children
+        waiting += [(child.node_id, places[child.local_name]) for child in children if child.local_name in places]
+    return values
 
 
 def _recognized(folder: Path, name: str) -> dict[str, Any]:
