@@ -11,6 +11,7 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.encoders.checkpoint import Checkpoint, expected_shapes, write_checkpoint
+from tfhub_ft.encoders.recognition import EPSILONS
 from tfhub_ft.encoders.reference import ACTIVATIONS, forward
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import written_aside
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
 
 TOLERANCE = 1e-3
-EPSILONS = (1e-12, 1e-6, 1e-5, 1e-3)
 DROPOUT = 0.1
 
 TEXTS = (

@@ -10,13 +10,13 @@ import numpy as np
 
 from tfhub_ft.encoders.freezing import frozen_names
 from tfhub_ft.encoders.native import Architecture, Dropout, encode, role_of
+from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
 from tfhub_ft.encoders.recognition import native_spec, read_values
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_encoder
 from tfhub_ft.errors import InputError
 
 IMPLEMENTATIONS = ("auto", "native", "graph")
-TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 CALLS_OF_DROPOUT = 1024
 OUTPUTS = ("pooled_output", "sequence_output", "encoder_outputs")
 
