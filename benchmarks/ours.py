@@ -14,9 +14,9 @@ from peers.side import Clock, finish, one_text_p50_ms, read_rows  # isort: skip 
 
 import argparse
 import csv
-import dataclasses
 import importlib
-import tempfile
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,21 @@ LATE_IMPORTS = (
     "ai_edge_litert.interpreter",
 )
 WARM_UP_TEXTS, TIMED_TEXTS = 64, 150
+HUGGING_FACE_PARTS = {
+    "word_embeddings": "embeddings.word_embeddings",
+    "position_embedding": "embeddings.position_embeddings",
+    "type_embeddings": "embeddings.token_type_embeddings",
+    "embeddings/layer_norm": "embeddings.LayerNorm",
+    "pooler_transform": "pooler.dense",
+    "self_attention/query": "attention.self.query",
+    "self_attention/key": "attention.self.key",
+    "self_attention/value": "attention.self.value",
+    "self_attention/attention_output": "attention.output.dense",
+    "self_attention_layer_norm": "attention.output.LayerNorm",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+    "output_layer_norm": "output.LayerNorm",
+}
 
 
 def main():
@@ -89,20 +104,47 @@ def train(args):
 
 def checkpoint(args):
     """A run's weights as a folder that the peers read: a Hugging Face BERT and, in head.npz, its head."""
-    from tfhub_ft.encoders.checkpoint import write_checkpoint
-    from tfhub_ft.encoders.cutting import read_back
+    from safetensors.numpy import save_file
+
     from tfhub_ft.run import Run
 
     model = Run(args.run).load_model()
     preprocessor, network = model.get_layer("preprocessor"), model.get_layer("token_model")
-    words = preprocessor.vocabulary
-    read, _ = read_back(network.get_layer("encoder"), preprocessor, words)
-    with tempfile.TemporaryDirectory() as folder:
-        vocab_file = Path(folder) / "vocab.txt"
-        vocab_file.write_text("\n".join(words) + "\n", encoding="utf-8")
-        write_checkpoint(dataclasses.replace(read, vocab_file=vocab_file), args.folder)
+    encoder, words = network.get_layer("encoder"), preprocessor.vocabulary
+    architecture, values = encoder.spec["architecture"], encoder.values
+    config = {
+        "model_type": "bert",
+        "vocab_size": len(words),
+        "hidden_size": values["word_embeddings/embeddings"].shape[1],
+        "num_hidden_layers": architecture["layers"],
+        "num_attention_heads": architecture["heads"],
+        "intermediate_size": values["transformer/layer_0/intermediate/kernel"].shape[1],
+        "max_position_embeddings": len(values["position_embedding/embeddings"]),
+        "hidden_act": architecture["activation"],
+        "layer_norm_eps": architecture["epsilon"],
+    }
+    args.folder.mkdir()
+    (args.folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tokenizer = {"do_lower_case": preprocessor.is_uncased}
+    (args.folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    (args.folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    save_file(dict(hugging_face_weight(*each) for each in values.items()), args.folder / "model.safetensors")
     kernel, bias = network.get_layer("logits").get_weights()
     np.savez(args.folder / "head.npz", kernel=kernel, bias=bias)
+
+
+def hugging_face_weight(name, value):
+    """A weight's name and value as Hugging Face's BERT has them: a dense layer's is [out, in], its heads not apart."""
+    found = re.fullmatch(r"(?:transformer/layer_(\d+)/)?(.+)/(kernel|bias|embeddings|gamma|beta)", name)
+    layer, part, kind = found.groups()
+    if kind == "kernel":
+        outputs = value.shape[-1] if "attention_output" in part else value[0].size
+        value = value.reshape(-1, outputs).T
+    elif kind == "bias":
+        value = value.reshape(-1)
+    ending = "bias" if kind in ("bias", "beta") else "weight"
+    block = f"encoder.layer.{layer}." if layer else ""
+    return f"{block}{HUGGING_FACE_PARTS[part]}.{ending}", np.ascontiguousarray(value)
 
 
 def export(args):

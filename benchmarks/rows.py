@@ -66,9 +66,9 @@ class Row:
     best_peer_only: bool = False
 
 
-def ours(recipe="sentiment", *options):
+def ours(recipe="sentiment", *options, name="tfhub_ft", label="tfhub_ft"):
     command = OURS_TRAIN.replace("{recipe}", recipe)
-    return Side("tfhub_ft", "tfhub_ft", "ours", " ".join([command, "--set seed={round}", *options]))
+    return Side(name, label, "ours", " ".join([command, "--set seed={round}", *options]))
 
 
 def hf_trainer(name, label, *options, **arguments):
@@ -101,6 +101,12 @@ ROWS = {
         "sst2",
         (
             EPOCH,
+            ours(
+                "sentiment",
+                "--set epochs=1 --set implementation=graph",
+                name="tfhub_ft_graph",
+                label="tfhub_ft, the hub's graph",
+            ),
             hf_trainer("hf_trainer", "Hugging Face Trainer"),
             hf_trainer("hf_trainer_malloc", "Hugging Face Trainer, malloc tuned", variables=MALLOC),
         ),

@@ -8,6 +8,7 @@ sample.jsonl   some validation rows, which exports are proven on
 history.csv    a row an epoch
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
 model.keras    the text-in model of the best epoch; reloads without cache and network
+adapter.safetensors  of a run with LoRA: the low-rank updates alone, which model.keras has in its weights
 distillation.yaml  of a distilled run: its teacher, and how it was taught
 checkpoints/   the best epoch's weights; until the training has ended, the last one's too, to resume from
 logs/          for TensorBoard
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "sample.jsonl"
 DECISION = "decision.json"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
-DISTILLATION = "distillation.yaml"
+DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 
 
 class Run:

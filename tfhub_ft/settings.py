@@ -72,6 +72,25 @@ class Settings:
         choices=("auto", "native", "graph"),
     )
 
+    unfreeze: str | None = setting(
+        None, "How many top layers train in each epoch, such as 0,2,4,all; the last goes on. Others wait their turn."
+    )
+    reinit_layers: int | None = setting(
+        None, "Draw this many top layers and the pooler anew before training; 0 is the pooler alone.", minimum=0
+    )
+    lora_rank: int | None = setting(
+        None, "LoRA: train updates of this rank, and leave the encoder's own weights as they are.", minimum=1
+    )
+    lora_alpha: float | None = setting(
+        None, "LoRA: an update is scaled by this, divided by the rank; twice the rank by default.", minimum=0
+    )
+    lora_targets: str = setting(
+        "query,value",
+        "LoRA: which matrices: some of query, key, value, attention_output, intermediate, output and pooler.",
+    )
+    recompute: bool = setting(
+        False, "Compute each layer once more for its gradients (gradient checkpointing): less memory, more time."
+    )
     cache_features: bool = setting(
         True, "Run a frozen encoder once a row, and train what stands on it on its kept features."
     )
@@ -87,6 +106,9 @@ class Settings:
         choices=("longest", "buckets"),
     )
     learning_rate: float = setting(5e-5, "The highest learning rate, reached after the warm-up.", minimum=0)
+    layer_decay: float = setting(
+        1.0, "Learning rate of each layer as a share of that of the layer above it.", minimum=0.01, maximum=1
+    )
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises from 0.", minimum=0, maximum=1)
     weight_decay: float = setting(0.01, "AdamW's decay, of all weights but biases and norms.", minimum=0)
     clip_norm: float = setting(1.0, "The gradient's norm is clipped to this; 0 does not clip.", minimum=0)
@@ -108,6 +130,12 @@ class Settings:
             raise InputError("--data is split into train, validation and test: give either --data or those files")
         if not self.train and (self.validation or self.test):
             raise InputError(f"--{'validation' if self.validation else 'test'} needs --train beside it")
+        if self.lora_rank and self.unfreeze:
+            raise InputError("--unfreeze: with --lora-rank the encoder's own weights never train; leave one out")
+        if self.unfreeze and self.freeze != "none":
+            raise InputError("--unfreeze says itself what trains: it needs --freeze none beside it")
+        if self.unfreeze and self.unfreeze.count(",") >= self.epochs:
+            raise InputError(f"--unfreeze {self.unfreeze}: names more epochs than --epochs {self.epochs}")
         if 0 < self.batch_tokens < self.seq_length:
             raise InputError(
                 f"--batch-tokens {self.batch_tokens}: must be at least --seq-length, which is {self.seq_length}"

@@ -61,17 +61,17 @@ def test_gelu_and_its_gradient_are_those_of_tensorflow(dtype, training):
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (40, 3, 25)])
 def test_dropout_keeps_its_share_scales_it_up_and_passes_the_gradient_through_what_it_kept(shape):
-    output, gradient = value_and_gradients(lambda x: Dropout(tf.constant([3, 4]))(x, 0.25), tf.ones(shape))
+    output, gradient = value_and_gradients(lambda x: Dropout(tf.constant([3, 4]))(x, 0.25, 0), tf.ones(shape))
     assert set(np.unique(output)) <= {0.0, np.float32(1 / 0.75)}
     np.testing.assert_allclose(gradient, output * random(*shape, seed=9), rtol=1e-6)
     if output.size > 1000:
         assert 0.2 < (output == 0).mean() < 0.3
 
 
-def test_dropout_follows_from_the_seed_and_differs_from_call_to_call():
+def test_dropout_follows_from_the_seed_and_differs_from_place_to_place():
     def masks(seed):
         drop = Dropout(tf.constant(seed))
-        return [drop(tf.ones((20, 20)), 0.5).numpy() for _ in range(2)]
+        return [drop(tf.ones((20, 20)), 0.5, place).numpy() for place in range(2)]
 
     first, again, other = masks([1, 0]), masks([1, 0]), masks([1, 1000])
     np.testing.assert_array_equal(first, again)
@@ -144,3 +144,28 @@ def test_a_graph_computes_the_last_block_once(output):
     graph = tf.function(lambda tokens: encode(weights, architecture, tokens, dtype="float32")[output])
     pruned = convert_variables_to_constants_v2(graph.get_concrete_function(TOKENS)).graph.as_graph_def()
     assert [node.op for node in pruned.node].count("Erf") == 1
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("output", ["pooled_output", "sequence_output"])
+def test_a_block_computed_again_has_the_same_gradients(dtype, output):
+    weights, architecture = tiny_weights(), Architecture(layers=1, shared=False, heads=2, dropout=0.2)
+    names = [name for name in weights if "pooler" not in name or output == "pooled_output"]
+
+    @tf.function
+    def answers(recompute):
+        def function(*values):
+            held = weights | dict(zip(names, values, strict=True))
+            drop = Dropout(tf.constant([1, 2]))
+            return encode(held, architecture, TOKENS, dtype=dtype, drop=drop, recompute=recompute)[output]
+
+        values = [weights[name] for name in names]
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            result = function(*values)
+        gradients = tape.gradient(result, values, unconnected_gradients="zero")
+        return [result, *map(tf.convert_to_tensor, gradients)]
+
+    kept, again = answers(False), answers(True)
+    for one, other in zip(kept, again, strict=True):
+        np.testing.assert_allclose(one, other, atol=ROUNDING[dtype] * max(1, np.abs(one).max()))

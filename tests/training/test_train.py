@@ -9,6 +9,7 @@ import yaml
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft import HubEncoder
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 
@@ -265,3 +266,68 @@ def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, revi
         "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=tmp_path / "run", **{**TINY_SETTINGS, "epochs": 2}
     )
     assert sum(drop is not None for drop in traced) == 1
+
+
+def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_path):
+    settings = {"lora_rank": 4, "lora_targets": "query, value,output", "epochs": 2}
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    head = 32 * 2 + 2
+    assert run.metrics["train"]["trained_weights"] == 2 * 4 * (2 * (32 + 32) + (64 + 32)) + head
+    encoder = run.load_model().get_layer("token_model").get_layer("encoder")
+    base = HubEncoder(str(tiny_pair))
+    changed = [name for name, value in encoder.values.items() if np.abs(value - base.values[name]).max() > 1e-6]
+    assert {name.split("/", 2)[2] for name in changed} == {
+        "self_attention/query/kernel",
+        "self_attention/value/kernel",
+        "output/kernel",
+    }
+    base.load_lora_weights(run.path / "adapter.safetensors")
+    for name, value in base.values.items():
+        np.testing.assert_allclose(value, encoder.values[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"layer_decay": 0.7}, {"unfreeze": "0,1,all", "epochs": 6}, {"recompute": True}, {"reinit_layers": 1}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_what_is_done_layer_by_layer_trains_too(tiny_pair, reviews_csv, tmp_path, settings):
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    assert run.metrics["validation"]["accuracy"] > 0.9
+
+
+def test_unfreezing_goes_on_where_it_was_stopped(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    def stop(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    settings = {"data": reviews_csv, "unfreeze": "0,1,all", "epochs": 4}
+    through = train(tiny_pair, tmp_path / "through", **settings)
+    monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_epoch_begin", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_pair, tmp_path / "stopped", **settings)
+    monkeypatch.undo()
+    resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "stopped", resume=True)
+    for one, other in zip(weights(through), weights(resumed), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"unfreeze": "0,3", "epochs": 4}, "--unfreeze 3: the encoder has 2 layers"),
+        ({"unfreeze": "0,1,2", "epochs": 2}, "names more epochs than --epochs 2"),
+        ({"unfreeze": "0,1", "freeze": "1"}, "needs --freeze none"),
+        ({"unfreeze": "0,1", "lora_rank": 4}, "leave one out"),
+        ({"lora_rank": 0}, "--lora-rank 0: must be at least 1"),
+        ({"lora_rank": 64}, "--lora-rank 64: must be from 1 to 32"),
+        ({"lora_rank": 4, "implementation": "graph"}, "computed by its graph"),
+        ({"reinit_layers": 3}, "--reinit-layers 3: the encoder has 2 layers"),
+        ({"layer_decay": 0.0}, "--layer-decay 0.0: must be at least 0.01"),
+        ({"recompute": True, "implementation": "graph"}, "--recompute: .* is computed by its graph"),
+    ],
+)
+def test_what_cannot_be_done_to_the_encoder_leaves_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    assert not (tmp_path / "run").exists()

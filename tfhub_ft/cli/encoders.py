@@ -11,7 +11,7 @@ from tfhub_ft.errors import InputError, WorkError
 
 @click.group("encoders")
 def command() -> None:
-    """List, fetch, check and convert text encoders.
+    """List, fetch, check, convert and export text encoders.
 
     Example: tfhub-ft encoders list
     """
@@ -117,6 +117,24 @@ def convert(checkpoint_dir: str, out_dir: str) -> None:
     click.echo(f"{out_dir}: encoder/ and preprocessor/, a {report.model_type} encoder")
     click.echo(f"pooled output: {report.pooled}")
     click.echo(f"outputs differ from the checkpoint's by at most {report.max_difference:.1e} on {report.rows} rows")
+
+
+@command.command("export")
+@click.argument("run")
+@click.argument("out_dir")
+def export(run: str, out_dir: str) -> None:
+    """Write the fine-tuned encoder of a run as a TF Hub encoder and preprocessor.
+
+    OUT_DIR is then an encoder that every recipe takes, and OUT_DIR/encoder a SavedModel that hub.load and
+    hub.KerasLayer take.
+
+    Example: tfhub-ft encoders export runs/reviews my_encoder
+    """
+    from tfhub_ft.encoders.pair import export_encoder
+
+    export_encoder(run, out_dir)
+    click.echo(f"{out_dir}: encoder/ and preprocessor/")
+    click.echo(f"Next: tfhub-ft train sentiment --encoder {out_dir}", err=True)
 
 
 def _lookup(name: str) -> CatalogueEntry:

@@ -19,8 +19,8 @@ from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset
 from tfhub_ft.data.fingerprints import fingerprints
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped, kept, pick
-from tfhub_ft.encoders.cutting import cut_encoder, evenly_spread
-from tfhub_ft.encoders.freezing import depth_of
+from tfhub_ft.encoders.cutting import architecture_of, cut_encoder, evenly_spread
+from tfhub_ft.encoders.encoder_layer import encoder_of
 from tfhub_ft.encoders.sources import cache_dir, resolve
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of, write_text, written_aside
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DATA = ("data", "train", "validation", "test")
 # A student that is smaller has to learn in all its layers, whatever the teacher kept as it was.
-LEARNT_BY = {"freeze": "none", "learning_rate": 1e-4}
+LEARNT_BY = {"freeze": "none", "unfreeze": None, "reinit_layers": None, "lora_rank": None, "learning_rate": 1e-4}
 PAIR = "encoder_pair"
 
 
@@ -53,8 +53,8 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         student: "layers:N", or an encoder: a catalogue name, a handle, a URL or a folder.
         output_dir: the student's run folder, new or empty.
         settings: any field of `tfhub_ft.settings.Distillation` (unlabelled, temperature, alpha, hidden_weight,
-            vocabulary) or of the recipe's settings. What is not given is the teacher's, but for `freeze` ("none") and
-            `learning_rate` (1e-4).
+            vocabulary) or of the recipe's settings. What is not given is the teacher's, but for `freeze` ("none"),
+            `unfreeze`, `reinit_layers` and `lora_rank` (none) and `learning_rate` (1e-4).
 
     Returns:
         The student's run: like any other, with `distillation.yaml` beside it.
@@ -219,7 +219,7 @@ class _Teacher:
 
     def layers_for(self, count: int) -> list[int]:
         """The layers that a student of `count` layers gets."""
-        layers = len({depth_of(name) for name in self.encoder.values} - {None})
+        layers = architecture_of(self.encoder).layers
         if count >= layers:
             raise InputError(
                 f"--student layers:{count}: must be fewer than the teacher's layers, of which there are {layers}"
@@ -248,13 +248,6 @@ class _Teacher:
         with written_aside(path) as aside, aside.open("wb") as file:
             np.save(file, logits)
         return logits
-
-
-def encoder_of(network: "keras.Model") -> "HubEncoder":
-    """The encoder in a token model."""
-    from tfhub_ft.encoders import HubEncoder
-
-    return next(layer for layer in network._flatten_layers() if isinstance(layer, HubEncoder))
 
 
 def _cut_student(

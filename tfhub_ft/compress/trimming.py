@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.compress.distill import encoder_of, take_head
+from tfhub_ft.compress.distill import take_head
 from tfhub_ft.compress.vocabulary import domain_vocabulary
 from tfhub_ft.encoders.cutting import cut_encoder
+from tfhub_ft.encoders.encoder_layer import encoder_of
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.windowed import WindowedTask

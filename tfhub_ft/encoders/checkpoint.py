@@ -215,30 +215,6 @@ def expected_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return shapes | biases
 
 
-def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint folder that `read_checkpoint` reads back.
-
-    Args:
-        checkpoint: what to write.
-        folder: a folder that does not exist yet.
-
-    Example:
-        write_checkpoint(checkpoint, Path("copy"))
-    """
-    from safetensors.numpy import save_file
-
-    folder.mkdir()
-    keys = _CONFIG_KEYS[checkpoint.model_type]
-    config = {key: getattr(checkpoint, name) for name, key in keys.items()}
-    config[keys["activation"]] = next(name for name, what in ACTIVATIONS.items() if what == checkpoint.activation)
-    config |= {"model_type": checkpoint.model_type, "layer_norm_eps": checkpoint.layer_norm_eps}
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    tokenizer = {"do_lower_case": checkpoint.do_lower_case}
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    (folder / "vocab.txt").write_bytes(checkpoint.vocab_file.read_bytes())
-    save_file({name: np.ascontiguousarray(w) for name, w in checkpoint.weights.items()}, folder / "model.safetensors")
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -136,6 +136,21 @@ def build_pair(checkpoint_dir: Path, folder: Path) -> None:
     _run("build", checkpoint_dir, folder)
 
 
+def write_preprocessor(folder: Path, vocab_file: Path, *, do_lower_case: bool, seq_length: int) -> None:
+    """Build a WordPiece preprocessor of a vocabulary, in a process of its own.
+
+    Args:
+        folder: the SavedModel's; it must not exist.
+        vocab_file: a token a line.
+        do_lower_case: whether it lower-cases and strips accents.
+        seq_length: the length of rows where its user does not say one.
+
+    Raises:
+        WorkError: building failed.
+    """
+    _run("preprocessor", vocab_file, folder, str(int(do_lower_case)), str(seq_length))
+
+
 def check_pair(checkpoint_dir: Path, folder: Path) -> dict[str, Any]:
     """Load a converted pair in a fresh process and hold its answers against the checkpoint's.
 
@@ -173,7 +188,7 @@ def _pooled(checkpoint: Checkpoint) -> str:
     return "the last hidden state of the first token ([CLS]), as the checkpoint has no pooler"
 
 
-def _run(step: str, checkpoint_dir: Path, folder: Path) -> str:
+def _run(step: str, source: Path, folder: Path, *options: str) -> str:
     """Do one step in a fresh process; its last line of output."""
     package_root = str(Path(__file__).parents[2])
     environment = {
@@ -183,12 +198,12 @@ def _run(step: str, checkpoint_dir: Path, folder: Path) -> str:
         # On the CPU float32 is float32 (a GPU may round it to TF32), and no memory is taken from a training.
         "CUDA_VISIBLE_DEVICES": "-1",
     }
-    command = [sys.executable, "-m", "tfhub_ft.encoders.conversion", step, str(checkpoint_dir), str(folder)]
+    command = [sys.executable, "-m", "tfhub_ft.encoders.conversion", step, str(source), str(folder), *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no message"]
         reason = f"killed by signal {-done.returncode}, out of memory?" if done.returncode < 0 else said[-1]
-        raise WorkError(f"{checkpoint_dir}: the {step} of the TF Hub encoder failed: {reason}")
+        raise WorkError(f"{source}: the {step} of the TF Hub encoder failed: {reason}")
     return (done.stdout.strip().splitlines() or [""])[-1]
 
 
@@ -219,7 +234,6 @@ The licence is that of the checkpoint.
 def _build(checkpoint: Checkpoint, folder: Path) -> None:
     import tensorflow as tf
     import tf_keras
-    from official.nlp.tools import export_tfhub_lib
 
     network = _network(checkpoint)
     # A dictionary of inputs can be called after loading, a list cannot.
@@ -232,15 +246,26 @@ def _build(checkpoint: Checkpoint, folder: Path) -> None:
     encoder.vocab_file = tf.saved_model.Asset(str(checkpoint.vocab_file))
     encoder.do_lower_case = tf.Variable(checkpoint.do_lower_case, trainable=False)
     encoder.save(str(folder / "encoder"), include_optimizer=False, save_format="tf")
+    _build_preprocessor(
+        folder / "preprocessor",
+        checkpoint.vocab_file,
+        checkpoint.do_lower_case,
+        min(DEFAULT_SEQ_LENGTH, checkpoint.max_positions),
+    )
+
+
+def _build_preprocessor(folder: Path, vocab_file: Path, do_lower_case: bool, seq_length: int) -> None:
+    from official.nlp.tools import export_tfhub_lib
+
     export_tfhub_lib.export_preprocessing(
-        str(folder / "preprocessor"),
-        vocab_file=str(checkpoint.vocab_file),
-        do_lower_case=checkpoint.do_lower_case,
+        str(folder),
+        vocab_file=str(vocab_file),
+        do_lower_case=do_lower_case,
         # The offsets double the preprocessor's size and the time that it takes to load; so do the assertions, which are
         # TF Text's checks of its own ragged tensors.
         tokenize_with_offsets=False,
         experimental_disable_assert=True,
-        default_seq_length=min(DEFAULT_SEQ_LENGTH, checkpoint.max_positions),
+        default_seq_length=seq_length,
     )
 
 
@@ -365,13 +390,15 @@ def _batches(checkpoint: Checkpoint, preprocessor: Any) -> Iterator[dict[str, An
     yield packed([" ".join(TEXTS * (checkpoint.max_positions // 32 + 1))], length=checkpoint.max_positions)
 
 
-def _main(step: str, checkpoint_dir: str, folder: str) -> int:
+def _main(step: str, source: str, folder: str, *options: str) -> int:
     try:
-        checkpoint = read_checkpoint(checkpoint_dir)
-        if step == "build":
-            _build(checkpoint, Path(folder))
+        if step == "preprocessor":
+            do_lower_case, seq_length = map(int, options)
+            _build_preprocessor(Path(folder), Path(source), bool(do_lower_case), seq_length)
+        elif step == "build":
+            _build(read_checkpoint(source), Path(folder))
         else:
-            print(json.dumps(_check(checkpoint, Path(folder))))
+            print(json.dumps(_check(read_checkpoint(source), Path(folder))))
     except TfhubFtError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,14 +1,18 @@
 """The Keras layer that holds a TF Hub text encoder."""
 
+import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfhub_ft.encoders.freezing import frozen_names
+from tfhub_ft.encoders.freezing import frozen_names, top_layers
+from tfhub_ft.encoders.hub_export import write_encoder
+from tfhub_ft.encoders.lora import DEFAULT_TARGETS, digest_of, read_adapter, updated_matrices, write_adapter
 from tfhub_ft.encoders.native import Architecture, Dropout, encode, role_of
 from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
 from tfhub_ft.encoders.recognition import native_spec, read_values
@@ -35,6 +39,8 @@ class HubEncoder(keras.layers.Layer):
         freeze: what stays as it is: "none", "embeddings", "N" (embeddings and the lowest N layers), "all-but-N" (the
             top N layers and the pooler train), "all-but-pooler" or "all".
         seed: of the encoder's own dropout; drawn from `keras.utils.set_random_seed`'s generator when not given.
+        recompute: whether training computes each layer once more for its gradients instead of keeping what it
+            computed: less memory, more time. Native encoders alone can.
 
     Call arguments:
         inputs: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (batch, length).
@@ -67,10 +73,13 @@ class HubEncoder(keras.layers.Layer):
         freeze: str = "none",
         seed: int | None = None,
         spec: dict[str, Any] | None = None,
+        lora: dict[str, Any] | None = None,
+        recompute: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**{"name": "encoder", **kwargs})
-        self.encoder, self.implementation, self.freeze = str(encoder), implementation, str(freeze)
+        self.encoder, self.implementation, self._freeze = str(encoder), implementation, str(freeze)
+        self.recompute, self._lora, self._updates = recompute, None, {}
         self.seed = random.randrange(1, 2**31) if seed is None else seed
         self.module = None
         values = self._open(resolve_encoder(encoder)) if spec is None else None
@@ -88,6 +97,8 @@ class HubEncoder(keras.layers.Layer):
                 aggregation="only_first_replica",
             )
         self.built = True
+        if lora:
+            self.enable_lora(lora["rank"], alpha=lora["alpha"], targets=lora["targets"])
 
     def _open(self, folder: Path) -> list[Any]:
         """Find out what the encoder is; the values of its variables."""
@@ -112,9 +123,27 @@ class HubEncoder(keras.layers.Layer):
         return "architecture" in self.spec
 
     @property
+    def freeze(self) -> str:
+        """What stays as it is; it may be set between epochs."""
+        return self._freeze
+
+    @freeze.setter
+    def freeze(self, freeze: str) -> None:
+        self._freeze = str(freeze)
+        self._freeze_variables()
+
+    def _freeze_variables(self) -> None:
+        frozen = frozen_names(self._names, self._freeze)
+        for described, variable in zip(self.spec["variables"], self._module_variables, strict=True):
+            variable.trainable = (
+                self.trainable and described["trainable"] and not self._lora and described["name"] not in frozen
+            )
+
+    @property
     def body_is_frozen(self) -> bool:
         """Whether nothing below the pooler trains: then the encoder's dropout is off."""
-        return not any(v.trainable and "pooler" not in v.name for v in self._module_variables)
+        changed = [v.name for v in self._module_variables if v.trainable] + list(self._updates)
+        return not any("pooler" not in name for name in changed)
 
     @property
     def max_seq_length(self) -> int | None:
@@ -124,8 +153,128 @@ class HubEncoder(keras.layers.Layer):
     @property
     def values(self) -> dict[str, np.ndarray]:
         """The weights that it has now, by their names in the SavedModel."""
-        names = (variable["name"] for variable in self.spec["variables"])
-        return {name: np.asarray(held.value) for name, held in zip(names, self._module_variables, strict=True)}
+        values = {name: np.asarray(held.value) for name, held in zip(self._names, self._module_variables, strict=True)}
+        return values | {name: values[name] + np.asarray(self._update(name)) for name in self._updates}
+
+    @property
+    def _names(self) -> list[str]:
+        return [variable["name"] for variable in self.spec["variables"]]
+
+    def enable_lora(self, rank: int, *, alpha: float | None = None, targets: Sequence[str] = DEFAULT_TARGETS) -> None:
+        """Train low-rank updates of matrices in place of the encoder's weights, which then stay as they are.
+
+        Args:
+            rank: of the updates, from 1 to the encoder's width.
+            alpha: an update is scaled by alpha / rank; twice the rank when not given.
+            targets: which matrices: query, key, value, attention_output, intermediate, output, pooler. What `freeze`
+                keeps from training gets none.
+
+        Raises:
+            InputError: the encoder is not computed natively, or an argument does not fit it.
+
+        Example:
+            model.get_layer("token_model").get_layer("encoder").enable_lora(8)
+
+        Reference:
+            Hu et al. 2021, https://arxiv.org/abs/2106.09685
+        """
+        if not self.is_native:
+            raise InputError(f"--lora-rank: {self.encoder} is computed by its graph, which nothing can be added to")
+        frozen = frozen_names(self._names, self.freeze)
+        shapes = {v["name"]: v["shape"] for v in self.spec["variables"] if v["name"] not in frozen}
+        matrices = updated_matrices(shapes, targets, rank)
+        self._lora = {"rank": rank, "alpha": alpha or 2 * rank, "targets": list(targets)}
+        self._updates = {name: self._low_rank(name, sizes, n) for n, (name, sizes) in enumerate(matrices.items())}
+        self._freeze_variables()
+
+    def _low_rank(self, name: str, sizes: tuple[int, int], number: int) -> list["keras.Variable"]:
+        """The factors of a matrix' update, of which the second is zero at first."""
+        rank, (inputs, outputs) = self._lora["rank"], sizes
+        normal = keras.initializers.RandomNormal(inputs**-0.5, seed=self.seed + number)
+        name = name.replace("/", "_")
+        return [
+            self.add_weight(shape=(inputs, rank), initializer=normal, autocast=False, name=f"{name}_down"),
+            self.add_weight(shape=(rank, outputs), initializer="zeros", autocast=False, name=f"{name}_up"),
+        ]
+
+    def _update(self, name: str) -> Any:
+        """What a weight's update adds to it, float32."""
+        import tensorflow as tf
+
+        down, up = map(tf.convert_to_tensor, self._updates[name])
+        shape = self.spec["variables"][self._names.index(name)]["shape"]
+        return tf.reshape(tf.matmul(down, up) * (self._lora["alpha"] / self._lora["rank"]), shape)
+
+    def merge_lora(self) -> None:
+        """Add the updates to the weights; then the encoder is one like any other. Without LoRA nothing is done."""
+        values = self.values
+        for name in self._updates:
+            self._module_variables[self._names.index(name)].assign(values[name])
+        self._drop_updates()
+
+    def _drop_updates(self) -> None:
+        for factor in keras.tree.flatten(dict(self._updates)):
+            self._untrack_variable(factor)
+        self._lora, self._updates = None, {}
+        self._freeze_variables()
+
+    def save_lora_weights(self, path: str | Path) -> None:
+        """Write the low-rank updates alone into a safetensors file.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not self._lora:
+            raise InputError(f"{path}: the encoder has no adapter to be saved; call enable_lora and train it first")
+        described = {name: json.dumps(value) for name, value in self._lora.items()}
+        described |= {"encoder": self.encoder, "freeze": self.freeze, "base_sha256": self._base_digest()}
+        write_adapter(Path(path), self._updates, described)
+
+    def load_lora_weights(self, path: str | Path) -> None:
+        """Put the low-rank updates of a file over the encoder's weights.
+
+        Raises:
+            InputError: the file is no adapter, or one of another encoder.
+
+        Example:
+            encoder = HubEncoder("minilm-l6")
+            encoder.load_lora_weights("runs/reviews/adapter.safetensors")
+        """
+        factors, described = read_adapter(Path(path))
+        if "base_sha256" not in described:
+            raise InputError(f"{path} is no adapter of tfhub_ft")
+        if described["base_sha256"] != self._base_digest():
+            raise InputError(f"{path} was trained over other weights than {self.encoder} has: {described['encoder']}'s")
+        self._drop_updates()
+        self.freeze = described["freeze"]
+        self.enable_lora(**{name: json.loads(described[name]) for name in ("rank", "alpha", "targets")})
+        for name, (down, up) in self._updates.items():
+            down.assign(factors[f"{name}/down"])
+            up.assign(factors[f"{name}/up"])
+
+    def _base_digest(self) -> str:
+        return digest_of(np.asarray(held.value) for held in self._module_variables)
+
+    def reinitialize(self, layers: int) -> None:
+        """Draw the weights of the top layers, and of the pooler, anew.
+
+        Args:
+            layers: how many; 0 is the pooler alone.
+
+        Raises:
+            InputError: the encoder has fewer layers.
+
+        Reference:
+            Zhang et al. 2021, https://arxiv.org/abs/2006.05987
+        """
+        chosen = top_layers(self._names, layers, "--reinit-layers")
+        for number, (name, variable) in enumerate(zip(self._names, self._module_variables, strict=True)):
+            if name not in chosen:
+                continue
+            kind = name.rsplit("/", 1)[-1]
+            drawn = keras.initializers.TruncatedNormal(0.02, seed=self.seed + number)
+            initial = {"kernel": drawn, "gamma": keras.initializers.Ones()}.get(kind, keras.initializers.Zeros())
+            variable.assign(initial(variable.shape))
 
     def write_module(self, folder: Path) -> None:
         """Write the encoder as a TF Hub SavedModel, with the weights that it has now.
@@ -135,31 +284,26 @@ class HubEncoder(keras.layers.Layer):
         """
         import tensorflow as tf
 
-        shutil.copytree(resolve_encoder(self.encoder), folder)
-        module, values = tf.saved_model.load(str(folder)), self.values
-        for variable in module.variables:
-            if (name := variable.name.split(":")[0]) in values:
-                variable.assign(values[name])
-        shutil.rmtree(folder / "variables")
-        tf.train.Checkpoint(module).write(str(folder / "variables" / "variables"))
+        if self.is_native:
+            write_encoder(folder, self.values, Architecture(**self.spec["architecture"]))
+            return
+        shutil.copytree(self._workspace.name, folder)
+        tf.train.Checkpoint(self.module).write(str(folder / "variables" / "variables"))
 
     def _hold(self, values: list[Any]) -> None:
         """Make the module's variables this layer's weights, as Keras' own TFSMLayer does."""
-        frozen = frozen_names([v["name"] for v in self.spec["variables"]], self.freeze)
         self._module_variables = [
             keras.Variable(
                 initializer=value,
                 shape=variable["shape"],
                 dtype=variable["dtype"],
-                trainable=variable["trainable"] and variable["name"] not in frozen,
+                trainable=variable["trainable"],
                 autocast=False,
                 name=variable["name"].replace("/", "_"),
             )
             for variable, value in zip(self.spec["variables"], values, strict=True)
         ]
-        if not self.trainable:
-            for variable in self._module_variables:
-                variable.trainable = False
+        self._freeze_variables()
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         import tensorflow as tf
@@ -179,10 +323,12 @@ class HubEncoder(keras.layers.Layer):
     def _encode(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
         import tensorflow as tf
 
-        names = (variable["name"] for variable in self.spec["variables"])
         weights = {
-            role_of(name): tf.convert_to_tensor(held) for name, held in zip(names, self._module_variables, strict=True)
+            role_of(name): tf.convert_to_tensor(held)
+            for name, held in zip(self._names, self._module_variables, strict=True)
         }
+        for name in self._updates:
+            weights[role_of(name)] += self._update(name)
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
         outputs = encode(
             weights,
@@ -190,6 +336,7 @@ class HubEncoder(keras.layers.Layer):
             tokens,
             dtype=self.compute_dtype,
             drop=self._dropout() if training else None,
+            recompute=training and self.recompute,
         )
         return {name: outputs[name] for name in self.spec["outputs"]}
 
@@ -223,8 +370,24 @@ class HubEncoder(keras.layers.Layer):
         return {**outputs, **tied}
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("encoder", "implementation", "freeze", "seed", "spec")}
-        return {**super().get_config(), **own}
+        own = {n: getattr(self, n) for n in ("encoder", "implementation", "freeze", "seed", "spec", "recompute")}
+        return {**super().get_config(), **own, "lora": self._lora and dict(self._lora)}
+
+    def save_own_variables(self, store: dict[str, Any]) -> None:
+        for number, variable in enumerate(self._held):
+            store[str(number)] = np.asarray(variable.value)
+
+    def load_own_variables(self, store: dict[str, Any]) -> None:
+        if len(store) != len(self._held):
+            raise ValueError(f"layer {self.name} has {len(self._held)} weights, and the file {len(store)}")
+        for number, variable in enumerate(self._held):
+            variable.assign(store[str(number)])
+
+    @property
+    def _held(self) -> list["keras.Variable"]:
+        """All weights, in an order that does not depend on which of them train."""
+        steps = [self._steps] if self.is_native else []
+        return [*self._module_variables, *steps, *keras.tree.flatten(dict(self._updates))]
 
     def save_assets(self, dir_path: str) -> None:
         if self.is_native:
@@ -236,6 +399,11 @@ class HubEncoder(keras.layers.Layer):
             return
         held = [variable.value for variable in self._module_variables]
         self.module, self._workspace = open_module(Path(dir_path), seed=self.seed, variables=held)
+
+
+def encoder_of(network: keras.Model) -> HubEncoder:
+    """The encoder in a token model."""
+    return next(layer for layer in network._flatten_layers() if isinstance(layer, HubEncoder))
 
 
 def _uninitialized(variables: list[dict[str, Any]]) -> list[Any]:

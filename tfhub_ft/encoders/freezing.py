@@ -9,6 +9,7 @@ FREEZE_HELP = (
     "What of the encoder stays as it is: none, embeddings, N (embeddings and the lowest N layers), "
     "all-but-N (the top N layers and the pooler train), all-but-pooler, all."
 )
+SHARED = "this encoder's layers share their weights or are not named by depth"
 _LAYER = re.compile(r"(?:^|/|_)(?:layer|layers|block)[._]*(\d+)(?=[/_]|$)", re.IGNORECASE)
 
 
@@ -43,8 +44,31 @@ def frozen_names(names: Sequence[str], freeze: str) -> set[str]:
     embeddings = {name for name in names if depths[name] is None and "embedding" in name}
     if freeze == "embeddings":
         return embeddings
-    below = _layers_frozen(freeze, sorted({depth for depth in depths.values() if depth is not None}))
+    below = _layers_frozen(freeze, _layers(names))
     return embeddings | {name for name, depth in depths.items() if depth is not None and depth < below}
+
+
+def top_layers(names: Sequence[str], count: int, option: str) -> set[str]:
+    """The names of the variables of the top layers, and of the pooler on them.
+
+    Args:
+        names: the variables' names as the SavedModel has them.
+        count: how many layers.
+        option: what asks for it, for an error.
+
+    Raises:
+        InputError: the encoder has fewer layers, or they are not told apart.
+    """
+    layers = _layers(names)
+    if not layers or count > len(layers):
+        has = f"the encoder has {len(layers)} layers" if layers else SHARED
+        raise InputError(f"{option} {count}: {has}")
+    kept = set(layers[len(layers) - count :])
+    return {name for name in names if "pooler" in name or depth_of(name) in kept}
+
+
+def _layers(names: Sequence[str]) -> list[int]:
+    return sorted({depth_of(name) for name in names} - {None})
 
 
 def _layers_frozen(freeze: str, layers: list[int]) -> int:
@@ -52,10 +76,7 @@ def _layers_frozen(freeze: str, layers: list[int]) -> int:
     if not wanted:
         raise InputError(f"--freeze {freeze}: not one of none, embeddings, N, all-but-N, all-but-pooler, all")
     if not layers:
-        raise InputError(
-            f"--freeze {freeze}: this encoder's layers share their weights or are not named by depth;"
-            " use none, embeddings, all-but-pooler or all"
-        )
+        raise InputError(f"--freeze {freeze}: {SHARED}; use none, embeddings, all-but-pooler or all")
     count = int(wanted.group(2))
     if count > len(layers):
         raise InputError(f"--freeze {freeze}: the encoder has {len(layers)} layers")

@@ -72,7 +72,9 @@ def encode(
     tokens: Mapping[str, Any],
     *,
     dtype: Any,
-    drop: Callable[[Any, float], Any] | None = None,
+    drop: Callable[[Any, float, int], Any] | None = None,
+    own_gradients: bool = True,
+    recompute: bool = False,
 ) -> dict[str, Any]:
     """The outputs of a BERT, by the names of the TF Hub text API.
 
@@ -81,7 +83,10 @@ def encode(
         architecture: of the encoder.
         tokens: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length).
         dtype: what matrix products are computed in and hidden states are kept in. Norms and weights are float32.
-        drop: dropout: takes a tensor and the share that is set to zero. Without it there is none.
+        drop: dropout: takes a tensor, the share that is set to zero, and the number of the place, which no other call
+            has. Without it there is none.
+        own_gradients: whether training takes gradients by formulas of our own, which SavedModels cannot hold.
+        recompute: whether a gradient computes each block again, instead of keeping all that was computed in it.
 
     Returns:
         {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
@@ -90,32 +95,34 @@ def encode(
 
     Reference:
         Devlin et al. 2019, https://arxiv.org/abs/1810.04805; Lan et al. 2020 (ALBERT),
-        https://arxiv.org/abs/1909.11942; Clark et al. 2020 (ELECTRA), https://arxiv.org/abs/2003.10555
+        https://arxiv.org/abs/1909.11942; Clark et al. 2020 (ELECTRA), https://arxiv.org/abs/2003.10555;
+        Chen et al. 2016 (recomputation), https://arxiv.org/abs/1604.06174
     """
     import tensorflow as tf
 
-    training = drop is not None
+    fast = drop is not None and own_gradients
     batch, length = tf.unstack(tf.shape(tokens["input_word_ids"]))
     size = weights["layer_0/output_layer_norm/gamma"].shape[0]
-    block = _Block(architecture, batch, length, drop)
+    block = _Block(architecture, batch, length, drop, fast)
+    call = _recomputed(block) if recompute else block
 
     word = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
     # Gathered, not sliced: TFLite quantizes tables that are gathered from.
     x = word + tf.gather(weights["position_embedding/embeddings"], tf.range(length))
     if "type_embeddings/embeddings" in weights:
         x += tf.gather(weights["type_embeddings/embeddings"], tokens["input_type_ids"])
-    x = block.drop(norm(x, *_pair(weights, "embeddings/layer_norm"), architecture.epsilon, training))
+    x = block.drop(norm(x, *_pair(weights, "embeddings/layer_norm"), architecture.epsilon, fast), 0)
     x = tf.cast(tf.reshape(x, (-1, x.shape[-1])), dtype)
     if "embedding_projection/kernel" in weights:
-        x = dense(x, *_pair(weights, "embedding_projection"), training)
+        x = dense(x, *_pair(weights, "embedding_projection"), fast)
     bias = tf.reshape(tf.cast(1 - tokens["input_mask"], dtype) * MASKED, (batch, 1, 1, length))
 
     outputs, first = [], None
     for number in range(architecture.layers):
         own = _of_layer(weights, 0 if architecture.shared else number)
         if number == architecture.layers - 1:
-            first = block(x, own, bias, first_only=True)
-        x = block(x, own, bias)
+            first = call(x, own, bias, architecture.layers, first_only=True)
+        x = call(x, own, bias, number)
         outputs.append(tf.cast(tf.reshape(x, (batch, length, size)), "float32"))
     first = tf.cast(first, "float32")
     if "pooler_transform/kernel" in weights:
@@ -127,24 +134,25 @@ def encode(
 class _Block:
     """A transformer block: attention and a feed-forward network, each followed by a norm."""
 
-    def __init__(self, architecture: Architecture, batch: Any, length: Any, drop: Any):
-        self.architecture, self.batch, self.length, self.dropout = architecture, batch, length, drop
-        self.training = drop is not None
+    def __init__(self, architecture: Architecture, batch: Any, length: Any, dropout: Any, fast: bool):
+        self.architecture, self.batch, self.length = architecture, batch, length
+        self.dropout, self.fast = dropout, fast
 
-    def __call__(self, x: Any, own: dict[str, tuple], bias: Any, *, first_only: bool = False) -> Any:
+    def __call__(self, x: Any, own: dict[str, tuple], bias: Any, number: int, first_only: bool = False) -> Any:
         """From hidden states (batch * length, hidden) to the next ones, or to each row's first: (batch, hidden)."""
-        attended = self._attend(x, own, bias, first_only)
+        place = 1 + 3 * number
+        attended = self._attend(x, own, bias, place, first_only)
         x = self._first(x) if first_only else x
-        attended = self.drop(self._dense(attended, own, "self_attention/attention_output"))
+        attended = self.drop(self._dense(attended, own, "self_attention/attention_output"), place + 1)
         x = self._normed(x + attended, own, "self_attention_layer_norm")
-        inner = activate(self._dense(x, own, "intermediate"), self.architecture.activation, self.training)
-        return self._normed(x + self.drop(self._dense(inner, own, "output")), own, "output_layer_norm")
+        inner = activate(self._dense(x, own, "intermediate"), self.architecture.activation, self.fast)
+        return self._normed(x + self.drop(self._dense(inner, own, "output"), place + 2), own, "output_layer_norm")
 
-    def drop(self, x: Any) -> Any:
+    def drop(self, x: Any, place: int) -> Any:
         """Hidden states with dropout, in training."""
-        return self.dropout(x, self.architecture.dropout) if self.training else x
+        return self.dropout(x, self.architecture.dropout, place) if self.dropout else x
 
-    def _attend(self, x: Any, own: dict[str, tuple], bias: Any, first_only: bool) -> Any:
+    def _attend(self, x: Any, own: dict[str, tuple], bias: Any, place: int, first_only: bool) -> Any:
         import tensorflow as tf
 
         heads, size = own["self_attention/query"][0].shape[1:]
@@ -159,15 +167,17 @@ class _Block:
             parts = [scaled, own["self_attention/key"], own["self_attention/value"]]
             query, key, value = self._heads(self._product(x, parts), self.length, 3, heads, size)
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
-        if self.training:
-            weights = self.dropout(weights, self.architecture.attention_dropout)
+        if self.dropout:
+            # By this name `recognition.py` tells its rate from that of hidden states.
+            with tf.name_scope("self_attention"):
+                weights = self.dropout(weights, self.architecture.attention_dropout, place)
         return tf.reshape(tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3)), (-1, heads * size))
 
     def _product(self, x: Any, parts: list[tuple[Any, Any]]) -> Any:
         import tensorflow as tf
 
         kernel = tf.concat([tf.reshape(kernel, (kernel.shape[0], -1)) for kernel, _ in parts], 1)
-        return dense(x, kernel, tf.concat([tf.reshape(bias, (-1,)) for _, bias in parts], 0), self.training)
+        return dense(x, kernel, tf.concat([tf.reshape(bias, (-1,)) for _, bias in parts], 0), self.fast)
 
     def _heads(self, x: Any, length: Any, parts: int, heads: int, size: int) -> list[Any]:
         """(batch * length, parts * heads * size) as a list of (batch, heads, length, size)."""
@@ -180,16 +190,41 @@ class _Block:
         import tensorflow as tf
 
         kernel, bias = own[name]
-        return dense(x, tf.reshape(kernel, (-1, bias.shape[-1])), bias, self.training)
+        return dense(x, tf.reshape(kernel, (-1, bias.shape[-1])), bias, self.fast)
 
     def _normed(self, x: Any, own: dict[str, tuple], name: str) -> Any:
-        return norm(x, *own[name], self.architecture.epsilon, self.training)
+        return norm(x, *own[name], self.architecture.epsilon, self.fast)
 
     def _first(self, x: Any) -> Any:
         """Each row's first hidden state, (batch, hidden)."""
         import tensorflow as tf
 
         return tf.gather(x, tf.range(self.batch) * self.length)
+
+
+def _recomputed(block: _Block) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    def call(x: Any, own: dict[str, tuple], bias: Any, number: int, first_only: bool = False) -> Any:
+        def compute(x: Any, *flat: Any) -> Any:
+            return block(x, tf.nest.pack_sequence_as(own, flat), bias, number, first_only)
+
+        @tf.custom_gradient
+        def compute_twice(*inputs: Any) -> Any:
+            def gradient(upstream: Any) -> Any:
+                # Otherwise TensorFlow would notice that it has computed this before, and keep it.
+                with tf.control_dependencies([upstream]):
+                    again = [tf.identity(each) for each in inputs]
+                with tf.GradientTape() as tape:
+                    tape.watch(again)
+                    output = compute(*again)
+                return tape.gradient(output, again, upstream)
+
+            return compute(*inputs), gradient
+
+        return compute_twice(x, *tf.nest.flatten(own))
+
+    return call
 
 
 def _pair(weights: Mapping[str, Any], part: str) -> tuple[Any, Any]:
@@ -322,22 +357,22 @@ class Dropout:
     Call arguments:
         x: float tensor.
         rate: share of its values that are set to zero, in steps of 1/65,536.
+        place: a number that no other call of the step has.
 
     Reference:
         Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
     """
 
     def __init__(self, seed: Any):
-        self.seed, self.calls = seed, 0
+        self.seed = seed
 
-    def __call__(self, x: Any, rate: float) -> Any:
+    def __call__(self, x: Any, rate: float, place: int) -> Any:
         """`x` with a share of its values set to zero and the others scaled up."""
         import tensorflow as tf
 
         if not rate:
             return x
-        self.calls += 1
-        kept = _random_bits(tf.size(x), self.seed + [0, self.calls]) >= tf.constant(round(rate * 2**16), tf.uint16)
+        kept = _random_bits(tf.size(x), self.seed + [0, place]) >= tf.constant(round(rate * 2**16), tf.uint16)
         return _masked(x, tf.reshape(kept, tf.shape(x)), 1 / (1 - rate))
 
 

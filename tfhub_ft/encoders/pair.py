@@ -1,19 +1,45 @@
 """An encoder and its preprocessor written into a folder that every recipe takes with `--encoder`."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.encoders.sources import resolve_preprocessor
-from tfhub_ft.errors import WorkError
+from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import written_aside
 
 if TYPE_CHECKING:
     from tfhub_ft.encoders.encoder_layer import HubEncoder
     from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+    from tfhub_ft.run import Run
 
 PROOF_TEXTS = ("A short text.", "Another one, which is longer, says 1, 2 and 3; and then it ends.")
 TOLERANCE = 1e-4
+
+
+def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
+    """Write the fine-tuned encoder of a run as a TF Hub encoder. What `tfhub-ft encoders export` does.
+
+    Args:
+        run: a finished run, or its folder.
+        out_dir: the folder to make, with `encoder` and `preprocessor` in it; it must not exist.
+
+    Raises:
+        InputError: `out_dir` exists, or the run is not finished.
+        WorkError: the written encoder answers differently; nothing is left behind.
+
+    Example:
+        export_encoder("runs/reviews", "my_encoder")
+        tfhub_ft.train("spam", encoder="my_encoder")
+    """
+    from tfhub_ft.encoders.encoder_layer import encoder_of
+    from tfhub_ft.run import Run
+
+    run, out_dir = run if isinstance(run, Run) else Run(run), Path(out_dir)
+    if out_dir.exists():
+        raise InputError(f"{out_dir}: exists already; name a folder that does not")
+    model = run.load_model()
+    with written_aside(out_dir) as aside:
+        aside.mkdir()
+        write_pair(encoder_of(model.get_layer("token_model")), model.get_layer("preprocessor"), aside)
 
 
 def write_pair(encoder: "HubEncoder", preprocessor: "HubPreprocessor", folder: Path) -> None:
@@ -27,19 +53,18 @@ def write_pair(encoder: "HubEncoder", preprocessor: "HubPreprocessor", folder: P
     Raises:
         WorkError: the written encoder answers differently; it was not kept.
     """
-    import keras
     import numpy as np
     import tensorflow as tf
 
     from tfhub_ft.encoders.encoder_layer import HubEncoder
+    from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
 
-    tokens = preprocessor(tf.constant(PROOF_TEXTS))
-    expected = encoder(tokens)["sequence_output"]
+    with written_aside(folder / "preprocessor") as aside:
+        preprocessor.write_module(aside)
+        tokens = HubPreprocessor(encoder.encoder, preprocessor=str(aside))(tf.constant(PROOF_TEXTS))
     with written_aside(folder / "encoder") as aside:
         encoder.write_module(aside)
-        written = keras.ops.convert_to_numpy(HubEncoder(str(aside))(tokens)["sequence_output"])
+        expected, written = (np.asarray(each(tokens)["sequence_output"]) for each in (encoder, HubEncoder(str(aside))))
         difference = float(np.abs(written - expected).max())
         if not difference <= TOLERANCE:
             raise WorkError(f"{folder / 'encoder'}: the written encoder differs by {difference:.2g}; it was not kept")
-    with written_aside(folder / "preprocessor") as aside:
-        shutil.copytree(resolve_preprocessor(preprocessor.encoder, preprocessor.preprocessor), aside)

@@ -184,6 +184,14 @@ class HubPreprocessor(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "HubPreprocessor":
         return cls(**{k: v for k, v in config.items() if k != "trainable"}, attach=False)
 
+    def write_module(self, folder: Path) -> None:
+        """Write the preprocessor as a TF Hub SavedModel.
+
+        Args:
+            folder: a folder that does not exist yet.
+        """
+        shutil.copytree(self._workspace.name, folder)
+
     def save_assets(self, dir_path: str) -> None:
         shutil.copytree(self._workspace.name, dir_path, dirs_exist_ok=True)
 

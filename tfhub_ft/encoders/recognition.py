@@ -22,6 +22,17 @@ EPSILONS = (1e-12, 1e-6, 1e-5, 1e-3)
 LENGTHS = (5, 24)
 
 
+class UnknownFamily(InputError):
+    """An encoder that is no BERT, ELECTRA or ALBERT as TF Hub has them; its `why` says what tells."""
+
+    def __init__(self, name: str, why: str):
+        super().__init__(
+            f"{name} is of no family that is computed natively (BERT, ELECTRA and ALBERT as TF Hub has them): {why};"
+            " leave --implementation out, or take graph"
+        )
+        self.why = why
+
+
 def native_spec(folder: Path, name: str) -> dict[str, Any]:
     """What `HubEncoder` must know of an encoder to compute it natively.
 
@@ -36,7 +47,7 @@ def native_spec(folder: Path, name: str) -> dict[str, Any]:
         What `describe` gives, its variables being those with a role, and "architecture", the fields of `Architecture`.
 
     Raises:
-        InputError: it is of no family that is known, or answers differently.
+        UnknownFamily: it is of no family that is known, or answers differently.
     """
     key = hashlib.sha256()
     for file in ("saved_model.pb", "variables/variables.index"):
@@ -81,6 +92,23 @@ def _recognized(folder: Path, name: str) -> dict[str, Any]:
 
     module, _workspace = open_module(folder)
     spec = describe(module, name)
+    architecture = recognize(module, spec, folder, name)
+    known = [variable for variable in spec["variables"] if role_of(variable["name"])]
+    return {**spec, "variables": known, "architecture": dataclasses.asdict(architecture)}
+
+
+def recognize(module: Any, spec: dict[str, Any], folder: Path, name: str) -> Architecture:
+    """The architecture by which `encode` gives what a loaded encoder gives, with the weights that it has now.
+
+    Args:
+        module: the loaded SavedModel.
+        spec: what `describe` gives of it.
+        folder: holds its saved_model.pb.
+        name: how to call it in an error.
+
+    Raises:
+        UnknownFamily: there is none.
+    """
     roles = [role_of(variable["name"]) for variable in spec["variables"]]
     weights = {role: value for role, value in zip(roles, module.variables, strict=True) if role}
     _check_weights(spec, weights, name)
@@ -93,9 +121,7 @@ def _recognized(folder: Path, name: str) -> dict[str, Any]:
         heads=weights["layer_0/self_attention/query/kernel"].shape[1],
         **_dropout_rates(folder),
     )
-    architecture = _fitted(module, spec, weights, architecture, name)
-    known = [variable for variable, role in zip(spec["variables"], roles, strict=True) if role]
-    return {**spec, "variables": known, "architecture": dataclasses.asdict(architecture)}
+    return _fitted(module, spec, weights, architecture, name)
 
 
 def _check_weights(spec: dict[str, Any], weights: dict[str, Any], name: str) -> None:
@@ -104,16 +130,9 @@ def _check_weights(spec: dict[str, Any], weights: dict[str, Any], name: str) -> 
     parts = {part for part in PARTS if any(f"{part}/" in role for role in weights)}
     missing = [part for part in PARTS if part not in parts and part not in OPTIONAL_PARTS]
     if missing:
-        raise _unknown(name, f"it has no weights called {', '.join(missing[:3])}")
+        raise UnknownFamily(name, f"it has no weights called {', '.join(missing[:3])}")
     if odd:
-        raise _unknown(name, f"its weights {', '.join(odd[:3])} have no place in a BERT")
-
-
-def _unknown(name: str, why: str) -> InputError:
-    return InputError(
-        f"{name} is of no family that is computed natively (BERT, ELECTRA and ALBERT as TF Hub has them): {why};"
-        " leave --implementation out, or take graph"
-    )
+        raise UnknownFamily(name, f"its weights {', '.join(odd[:3])} have no place in a BERT")
 
 
 def _fitted(
@@ -134,7 +153,7 @@ def _fitted(
         best = candidates[int(np.argmin(np.nan_to_num(differences, nan=np.inf)))]
         difference = _difference(tensors, best, batches, expected)
     if not difference <= TOLERANCE:
-        raise _unknown(name, f"its answers differ by {difference:.2g} from those of a BERT with its weights")
+        raise UnknownFamily(name, f"its answers differ by {difference:.2g} from those of a BERT with its weights")
     return best
 
 

@@ -1,5 +1,6 @@
 """The optimizer that BERT is fine-tuned with."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -43,9 +44,31 @@ class FusedAdamW(keras.optimizers.AdamW):
 
     The arithmetic is the same; the weights, half of which are the embeddings of words, are walked through fewer times.
 
+    Args:
+        rates: the share of the learning rate that weights have, by their paths; others have all of it.
+
     Example:
         model.compile(FusedAdamW(5e-5, weight_decay=0.01, global_clipnorm=1.0), "mse")
     """
+
+    def __init__(self, *args: Any, rates: Mapping[str, float] | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._rates = dict(rates or {})
+        self._first_steps: dict[str, int] = {}
+
+    def begin(self, variables: Sequence[keras.Variable], step: int) -> None:
+        """Count the steps of weights that begin to train later than the others, whose moments are still zero."""
+        self._first_steps |= {variable.path: step for variable in variables}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rates": self._rates}
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        decay = self.weight_decay
+        for rate in {self._rates.get(variable.path, 1.0) for variable in variables}:
+            self.weight_decay = decay and decay * rate
+            super()._apply_weight_decay([v for v in variables if self._rates.get(v.path, 1.0) == rate])
+        self.weight_decay = decay
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Move one weight, a tf.Variable, along its gradient."""
@@ -53,7 +76,8 @@ class FusedAdamW(keras.optimizers.AdamW):
 
         index = self._get_variable_index(variable)
         dtype = variable.dtype
-        step = tf.cast(self.iterations + 1, dtype)
+        path = self._trainable_variables[index].path
+        step = tf.cast(self.iterations + 1 - self._first_steps.get(path, 0), dtype)
         beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -61,7 +85,7 @@ class FusedAdamW(keras.optimizers.AdamW):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(beta_1, step),
             beta2_power=tf.pow(beta_2, step),
-            lr=tf.cast(learning_rate, dtype),
+            lr=tf.cast(learning_rate, dtype) * self._rates.get(path, 1.0),
             beta1=beta_1,
             beta2=beta_2,
             epsilon=tf.cast(self.epsilon, dtype),
@@ -77,8 +101,14 @@ class FusedAdamW(keras.optimizers.AdamW):
 
 
 def build_optimizer(
-    *, learning_rate: float, warmup: float, total_steps: int, weight_decay: float, clip_norm: float
-) -> keras.optimizers.Optimizer:
+    *,
+    learning_rate: float,
+    warmup: float,
+    total_steps: int,
+    weight_decay: float,
+    clip_norm: float,
+    rates: Mapping[str, float] | None = None,
+) -> FusedAdamW:
     """AdamW with linear warm-up and decay; no weight decay on biases and norms.
 
     Args:
@@ -87,6 +117,7 @@ def build_optimizer(
         total_steps: steps of the whole training.
         weight_decay: decoupled from the gradient, as a share of the learning rate.
         clip_norm: the norm that the gradient of all weights together is clipped to; 0 does not clip.
+        rates: the share of the learning rate that weights have, by their paths; others have all of it.
 
     Returns:
         A Keras optimizer, not built yet.
@@ -95,6 +126,8 @@ def build_optimizer(
         Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
     schedule = WarmupLinearDecay(learning_rate, warmup_steps=round(warmup * total_steps), total_steps=total_steps)
-    optimizer = FusedAdamW(schedule, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm or None)
+    optimizer = FusedAdamW(
+        schedule, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm or None, rates=rates
+    )
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import random
 import shutil
 import sys
@@ -16,7 +17,7 @@ from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.run import CHECKPOINTS, DECISION, DISTILLATION, HISTORY, METRICS, MODEL, SAMPLE, Run
+from tfhub_ft.run import ADAPTER, CHECKPOINTS, DECISION, DISTILLATION, HISTORY, METRICS, MODEL, SAMPLE, Run
 from tfhub_ft.settings import Settings, option_name
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ class Training:
         self.strategy = build_strategy(self.settings.strategy)
         with self.strategy.scope():
             self.model = self.recipe.build(self.settings, self.data.labels)
-        self.network = self.model.get_layer("token_model")
+            self.network = self.model.get_layer("token_model")
+            self._prepare_encoder()
         self.recipe.task.initialize(self.network, self.data.targets["train"])
         self.preprocessor = self.model.get_layer("preprocessor")
         self._check_seq_length()
@@ -166,25 +168,39 @@ class Training:
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
 
+    def _prepare_encoder(self) -> None:
+        """Do to the encoder what the settings ask for before it trains."""
+        from tfhub_ft.encoders.encoder_layer import encoder_of
+        from tfhub_ft.training.layerwise import layer_rates, unfreezing_stages
+
+        settings, encoder = self.settings, encoder_of(self.network)
+        if settings.recompute and not encoder.is_native:
+            raise InputError(f"--recompute: {encoder.encoder} is computed by its graph, as it was saved")
+        encoder.recompute = settings.recompute
+        if settings.reinit_layers is not None:
+            encoder.reinitialize(settings.reinit_layers)
+        if settings.lora_rank:
+            targets = [target.strip() for target in settings.lora_targets.split(",")]
+            encoder.enable_lora(settings.lora_rank, alpha=settings.lora_alpha, targets=targets)
+        self.encoder, self.rates = encoder, layer_rates(encoder, settings.layer_decay)
+        self.stages = unfreezing_stages(settings.unfreeze, list(encoder.values)) if settings.unfreeze else []
+
     def _frozen_body(self) -> "FrozenBody | None":
         """The part of the network that is run once a row; None where the encoder trains."""
         from tfhub_ft.training.features import FrozenBody
 
-        return FrozenBody.of(self.network, self.tokens["train"]) if self.settings.cache_features else None
+        if self.stages or not self.settings.cache_features:
+            return None
+        return FrozenBody.of(self.network, self.tokens["train"])
 
     def _read_by_learner(self, split: str) -> "TokenRows":
         """The rows of a split as the learner reads them: their tokens, or the features of a frozen encoder."""
         return self.frozen.features(self.tokens[split], self.precision) if self.frozen else self.tokens[split]
 
     def _check_seq_length(self) -> None:
-        from tfhub_ft.encoders import HubEncoder
-
-        wanted = self.settings.seq_length
-        for layer in self.network._flatten_layers():
-            if isinstance(layer, HubEncoder) and layer.max_seq_length and wanted > layer.max_seq_length:
-                raise InputError(
-                    f"--seq-length {wanted}: the encoder {layer.encoder} reads at most {layer.max_seq_length} tokens"
-                )
+        wanted, most = self.settings.seq_length, self.encoder.max_seq_length
+        if most and wanted > most:
+            raise InputError(f"--seq-length {wanted}: the encoder {self.encoder.encoder} reads at most {most} tokens")
 
     def _tokenize(self, split: str) -> "TokenRows":
         task = self.recipe.task
@@ -195,6 +211,9 @@ class Training:
         self._write_sample(run)
         state = self._fit(run)
         decision, scores = self._score(state)
+        if self.settings.lora_rank:
+            self.encoder.save_lora_weights(run.path / ADAPTER)
+            self.encoder.merge_lora()
         with written_aside(run.path / MODEL) as aside:
             self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
         self.recipe.task.keep(run, self.model)
@@ -243,15 +262,18 @@ class Training:
         learner = self._compiled(total_steps=len(batches) * settings.epochs)
         checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)
         done = checkpoints.restore(learner)
+        self.trained = sum(math.prod(weight.shape) for weight in learner.trainable_weights)
         say(
-            f"Training {learner.count_params():,} parameters on {len(batches.tokens):,} {task.unit},"
-            f" {len(batches):,} steps an epoch, in {self.precision}" + (f", from epoch {done + 1}" if done else "")
+            f"Training {self.trained:,} of {self.network.count_params():,} weights on {len(batches.tokens):,}"
+            f" {task.unit}, {len(batches):,} steps an epoch, in {self.precision}"
+            + (f", from epoch {done + 1}" if done else "")
         )
         callbacks = [
             EpochOrder(batches),
             checkpoints,
             keras.callbacks.TerminateOnNaN(),
             keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
+            *self._unfreezing(learner, len(batches)),
         ]
         if done < settings.epochs and not checkpoints.stopped:
             with (
@@ -280,6 +302,12 @@ class Training:
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
         return checkpoints.state
 
+    def _unfreezing(self, learner: "keras.Model", steps: int) -> list["keras.callbacks.Callback"]:
+        from tfhub_ft.training.layerwise import Unfreezing
+
+        optimizer = getattr(learner.optimizer, "inner_optimizer", learner.optimizer)
+        return [Unfreezing(self.encoder, self.stages, optimizer, steps)] if self.stages else []
+
     def _compiled(self, total_steps: int) -> "keras.Model":
         """The learner with an optimizer; the network itself stays free of one."""
         import keras
@@ -295,6 +323,7 @@ class Training:
                 total_steps=total_steps,
                 weight_decay=settings.weight_decay,
                 clip_norm=settings.clip_norm,
+                rates=self.rates,
             )
             if self.precision == "float16":
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -313,7 +342,7 @@ class Training:
         task, data = self.recipe.task, self.data
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
-        scores = {"train": {"rows": len(data.splits["train"].rows), **seen}}
+        scores = {"train": {"rows": len(data.splits["train"].rows), "trained_weights": self.trained, **seen}}
         for split in list(self.data.splits)[1:]:
             say(f"Scoring {len(data.splits[split].rows):,} {split} rows")
             logits = task.row_logits(self.model, self.tokens[split])

@@ -1,0 +1,94 @@
+"""Four ways to fine-tune an encoder, on four tasks: score, trained weights, time and memory of each.
+
+    python benchmarks/fine_tuning.py --data-dir DATA
+    python benchmarks/fine_tuning.py --data-dir DATA --task phishing --way lora
+
+All of it; its last two layers; the pooler and the head alone; and LoRA of rank 8 on every matrix. Each is a process of
+its own, with the recipe's defaults but for the learning rate, which a way has for all tasks. DATA (or $TFHUB_FT_DATA)
+holds a folder a dataset. The best epoch is chosen on validation; the test rows are scored once. Nothing else may run
+beside it.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from machine import keep
+
+TASKS = {
+    "phishing": ("phishing", {"data": "phishing_urls/urls_3000.csv"}, {"epochs": 6}, "accuracy"),
+    "spam": ("spam", {"data": "sms_spam/sms.csv"}, {}, "f1"),
+    "pair": ("pair", {"train": "rte/train.csv", "test": "rte/validation.csv"}, {}, "accuracy"),
+    "similarity": (
+        "similarity",
+        {"train": "stsb/train.csv", "validation": "stsb/validation.csv", "test": "stsb/test.csv"},
+        {"mode": "bi-encoder"},
+        "pearson",
+    ),
+}
+EVERY_MATRIX = "query,key,value,attention_output,intermediate,output,pooler"
+WAYS = {
+    "full": {"freeze": "none", "learning_rate": 1e-4},
+    "last two layers": {"freeze": "all-but-2", "learning_rate": 3e-4},
+    "head": {"freeze": "all-but-pooler", "learning_rate": 1e-3},
+    "lora": {"freeze": "none", "learning_rate": 1e-3, "lora_rank": 8, "lora_targets": EVERY_MATRIX},
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
+    parser.add_argument("--task", choices=TASKS)
+    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if not options.data_dir:
+        parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
+    if options.task and options.way:
+        print(json.dumps(trained(options.task, options.way, Path(options.data_dir), options.seed)))
+        return
+    figures = {
+        task: {way: in_its_process(task, way, options) for way in ([options.way] if options.way else WAYS)}
+        for task in ([options.task] if options.task else TASKS)
+    }
+    keep(f"fine_tuning_seed{options.seed}", {"ways": WAYS, "tasks": figures})
+
+
+def in_its_process(task, way, options):
+    command = [sys.executable, __file__, "--data-dir", str(options.data_dir), "--seed", str(options.seed)]
+    done = subprocess.run([*command, "--task", task, "--way", way], stdout=subprocess.PIPE, text=True, check=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    print(task, way, figures, file=sys.stderr, flush=True)
+    return figures
+
+
+def trained(task, way, data_dir, seed):
+    import csv
+
+    import tfhub_ft
+
+    recipe, files, settings, score = TASKS[task]
+    files = {split: data_dir / file for split, file in files.items()}
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = tfhub_ft.train(recipe, output_dir=Path(folder) / "run", seed=seed, **files, **{**settings, **WAYS[way]})
+        seconds = time.perf_counter() - began
+        with (run.path / "history.csv").open(newline="") as history:
+            epochs = [float(row["seconds"]) for row in csv.DictReader(history)]
+        return {
+            score: round(run.metrics["test"][score], 4),
+            "trained_weights": run.metrics["train"]["trained_weights"],
+            "seconds": round(seconds, 1),
+            "later_epoch_seconds": round(min(epochs), 2),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        }
+
+
+if __name__ == "__main__":
+    main()
