@@ -1,15 +1,16 @@
-"""Four ways to fine-tune an encoder, on four tasks: score, trained weights, time and memory of each.
+"""Ways to fine-tune an encoder, on four tasks: score, trained weights, time and memory of each.
 
     python benchmarks/fine_tuning.py --data-dir DATA
     python benchmarks/fine_tuning.py --data-dir DATA --task phishing --way lora
 
-All of it; its last two layers; the pooler and the head alone; and LoRA of rank 8 on every matrix. Each is a process of
-its own, with the recipe's defaults but for the learning rate, which a way has for all tasks. DATA (or $TFHUB_FT_DATA)
-holds a folder a dataset. The best epoch is chosen on validation; the test rows are scored once. Nothing else may run
-beside it.
+All of it; its last two layers; the pooler and the head alone; LoRA of rank 8 on every matrix; and all of it with what
+is done layer by layer. Each is a process of its own, with the recipe's defaults but for the learning rate, which a way has
+for all tasks. DATA (or $TFHUB_FT_DATA) holds a folder a dataset. The best epoch is chosen on validation; the test rows
+are scored once. Nothing else may run beside it. With --task or --way the other figures stay as they were.
 """
 
 import argparse
+import csv
 import json
 import os
 import resource
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import keep
+from machine import RESULTS, keep
 
 TASKS = {
     "phishing": ("phishing", {"data": "phishing_urls/urls_3000.csv"}, {"epochs": 6}, "accuracy"),
@@ -38,6 +39,10 @@ WAYS = {
     "last two layers": {"freeze": "all-but-2", "learning_rate": 3e-4},
     "head": {"freeze": "all-but-pooler", "learning_rate": 1e-3},
     "lora": {"freeze": "none", "learning_rate": 1e-3, "lora_rank": 8, "lora_targets": EVERY_MATRIX},
+    "layer decay": {"freeze": "none", "learning_rate": 1e-4, "layer_decay": 0.8},
+    "unfreezing": {"freeze": "none", "learning_rate": 1e-4, "unfreeze": "0,2,all"},
+    "top layer drawn anew": {"freeze": "none", "learning_rate": 1e-4, "reinit_layers": 1},
+    "recomputation": {"freeze": "none", "learning_rate": 1e-4, "recompute": True},
 }
 
 
@@ -47,30 +52,33 @@ def main():
     parser.add_argument("--task", choices=TASKS)
     parser.add_argument("--way", choices=WAYS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.data_dir:
         parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
-    if options.task and options.way:
+    if options.alone:
         print(json.dumps(trained(options.task, options.way, Path(options.data_dir), options.seed)))
         return
-    figures = {
-        task: {way: in_its_process(task, way, options) for way in ([options.way] if options.way else WAYS)}
-        for task in ([options.task] if options.task else TASKS)
-    }
-    keep(f"fine_tuning_seed{options.seed}", {"ways": WAYS, "tasks": figures})
+    name = f"fine_tuning_seed{options.seed}"
+    kept = RESULTS / f"{name}.json"
+    figures = json.loads(kept.read_text())["tasks"] if kept.exists() else {}
+    for task in [options.task] if options.task else TASKS:
+        for way in [options.way] if options.way else WAYS:
+            figures.setdefault(task, {})[way] = in_its_process(task, way, options)
+            keep(name, {"ways": WAYS, "tasks": figures})
 
 
 def in_its_process(task, way, options):
     command = [sys.executable, __file__, "--data-dir", str(options.data_dir), "--seed", str(options.seed)]
-    done = subprocess.run([*command, "--task", task, "--way", way], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--task", task, "--way", way, "--alone"], stdout=subprocess.PIPE, text=True, check=True
+    )
     figures = json.loads(done.stdout.splitlines()[-1])
     print(task, way, figures, file=sys.stderr, flush=True)
     return figures
 
 
 def trained(task, way, data_dir, seed):
-    import csv
-
     import tfhub_ft
 
     recipe, files, settings, score = TASKS[task]

@@ -120,6 +120,9 @@ class Settings:
         " the processor multiplies it fast, else float32).",
         choices=PRECISIONS,
     )
+    jit_compile: bool = setting(
+        False, "Compile training steps by XLA, for GPUs and TPUs; needs --padding buckets and a native encoder."
+    )
     strategy: str = setting(
         "one", "one device, or mirrored: all GPUs of this machine, the batch shared out.", choices=("one", "mirrored")
     )
@@ -136,6 +139,8 @@ class Settings:
             raise InputError("--unfreeze says itself what trains: it needs --freeze none beside it")
         if self.unfreeze and self.unfreeze.count(",") >= self.epochs:
             raise InputError(f"--unfreeze {self.unfreeze}: names more epochs than --epochs {self.epochs}")
+        if self.jit_compile and self.padding != "buckets":
+            raise InputError("--jit-compile would compile a step for each length of rows: it needs --padding buckets")
         if 0 < self.batch_tokens < self.seq_length:
             raise InputError(
                 f"--batch-tokens {self.batch_tokens}: must be at least --seq-length, which is {self.seq_length}"

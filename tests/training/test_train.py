@@ -288,7 +288,13 @@ def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_
 
 @pytest.mark.parametrize(
     "settings",
-    [{"layer_decay": 0.7}, {"unfreeze": "0,1,all", "epochs": 6}, {"recompute": True}, {"reinit_layers": 1}],
+    [
+        {"layer_decay": 0.7},
+        {"unfreeze": "0,1,all", "epochs": 6},
+        {"recompute": True},
+        {"reinit_layers": 1},
+        {"jit_compile": True, "padding": "buckets"},
+    ],
     ids=lambda settings: next(iter(settings)),
 )
 def test_what_is_done_layer_by_layer_trains_too(tiny_pair, reviews_csv, tmp_path, settings):
@@ -323,6 +329,8 @@ def test_unfreezing_goes_on_where_it_was_stopped(tiny_pair, reviews_csv, tmp_pat
         ({"lora_rank": 64}, "--lora-rank 64: must be from 1 to 32"),
         ({"lora_rank": 4, "implementation": "graph"}, "computed by its graph"),
         ({"reinit_layers": 3}, "--reinit-layers 3: the encoder has 2 layers"),
+        ({"jit_compile": True}, "needs --padding buckets"),
+        ({"jit_compile": True, "padding": "buckets", "implementation": "graph"}, "--jit-compile: .* by its graph"),
         ({"layer_decay": 0.0}, "--layer-decay 0.0: must be at least 0.01"),
         ({"recompute": True, "implementation": "graph"}, "--recompute: .* is computed by its graph"),
     ],

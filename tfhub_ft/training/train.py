@@ -174,8 +174,9 @@ class Training:
         from tfhub_ft.training.layerwise import layer_rates, unfreezing_stages
 
         settings, encoder = self.settings, encoder_of(self.network)
-        if settings.recompute and not encoder.is_native:
-            raise InputError(f"--recompute: {encoder.encoder} is computed by its graph, as it was saved")
+        for option in ("recompute", "jit_compile"):
+            if getattr(settings, option) and not encoder.is_native:
+                raise InputError(f"{option_name(option)}: {encoder.encoder} is computed by its graph, as it was saved")
         encoder.recompute = settings.recompute
         if settings.reinit_layers is not None:
             encoder.reinitialize(settings.reinit_layers)
@@ -330,7 +331,7 @@ class Training:
             learner.compile(
                 optimizer,
                 **self.recipe.task.compile_arguments(settings, self.data.targets["train"]),
-                jit_compile=False,
+                jit_compile=settings.jit_compile,
                 # A step on features takes less time than to ask for it.
                 steps_per_execution=FEATURE_STEPS if self.frozen else 1,
             )
