@@ -4,9 +4,9 @@
     python benchmarks/fine_tuning.py --data-dir DATA --task phishing --way lora
 
 All of it; its last two layers; the pooler and the head alone; LoRA of rank 8 on every matrix; and all of it with what
-is done layer by layer. Each is a process of its own, with the recipe's defaults but for the learning rate, which a way has
-for all tasks. DATA (or $TFHUB_FT_DATA) holds a folder a dataset. The best epoch is chosen on validation; the test rows
-are scored once. Nothing else may run beside it. With --task or --way the other figures stay as they were.
+is done layer by layer. Each is a process of its own, with the recipe's defaults but for the learning rate, which a way
+has for all tasks. DATA (or $TFHUB_FT_DATA) holds a folder a dataset. The best epoch is chosen on validation; the test
+rows are scored once. Nothing else may run beside it. With --task or --way the other figures stay as they were.
 """
 
 import argparse
