@@ -9,7 +9,7 @@ from tfhub_ft.run import Run
 
 def test_rows_come_with_what_is_right_in_the_runs_own_order_of_labels(tiny_run, tmp_path):
     rows = proof_rows(Run(tiny_run))
-    assert len(rows.asked) == len(rows.targets) == 24
+    assert len(rows.asked) == len(rows.inputs) == len(rows.targets) == 24 + 112
     # A distilled run has its teacher's labels, which need not be those of its own rows, nor in their order.
     taught = tmp_path / "taught"
     shutil.copytree(tiny_run, taught)

@@ -130,7 +130,7 @@ def export(run: str, out_dir: str) -> None:
 
     Example: tfhub-ft encoders export runs/reviews my_encoder
     """
-    from tfhub_ft.encoders.pair import export_encoder
+    from tfhub_ft.encoders.encoder_pair import export_encoder
 
     export_encoder(run, out_dir)
     click.echo(f"{out_dir}: encoder/ and preprocessor/")

@@ -85,8 +85,9 @@ def _forms(forms: Sequence[dict[str, Any]]) -> str:
     lines = [
         "## Forms",
         "",
-        "Each was loaded in a fresh process and held against the Keras model on validation rows. The time is the median"
-        " of one row, on the machine that exported it; from tokens on, tokenizing is not in it.",
+        "Each was loaded in a fresh process and held against the Keras model on validation rows (and training rows,"
+        " where those are few). The time is the median of one row, on the machine that exported it; from tokens on,"
+        " tokenizing is not in it.",
         "",
         "| form | file | MB | rows | logits differ by at most | equal answers | score (model's) | one row, ms |",
         "|---|---|---|---|---|---|---|---|",

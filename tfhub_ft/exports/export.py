@@ -42,7 +42,7 @@ def export(
         quantize: what is made of each TFLite format: "none" (float32), "float16", "dynamic" (weights in int8) and
             "int8" (activations too, calibrated with training rows).
         vocabulary: "all", or "domain": the words that the training rows need and some more, in every form of this
-            export. Their answers must be the model's on 98% of the validation rows, and its score within a point.
+            export. Their answers must be the model's on 98% of the rows of the proof, and its score within a point.
 
     Returns:
         The export folder.

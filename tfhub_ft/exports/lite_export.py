@@ -80,7 +80,7 @@ class LiteExport:
         with written_aside(self.work.folder / path) as aside:
             self._write(content, aside, reads_texts)
             size = aside.stat().st_size
-            say(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} validation rows")
+            say(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} rows")
             try:
                 tokenizer = self._check_tokenizer(LiteModel(aside))
                 proof = prove_lite(aside, quantization, self.expected)

@@ -1,4 +1,4 @@
-"""The proof that a TFLite file answers as its Keras model: numbers, labels and scores on validation rows."""
+"""The proof that a TFLite file answers as its Keras model: numbers, labels and scores on rows of the run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,12 +44,12 @@ TOLERANCES = {
 
 
 class KerasAnswers:
-    """What a run's model answers on validation rows, computed once for all forms.
+    """What a run's model answers on rows of its own, computed once for all forms.
 
     Args:
         run: the run.
         model: its model.
-        rows: validation rows.
+        rows: the rows.
     """
 
     def __init__(self, run: "Run", model: "keras.Model", rows: ProofRows):

@@ -101,7 +101,7 @@ class MaskedWords(WindowedTask):
 
     def keep(self, run: "Run", model: "keras.Model") -> None:
         """Write the encoder and its preprocessor into the run: the run's folder is an encoder for `--encoder`."""
-        from tfhub_ft.encoders.pair import write_pair
+        from tfhub_ft.encoders.encoder_pair import write_pair
 
         write_pair(model.get_layer("token_model").get_layer("encoder"), model.get_layer("preprocessor"), run.path)
 

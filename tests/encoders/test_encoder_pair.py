@@ -8,7 +8,7 @@ import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 from tfhub_ft import HubEncoder, HubPreprocessor
 from tfhub_ft.cli.main import group
-from tfhub_ft.encoders.pair import export_encoder
+from tfhub_ft.encoders.encoder_pair import export_encoder
 from tfhub_ft.encoders.verification import verify_encoder
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
@@ -46,7 +46,7 @@ def test_hub_load_takes_it_and_another_recipe_trains_on_it(exported, reviews_csv
 
 @pytest.mark.parametrize("implementation", ["graph", "native"])
 def test_an_encoder_computed_either_way_is_written_as_it_is_now(tiny_pair, tmp_path, implementation):
-    from tfhub_ft.encoders.pair import write_pair
+    from tfhub_ft.encoders.encoder_pair import write_pair
 
     encoder = HubEncoder(str(tiny_pair), implementation=implementation)
     encoder.weights[0].assign(encoder.weights[0] * 2)
