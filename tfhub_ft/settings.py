@@ -82,7 +82,7 @@ class Settings:
         None, "LoRA: train updates of this rank, and leave the encoder's own weights as they are.", minimum=1
     )
     lora_alpha: float | None = setting(
-        None, "LoRA: an update is scaled by this, divided by the rank; twice the rank by default.", minimum=0
+        None, "LoRA: an update is scaled by this, divided by the rank; twice the rank by default.", minimum=0.01
     )
     lora_targets: str = setting(
         "query,value",

@@ -119,6 +119,15 @@ def test_what_does_not_fit_is_refused(tiny_pair, options, message):
         HubEncoder(str(tiny_pair)).enable_lora(**options)
 
 
+def test_updates_are_not_put_over_others(tiny_pair):
+    encoder = adapted(tiny_pair)
+    with pytest.raises(InputError, match="enabled already"):
+        encoder.enable_lora(2)
+    encoder.merge_lora()
+    encoder.enable_lora(2)
+    assert len(encoder.trainable_weights) == 8
+
+
 def test_targets_that_are_all_frozen_are_refused(tiny_pair):
     with pytest.raises(InputError, match="--freeze leaves none"):
         HubEncoder(str(tiny_pair), freeze="all-but-pooler").enable_lora(4)

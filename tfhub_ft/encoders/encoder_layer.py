@@ -170,7 +170,7 @@ class HubEncoder(keras.layers.Layer):
                 keeps from training gets none.
 
         Raises:
-            InputError: the encoder is not computed natively, or an argument does not fit it.
+            InputError: the encoder is not computed natively or has updates already, or an argument does not fit it.
 
         Example:
             model.get_layer("token_model").get_layer("encoder").enable_lora(8)
@@ -180,10 +180,12 @@ class HubEncoder(keras.layers.Layer):
         """
         if not self.is_native:
             raise InputError(f"--lora-rank: {self.encoder} is computed by its graph, which nothing can be added to")
+        if self._lora:
+            raise InputError("LoRA is enabled already: call merge_lora before it is enabled anew")
         frozen = frozen_names(self._names, self.freeze)
         shapes = {v["name"]: v["shape"] for v in self.spec["variables"] if v["name"] not in frozen}
         matrices = updated_matrices(shapes, targets, rank)
-        self._lora = {"rank": rank, "alpha": alpha or 2 * rank, "targets": list(targets)}
+        self._lora = {"rank": rank, "alpha": 2 * rank if alpha is None else alpha, "targets": list(targets)}
         self._updates = {name: self._low_rank(name, sizes, n) for n, (name, sizes) in enumerate(matrices.items())}
         self._freeze_variables()
 
