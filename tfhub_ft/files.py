@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.errors import WorkError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextlib.contextmanager
@@ -96,6 +99,16 @@ def sha256_of(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of_arrays(arrays: "Iterable[np.ndarray]") -> str:
+    """The SHA-256 of the values of arrays, in hexadecimal."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -1,13 +1,13 @@
 """A smaller encoder cut out of a trained one: some of its layers, the words of a domain."""
 
 import dataclasses
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
+from tfhub_ft.encoders.freezing import depth_of
 from tfhub_ft.encoders.hub_export import write_encoder
 from tfhub_ft.encoders.native import Architecture, role_of
 from tfhub_ft.encoders.recognition import UnknownFamily, recognize
@@ -26,7 +26,6 @@ TEXTS = (
     "Visit https://example.com/offers?id=42 NOW and win $1,000 (terms apply)",
     "Café, naïve, Zürich, 東京 and Ελλάδα in one sentence",
 )
-_LAYER = re.compile(r"layer_(\d+)/")
 
 
 def cut_encoder(
@@ -115,16 +114,15 @@ def _cut(
 ) -> dict[str, "np.ndarray"]:
     cut = {}
     for name, value in values.items():
-        role = role_of(name)
-        layer = _LAYER.search(name)
-        if role is None or (layer and not shared and int(layer[1]) not in layers):
+        role, depth = role_of(name), None if shared else depth_of(name)
+        if role is None or (depth is not None and depth not in layers):
             continue
         if role == "word_embeddings/embeddings" and rows is not None:
             value = value[rows]
         if role == "position_embedding/embeddings":
             value = value[:seq_length]
-        if layer and not shared:
-            name = _LAYER.sub(f"layer_{layers.index(int(layer[1]))}/", name, count=1)
+        if depth is not None:
+            name = name.replace(f"layer_{depth}/", f"layer_{layers.index(depth)}/")
         cut[name] = value
     return cut
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from tfhub_ft.encoders.freezing import frozen_names, top_layers
 from tfhub_ft.encoders.hub_export import write_encoder
-from tfhub_ft.encoders.lora import DEFAULT_TARGETS, digest_of, read_adapter, updated_matrices, write_adapter
+from tfhub_ft.encoders.lora import DEFAULT_TARGETS, read_adapter, updated_matrices, write_adapter
 from tfhub_ft.encoders.native import Architecture, Dropout, encode, role_of
 from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
 from tfhub_ft.encoders.recognition import native_spec, read_values
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_encoder
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import sha256_of_arrays
 
 IMPLEMENTATIONS = ("auto", "native", "graph")
 CALLS_OF_DROPOUT = 1024
@@ -133,7 +134,7 @@ class HubEncoder(keras.layers.Layer):
         self._freeze_variables()
 
     def _freeze_variables(self) -> None:
-        frozen = frozen_names(self._names, self._freeze)
+        frozen = frozen_names(self.names, self._freeze)
         for described, variable in zip(self.spec["variables"], self._module_variables, strict=True):
             variable.trainable = (
                 self.trainable and described["trainable"] and not self._lora and described["name"] not in frozen
@@ -153,12 +154,17 @@ class HubEncoder(keras.layers.Layer):
     @property
     def values(self) -> dict[str, np.ndarray]:
         """The weights that it has now, by their names in the SavedModel."""
-        values = {name: np.asarray(held.value) for name, held in zip(self._names, self._module_variables, strict=True)}
+        values = {name: np.asarray(held.value) for name, held in self._by_name.items()}
         return values | {name: values[name] + np.asarray(self._update(name)) for name in self._updates}
 
     @property
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The names of its weights in the SavedModel."""
         return [variable["name"] for variable in self.spec["variables"]]
+
+    @property
+    def _by_name(self) -> dict[str, "keras.Variable"]:
+        return dict(zip(self.names, self._module_variables, strict=True))
 
     def enable_lora(self, rank: int, *, alpha: float | None = None, targets: Sequence[str] = DEFAULT_TARGETS) -> None:
         """Train low-rank updates of matrices in place of the encoder's weights, which then stay as they are.
@@ -182,7 +188,7 @@ class HubEncoder(keras.layers.Layer):
             raise InputError(f"--lora-rank: {self.encoder} is computed by its graph, which nothing can be added to")
         if self._lora:
             raise InputError("LoRA is enabled already: call merge_lora before it is enabled anew")
-        frozen = frozen_names(self._names, self.freeze)
+        frozen = frozen_names(self.names, self.freeze)
         shapes = {v["name"]: v["shape"] for v in self.spec["variables"] if v["name"] not in frozen}
         matrices = updated_matrices(shapes, targets, rank)
         self._lora = {"rank": rank, "alpha": 2 * rank if alpha is None else alpha, "targets": list(targets)}
@@ -204,14 +210,14 @@ class HubEncoder(keras.layers.Layer):
         import tensorflow as tf
 
         down, up = map(tf.convert_to_tensor, self._updates[name])
-        shape = self.spec["variables"][self._names.index(name)]["shape"]
-        return tf.reshape(tf.matmul(down, up) * (self._lora["alpha"] / self._lora["rank"]), shape)
+        scale = self._lora["alpha"] / self._lora["rank"]
+        return tf.reshape(tf.matmul(down, up) * scale, self._by_name[name].shape)
 
     def merge_lora(self) -> None:
         """Add the updates to the weights; then the encoder is one like any other. Without LoRA nothing is done."""
         values = self.values
         for name in self._updates:
-            self._module_variables[self._names.index(name)].assign(values[name])
+            self._by_name[name].assign(values[name])
         self._drop_updates()
 
     def _drop_updates(self) -> None:
@@ -255,7 +261,7 @@ class HubEncoder(keras.layers.Layer):
             up.assign(factors[f"{name}/up"])
 
     def _base_digest(self) -> str:
-        return digest_of(np.asarray(held.value) for held in self._module_variables)
+        return sha256_of_arrays(np.asarray(held.value) for held in self._module_variables)
 
     def reinitialize(self, layers: int) -> None:
         """Draw the weights of the top layers, and of the pooler, anew.
@@ -269,8 +275,8 @@ class HubEncoder(keras.layers.Layer):
         Reference:
             Zhang et al. 2021, https://arxiv.org/abs/2006.05987
         """
-        chosen = top_layers(self._names, layers, "--reinit-layers")
-        for number, (name, variable) in enumerate(zip(self._names, self._module_variables, strict=True)):
+        chosen = top_layers(self.names, layers, "--reinit-layers")
+        for number, (name, variable) in enumerate(self._by_name.items()):
             if name not in chosen:
                 continue
             kind = name.rsplit("/", 1)[-1]
@@ -325,10 +331,7 @@ class HubEncoder(keras.layers.Layer):
     def _encode(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
         import tensorflow as tf
 
-        weights = {
-            role_of(name): tf.convert_to_tensor(held)
-            for name, held in zip(self._names, self._module_variables, strict=True)
-        }
+        weights = {role_of(name): tf.convert_to_tensor(held) for name, held in self._by_name.items()}
         for name in self._updates:
             weights[role_of(name)] += self._update(name)
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}

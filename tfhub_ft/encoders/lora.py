@@ -3,8 +3,7 @@
 Hu et al. 2021, https://arxiv.org/abs/2106.09685
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +102,3 @@ def read_adapter(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise InputError(f"{path}: {error.strerror or 'cannot be read'}") from None
     except SafetensorError as error:
         raise InputError(f"{path} is no adapter ({error})") from None
-
-
-def digest_of(values: Iterable[np.ndarray]) -> str:
-    """A number for an encoder's weights, by which an adapter knows the encoder that it was trained over."""
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(np.ascontiguousarray(value).data)
-    return digest.hexdigest()

@@ -14,6 +14,7 @@ from tfhub_ft.console import say
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.token_store import kept_arrays
 from tfhub_ft.encoders import HubEncoder
+from tfhub_ft.files import sha256_of_arrays
 from tfhub_ft.training.hardware import matrix_products_in
 
 ROWS_AT_ONCE = 64
@@ -145,8 +146,7 @@ class FrozenBody:
 
     def _key(self, tokens: TokenRows, precision: str) -> str:
         digest = hashlib.sha256(f"{_FORMAT} {precision} {self._digest}".encode())
-        for array in (tokens.word_ids, tokens.type_ids, tokens.starts):
-            digest.update(np.ascontiguousarray(array).data)
+        digest.update(sha256_of_arrays([tokens.word_ids, tokens.type_ids, tokens.starts]).encode())
         return digest.hexdigest()
 
     @cached_property
@@ -157,8 +157,7 @@ class FrozenBody:
         for layer in self.body._flatten_layers():
             if isinstance(layer, HubEncoder):
                 digest.update(f"{layer.is_native} {layer.spec}".encode())
-                for value in layer.values.values():
-                    digest.update(np.ascontiguousarray(value).data)
+                digest.update(sha256_of_arrays(layer.values.values()).encode())
         return digest.hexdigest()
 
 

@@ -184,7 +184,7 @@ class Training:
             targets = [target.strip() for target in settings.lora_targets.split(",")]
             encoder.enable_lora(settings.lora_rank, alpha=settings.lora_alpha, targets=targets)
         self.encoder, self.rates = encoder, layer_rates(encoder, settings.layer_decay)
-        self.stages = unfreezing_stages(settings.unfreeze, list(encoder.values)) if settings.unfreeze else []
+        self.stages = unfreezing_stages(settings.unfreeze, encoder.names) if settings.unfreeze else []
 
     def _frozen_body(self) -> "FrozenBody | None":
         """The part of the network that is run once a row; None where the encoder trains."""
