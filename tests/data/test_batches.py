@@ -30,6 +30,13 @@ def test_an_epoch_has_every_row_once_and_little_padding():
     assert padded < 1.1 * lengths.sum()
 
 
+def test_the_largest_batch_is_the_first():
+    lengths = np.random.default_rng(0).integers(1, 60, 1000)
+    batches = TrainingBatches(token_rows(lengths), np.zeros(1000, "int32"), batch_size=16, seed=0)
+    sizes = [len(batch) * lengths[batch].max() for batch in batches.order()]
+    assert sizes[0] == max(sizes)
+
+
 def test_the_order_follows_from_seed_and_epoch():
     def order(seed, epoch):
         batches = TrainingBatches(token_rows([5] * 40), np.zeros(40, "int32"), batch_size=8, seed=seed)

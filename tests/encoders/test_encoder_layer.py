@@ -173,3 +173,20 @@ def test_a_preprocessor_is_no_encoder(tiny_pair):
 def test_an_encoder_alone_needs_no_preprocessor(tiny_pair, tmp_path):
     (tmp_path / "alone").symlink_to(tiny_pair / "encoder")
     assert HubEncoder(str(tmp_path / "alone")).max_seq_length == 64
+
+
+def test_narrowed_to_some_words_it_answers_the_same_of_them(tiny_pair):
+    encoder = HubEncoder(str(tiny_pair))
+    before, answers = encoder.word_embeddings.numpy(), encoder(TOKENS)["sequence_output"].numpy()
+    words = np.unique(TOKENS["input_word_ids"])
+    encoder.narrow_words(words)
+    assert [w.shape for w in encoder.trainable_weights if "word_embeddings" in w.path] == [(len(words), 32)]
+    np.testing.assert_array_equal(encoder(TOKENS)["sequence_output"], answers)
+
+    encoder.word_embeddings.assign_add(np.ones((len(words), 32)))
+    encoder.widen_words(share=0.5)
+    after = encoder.word_embeddings.numpy()
+    np.testing.assert_array_equal(after[words], before[words] + 1)
+    others = np.setdiff1d(np.arange(len(before)), words)
+    np.testing.assert_array_equal(after[others], before[others] / 2)
+    assert len(encoder.weights) == len(encoder.spec["variables"]) + 1

@@ -60,3 +60,14 @@ def test_it_is_rebuilt_from_its_config():
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, FusedAdamW)
     assert (again.weight_decay, again.global_clipnorm) == (0.2, 1.0)
+
+
+def test_what_decay_leaves_of_a_weight_without_gradient():
+    optimizer = build_optimizer(learning_rate=0.1, warmup=0.5, total_steps=4, weight_decay=0.2, clip_norm=1.0)
+    kernel = keras.Variable(np.ones((3, 2), "float32"), name="kernel")
+    bias = keras.Variable(np.ones(2, "float32"), name="bias")
+    for _ in range(3):
+        optimizer.apply([np.zeros((3, 2), "float32"), np.zeros(2, "float32")], [kernel, bias])
+    np.testing.assert_allclose(kernel.numpy(), optimizer.left_by_decay(kernel, 3), rtol=1e-6)
+    assert optimizer.left_by_decay(kernel, 3) < 0.97
+    assert optimizer.left_by_decay(bias, 3) == 1

@@ -126,6 +126,7 @@ class TrainingBatches:
 
     Rows of similar length stand together: all rows are shuffled, cut into pools of 50 batches, sorted within a pool
     and cut into batches, whose order is shuffled again. So nearly nothing is padding, and no epoch is like another.
+    The largest batch is the first: memory that is too small shows at once, and later batches fit into what it needed.
     With `batch_tokens` all rows are one pool: every epoch has as many batches, so that a schedule can count on them.
 
     Args:
@@ -175,6 +176,8 @@ class TrainingBatches:
             pool = pool[np.argsort(-lengths[pool], kind="stable")]
             batches += self._cut(pool, lengths[pool])
         random.shuffle(batches)
+        longest = max(range(len(batches)), key=lambda number: lengths[batches[number]].max() * len(batches[number]))
+        batches[0], batches[longest] = batches[longest], batches[0]
         return batches
 
     def _cut(self, rows: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:

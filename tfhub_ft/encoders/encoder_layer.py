@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ from tfhub_ft.files import sha256_of_arrays
 IMPLEMENTATIONS = ("auto", "native", "graph")
 CALLS_OF_DROPOUT = 1024
 OUTPUTS = ("pooled_output", "sequence_output", "encoder_outputs")
+
+
+@dataclass(frozen=True)
+class _Narrowed:
+    """The words that an encoder is narrowed to: their ids, each word's new number, and the embeddings of all."""
+
+    word_ids: np.ndarray
+    numbers: np.ndarray
+    whole: np.ndarray
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
@@ -81,6 +91,7 @@ class HubEncoder(keras.layers.Layer):
         super().__init__(**{"name": "encoder", **kwargs})
         self.encoder, self.implementation, self._freeze = str(encoder), implementation, str(freeze)
         self.recompute, self._lora, self._updates = recompute, None, {}
+        self._narrowed: _Narrowed | None = None
         self.seed = random.randrange(1, 2**31) if seed is None else seed
         self.module = None
         values = self._open(resolve_encoder(encoder)) if spec is None else None
@@ -284,6 +295,41 @@ class HubEncoder(keras.layers.Layer):
             initial = {"kernel": drawn, "gamma": keras.initializers.Ones()}.get(kind, keras.initializers.Zeros())
             variable.assign(initial(variable.shape))
 
+    def narrow_words(self, word_ids: np.ndarray) -> None:
+        """Hold the embeddings of some words alone, until `widen_words`: training walks through fewer weights.
+
+        The words keep their numbers. Of all others the encoder knows nothing meanwhile.
+
+        Args:
+            word_ids: whose embeddings stay, int (words,), ascending, without repetition.
+        """
+        table = self.word_embeddings
+        numbers = np.zeros(table.shape[0], "int32")
+        numbers[word_ids] = np.arange(len(word_ids))
+        whole = np.asarray(table.value)
+        self._narrowed = _Narrowed(word_ids, numbers, whole)
+        self._replace(table, whole[word_ids])
+
+    def widen_words(self, share: float = 1.0) -> None:
+        """Hold the embeddings of all words again.
+
+        Args:
+            share: what the embeddings that were away are multiplied with: what weight decay left of them.
+        """
+        narrowed, table = self._narrowed, self.word_embeddings
+        whole = narrowed.whole * np.float32(share)
+        whole[narrowed.word_ids] = np.asarray(table.value)
+        self._narrowed = None
+        self._replace(table, whole)
+
+    def _replace(self, old: "keras.Variable", value: np.ndarray) -> None:
+        """Hold a weight of another shape in place of one."""
+        self._untrack_variable(old)
+        new = keras.Variable(
+            value, shape=value.shape, dtype=old.dtype, trainable=old.trainable, autocast=False, name=old.name
+        )
+        self._module_variables = [new if held is old else held for held in self._module_variables]
+
     def write_module(self, folder: Path) -> None:
         """Write the encoder as a TF Hub SavedModel, with the weights that it has now.
 
@@ -317,7 +363,7 @@ class HubEncoder(keras.layers.Layer):
         import tensorflow as tf
 
         training = bool(training) and not self.body_is_frozen
-        table = self._word_embeddings
+        table = self.word_embeddings
         tied = {} if table is None else {"word_embeddings": tf.convert_to_tensor(table)}
         if self.is_native:
             return {**self._encode(inputs, training), **tied}
@@ -335,6 +381,8 @@ class HubEncoder(keras.layers.Layer):
         for name in self._updates:
             weights[role_of(name)] += self._update(name)
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
+        if self._narrowed:
+            tokens["input_word_ids"] = tf.gather(self._narrowed.numbers, tokens["input_word_ids"])
         outputs = encode(
             weights,
             Architecture(**self.spec["architecture"]),
@@ -356,7 +404,8 @@ class HubEncoder(keras.layers.Layer):
         return Dropout(tf.stack([self.seed + replica, step * CALLS_OF_DROPOUT]))
 
     @property
-    def _word_embeddings(self) -> "keras.Variable | None":
+    def word_embeddings(self) -> "keras.Variable | None":
+        """The embeddings of words, float32 (vocabulary, size); None where no weight is called so."""
         named = (v for v in self._module_variables if "word_embedding" in v.name and len(v.shape) == 2)
         return next(named, None)
 
@@ -366,7 +415,7 @@ class HubEncoder(keras.layers.Layer):
         def tensor(shape: list[int | None]) -> keras.KerasTensor:
             return keras.KerasTensor((batch, shape[-1]) if len(shape) == 2 else (batch, length, shape[-1]))
 
-        table = self._word_embeddings
+        table = self.word_embeddings
         tied = {} if table is None else {"word_embeddings": keras.KerasTensor(table.shape, dtype=table.dtype)}
         outputs = {
             name: [tensor(s) for s in shape] if name == "encoder_outputs" else tensor(shape)

@@ -33,6 +33,8 @@ class MaskedWords(WindowedTask):
     name: str = "masked_words"
 
     said = ("filled", "words")
+    # Each guess is made among all of them.
+    reads_all_words = True
 
     def columns(self, settings: "Settings") -> list[Column]:
         return self.text_columns(settings)

@@ -57,7 +57,8 @@ class Task:
     `name` stands in exports, `measure` is the score that an export must keep (None where answers have no truth), `best`
     is the validation score that chooses the epoch (higher is better), and `fields` are the segments of text that a row
     has: ("text",) or ("sentence1", "sentence2"). `unit` is what a batch is made of: rows, or the windows of long rows.
-    `said` are the parts of an answer that a line on the screen has; None for all that are plain.
+    `said` are the parts of an answer that a line on the screen has; None for all that are plain. `reads_all_words` is
+    whether training reads embeddings of words that no row has.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Task:
     fields: tuple[str, ...] = ("text",)
     unit = "rows"
     said: tuple[str, ...] | None = None
+    reads_all_words = False
 
     def columns(self, settings: "Settings") -> list[Column]:
         """The columns that rows are read from."""

@@ -60,6 +60,12 @@ class FusedAdamW(keras.optimizers.AdamW):
         """Count the steps of weights that begin to train later than the others, whose moments are still zero."""
         self._first_steps |= {variable.path: step for variable in variables}
 
+    def left_by_decay(self, variable: keras.Variable, steps: int) -> float:
+        """What decay alone leaves, after so many steps, of a weight's parts whose gradient is always zero."""
+        rates = keras.ops.convert_to_numpy(self._learning_rate(keras.ops.arange(steps))).astype("float64")
+        decay = self.weight_decay if self._use_weight_decay(variable) else 0
+        return float((1 - rates * (decay or 0) * self._rates.get(variable.path, 1.0)).prod())
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rates": self._rates}
 

@@ -260,14 +260,15 @@ class Training:
         validation = evaluation_dataset(
             self._read_by_learner("validation"), self._token_targets("validation"), 2 * settings.batch_size, buckets
         )
+        self.trained = sum(math.prod(weight.shape) for weight in self.learner().trainable_weights)
+        of_weights = f"{self.trained:,} of {self.network.count_params():,} weights"
+        narrowed = self._narrow_words()
         learner = self._compiled(total_steps=len(batches) * settings.epochs)
         checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)
         done = checkpoints.restore(learner)
-        self.trained = sum(math.prod(weight.shape) for weight in learner.trainable_weights)
         say(
-            f"Training {self.trained:,} of {self.network.count_params():,} weights on {len(batches.tokens):,}"
-            f" {task.unit}, {len(batches):,} steps an epoch, in {self.precision}"
-            + (f", from epoch {done + 1}" if done else "")
+            f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {len(batches):,} steps an epoch, in"
+            f" {self.precision}" + (f", from epoch {done + 1}" if done else "")
         )
         callbacks = [
             EpochOrder(batches),
@@ -300,14 +301,32 @@ class Training:
                 f" lower --learning-rate (it was {settings.learning_rate:g})"
             )
         checkpoints.load_best()
+        if narrowed:
+            steps = checkpoints.state["best_epoch"] * len(batches)
+            with self.strategy.scope():
+                self.encoder.widen_words(_inner(learner.optimizer).left_by_decay(self.encoder.word_embeddings, steps))
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
         return checkpoints.state
 
     def _unfreezing(self, learner: "keras.Model", steps: int) -> list["keras.callbacks.Callback"]:
         from tfhub_ft.training.layerwise import Unfreezing
 
-        optimizer = getattr(learner.optimizer, "inner_optimizer", learner.optimizer)
-        return [Unfreezing(self.encoder, self.stages, optimizer, steps)] if self.stages else []
+        return [Unfreezing(self.encoder, self.stages, _inner(learner.optimizer), steps)] if self.stages else []
+
+    def _narrow_words(self) -> bool:
+        """Leave the words that no row has out of the training: their embeddings have no gradient, only decay."""
+        import numpy as np
+
+        encoder = self.encoder
+        if not encoder.is_native or self.stages or self.recipe.task.reads_all_words:
+            return False
+        if not encoder.word_embeddings.trainable:
+            return False
+        # A batch is padded with 0.
+        words = np.unique(np.concatenate([[0], *(tokens.word_ids for tokens in self.tokens.values())]))
+        with self.strategy.scope():
+            encoder.narrow_words(words)
+        return True
 
     def _compiled(self, total_steps: int) -> "keras.Model":
         """The learner with an optimizer; the network itself stays free of one."""
@@ -357,3 +376,8 @@ class Training:
         chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
         lines = [json.dumps(self.recipe.task.asked(row), ensure_ascii=False) for row in chosen]
         write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
+
+
+def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":
+    """The optimizer that moves the weights, which may stand in one that scales losses."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
