@@ -18,3 +18,9 @@ class InputError(TfhubFtError):
 
 class WorkError(TfhubFtError):
     """The work was started and failed; nothing half-written is left."""
+
+
+class Preempted(TfhubFtError):
+    """The work was told to stop by SIGTERM, and can go on where it stopped."""
+
+    exit_code = 143

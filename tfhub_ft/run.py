@@ -3,10 +3,12 @@
 recipe.yaml    every setting, resolved
 labels.json    the labels, in the order of the logits
 decision.json  the thresholds that turn logits into answers, chosen on the validation rows
+calibration.json  the temperature that the model's logits were divided by, fitted on the validation rows
 splits.json    which rows of which file were train, validation and test
 sample.jsonl   some validation rows, which exports are proven on
 history.csv    a row an epoch
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
+report.html    the same and more, with pictures, for people
 model.keras    the text-in model of the best epoch; reloads without cache and network
 adapter.safetensors  of a run with LoRA: the low-rank updates alone, which model.keras has in its weights
 distillation.yaml  of a distilled run: its teacher, and how it was taught
@@ -14,7 +16,10 @@ checkpoints/   the best epoch's weights; until the training has ended, the last 
 logs/          for TensorBoard
 """
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +33,9 @@ if TYPE_CHECKING:
     import keras
 
 RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "sample.jsonl"
-DECISION = "decision.json"
+DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.html"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
+STATE = "state.json"
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 
 
@@ -59,18 +65,22 @@ class Run:
     @classmethod
     def create(cls, path: Path, recipe_name: str, settings: Settings, labels: list[str], splits: dict) -> "Run":
         """Make the folder of a training that is about to start; recipe.yaml, written last, makes it a run."""
-        import yaml
-
-        from tfhub_ft import __version__
-
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / LABELS, labels)
         write_json(path / SPLITS, splits)
         if recipe_name.endswith(".py"):
             recipe_name = str(Path(recipe_name).resolve())
+        cls._write_settings(path, recipe_name, settings)
+        return cls(path)
+
+    @staticmethod
+    def _write_settings(path: Path, recipe_name: str, settings: Settings) -> None:
+        import yaml
+
+        from tfhub_ft import __version__
+
         content = {"recipe": recipe_name, "tfhub_ft": __version__, **settings.as_dict()}
         write_text(path / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-        return cls(path)
 
     @property
     def recipe_name(self) -> str:
@@ -98,6 +108,11 @@ class Run:
         """The thresholds that turn logits into answers."""
         return self._json(DECISION)
 
+    @cached_property
+    def calibration(self) -> dict[str, Any]:
+        """The temperature that is in the model's head; empty where probabilities are not calibrated."""
+        return self._json(CALIBRATION)
+
     @property
     def splits(self) -> dict[str, Any]:
         """Which rows of which file each split has."""
@@ -118,6 +133,38 @@ class Run:
     def finished(self) -> bool:
         """Whether the training came to its end."""
         return (self.path / METRICS).is_file()
+
+    @property
+    def training_state(self) -> dict[str, Any]:
+        """What the checkpoints of a training know that has not ended; empty before the first one."""
+        path = Path(CHECKPOINTS) / STATE
+        return self._json(str(path)) if (self.path / path).is_file() else {}
+
+    def with_settings(self, settings: Settings) -> "Run":
+        """The run with other settings, which its recipe.yaml then has."""
+        self._write_settings(self.path, self.recipe_name, settings)
+        return Run(self.path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within this context no other process trains in the folder.
+
+        Raises:
+            InputError: one does.
+        """
+        import fcntl
+
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            # Some file systems know no locks.
+            with contextlib.suppress(OSError):
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise InputError(f"{self.path} is in use: another process trains in it") from None
+            yield
+        finally:
+            os.close(folder)
 
     def load_model(self) -> "keras.Model":
         """The trained text-in model.

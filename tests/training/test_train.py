@@ -2,7 +2,6 @@ import csv
 import json
 import shutil
 
-import keras
 import numpy as np
 import pytest
 import yaml
@@ -12,6 +11,7 @@ from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft import HubEncoder
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
+from tfhub_ft.training.interruptions import Interruptions
 
 
 def train(tiny_pair, folder, **settings):
@@ -26,8 +26,8 @@ def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
     run = Run(tiny_run)
     names = {p.name for p in tiny_run.iterdir()}
     assert names == {
-        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "decision.json", "history.csv", "metrics.json",
-        "model.keras", "checkpoints", "logs",
+        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "decision.json", "calibration.json",
+        "history.csv", "metrics.json", "report.html", "model.keras", "checkpoints", "logs",
     }  # fmt: skip
     assert run.labels == ["negative", "positive"]
     assert set(run.metrics) == {"train", "validation", "test"}
@@ -82,10 +82,10 @@ def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, 
         pass
 
     def kill(self, epoch, logs=None):
-        if epoch == 2:
+        if epoch == 1:
             raise Killed
 
-    monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_epoch_begin", kill)
+    monkeypatch.setattr(Interruptions, "on_epoch_end", kill)
     with pytest.raises(Killed):
         train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=4)
     monkeypatch.undo()
@@ -113,13 +113,13 @@ def test_resuming_without_dropout_equals_training_through(tiny_pair, reviews_csv
     settings = {"data": reviews_csv, "epochs": 3, "dropout": 0.0}
     through = train(tmp_path / "pair", tmp_path / "through", **settings)
 
-    stop = keras.callbacks.TerminateOnNaN.on_epoch_end
+    stop = Interruptions.on_epoch_end
     try:
-        keras.callbacks.TerminateOnNaN.on_epoch_end = lambda self, epoch, logs=None: _raise() if epoch == 1 else None
+        Interruptions.on_epoch_end = lambda self, epoch, logs=None: _raise() if epoch == 1 else None
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "pair", tmp_path / "stopped", **settings)
     finally:
-        keras.callbacks.TerminateOnNaN.on_epoch_end = stop
+        Interruptions.on_epoch_end = stop
     resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "stopped", resume=True)
     for one, other in zip(weights(through), weights(resumed)):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -135,7 +135,7 @@ def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, review
 
     settings = {"data": reviews_csv, "epochs": 2, "precision": "float32", "weight_decay": 0.3, "layer_decay": 0.5}
     narrow = train(tiny_pair, tmp_path / "narrow", **settings)
-    monkeypatch.setattr(Training, "_narrow_words", lambda training: False)
+    monkeypatch.setattr(Training, "narrow_words", lambda training: False)
     whole = train(tiny_pair, tmp_path / "whole", **settings)
     assert narrow.metrics["train"]["trained_weights"] == whole.metrics["train"]["trained_weights"]
     expected = values(whole)
@@ -266,14 +266,6 @@ def test_rows_that_leak_into_the_test_are_told(tiny_pair, tmp_path, capsys):
     assert "7 of 8 test rows also stand in the training rows" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_is_a_clear_failure(tiny_pair, reviews_csv, tmp_path):
-    from tfhub_ft.errors import WorkError
-
-    with pytest.raises(WorkError, match="loss of epoch 1 is no number"):
-        train(tiny_pair, tmp_path / "run", data=reviews_csv, learning_rate=1e30, clip_norm=0, warmup=0.0)
-    assert not (tmp_path / "run").exists()
-
-
 def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     from tfhub_ft.encoders import encoder_layer
 
@@ -323,12 +315,12 @@ def test_what_is_done_layer_by_layer_trains_too(tiny_pair, reviews_csv, tmp_path
 
 def test_unfreezing_goes_on_where_it_was_stopped(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     def stop(self, epoch, logs=None):
-        if epoch == 2:
+        if epoch == 1:
             raise KeyboardInterrupt
 
     settings = {"data": reviews_csv, "unfreeze": "0,1,all", "epochs": 4}
     through = train(tiny_pair, tmp_path / "through", **settings)
-    monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_epoch_begin", stop)
+    monkeypatch.setattr(Interruptions, "on_epoch_end", stop)
     with pytest.raises(KeyboardInterrupt):
         train(tiny_pair, tmp_path / "stopped", **settings)
     monkeypatch.undo()

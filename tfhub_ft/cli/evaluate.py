@@ -9,15 +9,16 @@ import click
 @click.argument("run")
 @click.option("--data", required=True, metavar="FILE", help="File with the rows to score.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count and skip bad rows.")
+@click.option("--report", metavar="FILE.html", help="Write a report with pictures and the mistakes, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(run: str, data: str, skip_bad_rows: bool, as_json: bool) -> None:
+def command(run: str, data: str, skip_bad_rows: bool, report: str | None, as_json: bool) -> None:
     """Score a run on other rows.
 
-    Example: tfhub-ft evaluate runs/reviews --data more_reviews.csv
+    Example: tfhub-ft evaluate runs/reviews --data more_reviews.csv --report more.html
     """
     from tfhub_ft.evaluation.evaluate import evaluate
 
-    scores = evaluate(run, data=data, skip_bad_rows=skip_bad_rows)
+    scores = evaluate(run, data=data, skip_bad_rows=skip_bad_rows, report=report)
     if as_json:
         click.echo(json.dumps(scores, indent=2, ensure_ascii=False))
         return
@@ -29,3 +30,5 @@ def command(run: str, data: str, skip_bad_rows: bool, as_json: bool) -> None:
     console.print(scores_table({data: scores}))
     if "per_class" in scores:
         console.print(classes_table(scores))
+    if report:
+        click.echo(f"Report: {report}")

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "tfhub_ft.cli.evaluate",
     "predict": "tfhub_ft.cli.predict",
     "distill": "tfhub_ft.cli.distill",
+    "diff": "tfhub_ft.cli.diff",
     "export": "tfhub_ft.cli.export",
     "compare": "tfhub_ft.cli.compare",
     "serve": "tfhub_ft.cli.serve",

@@ -34,14 +34,26 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
     own = [
         click.Option(["--output-dir"], metavar="RUN", help="The run folder, new or empty. [default: runs/NAME-N]"),
         click.Option(["--config"], metavar="FILE", help="YAML file of settings; options go before it."),
-        click.Option(["--resume"], is_flag=True, help="Go on with the training in --output-dir."),
+        click.Option(["--resume"], is_flag=True, help="Go on with the training in --output-dir where it was stopped."),
+        click.Option(
+            ["--recover"], is_flag=True, help="The same where the loss was no number, at half the learning rate."
+        ),
+        click.Option(
+            ["--dry-run"], is_flag=True, help="Say what would be done, with its time and memory; train nothing."
+        ),
     ]
     options = [
         setting_option(field, getattr(recipe.settings, field.name)) for field in dataclasses.fields(recipe.settings)
     ]
 
-    def run(output_dir: str | None, config: str | None, resume: bool, **given: Any) -> None:
-        _train(name, output_dir, config, resume, {key: value for key, value in given.items() if value is not None})
+    def run(
+        output_dir: str | None, config: str | None, resume: bool, recover: bool, dry_run: bool, **given: Any
+    ) -> None:
+        settings = {key: value for key, value in given.items() if value is not None}
+        if dry_run:
+            _dry_run(name, config, settings)
+        else:
+            _train(name, {"output_dir": output_dir, "config": config, "resume": resume, "recover": recover}, settings)
 
     text = f"{recipe.summary}\n\nExample: tfhub-ft train {name} --data FILE{recipe.demo.suffix} --output-dir runs/mine"
     return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
@@ -61,10 +73,27 @@ def setting_option(field: dataclasses.Field, default: Any) -> click.Option:
     return click.Option([declared], default=None, help=metadata["help"] + shown, **kwargs)
 
 
-def _train(name: str, output_dir: str | None, config: str | None, resume: bool, given: dict[str, Any]) -> None:
+def _dry_run(name: str, config: str | None, given: dict[str, Any]) -> None:
+    from tfhub_ft.training.dry_run import dry_run
+
+    told = dry_run(name, config=config, **given)
+
+    from rich.console import Console
+
+    from tfhub_ft.evaluation.tables import dry_run_tables
+
+    console = Console()
+    for table in dry_run_tables(told):
+        console.print(table)
+    for warning in told["warnings"]:
+        click.echo(f"Warning: {warning}.")
+    click.echo("Nothing was trained.")
+
+
+def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
     from tfhub_ft.training.train import train
 
-    run = train(name, output_dir=output_dir, config=config, resume=resume, **given)
+    run = train(name, **how, **given)
 
     from rich.console import Console
 
@@ -72,5 +101,6 @@ def _train(name: str, output_dir: str | None, config: str | None, resume: bool, 
 
     Console().print(scores_table(run.metrics))
     click.echo(f"Run: {run.path}")
+    click.echo(f"Report: {run.path / 'report.html'}")
     texts = " ".join(f'"a {field} of yours"' for field in run.recipe.task.fields)
     click.echo(f"Next: tfhub-ft predict {run.path} {texts}", err=True)

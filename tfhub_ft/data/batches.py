@@ -191,9 +191,13 @@ class TrainingBatches:
             yield np.resize(batch, size) if self.buckets else batch
             start += size
 
-    def dataset(self) -> Any:
-        """A tf.data.Dataset of (tokens, targets); each iteration over it is the epoch that `epoch` says by then."""
-        return _dataset(self.tokens, self.targets, self.order, len(self), self.buckets)
+    def dataset(self, skip: int = 0) -> Any:
+        """A tf.data.Dataset of (tokens, targets); each iteration over it is the epoch that `epoch` says by then.
+
+        Args:
+            skip: batches of the epoch that are left out, the first ones.
+        """
+        return _dataset(self.tokens, self.targets, lambda: self.order()[skip:], len(self) - skip, self.buckets)
 
 
 def evaluation_dataset(tokens: TokenRows, targets: Any, batch_size: int, buckets: Sequence[int] = ()) -> Any:

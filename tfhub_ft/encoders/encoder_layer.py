@@ -306,7 +306,7 @@ class HubEncoder(keras.layers.Layer):
         table = self.word_embeddings
         numbers = np.zeros(table.shape[0], "int32")
         numbers[word_ids] = np.arange(len(word_ids))
-        whole = np.asarray(table.value)
+        whole = keras.ops.convert_to_numpy(table)
         self._narrowed = _Narrowed(word_ids, numbers, whole)
         self._replace(table, whole[word_ids])
 
@@ -318,7 +318,7 @@ class HubEncoder(keras.layers.Layer):
         """
         narrowed, table = self._narrowed, self.word_embeddings
         whole = narrowed.whole * np.float32(share)
-        whole[narrowed.word_ids] = np.asarray(table.value)
+        whole[narrowed.word_ids] = keras.ops.convert_to_numpy(table)
         self._narrowed = None
         self._replace(table, whole)
 

@@ -5,16 +5,20 @@ from typing import Any
 
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped
+from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 
 
-def evaluate(run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = False) -> dict[str, Any]:
+def evaluate(
+    run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = False, report: str | Path | None = None
+) -> dict[str, Any]:
     """The scores of a run on the rows of a file. What `tfhub-ft evaluate` does.
 
     Args:
         run: a run or its folder.
         data: a csv, tsv or jsonl file with the columns that the run was trained on.
         skip_bad_rows: count and skip bad rows, where the first one is an error otherwise.
+        report: an HTML file to write, with pictures and the rows that the run is wrong about.
 
     Returns:
         The same scores that metrics.json has of the test rows.
@@ -26,10 +30,19 @@ def evaluate(run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = F
         tfhub_ft.evaluate("runs/reviews", data="more_reviews.csv")["accuracy"]
     """
     run = run if isinstance(run, Run) else Run(run)
+    if report and (Path(report).suffix != ".html" or Path(report).is_dir()):
+        raise InputError(f"--report {report}: must name an .html file")
     task, labels = run.recipe.task, run.labels
     rows = read_all(data, task.columns(run.settings), check=task.check_row, skip_bad_rows=skip_bad_rows)
     targets = task.targets(rows, labels, str(data))
 
     model = run.load_model()
     tokens = task.encode(model.get_layer("preprocessor"), Mapped(task.inputs, rows))
-    return task.metrics(task.row_logits(model, tokens), targets, labels, run.decision)
+    logits = task.row_logits(model, tokens)
+    scores = task.metrics(logits, targets, labels, run.decision)
+    if report:
+        from tfhub_ft.evaluation.report import Scored, write_report
+
+        scored = Scored(task, rows, logits, targets, labels, run.decision, run.calibration, scores)
+        write_report(Path(report), run, scored, of=f"rows of {data}", scores={str(data): scores})
+    return scores

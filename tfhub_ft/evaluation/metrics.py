@@ -204,6 +204,19 @@ def retrieval_metrics(
     Reference:
         Henderson et al. 2019, https://arxiv.org/abs/1904.06472
     """
+    ranks = reply_ranks(prompts, replies, identities, candidates=candidates)
+    return {
+        "rows": len(ranks),
+        f"recall_at_1_of_{candidates}": float((ranks == 1).mean()),
+        f"recall_at_3_of_{candidates}": float((ranks <= 3).mean()),
+        f"mean_reciprocal_rank_of_{candidates}": float((1 / ranks).mean()),
+    }
+
+
+def reply_ranks(
+    prompts: "np.ndarray", replies: "np.ndarray", identities: "np.ndarray", *, candidates: int
+) -> "np.ndarray":
+    """The place of each prompt's own reply among its candidates, from 1, int (rows,); see `retrieval_metrics`."""
     import numpy as np
 
     random, ranks = np.random.default_rng(0), []
@@ -213,13 +226,7 @@ def retrieval_metrics(
         others = [i for i in drawn[np.sort(firsts)] if identities[i] != identity][: candidates - 1]
         # A candidate as close as the own reply counts as closer: a model that embeds all alike finds nothing.
         ranks.append(1 + int((replies[others] @ prompt >= replies[row] @ prompt).sum()))
-    ranks = np.array(ranks)
-    return {
-        "rows": len(ranks),
-        f"recall_at_1_of_{candidates}": float((ranks == 1).mean()),
-        f"recall_at_3_of_{candidates}": float((ranks <= 3).mean()),
-        f"mean_reciprocal_rank_of_{candidates}": float((1 / ranks).mean()),
-    }
+    return np.array(ranks)
 
 
 def entity_metrics(predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> dict[str, Any]:

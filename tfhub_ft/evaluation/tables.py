@@ -47,6 +47,64 @@ def classes_table(metrics: Mapping[str, Any]) -> "Table":
     return table
 
 
+def dry_run_tables(told: Mapping[str, Any]) -> "list[Table]":
+    """What `dry_run` told: a table of rows, and one of what the training would be."""
+    from rich.table import Table
+
+    splits = told["splits"]
+    rows = Table("", *splits, title="Rows")
+    for name in ("rows", "distinct_texts", "also_in_training"):
+        rows.add_row(name.replace("_", " "), *(_cell(split[name]) for split in splits.values()))
+    labels = list(dict.fromkeys(label for split in splits.values() for label in split["labels"]))
+    for label in labels[:CLASSES_SHOWN]:
+        rows.add_row(f"label {label}", *(_cell(split["labels"].get(label, 0)) for split in splits.values()))
+    if len(labels) > CLASSES_SHOWN:
+        rows.add_row(f"and {len(labels) - CLASSES_SHOWN} more labels")
+
+    tokens, weights, epoch = told["tokens"], told["weights"], told["seconds_an_epoch"]
+    facts = Table("", "", title="Training", show_header=False)
+    lengths = f"half {tokens['p50']:.0f}, 95% {tokens['p95']:.0f}, longest {tokens['longest']:,}"
+    for name, value in (
+        ("tokens of a row, at most", lengths),
+        ("rows that are cut", f"{tokens['cut']:,} of {tokens['rows']:,}"),
+        ("weights that train", f"{weights['trained']:,} of {weights['all']:,}"),
+        ("precision", told["precision"]),
+        ("steps an epoch", f"{told['steps_an_epoch']:,}"),
+        ("an epoch", "seconds at most, on kept features" if epoch is None else f"about {_duration(epoch)}"),
+        ("all of it", f"about {_duration(told['seconds'])}"),
+        ("memory", f"{told['peak_memory_bytes'] / 1e6:,.0f} MB so far, the largest batch included"),
+        ("settings", ", ".join(f"{name} {value}" for name, value in told["settings"].items()) or "the recipe's own"),
+    ):
+        facts.add_row(name, value)
+    return [rows, facts]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def diff_tables(told: Mapping[str, Any], one: str, other: str) -> "list[Table]":
+    """What `diff` told: tables of settings, of scores and of rows whose answer changed."""
+    from rich.table import Table
+    from rich.text import Text
+
+    settings = Table("", one, other, title="Settings that differ")
+    for name, values in told["settings"].items():
+        settings.add_row(name, *map(str, values))
+    scores = Table("", one, other, "difference", "95% interval", title=f"Scores on {told['rows']:,} rows")
+    for name, each in told["scores"].items():
+        interval = " to ".join(f"{end:+.4f}" for end in each["interval"])
+        difference = f"{each['difference']:+.4f}"
+        scores.add_row(name.replace("_", " "), _cell(each["one"]), _cell(each["other"]), difference, interval)
+    changed = Table("text", one, other, title=f"{told['changed']:,} answers changed")
+    for row in told["changed_rows"]:
+        marked = (f"{row[name]} ✓" if name in row["right"] else row[name] for name in ("one", "other"))
+        changed.add_row(Text(row["text"]), *map(Text, marked))
+    return [table for table in (settings, scores, changed) if table.row_count]
+
+
 def form_title(form: Mapping[str, Any]) -> str:
     """A few words for a form of an export, such as "TFLite dynamic"."""
     return FORMS[form["form"]] + ("" if form["quantization"] == "none" else f" {form['quantization']}")

@@ -79,8 +79,8 @@ def export_forms(
     metrics = run.metrics
 
     from tfhub_ft.exports.card import model_card
-    from tfhub_ft.exports.memory import give_back_memory
     from tfhub_ft.exports.work import Work
+    from tfhub_ft.memory import give_back_memory
 
     say(f"Loading {run.path}")
     work = Work(run, run.load_model(), folder)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.errors import WorkError
+from tfhub_ft.memory import peak_memory
 
 Feed = dict[str, np.ndarray]
 TIMED = 50
@@ -186,18 +187,7 @@ def _answer(kind: str, path: str, questions: str, answers: str) -> None:
         f"{number}|{name}": array for number, each in enumerate(outputs) for name, array in each.items()
     }
     found |= {"load_seconds": load_seconds, "batch_seconds": batch_seconds, "row_seconds": np.array(row_seconds)}
-    np.savez(answers, peak_memory_bytes=_peak_memory(), **found)
-
-
-def _peak_memory() -> int:
-    # Linux counts what the starting process held into ru_maxrss; VmHWM is this program's own.
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
-    except (OSError, StopIteration):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    np.savez(answers, peak_memory_bytes=peak_memory(), **found)
 
 
 def _seconds(call: Callable[[Feed], Feed], row: Feed) -> float:

@@ -12,6 +12,7 @@ from tfhub_ft.tasks.task import Task
 if TYPE_CHECKING:
     import numpy as np
 
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 SMALLEST = 1e-30
@@ -35,6 +36,7 @@ class Classification(Task):
     name: str = "classification"
     measure = "accuracy"
     file_output_name = "probabilities"
+    link = "softmax"
 
     def columns(self, settings: "Settings") -> list[Column]:
         label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
@@ -115,6 +117,18 @@ class Classification(Task):
 
         probabilities = softmax(logits)
         return classification_metrics(probabilities, targets, labels, predicted=_chosen(probabilities, decision))
+
+    def judged(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> "tuple[list[str], np.ndarray]":
+        chosen = _chosen(softmax(logits), decision)
+        return [labels[i] for i in chosen], chosen == targets
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.report_of_labels import of_one_label
+
+        probabilities = softmax(scored.logits)
+        return of_one_label(scored, probabilities, _chosen(probabilities, scored.decision))
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"label", "score": the probability of that label, "probabilities": {label: probability}} for each row."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import TokenTargets, WindowRows
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 OUTSIDE = "O"
@@ -142,8 +143,24 @@ class Entities(WindowedTask):
     ) -> dict[str, Any]:
         from tfhub_ft.evaluation.metrics import entity_metrics
 
-        predicted = [[labels[tag] for tag in row.argmax(-1)] for row in logits]
-        return entity_metrics(predicted, [[labels[tag] for tag in row] for row in targets])
+        return entity_metrics(*_tags(logits, targets, labels))
+
+    def judged(
+        self,
+        logits: Sequence["np.ndarray"],
+        targets: Sequence["np.ndarray"],
+        labels: Sequence[str],
+        decision: dict[str, Any],
+    ) -> "tuple[list[str], np.ndarray]":
+        import numpy as np
+
+        answered, truth = _tags(logits, targets, labels)
+        return [" ".join(tags) for tags in answered], np.array([mine == true for mine, true in zip(answered, truth)])
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.report_of_places import of_entities
+
+        return of_entities(scored, *_tags(scored.logits, scored.targets, scored.labels))
 
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [tag for answer in answers for tag in answer["tags"]]
@@ -204,6 +221,16 @@ class Entities(WindowedTask):
             tokens = [word.decode() for word in outputs["word"][number][: len(tags)]]
             answers.append({"entities": entities, "tokens": tokens, "tags": tags})
         return answers
+
+
+def _tags(
+    logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"], labels: Sequence[str]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The tags answered and the true ones, by row."""
+    return (
+        [[labels[tag] for tag in row.argmax(-1)] for row in logits],
+        [[labels[tag] for tag in row] for row in targets],
+    )
 
 
 def _ragged(rows: Sequence[tuple[str, ...]]) -> Any:

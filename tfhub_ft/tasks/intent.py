@@ -10,6 +10,7 @@ from tfhub_ft.tasks.classification import Classification, softmax
 if TYPE_CHECKING:
     import numpy as np
 
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 
@@ -70,6 +71,18 @@ class Intent(Classification):
 
         return intent_metrics(softmax(logits), targets, labels, decision["threshold"])
 
+    def judged(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> "tuple[list[str], np.ndarray]":
+        chosen = _chosen(softmax(logits), labels, decision)
+        return [labels[i] for i in chosen], chosen == targets % len(labels)
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.report_of_labels import of_intents
+
+        probabilities = softmax(scored.logits)
+        return of_intents(scored, probabilities, _chosen(probabilities, scored.labels, scored.decision))
+
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"label", "score": of the likeliest intent, "out_of_scope": score, "probabilities"} for each row."""
         answers = []
@@ -97,3 +110,11 @@ class Intent(Classification):
             "score": score,
             "out_of_scope": 1 - score,
         }
+
+
+def _chosen(probabilities: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> "np.ndarray":
+    """The index of each row's label, int (rows,); the last one where it is out of scope."""
+    import numpy as np
+
+    rejected = 1 - probabilities.max(-1) > decision["threshold"]
+    return np.where(rejected, len(labels) - 1, probabilities.argmax(-1))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import WindowRows
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.run import Run
     from tfhub_ft.settings import Settings
 
@@ -94,6 +95,18 @@ class MaskedWords(WindowedTask):
             "masked_accuracy": right / max(count, 1),
             "perplexity": float(np.exp(loss / max(count, 1))),
         }
+
+    def report(self, scored: "Scored") -> list[Any]:
+        import numpy as np
+
+        from tfhub_ft.evaluation.pictures import score_distribution
+
+        loss, _, count = scored.logits.astype("float64").T
+        means = loss[count > 0] / count[count > 0]
+        if not len(means):
+            return []
+        says = f"Mean cross-entropy of the hidden tokens of a window; half of them have at most {np.median(means):.2f}."
+        return [score_distribution({"windows": means}, title="Guesses", axis="cross-entropy", says=says)]
 
     def answering_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
         """From texts, string (batch,), to logits of what each [MASK] is, float32 (windows, masks, vocabulary)."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 LABELS_ALIASES = ("label", "tags", "categories", "emotions", "topics")
@@ -28,6 +29,7 @@ class Multilabel(Task):
     name: str = "multilabel"
     measure = "f1_micro"
     file_output_name = "probabilities"
+    link = "sigmoid"
 
     def columns(self, settings: "Settings") -> list[Column]:
         labels = Column("labels", LABELS_ALIASES, check_labels, settings.labels_column, "--labels-column")
@@ -96,6 +98,20 @@ class Multilabel(Task):
         from tfhub_ft.evaluation.metrics import multilabel_metrics
 
         return multilabel_metrics(_sigmoid(logits), targets, labels, decision["thresholds"])
+
+    def judged(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> "tuple[list[str], np.ndarray]":
+        import numpy as np
+
+        given = _sigmoid(logits) >= np.array(decision["thresholds"])
+        words = [", ".join(label for label, there in zip(labels, row) if there) or "none" for row in given]
+        return words, (given == (targets > 0)).all(-1)
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.report_of_labels import of_many_labels
+
+        return of_many_labels(scored, _sigmoid(scored.logits))
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"labels": those at or above their threshold, likeliest first, "probabilities"} for each row."""

@@ -11,6 +11,7 @@ from tfhub_ft.tasks.task import Task
 if TYPE_CHECKING:
     import numpy as np
 
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 SCORE_ALIASES = ("similarity", "rating", "value", "target", "label", "y")
@@ -64,6 +65,12 @@ class Regression(Task):
         from tfhub_ft.evaluation.metrics import regression_metrics
 
         return regression_metrics(_scaled(logits, labels)[:, 0], _scaled(targets, labels)[:, 0])
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.report_of_places import of_numbers
+
+        answered, truth = (_scaled(each, scored.labels)[:, 0] for each in (scored.logits, scored.targets))
+        return of_numbers(scored, answered, truth)
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"score"} for each row."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 PROMPT_ALIASES = ("question", "input", "text", "request", "sentence1")
@@ -110,6 +111,13 @@ class Retrieval(Task):
         from tfhub_ft.evaluation.metrics import retrieval_metrics
 
         return retrieval_metrics(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.metrics import reply_ranks
+        from tfhub_ft.evaluation.report_of_places import of_replies
+
+        prompts, replies = scored.logits[:, 0], scored.logits[:, 1]
+        return of_replies(scored, reply_ranks(prompts, replies, scored.targets, candidates=CANDIDATES), CANDIDATES)
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"reply", "score": its cosine, "replies": the best ones, [{"reply", "score"}, ...]} for each row."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import WindowRows
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 CONTEXT_ALIASES = ("passage", "paragraph", "text", "document")
@@ -149,10 +150,29 @@ class Spans(WindowedTask):
     ) -> dict[str, Any]:
         from tfhub_ft.evaluation.span_metrics import span_metrics
 
-        best, above = _scored(logits)
-        threshold = decision.get("no_answer_threshold", float("inf"))
-        predicted = ["" if score > threshold else text for text, score in zip(best, above, strict=True)]
-        return span_metrics(predicted, [_texts(answers) for answers in targets], best)
+        return span_metrics(_answered(logits, decision), [_texts(answers) for answers in targets], _scored(logits)[0])
+
+    def judged(
+        self,
+        logits: Sequence[dict[str, Any]],
+        targets: Sequence[list[dict[str, Any]]],
+        labels: Sequence[str],
+        decision: dict[str, Any],
+    ) -> "tuple[list[str], np.ndarray]":
+        import numpy as np
+
+        from tfhub_ft.evaluation.span_metrics import span_exact_match
+
+        answered = _answered(logits, decision)
+        pairs = zip(answered, targets, strict=True)
+        return answered, np.array([span_exact_match(text, _texts(answers)) > 0 for text, answers in pairs])
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.report_of_places import of_spans
+
+        _, above = _scored(scored.logits)
+        answered = _answered(scored.logits, scored.decision)
+        return of_spans(scored, answered, [_texts(answers) for answers in scored.targets], above)
 
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [answer["answer"] for answer in answers]
@@ -231,6 +251,12 @@ def _texts(answers: Sequence[dict[str, Any]]) -> list[str]:
 def _scored(logits: Sequence[dict[str, Any]]) -> tuple[list[str], list[float]]:
     """The best span of each row, and how far "no answer" lies above it."""
     return [row["texts"][0] for row in logits], [row["null_logit"] - float(row["logits"][0]) for row in logits]
+
+
+def _answered(logits: Sequence[dict[str, Any]], decision: dict[str, Any]) -> list[str]:
+    """The answer to each question, "" for none."""
+    threshold = decision.get("no_answer_threshold", float("inf"))
+    return ["" if above > threshold else text for text, above in zip(*_scored(logits), strict=True)]
 
 
 def _answer_words(tokens: "WindowRows", row: int, answers: Sequence[dict[str, Any]]) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.batches import TokenRows
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.run import Run
     from tfhub_ft.settings import Settings
 
@@ -58,7 +59,8 @@ class Task:
     is the validation score that chooses the epoch (higher is better), and `fields` are the segments of text that a row
     has: ("text",) or ("sentence1", "sentence2"). `unit` is what a batch is made of: rows, or the windows of long rows.
     `said` are the parts of an answer that a line on the screen has; None for all that are plain. `reads_all_words` is
-    whether training reads embeddings of words that no row has.
+    whether training reads embeddings of words that no row has. `link` makes probabilities of logits, "softmax" or
+    "sigmoid": they are calibrated then; None where they are none.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Task:
     unit = "rows"
     said: tuple[str, ...] | None = None
     reads_all_words = False
+    link: str | None = None
 
     def columns(self, settings: "Settings") -> list[Column]:
         """The columns that rows are read from."""
@@ -175,6 +178,16 @@ class Task:
     ) -> dict[str, Any]:
         """The scores of logits against targets."""
         raise NotImplementedError
+
+    def judged(
+        self, logits: Any, targets: Any, labels: Sequence[str], decision: dict[str, Any]
+    ) -> "tuple[list[str], np.ndarray] | None":
+        """The answer to each row in words, and whether it is right, bool (rows,); None where answers are neither."""
+        return None
+
+    def report(self, scored: "Scored") -> list[Any]:
+        """What a report shows of rows that were answered: `Picture`s and `Listing`s."""
+        return []
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """What logits say, in words: a dictionary a row."""

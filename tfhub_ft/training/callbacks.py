@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfhub_ft.data.batches import TrainingBatches
 from tfhub_ft.files import check_room, write_json, written_aside
+from tfhub_ft.run import STATE
 
-STATE = "state.json"
 # Bytes of a checkpoint besides its numbers, and of what else is written meanwhile.
 ROOM = 2**20
 
@@ -31,7 +32,7 @@ class EpochOrder(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the weights of the last epoch, to resume from, and of the best one; stops when there is no better one.
 
-    An epoch whose loss is no number is not kept: it ends the training, and `diverged` tells which one it was.
+    An epoch whose loss is no number is not kept: it ends the training, and `diverged` tells where that was.
     An epoch is better when its validation score is higher, or as high at a lower validation loss.
 
     Args:
@@ -45,8 +46,8 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder: Path, network: keras.Model, *, metric: str, patience: int):
         super().__init__()
         self.folder, self.network, self.metric, self.patience = Path(folder), network, f"val_{metric}", patience
-        self.diverged: int | None = None
         self.state: dict[str, Any] = {"epochs": [], "best_epoch": None, "last": None, "stopped": False}
+        self._resumed: tuple[int, int] | None = None
 
     def restore(self, model: keras.Model) -> int:
         """Load the last checkpoint, if there is one.
@@ -57,8 +58,12 @@ class Checkpoints(keras.callbacks.Callback):
         path = self.folder / STATE
         if path.is_file():
             self.state = json.loads(path.read_text(encoding="utf-8"))
-            model.load_weights(self.folder / self.state["last"])
-        return len(self.state["epochs"])
+            if self.state["last"]:
+                model.load_weights(self.folder / self.state["last"])
+        self.state.pop("diverged", None)
+        done = len(self.state["epochs"])
+        self._resumed = (done, self.state.get("step", 0))
+        return done
 
     def load_best(self) -> None:
         """Load the weights of the best epoch."""
@@ -69,13 +74,41 @@ class Checkpoints(keras.callbacks.Callback):
         """Whether patience ran out."""
         return self.state["stopped"]
 
+    @property
+    def diverged(self) -> dict[str, Any] | None:
+        """Where the loss was no number: {"epoch", "step", "learning_rate"}."""
+        return self.state.get("diverged")
+
+    def skipped(self, epoch: int) -> int:
+        """The steps of an epoch that had been taken before the training was resumed."""
+        resumed, step = self._resumed or (0, 0)
+        return step if epoch == resumed else 0
+
+    def note_divergence(self, epoch: int, step: int, learning_rate: float) -> None:
+        """Write down where the loss was no number; the checkpoints stay as they are."""
+        self.state["diverged"] = {"epoch": epoch + 1, "step": step, "learning_rate": learning_rate}
+        write_json(self.folder / STATE, self.state)
+
+    def save_within(self, epoch: int, step: int) -> None:
+        """Save what was learnt up to a step of an epoch, and its sums of losses and scores."""
+        sums = [np.asarray(variable.value).tolist() for variable in self._metric_variables()]
+        self._keep_last(f"last-{epoch + 1}-{step}.weights.h5", {**self.state, "step": step, "sums": sums})
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.began = time.perf_counter()
+        self._sums = self.state["sums"] if self.skipped(epoch) else []
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        # Metrics have no variables before the first step.
+        for variable, sums in zip(self._metric_variables(), self._sums):
+            variable.assign_add(sums)
+        self._sums = []
+
+    def _metric_variables(self) -> list[keras.Variable]:
+        return [variable for metric in self.model.metrics for variable in metric.variables]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not math.isfinite(logs["loss"]):
-            self.diverged = epoch + 1
-            self.model.stop_training = True
+        if self.diverged:
             return
         row = {"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}}
         row["seconds"] = round(time.perf_counter() - self.began, 3)
@@ -83,14 +116,19 @@ class Checkpoints(keras.callbacks.Callback):
         best = max(epochs, key=lambda e: (e[self.metric], -e["val_loss"]))
         if best is row:
             self._save(self.network, "best.weights.h5")
-        last, before = f"last-{epoch + 1}.weights.h5", self.state["last"]
-        self._save(self.model, last)
         stopped = epoch + 1 - best["epoch"] >= self.patience
-        self.state = {"epochs": epochs, "best_epoch": best["epoch"], "last": last, "stopped": stopped}
-        write_json(self.folder / STATE, self.state)
-        if before:
-            (self.folder / before).unlink(missing_ok=True)
+        self._keep_last(
+            f"last-{epoch + 1}.weights.h5", {"epochs": epochs, "best_epoch": best["epoch"], "stopped": stopped}
+        )
         self.model.stop_training = self.model.stop_training or stopped
+
+    def _keep_last(self, name: str, state: dict[str, Any]) -> None:
+        before = self.state["last"]
+        self._save(self.model, name)
+        self.state = {**state, "last": name}
+        write_json(self.folder / STATE, self.state)
+        if before and before != name:
+            (self.folder / before).unlink(missing_ok=True)
 
     def _save(self, model: keras.Model, name: str) -> None:
         variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]

@@ -4,10 +4,9 @@ import contextlib
 import json
 import math
 import random
-import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,26 @@ from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.run import ADAPTER, CHECKPOINTS, DECISION, DISTILLATION, HISTORY, METRICS, MODEL, SAMPLE, Run
+from tfhub_ft.run import (
+    ADAPTER,
+    CALIBRATION,
+    CHECKPOINTS,
+    DECISION,
+    DISTILLATION,
+    HISTORY,
+    METRICS,
+    MODEL,
+    REPORT,
+    SAMPLE,
+    Run,
+)
 from tfhub_ft.settings import Settings, option_name
 
 if TYPE_CHECKING:
     import keras
 
-    from tfhub_ft.data.batches import TokenRows
+    from tfhub_ft.data.batches import TokenRows, TrainingBatches
+    from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.training.features import FrozenBody
 
 SAMPLE_ROWS = 200
@@ -38,6 +50,7 @@ def train(
     output_dir: str | Path | None = None,
     config: str | Path | None = None,
     resume: bool = False,
+    recover: bool = False,
     **settings: Any,
 ) -> Run:
     """Fine-tune an encoder by a recipe, score it, and leave a run folder. What `tfhub-ft train` does.
@@ -46,7 +59,8 @@ def train(
         recipe: a recipe's name, or the path of a recipe file.
         output_dir: the run folder, which must be new or empty; `runs/NAME-N` by default.
         config: a YAML file of settings.
-        resume: go on with the training in `output_dir` from its last finished epoch.
+        resume: go on with the training in `output_dir` where it was stopped or killed.
+        recover: go on with a training whose loss was no number, from its last good epoch, at half the learning rate.
         settings: any field of the recipe's settings: train, epochs, encoder ... They go before the file's.
 
     Returns:
@@ -55,20 +69,34 @@ def train(
     Raises:
         InputError: a setting, a file or a row is not as it must be. Nothing was started.
         WorkError: the training failed.
+        Preempted: SIGTERM stopped it; `resume` goes on with it.
 
     Example:
         run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews", epochs=2)
         run.metrics["test"]["accuracy"]
     """
     name, recipe = str(recipe), load_recipe(str(recipe))
-    given = {**(_read_config(Path(config), recipe) if config else {}), **settings}
-    if resume:
-        return _resume(recipe, output_dir, given)
-    resolved = recipe.settings.replaced(given, source=str(config) if config else "")
+    if resume or recover:
+        return _resume(recipe, output_dir, _given(recipe, config, settings), recover)
+    resolved = resolved_settings(recipe, config, settings)
     folder = new_folder(Path(output_dir) if output_dir else _next_folder(recipe.name))
     data = load_dataset(recipe.task, resolved, recipe.demo)
     training = Training(recipe, resolved, data)
+    new_folder(folder)
     return training.finish(Run.create(folder, name, resolved, data.labels, data.described()))
+
+
+def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> Settings:
+    """A recipe's settings with those of a YAML file, and before these those that were given.
+
+    Raises:
+        InputError: the file or a value is not as it must be.
+    """
+    return recipe.settings.replaced(_given(recipe, config, settings), source=str(config) if config else "")
+
+
+def _given(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(_read_config(Path(config), recipe) if config else {}), **settings}
 
 
 def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
@@ -110,9 +138,9 @@ def _next_folder(name: str) -> Path:
     return folder
 
 
-def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, Any]) -> Run:
+def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, Any], recover: bool) -> Run:
     if not output_dir:
-        raise InputError("--resume needs --output-dir, the run to go on with")
+        raise InputError(f"--{'recover' if recover else 'resume'} needs --output-dir, the run to go on with")
     run = Run(output_dir)
     if run.recipe.name != recipe.name:
         raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
@@ -128,9 +156,17 @@ def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, A
         raise InputError(
             f"{run.path} was distilled from another run, which cannot be resumed: distill into a new folder"
         )
+    diverged = bool(run.training_state.get("diverged"))
+    if recover and not diverged:
+        raise InputError(f"{run.path}: its loss was a number as far as it came; go on with --resume")
+    if diverged and not recover:
+        raise InputError(f"{run.path}: its loss was no number, and would be so again; go on with --recover")
     data = load_dataset(recipe.task, run.settings, recipe.demo)
     if not data.is_of(run.splits):
         raise InputError(f"{run.path} was started on other rows: the files have changed since")
+    if recover:
+        run = run.with_settings(run.settings.replaced({"learning_rate": run.settings.learning_rate / 2}))
+        say(f"Going on with half the learning rate, {run.settings.learning_rate:g}")
     return Training(recipe, run.settings, data).finish(run)
 
 
@@ -209,16 +245,22 @@ class Training:
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
+        with run.locked():
+            return self._finish(run)
+
+    def _finish(self, run: Run) -> Run:
         self._write_sample(run)
         state = self._fit(run)
-        decision, scores = self._score(state)
+        scores, scored = self._score(state)
         if self.settings.lora_rank:
             self.encoder.save_lora_weights(run.path / ADAPTER)
             self.encoder.merge_lora()
         with written_aside(run.path / MODEL) as aside:
             self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
         self.recipe.task.keep(run, self.model)
-        write_json(run.path / DECISION, decision)
+        write_json(run.path / DECISION, scored.decision)
+        write_json(run.path / CALIBRATION, scored.calibration)
+        self._report(run, state, scores, scored)
         write_json(run.path / METRICS, scores)
         for last in (run.path / CHECKPOINTS).glob("last-*"):
             last.unlink()
@@ -235,18 +277,11 @@ class Training:
         network = self.frozen.tail if self.frozen else self.network
         return keras.Model(network.inputs, network.outputs[0], name="learner")
 
-    def _token_targets(self, split: str) -> Any:
-        return self.recipe.task.token_targets(self.tokens[split], self.data.targets[split])
+    def batches(self) -> "tuple[TrainingBatches, Sequence[int]]":
+        """The batches of training rows, and the lengths that batches are padded to, where these are fixed."""
+        from tfhub_ft.data.batches import TrainingBatches, length_buckets
 
-    def _fit(self, run: Run) -> dict[str, Any]:
-        """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
-        import keras
-
-        from tfhub_ft.data.batches import TrainingBatches, evaluation_dataset, length_buckets
-        from tfhub_ft.training.callbacks import Checkpoints, EpochOrder, write_history
-        from tfhub_ft.training.hardware import matrix_products_in
-
-        settings, task = self.settings, self.recipe.task
+        settings = self.settings
         tokens, targets = self.training_rows()
         buckets = length_buckets(tokens.lengths, settings.seq_length) if settings.padding == "buckets" else ()
         batches = TrainingBatches(
@@ -257,54 +292,79 @@ class Training:
             batch_tokens=settings.batch_tokens,
             buckets=buckets,
         )
+        return batches, buckets
+
+    def _token_targets(self, split: str) -> Any:
+        return self.recipe.task.token_targets(self.tokens[split], self.data.targets[split])
+
+    def _fit(self, run: Run) -> dict[str, Any]:
+        """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
+        import keras
+
+        from tfhub_ft.data.batches import evaluation_dataset
+        from tfhub_ft.training.callbacks import Checkpoints, EpochOrder, write_history
+        from tfhub_ft.training.hardware import matrix_products_in
+        from tfhub_ft.training.interruptions import Interruptions
+
+        settings, task = self.settings, self.recipe.task
+        batches, buckets = self.batches()
         validation = evaluation_dataset(
             self._read_by_learner("validation"), self._token_targets("validation"), 2 * settings.batch_size, buckets
         )
         self.trained = sum(math.prod(weight.shape) for weight in self.learner().trainable_weights)
         of_weights = f"{self.trained:,} of {self.network.count_params():,} weights"
-        narrowed = self._narrow_words()
-        learner = self._compiled(total_steps=len(batches) * settings.epochs)
+        narrowed = self.narrow_words()
+        learner = self.compiled(total_steps=len(batches) * settings.epochs)
         checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)
         done = checkpoints.restore(learner)
         say(
             f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {len(batches):,} steps an epoch, in"
             f" {self.precision}" + (f", from epoch {done + 1}" if done else "")
         )
+        interruptions = Interruptions(checkpoints, len(batches))
         callbacks = [
             EpochOrder(batches),
             checkpoints,
-            keras.callbacks.TerminateOnNaN(),
+            interruptions,
             keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
             *self._unfreezing(learner, len(batches)),
         ]
-        if done < settings.epochs and not checkpoints.stopped:
-            with (
-                matrix_products_in(self.precision, self.network),
-                contextlib.redirect_stdout(sys.stderr),
-                warnings.catch_warnings(),
-            ):
-                warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
-                learner.fit(
-                    batches.dataset(),
-                    validation_data=validation,
-                    initial_epoch=done,
-                    epochs=settings.epochs,
-                    callbacks=callbacks,
-                    shuffle=False,
-                    verbose=1 if sys.stderr.isatty() else 2,
-                )
-        if checkpoints.diverged:
-            if not checkpoints.state["epochs"]:
-                shutil.rmtree(run.path)
+        with (
+            interruptions,
+            matrix_products_in(self.precision, self.network),
+            contextlib.redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
+            skip = checkpoints.skipped(done)
+            # What was left of an epoch is shorter than the others.
+            for end in (done + 1, settings.epochs) if skip else (settings.epochs,):
+                over = checkpoints.stopped or checkpoints.diverged or interruptions.received
+                if len(checkpoints.state["epochs"]) < end and not over:
+                    learner.fit(
+                        batches.dataset(skip),
+                        validation_data=validation,
+                        initial_epoch=len(checkpoints.state["epochs"]),
+                        epochs=end,
+                        callbacks=callbacks,
+                        shuffle=False,
+                        verbose=1 if sys.stderr.isatty() else 2,
+                    )
+                skip = 0
+        if where := checkpoints.diverged:
             raise WorkError(
-                f"{run.path}: the loss of epoch {checkpoints.diverged} is no number, so the training was stopped:"
-                f" lower --learning-rate (it was {settings.learning_rate:g})"
+                f"{run.path}: the loss is no number in epoch {where['epoch']}, step {where['step']}, at a learning rate"
+                f" of {where['learning_rate']:.3g}: --recover goes on from the last good epoch with half of"
+                f" --learning-rate {settings.learning_rate:g}"
             )
         checkpoints.load_best()
         if narrowed:
-            steps = checkpoints.state["best_epoch"] * len(batches)
+            optimizer = _inner(learner.optimizer)
+            steps = min(
+                checkpoints.state["best_epoch"] * len(batches), int(keras.ops.convert_to_numpy(optimizer.iterations))
+            )
             with self.strategy.scope():
-                self.encoder.widen_words(_inner(learner.optimizer).left_by_decay(self.encoder.word_embeddings, steps))
+                self.encoder.widen_words(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
         return checkpoints.state
 
@@ -313,7 +373,7 @@ class Training:
 
         return [Unfreezing(self.encoder, self.stages, _inner(learner.optimizer), steps)] if self.stages else []
 
-    def _narrow_words(self) -> bool:
+    def narrow_words(self) -> bool:
         """Leave the words that no row has out of the training: their embeddings have no gradient, only decay."""
         import numpy as np
 
@@ -328,7 +388,7 @@ class Training:
             encoder.narrow_words(words)
         return True
 
-    def _compiled(self, total_steps: int) -> "keras.Model":
+    def compiled(self, total_steps: int) -> "keras.Model":
         """The learner with an optimizer; the network itself stays free of one."""
         import keras
 
@@ -357,8 +417,13 @@ class Training:
             optimizer.build(learner.trainable_variables)
         return learner
 
-    def _score(self, state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The thresholds, chosen on the validation rows, and the scores of each split."""
+    def _score(self, state: dict[str, Any]) -> "tuple[dict[str, Any], Scored]":
+        """The scores of each split, and the last split's rows as a report shows them.
+
+        Temperature and thresholds are chosen on the validation rows, which come first.
+        """
+        from tfhub_ft.evaluation.report import Scored
+
         task, data = self.recipe.task, self.data
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
@@ -366,10 +431,29 @@ class Training:
         for split in list(self.data.splits)[1:]:
             say(f"Scoring {len(data.splits[split].rows):,} {split} rows")
             logits = task.row_logits(self.model, self.tokens[split])
+            targets = data.targets[split]
             if split == "validation":
-                decision = task.decide(logits, data.targets[split], data.labels, self.settings)
-            scores[split] = task.metrics(logits, data.targets[split], data.labels, decision)
-        return decision, scores
+                calibration = self._calibrate(logits, targets)
+                logits = logits / calibration["temperature"] if calibration else logits
+                decision = task.decide(logits, targets, data.labels, self.settings)
+            scores[split] = task.metrics(logits, targets, data.labels, decision)
+        rows = data.splits[split].rows
+        return scores, Scored(task, rows, logits, targets, data.labels, decision, calibration, scores[split])
+
+    def _calibrate(self, logits: Any, targets: Any) -> dict[str, Any]:
+        from tfhub_ft.evaluation.calibration import calibrate
+
+        link = self.recipe.task.link
+        return (link and calibrate(self.network, logits, targets, link=link)) or {}
+
+    def _report(self, run: Run, state: dict[str, Any], scores: dict[str, Any], scored: "Scored") -> None:
+        from tfhub_ft.evaluation import report
+        from tfhub_ft.memory import peak_memory
+
+        weights = (self.network.count_params(), self.trained)
+        training = report.Training(state["epochs"], self.tokens["train"].lengths, weights, peak_memory())
+        of = f"{list(self.data.splits)[-1]} rows"
+        report.write_report(run.path / REPORT, run, scored, of=of, scores=scores, training=training)
 
     def _write_sample(self, run: Run) -> None:
         rows = self.data.splits["validation"].rows

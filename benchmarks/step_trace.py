@@ -1,0 +1,145 @@
+"""A training step from within: how long until the first one, what it is made of, and whether it waits for its input.
+
+    python benchmarks/step_trace.py --data-dir DATA
+
+Two encoders, computed natively and by the SavedModel's graph, take turns, 5 rounds of 80 steps of SST-2 each, with the
+defaults of `sentiment`. The trace of 10 steps is TensorFlow's own; --trace DIR keeps the first one for TensorBoard or
+Perfetto. Nothing else may run beside it.
+"""
+
+import argparse
+import collections
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from machine import keep
+
+ROUNDS, STEPS, TRACED, FIRST_TRACED = 5, 80, 10, 30
+IMPLEMENTATIONS = ("native", "graph")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
+    parser.add_argument("--trace", type=Path, help="folder to keep a trace in")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--alone", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if not options.data_dir:
+        parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
+    if options.alone:
+        print(json.dumps(measured(options.alone, Path(options.data_dir), options.trace)))
+        return
+    rounds = {name: [] for name in IMPLEMENTATIONS}
+    for number in range(options.rounds):
+        for name in IMPLEMENTATIONS:
+            kept = ["--trace", str(options.trace / name)] if options.trace and not number else []
+            command = [sys.executable, __file__, "--data-dir", str(options.data_dir), "--alone", name, *kept]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            rounds[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(name, rounds[name][-1]["step_ms"], file=sys.stderr, flush=True)
+    medians = {name: median_of(each) for name, each in rounds.items()}
+    speedup = medians["graph"]["step_ms"] / medians["native"]["step_ms"]
+    keep("step_trace", {"steps": STEPS, "native_is_faster_by": round(speedup, 3), "medians": medians, "rounds": rounds})
+
+
+def median_of(rounds):
+    """The medians of the numbers of rounds, which may stand in dictionaries."""
+    first = rounds[0]
+    if isinstance(first, dict):
+        return {name: median_of([each[name] for each in rounds if name in each]) for name in first}
+    return round(statistics.median(rounds), 3)
+
+
+def measured(implementation, data_dir, trace):
+    began = time.perf_counter()
+    import keras
+    import tensorflow as tf
+
+    from tfhub_ft.data.datasets import load_dataset
+    from tfhub_ft.recipe import load_recipe
+    from tfhub_ft.training.hardware import matrix_products_in
+    from tfhub_ft.training.train import Training
+
+    seconds = {"imports": time.perf_counter() - began}
+    recipe = load_recipe("sentiment")
+    files = {name: str(data_dir / "sst2" / f"{name}.csv") for name in ("train", "validation")}
+    settings = recipe.settings.replaced({**files, "implementation": implementation})
+    began = time.perf_counter()
+    training = Training(recipe, settings, load_dataset(recipe.task, settings, recipe.demo))
+    seconds["rows, encoder and tokens"] = time.perf_counter() - began
+    batches, _ = training.batches()
+    training.narrow_words()
+    with tempfile.TemporaryDirectory() as folder, matrix_products_in(training.precision, training.network):
+        began = time.perf_counter()
+        learner = training.compiled(total_steps=len(batches))
+        steps = Steps(trace or Path(folder))
+        learner.fit(batches.dataset().take(STEPS), callbacks=[callback(keras, tf, steps)], shuffle=False, verbose=0)
+        seconds["tracing and the first step"] = steps.ends[0] - began
+        parts = parts_of(steps.folder)
+    untraced = [b - a for a, b in zip(steps.ends, steps.ends[1:FIRST_TRACED])]
+    return {
+        "seconds_to_first_step": {name: round(value, 2) for name, value in seconds.items()},
+        "step_ms": round(1000 * statistics.mean(untraced[5:]), 1),
+        "traced_ms_a_step": {name: round(value, 2) for name, value in parts.items()},
+    }
+
+
+class Steps:
+    """When steps ended, and where their trace goes."""
+
+    def __init__(self, folder):
+        self.folder, self.ends = folder, []
+
+
+def callback(keras, tf, steps):
+    def begin(number, logs=None):
+        if number == FIRST_TRACED:
+            tf.profiler.experimental.start(str(steps.folder))
+
+    def end(number, logs=None):
+        steps.ends.append(time.perf_counter())
+        if number == FIRST_TRACED + TRACED - 1:
+            tf.profiler.experimental.stop()
+
+    return keras.callbacks.LambdaCallback(on_train_batch_begin=begin, on_train_batch_end=end)
+
+
+def parts_of(folder):
+    """Milliseconds a step of the operations of a trace, by kind; operations run beside each other."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    found = collections.Counter()
+    for file in folder.rglob("*.xplane.pb"):
+        space = xplane_pb2.XSpace()
+        space.ParseFromString(file.read_bytes())
+        for plane in space.planes:
+            for line in plane.lines:
+                for event in line.events:
+                    kind = kind_of(plane.event_metadata[event.metadata_id].name)
+                    if kind:
+                        found[kind] += event.duration_ps / 1e9 / TRACED
+    return dict(found.most_common())
+
+
+def kind_of(name):
+    """What an event of a trace is: the trace names operations `path/name:Kind`."""
+    path, _, operation = name.rpartition(":")
+    if "IteratorGetNext" in name:
+        return "waiting for input"
+    if not path or "::" in name or "EagerLocalExecute" in name:
+        return None
+    if "fused_adam_w" in path:
+        return "optimizer"
+    kinds = (("MatMul", "matrix products"), ("Random", "random numbers of dropout"), ("Softmax", "softmax"))
+    return next((kind for part, kind in kinds if part in operation), "everything else, element by element")
+
+
+if __name__ == "__main__":
+    main()

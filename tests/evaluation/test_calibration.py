@@ -1,0 +1,70 @@
+import keras
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from tfhub_ft.evaluation.calibration import (
+    calibrate,
+    confidences,
+    expected_calibration_error,
+    fit_temperature,
+    probabilities_of,
+)
+from tfhub_ft.heads import ClassificationHead
+
+
+def drawn(temperature, rows=4000, classes=3):
+    """Logits that are `temperature` times as large as the ones that their targets were drawn by."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(rows, classes)) * 2
+    targets = np.array([random.choice(classes, p=p) for p in softmax(logits, -1)])
+    return (logits * temperature).astype("float32"), targets
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_logits_were_made_with_is_found(temperature):
+    assert fit_temperature(*drawn(temperature), link="softmax") == pytest.approx(temperature, rel=0.07)
+
+
+def test_a_temperature_for_many_labels_is_found():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(3000, 4)) * 2
+    targets = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype("float32")
+    assert fit_temperature(2.5 * logits, targets, link="sigmoid") == pytest.approx(2.5, rel=0.07)
+
+
+def test_few_rows_that_are_all_right_do_not_make_it_certain():
+    logits, targets = np.array([[2.0, 0.0]] * 10, "float32"), np.zeros(10, int)
+    temperature = fit_temperature(logits, targets, link="softmax")
+    assert 0.85 < softmax(logits / temperature, -1)[0, 0] < 0.95
+
+
+def test_the_error_is_the_mean_distance_of_confidence_and_truth():
+    confidence, right = np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False])
+    assert expected_calibration_error(confidence, right) == pytest.approx(0.05)
+
+
+def test_calibrating_scales_the_head_and_keeps_the_answers():
+    logits, targets = drawn(3.0)
+    pooled = keras.Input((3,))
+    network = keras.Model(pooled, ClassificationHead(3, dropout=0.0)(pooled))
+    head = network.layers[-1].dense
+    head.kernel.assign(np.eye(3))
+    told = calibrate(network, logits, targets, link="softmax")
+    after = np.asarray(network(logits))
+    np.testing.assert_allclose(after, logits / told["temperature"], rtol=1e-5)
+    error = expected_calibration_error(*confidences(probabilities_of(after, "softmax"), targets))
+    assert told["expected_calibration_error"]["after"] == pytest.approx(error, abs=1e-4)
+    assert error < told["expected_calibration_error"]["before"] / 3
+
+
+def test_rows_without_a_class_do_not_count_and_other_heads_stay():
+    logits, targets = drawn(2.0, rows=500)
+    pooled = keras.Input((3,))
+    network = keras.Model(pooled, ClassificationHead(3, dropout=0.0)(pooled))
+    outside = np.concatenate([targets, np.full(50, -1)])
+    padded = np.concatenate([logits, np.zeros((50, 3), "float32")])
+    assert calibrate(network, padded, outside, link="softmax")["rows"] == 500
+    assert calibrate(network, logits, np.full(500, -1), link="softmax") is None
+    other = keras.Model(pooled, keras.layers.Dense(3)(pooled))
+    assert calibrate(other, logits, targets, link="softmax") is None

@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft.cli.main import group
+from tfhub_ft.errors import InputError
+from tfhub_ft.evaluation.diff import diff, mcnemar
+
+
+@pytest.fixture(scope="module")
+def hasty_run(tiny_pair, reviews_csv, tmp_path_factory):
+    """As `tiny_run`, but hardly trained."""
+    folder = tmp_path_factory.mktemp("runs") / "hasty"
+    settings = {**TINY_SETTINGS, "epochs": 1, "learning_rate": 1e-5}
+    tfhub_ft.train("sentiment", data=reviews_csv, output_dir=folder, encoder=tiny_pair, **settings)
+    return folder
+
+
+def test_two_runs_side_by_side(tiny_run, hasty_run):
+    told = diff(hasty_run, tiny_run)
+    assert told["rows"] == 24
+    assert told["settings"] == {"epochs": [1, 4], "learning_rate": [1e-5, 5e-3]}
+    accuracy = told["scores"]["accuracy"]
+    assert accuracy["other"] == tfhub_ft.Run(tiny_run).metrics["test"]["accuracy"]
+    assert accuracy["difference"] == pytest.approx(accuracy["other"] - accuracy["one"])
+    low, high = accuracy["interval"]
+    assert 0 < low <= accuracy["difference"] <= high
+    found = told["mcnemar"]
+    assert (found["only_other_right"] - found["only_one_right"]) / 24 == pytest.approx(accuracy["difference"])
+    assert found["p_value"] < 0.05
+    assert told["changed"] == found["only_one_right"] + found["only_other_right"] == len(told["changed_rows"])
+
+
+def test_a_run_does_not_differ_from_itself(tiny_run, tmp_path):
+    write_csv(tmp_path / "rows.csv", make_reviews(30, seed=3))
+    told = diff(tiny_run, tiny_run, data=tmp_path / "rows.csv")
+    assert told["settings"] == {}
+    assert (told["changed"], told["mcnemar"]["p_value"]) == (0, 1.0)
+    assert told["scores"]["accuracy"]["interval"] == [0, 0]
+
+
+def test_the_exact_test_of_mcnemar():
+    one, other = np.array([True] * 8 + [False] * 2), np.array([False] * 8 + [True] + [False])
+    assert mcnemar(one, other) == {
+        "only_one_right": 8, "only_other_right": 1, "p_value": pytest.approx(2 * (1 + 9) / 2**9),
+    }  # fmt: skip
+
+
+def test_the_command(tiny_run, hasty_run):
+    shown = CliRunner().invoke(group, ["diff", str(hasty_run), str(tiny_run)])
+    assert shown.exit_code == 0, shown.output
+    for words in ("learning_rate", "accuracy", "answers changed", "McNemar"):
+        assert words in shown.output
+    as_json = CliRunner().invoke(group, ["diff", str(hasty_run), str(tiny_run), "--json"])
+    assert json.loads(as_json.stdout)["rows"] == 24
+
+
+def test_runs_that_cannot_be_compared(tiny_run, tiny_pair, tmp_path):
+    rows = [(text, f"very {label}") for text, label in make_reviews(60)]
+    write_csv(tmp_path / "rows.csv", rows)
+    settings = {**TINY_SETTINGS, "epochs": 1}
+    other = tfhub_ft.train(
+        "sentiment", data=tmp_path / "rows.csv", output_dir=tmp_path / "other", encoder=tiny_pair, **settings
+    )
+    with pytest.raises(InputError, match="different labels"):
+        diff(tiny_run, other)
+    write_csv(tmp_path / "rows.csv", rows[1:])
+    with pytest.raises(InputError, match="have changed"):
+        diff(other, other)
+    (other.path / "metrics.json").unlink()
+    with pytest.raises(InputError, match="did not finish"):
+        diff(tiny_run, other)

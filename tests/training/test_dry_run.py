@@ -1,0 +1,56 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft.cli.main import group
+from tfhub_ft.errors import InputError
+from tfhub_ft.settings import option_name
+from tfhub_ft.training.dry_run import dry_run
+
+
+def test_it_tells_rows_tokens_weights_time_and_memory(tiny_pair, reviews_csv):
+    told = dry_run("sentiment", data=reviews_csv, encoder=tiny_pair, **TINY_SETTINGS)
+    assert [split["rows"] for split in told["splits"].values()] == [112, 24, 24]
+    assert sum(told["splits"]["train"]["labels"].values()) == 112
+    assert told["tokens"]["p50"] <= told["tokens"]["p95"] <= told["tokens"]["longest"]
+    assert told["weights"]["trained"] <= told["weights"]["all"]
+    assert told["steps_an_epoch"] == -(-112 // TINY_SETTINGS["batch_size"])
+    assert 0 < told["seconds_an_epoch"] < told["seconds"]
+    assert told["peak_memory_bytes"] > 1e8
+    assert told["settings"]["seq_length"] == TINY_SETTINGS["seq_length"]
+    json.dumps(told)
+
+
+def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path):
+    rows = make_reviews(100)
+    other = "negative" if rows[1][1] == "positive" else "positive"
+    write_csv(tmp_path / "train.csv", [*rows, rows[0], (rows[1][0], other)])
+    write_csv(tmp_path / "test.csv", [rows[0], *make_reviews(20, seed=9)])
+    told = dry_run(
+        "sentiment", train=tmp_path / "train.csv", test=tmp_path / "test.csv", encoder=tiny_pair, seq_length=5,
+        freeze="all",
+    )  # fmt: skip
+    warnings = "\n".join(told["warnings"])
+    for words in ("longer than --seq-length 5", "test rows also stand in training", "repeat the text", "more than one"):
+        assert words in warnings
+    assert told["seconds_an_epoch"] is None
+    assert told["tokens"]["longest"] > 5
+
+
+def test_the_command_leaves_nothing_behind(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv}
+    options = [str(part) for name, value in settings.items() for part in (option_name(name), value)]
+    done = CliRunner().invoke(group, ["train", "sentiment", "--dry-run", *options])
+    assert done.exit_code == 0, done.output
+    for words in ("label negative", "weights that train", "all of it", "Nothing was trained."):
+        assert words in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_rows_are_told_as_in_training(tmp_path):
+    write_csv(tmp_path / "rows.csv", [("", "a")])
+    with pytest.raises(InputError, match="rows.csv, line 2"):
+        dry_run("sentiment", data=tmp_path / "rows.csv")

@@ -1,0 +1,154 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS
+from tfhub_ft.errors import InputError, Preempted, WorkError
+from tfhub_ft.run import Run
+from tfhub_ft.settings import option_name
+from tfhub_ft.training.callbacks import EpochOrder
+
+# Of four epochs, each of 14 steps.
+EPOCH, STEP = 1, 5
+
+
+def train(tiny_pair, folder, **settings):
+    return tfhub_ft.train("sentiment", output_dir=folder, encoder=tiny_pair, **{**TINY_SETTINGS, **settings})
+
+
+def assert_same(one, other):
+    for split in ("validation", "test"):
+        assert one.metrics[split]["log_loss"] == pytest.approx(other.metrics[split]["log_loss"], abs=1e-5)
+    assert one.metrics["train"]["loss"] == pytest.approx(other.metrics["train"]["loss"], abs=1e-5)
+    for mine, theirs in zip(one.load_model().get_weights(), other.load_model().get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Sends this process a signal after a step of an epoch."""
+
+    def send(number, *, at=STEP):
+        class Sender(EpochOrder):
+            sent = False
+
+            def on_train_batch_end(self, batch, logs=None):
+                if self.batches.epoch == EPOCH and batch == at and not self.sent:
+                    self.sent = True
+                    os.kill(os.getpid(), number)
+
+        monkeypatch.setattr("tfhub_ft.training.callbacks.EpochOrder", Sender)
+
+    return send
+
+
+@pytest.mark.parametrize("at", [STEP, 13])
+def test_sigterm_saves_and_resuming_goes_on_at_the_next_step(
+    tiny_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch, at
+):
+    before = signal.getsignal(signal.SIGTERM)
+    signalled(signal.SIGTERM, at=at)
+    with pytest.raises(Preempted, match="--resume"):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv)
+    assert signal.getsignal(signal.SIGTERM) == before
+    monkeypatch.undo()
+    state = Run(tmp_path / "run").training_state
+    assert (len(state["epochs"]), state.get("step")) == ((1, STEP + 1) if at == STEP else (2, None))
+    resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    assert_same(resumed, Run(tiny_run))
+    assert [path.name for path in (resumed.path / "checkpoints").glob("last-*")] == []
+
+
+def test_ctrl_c_leaves_a_run_that_evaluates(tiny_pair, reviews_csv, tmp_path, signalled, capsys):
+    signalled(signal.SIGINT)
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv)
+    assert "keeping what was learnt" in capsys.readouterr().err
+    assert run.finished
+    assert len(run.training_state["epochs"]) == EPOCH + 1
+    assert tfhub_ft.evaluate(run, data=reviews_csv)["rows"] == 160
+
+
+def test_a_second_ctrl_c_leaves_at_once(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    class Sender(EpochOrder):
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.batches.epoch == EPOCH:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("tfhub_ft.training.callbacks.EpochOrder", Sender)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert not Run(tmp_path / "run").finished
+    assert len(Run(tmp_path / "run").training_state["epochs"]) == EPOCH
+
+
+def test_a_loss_that_is_no_number_tells_where_and_goes_on_at_half_the_rate(tiny_pair, reviews_csv, tmp_path):
+    settings = {"data": reviews_csv, "learning_rate": 1e30, "clip_norm": 0, "warmup": 0.0}
+    with pytest.raises(WorkError, match=r"epoch 1, step \d+, at a learning rate of .*--recover"):
+        train(tiny_pair, tmp_path / "run", **settings)
+    with pytest.raises(InputError, match="--recover"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    with pytest.raises(WorkError, match="epoch 1"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
+    assert Run(tmp_path / "run").settings.learning_rate == 5e29
+
+
+def test_recovering_goes_back_to_the_last_good_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    class Poisoned(EpochOrder):
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.batches.epoch == EPOCH and batch == STEP:
+                weight = self.model.trainable_weights[0]
+                weight.assign(weight.numpy() * np.nan)
+
+    monkeypatch.setattr("tfhub_ft.training.callbacks.EpochOrder", Poisoned)
+    with pytest.raises(WorkError, match=f"epoch {EPOCH + 1}, step {STEP + 1},"):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv)
+    monkeypatch.undo()
+    run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
+    assert run.settings.learning_rate == TINY_SETTINGS["learning_rate"] / 2
+    assert run.metrics["test"]["accuracy"] > 0.8
+    with pytest.raises(InputError, match="is finished"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
+
+
+def test_a_folder_in_use_is_not_trained_in(tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch):
+    signalled(signal.SIGTERM)
+    with pytest.raises(Preempted):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv)
+    monkeypatch.undo()
+    with Run(tmp_path / "run").locked(), pytest.raises(InputError, match="in use"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+
+
+def test_a_process_that_is_killed_or_told_to_stop_goes_on_to_the_same_end(tiny_run, tiny_pair, reviews_csv, tmp_path):
+    def begin(*arguments):
+        command = [sys.executable, "-c", "from tfhub_ft.cli.main import main; main()", "train", "sentiment"]
+        return subprocess.Popen([*command, "--output-dir", "run", *map(str, arguments)], cwd=tmp_path)
+
+    def wait_for(condition):
+        end = time.time() + 120
+        while not condition():
+            assert process.poll() is None and time.time() < end
+            time.sleep(0.01)
+
+    settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv}
+    process = begin(*(part for name, value in settings.items() for part in (option_name(name), value)))
+    wait_for(lambda: (tmp_path / "run" / "checkpoints" / "state.json").is_file())
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+    resumed = Run(tmp_path / "run")
+    done = len(resumed.training_state["epochs"])
+    process = begin("--resume")
+    wait_for(lambda: len(resumed.training_state["epochs"]) > done or resumed.finished)
+    process.send_signal(signal.SIGTERM)
+    if process.wait() == 143:
+        assert begin("--resume").wait() == 0
+    assert_same(resumed, Run(tiny_run))

@@ -1,0 +1,34 @@
+"""`tfhub-ft diff RUN1 RUN2`."""
+
+import json
+
+import click
+
+
+@click.command("diff")
+@click.argument("one")
+@click.argument("other")
+@click.option("--data", metavar="FILE", help="Rows to score both on. [default: the test rows of the first run]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(one: str, other: str, data: str | None, as_json: bool) -> None:
+    """Lay two runs side by side: settings, scores on the same rows, answers that changed.
+
+    Example: tfhub-ft diff runs/first runs/second --data more_reviews.csv
+    """
+    from tfhub_ft.evaluation.diff import diff
+
+    told = diff(one, other, data=data)
+    if as_json:
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from tfhub_ft.evaluation.tables import diff_tables
+
+    console = Console()
+    for table in diff_tables(told, one, other):
+        console.print(table)
+    first, second, p = told["mcnemar"].values()
+    click.echo(
+        f"Right about {first:,} rows alone: {one}; about {second:,}: {other}. McNemar's exact test: p = {p:.3g}."
+    )

@@ -1,0 +1,191 @@
+"""Two runs side by side: what was set otherwise, what they score on the same rows, and where their answers differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfhub_ft.console import say
+from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.sequences import Mapped
+from tfhub_ft.errors import InputError
+from tfhub_ft.evaluation.tables import headlines
+from tfhub_ft.run import Run
+from tfhub_ft.tasks.task import Task
+
+if TYPE_CHECKING:
+    from tfhub_ft.data.rows import Row
+
+RESAMPLED, INTERVAL, CHANGED_SHOWN = 500, 95, 20
+
+
+def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | None = None) -> dict[str, Any]:
+    """Lay two runs of the same task side by side. What `tfhub-ft diff` does.
+
+    Args:
+        one: a finished run, or its folder.
+        other: another one.
+        data: a file of rows that both are scored on; by default the test rows of `one`, or its validation rows where it
+            has no test rows.
+
+    Returns:
+        {"rows", "settings": {name: [one's, other's]} where they differ, "scores": {name: {"one", "other", "difference",
+        "interval": of the difference, 95%, by resampling rows}}, "mcnemar": {"only_one_right", "only_other_right",
+        "p_value"}, "changed": how many rows have another answer, "changed_rows": some of them, {"text", "one", "other":
+        their answers, "right": which of them is}}.
+
+    Raises:
+        InputError: a run is not finished, they answer by different tasks or labels, or the rows cannot be read.
+
+    Example:
+        diff("runs/first", "runs/second")["mcnemar"]["p_value"]
+
+    Reference:
+        McNemar 1947, https://doi.org/10.1007/BF02295996 (the exact test); Efron and Tibshirani 1993 (the bootstrap)
+    """
+    runs = [each if isinstance(each, Run) else Run(each) for each in (one, other)]
+    _check(*runs)
+    rows = _rows(runs, data)
+    sides = [_Side(run, rows) for run in runs]
+    names = headlines({str(i): side.scores for i, side in enumerate(sides)})
+    (one_said, one_right), (other_said, other_right) = (side.judged for side in sides)
+    changed = [i for i in range(len(rows)) if one_said[i] != other_said[i]]
+    settings = [run.settings.as_dict() | {"recipe": run.recipe_name} for run in runs]
+    return {
+        "rows": len(rows),
+        "settings": {
+            name: [each.get(name) for each in settings]
+            for name in settings[0]
+            if settings[0][name] != settings[1].get(name)
+        },
+        "scores": _compared(sides, [name for name in names if name != "rows"]),
+        "mcnemar": mcnemar(one_right, other_right),
+        "changed": len(changed),
+        "changed_rows": [
+            {
+                "text": " │ ".join(sides[0].task.asked(rows[i])),
+                "one": one_said[i],
+                "other": other_said[i],
+                "right": [name for name, right in (("one", one_right), ("other", other_right)) if right[i]],
+            }
+            for i in changed[:CHANGED_SHOWN]
+        ],
+    }
+
+
+def mcnemar(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """Whether two models are right equally often, by the rows that only one of them is right about.
+
+    Args:
+        one: bool (rows,), whether the first model is right.
+        other: the same of the second.
+
+    Returns:
+        {"only_one_right", "only_other_right", "p_value": of the exact test, two-sided}.
+    """
+    from scipy.stats import binomtest
+
+    first, second = int((one & ~other).sum()), int((other & ~one).sum())
+    p_value = float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    return {"only_one_right": first, "only_other_right": second, "p_value": p_value}
+
+
+def _check(one: Run, other: Run) -> None:
+    for run in (one, other):
+        if not run.finished:
+            raise InputError(f"{run.path}: its training did not finish; go on with --resume")
+    if one.recipe.task.name != other.recipe.task.name:
+        names = f"{one.recipe.task.name} and {other.recipe.task.name}"
+        raise InputError(f"{one.path} and {other.path} answer by different tasks, {names}: they cannot be compared")
+    if type(one.recipe.task).judged is Task.judged:
+        raise InputError(f"{one.path}: answers of the recipe {one.recipe.name} are neither right nor wrong")
+    if one.labels != other.labels:
+        raise InputError(f"{one.path} and {other.path} have different labels: they cannot be compared")
+
+
+def _rows(runs: Sequence[Run], data: str | Path | None) -> "Sequence[Row]":
+    """The rows that both runs are scored on."""
+    one, other = runs
+    task = one.recipe.task
+    if data:
+        return read_all(data, task.columns(one.settings), check=task.check_row)
+    found = load_dataset(task, one.settings, one.recipe.demo, labels=one.labels)
+    if not found.is_of(one.splits):
+        raise InputError(f"{one.path}: its files have changed since it was trained; name rows with --data")
+    split = list(found.splits)[-1]
+    rows = found.splits[split].rows
+    say(f"Comparing on the {len(rows):,} {split} rows of {one.path}")
+    seen = load_dataset(task, other.settings, other.recipe.demo, labels=other.labels).splits["train"].rows
+    texts = [fingerprints(task.group(row).strip().casefold() for row in each) for each in (rows, seen)]
+    if leaked := int(np.isin(*texts).sum()):
+        say(
+            f"Warning: {other.path} was trained on {leaked:,} of these rows, which flatters it; name others with --data"
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A run, and the rows that it answers."""
+
+    run: Run
+    rows: "Sequence[Row]"
+
+    @property
+    def task(self) -> Task:
+        return self.run.recipe.task
+
+    @cached_property
+    def targets(self) -> Any:
+        return self.task.targets(self.rows, self.run.labels, "the rows")
+
+    @cached_property
+    def logits(self) -> Any:
+        say(f"Scoring {len(self.rows):,} rows by {self.run.path}")
+        model = self.run.load_model()
+        tokens = self.task.encode(model.get_layer("preprocessor"), Mapped(self.task.inputs, self.rows))
+        return self.task.row_logits(model, tokens)
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        return self.scores_of(np.arange(len(self.rows)))
+
+    def scores_of(self, chosen: np.ndarray) -> dict[str, Any]:
+        """The scores on some of the rows."""
+        logits, targets = (_picked(each, chosen) for each in (self.logits, self.targets))
+        return self.task.metrics(logits, targets, self.run.labels, self.run.decision)
+
+    @property
+    def judged(self) -> tuple[list[str], np.ndarray]:
+        return self.task.judged(self.logits, self.targets, self.run.labels, self.run.decision)
+
+
+def _picked(values: Any, chosen: np.ndarray) -> Any:
+    return values[chosen] if isinstance(values, np.ndarray) else [values[i] for i in chosen]
+
+
+def _compared(sides: Sequence[_Side], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Each score of both, its difference, and the interval of that over rows drawn with replacement."""
+    random, rows = np.random.default_rng(0), len(sides[0].rows)
+    drawn: list[list[float]] = []
+    for _ in range(RESAMPLED):
+        chosen = random.integers(0, rows, rows)
+        one, other = (side.scores_of(chosen) for side in sides)
+        drawn.append([_minus(other.get(name), one.get(name)) for name in names])
+    tail = (100 - INTERVAL) / 2
+    ends = np.nanpercentile(np.array(drawn, "float64"), [tail, 100 - tail], axis=0).T.tolist() if names else []
+    compared = {}
+    for name, interval in zip(names, ends, strict=True):
+        one, other = (side.scores.get(name) for side in sides)
+        difference = _minus(other, one)
+        compared[name] = {"one": one, "other": other, "difference": difference, "interval": interval}
+    return compared
+
+
+def _minus(one: float | None, other: float | None) -> float:
+    return float("nan") if one is None or other is None else one - other

@@ -1,0 +1,179 @@
+"""The report of a run: one HTML file that needs no network."""
+
+import importlib.metadata
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.evaluation.listings import Listing
+from tfhub_ft.evaluation.pictures import Picture, token_lengths, training_curves
+from tfhub_ft.evaluation.tables import headlines
+from tfhub_ft.files import write_text
+from tfhub_ft.run import DISTILLATION, Run
+from tfhub_ft.settings import option_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfhub_ft.data.rows import Row
+    from tfhub_ft.tasks.task import Task
+
+PACKAGES = ("tfhub_ft", "tensorflow", "tensorflow-text", "tensorflow-hub", "keras", "tf-models-official", "numpy")
+CHIPS = ("accuracy", "in_scope_accuracy", "f1", "f1_micro", "f1_macro", "exact_match", "roc_auc", "pearson", "spearman")
+CHIPS_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows that a model has answered.
+
+    Args:
+        task: what the rows mean.
+        rows: the rows.
+        logits: what `task.row_logits` gave for them.
+        targets: what they ask for.
+        labels: the labels, in the order of the logits.
+        decision: the thresholds that turn logits into answers.
+        calibration: what `calibrate` told; empty where nothing was calibrated.
+        scores: what `task.metrics` gave.
+    """
+
+    task: "Task"
+    rows: "Sequence[Row]"
+    logits: Any
+    targets: Any
+    labels: Sequence[str]
+    decision: Mapping[str, Any]
+    calibration: Mapping[str, Any]
+    scores: Mapping[str, Any]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The rows' texts; of several segments, one behind the other."""
+        return [" │ ".join(self.task.asked(row)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a run was trained.
+
+    Args:
+        epochs: a row an epoch, as history.csv has them.
+        lengths: tokens of each training row, int (rows,).
+        weights: how many there are, and how many of them train.
+        peak_memory: bytes.
+    """
+
+    epochs: Sequence[Mapping[str, float]]
+    lengths: "np.ndarray"
+    weights: tuple[int, int]
+    peak_memory: int
+
+
+def write_report(
+    path: Path,
+    run: Run,
+    scored: Scored,
+    *,
+    of: str,
+    scores: Mapping[str, Mapping[str, Any]],
+    training: Training | None = None,
+) -> None:
+    """Write a report.
+
+    Args:
+        path: of the HTML file.
+        run: whose model was scored.
+        scored: the rows that the pictures and tables are of.
+        of: what these rows are, in a few words.
+        scores: by what they are of, for the table of scores.
+        training: of a report that tells how the run was trained.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    parts = scored.task.report(scored)
+    pictures = [part for part in parts if isinstance(part, Picture)]
+    told = _training_pictures(run, training) if training else []
+    page = Environment(
+        loader=PackageLoader("tfhub_ft.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("report.html")
+    write_text(
+        path,
+        page.render(
+            title=f"{run.recipe.name}: {run.path.name}",
+            sentence=_sentence(run, scored, of),
+            chips=[(name, scored.scores[name]) for name in CHIPS if scored.scores.get(name) is not None][:CHIPS_SHOWN],
+            scores=Listing("Scores", "", ["", *scores], _score_rows(scores)),
+            of=of,
+            pictures=pictures,
+            listings=[part for part in parts if isinstance(part, Listing)],
+            training=told,
+            facts=_facts(training) if training else [],
+            data=[(name, split["file"], split["rows"]) for name, split in run.splits.items()],
+            command=_command(run),
+            settings=list(run.settings.as_dict().items()),
+            versions=[("Python", platform.python_version()), *((name, _version(name)) for name in PACKAGES)],
+            machine=f"{platform.system()} on {platform.machine()}",
+        ),
+    )
+
+
+def _sentence(run: Run, scored: Scored, of: str) -> str:
+    trained = run.splits["train"]["rows"]
+    return (
+        f"{run.recipe.summary} The encoder {run.settings.encoder}, fine-tuned on {trained:,} rows, and scored on"
+        f" {len(scored.rows):,} {of}."
+    )
+
+
+def _score_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    return [
+        [name.replace("_", " "), *(split.get(name) for split in scores.values())]
+        for name in headlines(scores)
+        if any(split.get(name) is not None for split in scores.values())
+    ]
+
+
+def _training_pictures(run: Run, training: Training) -> list[Picture]:
+    curves = ["loss", run.recipe.task.best]
+    curves = [training_curves(training.epochs, name) for name in curves if f"val_{name}" in training.epochs[0]]
+    return [*curves, token_lengths(training.lengths, run.settings.seq_length)]
+
+
+def _facts(training: Training) -> list[tuple[str, str]]:
+    seconds = [row["seconds"] for row in training.epochs if row.get("seconds")]
+    weights, trained = training.weights
+    facts = [
+        ("weights that train", f"{trained:,} of {weights:,}"),
+        ("peak memory", f"{training.peak_memory / 1e6:,.0f} MB"),
+    ]
+    if seconds:
+        facts += [
+            ("seconds of an epoch", ", ".join(f"{each:.1f}" for each in seconds)),
+            ("rows a second", f"{len(training.lengths) / min(seconds):,.0f}, validation included"),
+        ]
+    return facts
+
+
+def _command(run: Run) -> str:
+    """The command line that trains such a run."""
+    if (run.path / DISTILLATION).is_file():
+        return (run.path / DISTILLATION).read_text(encoding="utf-8")
+    words = ["tfhub-ft", "train", run.recipe_name]
+    for name, value in run.settings.as_dict().items():
+        option = option_name(name)
+        if value == getattr(run.recipe.settings, name):
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        else:
+            words += [option, str(value)]
+    return shlex.join([*words, "--output-dir", str(run.path)])
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)

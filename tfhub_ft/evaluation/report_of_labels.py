@@ -1,0 +1,154 @@
+"""What a report shows of answers that are labels."""
+
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.evaluation import listings, pictures
+from tfhub_ft.evaluation.calibration import confidences
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from tfhub_ft.evaluation.report import Scored
+
+
+def of_one_label(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarray") -> list[Any]:
+    """The parts of a report on rows that have one label each.
+
+    Args:
+        scored: the rows.
+        probabilities: float (rows, labels).
+        chosen: int (rows,), the labels answered.
+    """
+    targets, labels, texts = scored.targets, scored.labels, scored.texts
+    answered, given = [labels[i] for i in chosen], [labels[i] for i in targets]
+    threshold = scored.decision.get("threshold")
+    parts: list[Any] = [pictures.confusion_matrix(scored.scores["confusion_matrix"], labels)]
+    parts += _rankings(probabilities, targets[:, None] == range(len(labels)), labels, threshold)
+    confidence, right = confidences(probabilities, targets)
+    parts.append(pictures.reliability_diagram(confidence, right, scored.calibration))
+    parts.append(_scores(probabilities, targets, labels, confidence, right, threshold))
+    own = probabilities[range(len(chosen)), chosen]
+    return [
+        *parts,
+        listings.per_class(scored.scores),
+        listings.confident_mistakes(texts, given, answered, own),
+        listings.doubtful_labels(texts, targets, probabilities, labels),
+    ]
+
+
+def _rankings(
+    probabilities: "np.ndarray", truth: "np.ndarray", labels: "Sequence[str]", threshold: float | None
+) -> list[Any]:
+    """ROC and precision-recall curves of the labels that some rows have and some have not."""
+    if len(labels) == 2 and truth.any(0).all():
+        probabilities, truth, labels = probabilities[:, 1:], truth[:, 1:], labels[1:]
+    told = [i for i in range(len(labels)) if truth[:, i].any() and not truth[:, i].all()]
+    if not told:
+        return []
+    arguments = (probabilities[:, told], truth[:, told], [labels[i] for i in told], threshold)
+    return [pictures.roc_curves(*arguments), pictures.precision_recall_curves(*arguments)]
+
+
+def _scores(
+    probabilities: "np.ndarray",
+    targets: "np.ndarray",
+    labels: "Sequence[str]",
+    confidence: "np.ndarray",
+    right: "np.ndarray",
+    threshold: float | None,
+) -> pictures.Picture:
+    if len(labels) == 2:
+        return pictures.score_distribution(
+            {label: probabilities[targets == i, 1] for i, label in enumerate(labels)},
+            title="Scores",
+            axis=f"probability of {pictures.shortened(labels[1], 24)}",
+            says="The further apart the rows of both labels are, the better.",
+            threshold=threshold,
+        )
+    return pictures.score_distribution(
+        {"right answers": confidence[right], "wrong answers": confidence[~right]},
+        title="Scores",
+        axis="probability of the answer",
+        says="How sure the model is of its right and of its wrong answers.",
+    )
+
+
+def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarray") -> list[Any]:
+    """The parts of a report on rows that have one label each, or are out of scope.
+
+    Args:
+        scored: the rows; a target is negative where a row is out of scope, which is the last label.
+        probabilities: float (rows, labels but the last one).
+        chosen: int (rows,), the labels answered.
+    """
+    import numpy as np
+
+    labels, texts, targets = scored.labels, scored.texts, scored.targets
+    inside, score = targets >= 0, 1 - probabilities.max(-1)
+    given = [labels[i] for i in targets]
+    parts: list[Any] = [pictures.confusion_matrix(scored.scores["confusion_matrix"], labels)]
+    if inside.any():
+        confidence, right = confidences(probabilities[inside], targets[inside])
+        parts.append(pictures.reliability_diagram(confidence, right, scored.calibration))
+    kinds = {"in scope": score[inside], "out of scope": score[~inside]}
+    parts.append(
+        pictures.score_distribution(
+            {name: values for name, values in kinds.items() if len(values)},
+            title="Out of scope",
+            axis="out-of-scope score",
+            says="Rows behind the threshold are answered as out of scope.",
+            threshold=scored.decision["threshold"],
+        )
+    )
+    sure = np.where(chosen == len(labels) - 1, score, 1 - score)
+    parts.append(listings.per_class(scored.scores))
+    parts.append(listings.confident_mistakes(texts, given, [labels[i] for i in chosen], sure))
+    if inside.any():
+        some = [texts[i] for i in np.flatnonzero(inside)]
+        parts.append(listings.doubtful_labels(some, targets[inside], probabilities[inside], labels[:-1]))
+    return parts
+
+
+def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:
+    """The parts of a report on rows that have any number of labels.
+
+    Args:
+        scored: the rows; targets are 0 or 1, (rows, labels).
+        probabilities: float (rows, labels).
+    """
+    import numpy as np
+
+    labels, truth = scored.labels, scored.targets > 0
+    thresholds = np.array(scored.decision["thresholds"])
+    given = probabilities >= thresholds
+    wrong = given != truth
+    # How far the wrong labels of a row are from being right.
+    surety = (np.abs(probabilities - thresholds) * wrong).sum(-1)
+    rows = [
+        [listings.cut(scored.texts[i]), _names(labels, truth[i]), _names(labels, given[i]), float(surety[i])]
+        for i in np.argsort(-surety, kind="stable")[: listings.ROWS_SHOWN]
+        if surety[i] > 0
+    ]
+    return [
+        *_rankings(probabilities, truth, labels, None),
+        pictures.reliability_diagram(*confidences(probabilities, truth), scored.calibration),
+        pictures.score_distribution(
+            {"labels that a row has": probabilities[truth], "labels that it has not": probabilities[~truth]},
+            title="Scores",
+            axis="probability of a label",
+            says="The further apart both are, the better.",
+        ),
+        listings.per_class(scored.scores),
+        listings.Listing(
+            "Most confident mistakes",
+            f"{int(wrong.any(-1).sum()):,} of {len(truth):,} rows have a label too many or too few.",
+            ["text", "labels", "answer", "distance from the thresholds"],
+            rows,
+        ),
+    ]
+
+
+def _names(labels: "Sequence[str]", chosen: "np.ndarray") -> str:
+    return ", ".join(label for label, there in zip(labels, chosen, strict=True) if there) or "none"

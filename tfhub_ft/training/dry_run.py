@@ -1,0 +1,199 @@
+"""What a training would do, told in seconds: its rows, its settings, its time and memory. Nothing is trained."""
+
+import contextlib
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfhub_ft.console import say
+from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.encoders import HubPreprocessor
+from tfhub_ft.memory import peak_memory
+from tfhub_ft.recipe import load_recipe
+from tfhub_ft.tasks.windowed import WindowedTask
+from tfhub_ft.training.hardware import matrix_products_in
+from tfhub_ft.training.train import Training, resolved_settings
+
+SAMPLED_ROWS, STEPS, UNCUT = 10_000, 8, 100_000
+FEW_ROWS, RARE, CUT = 10, 0.05, 0.05
+# A validation step takes no gradients: about a third of a training step.
+FORWARD = 1 / 3
+
+
+def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings: Any) -> dict[str, Any]:
+    """Say what a training would do, without training. What `tfhub-ft train RECIPE --dry-run` does.
+
+    Its rows are read and checked, the encoder is loaded, and a few steps are measured on a model that is thrown away.
+
+    Args:
+        recipe: a recipe's name, or the path of a recipe file.
+        config: a YAML file of settings.
+        settings: any field of the recipe's settings.
+
+    Returns:
+        {"splits": {name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}, "tokens": {"rows",
+        "p50", "p95", "longest", "cut"}, "settings": those that differ from the recipe's own, "weights": {"all",
+        "trained"}, "steps_an_epoch", "precision", "seconds_an_epoch", "seconds", "peak_memory_bytes", "warnings"}.
+
+    Raises:
+        InputError: a setting, a file or a row is not as it must be.
+
+    Example:
+        dry_run("sentiment", data="reviews.csv")["seconds"]
+    """
+    recipe = load_recipe(str(recipe))
+    resolved = resolved_settings(recipe, config, settings)
+    data = load_dataset(recipe.task, resolved, recipe.demo)
+    splits = {name: _described(data, name, recipe.task) for name in data.splits}
+    training = Training(recipe, resolved, data)
+    tokens = _token_lengths(training)
+    cost = _cost(training)
+    own = recipe.settings.as_dict()
+    told = {
+        "splits": splits,
+        "tokens": tokens,
+        "settings": {name: value for name, value in resolved.as_dict().items() if value != own[name]},
+        **cost,
+        "peak_memory_bytes": peak_memory(),
+    }
+    return {**told, "warnings": _warnings(told, data, recipe.task, resolved.seq_length)}
+
+
+def _described(data: Dataset, name: str, task: Any) -> dict[str, Any]:
+    rows = data.splits[name].rows
+    prints, known = (fingerprints(_folded(task, row) for row in data.splits[split].rows) for split in (name, "train"))
+    labels = Counter(task.stratum(row) for row in rows)
+    return {
+        "rows": len(rows),
+        "distinct_texts": len(np.unique(prints)),
+        "labels": {} if None in labels else dict(sorted(labels.items())),
+        "also_in_training": int(np.isin(prints, known).sum()) if name != "train" else None,
+    }
+
+
+def _folded(task: Any, row: Any) -> str:
+    return task.group(row).strip().casefold()
+
+
+def _token_lengths(training: Training) -> dict[str, Any]:
+    """How long the texts of training rows are, before anything is cut."""
+    task, preprocessor = training.recipe.task, training.preprocessor
+    lengths, most = training.tokens["train"].lengths, training.settings.seq_length
+    if not isinstance(task, WindowedTask):
+        uncut = HubPreprocessor(
+            preprocessor.encoder,
+            preprocessor=preprocessor.preprocessor,
+            seq_length=UNCUT,
+            lowercase=preprocessor.lowercase,
+        )
+        rows = training.data.splits["train"].rows
+        some = np.random.default_rng(0).permutation(len(rows))[:SAMPLED_ROWS]
+        lengths = task.encode(uncut, [task.inputs(rows[int(i)]) for i in some]).lengths
+    return {
+        "rows": len(lengths),
+        "p50": float(np.median(lengths)),
+        "p95": float(np.quantile(lengths, 0.95)),
+        "longest": int(lengths.max()),
+        "cut": int((lengths > most).sum()),
+    }
+
+
+def _cost(training: Training) -> dict[str, Any]:
+    """Weights, steps and seconds, of a few steps that are taken and forgotten."""
+    settings, network = training.settings, training.network
+    trained = sum(int(np.prod(weight.shape)) for weight in training.learner().trainable_weights)
+    found = {
+        "weights": {"all": network.count_params(), "trained": trained},
+        "precision": training.precision,
+        "steps_an_epoch": -(-len(training.tokens["train"]) // settings.batch_size),
+    }
+    if training.frozen:
+        seconds = _encoding_seconds(training)
+        return {**found, "seconds_an_epoch": None, "seconds": seconds}
+    batches, _ = training.batches()
+    found["steps_an_epoch"] = len(batches)
+    places = [len(rows) * int(batches.tokens.lengths[rows].max()) for rows in batches.order()]
+    say(f"Measuring {min(STEPS, len(batches) - 1):,} steps")
+    ends: list[float] = []
+
+    def note(batch: int, logs: dict | None = None) -> None:
+        ends.append(time.perf_counter())
+
+    began = time.perf_counter()
+    training.narrow_words()
+    with matrix_products_in(training.precision, network):
+        learner = training.compiled(total_steps=len(batches) * settings.epochs)
+        learner.fit(
+            batches.dataset().take(STEPS + 1),
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
+            shuffle=False,
+            verbose=0,
+        )
+    start = ends[0] - began
+    rate = (ends[-1] - ends[0]) / max(sum(places[1 : len(ends)]), 1) if len(ends) > 1 else start / places[0]
+    validation = sum(int(lengths) for lengths in training.tokens["validation"].lengths)
+    epoch = rate * (sum(places) + FORWARD * validation)
+    return {**found, "seconds_an_epoch": epoch, "seconds": start + settings.epochs * epoch}
+
+
+def _encoding_seconds(training: Training) -> float:
+    """Seconds to run all rows through a frozen encoder once; what trains behind it takes little."""
+    import tensorflow as tf
+
+    tokens, body = training.tokens["train"], training.frozen.body
+    encode = tf.function(lambda batch: body(batch, training=False), input_signature=[tokens.signature], autograph=False)
+    batches = list(tokens.by_length(training.settings.batch_size))
+    chosen = batches[:: max(1, len(batches) // STEPS)]
+    with matrix_products_in(training.precision, body):
+        encode(tokens.batch(chosen[0]))
+        began = time.perf_counter()
+        for rows in chosen:
+            encode(tokens.batch(rows))
+    seconds = time.perf_counter() - began
+    every = sum(len(split) for split in training.tokens.values())
+    return seconds * every / sum(map(len, chosen))
+
+
+def _warnings(told: dict[str, Any], data: Dataset, task: Any, seq_length: int) -> list[str]:
+    found, tokens, train = [], told["tokens"], told["splits"]["train"]
+    if tokens["cut"] > CUT * tokens["rows"]:
+        found.append(
+            f"{tokens['cut'] / tokens['rows']:.0%} of the training rows are longer than --seq-length {seq_length}:"
+            f" what stands behind is not read; 95% have at most {tokens['p95']:.0f} tokens"
+        )
+    for label, rows in train["labels"].items():
+        if rows < FEW_ROWS:
+            found.append(f"label {label!r} has {rows} training rows, which is too few to learn from or to judge by")
+        elif rows < RARE * train["rows"] and len(train["labels"]) == 2:
+            found.append(f"label {label!r} has {rows / train['rows']:.1%} of the training rows: accuracy says little")
+    for name, split in told["splits"].items():
+        if split["also_in_training"]:
+            found.append(f"{split['also_in_training']:,} of {split['rows']:,} {name} rows also stand in training rows")
+    if repeated := train["rows"] - train["distinct_texts"]:
+        found.append(f"{repeated:,} training rows repeat the text of another")
+    if train["labels"] and (torn := _contradictions(data, task)):
+        found.append(f"{torn:,} texts stand in the training rows with more than one label")
+    room = _memory_of_machine()
+    if room and told["peak_memory_bytes"] > 0.9 * room:
+        found.append(f"the steps took {told['peak_memory_bytes'] / 1e9:.1f} GB of the machine's {room / 1e9:.1f} GB")
+    return found
+
+
+def _contradictions(data: Dataset, task: Any) -> int:
+    rows = data.splits["train"].rows
+    texts = fingerprints(_folded(task, row) for row in rows)
+    both = fingerprints(f"{_folded(task, row)}\0{task.stratum(row)}" for row in rows)
+    pairs = np.unique(np.stack([texts, both]), axis=1)
+    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+
+
+def _memory_of_machine() -> int | None:
+    with contextlib.suppress(ValueError, AttributeError, OSError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
