@@ -108,7 +108,6 @@ ROWS = {
                 label="tfhub_ft, the hub's graph",
             ),
             hf_trainer("hf_trainer", "Hugging Face Trainer"),
-            hf_trainer("hf_trainer_malloc", "Hugging Face Trainer, malloc tuned", variables=MALLOC),
         ),
     ),
     "sst2-kerashub": Row(
