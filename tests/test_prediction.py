@@ -9,7 +9,7 @@ import tfhub_ft
 from tests.conftest import make_reviews, write_csv
 from tfhub_ft.data.rows import Column, check_text
 from tfhub_ft.errors import InputError
-from tfhub_ft.prediction import answer_writer, open_predictor, predict_file, write_answers
+from tfhub_ft.prediction import answer_writer, open_predictor, predict_file, predict_shards, write_answers
 
 COLUMNS = [Column("text", ("review",), check_text, option="--text-column")]
 TEXTS = [text for text, _ in make_reviews(50, seed=5)]
@@ -133,3 +133,44 @@ def test_an_export_has_its_own_precision(tiny_export, tiny_run):
         open_predictor(tiny_export, precision="bfloat16")
     with pytest.raises(InputError, match="--precision half: must be one of auto, float32"):
         open_predictor(tiny_run, precision="half")
+
+
+def test_many_files_are_answered_one_by_one_and_only_once(by_run, tmp_path):
+    parts, answers = tmp_path / "parts", tmp_path / "answers"
+    parts.mkdir()
+    for number in range(3):
+        rows = "".join(json.dumps({"text": f"good film {number} {i}"}) + "\n" for i in range(number + 1))
+        (parts / f"part-{number}.jsonl").write_text(rows)
+    sources = sorted(parts.iterdir())
+    first = predict_shards(by_run, sources, answers)
+    assert next(first) == (answers / "part-0.jsonl", 1)
+    first.close()
+    (answers / "part-1.jsonl").write_text("of a process that was killed before it wrote this down")
+    before = (answers / "part-0.jsonl").stat().st_mtime_ns
+    assert list(predict_shards(by_run, sources, answers)) == [
+        (answers / "part-0.jsonl", 0), (answers / "part-1.jsonl", 2), (answers / "part-2.jsonl", 3),
+    ]  # fmt: skip
+    assert (answers / "part-0.jsonl").stat().st_mtime_ns == before
+    texts = [json.loads(line)["text"] for part in sorted(answers.glob("part*")) for line in part.open()]
+    assert texts == [
+        "good film 0 0",
+        "good film 1 0",
+        "good film 1 1",
+        "good film 2 0",
+        "good film 2 1",
+        "good film 2 2",
+    ]
+
+    (parts / "part-2.jsonl").write_text('{"text": "another"}\n')
+    with pytest.raises(InputError, match="part-2.jsonl has answers of another file"):
+        list(predict_shards(by_run, sources, answers))
+
+
+def test_files_that_cannot_be_answered_together_are_refused(by_run, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part.txt").write_text("a text\n")
+    with pytest.raises(InputError, match="two files would both"):
+        list(predict_shards(by_run, sorted(tmp_path.glob("*/part.txt")), tmp_path / "out"))
+    with pytest.raises(InputError, match="is not empty, and holds no answers"):
+        list(predict_shards(by_run, [tmp_path / "a" / "part.txt"], tmp_path / "b"))

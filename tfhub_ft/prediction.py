@@ -14,7 +14,7 @@ from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.saved_model import read_task
-from tfhub_ft.files import written_aside
+from tfhub_ft.files import write_json, written_aside
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.task import Task, described_task
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BATCH = 32
 WINDOW = 4096
 BATCH_CHARACTERS = 2**17
+SHARDS = "answers.json"
 
 
 def predict(
@@ -64,6 +65,7 @@ class Predictor:
         task: what is answered.
         labels: the labels, in the order of the logits.
         load: makes the function from rows of segments to answers.
+        name: of the run or the export.
     """
 
     def __init__(
@@ -71,8 +73,9 @@ class Predictor:
         task: Task,
         labels: Sequence[str],
         load: Callable[[], Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]],
+        name: str,
     ):
-        self.task, self.labels, self._load = task, labels, load
+        self.task, self.labels, self._load, self.name = task, labels, load, name
 
     @cached_property
     def _answer(self) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
@@ -210,7 +213,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
         return answer_in_precision
 
-    return Predictor(task, run.labels, load)
+    return Predictor(task, run.labels, load, str(run.path.resolve()))
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
@@ -228,14 +231,14 @@ def _saved_model_predictor(path: Path) -> Predictor:
 
         return graph_answerer(signature, inputs, worded)
 
-    return Predictor(task, described["labels"], load)
+    return Predictor(task, described["labels"], load, str(path.resolve()))
 
 
 def _lite_predictor(path: Path) -> Predictor:
     from tfhub_ft.exports.lite_model import LiteModel
 
     lite = LiteModel(path)
-    return Predictor(lite.task, lite.labels, lambda: lite.answers)
+    return Predictor(lite.task, lite.labels, lambda: lite.answers, str(path.resolve()))
 
 
 def predict_file(
@@ -304,6 +307,60 @@ def write_answers(answers: Iterable[dict[str, Any]], path: Path) -> int:
             write(answer)
             count += 1
     return count
+
+
+def predict_shards(
+    model: "str | Path | Run | Predictor",
+    sources: Sequence[Path],
+    folder: Path,
+    *,
+    columns: Sequence[Column] | None = None,
+) -> Iterator[tuple[Path, int]]:
+    """Answer many files, each into a file of a folder; those that a run before this one has answered are left alone.
+
+    A file's answers are whole or not there, and `answers.json`, written after each, names those that are: a prediction
+    that was stopped or killed goes on with the first file that it lists not, and every row is answered once.
+
+    Args:
+        model: as for `predict`.
+        sources: csv, tsv, jsonl or txt files.
+        folder: where a file is written for each, by its name: csv for csv, tsv for tsv, jsonl for others.
+        columns: as for `predict_file`.
+
+    Yields:
+        Each file of answers, and how many rows were answered now: 0 where it was there.
+
+    Raises:
+        InputError: a file or a row is not as it must be, or the folder holds answers of other files or of another
+            model. What was answered before stays.
+    """
+    predictor = model if isinstance(model, Predictor) else open_predictor(model)
+    targets = [_shard_name(source) for source in sources]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InputError(f"--input: two files would both be answered in {folder / target}; answer them apart")
+    listed = folder / SHARDS
+    done = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
+    if not done and folder.is_dir() and any(folder.glob("[!.]*")):
+        raise InputError(f"--output {folder} is not empty, and holds no answers: name another folder")
+    for source, target in zip(sources, targets, strict=True):
+        now = {"input": str(source.resolve()), "bytes": source.stat().st_size, "model": predictor.name}
+        before = done.get(target)
+        if before and {name: before[name] for name in now} != now:
+            raise InputError(f"--output {folder}: {target} has answers of another file or model; name another folder")
+        if before and (folder / target).is_file():
+            yield folder / target, 0
+            continue
+        rows = write_answers(predict_file(predictor, source, columns=columns), folder / target)
+        done[target] = {**now, "rows": rows}
+        write_json(listed, done)
+        yield folder / target, rows
+
+
+def _shard_name(source: Path) -> str:
+    name = source.name.removesuffix(".gz")
+    stem, suffix = Path(name).stem, Path(name).suffix.lower()
+    return stem + (suffix if suffix in (".csv", ".tsv") else ".jsonl")
 
 
 def answer_writer(form: str, file: TextIO) -> Callable[[dict[str, Any]], None]:

@@ -111,7 +111,7 @@ class Run:
     @cached_property
     def calibration(self) -> dict[str, Any]:
         """The temperature that is in the model's head; empty where probabilities are not calibrated."""
-        return self._json(CALIBRATION)
+        return self._json(CALIBRATION) if (self.path / CALIBRATION).is_file() else {}
 
     @property
     def splits(self) -> dict[str, Any]:

@@ -118,13 +118,9 @@ def test_recovering_goes_back_to_the_last_good_epoch(tiny_pair, reviews_csv, tmp
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
 
 
-def test_a_folder_in_use_is_not_trained_in(tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch):
-    signalled(signal.SIGTERM)
-    with pytest.raises(Preempted):
-        train(tiny_pair, tmp_path / "run", data=reviews_csv)
-    monkeypatch.undo()
-    with Run(tmp_path / "run").locked(), pytest.raises(InputError, match="in use"):
-        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+def test_a_folder_in_use_is_not_trained_in(tiny_run):
+    with Run(tiny_run).locked(), pytest.raises(InputError, match="in use"):
+        tfhub_ft.train("sentiment", output_dir=tiny_run, resume=True)
 
 
 def test_a_process_that_is_killed_or_told_to_stop_goes_on_to_the_same_end(tiny_run, tiny_pair, reviews_csv, tmp_path):

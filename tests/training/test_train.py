@@ -104,28 +104,6 @@ def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, 
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
 
 
-def test_resuming_without_dropout_equals_training_through(tiny_pair, reviews_csv, tmp_path, checkpoint_maker):
-    """The optimizer's state, the learning rate and the order of the rows are those of a training never stopped."""
-    from tfhub_ft.encoders.conversion import convert_checkpoint
-
-    still = checkpoint_maker(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    convert_checkpoint(still, tmp_path / "pair")
-    settings = {"data": reviews_csv, "epochs": 3, "dropout": 0.0}
-    through = train(tmp_path / "pair", tmp_path / "through", **settings)
-
-    stop = Interruptions.on_epoch_end
-    try:
-        Interruptions.on_epoch_end = lambda self, epoch, logs=None: _raise() if epoch == 1 else None
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "pair", tmp_path / "stopped", **settings)
-    finally:
-        Interruptions.on_epoch_end = stop
-    resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "stopped", resume=True)
-    for one, other in zip(weights(through), weights(resumed)):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-    assert resumed.metrics["test"]["log_loss"] == pytest.approx(through.metrics["test"]["log_loss"], abs=1e-5)
-
-
 def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     from tfhub_ft.encoders.encoder_layer import encoder_of
     from tfhub_ft.training.train import Training
@@ -148,10 +126,6 @@ def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, review
 def test_batches_by_tokens_in_fixed_shapes(tiny_pair, reviews_csv, tmp_path):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, batch_tokens=192, padding="buckets")
     assert run.metrics["test"]["accuracy"] >= 0.9
-
-
-def _raise():
-    raise KeyboardInterrupt
 
 
 def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path):

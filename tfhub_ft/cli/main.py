@@ -15,6 +15,7 @@ COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
     "encoders": "tfhub_ft.cli.encoders",
     "train": "tfhub_ft.cli.train",
+    "tune": "tfhub_ft.cli.tune",
     "evaluate": "tfhub_ft.cli.evaluate",
     "predict": "tfhub_ft.cli.predict",
     "distill": "tfhub_ft.cli.distill",

@@ -1,5 +1,6 @@
 """`tfhub-ft predict RUN|SAVED_MODEL`."""
 
+import glob
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ import click
 from tfhub_ft.errors import InputError
 
 if TYPE_CHECKING:
+    from tfhub_ft.data.rows import Column
+    from tfhub_ft.prediction import Predictor
     from tfhub_ft.tasks.task import Task
 
 
@@ -20,9 +23,13 @@ if TYPE_CHECKING:
     "--input",
     "source",
     metavar="FILE",
-    help="Answer its rows: csv, tsv, jsonl, json (SQuAD), txt; - is standard input.",
+    help="Answer its rows: csv, tsv, jsonl, json (SQuAD), txt; - is standard input; 'part-*.jsonl' are many files.",
 )
-@click.option("--output", metavar="FILE", help="Write the answers here: csv, tsv or jsonl.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="Write the answers here: csv, tsv or jsonl; of many files, a folder, and go on there.",
+)
 @click.option("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts in --input.")
 @click.option(
     "--first-column",
@@ -63,15 +70,22 @@ def command(
     Examples: tfhub-ft predict runs/reviews "a warm, funny film"
               tfhub-ft predict runs/pairs "It rains." "The street is wet."
               tfhub-ft predict saved_models/reviews --input new.csv --output answers.csv
+              tfhub-ft predict runs/reviews --input 'corpus/part-*.jsonl' --output answers
     """
     if texts and source:
         raise InputError("give either texts or --input, not both")
-    if output and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
+    shards = _shards(source)
+    if shards and not output:
+        raise InputError(f"--input {source} are {len(shards)} files: --output must name a folder for their answers")
+    if output and not shards and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
     from tfhub_ft.prediction import answer_writer, open_predictor, predict, predict_file, write_answers
 
     predictor = open_predictor(model, precision=precision)
     fields = predictor.task.fields
+    if shards:
+        _answer_shards(predictor, shards, Path(output), predictor.task.text_columns(SimpleNamespace(**columns)))
+        return
     if texts:
         rows = _grouped(texts, fields)
         named = (dict(zip(fields, row, strict=True)) for row in rows)
@@ -88,6 +102,26 @@ def command(
     write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, predictor.task)
     for answer in answers:
         write(answer)
+
+
+def _shards(source: str | None) -> list[Path]:
+    """The files that a pattern names; none where it is a file's own name."""
+    if not source or not glob.has_magic(source) or Path(source).is_file():
+        return []
+    found = sorted(Path(path) for path in glob.glob(source, recursive=True) if Path(path).is_file())
+    if not found:
+        raise InputError(f"--input {source}: no file is called so")
+    return found
+
+
+def _answer_shards(predictor: "Predictor", shards: list[Path], folder: Path, columns: "list[Column]") -> None:
+    from tfhub_ft.prediction import predict_shards
+
+    rows = 0
+    for file, count in predict_shards(predictor, shards, folder, columns=columns):
+        rows += count
+        click.echo(f"{file}: {count:,} answers" if count else f"{file}: was there", err=True)
+    click.echo(f"{folder}: {len(shards):,} files, {rows:,} answers")
 
 
 def _grouped(texts: tuple[str, ...], fields: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -96,7 +96,8 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return training.finish(made)
+    with made.locked():
+        return training.finish(made)
 
 
 def _layers_of(student: str | Path) -> int | None:

@@ -1,6 +1,6 @@
 """The token ids of many rows, and batches of rows of similar length cut from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from tfhub_ft.data.token_store import token_arrays
 
 POOL_BATCHES = 50
+WORDS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,21 @@ def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
 
     arrays = token_arrays(preprocessor, inputs, make, kind="rows")
     return TokenRows(arrays["word_ids"], arrays["type_ids"], starts_of(arrays["lengths"]))
+
+
+def words_of(some: Iterable[TokenRows], vocabulary: int) -> np.ndarray:
+    """The ids that stand in rows, and 0, which batches are padded with; int (words,), ascending.
+
+    Args:
+        some: the rows.
+        vocabulary: how many ids there are.
+    """
+    there = np.zeros(vocabulary, bool)
+    there[0] = True
+    for rows in some:
+        for start in range(0, len(rows.word_ids), WORDS_AT_ONCE):
+            there[rows.word_ids[start : start + WORDS_AT_ONCE]] = True
+    return np.flatnonzero(there)
 
 
 def starts_of(lengths: np.ndarray) -> np.ndarray:

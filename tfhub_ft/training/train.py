@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tfhub_ft.data.batches import TokenRows, TrainingBatches
     from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.training.callbacks import Checkpoints
     from tfhub_ft.training.features import FrozenBody
 
 SAMPLE_ROWS = 200
@@ -83,7 +84,9 @@ def train(
     data = load_dataset(recipe.task, resolved, recipe.demo)
     training = Training(recipe, resolved, data)
     new_folder(folder)
-    return training.finish(Run.create(folder, name, resolved, data.labels, data.described()))
+    run = Run.create(folder, name, resolved, data.labels, data.described())
+    with run.locked():
+        return training.finish(run)
 
 
 def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> Settings:
@@ -142,6 +145,11 @@ def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, A
     if not output_dir:
         raise InputError(f"--{'recover' if recover else 'resume'} needs --output-dir, the run to go on with")
     run = Run(output_dir)
+    with run.locked():
+        return _gone_on(run, recipe, given, recover)
+
+
+def _gone_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) -> Run:
     if run.recipe.name != recipe.name:
         raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
     for name, value in run.settings.replaced(given).as_dict().items():
@@ -245,10 +253,6 @@ class Training:
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
-        with run.locked():
-            return self._finish(run)
-
-    def _finish(self, run: Run) -> Run:
         self._write_sample(run)
         state = self._fit(run)
         scores, scored = self._score(state)
@@ -299,12 +303,8 @@ class Training:
 
     def _fit(self, run: Run) -> dict[str, Any]:
         """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
-        import keras
-
         from tfhub_ft.data.batches import evaluation_dataset
-        from tfhub_ft.training.callbacks import Checkpoints, EpochOrder, write_history
-        from tfhub_ft.training.hardware import matrix_products_in
-        from tfhub_ft.training.interruptions import Interruptions
+        from tfhub_ft.training.callbacks import Checkpoints, write_history
 
         settings, task = self.settings, self.recipe.task
         batches, buckets = self.batches()
@@ -321,36 +321,7 @@ class Training:
             f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {len(batches):,} steps an epoch, in"
             f" {self.precision}" + (f", from epoch {done + 1}" if done else "")
         )
-        interruptions = Interruptions(checkpoints, len(batches))
-        callbacks = [
-            EpochOrder(batches),
-            checkpoints,
-            interruptions,
-            keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
-            *self._unfreezing(learner, len(batches)),
-        ]
-        with (
-            interruptions,
-            matrix_products_in(self.precision, self.network),
-            contextlib.redirect_stdout(sys.stderr),
-            warnings.catch_warnings(),
-        ):
-            warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
-            skip = checkpoints.skipped(done)
-            # What was left of an epoch is shorter than the others.
-            for end in (done + 1, settings.epochs) if skip else (settings.epochs,):
-                over = checkpoints.stopped or checkpoints.diverged or interruptions.received
-                if len(checkpoints.state["epochs"]) < end and not over:
-                    learner.fit(
-                        batches.dataset(skip),
-                        validation_data=validation,
-                        initial_epoch=len(checkpoints.state["epochs"]),
-                        epochs=end,
-                        callbacks=callbacks,
-                        shuffle=False,
-                        verbose=1 if sys.stderr.isatty() else 2,
-                    )
-                skip = 0
+        self._take_epochs(run, learner, checkpoints, batches, validation)
         if where := checkpoints.diverged:
             raise WorkError(
                 f"{run.path}: the loss is no number in epoch {where['epoch']}, step {where['step']}, at a learning rate"
@@ -359,14 +330,50 @@ class Training:
             )
         checkpoints.load_best()
         if narrowed:
-            optimizer = _inner(learner.optimizer)
-            steps = min(
-                checkpoints.state["best_epoch"] * len(batches), int(keras.ops.convert_to_numpy(optimizer.iterations))
-            )
-            with self.strategy.scope():
-                self.encoder.widen_words(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
+            self._widen_words(learner, steps=checkpoints.state["best_epoch"] * len(batches))
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
         return checkpoints.state
+
+    def _take_epochs(
+        self, run: Run, learner: "keras.Model", checkpoints: "Checkpoints", batches: "TrainingBatches", validation: Any
+    ) -> None:
+        """Go through the training rows until the epochs are done, or something ends it before."""
+        import keras
+
+        from tfhub_ft.training.callbacks import EpochOrder
+        from tfhub_ft.training.hardware import matrix_products_in
+        from tfhub_ft.training.interruptions import Interruptions
+
+        interruptions = Interruptions(checkpoints, len(batches))
+        callbacks = [
+            EpochOrder(batches),
+            checkpoints,
+            interruptions,
+            keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
+            *self._unfreezing(learner, len(batches)),
+        ]
+        done = len(checkpoints.state["epochs"])
+        # What was left of an epoch, when the training was stopped within it, is shorter than the others.
+        parts = [(done, checkpoints.skipped(done)), (done + 1, 0)] if checkpoints.skipped(done) else [(done, 0)]
+        with (
+            interruptions,
+            matrix_products_in(self.precision, self.network),
+            contextlib.redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
+            for begin, skip in parts:
+                over = checkpoints.stopped or checkpoints.diverged or interruptions.received
+                if begin < self.settings.epochs and not over:
+                    learner.fit(
+                        batches.dataset(skip),
+                        validation_data=validation,
+                        initial_epoch=begin,
+                        epochs=begin + 1 if skip else self.settings.epochs,
+                        callbacks=callbacks,
+                        shuffle=False,
+                        verbose=1 if sys.stderr.isatty() else 2,
+                    )
 
     def _unfreezing(self, learner: "keras.Model", steps: int) -> list["keras.callbacks.Callback"]:
         from tfhub_ft.training.layerwise import Unfreezing
@@ -375,18 +382,25 @@ class Training:
 
     def narrow_words(self) -> bool:
         """Leave the words that no row has out of the training: their embeddings have no gradient, only decay."""
-        import numpy as np
+        from tfhub_ft.data.batches import words_of
 
         encoder = self.encoder
         if not encoder.is_native or self.stages or self.recipe.task.reads_all_words:
             return False
         if not encoder.word_embeddings.trainable:
             return False
-        # A batch is padded with 0.
-        words = np.unique(np.concatenate([[0], *(tokens.word_ids for tokens in self.tokens.values())]))
         with self.strategy.scope():
-            encoder.narrow_words(words)
+            encoder.narrow_words(words_of(self.tokens.values(), encoder.word_embeddings.shape[0]))
         return True
+
+    def _widen_words(self, learner: "keras.Model", steps: int) -> None:
+        import keras
+
+        optimizer = _inner(learner.optimizer)
+        # An epoch that was ended early has fewer.
+        steps = min(steps, int(keras.ops.convert_to_numpy(optimizer.iterations)))
+        with self.strategy.scope():
+            self.encoder.widen_words(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
 
     def compiled(self, total_steps: int) -> "keras.Model":
         """The learner with an optimizer; the network itself stays free of one."""

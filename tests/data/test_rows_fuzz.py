@@ -1,0 +1,59 @@
+"""Files of all kinds of nonsense are read, or refused in one line; nothing else happens.
+
+TFHUB_FT_FUZZ=25000 pytest -n 0 tests/data/test_rows_fuzz.py  # as many files of each kind
+"""
+
+import gzip
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from tfhub_ft.data.rows import read_rows
+from tfhub_ft.errors import InputError
+from tfhub_ft.recipe import load_recipe
+
+EXAMPLES = int(os.environ.get("TFHUB_FT_FUZZ", "100"))
+PARTS = {
+    "csv": ["text", "label", ",", '"', '""', "\n", "\r\n", "\r", "\x00", "ä", "\ufeff", " ", "a,b", '"a\nb",c', ";"],
+    "tsv": ["text\tlabel", "\t", "\n", '"', "good\tyes", "\r\n", "\x0b", "\u2028"],
+    "jsonl": ['{"text": "a", "label": "b"}', "{", "}", "[", "]", ":", ",", '"text"', '"label"', "null", "1e999", "NaN",
+              '"\\ud800"', "\n", "[" * 2000, "-", "true", '{"text": {"text": 1}, "label": []}'],
+    "conll": ["EU B-ORG\n", "\n", "rejects O\n", "-DOCSTART- -X- O\n", "\t", " ", "I-PER", "B-", "O", "a b c\n"],
+    "json": ['{"data": [', '{"paragraphs": [', '{"context": "a b c", "qas": [', '{"question": "q", "answers": [',
+             '{"text": "b", "answer_start": 2}', "]}", "]", "}", ",", '"id": "1"', '"is_impossible": true', "-1", "{}"],
+}  # fmt: skip
+RECIPES = {"csv": "sentiment", "tsv": "sentiment", "jsonl": "multilabel", "conll": "ner", "json": "qa"}
+
+
+def contents(kind):
+    """Pieces of a format in any order, with bytes that fit nowhere between them."""
+    piece = some.one_of(some.sampled_from(PARTS[kind]).map(str.encode), some.binary(max_size=4))
+    return some.lists(piece, max_size=25).map(b"".join)
+
+
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzip"])
+def test_any_file_is_read_or_refused_in_one_line(kind, zipped, tmp_path):
+    recipe = load_recipe(RECIPES[kind])
+    task = recipe.task
+    columns = task.columns(recipe.settings)
+    file = tmp_path / f"rows.{kind}{'.gz' if zipped else ''}"
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(contents(kind), some.integers(0, 10**6))
+    def reads(content, cut):
+        if zipped:
+            packed = gzip.compress(content)
+            content = packed[: len(packed) - cut % 3]
+        file.write_bytes(content)
+        try:
+            for row in read_rows(file, columns, check=task.check_row):
+                assert row.line >= 1
+                assert set(row.values) == {column.name for column in columns}
+        except InputError as error:
+            assert "\n" not in str(error)
+            assert str(file) in str(error)
+
+    reads()

@@ -1,0 +1,68 @@
+"""`tfhub-ft tune RECIPE`: a command for each recipe, made from its settings."""
+
+import dataclasses
+from typing import Any
+
+import click
+
+from tfhub_ft.cli.train import RecipeGroup, setting_option
+from tfhub_ft.recipe import Recipe, load_recipe
+
+
+class TuneGroup(RecipeGroup):
+    """A group that has a command for each recipe, and for each recipe file."""
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        return tune_command(name, load_recipe(name))
+
+
+@click.command("tune", cls=TuneGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
+def command() -> None:
+    """Search for good settings of a recipe.
+
+    Example: tfhub-ft tune sentiment --data reviews.csv --output-dir runs/search --search learning_rate=1e-5..3e-4
+
+    tfhub-ft train RECIPE --config runs/search/best.yaml then trains with the best ones, and scores the test rows.
+    """
+
+
+def tune_command(name: str, recipe: Recipe) -> click.Command:
+    """The click command of a recipe's search."""
+    own = [
+        click.Option(["--output-dir"], metavar="DIR", required=True, help="Folder of the search; it goes on there."),
+        click.Option(["--trials"], type=click.IntRange(1), default=12, show_default=True, help="Trainings in all."),
+        click.Option(
+            ["--search"],
+            multiple=True,
+            metavar="SETTING=VALUES",
+            help="What is varied: a range, learning_rate=1e-5..3e-4, or a choice, freeze=none,all-but-2; several times."
+            " [default: learning rate, epochs and freezing]",
+        ),
+        click.Option(["--config"], metavar="FILE", help="YAML file of settings that stay."),
+    ]
+    options = [
+        setting_option(field, getattr(recipe.settings, field.name)) for field in dataclasses.fields(recipe.settings)
+    ]
+
+    def run(search: tuple[str, ...], **given: Any) -> None:
+        settings = {key: value for key, value in given.items() if value is not None}
+        _tune(name, {"search": search} if search else {}, settings)
+
+    text = f"Search for good settings: {recipe.summary}\n\nExample: tfhub-ft tune {name} --output-dir runs/search"
+    return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
+
+
+def _tune(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
+    from tfhub_ft.training.tune import tune
+
+    rows = tune(name, **how, **given)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(key.replace("_", " ") for key in rows[0]), title="Trials, the best first")
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console().print(table)
+    click.echo(f"Best: {given['output_dir']}/best.yaml")
+    click.echo(f"Next: tfhub-ft train {name} --config {given['output_dir']}/best.yaml", err=True)
