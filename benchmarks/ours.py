@@ -23,17 +23,22 @@ import numpy as np
 import yaml
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy")
-LATE_IMPORTS = (
-    "tfhub_ft.training.callbacks",
-    "tfhub_ft.training.optimizer",
-    "tfhub_ft.encoders.encoder_layer",
-    "tfhub_ft.exports.lite_model",
-    "tensorflow_hub",
-    "tensorflow_text",
-    "tensorboard.summary.v2",
-    "sklearn.metrics",
-    "ai_edge_litert.interpreter",
-)
+# What each work imports when it gets there.
+LATE_IMPORTS = {
+    "train": (
+        "tfhub_ft.training.interruptions",
+        "tfhub_ft.training.optimizer",
+        "tfhub_ft.encoders.encoder_layer",
+        "tfhub_ft.evaluation.report",
+        "tensorflow_text",
+        "tensorboard.summary.v2",
+        "sklearn.metrics",
+        "matplotlib.backends.backend_svg",
+        "jinja2",
+    ),
+    "predict": ("tfhub_ft.encoders.encoder_layer", "tensorflow_text"),
+    "tflite": ("tfhub_ft.exports.lite_model", "tensorflow_text", "ai_edge_litert.interpreter"),
+}
 WARM_UP_TEXTS, TIMED_TEXTS = 64, 150
 HUGGING_FACE_PARTS = {
     "word_embeddings": "embeddings.word_embeddings",
@@ -75,20 +80,20 @@ def main():
     args.work(args)
 
 
-def imports():
-    """Everything heavy that the work needs, tfhub_ft first, as its users import it."""
+def imports(work):
+    """Everything heavy that a work needs, tfhub_ft first, as its users import it."""
     clock = Clock()
     import tfhub_ft
 
     tfhub_ft.train, tfhub_ft.predict  # noqa: B018  imported when they are first named
-    for name in LATE_IMPORTS:
+    for name in LATE_IMPORTS[work]:
         importlib.import_module(name)
     clock.lap("imports")
     return clock
 
 
 def train(args):
-    clock = imports()
+    clock = imports("train")
     import tfhub_ft
 
     files = {split: getattr(args, split) for split in ("train", "validation", "test") if getattr(args, split)}
@@ -154,7 +159,7 @@ def export(args):
 
 
 def predict(args):
-    clock = imports()
+    clock = imports("predict")
     import tfhub_ft
     from tfhub_ft.prediction import open_predictor
 
@@ -179,7 +184,7 @@ def predict(args):
 
 
 def tflite(args):
-    clock = imports()
+    clock = imports("tflite")
     from tfhub_ft.exports.fresh_process import one_by_one, token_feed
     from tfhub_ft.exports.lite_model import LiteModel
 

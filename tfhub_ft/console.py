@@ -5,15 +5,23 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+HUSHED = "TFHUB_FT_QUIET"
+
+
+def hush() -> None:
+    """Say warnings alone from now on, in this process and those that it starts. What `--quiet` does."""
+    os.environ[HUSHED] = "1"
+
 
 def say(message: str) -> None:
-    """Print one line of progress to standard error."""
-    print(message, file=sys.stderr, flush=True)
+    """Print one line of progress, or a warning, to standard error."""
+    if HUSHED not in os.environ or message.startswith("Warning"):
+        print(message, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """Show how far a long work is: a bar on a terminal, one plain line elsewhere.
+def progress(description: str, total: int | None, unit: str = "") -> Iterator[Callable[..., None]]:
+    """Show how far a long work is: a bar on a terminal, one plain line elsewhere, nothing where all is hushed.
 
     Args:
         description: what is being done, a few words.
@@ -21,15 +29,15 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
         unit: "bytes" shows sizes and a rate; any other word stands behind the count.
 
     Yields:
-        A function that takes how much more was done.
+        A function that takes how much more was done and, where it changes, the description.
 
     Example:
         with progress("Reading", total=len(rows), unit="rows") as advance:
             advance(32)
     """
-    if not sys.stderr.isatty():
+    if HUSHED in os.environ or not sys.stderr.isatty():
         say(f"{description} ...")
-        yield lambda _: None
+        yield lambda amount, description=None: None
         return
     from rich import progress as bars
     from rich.console import Console
@@ -42,7 +50,7 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
     columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), *measure, bars.TimeRemainingColumn()]
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(description, total=total)
-        yield lambda amount: shown.update(task, advance=amount)
+        yield lambda amount, description=None: shown.update(task, advance=amount, description=description)
 
 
 @contextlib.contextmanager

@@ -149,6 +149,13 @@ def test_no_network_and_nothing_cached_says_which_command_would_get_it(tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+def test_quiet_shows_results_alone(tiny_run, tmp_path):
+    write_csv(tmp_path / "rows.csv", make_reviews(8))
+    done = tfhub_ft("evaluate", tiny_run, "--data", tmp_path / "rows.csv", "--json", "--quiet")
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["rows"] == 8
+
+
 def test_debug_shows_the_traceback(tmp_path):
     done = tfhub_ft("predict", "none", "a text", "--debug", cwd=tmp_path)
     assert "Traceback" in done.stderr

@@ -12,7 +12,7 @@ EPOCHS = [{"epoch": n, "loss": 1 / n, "val_loss": 1.1 / n, "accuracy": 0.5} for 
 DRAWN = {
     "curves": lambda: pictures.training_curves(EPOCHS, "loss"),
     "one epoch": lambda: pictures.training_curves(EPOCHS[:1], "accuracy"),
-    "lengths": lambda: pictures.token_lengths(np.array([3, 9, 24, 24]), 24),
+    "lengths": lambda: pictures.token_lengths(np.array([3, 9, 24, 24]), 24, "rows"),
     "matrix": lambda: pictures.confusion_matrix([[5, 1], [0, 4]], ["<b>$x$</b>", "日本語"]),
     "matrix of one label's rows": lambda: pictures.confusion_matrix([[0, 0], [0, 0]], ["a", "b"]),
     "large matrix": lambda: pictures.confusion_matrix(np.eye(60, dtype=int) * 3, [f"label {i}" for i in range(60)]),

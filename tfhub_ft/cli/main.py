@@ -8,6 +8,7 @@ import sys
 import click
 
 from tfhub_ft import __version__
+from tfhub_ft.console import hush
 from tfhub_ft.errors import TfhubFtError
 from tfhub_ft.files import disk_is_full
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "copy": "tfhub_ft.cli.copy",
 }
 INTERRUPTED = 130
+FLAGS = {"--debug", "--quiet"}
 
 
 class LazyGroup(click.Group):
@@ -46,13 +48,16 @@ def group() -> None:
 
     Start with: tfhub-ft train sentiment
 
-    Any command takes --debug, which shows the traceback of an error.
+    Any command takes --quiet, which shows no progress, and --debug, which shows the traceback of an error.
     """
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 the input is wrong, 1 the work failed."""
-    arguments, debug = _without_debug(sys.argv[1:])
+    arguments, flags = _without_flags(sys.argv[1:])
+    debug = "--debug" in flags
+    if "--quiet" in flags:
+        hush()
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -72,10 +77,11 @@ def main() -> None:
         sys.exit(_report(error))
 
 
-def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+def _without_flags(arguments: list[str]) -> tuple[list[str], set[str]]:
+    """The arguments without the flags that every command takes, and those of these flags that are there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = [argument for argument in arguments[:end] if argument != "--debug"]
-    return options + arguments[end:], len(options) < end
+    options = [argument for argument in arguments[:end] if argument not in FLAGS]
+    return options + arguments[end:], FLAGS & {*arguments[:end]}
 
 
 def _report(error: Exception) -> int:

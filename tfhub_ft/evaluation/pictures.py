@@ -102,12 +102,13 @@ def training_curves(epochs: Sequence[Mapping[str, float]], name: str) -> Picture
     return Picture(name.replace("_", " ").capitalize(), f"By epochs; after the last one {said}.", draw)
 
 
-def token_lengths(lengths: "np.ndarray", seq_length: int) -> Picture:
+def token_lengths(lengths: "np.ndarray", seq_length: int, unit: str) -> Picture:
     """How many tokens rows have.
 
     Args:
-        lengths: int (rows,), cut at `seq_length`.
+        lengths: int (rows,), at most `seq_length`.
         seq_length: the most tokens of a row.
+        unit: "rows", which are cut there, or the "windows" of long rows.
     """
     import numpy as np
 
@@ -116,13 +117,14 @@ def token_lengths(lengths: "np.ndarray", seq_length: int) -> Picture:
     def draw(axes: "Axes") -> None:
         axes.hist(lengths, bins=np.linspace(0, max(int(lengths.max()), 2) + 1, 40), color=BLUE)
         axes.axvline(seq_length, color=ORANGE, linestyle="--", label=f"--seq-length {seq_length}")
-        axes.set_xlabel("tokens of a training row")
-        axes.set_ylabel("rows")
+        axes.set_xlabel("tokens")
+        axes.set_ylabel(f"training {unit}")
         axes.legend()
 
-    says = f"Half of the training rows have at most {np.median(lengths):.0f} tokens, 95% at most"
-    says += f" {np.quantile(lengths, 0.95):.0f}. {full:,} of {len(lengths):,} reach {seq_length} tokens:"
-    return Picture("Tokens", f"{says} what stands behind is not read.", draw)
+    says = f"Half of the training {unit} have at most {np.median(lengths):.0f} tokens, 95% at most"
+    says += f" {np.quantile(lengths, 0.95):.0f}; {full:,} of {len(lengths):,} have {seq_length}."
+    says += " What stands behind is not read." if unit == "rows" and full else ""
+    return Picture("Tokens", says, draw)
 
 
 def confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Picture:

@@ -1,5 +1,6 @@
 """What happens between epochs: checkpoints, the best epoch, the history."""
 
+import contextlib
 import csv
 import json
 import math
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfhub_ft.console import progress, say
 from tfhub_ft.data.batches import TrainingBatches
 from tfhub_ft.files import check_room, write_json, written_aside
 from tfhub_ft.run import STATE
@@ -27,6 +29,39 @@ class EpochOrder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.batches.epoch = epoch
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows how far an epoch is, its loss and the time left, and a line when it has ended; a context manager.
+
+    Args:
+        epochs: how many there are.
+        steps: of an epoch.
+    """
+
+    def __init__(self, epochs: int, steps: int):
+        super().__init__()
+        self.epochs, self.steps = epochs, steps
+        self._bar = contextlib.ExitStack()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.name, self.taken, self.began = f"Epoch {epoch + 1}/{self.epochs}", 0, time.perf_counter()
+        self.advance = self._bar.enter_context(progress(self.name, self.steps, "steps"))
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.advance(batch + 1 - self.taken, f"{self.name}, loss {logs['loss']:.4f}")
+        self.taken = batch + 1
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._bar.close()
+        shown = ", ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in logs.items())
+        say(f"{self.name}: {shown}, {time.perf_counter() - self.began:.0f} s")
 
 
 class Checkpoints(keras.callbacks.Callback):

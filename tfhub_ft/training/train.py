@@ -1,10 +1,8 @@
 """Training a recipe: from settings to a finished run folder."""
 
-import contextlib
 import json
 import math
 import random
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -340,13 +338,15 @@ class Training:
         """Go through the training rows until the epochs are done, or something ends it before."""
         import keras
 
-        from tfhub_ft.training.callbacks import EpochOrder
+        from tfhub_ft.training.callbacks import EpochOrder, Progress
         from tfhub_ft.training.hardware import matrix_products_in
         from tfhub_ft.training.interruptions import Interruptions
 
         interruptions = Interruptions(checkpoints, len(batches))
+        shown = Progress(self.settings.epochs, len(batches))
         callbacks = [
             EpochOrder(batches),
+            shown,
             checkpoints,
             interruptions,
             keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
@@ -357,8 +357,8 @@ class Training:
         parts = [(done, checkpoints.skipped(done)), (done + 1, 0)] if checkpoints.skipped(done) else [(done, 0)]
         with (
             interruptions,
+            shown,
             matrix_products_in(self.precision, self.network),
-            contextlib.redirect_stdout(sys.stderr),
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
@@ -372,7 +372,7 @@ class Training:
                         epochs=begin + 1 if skip else self.settings.epochs,
                         callbacks=callbacks,
                         shuffle=False,
-                        verbose=1 if sys.stderr.isatty() else 2,
+                        verbose=0,
                     )
 
     def _unfreezing(self, learner: "keras.Model", steps: int) -> list["keras.callbacks.Callback"]:
