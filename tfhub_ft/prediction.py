@@ -22,7 +22,7 @@ from tfhub_ft.tasks.task import Task, described_task
 if TYPE_CHECKING:
     import keras
 
-BATCH = 32
+BATCH = 64
 WINDOW = 4096
 BATCH_CHARACTERS = 2**17
 SHARDS = "answers.json"
@@ -185,7 +185,7 @@ def graph_answerer(
 
 
 def batches_by_size(rows: Sequence[tuple[str, ...]]) -> Iterator[list[int]]:
-    """Indices of rows of texts, from the shortest to the longest, in batches of 32, fewer where texts are long."""
+    """Indices of rows of texts, from the shortest to the longest, in batches of 64, fewer where texts are long."""
     sizes = [sum(map(len, row)) for row in rows]
     batch: list[int] = []
     for i in sorted(range(len(rows)), key=sizes.__getitem__):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from tfhub_ft.errors import InputError
 
 TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 MIN_SEQ_LENGTH = 3
-# So many rows at once are worth the making of a graph.
-GRAPH_FROM = 256
+# Seconds, about what making a graph takes: once a function has run for so long without one, it is worth it.
+GRAPH_AFTER = 1.0
 # The rest of a layer's config; the module's files say what `encoder` and `preprocessor` only name.
 _NO_MATTER_FOR_TOKENS = ("name", "dtype", "trainable", "encoder", "preprocessor", "padding")
 
@@ -200,13 +201,14 @@ class HubPreprocessor(keras.layers.Layer):
 
 
 class Graphs:
-    """Functions of a layer's strings that run as graphs where many rows come at once, which is several times as fast.
+    """Functions of a layer's strings that run as graphs once many rows have come, which is several times as fast.
 
     A layer must not hold a tf.function itself: Keras would write it into every SavedModel of the layer.
     """
 
     def __init__(self):
         self._made: dict[Any, Any] = {}
+        self._spent: dict[Any, float] = {}
 
     def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
         """What a function gives for tensors or ragged tensors of rows."""
@@ -214,8 +216,13 @@ class Graphs:
 
         open_specs = [_of_any_size(tensor) for tensor in tensors]
         key = (function.__name__, *open_specs)
-        if not tf.executing_eagerly() or (key not in self._made and tensors[0].shape[0] < GRAPH_FROM):
+        if not tf.executing_eagerly():
             return function(*tensors)
+        if key not in self._made and self._spent.get(key, 0.0) < GRAPH_AFTER:
+            began = time.perf_counter()
+            answer = function(*tensors)
+            self._spent[key] = self._spent.get(key, 0.0) + time.perf_counter() - began
+            return answer
         if key not in self._made:
             self._made[key] = tf.function(function, input_signature=open_specs)
         return self._made[key](*tensors)
