@@ -29,17 +29,19 @@ class Logits(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids, attention_mask):
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        # Without them the exporter takes a buffer of BERT's for the segments, and the file answers nonsense.
+        segments = torch.zeros_like(input_ids)
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=segments).logits
 
 
 def quantized(model, folder):
     """The int8 file of a PyTorch model."""
     exported, file = folder / "model.onnx", folder / "int8.onnx"
-    example = torch.ones((2, 16), dtype=torch.long)
+    example, mask = torch.arange(1000, 1032).reshape(2, 16), torch.ones((2, 16), dtype=torch.long)
     axes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens", max=512)}
     torch.onnx.export(
         Logits(model).eval(),
-        (example, example),
+        (example, mask),
         exported,
         input_names=["input_ids", "attention_mask"],
         output_names=["logits"],
