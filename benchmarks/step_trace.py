@@ -137,7 +137,12 @@ def kind_of(name):
         return None
     if "fused_adam_w" in path:
         return "optimizer"
-    kinds = (("MatMul", "matrix products"), ("Random", "random numbers of dropout"), ("Softmax", "softmax"))
+    kinds = (
+        ("MatMul", "matrix products"),
+        ("Einsum", "matrix products"),
+        ("Random", "random numbers of dropout"),
+        ("Softmax", "softmax"),
+    )
     return next((kind for part, kind in kinds if part in operation), "everything else, element by element")
 
 

@@ -4,8 +4,8 @@ import hashlib
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -22,6 +22,10 @@ TRIED_ROWS = 4
 TOLERANCE = 1e-4
 # Raise it where the same rows would give other features than before.
 _FORMAT = 1
+
+
+# The parts of each network, with the weights that trained when they were made.
+_KNOWN: "WeakKeyDictionary[keras.Model, tuple[tuple[int, ...], FrozenBody | None]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class FrozenBody:
 
     def __init__(self, body: keras.Model, tail: keras.Model):
         self.body, self.tail = body, tail
+        self._steps: dict[str, Any] = {}
 
     @classmethod
     def of(cls, network: keras.Model, tokens: TokenRows) -> "FrozenBody | None":
@@ -106,6 +111,14 @@ class FrozenBody:
         encoders = [layer for layer in layers if isinstance(layer, HubEncoder)]
         if not encoders or not all(encoder.body_is_frozen for encoder in encoders):
             return None
+        trained = tuple(map(id, network.trainable_weights))
+        known = _KNOWN.get(network)
+        if known is None or known[0] != trained:
+            _KNOWN[network] = known = (trained, cls._tried(network, encoders, tokens))
+        return known[1]
+
+    @classmethod
+    def _tried(cls, network: keras.Model, encoders: list[HubEncoder], tokens: TokenRows) -> "FrozenBody | None":
         parts = _cut_at_pooler(network) if any(each.trainable_weights for each in encoders) else _cut(network)
         if parts is None:
             return None
@@ -137,19 +150,19 @@ class FrozenBody:
         import tensorflow as tf
 
         say(f"Encoding {len(tokens):,} rows once, as the encoder is frozen")
-        step = tf.function(
-            lambda batch: self.body(batch, training=False), input_signature=[tokens.signature], autograph=False
-        )
+        if precision not in self._steps:
+            self._steps[precision] = tf.function(
+                lambda batch: self.body(batch, training=False), input_signature=[tokens.signature], autograph=False
+            )
         with matrix_products_in(precision, self.body):
             for rows in tokens.by_length(ROWS_AT_ONCE):
-                yield {"rows": rows, "features": step(tokens.batch(rows)).numpy().ravel()}
+                yield {"rows": rows, "features": self._steps[precision](tokens.batch(rows)).numpy().ravel()}
 
     def _key(self, tokens: TokenRows, precision: str) -> str:
-        digest = hashlib.sha256(f"{_FORMAT} {precision} {self._digest}".encode())
+        digest = hashlib.sha256(f"{_FORMAT} {precision} {self._digest()}".encode())
         digest.update(sha256_of_arrays([tokens.word_ids, tokens.type_ids, tokens.starts]).encode())
         return digest.hexdigest()
 
-    @cached_property
     def _digest(self) -> str:
         """A number for all that the features follow from, but for the rows."""
         layers = [type(layer).__name__ for layer in self.body._flatten_layers()]
