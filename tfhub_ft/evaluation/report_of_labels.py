@@ -127,7 +127,7 @@ def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:
     # How far the wrong labels of a row are from being right.
     surety = (np.abs(probabilities - thresholds) * wrong).sum(-1)
     rows = [
-        [listings.cut(scored.texts[i]), _names(labels, truth[i]), _names(labels, given[i]), float(surety[i])]
+        [listings.cut(scored.texts[i]), names_of(labels, truth[i]), names_of(labels, given[i]), float(surety[i])]
         for i in np.argsort(-surety, kind="stable")[: listings.ROWS_SHOWN]
         if surety[i] > 0
     ]
@@ -150,5 +150,6 @@ def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:
     ]
 
 
-def _names(labels: "Sequence[str]", chosen: "np.ndarray") -> str:
+def names_of(labels: "Sequence[str]", chosen: "np.ndarray") -> str:
+    """The labels of a row, in words; `chosen` is bool (labels,)."""
     return ", ".join(label for label, there in zip(labels, chosen, strict=True) if there) or "none"

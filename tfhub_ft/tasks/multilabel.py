@@ -104,9 +104,10 @@ class Multilabel(Task):
     ) -> "tuple[list[str], np.ndarray]":
         import numpy as np
 
+        from tfhub_ft.evaluation.report_of_labels import names_of
+
         given = _sigmoid(logits) >= np.array(decision["thresholds"])
-        words = [", ".join(label for label, there in zip(labels, row) if there) or "none" for row in given]
-        return words, (given == (targets > 0)).all(-1)
+        return [names_of(labels, row) for row in given], (given == (targets > 0)).all(-1)
 
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_labels import of_many_labels
