@@ -30,13 +30,14 @@ LATE_IMPORTS = {
         "tfhub_ft.training.optimizer",
         "tfhub_ft.encoders.encoder_layer",
         "tfhub_ft.evaluation.report",
+        "tensorflow_hub",
         "tensorflow_text",
         "tensorboard.summary.v2",
         "sklearn.metrics",
         "matplotlib.backends.backend_svg",
         "jinja2",
     ),
-    "predict": ("tfhub_ft.encoders.encoder_layer", "tensorflow_text"),
+    "predict": ("tfhub_ft.encoders.encoder_layer", "tensorflow_hub", "tensorflow_text"),
     "tflite": ("tfhub_ft.exports.lite_model", "tensorflow_text", "ai_edge_litert.interpreter"),
 }
 WARM_UP_TEXTS, TIMED_TEXTS = 64, 150

@@ -56,6 +56,20 @@ def test_features_are_computed_once_and_not_for_other_weights(tiny_pair, cache, 
 
 
 @pytest.mark.parametrize("freeze", ["all", "all-but-pooler"])
+def test_scores_are_taken_from_the_features_that_were_trained_on(tiny_pair, reviews_csv, tmp_path, capsys, freeze):
+    options = {**TINY_SETTINGS, "encoder": tiny_pair, "freeze": freeze}
+    run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", data=reviews_csv, **options)
+    encoded = capsys.readouterr().err.count("once, as the encoder is frozen")
+    assert encoded == 3, "train, validation and test rows"
+    rows = reviews_csv.read_text().splitlines()
+    test = tmp_path / "test.csv"
+    test.write_text("\n".join([rows[0], *(rows[number - 1] for number in run.splits["test"]["lines"])]) + "\n")
+    scores = tfhub_ft.evaluate(run, data=test)
+    assert "once, as the encoder is frozen" not in capsys.readouterr().err
+    assert scores == run.metrics["test"]
+
+
+@pytest.mark.parametrize("freeze", ["all", "all-but-pooler"])
 def test_training_on_features_gives_what_training_without_them_gives(tiny_pair, reviews_csv, tmp_path, freeze):
     options = {**TINY_SETTINGS, "data": reviews_csv, "encoder": tiny_pair, "freeze": freeze, "precision": "float32"}
     kept, again = (

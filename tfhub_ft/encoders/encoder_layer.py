@@ -169,6 +169,12 @@ class HubEncoder(keras.layers.Layer):
         return values | {name: values[name] + np.asarray(self._update(name)) for name in self._updates}
 
     @property
+    def frozen_values(self) -> dict[str, np.ndarray]:
+        """Those of the weights that do not train."""
+        values = self.values
+        return {name: values[name] for name, held in self._by_name.items() if not held.trainable}
+
+    @property
     def names(self) -> list[str]:
         """The names of its weights in the SavedModel."""
         return [variable["name"] for variable in self.spec["variables"]]

@@ -150,10 +150,12 @@ class Task:
         """What `decide`, `metrics` and `answers` take, an entry a row: logits, float32 (rows, ...)."""
         from tfhub_ft.prediction import logits_function
         from tfhub_ft.training.features import FrozenBody
+        from tfhub_ft.training.hardware import resolve_precision
 
         network = self.scored_network(model)
         if cut := FrozenBody.of(network, tokens):
-            return logits_function(cut.tail)(cut.features(tokens, "float32"))
+            # The same features that the training read, which the cache has.
+            return logits_function(cut.tail)(cut.features(tokens, resolve_precision("auto")))
         return logits_function(network)(tokens)
 
     def scored_network(self, model: "keras.Model") -> "keras.Model":

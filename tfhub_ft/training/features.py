@@ -170,7 +170,7 @@ class FrozenBody:
         for layer in self.body._flatten_layers():
             if isinstance(layer, HubEncoder):
                 digest.update(f"{layer.is_native} {layer.spec}".encode())
-                digest.update(sha256_of_arrays(layer.values.values()).encode())
+                digest.update(sha256_of_arrays(layer.frozen_values.values()).encode())
         return digest.hexdigest()
 
 

@@ -70,19 +70,19 @@ class FusedAdamW(keras.optimizers.AdamW):
         return {**super().get_config(), "rates": self._rates}
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        decay = self.weight_decay
-        for rate in {self._rates.get(variable.path, 1.0) for variable in variables}:
-            self.weight_decay = decay and decay * rate
-            super()._apply_weight_decay([v for v in variables if self._rates.get(v.path, 1.0) == rate])
-        self.weight_decay = decay
+        """Each weight decays where it is moved, in `update_step`."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Move one weight, a tf.Variable, along its gradient."""
+        """Let one weight, a tf.Variable, decay, and move it along its gradient."""
         import tensorflow as tf
 
         index = self._get_variable_index(variable)
         dtype = variable.dtype
         path = self._trainable_variables[index].path
+        learning_rate = tf.cast(learning_rate, dtype) * self._rates.get(path, 1.0)
+        if self.weight_decay and self._use_weight_decay(variable):
+            # The two numbers are multiplied first: a pass over the weights less.
+            variable.assign_sub(variable * (learning_rate * self.weight_decay))
         step = tf.cast(self.iterations + 1 - self._first_steps.get(path, 0), dtype)
         beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -91,7 +91,7 @@ class FusedAdamW(keras.optimizers.AdamW):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(beta_1, step),
             beta2_power=tf.pow(beta_2, step),
-            lr=tf.cast(learning_rate, dtype) * self._rates.get(path, 1.0),
+            lr=learning_rate,
             beta1=beta_1,
             beta2=beta_2,
             epsilon=tf.cast(self.epsilon, dtype),

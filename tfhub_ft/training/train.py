@@ -272,12 +272,16 @@ class Training:
         """The rows that are learnt from, and their targets as the learner takes them."""
         return self._read_by_learner("train"), self._token_targets("train")
 
+    @property
+    def trained(self) -> "keras.Model":
+        """The network, or what of it stands behind a frozen encoder."""
+        return self.frozen.tail if self.frozen else self.network
+
     def learner(self) -> "keras.Model":
-        """The network as a model of its own, from tokens or features to what the loss takes."""
+        """What is trained as a model of its own, from tokens or features to what the loss takes."""
         import keras
 
-        network = self.frozen.tail if self.frozen else self.network
-        return keras.Model(network.inputs, network.outputs[0], name="learner")
+        return keras.Model(self.trained.inputs, self.trained.outputs[0], name="learner")
 
     def batches(self) -> "tuple[TrainingBatches, Sequence[int]]":
         """The batches of training rows, and the lengths that batches are padded to, where these are fixed."""
@@ -309,11 +313,11 @@ class Training:
         validation = evaluation_dataset(
             self._read_by_learner("validation"), self._token_targets("validation"), 2 * settings.batch_size, buckets
         )
-        self.trained = sum(math.prod(weight.shape) for weight in self.learner().trainable_weights)
-        of_weights = f"{self.trained:,} of {self.network.count_params():,} weights"
+        self.trained_weights = sum(math.prod(weight.shape) for weight in self.learner().trainable_weights)
+        of_weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
         narrowed = self.narrow_words()
         learner = self.compiled(total_steps=len(batches) * settings.epochs)
-        checkpoints = Checkpoints(run.path / CHECKPOINTS, self.network, metric=task.best, patience=settings.patience)
+        checkpoints = Checkpoints(run.path / CHECKPOINTS, self.trained, metric=task.best, patience=settings.patience)
         done = checkpoints.restore(learner)
         say(
             f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {len(batches):,} steps an epoch, in"
@@ -441,7 +445,7 @@ class Training:
         task, data = self.recipe.task, self.data
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
-        scores = {"train": {"rows": len(data.splits["train"].rows), "trained_weights": self.trained, **seen}}
+        scores = {"train": {"rows": len(data.splits["train"].rows), "trained_weights": self.trained_weights, **seen}}
         for split in list(self.data.splits)[1:]:
             say(f"Scoring {len(data.splits[split].rows):,} {split} rows")
             logits = task.row_logits(self.model, self.tokens[split])
@@ -464,7 +468,7 @@ class Training:
         from tfhub_ft.evaluation import report
         from tfhub_ft.memory import peak_memory
 
-        weights = (self.network.count_params(), self.trained)
+        weights = (self.network.count_params(), self.trained_weights)
         training = report.Training(state["epochs"], self.tokens["train"].lengths, weights, peak_memory())
         of = f"{list(self.data.splits)[-1]} rows"
         report.write_report(run.path / REPORT, run, scored, of=of, scores=scores, training=training)
