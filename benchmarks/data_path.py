@@ -119,7 +119,7 @@ def main():
                 batch_tokens=options.batch_tokens,
             )
             padded = true = 0
-            for batch, _ in batches.dataset():
+            for batch, *_ in batches.dataset():
                 padded += batch["input_mask"].shape[0] * batch["input_mask"].shape[1]
             true = int(tokens["train"].starts[-1])
             phase("end" + suffix)

@@ -27,6 +27,8 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy")
 LATE_IMPORTS = {
     "train": (
         "tfhub_ft.training.interruptions",
+        "tfhub_ft.training.learner",
+        "tfhub_ft.training.training",
         "tfhub_ft.training.optimizer",
         "tfhub_ft.encoders.encoder_layer",
         "tfhub_ft.evaluation.report",

@@ -65,7 +65,7 @@ def measured(implementation, data_dir, trace):
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
     from tfhub_ft.training.hardware import matrix_products_in
-    from tfhub_ft.training.train import Training
+    from tfhub_ft.training.training import Training
 
     seconds = {"imports": time.perf_counter() - began}
     recipe = load_recipe("sentiment")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.errors import WorkError
+from tfhub_ft.errors import InputError, WorkError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,28 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
             # Only folders that are empty, because nothing came of what was written, can be removed.
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def is_pattern(name: str | os.PathLike) -> bool:
+    """Whether a name is none of a file, but a pattern of files' names such as part-*.jsonl."""
+    return glob.has_magic(str(name)) and not Path(name).is_file()
+
+
+def matching_files(name: str | os.PathLike) -> list[Path]:
+    """The file of that name, or all files that fit a pattern.
+
+    Returns:
+        The files, in alphabetical order. A name that is no pattern is returned as it is, whether it is there or not.
+
+    Raises:
+        InputError: no file fits the pattern.
+    """
+    if not is_pattern(name):
+        return [Path(name)]
+    found = sorted(Path(path) for path in glob.glob(str(name), recursive=True) if Path(path).is_file())
+    if not found:
+        raise InputError(f"{name}: no file is called so")
+    return found
 
 
 def remove(path: Path) -> None:

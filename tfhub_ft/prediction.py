@@ -18,6 +18,7 @@ from tfhub_ft.files import write_json, written_aside
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.task import Task, described_task
+from tfhub_ft.training.strategies import answers_of_replicas
 
 if TYPE_CHECKING:
     import keras
@@ -133,7 +134,8 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
     """A function from tokenized rows to their logits, computed in batches of similar length.
 
     Args:
-        network: a model that takes token ids, or what else a batch of the rows is.
+        network: a model that takes token ids, or what else a batch of the rows is. One that was made within the scope
+            of a tf.distribute strategy answers on all its replicas.
         batch_size: rows at once.
 
     Returns:
@@ -145,10 +147,13 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
 
     def logits_of(tokens: TokenRows) -> np.ndarray:
         nonlocal step
+        order = list(tokens.by_length(batch_size))
+        strategy = getattr(network, "distribute_strategy", None)
+        if strategy and strategy.num_replicas_in_sync > 1:
+            return answers_of_replicas(strategy, network, tokens.batch, order)
         step = step or tf.function(
             lambda batch: network(batch, training=False), input_signature=[tokens.signature], autograph=False
         )
-        order = list(tokens.by_length(batch_size))
         answers = np.concatenate([step(tokens.batch(rows)).numpy() for rows in order])
         logits = np.empty_like(answers)
         logits[np.concatenate(order)] = answers

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "sample.jsonl"
 DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.html"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
-STATE = "state.json"
+STATE, LOGS = "state.json", "logs"
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 
 

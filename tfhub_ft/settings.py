@@ -11,6 +11,7 @@ from typing import Any
 from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
 
+STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -64,6 +65,9 @@ class Settings:
     preprocessor: str | None = setting(None, "Preprocessor of the encoder, where it cannot be found from it.")
     seq_length: int = setting(128, "The most tokens of a row, [CLS] and [SEP] included.", minimum=3)
     dropout: float = setting(0.1, "Dropout before the head's last layer.", minimum=0, maximum=0.9)
+    encoder_dropout: float | None = setting(
+        None, "Dropout within the encoder; by default as it was trained.", minimum=0, maximum=0.9
+    )
     freeze: str = setting("none", FREEZE_HELP)
     implementation: str = setting(
         "auto",
@@ -124,11 +128,14 @@ class Settings:
         False, "Compile training steps by XLA, for GPUs and TPUs; needs --padding buckets and a native encoder."
     )
     strategy: str = setting(
-        "one", "one device, or mirrored: all GPUs of this machine, the batch shared out.", choices=("one", "mirrored")
+        "one",
+        "one device; mirrored, all GPUs of this machine; multi-worker, all processes that TF_CONFIG or SLURM tells of;"
+        " or tpu[:NAME]. Each batch is shared out.",
     )
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        _check_strategy(self.strategy)
         if self.data and (self.train or self.validation or self.test):
             raise InputError("--data is split into train, validation and test: give either --data or those files")
         if not self.train and (self.validation or self.test):
@@ -300,6 +307,17 @@ def value_type(field: dataclasses.Field) -> type:
     if isinstance(field.type, types.UnionType):
         return next(t for t in typing.get_args(field.type) if t is not types.NoneType)
     return field.type
+
+
+def _check_strategy(name: str) -> None:
+    """Raise an InputError where no strategy is called so."""
+    if name == "parameter-server":
+        raise InputError(
+            "--strategy parameter-server: Keras 3 does not train with parameter servers; multi-worker shares the work"
+            " out among as many machines, and loses nothing when one fails"
+        )
+    if name not in STRATEGIES and not name.startswith("tpu:"):
+        raise InputError(f"--strategy {name}: must be one of {', '.join(STRATEGIES)}, or tpu:NAME")
 
 
 def _check_fields(settings: Any) -> None:

@@ -55,14 +55,14 @@ def test_the_dataset_is_the_epoch_that_was_set():
     assert dataset.cardinality() == 4
     for epoch in (0, 3):
         batches.epoch = epoch
-        seen = np.concatenate([targets for _, targets in dataset.as_numpy_iterator()])
+        seen = np.concatenate([targets for _, targets, _ in dataset.as_numpy_iterator()])
         np.testing.assert_array_equal(seen, np.concatenate(batches.order()))
 
 
 def test_the_evaluation_dataset_has_all_rows_from_the_longest():
     tokens = token_rows([3, 9, 5])
     batches = list(evaluation_dataset(tokens, np.arange(3, dtype="int32"), 2).as_numpy_iterator())
-    assert [targets.tolist() for _, targets in batches] == [[1, 2], [0]]
+    assert [targets.tolist() for _, targets, _ in batches] == [[1, 2], [0]]
     assert batches[0][0]["input_word_ids"].shape == (2, 9)
 
 
@@ -116,7 +116,7 @@ def test_batches_in_buckets_have_few_shapes(limit):
     assert all(bucket % 8 == 0 for bucket in buckets[:-1])
     batches = TrainingBatches(tokens, np.arange(203), seed=0, buckets=buckets, **limit)
     shapes, seen = set(), []
-    for batch, targets in batches.dataset().as_numpy_iterator():
+    for batch, targets, _ in batches.dataset().as_numpy_iterator():
         shapes.add(batch["input_word_ids"].shape)
         seen += targets.tolist()
     assert set(seen) == set(range(203))
@@ -127,6 +127,44 @@ def test_batches_in_buckets_have_few_shapes(limit):
 def test_targets_at_tokens_are_padded_as_the_tokens_are():
     tokens = token_rows([2, 5])
     targets = TokenTargets(np.arange(7, dtype="int32"), tokens.starts)
-    ((batch, padded),) = evaluation_dataset(tokens, targets, 2, buckets=[8, 16]).as_numpy_iterator()
+    ((batch, padded, _),) = evaluation_dataset(tokens, targets, 2, buckets=[8, 16]).as_numpy_iterator()
     assert batch["input_word_ids"].shape == padded.shape == (2, 8)
     assert padded.tolist() == [[2, 3, 4, 5, 6, -1, -1, -1], [0, 1, -1, -1, -1, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("of", [2, 3, 8])
+def test_batches_are_dealt_out_to_replicas_and_some_may_get_nothing(of):
+    tokens = token_rows([9, 3, 5, 2, 7, 7, 4])
+    batches = TrainingBatches(tokens, np.arange(7, dtype="int32"), batch_size=5, seed=0)
+    whole = list(batches.dataset().as_numpy_iterator())
+    parts = [list(batches.dataset(parts=range(part, part + 1), of=of).as_numpy_iterator()) for part in range(of)]
+    together = list(batches.dataset(parts=range(of), of=of).as_numpy_iterator())
+    for number, (batch, targets, counts) in enumerate(whole):
+        dealt = [part[number] for part in parts]
+        assert sorted(np.concatenate([each for _, each, _ in dealt])) == sorted(targets)
+        assert {each["input_word_ids"].shape[1] for each, _, _ in dealt} == {batch["input_word_ids"].shape[1]}
+        assert sum(each["share"] for _, _, each in dealt) == pytest.approx(counts["share"]) == 1
+        assert sum(each["rows"] for _, _, each in dealt) == pytest.approx(counts["rows"]) == len(targets)
+        for one, other in zip(dealt, together[number * of : (number + 1) * of], strict=True):
+            np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_a_part_counts_by_the_targets_at_its_tokens():
+    tokens = token_rows([4, 2])
+    targets = TokenTargets(np.array([0, 1, -1, 2, 3, -1], "int32"), tokens.starts)
+    (first, second) = evaluation_dataset(tokens, targets, 2, parts=range(2), of=2).as_numpy_iterator()
+    assert [first[2]["share"], second[2]["share"]] == [0.75, 0.25]
+    assert [first[2]["rows"], second[2]["rows"]] == [1.5, 0.5]
+    assert second[1].tolist() == [[3, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("of", [1, 2])
+def test_with_one_bucket_the_shape_of_all_batches_is_known_beforehand(of):
+    tokens = token_rows([9, 3, 5, 2, 7])
+    targets = {"own": np.arange(5), "at_tokens": TokenTargets(np.arange(26, dtype="int32"), tokens.starts)}
+    batches = TrainingBatches(tokens, targets, batch_size=4, seed=0, buckets=[16])
+    ids, wanted, _ = batches.dataset(parts=range(1), of=of).element_spec
+    assert ids["input_word_ids"].shape == wanted["at_tokens"].shape == (4 // of, 16)
+    assert wanted["own"].shape == (4 // of,)
+    for batch, _, _ in batches.dataset(parts=range(1), of=of):
+        assert batch["input_mask"].shape == (4 // of, 16)

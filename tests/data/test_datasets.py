@@ -7,6 +7,7 @@ from tests.conftest import make_reviews, write_csv
 from tfhub_ft.data import sequences
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.sequences import OnDisk
+from tfhub_ft.errors import InputError
 from tfhub_ft.recipe import load_recipe
 
 
@@ -45,3 +46,31 @@ def test_what_is_described_can_be_written_and_compared(reviews_csv):
     assert data.is_of(written)
     written["train"]["lines"][0] += 1
     assert not data.is_of(written)
+
+
+def test_a_pattern_names_the_rows_of_many_files(tmp_path, reviews_csv):
+    recipe = load_recipe("sentiment")
+    rows = make_reviews(160)
+    for number in range(3):
+        write_csv(tmp_path / f"part-{number}.csv", rows[number * 60 : number * 60 + 60])
+    whole = load_dataset(recipe.task, recipe.settings.replaced({"data": str(reviews_csv)}), recipe.demo)
+    parts = load_dataset(recipe.task, recipe.settings.replaced({"data": str(tmp_path / "part-*.csv")}), recipe.demo)
+    for name, split in whole.splits.items():
+        assert [row.values for row in parts.splits[name].rows] == [row.values for row in split.rows]
+    told = parts.described()["test"]
+    assert [rows[number][0] for number in told["numbers"]] == [row.values["text"] for row in parts.splits["test"].rows]
+    assert len(told["sha256"]) == 3
+    assert parts.is_of(json.loads(json.dumps(parts.described())))
+    (tmp_path / "part-3.csv").write_text("text,label\nanother good film,positive\n")
+    again = load_dataset(recipe.task, recipe.settings.replaced({"data": str(tmp_path / "part-*.csv")}), recipe.demo)
+    assert not again.is_of(parts.described())
+
+
+def test_a_bad_row_of_a_pattern_is_named_by_its_file(tmp_path):
+    recipe = load_recipe("sentiment")
+    write_csv(tmp_path / "part-0.csv", make_reviews(20))
+    (tmp_path / "part-1.csv").write_text("text,label\n,positive\n")
+    with pytest.raises(InputError, match=r"part-1\.csv, line 2"):
+        load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "part-*.csv")}), recipe.demo)
+    with pytest.raises(InputError, match="no file is called so"):
+        load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "none-*.csv")}), recipe.demo)

@@ -304,7 +304,7 @@ def test_a_path_that_cannot_be_looked_at(tmp_path):
 @pytest.mark.parametrize("name", ["a.xlsx", "a", "a.md", "a.gz", "a.parquet", "a.xml"])
 def test_another_suffix_names_those_supported(write, name):
     message = error_of(write(name, "text,label\ngood,1\n"))
-    known = ".csv, .tsv, .jsonl, .ndjson, .conll, .bio, .json, .txt"
+    known = ".csv, .tsv, .jsonl, .ndjson, .conll, .bio, .json, .txt, .tfrecord"
     assert message == f": is none of {known}, with or without .gz; convert it to one of them"
 
 

@@ -16,7 +16,7 @@ ROWS = [Row(n + 2, {"text": f"text {n} é", "labels": ("a", "b")[: n % 3]}) for 
 @pytest.fixture
 def on_disk(monkeypatch):
     monkeypatch.setattr(sequences, "IN_MEMORY", 20)
-    rows = kept(iter(ROWS))
+    rows = kept(iter(ROWS), parts=lambda row: (row.line, row.values), made=lambda parts: Row(*parts))
     assert isinstance(rows, OnDisk)
     return rows
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -123,6 +124,7 @@ class Hub:
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFHUB_FT_TRUST", "1")
     monkeypatch.delenv("TFHUB_FT_MIRROR", raising=False)
     return tmp_path / "cache"
 
@@ -368,6 +370,26 @@ class TestOtherAddresses:
         assert left_in(cache) == []
 
 
+class TestTrust:
+    def test_what_the_catalogue_does_not_have_is_not_fetched_unasked(self, hub, cache, preprocessor, monkeypatch):
+        hub.add("/me/mine/1")
+        monkeypatch.delenv("TFHUB_FT_TRUST")
+        fails("not in the catalogue", "--trust", encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
+        assert hub.requests == []
+        monkeypatch.setenv("TFHUB_FT_TRUST", "1")
+        pair = resolve("https://tfhub.dev/me/mine/1", preprocessor)
+        monkeypatch.delenv("TFHUB_FT_TRUST")
+        assert resolve("https://tfhub.dev/me/mine/1", preprocessor) == pair
+
+    def test_the_catalogue_and_folders_of_the_user_are_trusted(self, hub, tmp_path, monkeypatch):
+        hub.add(BERT_PATH)
+        hub.add(PREPROCESSOR_PATH)
+        monkeypatch.delenv("TFHUB_FT_TRUST")
+        assert resolve("bert-base-uncased").entry is BERT
+        assert resolve(BERT.handle).entry is BERT
+        assert resolve(saved_model(tmp_path / "mine"), saved_model(tmp_path / "beside")).entry is None
+
+
 class TestPinnedArchives:
     PATH = "/e.tar.gz"
 
@@ -528,21 +550,34 @@ class TestCache:
         assert resolve("bert-base-uncased") == pair
         assert len(left_in(cache)) == 2
 
-    def test_two_at_once_both_get_it(self, hub, cache, preprocessor):
+    def test_of_ten_at_once_one_downloads_and_the_others_wait(self, hub, cache, preprocessor):
         hub.add("/me/mine/1")
-        hub.gate = threading.Barrier(2)
+        hub.gate = threading.Event()
         program = "import sys; from tfhub_ft.encoders.sources import resolve; print(resolve(*sys.argv[1:]).encoder)"
         command = [sys.executable, "-c", program, "https://tfhub.dev/me/mine/1", str(preprocessor)]
         root = Path(sources.__file__).parents[2]
-        both = [
+        started = [
             subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for _ in range(2)
+            for _ in range(10)
         ]
-        outputs = [process.communicate(timeout=60) for process in both]
-        assert [process.returncode for process in both] == [0, 0], outputs
+        while not hub.requests:
+            time.sleep(0.01)
+        time.sleep(1)
+        hub.gate.set()
+        outputs = [process.communicate(timeout=60) for process in started]
+        assert [process.returncode for process in started] == [0] * 10, outputs
         assert len({output for output, _ in outputs}) == 1
-        assert len(hub.requests) == 2
+        assert len(hub.requests) == 1
         assert len(left_in(cache)) == 1
+
+    @pytest.mark.parametrize("damage", [b"m", b"MODEL", b"model and more"])
+    def test_a_damaged_entry_is_found_and_fetched_again(self, hub, cache, preprocessor, damage):
+        hub.add("/me/mine/1", tar_gz(model(b"model")))
+        file = resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / "saved_model.pb"
+        file.write_bytes(damage)
+        assert resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder == file.parent
+        assert file.read_bytes() == b"model"
+        assert len(hub.requests) == 2
 
     def test_a_lost_race_uses_what_the_other_one_wrote(self, hub, cache, preprocessor, monkeypatch):
         hub.add("/me/mine/1")

@@ -106,7 +106,7 @@ def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, 
 
 def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     from tfhub_ft.encoders.encoder_layer import encoder_of
-    from tfhub_ft.training.train import Training
+    from tfhub_ft.training.training import Training
 
     def values(run):
         return encoder_of(run.load_model().get_layer("token_model")).values
@@ -135,25 +135,6 @@ def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path)
     assert (run.settings.epochs, run.settings.learning_rate, run.settings.seq_length) == (1, 3e-3, 24)
     again = tfhub_ft.train("sentiment", config=run.path / "recipe.yaml", output_dir=tmp_path / "again")
     assert again.settings == run.settings
-
-
-def test_two_logical_devices_train_together(tiny_pair, reviews_csv, tmp_path):
-    import subprocess
-    import sys
-
-    script = f"""
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import tfhub_ft
-run = tfhub_ft.train("sentiment", data={str(reviews_csv)!r}, output_dir={str(tmp_path / "run")!r},
-                     encoder={str(tiny_pair)!r}, strategy="mirrored", **{TINY_SETTINGS!r})
-assert tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices("CPU")]).num_replicas_in_sync == 2
-assert run.metrics["test"]["accuracy"] >= 0.9, run.metrics
-assert len(tfhub_ft.predict(run, ["good film"])) == 1
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 BAD_FILES = {

@@ -16,6 +16,7 @@ COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
     "encoders": "tfhub_ft.cli.encoders",
     "train": "tfhub_ft.cli.train",
+    "launch": "tfhub_ft.cli.launch",
     "tune": "tfhub_ft.cli.tune",
     "evaluate": "tfhub_ft.cli.evaluate",
     "predict": "tfhub_ft.cli.predict",
@@ -28,7 +29,7 @@ COMMANDS = {
     "copy": "tfhub_ft.cli.copy",
 }
 INTERRUPTED = 130
-FLAGS = {"--debug", "--quiet"}
+FLAGS = {"--debug", "--quiet", "--trust"}
 
 
 class LazyGroup(click.Group):
@@ -48,7 +49,8 @@ def group() -> None:
 
     Start with: tfhub-ft train sentiment
 
-    Any command takes --quiet, which shows no progress, and --debug, which shows the traceback of an error.
+    Any command takes --quiet, which shows no progress, --debug, which shows the traceback of an error, and --trust,
+    which fetches and runs SavedModels that are not in the catalogue.
     """
 
 
@@ -58,6 +60,8 @@ def main() -> None:
     debug = "--debug" in flags
     if "--quiet" in flags:
         hush()
+    if "--trust" in flags:
+        os.environ["TFHUB_FT_TRUST"] = "1"
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)

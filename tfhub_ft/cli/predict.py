@@ -1,6 +1,5 @@
 """`tfhub-ft predict RUN|SAVED_MODEL`."""
 
-import glob
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import is_pattern, matching_files
 
 if TYPE_CHECKING:
     from tfhub_ft.data.rows import Column
@@ -74,7 +74,7 @@ def command(
     """
     if texts and source:
         raise InputError("give either texts or --input, not both")
-    shards = _shards(source)
+    shards = matching_files(source) if source and is_pattern(source) else []
     if shards and not output:
         raise InputError(f"--input {source} are {len(shards)} files: --output must name a folder for their answers")
     if output and not shards and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
@@ -102,16 +102,6 @@ def command(
     write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, predictor.task)
     for answer in answers:
         write(answer)
-
-
-def _shards(source: str | None) -> list[Path]:
-    """The files that a pattern names; none where it is a file's own name."""
-    if not source or not glob.has_magic(source) or Path(source).is_file():
-        return []
-    found = sorted(Path(path) for path in glob.glob(source, recursive=True) if Path(path).is_file())
-    if not found:
-        raise InputError(f"--input {source}: no file is called so")
-    return found
 
 
 def _answer_shards(predictor: "Predictor", shards: list[Path], folder: Path, columns: "list[Column]") -> None:

@@ -26,12 +26,13 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of, write_text, written_aside
 from tfhub_ft.run import DISTILLATION, MODEL, Run
 from tfhub_ft.settings import Distillation, Settings
-from tfhub_ft.training.train import Training, new_folder
+from tfhub_ft.training.train import new_folder
+from tfhub_ft.training.training import Training
 
 if TYPE_CHECKING:
     import keras
 
-    from tfhub_ft.compress.learner import Objective
+    from tfhub_ft.compress.student_learner import Objective, StudentLearner
     from tfhub_ft.data.batches import TokenRows
     from tfhub_ft.encoders import HubEncoder, HubPreprocessor
 
@@ -308,7 +309,7 @@ class _StudentTraining(Training):
         """A student's encoder trains."""
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
-        """The labelled rows and behind them the others, with what a `Learner` wants of them."""
+        """The labelled rows and behind them the others, with what a `StudentLearner` wants of them."""
         own = self.data.targets["train"]
         others = np.zeros((len(self.texts) - len(own), *own.shape[1:]), own.dtype)
         labelled = np.arange(len(self.texts)) < len(own)
@@ -319,11 +320,11 @@ class _StudentTraining(Training):
         }
         return self.tokens["train"], targets
 
-    def learner(self) -> "keras.Model":
+    def learner(self) -> "StudentLearner":
         """The network with the loss of a student."""
         import keras
 
-        from tfhub_ft.compress.learner import Learner
+        from tfhub_ft.compress.student_learner import StudentLearner
 
         outputs = {"logits": self.network.outputs[0]}
         if self.objective.hidden_loss:
@@ -331,7 +332,7 @@ class _StudentTraining(Training):
             # Keras keeps the outputs of a layer as a flat list.
             structure = encoder.compute_output_spec(self.network.input)
             outputs["hidden"] = keras.tree.pack_sequence_as(structure, encoder.output)["encoder_outputs"]
-        return Learner(keras.Model(self.network.input, outputs), self.objective)
+        return StudentLearner(keras.Model(self.network.input, outputs), self.objective)
 
 
 def take_head(teacher: "keras.Model", student: "keras.Model") -> None:
@@ -348,7 +349,7 @@ def _outside_encoder(network: "keras.Model") -> list["keras.Variable"]:
 def _objective(
     run: Run, lesson: Distillation, teacher: _Teacher, training: Training, kept: list[int] | None
 ) -> "Objective":
-    from tfhub_ft.compress.learner import Objective, hidden_difference
+    from tfhub_ft.compress.student_learner import Objective, hidden_difference
 
     objective = {
         "soft_loss": SOFT_LOSSES[run.recipe.task.name],

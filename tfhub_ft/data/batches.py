@@ -118,7 +118,7 @@ def places_of(starts: np.ndarray, rows: np.ndarray, buckets: Sequence[int] = ())
         Which places of the batch hold a token, bool (batch, length), and the number of each of these tokens.
     """
     lengths = starts[rows + 1] - starts[rows]
-    columns = np.arange(_padded(lengths.max(), buckets))
+    columns = np.arange(_padded(lengths.max(initial=0), buckets))
     mask = columns < lengths[:, None]
     return mask, (starts[rows][:, None] + columns)[mask]
 
@@ -207,44 +207,100 @@ class TrainingBatches:
             yield np.resize(batch, size) if self.buckets else batch
             start += size
 
-    def dataset(self, skip: int = 0) -> Any:
-        """A tf.data.Dataset of (tokens, targets); each iteration over it is the epoch that `epoch` says by then.
+    def some(self) -> tuple[Any, Any]:
+        """The tokens and targets of one small batch."""
+        rows = np.arange(min(2, len(self.tokens)))
+        return _batch(self.tokens, self.targets, rows, _padded(self.tokens.lengths[rows].max(), self.buckets))
+
+    def dataset(self, skip: int = 0, parts: range = range(1), of: int = 1) -> Any:
+        """A tf.data.Dataset of batches; each iteration over it is the epoch that `epoch` says by then.
 
         Args:
             skip: batches of the epoch that are left out, the first ones.
+            parts: of `of` parts that each batch is dealt out in, those that are given, one behind the other.
+            of: how many parts a batch has. One may have no rows.
+
+        Returns:
+            Of (tokens, targets, {"share": of the rows of its batch that a part has, "rows": how many}).
         """
-        return _dataset(self.tokens, self.targets, lambda: self.order()[skip:], len(self) - skip, self.buckets)
+        order, count = lambda: self.order()[skip:], len(self) - skip
+        dataset = _dataset(self.tokens, self.targets, order, count, self.buckets, parts, of)
+        # With one bucket all batches have one shape, which TPUs must know beforehand.
+        fixed = len(self.buckets) == 1 and not self.batch_tokens and self.batch_size % of == 0
+        return dataset.map(partial(_shaped, rows=self.batch_size // of, length=self.buckets[0])) if fixed else dataset
 
 
-def evaluation_dataset(tokens: TokenRows, targets: Any, batch_size: int, buckets: Sequence[int] = ()) -> Any:
-    """A tf.data.Dataset of (tokens, targets) over all rows, sorted by length; `buckets` as for `TrainingBatches`."""
-    return _dataset(tokens, targets, lambda: tokens.by_length(batch_size), -(-len(tokens) // batch_size), buckets)
+def evaluation_dataset(
+    tokens: TokenRows,
+    targets: Any,
+    batch_size: int,
+    buckets: Sequence[int] = (),
+    parts: range = range(1),
+    of: int = 1,
+) -> Any:
+    """A tf.data.Dataset of batches of all rows, sorted by length; the arguments are those of `TrainingBatches`."""
+    order, count = partial(tokens.by_length, batch_size), -(-len(tokens) // batch_size)
+    return _dataset(tokens, targets, order, count, buckets, parts, of)
 
 
 def _padded(length: int, buckets: Sequence[int]) -> int:
     return next((bucket for bucket in buckets if bucket >= length), length)
 
 
-def _dataset(tokens: TokenRows, targets: Any, order: Any, count: int, buckets: Sequence[int]) -> Any:
+def _dataset(
+    tokens: TokenRows, targets: Any, order: Any, count: int, buckets: Sequence[int], parts: range, of: int
+) -> Any:
     import tensorflow as tf
 
     def batches() -> Iterator[tuple]:
         for rows in order():
             length = _padded(tokens.lengths[rows].max(), buckets)
-            of_rows = partial(_targets, rows=rows, length=length)
-            yield tokens.batch(rows, buckets), tf.nest.map_structure(of_rows, targets)
+            for part in parts:
+                own = rows[part::of]
+                share = _share(targets, own, rows) if of > 1 else 1.0
+                counts = {"share": np.float32(share), "rows": np.float32(share * len(rows))}
+                yield *_batch(tokens, targets, own, length), counts
 
     signature = (
         tokens.signature,
         tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), targets),
+        {"share": tf.TensorSpec((), tf.float32), "rows": tf.TensorSpec((), tf.float32)},
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count * len(parts))).prefetch(4)
+
+
+def _shaped(tokens: Any, targets: Any, counts: Any, rows: int, length: int) -> tuple[Any, Any, Any]:
+    import tensorflow as tf
+
+    def shaped(tensor: Any) -> Any:
+        known = [length if size is None else size for size in tensor.shape[1:]]
+        return tf.ensure_shape(tensor, [rows, *known])
+
+    return tf.nest.map_structure(shaped, tokens), tf.nest.map_structure(shaped, targets), counts
+
+
+def _batch(tokens: TokenRows, targets: Any, rows: np.ndarray, length: int) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    chosen = tf.nest.map_structure(lambda each: _targets(each, rows, length), targets)
+    return tokens.batch(rows, (length,)), chosen
 
 
 def _targets(targets: Any, rows: np.ndarray, length: int) -> np.ndarray:
     """The targets of some rows; those that stand at tokens are padded as the tokens are."""
     chosen = targets[rows]
-    if targets.shape[1:] == (None,):
+    if _stand_at_tokens(targets):
         chosen = np.pad(chosen, [(0, 0), (0, length - chosen.shape[1])], constant_values=-1)
     return chosen
+
+
+def _share(targets: Any, part: np.ndarray, rows: np.ndarray) -> float:
+    """What a part of a batch has of all that the batch's loss is the mean of: of its rows, or its tokens' targets."""
+    if not _stand_at_tokens(targets):
+        return len(part) / len(rows)
+    return float((targets[part] >= 0).sum() / max((targets[rows] >= 0).sum(), 1))
+
+
+def _stand_at_tokens(targets: Any) -> bool:
+    return getattr(targets, "shape", ())[1:] == (None,)

@@ -1,4 +1,4 @@
-"""The rows that a training works on: from one file or three, checked, split and described."""
+"""The rows that a training works on: from one file or three, or patterns of files, checked, split and described."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.data.sequences import pick
 from tfhub_ft.data.splits import split_rows
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of
+from tfhub_ft.files import matching_files, sha256_of
 
 if TYPE_CHECKING:
     from tfhub_ft.settings import Settings
@@ -25,22 +25,28 @@ HELD_OUT = 0.15
 
 @dataclass(frozen=True)
 class Split:
-    """Some rows of a file.
+    """Some rows of a file, or of the files that a pattern names.
 
     Args:
         file: where they come from.
         rows: the checked rows.
-        whole: whether they are all the rows of the file.
+        numbers: their places among all rows of the file; None where they are all of them.
     """
 
     file: Path
     rows: Sequence[Row]
-    whole: bool
+    numbers: Sequence[int] | None = None
 
-    def described(self, sha256: str) -> dict[str, Any]:
-        """The file, its sha256, how many rows, and their line numbers where they are not the whole file."""
-        lines = {} if self.whole else {"lines": [row.line for row in self.rows]}
-        return {"file": str(self.file), "sha256": sha256, "rows": len(self.rows), **lines}
+    def described(self, sha256: list[str]) -> dict[str, Any]:
+        """The file, its sha256, how many rows, and which, where they are not the whole file.
+
+        These are the lines of a file; of several files, the places among all their rows, from 0.
+        """
+        told = {"file": str(self.file), "sha256": sha256 if len(sha256) > 1 else sha256[0], "rows": len(self.rows)}
+        if self.numbers is None:
+            return told
+        several = len(sha256) > 1
+        return {**told, **({"numbers": [*self.numbers]} if several else {"lines": [row.line for row in self.rows]})}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Dataset:
 
     def described(self) -> dict[str, Any]:
         """What splits.json holds."""
-        digests = {file: sha256_of(file) for file in {split.file for split in self.splits.values()}}
+        named = {split.file for split in self.splits.values()}
+        digests = {file: [sha256_of(each) for each in matching_files(file)] for file in named}
         return {name: split.described(digests[split.file]) for name, split in self.splits.items()}
 
     def is_of(self, splits: dict[str, dict[str, Any]]) -> bool:
@@ -102,7 +109,7 @@ def _separate_files(task: "Task", settings: "Settings") -> dict[str, Split]:
     for name in SPLITS:
         if file := getattr(settings, name):
             rows = read_all(file, task.columns(settings), check=task.check_row, skip_bad_rows=settings.skip_bad_rows)
-            splits[name] = Split(Path(file), rows, whole=True)
+            splits[name] = Split(Path(file), rows)
     if "validation" not in splits:
         whole = splits["train"]
         task.labels(whole.rows, str(whole.file), settings)
@@ -116,7 +123,7 @@ def _parts(task: "Task", file: Path, rows: Sequence[Row], fractions: tuple[float
         parts = split_rows(map(task.stratum, rows), map(task.group, rows), fractions=fractions, seed=seed)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    return [Split(file, pick(rows, part), whole=False) for part in parts]
+    return [Split(file, pick(rows, part), numbers=part) for part in parts]
 
 
 def _warn_of_leaks(task: "Task", splits: dict[str, Split]) -> None:

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+import operator
 import os
 import re
 import stat
@@ -18,7 +19,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tfhub_ft.console import say
 from tfhub_ft.data.sequences import kept
+from tfhub_ft.data.tfrecords import example_records
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import matching_files
 
 # Far above any text, and still small enough that a quote left open near the top of a huge file cannot fill the memory.
 _FIELD_LIMIT = 2**22
@@ -41,10 +44,6 @@ class Row:
 
     line: int
     values: dict[str, Any]
-
-    def __reduce__(self) -> tuple[type, tuple[int, dict[str, Any]]]:
-        # Rows on disk are read again and again, and what a frozen dataclass does by itself takes twice as long.
-        return Row, (self.line, self.values)
 
 
 @dataclass(frozen=True)
@@ -245,6 +244,7 @@ def read_rows(
     - `.conll`, `.bio`: a token and its tag a line, the first and the last of the line's columns; a blank line ends a
       row, whose columns are `tokens` and `tags`.
     - `.txt`: a text a line, the column `text`.
+    - `.tfrecord`: a tf.train.Example a row, whose features are the columns; its number stands for the line.
     - `.json`: SQuAD 1 or 2; a row is a question, with the columns `question`, `context` and `answers`.
 
     Blank lines are skipped. Line ends are LF, CRLF or CR.
@@ -293,16 +293,16 @@ def read_rows(
 def read_all(
     path: str | os.PathLike, columns: Sequence[Column], *, check: RowCheck | None = None, skip_bad_rows: bool = False
 ) -> Sequence[Row]:
-    """Read and check all rows of a file.
+    """Read and check all rows of a file, or of many.
 
     Args:
-        path: the file, as for `read_rows`.
+        path: the file, as for `read_rows`, or a pattern such as part-*.jsonl.
         columns: the columns to read; others are ignored.
         check: as for `read_rows`.
         skip_bad_rows: leave bad rows out and say on standard error how many there were.
 
     Returns:
-        The rows, in the file's order; at least one. Where they are many they are kept in a temporary file.
+        The rows, in the files' order; at least one. Where they are many they are kept in a temporary file.
 
     Raises:
         InputError: as in `read_rows`, or no good row is left.
@@ -316,7 +316,13 @@ def read_all(
         nonlocal skipped, first
         skipped, first = skipped + 1, first or message.removeprefix(f"{Path(path)}, ")
 
-    rows = kept(read_rows(path, columns, check=check, on_bad_row=skip if skip_bad_rows else None))
+    on_bad_row = skip if skip_bad_rows else None
+    files = (read_rows(file, columns, check=check, on_bad_row=on_bad_row) for file in matching_files(path))
+    rows = kept(
+        itertools.chain.from_iterable(files),
+        parts=operator.attrgetter("line", "values"),
+        made=lambda parts: Row(*parts),
+    )
     bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first})"
     if not rows:
         raise InputError(f"{Path(path)}: has no good row, only {bad}")
@@ -554,6 +560,7 @@ _PARSERS = {
     ".bio": _conll_records,
     ".json": _squad_records,
     ".txt": _text_records,
+    ".tfrecord": example_records,
 }
 
 

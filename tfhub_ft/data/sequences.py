@@ -1,8 +1,8 @@
 """Sequences that may be longer than the memory: kept in a temporary file, or made when they are asked for."""
 
 import itertools
+import marshal
 import os
-import pickle
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,12 +14,20 @@ from tfhub_ft.errors import WorkError
 IN_MEMORY = 100_000
 
 
-def kept(values: Iterable[Any]) -> Sequence[Any]:
+def _itself(value: Any) -> Any:
+    return value
+
+
+def kept(
+    values: Iterable[Any], *, parts: Callable[[Any], Any] = _itself, made: Callable[[Any], Any] = _itself
+) -> Sequence[Any]:
     """All values of an iterable, which is gone through once.
 
     Args:
-        values: what can be pickled. Up to 100,000 of them stay in memory, more are written to a temporary file, which
-            takes 8 bytes of memory a value.
+        values: up to 100,000 of them stay in memory, more are written to a temporary file, which takes 8 bytes of
+            memory a value.
+        parts: from a value to what is written of it: texts, numbers, and tuples, lists and dictionaries of them.
+        made: from these to the value.
 
     Returns:
         A list, or an `OnDisk`.
@@ -28,7 +36,7 @@ def kept(values: Iterable[Any]) -> Sequence[Any]:
         WorkError: the temporary folder is full.
 
     Example:
-        rows = kept(read_rows("reviews.csv", columns))
+        texts = kept(row.values["text"] for row in read_rows("reviews.csv", columns))
     """
     values = iter(values)
     first = list(itertools.islice(values, IN_MEMORY + 1))
@@ -38,14 +46,14 @@ def kept(values: Iterable[Any]) -> Sequence[Any]:
     starts = array("q", [0])
     try:
         for value in _emptied(first, values):
-            starts.append(starts[-1] + file.write(pickle.dumps(value, pickle.HIGHEST_PROTOCOL)))
+            starts.append(starts[-1] + file.write(marshal.dumps(parts(value))))
         file.flush()
     except OSError as error:
         raise WorkError(
             f"the rows do not fit into the temporary folder {tempfile.gettempdir()} ({error.strerror}):"
             " make room there, or name another folder in $TMPDIR"
         ) from None
-    return OnDisk(file, starts, range(len(starts) - 1))
+    return OnDisk(file, starts, range(len(starts) - 1), made)
 
 
 def pick(values: Sequence[Any], numbers: Iterable[int]) -> Sequence[Any]:
@@ -56,7 +64,7 @@ def pick(values: Sequence[Any], numbers: Iterable[int]) -> Sequence[Any]:
         numbers: the places of the values, in the order wanted.
     """
     if isinstance(values, OnDisk):
-        return OnDisk(values._file, values._starts, array("q", (values._numbers[i] for i in numbers)))
+        return values.picked(array("q", (values._numbers[i] for i in numbers)))
     return [values[i] for i in numbers]
 
 
@@ -64,23 +72,30 @@ class OnDisk(Sequence):
     """Values in a temporary file, each read when it is asked for. Threads may share it. `kept` makes it.
 
     Args:
-        file: holds the pickled values, one behind the other.
+        file: holds the values' parts, one behind the other.
         starts: where each starts, and where the last one ends.
         numbers: which of them are the values of this sequence.
+        made: from a value's parts to the value.
     """
 
-    def __init__(self, file: BinaryIO, starts: Sequence[int], numbers: Sequence[int]):
-        self._file, self._starts, self._numbers = file, starts, numbers
+    def __init__(
+        self, file: BinaryIO, starts: Sequence[int], numbers: Sequence[int], made: Callable[[Any], Any] = _itself
+    ):
+        self._file, self._starts, self._numbers, self._made = file, starts, numbers, made
+
+    def picked(self, numbers: Sequence[int]) -> "OnDisk":
+        """Other values of the same file."""
+        return OnDisk(self._file, self._starts, numbers, self._made)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, place: int | slice) -> Any:
         if isinstance(place, slice):
-            return OnDisk(self._file, self._starts, self._numbers[place])
+            return self.picked(self._numbers[place])
         number = self._numbers[place]
         start = self._starts[number]
-        return pickle.loads(os.pread(self._file.fileno(), self._starts[number + 1] - start, start))
+        return self._made(marshal.loads(os.pread(self._file.fileno(), self._starts[number + 1] - start, start)))
 
 
 class Mapped(Sequence):

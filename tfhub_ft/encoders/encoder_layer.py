@@ -157,6 +157,10 @@ class HubEncoder(keras.layers.Layer):
         changed = [v.name for v in self._module_variables if v.trainable] + list(self._updates)
         return not any("pooler" not in name for name in changed)
 
+    def set_dropout(self, rate: float) -> None:
+        """Have hidden states and attention probabilities of a native encoder dropped at another rate in training."""
+        self.spec["architecture"] = {**self.spec["architecture"], "dropout": rate, "attention_dropout": rate}
+
     @property
     def max_seq_length(self) -> int | None:
         """The most tokens of a row, where the encoder's position embeddings set a limit."""

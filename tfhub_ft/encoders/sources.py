@@ -4,12 +4,13 @@ Names of the catalogue, tfhub.dev and Kaggle handles, other addresses of SavedMo
 taken. An entry of the cache is one folder, written aside and renamed, so a half-written one is never seen.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +27,7 @@ from tfhub_ft.files import sha256_of, write_json
 
 CACHE_VARIABLE = "TFHUB_FT_CACHE"
 MIRROR_VARIABLE = "TFHUB_FT_MIRROR"
+TRUST_VARIABLE = "TFHUB_FT_TRUST"
 SAVED_MODEL = "saved_model.pb"
 ENTRY_FILE = "entry.json"
 
@@ -39,6 +41,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FOLDERS = {"encoder": ("encoder",), "preprocessor": ("preprocessor", "preprocess")}
 _TIMEOUT_S = 30
 _CHUNK = 2**20
+_HASHED = 2**20
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def resolve(encoder: str | os.PathLike, preprocessor: str | os.PathLike | None =
     Each may be a name of the catalogue, a tfhub.dev or Kaggle handle with its version, any http(s) address of a
     SavedModel archive (.tar.gz, .tgz, .zip), or a folder: a SavedModel, or one that holds `encoder/` and
     `preprocessor/`. An address that ends in `#sha256=...` pins the archive. $TFHUB_FT_MIRROR, a base address, is asked
-    in place of tfhub.dev and www.kaggle.com.
+    in place of tfhub.dev and www.kaggle.com. A SavedModel is a program: what the catalogue does not have is fetched
+    where $TFHUB_FT_TRUST is set alone.
 
     Args:
         encoder: the encoder. A path object is a folder; text is a name before it is a folder.
@@ -173,12 +177,14 @@ class _Archive:
         url: where it is downloaded.
         sha256: what the archive's must be, where that was asked for.
         pull_name: what `tfhub-ft encoders pull` takes.
+        is_catalogued: whether the catalogue has it.
     """
 
     handle: str
     url: str
     sha256: str | None
     pull_name: str
+    is_catalogued: bool
 
     @property
     def folder(self) -> Path:
@@ -202,6 +208,11 @@ class _Archive:
     def _make(self, folder: Path) -> dict[str, str]:
         from tfhub_ft.encoders.archives import unpack
 
+        if not self.is_catalogued and not os.environ.get(TRUST_VARIABLE):
+            raise InputError(
+                f"{self.handle} is not in the catalogue, and a SavedModel is a program that may do all that you may:"
+                f" pass --trust (in Python set {TRUST_VARIABLE}=1) if you trust its maker"
+            )
         archive = folder.with_name("archive")
         with self._open() as response:
             self._save(response, archive)
@@ -317,11 +328,11 @@ def _catalogued(asked: str | os.PathLike, part: str) -> CatalogueEntry | None:
 
 def _source(asked: str | os.PathLike, part: str, entry: CatalogueEntry | None) -> _Source:
     if isinstance(asked, str) and _SCHEME.match(asked):
-        return _archive(asked, entry.name if entry else asked)
+        return _archive(asked, entry.name if entry else asked, is_catalogued=entry is not None)
     if entry is None:
         return _local(asked, part)
     handle = entry.handle if part == "encoder" else entry.preprocessor
-    return _archive(handle, entry.name) if handle else _Embedded(part)
+    return _archive(handle, entry.name, is_catalogued=True) if handle else _Embedded(part)
 
 
 def _local(asked: str | os.PathLike, part: str) -> _Folder:
@@ -340,10 +351,10 @@ def _beside(encoder: _Folder) -> _Folder | None:
     return next((_Folder(path) for path in candidates if (path / SAVED_MODEL).is_file()), None)
 
 
-def _archive(asked: str, pull_name: str) -> _Archive:
+def _archive(asked: str, pull_name: str, *, is_catalogued: bool) -> _Archive:
     bare, pin = _without_pin(asked)
     handle, url = _addresses(bare)
-    return _Archive(handle, url, pin, pull_name)
+    return _Archive(handle, url, pin, pull_name, is_catalogued)
 
 
 def _without_pin(asked: str) -> tuple[str, str | None]:
@@ -400,27 +411,62 @@ def _entry_of(folder: Path) -> dict[str, Any] | None:
         entry = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return entry if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        return None
+    # Entries of earlier versions do not say what they hold.
+    return entry if entry.get("files", found := _prints(folder)) == found else None
+
+
+def _prints(folder: Path) -> dict[str, list[Any]]:
+    """The size of each file of an entry, and the sha256 of those that are small."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ENTRY_FILE]
+    sizes = {path: path.stat().st_size for path in files}
+    return {
+        str(path.relative_to(folder)): [size, sha256_of(path) if size < _HASHED else None]
+        for path, size in sizes.items()
+    }
 
 
 def _keep(folder: Path, make: Callable[[Path], dict[str, str]]) -> None:
-    """Let `make` fill a folder aside, and put it into the cache once it is whole."""
+    """Let `make` fill a folder aside, and put it into the cache once it is whole.
+
+    Where several processes want the same one, the first makes it and the others wait.
+    """
     import tempfile
 
     cache = folder.parent
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch:
-            made = Path(scratch) / "made"
-            facts = make(made)
-            when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            write_json(made / ENTRY_FILE, {**facts, "fetched": when, "tfhub_ft": __version__})
-            _put_in_place(made, folder)
+        with _alone(cache / f".lock-{folder.name}"):
+            if _entry_of(folder) is not None:
+                return
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch:
+                made = Path(scratch) / "made"
+                facts = make(made)
+                when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                facts = {**facts, "fetched": when, "tfhub_ft": __version__, "files": _prints(made)}
+                write_json(made / ENTRY_FILE, facts)
+                _put_in_place(made, folder)
     except OSError as error:
         raise WorkError(
             f"{cache}: the encoder cache cannot be written ({error}); make room, or set {CACHE_VARIABLE} to a folder"
             " that can be written"
         ) from error
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Within this context no other process is in the context of this file; waits until the one that is has left."""
+    import fcntl
+
+    with path.open("w") as file:
+        # Some file systems know no locks: then both fetch, and one of the entries stays.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _put_in_place(made: Path, folder: Path) -> None:

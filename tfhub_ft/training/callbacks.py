@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfhub_ft.console import progress, say
 from tfhub_ft.data.batches import TrainingBatches
@@ -126,7 +125,9 @@ class Checkpoints(keras.callbacks.Callback):
 
     def save_within(self, epoch: int, step: int) -> None:
         """Save what was learnt up to a step of an epoch, and its sums of losses and scores."""
-        sums = [np.asarray(variable.value).tolist() for variable in self._metric_variables()]
+        import tensorflow as tf
+
+        sums = [tf.convert_to_tensor(variable.value).numpy().tolist() for variable in self._metric_variables()]
         self._keep_last(f"last-{epoch + 1}-{step}.weights.h5", {**self.state, "step": step, "sums": sums})
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -136,7 +137,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         # Metrics have no variables before the first step.
         for variable, sums in zip(self._metric_variables(), self._sums):
-            variable.assign_add(sums)
+            variable.assign(variable + sums)
         self._sums = []
 
     def _metric_variables(self) -> list[keras.Variable]:

@@ -18,7 +18,8 @@ from tfhub_ft.memory import peak_memory
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.hardware import matrix_products_in
-from tfhub_ft.training.train import Training, resolved_settings
+from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.training.training import Training
 
 SAMPLED_ROWS, STEPS, UNCUT = 10_000, 8, 100_000
 FEW_ROWS, RARE, CUT = 10, 0.05, 0.05

@@ -10,6 +10,7 @@ import keras
 from tfhub_ft.console import say
 from tfhub_ft.errors import Preempted
 from tfhub_ft.training.callbacks import Checkpoints
+from tfhub_ft.training.strategies import sum_over_workers
 
 EXPLODED = 1e6
 
@@ -25,11 +26,12 @@ class Interruptions(keras.callbacks.Callback):
     Args:
         checkpoints: save what was learnt.
         epoch_steps: steps of an epoch.
+        strategy: of the training. What one of its workers hears, all of them obey at the end of the same step.
     """
 
-    def __init__(self, checkpoints: Checkpoints, epoch_steps: int):
+    def __init__(self, checkpoints: Checkpoints, epoch_steps: int, strategy: Any):
         super().__init__()
-        self.checkpoints, self.epoch_steps = checkpoints, epoch_steps
+        self.checkpoints, self.epoch_steps, self.strategy = checkpoints, epoch_steps, strategy
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -50,12 +52,19 @@ class Interruptions(keras.callbacks.Callback):
             say("\nStopping after this step, and keeping what was learnt; Ctrl-C once more leaves at once")
         self.received = number
 
+    def _listen(self) -> None:
+        """Ask the other workers what they have heard."""
+        signals = (signal.SIGTERM, signal.SIGINT)
+        heard = sum_over_workers(self.strategy, [self.received == number for number in signals])
+        self.received = next((number for number, times in zip(signals, heard) if times), None)
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Remember the epoch."""
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Look whether to stop."""
+        self._listen()
         step = batch + 1 + self.checkpoints.skipped(self.epoch)
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss) or loss > EXPLODED:
@@ -69,6 +78,7 @@ class Interruptions(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Stop where the signal came after the last step, now that the epoch is saved."""
+        self._listen()
         if self.received == signal.SIGTERM:
             self._leave()
         self.model.stop_training = self.model.stop_training or self.received == signal.SIGINT

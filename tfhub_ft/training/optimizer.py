@@ -99,11 +99,21 @@ class FusedAdamW(keras.optimizers.AdamW):
         )
 
     def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
+        """What all replicas have together, clipped: Keras clips each replica's part, which has another norm."""
         import tensorflow as tf
 
+        # Of embeddings TensorFlow keeps what each token adds, whose norm is not that of the sum.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        context = tf.distribute.get_replica_context()
+        if context and context.num_replicas_in_sync > 1:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if not self.global_clipnorm:
             return super()._clip_gradients(gradients)
         return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """They are summed already."""
+        return list(grads_and_vars)
 
 
 def build_optimizer(

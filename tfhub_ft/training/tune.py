@@ -16,7 +16,8 @@ from tfhub_ft.files import remove, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
-from tfhub_ft.training.train import Training, resolved_settings
+from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.training.training import Training
 
 if TYPE_CHECKING:
     import optuna

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfhub_ft.training.learner import Learner
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -27,7 +29,7 @@ class Objective:
     hidden_loss: Callable[[dict[str, Any], list[Any]], Any] | None = None
 
 
-class Learner(keras.Model):
+class StudentLearner(Learner):
     """A student in training.
 
     Its targets in training are {"own": what the task's loss takes, "teacher": float (batch, logits), "labelled":
@@ -57,10 +59,10 @@ class Learner(keras.Model):
         """The loss of a batch, as the class says."""
         logits, objective = y_pred["logits"], self.objective
         if not isinstance(y, dict):
-            return ops.mean(self.loss.call(y, logits))
+            return _mean(self.loss.call(y, logits))
         own = y["labelled"] * self.loss.call(y["own"], logits)
         soft = objective.soft_loss(y["teacher"], logits, objective.temperature)
-        loss = ops.mean(objective.alpha * soft + (1 - objective.alpha) * own)
+        loss = _mean(objective.alpha * soft + (1 - objective.alpha) * own)
         if objective.hidden_loss:
             loss += objective.hidden_weight * objective.hidden_loss(x, y_pred["hidden"])
         return loss
@@ -74,6 +76,11 @@ class Learner(keras.Model):
             labelled = y["labelled"] > 0
             y, logits = tf.boolean_mask(y["own"], labelled), tf.boolean_mask(logits, labelled)
         return super().compute_metrics(x, y, logits, sample_weight)
+
+
+def _mean(losses: Any) -> Any:
+    """The mean over rows, of which a replica may have none."""
+    return ops.sum(losses) / ops.maximum(ops.cast(ops.size(losses), "float32"), 1.0)
 
 
 def hidden_difference(
@@ -100,6 +107,6 @@ def hidden_difference(
             ops.sum(mask * ops.square(own - ops.stop_gradient(of_teacher[layer]))) / own.shape[-1]
             for own, layer in zip(hidden, layers, strict=True)
         ]
-        return sum(squares) / (len(squares) * ops.sum(mask))
+        return sum(squares) / ops.maximum(len(squares) * ops.sum(mask), 1.0)
 
     return difference

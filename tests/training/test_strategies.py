@@ -1,0 +1,224 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS, make_reviews
+from tfhub_ft.errors import InputError
+from tfhub_ft.run import Run
+from tfhub_ft.training import launch
+from tfhub_ft.training.learner import numbers_cannot_be_reduced
+from tfhub_ft.training.strategies import build_strategy, is_chief
+
+# Of 112 training rows the last batch has 4, which two replicas share evenly, and four and three parts do not.
+SETTINGS = {
+    **TINY_SETTINGS,
+    "epochs": 2,
+    "learning_rate": 1e-3,
+    "batch_size": 9,
+    "precision": "float32",
+    "encoder_dropout": 0.0,
+}
+ON_DEVICES = """
+import sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1]))
+from tfhub_ft.cli.main import main
+del sys.argv[1]
+main()
+"""
+
+
+def options(tiny_pair, data, folder, **settings):
+    named = {**SETTINGS, **settings, "data": data, "encoder": tiny_pair, "output_dir": folder}
+    return [part for name, value in named.items() for part in ("--" + name.replace("_", "-"), str(value))]
+
+
+def tfhub_ft_command(*arguments, program="from tfhub_ft.cli.main import main; main()", **variables):
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def losses_of(run):
+    with (run.path / "history.csv").open(newline="") as file:
+        return [[float(row["loss"]), float(row["val_loss"])] for row in csv.DictReader(file)]
+
+
+def assert_same(run, other):
+    """The same losses and answers: scores by thresholds may turn at a rounding."""
+    np.testing.assert_allclose(losses_of(run), losses_of(other), atol=1e-5)
+    texts = [text for text, _ in make_reviews(160)]
+    one, two = (
+        [answer["probabilities"]["positive"] for answer in tfhub_ft.predict(each, texts)] for each in (run, other)
+    )
+    np.testing.assert_allclose(one, two, atol=1e-4)
+    assert run.metrics["test"]["log_loss"] == pytest.approx(other.metrics["test"]["log_loss"], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_pair, reviews_csv, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    return tfhub_ft.train("sentiment", data=reviews_csv, output_dir=folder, encoder=tiny_pair, **SETTINGS)
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_devices_of_one_machine_train_to_what_one_does(alone, tiny_pair, reviews_csv, tmp_path, devices):
+    given = options(tiny_pair, reviews_csv, tmp_path / "run", strategy="mirrored")
+    code, _, said = tfhub_ft_command(devices, "train", "sentiment", *given, program=ON_DEVICES)
+    assert code == 0, said
+    assert f"each batch of 9 rows shared out among {devices} replicas" in said
+    assert_same(Run(tmp_path / "run"), alone)
+
+
+def test_two_workers_train_to_what_one_does_and_the_first_one_writes(alone, tiny_pair, reviews_csv, tmp_path):
+    given = options(tiny_pair, reviews_csv, tmp_path / "run")
+    code, out, said = tfhub_ft_command("launch", "--workers", 2, "--", "train", "sentiment", *given)
+    assert code == 0, said
+    assert out.count(f"Run: {tmp_path / 'run'}") == 1
+    assert all(line.startswith(("[0] ", "[1] ")) for line in said.splitlines())
+    assert "[0] Worker 0 of 2: waiting for the others" in said
+    assert "among 2 replicas" in said
+    run = Run(tmp_path / "run")
+    assert run.settings.strategy == "multi-worker"
+    assert_same(run, alone)
+    assert {path.name for path in run.path.iterdir()} == {path.name for path in alone.path.iterdir()}
+
+
+def test_a_worker_is_killed_and_the_training_resumed(tiny_pair, reviews_csv, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    settings = {"epochs": 6, "batch_size": 8}
+    whole = tfhub_ft.train(
+        "sentiment",
+        data=reviews_csv,
+        output_dir=tmp_path / "whole",
+        encoder=tiny_pair,
+        **{**SETTINGS, **settings, "patience": 6},
+    )
+    given = options(tiny_pair, reviews_csv, tmp_path / "run", **settings, patience=6)
+    command = ["launch", "--workers", "2", "--", "train", "sentiment", *given]
+    program = "from tfhub_ft.cli.main import main; main()"
+    launched = subprocess.Popen([sys.executable, "-c", program, *command], stderr=subprocess.PIPE, text=True)
+    state = tmp_path / "run" / "checkpoints" / "state.json"
+    until = time.monotonic() + 120
+    while not state.is_file() and launched.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    victim = next(
+        child
+        for child in psutil.Process(launched.pid).children()
+        if json.loads(child.environ()["TF_CONFIG"])["task"]["index"] == 1
+    )
+    victim.send_signal(signal.SIGKILL)
+    assert launched.wait(120) == 128 + signal.SIGKILL, launched.stderr.read()
+    run = Run(tmp_path / "run")
+    assert not run.finished
+    assert 1 <= len(run.training_state["epochs"]) < 6
+    code, _, said = tfhub_ft_command(*command, "--resume")
+    assert code == 0, said
+    assert "from epoch" in said
+    assert_same(run, whole)
+
+
+def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
+    given = options(tiny_pair, reviews_csv, tmp_path / "run", epochs=200, patience=200)
+    command = ["launch", "--workers", "2", "--", "train", "sentiment", *given]
+    program = "from tfhub_ft.cli.main import main; main()"
+    launched = subprocess.Popen([sys.executable, "-c", program, *command], stderr=subprocess.PIPE, text=True)
+    state = tmp_path / "run" / "checkpoints" / "state.json"
+    while not state.is_file() and launched.poll() is None:
+        time.sleep(0.05)
+    launched.send_signal(signal.SIGTERM)
+    _, said = launched.communicate(timeout=120)
+    assert launched.returncode == 143, said
+    assert said.count("go on with --resume") == 2
+    assert Run(tmp_path / "run").training_state["last"]
+
+
+def test_any_strategy_of_tensorflow_is_taken(alone, tiny_pair, reviews_csv, tmp_path):
+    import tensorflow as tf
+
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    run = tfhub_ft.train(
+        "sentiment",
+        data=reviews_csv,
+        output_dir=tmp_path / "run",
+        encoder=tiny_pair,
+        strategy=strategy,
+        **SETTINGS,
+    )
+    assert_same(run, alone)
+
+
+PROBE = """
+from tfhub_ft.training.learner import numbers_cannot_be_reduced
+from tfhub_ft.training.strategies import build_strategy
+print(numbers_cannot_be_reduced(build_strategy("multi-worker")))
+"""
+
+
+def test_keras_still_needs_the_bridge_for_several_workers(monkeypatch, capfd):
+    """Once this fails, Keras trains with several workers by itself: what the class `Learner` says of it can go."""
+    monkeypatch.setattr(launch, "PROGRAM", PROBE)
+    assert launch.launch(["train", "sentiment", "--output-dir", "runs/two"], workers=2) == 0
+    assert capfd.readouterr().out.strip() == "True"
+    assert not numbers_cannot_be_reduced(build_strategy("one"))
+
+
+BAD = {
+    "nothing set": ({}, "launch --workers N"),
+    "no json": ({"TF_CONFIG": "{"}, "TF_CONFIG must describe"),
+    "no task": ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG must describe"),
+    "no such task": (
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'},
+        "TF_CONFIG must describe",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_cluster_that_is_not_described_is_named(monkeypatch, name):
+    variables, message = BAD[name]
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=message):
+        is_chief("multi-worker")
+    with pytest.raises(InputError, match=message):
+        build_strategy("multi-worker")
+
+
+def test_slurm_and_tf_config_say_who_is_chief(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert not is_chief("multi-worker")
+    cluster = {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
+    for kind, chief in (("chief", True), ("worker", False)):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}}))
+        assert is_chief("multi-worker") == chief
+
+
+@pytest.mark.parametrize("name", ["tpu", "tpu:grpc://localhost:1"])
+def test_where_no_tpu_answers_that_is_said(name):
+    with pytest.raises(InputError, match=f"--strategy {name}: no TPU answers"):
+        build_strategy(name)
+
+
+def test_workers_must_meet_before_tensorflow_is_used(monkeypatch):
+    import tensorflow as tf
+
+    tf.constant(1)
+    described = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(described))
+    with pytest.raises(InputError, match="before a process does anything else"):
+        build_strategy("multi-worker")

@@ -1,0 +1,384 @@
+"""One training in progress: a model, its rows as tokens, and what is done with them."""
+
+import json
+import math
+import random
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.console import say
+from tfhub_ft.data.datasets import Dataset
+from tfhub_ft.data.sequences import Mapped
+from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.files import write_json, write_text, written_aside
+from tfhub_ft.recipe import Recipe
+from tfhub_ft.run import (
+    ADAPTER,
+    CALIBRATION,
+    CHECKPOINTS,
+    DECISION,
+    HISTORY,
+    LOGS,
+    METRICS,
+    MODEL,
+    REPORT,
+    SAMPLE,
+    Run,
+)
+from tfhub_ft.settings import Settings, option_name
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfhub_ft.data.batches import TokenRows, TrainingBatches
+    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.training.callbacks import Checkpoints
+    from tfhub_ft.training.features import FrozenBody
+    from tfhub_ft.training.learner import Learner
+
+SAMPLE_ROWS = 200
+FEATURE_STEPS = 16
+# What Keras says of a pooler that no head stands on.
+POOLER_IS_NOT_USED = r"Gradients do not exist for variables \[('\S*pooler\S*'(, )?)+\]"
+
+
+class Training:
+    """One training in progress: the model, its rows as tokens, and what is done with them.
+
+    Args:
+        recipe: makes the model.
+        settings: of the training.
+        data: the rows.
+
+    Raises:
+        InputError: the encoder cannot be had or does not fit the settings.
+    """
+
+    def __init__(self, recipe: Recipe, settings: Settings, data: Dataset):
+        import keras
+
+        from tfhub_ft.training.hardware import keep_freed_memory, resolve_precision
+        from tfhub_ft.training.strategies import build_strategy
+
+        self.recipe, self.settings, self.data = recipe, settings, data
+        keep_freed_memory()
+        # Before anything else is done with TensorFlow.
+        self.strategy = build_strategy(settings.strategy)
+        keras.utils.set_random_seed(settings.seed)
+        say(f"Loading encoder {settings.encoder}")
+        with self.strategy.scope():
+            self.model = self.recipe.build(self.settings, self.data.labels)
+            self.network = self.model.get_layer("token_model")
+            self._prepare_encoder()
+        self.recipe.task.initialize(self.network, self.data.targets["train"])
+        self.preprocessor = self.model.get_layer("preprocessor")
+        self._check_shapes()
+        say(f"Tokenizing {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
+        self.tokens = {name: self._tokenize(name) for name in self.data.splits}
+        self.precision = resolve_precision(settings.precision)
+        self.frozen = self._frozen_body()
+
+    def _prepare_encoder(self) -> None:
+        """Do to the encoder what the settings ask for before it trains."""
+        from tfhub_ft.encoders.encoder_layer import encoder_of
+        from tfhub_ft.training.layerwise import layer_rates, unfreezing_stages
+
+        settings, encoder = self.settings, encoder_of(self.network)
+        for option in ("recompute", "jit_compile", "encoder_dropout"):
+            asked = getattr(settings, option)
+            if asked is not None and asked is not False and not encoder.is_native:
+                raise InputError(f"{option_name(option)}: {encoder.encoder} is computed by its graph, as it was saved")
+        encoder.recompute = settings.recompute
+        if settings.encoder_dropout is not None:
+            encoder.set_dropout(settings.encoder_dropout)
+        if settings.reinit_layers is not None:
+            encoder.reinitialize(settings.reinit_layers)
+        if settings.lora_rank:
+            targets = [target.strip() for target in settings.lora_targets.split(",")]
+            encoder.enable_lora(settings.lora_rank, alpha=settings.lora_alpha, targets=targets)
+        self.encoder, self.rates = encoder, layer_rates(encoder, settings.layer_decay)
+        self.stages = unfreezing_stages(settings.unfreeze, encoder.names) if settings.unfreeze else []
+
+    def _frozen_body(self) -> "FrozenBody | None":
+        """The part of the network that is run once a row; None where the encoder trains."""
+        from tfhub_ft.training.features import FrozenBody
+
+        if self.stages or not self.settings.cache_features:
+            return None
+        return FrozenBody.of(self.network, self.tokens["train"])
+
+    def _read_by_learner(self, split: str) -> "TokenRows":
+        """The rows of a split as the learner reads them: their tokens, or the features of a frozen encoder."""
+        return self.frozen.features(self.tokens[split], self.precision) if self.frozen else self.tokens[split]
+
+    def _check_shapes(self) -> None:
+        replicas, size = self.strategy.num_replicas_in_sync, self.settings.batch_size
+        if self.settings.strategy.startswith("tpu") and (size % replicas or self.settings.batch_tokens):
+            raise InputError(
+                f"--strategy tpu: --batch-size must be a multiple of its {replicas} cores, without --batch-tokens"
+            )
+        wanted, most = self.settings.seq_length, self.encoder.max_seq_length
+        if most and wanted > most:
+            raise InputError(f"--seq-length {wanted}: the encoder {self.encoder.encoder} reads at most {most} tokens")
+
+    def _tokenize(self, split: str) -> "TokenRows":
+        task = self.recipe.task
+        return task.encode(self.preprocessor, Mapped(task.inputs, self.data.splits[split].rows))
+
+    def finish(self, run: Run) -> Run:
+        """Train, keep the best epoch, score it, and write what a run folder holds."""
+        from tfhub_ft.training.strategies import sum_over_workers
+
+        self._write_sample(run)
+        state = self._fit(run)
+        scores, scored = self._score(state)
+        if self.settings.lora_rank:
+            self.encoder.save_lora_weights(run.path / ADAPTER)
+            self.encoder.merge_lora()
+        with written_aside(run.path / MODEL) as aside:
+            self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
+        self.recipe.task.keep(run, self.model)
+        write_json(run.path / DECISION, scored.decision)
+        write_json(run.path / CALIBRATION, scored.calibration)
+        self._report(run, state, scores, scored)
+        write_json(run.path / METRICS, scores)
+        for last in (run.path / CHECKPOINTS).glob("last-*"):
+            last.unlink()
+        # Nobody leaves before the chief has written all.
+        sum_over_workers(self.strategy, [0])
+        return run
+
+    def training_rows(self) -> "tuple[TokenRows, Any]":
+        """The rows that are learnt from, and their targets as the learner takes them."""
+        return self._read_by_learner("train"), self._token_targets("train")
+
+    @property
+    def trained(self) -> "keras.Model":
+        """The network, or what of it stands behind a frozen encoder."""
+        return self.frozen.tail if self.frozen else self.network
+
+    def learner(self) -> "Learner":
+        """What is trained as a model of its own, from tokens or features to what the loss takes."""
+        from tfhub_ft.training.learner import Learner
+
+        return Learner(self.trained.inputs, self.trained.outputs[0], name="learner")
+
+    def batches(self) -> "tuple[TrainingBatches, Sequence[int]]":
+        """The batches of training rows, and the lengths that batches are padded to, where these are fixed."""
+        from tfhub_ft.data.batches import TrainingBatches, length_buckets
+
+        settings = self.settings
+        tokens, targets = self.training_rows()
+        buckets = length_buckets(tokens.lengths, settings.seq_length) if settings.padding == "buckets" else ()
+        if settings.strategy.startswith("tpu"):
+            buckets = [settings.seq_length]
+        batches = TrainingBatches(
+            tokens,
+            targets,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            batch_tokens=settings.batch_tokens,
+            buckets=buckets,
+        )
+        return batches, buckets
+
+    def _token_targets(self, split: str) -> Any:
+        return self.recipe.task.token_targets(self.tokens[split], self.data.targets[split])
+
+    def _fit(self, run: Run) -> dict[str, Any]:
+        """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
+        from tfhub_ft.training.callbacks import Checkpoints, write_history
+
+        settings, task = self.settings, self.recipe.task
+        batches, buckets = self.batches()
+        self.trained_weights = sum(math.prod(weight.shape) for weight in self.learner().trainable_weights)
+        of_weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
+        narrowed = self.narrow_words()
+        learner = self.compiled(total_steps=len(batches) * settings.epochs)
+        if self.strategy.num_replicas_in_sync > 1:
+            learner.build_for(batches.some())
+        checkpoints = Checkpoints(run.path / CHECKPOINTS, self.trained, metric=task.best, patience=settings.patience)
+        done = checkpoints.restore(learner)
+        say(
+            f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {len(batches):,} steps an epoch, in"
+            f" {self.precision}{self._said_of_replicas()}" + (f", from epoch {done + 1}" if done else "")
+        )
+        self._take_epochs(run, learner, checkpoints, batches, self._validation(buckets))
+        if where := checkpoints.diverged:
+            raise WorkError(
+                f"{run.path}: the loss is no number in epoch {where['epoch']}, step {where['step']}, at a learning rate"
+                f" of {where['learning_rate']:.3g}: --recover goes on from the last good epoch with half of"
+                f" --learning-rate {settings.learning_rate:g}"
+            )
+        checkpoints.load_best()
+        if narrowed:
+            self._widen_words(learner, steps=checkpoints.state["best_epoch"] * len(batches))
+        write_history(run.path / HISTORY, checkpoints.state["epochs"])
+        return checkpoints.state
+
+    def _validation(self, buckets: Sequence[int]) -> Any:
+        """The batches of validation rows, dealt out to the replicas."""
+        from tfhub_ft.data.batches import evaluation_dataset
+        from tfhub_ft.training.strategies import shared_out
+
+        tokens, targets = self._read_by_learner("validation"), self._token_targets("validation")
+        size = 2 * self.settings.batch_size
+        return shared_out(self.strategy, partial(evaluation_dataset, tokens, targets, size, buckets))
+
+    def _said_of_replicas(self) -> str:
+        replicas, size = self.strategy.num_replicas_in_sync, self.settings.batch_size
+        if replicas == 1:
+            return ""
+        each = f"at most {self.settings.batch_tokens:,} tokens" if self.settings.batch_tokens else f"{size} rows"
+        return f", each batch of {each} shared out among {replicas} replicas"
+
+    def _take_epochs(
+        self, run: Run, learner: "keras.Model", checkpoints: "Checkpoints", batches: "TrainingBatches", validation: Any
+    ) -> None:
+        """Go through the training rows until the epochs are done, or something ends it before."""
+        import keras
+
+        from tfhub_ft.training.callbacks import EpochOrder, Progress
+        from tfhub_ft.training.hardware import matrix_products_in
+        from tfhub_ft.training.interruptions import Interruptions
+        from tfhub_ft.training.strategies import shared_out
+
+        interruptions = Interruptions(checkpoints, len(batches), self.strategy)
+        shown = Progress(self.settings.epochs, len(batches))
+        callbacks = [
+            EpochOrder(batches),
+            shown,
+            checkpoints,
+            interruptions,
+            keras.callbacks.TensorBoard(run.path / LOGS, write_graph=False),
+            *self._unfreezing(learner, len(batches)),
+        ]
+        done = len(checkpoints.state["epochs"])
+        # What was left of an epoch, when the training was stopped within it, is shorter than the others.
+        parts = [(done, checkpoints.skipped(done)), (done + 1, 0)] if checkpoints.skipped(done) else [(done, 0)]
+        with (
+            interruptions,
+            shown,
+            matrix_products_in(self.precision, self.network),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
+            for begin, skip in parts:
+                over = checkpoints.stopped or checkpoints.diverged or interruptions.received
+                if begin < self.settings.epochs and not over:
+                    learner.fit(
+                        shared_out(self.strategy, partial(batches.dataset, skip)),
+                        validation_data=validation,
+                        initial_epoch=begin,
+                        epochs=begin + 1 if skip else self.settings.epochs,
+                        callbacks=callbacks,
+                        shuffle=False,
+                        verbose=0,
+                    )
+
+    def _unfreezing(self, learner: "keras.Model", steps: int) -> list["keras.callbacks.Callback"]:
+        from tfhub_ft.training.layerwise import Unfreezing
+
+        return [Unfreezing(self.encoder, self.stages, _inner(learner.optimizer), steps)] if self.stages else []
+
+    def narrow_words(self) -> bool:
+        """Leave the words that no row has out of the training: their embeddings have no gradient, only decay."""
+        from tfhub_ft.data.batches import words_of
+
+        encoder = self.encoder
+        if not encoder.is_native or self.stages or self.recipe.task.reads_all_words:
+            return False
+        if not encoder.word_embeddings.trainable:
+            return False
+        with self.strategy.scope():
+            encoder.narrow_words(words_of(self.tokens.values(), encoder.word_embeddings.shape[0]))
+        return True
+
+    def _widen_words(self, learner: "keras.Model", steps: int) -> None:
+        import keras
+
+        optimizer = _inner(learner.optimizer)
+        # An epoch that was ended early has fewer.
+        steps = min(steps, int(keras.ops.convert_to_numpy(optimizer.iterations)))
+        with self.strategy.scope():
+            self.encoder.widen_words(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
+
+    def compiled(self, total_steps: int) -> "Learner":
+        """The learner with an optimizer; the network itself stays free of one."""
+        import keras
+
+        from tfhub_ft.training.optimizer import build_optimizer
+
+        settings = self.settings
+        with self.strategy.scope():
+            learner = self.learner()
+            optimizer = build_optimizer(
+                learning_rate=settings.learning_rate,
+                warmup=settings.warmup,
+                total_steps=total_steps,
+                weight_decay=settings.weight_decay,
+                clip_norm=settings.clip_norm,
+                rates=self.rates,
+            )
+            if self.precision == "float16":
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            learner.compile(
+                optimizer,
+                **self.recipe.task.compile_arguments(settings, self.data.targets["train"]),
+                jit_compile=settings.jit_compile,
+                # A step on features takes less time than to ask for it.
+                steps_per_execution=FEATURE_STEPS if self.frozen else 1,
+            )
+            optimizer.build(learner.trainable_variables)
+        return learner
+
+    def _score(self, state: dict[str, Any]) -> "tuple[dict[str, Any], Scored]":
+        """The scores of each split, and the last split's rows as a report shows them.
+
+        Temperature and thresholds are chosen on the validation rows, which come first.
+        """
+        from tfhub_ft.evaluation.report import Scored
+
+        task, data = self.recipe.task, self.data
+        best = state["epochs"][state["best_epoch"] - 1]
+        seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
+        scores = {"train": {"rows": len(data.splits["train"].rows), "trained_weights": self.trained_weights, **seen}}
+        for split in list(self.data.splits)[1:]:
+            say(f"Scoring {len(data.splits[split].rows):,} {split} rows")
+            logits = task.row_logits(self.model, self.tokens[split])
+            targets = data.targets[split]
+            if split == "validation":
+                calibration = self._calibrate(logits, targets)
+                logits = logits / calibration["temperature"] if calibration else logits
+                decision = task.decide(logits, targets, data.labels, self.settings)
+            scores[split] = task.metrics(logits, targets, data.labels, decision)
+        rows = data.splits[split].rows
+        return scores, Scored(task, rows, logits, targets, data.labels, decision, calibration, scores[split])
+
+    def _calibrate(self, logits: Any, targets: Any) -> dict[str, Any]:
+        from tfhub_ft.evaluation.calibration import calibrate
+
+        link = self.recipe.task.link
+        return (link and calibrate(self.network, logits, targets, link=link)) or {}
+
+    def _report(self, run: Run, state: dict[str, Any], scores: dict[str, Any], scored: "Scored") -> None:
+        from tfhub_ft.evaluation import report
+        from tfhub_ft.memory import peak_memory
+
+        weights = (self.network.count_params(), self.trained_weights)
+        training = report.Training(state["epochs"], self.tokens["train"].lengths, weights, peak_memory())
+        of = f"{list(self.data.splits)[-1]} rows"
+        report.write_report(run.path / REPORT, run, scored, of=of, scores=scores, training=training)
+
+    def _write_sample(self, run: Run) -> None:
+        rows = self.data.splits["validation"].rows
+        chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
+        lines = [json.dumps(self.recipe.task.asked(row), ensure_ascii=False) for row in chosen]
+        write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
+
+
+def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":
+    """The optimizer that moves the weights, which may stand in one that scales losses."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
