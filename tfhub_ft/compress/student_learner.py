@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfhub_ft.training.learner import Learner
+from tfhub_ft.training.learner import SharedSteps
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Objective:
     hidden_loss: Callable[[dict[str, Any], list[Any]], Any] | None = None
 
 
-class StudentLearner(Learner):
+class StudentLearner(SharedSteps, keras.Model):
     """A student in training.
 
     Its targets in training are {"own": what the task's loss takes, "teacher": float (batch, logits), "labelled":

@@ -7,8 +7,8 @@ from keras.src.backend.tensorflow.trainer import reduce_per_replica
 from keras.src.losses.loss import unscale_loss_for_distribution
 
 
-class Learner(keras.Model):
-    """A model whose training steps give the same on many replicas as on one, however a batch divides.
+class SharedSteps:
+    """What makes a keras.Model learn the same on many replicas as on one, however a batch divides.
 
     Its batches are (tokens, targets, {"share": what this replica has of what the batch's loss is the mean of, "rows":
     what its loss counts in the epoch's mean}), both float32 (). The mean losses of all replicas, each times its share,
@@ -67,6 +67,10 @@ class Learner(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """What Keras would build here, `build_for` has built."""
+
+
+class Learner(SharedSteps, keras.Model):
+    """The network in training: a functional model from tokens, or features, to what the loss takes."""
 
 
 def numbers_cannot_be_reduced(strategy: Any) -> bool:
