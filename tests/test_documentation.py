@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tfhub_ft.cli.main import group
+from tfhub_ft.cli.main import FLAGS, group
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*.md"))]
@@ -34,7 +34,7 @@ def parse(command, arguments):
 @pytest.mark.parametrize("line", sorted({line for file in FILES for line in commands(file)}))
 def test_a_command_of_the_documentation_can_be_parsed(line, monkeypatch, tmp_path):
     line = line.replace("./mine.py", str(ROOT / "recipes" / "spam.py")).replace("NAME ", "sentiment ")
-    parse(group, shlex.split(line)[1:])
+    parse(group, [argument for argument in shlex.split(line)[1:] if argument not in FLAGS])
 
 
 def test_a_command_that_does_not_exist_would_be_found():

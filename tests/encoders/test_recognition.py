@@ -25,7 +25,7 @@ def cache(tmp_path, monkeypatch):
     ("kind", "options"),
     [
         ("bert", {"hidden_act": "gelu_new", "attention_probs_dropout_prob": 0.2}),
-        ("bert", {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
+        pytest.param("bert", {"hidden_act": "relu", "layer_norm_eps": 1e-5}, marks=pytest.mark.slow),
         ("distilbert", {"dropout": 0.3}),
     ],
 )

@@ -133,6 +133,7 @@ def test_each_form_is_told_as_soon_as_it_is_written(tiny_run, tmp_path, monkeypa
     assert str(done.exception) == "no such luck"
 
 
+@pytest.mark.slow
 def test_words_that_the_domain_does_not_use_are_left_out(tiny_run, tmp_path):
     folder = tfhub_ft.export(tiny_run, output_dir=tmp_path / "small", formats=["tflite"], vocabulary="domain")
     for path, form in forms(folder).items():

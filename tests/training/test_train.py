@@ -259,7 +259,7 @@ def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_
         {"unfreeze": "0,1,all", "epochs": 6},
         {"recompute": True},
         {"reinit_layers": 1},
-        {"jit_compile": True, "padding": "buckets"},
+        pytest.param({"jit_compile": True, "padding": "buckets"}, marks=pytest.mark.slow),
     ],
     ids=lambda settings: next(iter(settings)),
 )
