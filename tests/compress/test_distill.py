@@ -144,6 +144,7 @@ def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
         ({"seq_length": 20, "hidden_weight": 1.0}, "--seq-length 20: with --hidden-weight"),
         ({"encoder": "minilm-l6"}, "--encoder: the student's encoder is what --student names"),
         ({"preprocessor": "minilm-l6"}, "--preprocessor: a student layers:1 has the teacher's"),
+        ({"strategy": "multi-worker"}, "--strategy multi-worker: one process teaches a student"),
         ({"epoch": 3}, "did you mean epochs"),
     ],
 )

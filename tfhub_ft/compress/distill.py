@@ -127,7 +127,11 @@ def _student_settings(
         raise InputError(f"--preprocessor: a student {student} has the teacher's")
     if lesson.hidden_weight and not count:
         raise InputError(f"--hidden-weight: the student {student} has other layers than the teacher; it needs layers:N")
+    if given.get("strategy") == "multi-worker":
+        raise InputError("--strategy multi-worker: one process teaches a student; mirrored takes all GPUs of a machine")
     changes = dict.fromkeys(DATA) if any(given.get(name) for name in DATA) else {}
+    if run.settings.strategy == "multi-worker":
+        changes["strategy"] = "one"
     changes |= {"preprocessor": None, **LEARNT_BY, **given}
     if not count:
         changes["encoder"] = str(student)
