@@ -126,6 +126,11 @@ class Settings:
     strategy: str = setting(
         "one", "one device, or mirrored: all GPUs of this machine, the batch shared out.", choices=("one", "mirrored")
     )
+    track: str | None = setting(
+        None,
+        "Log to a tracker, too: mlflow (where MLFLOW_TRACKING_URI is), or wandb (Weights & Biases).",
+        choices=("mlflow", "wandb"),
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)

@@ -192,8 +192,10 @@ class Training:
         import keras
 
         from tfhub_ft.training.hardware import build_strategy, keep_freed_memory, resolve_precision
+        from tfhub_ft.training.tracking import tracker_of
 
         self.recipe, self.settings, self.data = recipe, settings, data
+        self.tracker = tracker_of(settings.track)
         keep_freed_memory()
         keras.utils.set_random_seed(settings.seed)
         say(f"Loading encoder {self.settings.encoder}")
@@ -266,6 +268,7 @@ class Training:
         write_json(run.path / METRICS, scores)
         for last in (run.path / CHECKPOINTS).glob("last-*"):
             last.unlink()
+        self.tracker.finish(run)
         return run
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
@@ -354,6 +357,7 @@ class Training:
             checkpoints,
             interruptions,
             keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
+            self.tracker.begin(run),
             *self._unfreezing(learner, len(batches)),
         ]
         done = len(checkpoints.state["epochs"])
