@@ -103,19 +103,21 @@ def test_a_store_that_goes_away_does_not_end_the_training(store, run, monkeypatc
     )  # fmt: skip
 
 
-def test_weights_and_biases_is_told_of_a_training(run, tmp_path, monkeypatch):
+def test_weights_and_biases_is_told_of_a_training(run, tmp_path, monkeypatch, capfd):
     pytest.importorskip("wandb", reason="needs pip install '.[wandb]'")
-    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
     tracker = tracker_of("wandb").begin(run)
     kept, told = run.tracked["wandb"], tracker.run
     assert (told.project, told.name, told.id) == ("sentiment", "copy", kept)
     assert told.config["learning_rate"] == TINY_SETTINGS["learning_rate"]
-    tracker.on_epoch_end(0, {"loss": 0.5})
+    tracker.on_epoch_end(0, {"loss": 0.5, "val_accuracy": 0.75})
     tracker.finish(run)
-    assert told.summary["test/accuracy"] == run.metrics["test"]["accuracy"]
-    (folder,) = (tmp_path / "wandb").glob(f"offline-run-*-{kept}")
-    assert {"report.html", "recipe.yaml"} <= {path.name for path in (folder / "files").iterdir()}
+    assert capfd.readouterr() == ("", "")
+    (log,) = (tmp_path / "wandb").glob(f"offline-run-*/run-{kept}.wandb")
+    for what in ("val_accuracy", "test/accuracy", "report.html", "recipe.yaml"):
+        assert what.encode() in log.read_bytes(), what
     resumed = tracker_of("wandb").begin(run)
     assert resumed.run.id == kept
     resumed.run.finish()

@@ -162,9 +162,13 @@ class WandbTracker(_Logging):
         self.run.log(dict(numbers), step=step)
 
     def _finish(self, run: Run, scores: Mapping[str, float]) -> None:
+        import wandb
+
         self.run.summary.update(scores)
+        files = wandb.Artifact(f"run-{self.run.id}", type="run")
         for name in LOOKED_AT:
-            self.run.save(run.path.resolve() / name, base_path=run.path.resolve(), policy="now")
+            files.add_file(str(run.path / name), name)
+        self.run.log_artifact(files)
         self.run.finish()
 
 
