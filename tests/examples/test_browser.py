@@ -49,7 +49,7 @@ def site(lite, tmp_path_factory):
 
 
 def shown(address, tmp_path, **asked):
-    """The page as the browser has it in the end, and what it complained of."""
+    """The page as the browser has it in the end, and what it said on its console."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     done = subprocess.run(
         [CHROMIUM, *flags, f"--user-data-dir={tmp_path}/profile", "--enable-logging=stderr",
@@ -61,7 +61,8 @@ def shown(address, tmp_path, **asked):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_page_answers_as_the_file_does(site, lite, tmp_path, text):
-    page, _ = shown(site, tmp_path, model=lite.name, text=text)
+    page, said = shown(site, tmp_path, model=lite.name, text=text)
+    assert not re.findall(r"CONSOLE.*(?:Uncaught|Refused|violates)", said)
     (answer,) = tfhub_ft.predict(lite, [text])
     found = re.findall(r'<li><span>([^<]*)</span>.*?<span class="score">([^<]*)</span>', page)
     assert found, page
