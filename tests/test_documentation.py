@@ -1,19 +1,34 @@
-"""The documentation says what there is: its commands are commands, and its site builds."""
+"""The documentation says what there is: its commands are commands, and run; and its site builds."""
 
+import importlib
 import importlib.util
+import inspect
+import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from tfhub_ft.cli.main import FLAGS, group
+import tfhub_ft
+from tests.conftest import make_reviews, write_csv
+from tfhub_ft.cli.main import COMMANDS, FLAGS, group
 
 ROOT = Path(__file__).parents[1]
-FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*.md"))]
+FILES = [
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "recipes").glob("*.md")),
+]
+# The pages of docs/ whose commands run one after the other.
+RUN = ("index", "tutorial", "training", "deployment")
 
 
 def commands(file):
@@ -31,10 +46,115 @@ def parse(command, arguments):
             parse(command.get_command(context, name), rest)
 
 
-@pytest.mark.parametrize("line", sorted({line for file in FILES for line in commands(file)}))
-def test_a_command_of_the_documentation_can_be_parsed(line, monkeypatch, tmp_path):
+def words_of(line):
+    """The words of a command, with a recipe that there is, without the flags that every command takes."""
     line = line.replace("./mine.py", str(ROOT / "recipes" / "spam.py")).replace("NAME ", "sentiment ")
-    parse(group, [argument for argument in shlex.split(line)[1:] if argument not in FLAGS])
+    return [word for word in shlex.split(line)[1:] if word not in FLAGS]
+
+
+@pytest.mark.parametrize("line", sorted({line for file in FILES for line in commands(file)}))
+def test_a_command_of_the_documentation_can_be_parsed(line):
+    parse(group, words_of(line))
+
+
+def helps(command, name):
+    """The help texts of a command and of those below it."""
+    yield name, command.help or ""
+    if isinstance(command, click.Group):
+        for below in command.list_commands(None):
+            yield from helps(command.get_command(None, below), f"{name} {below}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_an_example_that_can_be_parsed(name):
+    for described, text in helps(importlib.import_module(COMMANDS[name]).command, name):
+        paragraphs = [part for part in inspect.cleandoc(text).split("\n\n") if re.match(r"\W*Examples?:", part)]
+        lines = [line for part in paragraphs for line in re.findall(r"tfhub-ft .*", part)]
+        assert lines, described
+        for line in lines:
+            parse(group, words_of(line))
+
+
+# What the commands name, and what stands for it here.
+STAND_INS = {"layers:3": "layers:1"}
+TINY = ["--seq-length", "24", "--epochs", "1", "--batch-size", "8", "--learning-rate", "5e-3"]
+
+
+@pytest.fixture
+def folder(tiny_checkpoint, tmp_path, monkeypatch):
+    """The folder that commands run in, with the files that they name, and a program named as TF Serving's."""
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "reviews.csv", make_reviews(160))
+    write_csv(tmp_path / "more_reviews.csv", make_reviews(40, seed=1))
+    write_csv(tmp_path / "urls.csv", make_reviews(80), header=("url", "label"))
+    (tmp_path / "corpus").mkdir()
+    for part in (1, 2):
+        lines = [json.dumps({"text": text}) for text, _ in make_reviews(8, seed=part)]
+        (tmp_path / "corpus" / f"part-{part}.jsonl").write_text("\n".join(lines) + "\n")
+    shutil.copytree(tiny_checkpoint, tmp_path / "my_checkpoint")
+    server = tmp_path / "bin" / "tensorflow_model_server"
+    server.parent.mkdir()
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{server.parent}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def made_tiny(line, encoder):
+    """The words of a command, with options behind them that make it fast: the last one of an option counts."""
+    words = [STAND_INS.get(word, word) for word in words_of(line)]
+    if words[0] in ("train", "tune") and "--config" not in words:
+        words += ["--encoder", str(encoder), *TINY]
+    return words + ["--trials", "1"] if words[0] == "tune" else words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "file", [FILES[0], *(ROOT / "docs" / f"{name}.md" for name in RUN)], ids=lambda file: file.stem
+)
+def test_the_commands_of_a_page_run_one_after_the_other(file, folder, tiny_run, tiny_pair):
+    lines = commands(file)
+    for run in ("runs/reviews", "runs/others"):
+        if not any(f"train sentiment --data reviews.csv --output-dir {run}" in line for line in lines):
+            shutil.copytree(tiny_run, folder / run)
+    for line in lines:
+        done = CliRunner().invoke(group, made_tiny(line, tiny_pair))
+        assert done.exit_code == 0, (line, done.output, done.exception)
+
+
+def test_the_python_of_the_readme_runs(tiny_pair):
+    import tensorflow as tf
+
+    blocks = re.findall(r"^```python\n(.*?)^```", FILES[0].read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        names = {"texts": tf.constant(["a warm, funny film", "two hours"])}
+        exec(block.replace("minilm-l6", str(tiny_pair)), names)
+    assert names["encoded"]["pooled_output"].shape == (2, 32)
+
+
+def test_the_targets_of_make_are_there():
+    targets = re.findall(r"^make (\S+)", FILES[0].read_text(encoding="utf-8"), re.MULTILINE)
+    assert targets == ["demo", "test"]
+    for target in targets:
+        assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_the_api_page_has_every_public_name():
+    described = re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    found = [getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in described]
+    for name in tfhub_ft.__all__:
+        assert getattr(tfhub_ft, name) in found, name
+
+
+@pytest.mark.parametrize(("words", "completed"), [("tfhub-ft tra", "train"), ("tfhub-ft train phi", "phishing")])
+def test_the_shell_completes_commands_and_recipes(words, completed):
+    environment = {"_TFHUB_FT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", "from tfhub_ft.cli.main import main; main()"],
+        env={**os.environ, **environment}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == f"plain,{completed}\n"
 
 
 def test_a_command_that_does_not_exist_would_be_found():

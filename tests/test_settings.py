@@ -25,6 +25,7 @@ def test_every_field_is_documented():
         ({"learning_rate": "fast"}, "--learning-rate 'fast': must be a number"),
         ({"learning_rate": float("nan")}, "--learning-rate nan"),
         ({"precision": "half"}, "--precision half: must be one of auto, float32, bfloat16"),
+        ({"track": "comet"}, "--track comet: must be one of mlflow, wandb"),
         ({"encoder": 5.0}, "--encoder 5.0: must be a text"),
         ({"encoder": None}, "--encoder None: must be a text"),
         ({"seed": -3}, "--seed -3"),

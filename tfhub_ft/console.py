@@ -48,7 +48,9 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
         else [bars.MofNCompleteColumn(), bars.TextColumn(unit)]
     )
     columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), *measure, bars.TimeRemainingColumn()]
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    # What is printed meanwhile goes above the bar; but not what is read by something else than a terminal.
+    shared = sys.stdout.isatty()
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as shown:
         task = shown.add_task(description, total=total)
         yield lambda amount, description=None: shown.update(task, advance=amount, description=description)
 

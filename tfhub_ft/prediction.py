@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from tfhub_ft.console import progress
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError
@@ -306,10 +307,15 @@ def write_answers(answers: Iterable[dict[str, Any]], path: Path) -> int:
         How many there were.
     """
     count = 0
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+    with (
+        written_aside(path) as aside,
+        aside.open("w", encoding="utf-8", newline="") as file,
+        progress(f"Answering into {path}", None, "rows") as advance,
+    ):
         write = answer_writer(path.suffix.lower().lstrip("."), file)
         for answer in answers:
             write(answer)
+            advance(1)
             count += 1
     return count
 

@@ -14,6 +14,7 @@ adapter.safetensors  of a run with LoRA: the low-rank updates alone, which model
 distillation.yaml  of a distilled run: its teacher, and how it was taught
 checkpoints/   the best epoch's weights; until the training has ended, the last one's too, to resume from
 logs/          for TensorBoard
+tracking.json  of a run with --track: which one it is in the tracker's store
 """
 
 import contextlib
@@ -37,6 +38,7 @@ DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.htm
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
+TRACKED = "tracking.json"
 
 
 class Run:
@@ -128,6 +130,11 @@ class Run:
         """Inputs of some validation rows, a list of segments each."""
         with self._existing(SAMPLE).open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
+
+    @property
+    def tracked(self) -> dict[str, str]:
+        """The run's name in a tracker's store, by tracker; empty where none was told of it."""
+        return self._json(TRACKED) if (self.path / TRACKED).is_file() else {}
 
     @property
     def finished(self) -> bool:

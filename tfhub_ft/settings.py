@@ -132,6 +132,11 @@ class Settings:
         "one device; mirrored, all GPUs of this machine; multi-worker, all processes that TF_CONFIG or SLURM tells of;"
         " or tpu[:NAME]. Each batch is shared out.",
     )
+    track: str | None = setting(
+        None,
+        "Log to a tracker, too: mlflow (where MLFLOW_TRACKING_URI is), or wandb (Weights & Biases).",
+        choices=("mlflow", "wandb"),
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)

@@ -46,6 +46,16 @@ def test_tokens_of_the_cache_equal_fresh_ones(cache, layer, tiny_pair, capsys, m
     assert len(list(cache.iterdir())) == 1
 
 
+def test_many_rows_are_shown_while_they_are_tokenized_and_not_when_they_are_in_the_cache(
+    cache, layer, capsys, monkeypatch
+):
+    monkeypatch.setattr(token_store, "SHOWN_FROM", 100)
+    tokenize(layer, INPUTS)
+    assert capsys.readouterr().err == "Tokens of 100 rows ...\n"
+    tokenize(layer, INPUTS)
+    assert capsys.readouterr().err == f"{IN_CACHE}\n"
+
+
 @pytest.mark.parametrize("change", ["seq_length", "lowercase", "rows", "order"])
 def test_other_rows_or_settings_are_another_entry(cache, layer, tiny_pair, change):
     tokenize(layer, INPUTS)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.console import say
+from tfhub_ft.console import progress, say
 from tfhub_ft.encoders.sources import cache_dir
 from tfhub_ft.errors import WorkError
 from tfhub_ft.files import sha256_of, write_json, written_aside
@@ -22,6 +22,8 @@ from tfhub_ft.files import sha256_of, write_json, written_aside
 # From so many rows on the cache on disk pays.
 CACHED_FROM = 100_000
 ROWS_AT_ONCE = 1024
+# Fewer rows are tokenized before anybody looks.
+SHOWN_FROM = 20_000
 UNUSED_DAYS = 30
 _INDEX = "index.json"
 # Raise it where the same rows would give other arrays than before.
@@ -50,6 +52,8 @@ def token_arrays(
     """
     starts = range(0, len(inputs), ROWS_AT_ONCE)
     parts = _in_parallel(lambda start: make(start, inputs[start : start + ROWS_AT_ONCE]), starts)
+    if len(inputs) >= SHOWN_FROM:
+        parts = _shown(parts, len(inputs))
     if len(inputs) < CACHED_FROM:
         found = list(parts)
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
@@ -88,6 +92,14 @@ def kept_arrays(kind: str, key: str, parts: Iterable[dict[str, np.ndarray]], des
             " make room there, or name another folder in $TFHUB_FT_CACHE"
         ) from None
     return _read(folder)
+
+
+def _shown(parts: Iterable[Any], rows: int) -> Iterator[Any]:
+    """The parts that are made of rows, while it is shown how many of these are done."""
+    with progress(f"Tokens of {rows:,} rows", rows, "rows") as advance:
+        for start, part in zip(range(0, rows, ROWS_AT_ONCE), parts):
+            yield part
+            advance(min(ROWS_AT_ONCE, rows - start))
 
 
 def _in_parallel(function: Callable[[int], Any], items: Iterable[int]) -> Iterator[Any]:

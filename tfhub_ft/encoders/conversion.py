@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.console import say
+from tfhub_ft.console import progress, say
 from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
 from tfhub_ft.encoders.reference import forward
 from tfhub_ft.errors import InputError, TfhubFtError, WorkError
@@ -110,9 +110,10 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
     if importlib.util.find_spec("official") is None:
         raise WorkError("converting needs tf-models-official: pip install 'tf-models-official~=2.20.0'")
     pooled = _pooled(checkpoint)
-    with written_aside(out_dir) as aside:
-        say(f"Building a TF Hub encoder from {checkpoint_dir}; pooled_output is {pooled} ...")
+    building = f"Building a TF Hub encoder from {checkpoint_dir}; pooled_output is {pooled}"
+    with written_aside(out_dir) as aside, progress(building, 2, "steps") as advance:
         build_pair(checkpoint_dir, aside)
+        advance(1)
         say("Comparing its answers with the checkpoint's ...")
         checked = check_pair(checkpoint_dir, aside)
         (aside / "README.md").write_text(_readme(checkpoint, pooled, checked), encoding="utf-8")

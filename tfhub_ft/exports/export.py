@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.console import say
+from tfhub_ft.console import progress, say
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
 from tfhub_ft.files import remove, write_json, write_text
@@ -85,19 +85,21 @@ def export_forms(
     say(f"Loading {run.path}")
     work = Work(run, run.load_model(), folder)
     words = _trim(work) if vocabulary == "domain" else {}
-    written, faults = False, []
-    for make in _steps(work, formats, quantize):
-        try:
-            form = make() | words
-            form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            _record(folder, exports, form)
-        except WorkError as error:
-            faults.append(str(error))
-            continue
-        finally:
-            give_back_memory()
-        written = True
-        on_form(form)
+    written, faults, steps = False, [], _steps(work, formats, quantize)
+    with progress("Making and proving each form", len(steps), "forms") as advance:
+        for make in steps:
+            try:
+                form = make() | words
+                form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                _record(folder, exports, form)
+            except WorkError as error:
+                faults.append(str(error))
+                continue
+            finally:
+                give_back_memory()
+                advance(1)
+            written = True
+            on_form(form)
     if written:
         write_text(folder / "README.md", model_card(run, metrics, folder, exports["forms"], work.feeds))
     if faults:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
-from tfhub_ft.console import say
+from tfhub_ft.console import progress
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.token_store import kept_arrays
 from tfhub_ft.encoders import HubEncoder
@@ -149,14 +149,15 @@ class FrozenBody:
     def _in_batches(self, tokens: TokenRows, precision: str) -> Iterator[dict[str, np.ndarray]]:
         import tensorflow as tf
 
-        say(f"Encoding {len(tokens):,} rows once, as the encoder is frozen")
         if precision not in self._steps:
             self._steps[precision] = tf.function(
                 lambda batch: self.body(batch, training=False), input_signature=[tokens.signature], autograph=False
             )
-        with matrix_products_in(precision, self.body):
+        encoding = f"Encoding {len(tokens):,} rows once, as the encoder is frozen"
+        with matrix_products_in(precision, self.body), progress(encoding, len(tokens), "rows") as advance:
             for rows in tokens.by_length(ROWS_AT_ONCE):
                 yield {"rows": rows, "features": self._steps[precision](tokens.batch(rows)).numpy().ravel()}
+                advance(len(rows))
 
     def _key(self, tokens: TokenRows, precision: str) -> str:
         digest = hashlib.sha256(f"{_FORMAT} {precision} {self._digest()}".encode())

@@ -60,9 +60,11 @@ class Training:
         import keras
 
         from tfhub_ft.training.hardware import keep_freed_memory, resolve_precision
-        from tfhub_ft.training.strategies import build_strategy
+        from tfhub_ft.training.strategies import build_strategy, is_chief
+        from tfhub_ft.training.tracking import tracker_of
 
         self.recipe, self.settings, self.data = recipe, settings, data
+        self.tracker = tracker_of(settings.track if is_chief(settings.strategy) else None)
         keep_freed_memory()
         # Before anything else is done with TensorFlow.
         self.strategy = build_strategy(settings.strategy)
@@ -146,6 +148,7 @@ class Training:
         write_json(run.path / METRICS, scores)
         for last in (run.path / CHECKPOINTS).glob("last-*"):
             last.unlink()
+        self.tracker.finish(run)
         # Nobody leaves before the chief has written all.
         sum_over_workers(self.strategy, [0])
         return run
@@ -253,6 +256,7 @@ class Training:
             checkpoints,
             interruptions,
             keras.callbacks.TensorBoard(run.path / LOGS, write_graph=False),
+            self.tracker.begin(run),
             *self._unfreezing(learner, len(batches)),
         ]
         done = len(checkpoints.state["epochs"])

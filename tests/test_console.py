@@ -1,0 +1,61 @@
+"""What a terminal, and what a file is shown of a long work."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+from tfhub_ft.console import progress, say
+
+with progress("Reading", 3, "rows") as advance:
+    for number in range(3):
+        advance(1)
+        print("result", number)
+    say("nearly done")
+"""
+COLOUR = re.compile(r"\x1b\[(?!0m)[\d;]*m")
+
+
+def on_a_terminal(**environment):
+    """What the script writes to its standard output, and what a terminal sees on its standard error."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
+    environment = {name: value for name, value in environment.items() if value is not None}
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=theirs, env=environment) as it:
+        os.close(theirs)
+        output = it.stdout.read().decode()
+    seen = b""
+    try:
+        while part := os.read(ours, 4096):
+            seen += part
+    except OSError:
+        # So Linux says that the other end is closed.
+        pass
+    os.close(ours)
+    return output, seen.decode()
+
+
+RESULTS = "result 0\nresult 1\nresult 2\n"
+
+
+@pytest.mark.parametrize("no_colour", [None, "1"])
+def test_a_terminal_shows_a_bar_without_colour_where_there_shall_be_none(no_colour):
+    output, seen = on_a_terminal(NO_COLOR=no_colour)
+    assert output == RESULTS
+    assert "3/3 rows" in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen)
+    assert "nearly done" in seen
+    coloured = [code for code in COLOUR.findall(seen) if not re.fullmatch(r"\x1b\[(1|2|3|4|7)m", code)]
+    assert bool(coloured) == (no_colour is None)
+
+
+def test_a_file_gets_plain_lines():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (RESULTS, "Reading ...\nnearly done\n")
+
+
+def test_nothing_is_shown_where_all_is_hushed():
+    assert on_a_terminal(TFHUB_FT_QUIET="1") == (RESULTS, "")
