@@ -19,6 +19,7 @@ from click.testing import CliRunner
 import tfhub_ft
 from tests.conftest import make_reviews, write_csv
 from tfhub_ft.cli.main import COMMANDS, FLAGS, group
+from tfhub_ft.recipe import RECIPES
 
 ROOT = Path(__file__).parents[1]
 FILES = [
@@ -167,4 +168,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "seq-length" in (tmp_path / "site" / "recipes" / "index.html").read_text()
+    pages = tmp_path / "site" / "recipes"
+    assert "seq-length" in (pages / "index.html").read_text()
+    for name in RECIPES:
+        assert f"tfhub-ft train {name}" in (pages / name / "index.html").read_text()
