@@ -4,7 +4,7 @@ import pytest
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.settings import TwoClassSettings
-from tfhub_ft.tasks.classification import Classification, balanced_weights, softmax
+from tfhub_ft.tasks.classification import Classification, balanced_weights
 
 TASK, SETTINGS = Classification(), TwoClassSettings()
 
@@ -74,5 +74,7 @@ def test_balanced_weights_count_classes_the_same():
     np.testing.assert_allclose(weights, [4 / 6, 2.0])
 
 
-def test_softmax_bears_large_logits():
-    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]])), [[0.5, 0.5], [0.0, 1.0]])
+def test_probabilities_bear_large_logits():
+    np.testing.assert_allclose(
+        TASK.probabilities(np.array([[1000.0, 1000.0], [-1000.0, 0.0]])), [[0.5, 0.5], [0.0, 1.0]]
+    )

@@ -16,7 +16,7 @@ from tfhub_ft.compress.soft_losses import SOFT_LOSSES
 from tfhub_ft.compress.vocabulary import domain_vocabulary
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset
-from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped, kept, pick
 from tfhub_ft.encoders.cutting import architecture_of, cut_encoder, evenly_spread
@@ -196,7 +196,7 @@ def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> S
 
 def _folded(segments: tuple[str, ...]) -> str:
     """As a split compares texts."""
-    return "\0".join(segment.strip().casefold() for segment in segments)
+    return "\0".join(map(folded, segments))
 
 
 @dataclass(frozen=True)

@@ -32,5 +32,10 @@ def numbered(texts: Iterable[str]) -> np.ndarray:
     return numbers[places]
 
 
+def folded(text: str) -> str:
+    """A text as rows are compared by: without white space around it, and in no case."""
+    return text.strip().casefold()
+
+
 def _fingerprint(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tfhub_ft.data.fingerprints import numbered
+from tfhub_ft.data.fingerprints import folded, numbered
 from tfhub_ft.errors import InputError
 
 
@@ -43,7 +43,7 @@ def split_rows(
     """
     found: dict[str | None, int] = {}
     label_of_row = np.fromiter((found.setdefault(label, len(found)) for label in labels), np.int64)
-    group_of_row = numbered(text.strip().casefold() for text in texts)
+    group_of_row = numbered(map(folded, texts))
     _check(len(label_of_row), len(group_of_row), fractions)
     counts = np.bincount(label_of_row)
     rarest_first = np.argsort(counts, kind="stable")

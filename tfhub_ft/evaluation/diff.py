@@ -10,7 +10,7 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import load_dataset
-from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
@@ -121,7 +121,7 @@ def _rows(runs: Sequence[Run], data: str | Path | None) -> "Sequence[Row]":
     rows = found.splits[split].rows
     say(f"Comparing on the {len(rows):,} {split} rows of {one.path}")
     seen = load_dataset(task, other.settings, other.recipe.demo, labels=other.labels).splits["train"].rows
-    texts = [fingerprints(task.group(row).strip().casefold() for row in each) for each in (rows, seen)]
+    texts = [fingerprints(folded(task.group(row)) for row in each) for each in (rows, seen)]
     if leaked := int(np.isin(*texts).sum()):
         say(
             f"Warning: {other.path} was trained on {leaked:,} of these rows, which flatters it; name others with --data"

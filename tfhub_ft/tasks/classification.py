@@ -108,31 +108,31 @@ class Classification(Task):
         wanted = getattr(settings, "wanted_precision", 0)
         if not wanted:
             return {}
-        return threshold_for_precision(softmax(logits)[:, 1], targets, wanted=wanted)
+        return threshold_for_precision(self.probabilities(logits)[:, 1], targets, wanted=wanted)
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         from tfhub_ft.evaluation.metrics import classification_metrics
 
-        probabilities = softmax(logits)
+        probabilities = self.probabilities(logits)
         return classification_metrics(probabilities, targets, labels, predicted=_chosen(probabilities, decision))
 
     def judged(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> "tuple[list[str], np.ndarray]":
-        chosen = _chosen(softmax(logits), decision)
+        chosen = _chosen(self.probabilities(logits), decision)
         return [labels[i] for i in chosen], chosen == targets
 
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_labels import of_one_label
 
-        probabilities = softmax(scored.logits)
+        probabilities = self.probabilities(scored.logits)
         return of_one_label(scored, probabilities, _chosen(probabilities, scored.decision))
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"label", "score": the probability of that label, "probabilities": {label: probability}} for each row."""
-        probabilities = softmax(logits)
+        probabilities = self.probabilities(logits)
         return [
             {
                 "label": labels[chosen],
@@ -194,14 +194,6 @@ def balanced_weights(targets: "np.ndarray") -> list[float]:
 
     counts = np.bincount(targets[targets >= 0])
     return (counts.sum() / (len(counts) * counts)).tolist()
-
-
-def softmax(logits: "np.ndarray") -> "np.ndarray":
-    """Probabilities, (rows, classes), in float64: they sum to one as closely as scikit-learn asks for."""
-    import numpy as np
-
-    powers = np.exp(logits.astype("float64") - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
 
 
 def listed(labels: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.rows import Row
-from tfhub_ft.tasks.classification import Classification, softmax
+from tfhub_ft.tasks.classification import Classification
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ class Intent(Classification):
         from tfhub_ft.evaluation.thresholds import threshold_for_rejection
 
         inside = targets >= 0
-        probabilities = softmax(logits[inside])
+        probabilities = self.probabilities(logits[inside])
         threshold = threshold_for_rejection(
             1 - probabilities.max(-1), probabilities.argmax(-1) == targets[inside], wanted=settings.in_scope_accuracy
         )
@@ -69,24 +69,24 @@ class Intent(Classification):
     ) -> dict[str, Any]:
         from tfhub_ft.evaluation.metrics import intent_metrics
 
-        return intent_metrics(softmax(logits), targets, labels, decision["threshold"])
+        return intent_metrics(self.probabilities(logits), targets, labels, decision["threshold"])
 
     def judged(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> "tuple[list[str], np.ndarray]":
-        chosen = _chosen(softmax(logits), labels, decision)
+        chosen = _chosen(self.probabilities(logits), labels, decision)
         return [labels[i] for i in chosen], chosen == targets % len(labels)
 
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_labels import of_intents
 
-        probabilities = softmax(scored.logits)
+        probabilities = self.probabilities(scored.logits)
         return of_intents(scored, probabilities, _chosen(probabilities, scored.labels, scored.decision))
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"label", "score": of the likeliest intent, "out_of_scope": score, "probabilities"} for each row."""
         answers = []
-        for row in softmax(logits):
+        for row in self.probabilities(logits):
             outside = 1 - float(row.max())
             label = labels[-1] if outside > decision["threshold"] else labels[row.argmax()]
             probabilities = dict(zip(labels[:-1], map(float, row), strict=True))

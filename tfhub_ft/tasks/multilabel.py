@@ -90,14 +90,14 @@ class Multilabel(Task):
         """A threshold a label: the one with the best F1 on these rows."""
         from tfhub_ft.evaluation.thresholds import thresholds_for_f1
 
-        return {"thresholds": thresholds_for_f1(_sigmoid(logits), targets)}
+        return {"thresholds": thresholds_for_f1(self.probabilities(logits), targets)}
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         from tfhub_ft.evaluation.metrics import multilabel_metrics
 
-        return multilabel_metrics(_sigmoid(logits), targets, labels, decision["thresholds"])
+        return multilabel_metrics(self.probabilities(logits), targets, labels, decision["thresholds"])
 
     def judged(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
@@ -106,18 +106,18 @@ class Multilabel(Task):
 
         from tfhub_ft.evaluation.report_of_labels import names_of
 
-        given = _sigmoid(logits) >= np.array(decision["thresholds"])
+        given = self.probabilities(logits) >= np.array(decision["thresholds"])
         return [names_of(labels, row) for row in given], (given == (targets > 0)).all(-1)
 
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_labels import of_many_labels
 
-        return of_many_labels(scored, _sigmoid(scored.logits))
+        return of_many_labels(scored, self.probabilities(scored.logits))
 
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """{"labels": those at or above their threshold, likeliest first, "probabilities"} for each row."""
         answers = []
-        for row in _sigmoid(logits):
+        for row in self.probabilities(logits):
             chosen = [i for i in row.argsort()[::-1] if row[i] >= decision["thresholds"][i]]
             probabilities = dict(zip(labels, map(float, row), strict=True))
             answers.append({"labels": [labels[i] for i in chosen], "probabilities": probabilities})
@@ -144,9 +144,3 @@ class Multilabel(Task):
         chosen = probabilities >= tf.constant(decision["thresholds"], probabilities.dtype)
         names = tf.where(chosen, tf.constant(list(labels)), "")
         return {"logits": logits, "probabilities": probabilities, "chosen": chosen, "labels": names}
-
-
-def _sigmoid(logits: "np.ndarray") -> "np.ndarray":
-    from scipy.special import expit
-
-    return expit(logits.astype("float64"))

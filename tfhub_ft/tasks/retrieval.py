@@ -61,9 +61,9 @@ class Retrieval(Task):
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
         """A number for each distinct reply of these rows, int32 (rows,): equal replies are no negatives."""
-        from tfhub_ft.data.fingerprints import numbered
+        from tfhub_ft.data.fingerprints import folded, numbered
 
-        return numbered(row.values["reply"].strip().casefold() for row in rows).astype("int32")
+        return numbered(folded(row.values["reply"]) for row in rows).astype("int32")
 
     def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
         return {}

@@ -158,6 +158,12 @@ class Task:
             return logits_function(cut.tail)(cut.features(tokens, resolve_precision("auto")))
         return logits_function(network)(tokens)
 
+    def probabilities(self, logits: "np.ndarray") -> "np.ndarray":
+        """The probabilities of logits by the task's link, (rows, classes), in float64."""
+        from tfhub_ft.evaluation.calibration import probabilities_of
+
+        return probabilities_of(logits, self.link)
+
     def scored_network(self, model: "keras.Model") -> "keras.Model":
         """The part of a model, from tokens on, whose outputs `metrics` takes."""
         return model.get_layer("token_model")

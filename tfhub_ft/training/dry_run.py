@@ -12,7 +12,7 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset, load_dataset
-from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.memory import peak_memory
 from tfhub_ft.recipe import load_recipe
@@ -79,7 +79,7 @@ def _described(data: Dataset, name: str, task: Any) -> dict[str, Any]:
 
 
 def _folded(task: Any, row: Any) -> str:
-    return task.group(row).strip().casefold()
+    return folded(task.group(row))
 
 
 def _token_lengths(training: Training) -> dict[str, Any]:
