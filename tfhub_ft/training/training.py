@@ -1,5 +1,6 @@
 """One training in progress: a model, its rows as tokens, and what is done with them."""
 
+import contextlib
 import json
 import math
 import random
@@ -70,6 +71,8 @@ class Training:
         self.strategy = build_strategy(settings.strategy)
         keras.utils.set_random_seed(settings.seed)
         say(f"Loading encoder {settings.encoder}")
+        if self.strategy.num_replicas_in_sync > 1:
+            find_encoder(settings)
         with self.strategy.scope():
             self.model = self.recipe.build(self.settings, self.data.labels)
             self.network = self.model.get_layer("token_model")
@@ -386,3 +389,18 @@ class Training:
 def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":
     """The optimizer that moves the weights, which may stand in one that scales losses."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def find_encoder(settings: Settings) -> None:
+    """Fetch, convert and recognize the encoder, as far as that was never done.
+
+    It makes variables, which within a strategy's scope all workers would have to make; but only some have to.
+    """
+    from tfhub_ft.encoders.recognition import native_spec
+    from tfhub_ft.encoders.sources import resolve
+
+    folder = resolve(settings.encoder, settings.preprocessor).encoder
+    if settings.implementation != "graph":
+        # A family that is not known is computed by its graph.
+        with contextlib.suppress(InputError):
+            native_spec(folder, settings.encoder)
