@@ -24,3 +24,8 @@ class Preempted(TfhubFtError):
     """The work was told to stop by SIGTERM, and can go on where it stopped."""
 
     exit_code = 143
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

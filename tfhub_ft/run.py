@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import Settings
@@ -190,7 +190,7 @@ class Run:
         try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             raise InputError(f"{path} cannot be read ({reason}); train again or restore the file") from error
 
     @cached_property
@@ -201,7 +201,7 @@ class Run:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read ({_first_line(error)})") from error
+            raise InputError(f"{path} cannot be read ({first_line(error)})") from error
         if not isinstance(content, dict) or "recipe" not in content:
             raise InputError(f"{path} does not say which recipe it belongs to")
         return content
@@ -218,7 +218,3 @@ class Run:
         if not path.is_file():
             raise InputError(f"{self.path} has no {name}: its training did not finish; go on with --resume")
         return path
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

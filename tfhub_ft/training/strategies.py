@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.console import quiet, say
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, first_line
 
 NO_CLUSTER = (
     "--strategy multi-worker: this process was not told of the others: set TF_CONFIG, start it by SLURM's srun, or"
@@ -96,8 +96,8 @@ def _tpu(name: str) -> Any:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--strategy tpu{':' * bool(name)}{name}: no TPU answers ({reason})") from None
+        called = f"tpu:{name}" if name else "tpu"
+        raise InputError(f"--strategy {called}: no TPU answers ({first_line(error)})") from None
 
 
 def _check_answers(address: str) -> None:

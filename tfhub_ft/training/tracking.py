@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tfhub_ft.console import say
-from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.errors import InputError, WorkError, first_line
 from tfhub_ft.files import write_json
 from tfhub_ft.run import RECIPE, REPORT, TRACKED, Run
 
@@ -50,7 +50,7 @@ class _Logging(Tracker):
             known = self._begin(run, run.tracked.get(self.name))
         except Exception as error:
             raise WorkError(
-                f"--track {self.name}: {_first_line(error)}; with that put right, --resume goes on"
+                f"--track {self.name}: {first_line(error)}; with that put right, --resume goes on"
             ) from error
         write_json(run.path / TRACKED, {self.name: known})
         return self
@@ -72,7 +72,7 @@ class _Logging(Tracker):
             what()
         except Exception as error:
             self._lost = True
-            say(f"Warning: --track {self.name}: {_first_line(error)}; the training goes on without")
+            say(f"Warning: --track {self.name}: {first_line(error)}; the training goes on without")
 
     def _begin(self, run: Run, known: str | None) -> str:
         raise NotImplementedError
@@ -208,7 +208,3 @@ def _scores(run: Run) -> dict[str, float]:
 
 def _name(run: Run) -> str:
     return run.path.resolve().name
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
