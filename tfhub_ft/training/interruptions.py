@@ -32,7 +32,9 @@ class Interruptions(keras.callbacks.Callback):
     def __init__(self, checkpoints: Checkpoints, epoch_steps: int, strategy: Any):
         super().__init__()
         self.checkpoints, self.epoch_steps, self.strategy = checkpoints, epoch_steps, strategy
+        # What this process has heard, which a signal may change at any time; and what all workers go by.
         self.received: int | None = None
+        self.agreed: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruptions":
@@ -56,7 +58,7 @@ class Interruptions(keras.callbacks.Callback):
         """Ask the other workers what they have heard."""
         signals = (signal.SIGTERM, signal.SIGINT)
         heard = sum_over_workers(self.strategy, [self.received == number for number in signals])
-        self.received = next((number for number, times in zip(signals, heard) if times), None)
+        self.agreed = next((number for number, times in zip(signals, heard) if times), None)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Remember the epoch."""
@@ -70,18 +72,18 @@ class Interruptions(keras.callbacks.Callback):
         if not math.isfinite(loss) or loss > EXPLODED:
             self.checkpoints.note_divergence(self.epoch, step, float(self.model.optimizer.learning_rate))
             self.model.stop_training = True
-        elif self.received == signal.SIGTERM and step < self.epoch_steps:
+        elif self.agreed == signal.SIGTERM and step < self.epoch_steps:
             self.checkpoints.save_within(self.epoch, step)
             self._leave()
-        elif self.received == signal.SIGINT:
+        elif self.agreed == signal.SIGINT:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Stop where the signal came after the last step, now that the epoch is saved."""
         self._listen()
-        if self.received == signal.SIGTERM:
+        if self.agreed == signal.SIGTERM:
             self._leave()
-        self.model.stop_training = self.model.stop_training or self.received == signal.SIGINT
+        self.model.stop_training = self.model.stop_training or self.agreed == signal.SIGINT
 
     def _leave(self) -> None:
         raise Preempted(f"{self.checkpoints.folder.parent} was told to stop, and saved: go on with --resume")

@@ -72,7 +72,7 @@ class Training:
         keras.utils.set_random_seed(settings.seed)
         say(f"Loading encoder {settings.encoder}")
         if self.strategy.num_replicas_in_sync > 1:
-            find_encoder(settings)
+            _find_encoder(settings)
         with self.strategy.scope():
             self.model = self.recipe.build(self.settings, self.data.labels)
             self.network = self.model.get_layer("token_model")
@@ -273,7 +273,7 @@ class Training:
         ):
             warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
             for begin, skip in parts:
-                over = checkpoints.stopped or checkpoints.diverged or interruptions.received
+                over = checkpoints.stopped or checkpoints.diverged or interruptions.agreed
                 if begin < self.settings.epochs and not over:
                     learner.fit(
                         shared_out(self.strategy, partial(batches.dataset, skip)),
@@ -391,7 +391,7 @@ def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimiz
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def find_encoder(settings: Settings) -> None:
+def _find_encoder(settings: Settings) -> None:
     """Fetch, convert and recognize the encoder, as far as that was never done.
 
     It makes variables, which within a strategy's scope all workers would have to make; but only some have to.
