@@ -154,7 +154,7 @@ class Task:
 
         network = self.scored_network(model)
         if cut := FrozenBody.of(network, tokens):
-            # The same features that the training read, which the cache has.
+            # The features that a training in `auto` read, which the cache has.
             return logits_function(cut.tail)(cut.features(tokens, resolve_precision("auto")))
         return logits_function(network)(tokens)
 

@@ -124,19 +124,12 @@ def is_chief(name: str) -> bool:
 
 def workers_of(strategy: Any) -> int:
     """How many processes train together."""
-    resolver = getattr(strategy, "cluster_resolver", None)
-    return len([*_addresses(resolver)]) if resolver and _is_multi_worker(strategy) else 1
-
-
-def _addresses(resolver: Any) -> list[str]:
-    spec = resolver.cluster_spec()
-    return [address for job in ("chief", "worker") if job in spec.jobs for address in spec.job_tasks(job)]
-
-
-def _is_multi_worker(strategy: Any) -> bool:
     import tensorflow as tf
 
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    spec = strategy.cluster_resolver.cluster_spec()
+    return sum(spec.num_tasks(job) for job in ("chief", "worker") if job in spec.jobs) or 1
 
 
 def sum_over_workers(strategy: Any, numbers: Any) -> np.ndarray:
@@ -168,10 +161,9 @@ def shared_out(strategy: Any, make: Callable[[range, int], Any]) -> Any:
         make: from the numbers of this process' replicas and the count of all to a tf.data.Dataset, which has of every
             batch a part for each of these replicas, one behind the other.
     """
-    if strategy.num_replicas_in_sync == 1:
-        return make(range(1), 1)
-
     replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return make(range(1), 1)
     local = replicas // workers_of(strategy)
 
     def of_pipeline(context: Any) -> Any:
@@ -204,7 +196,7 @@ def answers_of_replicas(
         reduce_retracing=True,
         autograph=False,
     )
-    answers: dict[int, np.ndarray] = {}
+    answers: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(order), replicas):
         taken: list[np.ndarray] = []
 
@@ -214,10 +206,9 @@ def answers_of_replicas(
             return tf.nest.map_structure(tf.constant, batch_of(taken[-1]))
 
         outputs = step(strategy.experimental_distribute_values_from_function(of_replica))
-        for rows, output in zip(taken, strategy.experimental_local_results(outputs), strict=True):
-            answers |= dict(zip(rows.tolist(), output.numpy(), strict=True))
-            shape = output.shape[1:]
-    mine = np.zeros((sum(map(len, order)), *shape), "float32")
-    for row, answer in answers.items():
-        mine[row] = answer
+        local = [output.numpy() for output in strategy.experimental_local_results(outputs)]
+        answers += zip(taken, local, strict=True)
+    mine = np.zeros((sum(map(len, order)), *answers[0][1].shape[1:]), "float32")
+    for rows, answered in answers:
+        mine[rows] = answered
     return sum_over_workers(strategy, mine)
