@@ -54,6 +54,32 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
                 parent.rmdir()
 
 
+@contextlib.contextmanager
+def locked(folder: Path, taken: str) -> Iterator[None]:
+    """Within this context no other process has the lock of a folder.
+
+    Args:
+        folder: the folder.
+        taken: the message of the error, where another process has it.
+
+    Raises:
+        InputError: one has.
+    """
+    import fcntl
+
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        # Some file systems know no locks.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(taken) from None
+        yield
+    finally:
+        os.close(opened)
+
+
 def is_pattern(name: str | os.PathLike) -> bool:
     """Whether a name is none of a file, but a pattern of files' names such as part-*.jsonl."""
     return glob.has_magic(str(name)) and not Path(name).is_file()

@@ -19,14 +19,13 @@ tracking.json  of a run with --track: which one it is in the tracker's store
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.files import write_json, write_text
+from tfhub_ft.files import locked, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import Settings
 
@@ -159,19 +158,8 @@ class Run:
         Raises:
             InputError: one does.
         """
-        import fcntl
-
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            # Some file systems know no locks.
-            with contextlib.suppress(OSError):
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise InputError(f"{self.path} is in use: another process trains in it") from None
+        with locked(self.path, f"{self.path} is in use: another process trains in it"):
             yield
-        finally:
-            os.close(folder)
 
     def load_model(self) -> "keras.Model":
         """The trained text-in model.

@@ -12,6 +12,8 @@ from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
 
 STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
+DATA = ("train", "validation", "test", "data", "prepared")
+_OF_ROWS = ("train", "validation", "test", "data", "skip_bad_rows", "encoder", "preprocessor", "seq_length", "seed")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -58,6 +60,9 @@ class Settings:
     test: str | None = setting(None, "File with the rows that are scored once, at the end.", path=True)
     data: str | None = setting(
         None, "One file, split 70/15/15 into train, validation and test by the seed, stratified.", path=True
+    )
+    prepared: str | None = setting(
+        None, "Folder of rows that tfhub-ft prepare read, split and tokenized, in place of files.", path=True
     )
     skip_bad_rows: bool = setting(False, "Count and skip bad rows, where the first one is an error otherwise.")
 
@@ -143,6 +148,8 @@ class Settings:
         _check_strategy(self.strategy)
         if self.data and (self.train or self.validation or self.test):
             raise InputError("--data is split into train, validation and test: give either --data or those files")
+        if self.prepared and (self.data or self.train):
+            raise InputError(f"--prepared {self.prepared} has the rows: give either that folder or files")
         if not self.train and (self.validation or self.test):
             raise InputError(f"--{'validation' if self.validation else 'test'} needs --train beside it")
         if self.lora_rank and self.unfreeze:
@@ -162,6 +169,12 @@ class Settings:
     def names(cls) -> list[str]:
         """The names of all fields."""
         return [field.name for field in dataclasses.fields(cls)]
+
+    @classmethod
+    def of_rows(cls) -> list[str]:
+        """The names of those that rows and their tokens follow from, and of those that the recipe adds."""
+        common = Settings.names()
+        return [name for name in cls.names() if name in _OF_ROWS or name not in common]
 
     def replaced(self, changes: Mapping[str, Any], *, source: str = "") -> "Settings":
         """A copy with some values changed.

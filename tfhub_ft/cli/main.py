@@ -15,6 +15,7 @@ from tfhub_ft.files import disk_is_full
 COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
     "encoders": "tfhub_ft.cli.encoders",
+    "prepare": "tfhub_ft.cli.prepare",
     "train": "tfhub_ft.cli.train",
     "launch": "tfhub_ft.cli.launch",
     "tune": "tfhub_ft.cli.tune",

@@ -25,7 +25,7 @@ from tfhub_ft.encoders.sources import cache_dir, resolve
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of, write_text, written_aside
 from tfhub_ft.run import DISTILLATION, MODEL, Run
-from tfhub_ft.settings import Distillation, Settings
+from tfhub_ft.settings import DATA, Distillation, Settings
 from tfhub_ft.training.train import new_folder
 from tfhub_ft.training.training import Training
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from tfhub_ft.data.batches import TokenRows
     from tfhub_ft.encoders import HubEncoder, HubPreprocessor
 
-DATA = ("data", "train", "validation", "test")
 # A student that is smaller has to learn in all its layers, whatever the teacher kept as it was.
 LEARNT_BY = {"freeze": "none", "unfreeze": None, "reinit_layers": None, "lora_rank": None, "learning_rate": 1e-4}
 PAIR = "encoder_pair"
@@ -305,9 +304,10 @@ class _StudentTraining(Training):
         super().__init__(run.recipe, settings, data)
 
     def _tokenize(self, split: str) -> "TokenRows":
-        if split == "train":
-            return self.recipe.task.encode(self.preprocessor, self.texts)
-        return super()._tokenize(split)
+        # Tokens that were prepared are those of the teacher's encoder.
+        task = self.recipe.task
+        inputs = self.texts if split == "train" else Mapped(task.inputs, self.data.splits[split].rows)
+        return task.encode(self.preprocessor, inputs)
 
     def _frozen_body(self) -> None:
         """A student's encoder trains."""

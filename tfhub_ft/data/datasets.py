@@ -9,6 +9,7 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.data.prepared import Prepared
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.data.sequences import pick
 from tfhub_ft.data.splits import split_rows
@@ -57,14 +58,18 @@ class Dataset:
         splits: by name: train, validation and, where there is one, test.
         labels: the labels, in the order of the logits.
         targets: what the model shall answer, an entry a row for each split.
+        prepared: the folder that has the rows' tokens, too, where they come from one.
     """
 
     splits: dict[str, Split]
     labels: list[str]
     targets: dict[str, Any]
+    prepared: Prepared | None = None
 
     def described(self) -> dict[str, Any]:
         """What splits.json holds."""
+        if self.prepared:
+            return {name: self.prepared.described(name) for name in self.splits}
         named = {split.file for split in self.splits.values()}
         digests = {file: [sha256_of(each) for each in matching_files(file)] for file in named}
         return {name: split.described(digests[split.file]) for name, split in self.splits.items()}
@@ -83,18 +88,22 @@ def load_dataset(task: "Task", settings: "Settings", demo: Path, *, labels: list
 
     Args:
         task: what the rows mean.
-        settings: `data`, or `train`, `validation` and `test`; the demo rows where all are missing.
+        settings: `data`, or `train`, `validation` and `test`, or `prepared`; the demo rows where all are missing.
         demo: the file of the demo rows.
         labels: the labels, in the order of the logits; those of the training rows by default.
 
     Raises:
         InputError: a file, a row, or the labels are not as they must be.
     """
-    splits = _separate_files(task, settings) if settings.train else _one_file(task, settings, demo)
+    prepared = Prepared(settings.prepared) if settings.prepared else None
+    if prepared:
+        splits = {name: Split(prepared.path, prepared.rows(name, task.columns(settings))) for name in prepared.splits}
+    else:
+        splits = _separate_files(task, settings) if settings.train else _one_file(task, settings, demo)
     labels = labels or task.labels(splits["train"].rows, str(splits["train"].file), settings)
     targets = {name: task.targets(split.rows, labels, str(split.file)) for name, split in splits.items()}
     _warn_of_leaks(task, splits)
-    return Dataset(splits, labels, targets)
+    return Dataset(splits, labels, targets, prepared)
 
 
 def _one_file(task: "Task", settings: "Settings", demo: Path) -> dict[str, Split]:

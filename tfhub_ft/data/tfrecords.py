@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tfhub_ft.errors import InputError
 
@@ -32,30 +32,31 @@ def example_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, st
     from google.protobuf.message import DecodeError
     from tensorflow.core.example.example_pb2 import Example
 
+    for number, content in enumerate(record_contents(path), 1):
+        try:
+            features = Example.FromString(content).features.feature
+            yield number, {name: _value(feature) for name, feature in features.items()}, None
+        except UnicodeDecodeError as error:
+            yield number, None, f"has bytes that are not UTF-8 ({error.reason})"
+        except DecodeError:
+            yield number, None, "is no tf.train.Example"
+
+
+def record_contents(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file as they stand; the arguments and errors are those of `example_records`."""
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opened(path, "rb") as file:
-            for number, content in enumerate(_contents(path, file), 1):
-                try:
-                    features = Example.FromString(content).features.feature
-                    yield number, {name: _value(feature) for name, feature in features.items()}, None
-                except UnicodeDecodeError as error:
-                    yield number, None, f"has bytes that are not UTF-8 ({error.reason})"
-                except DecodeError:
-                    yield number, None, "is no tf.train.Example"
+            while header := file.read(_HEADER.size):
+                length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else _MOST
+                content = file.read(length + _FOOTER) if length < _MOST else b""
+                if len(content) < length + _FOOTER:
+                    raise InputError(f"{path}: is no whole TFRecord file; write or fetch it again")
+                yield content[:length]
     except (gzip.BadGzipFile, zlib.error, EOFError):
         raise InputError(f"{path}: is not a whole gzip file; fetch or compress it again") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def _contents(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    while header := file.read(_HEADER.size):
-        length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else _MOST
-        content = file.read(length + _FOOTER) if length < _MOST else b""
-        if len(content) < length + _FOOTER:
-            raise InputError(f"{path}: is no whole TFRecord file; write or fetch it again")
-        yield content[:length]
 
 
 def _value(feature: Any) -> Any:

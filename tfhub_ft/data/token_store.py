@@ -51,13 +51,30 @@ def token_arrays(
         WorkError: the cache cannot be written.
     """
     starts = range(0, len(inputs), ROWS_AT_ONCE)
-    parts = _in_parallel(lambda start: make(start, inputs[start : start + ROWS_AT_ONCE]), starts)
+    parts = in_parallel(lambda start: make(start, inputs[start : start + ROWS_AT_ONCE]), starts)
     if len(inputs) >= SHOWN_FROM:
         parts = _shown(parts, len(inputs))
-    if len(inputs) < CACHED_FROM:
-        found = list(parts)
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    return kept_arrays("tokens", _key(preprocessor, inputs, kind), parts, f"tokens of {len(inputs):,} rows")
+    return arrays_of_rows(len(inputs), lambda: _key(preprocessor, inputs, kind), parts)
+
+
+def arrays_of_rows(rows: int, key: Callable[[], str], parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of some rows' tokens, put together: in memory, or from 100,000 rows on by `kept_arrays`.
+
+    Args:
+        rows: how many.
+        key: gives a name that follows from all that the arrays follow from.
+        parts: the arrays by name, some rows at a time.
+
+    Returns:
+        The arrays of all rows, behind each other.
+
+    Raises:
+        WorkError: the cache cannot be written.
+    """
+    if rows >= CACHED_FROM:
+        return kept_arrays("tokens", key(), parts, f"tokens of {rows:,} rows")
+    found = list(parts)
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 def kept_arrays(kind: str, key: str, parts: Iterable[dict[str, np.ndarray]], described: str) -> dict[str, np.ndarray]:
@@ -102,9 +119,15 @@ def _shown(parts: Iterable[Any], rows: int) -> Iterator[Any]:
             advance(min(ROWS_AT_ONCE, rows - start))
 
 
-def _in_parallel(function: Callable[[int], Any], items: Iterable[int]) -> Iterator[Any]:
-    """What a function gives for each item, in order; only few results wait at any time."""
-    workers = os.cpu_count() or 1
+def in_parallel(function: Callable[[int], Any], items: Iterable[int], workers: int | None = None) -> Iterator[Any]:
+    """What a function gives for each item, in order; only few results wait at any time.
+
+    Args:
+        function: takes an item.
+        items: gone through once.
+        workers: how many threads; as many as there are cores by default.
+    """
+    workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque = deque()
         for item in items:

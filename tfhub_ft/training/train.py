@@ -9,6 +9,7 @@ from typing import Any
 
 from tfhub_ft.console import hush, say
 from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.data.prepared import with_prepared
 from tfhub_ft.errors import InputError
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import DISTILLATION, LOGS, Run
@@ -98,7 +99,8 @@ def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mappi
 
 
 def _given(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(_read_config(Path(config), recipe) if config else {}), **settings}
+    given = {**(_read_config(Path(config), recipe) if config else {}), **settings}
+    return with_prepared(recipe.name, given) if given.get("prepared") else given
 
 
 def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class Training:
         self.recipe.task.initialize(self.network, self.data.targets["train"])
         self.preprocessor = self.model.get_layer("preprocessor")
         self._check_shapes()
-        say(f"Tokenizing {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
+        read = "Reading tokens of" if data.prepared else "Tokenizing"
+        say(f"{read} {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
@@ -129,8 +130,9 @@ class Training:
             raise InputError(f"--seq-length {wanted}: the encoder {self.encoder.encoder} reads at most {most} tokens")
 
     def _tokenize(self, split: str) -> "TokenRows":
-        task = self.recipe.task
-        return task.encode(self.preprocessor, Mapped(task.inputs, self.data.splits[split].rows))
+        task, prepared = self.recipe.task, self.data.prepared
+        inputs = Mapped(task.inputs, self.data.splits[split].rows)
+        return prepared.tokens(split, self.preprocessor, inputs) if prepared else task.encode(self.preprocessor, inputs)
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""

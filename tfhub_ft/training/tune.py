@@ -165,7 +165,9 @@ def _suggested(trial: "optuna.Trial", name: str, how: tuple[str, list[Any]]) -> 
 
 def _without_test(data: Dataset) -> Dataset:
     kept = [name for name in data.splits if name != "test"]
-    return Dataset({n: data.splits[n] for n in kept}, data.labels, {n: data.targets[n] for n in kept})
+    return dataclasses.replace(
+        data, splits={n: data.splits[n] for n in kept}, targets={n: data.targets[n] for n in kept}
+    )
 
 
 def _tried(trial: "optuna.Trial", name: str, recipe: Recipe, settings: Settings, data: Dataset, folder: Path) -> float:
