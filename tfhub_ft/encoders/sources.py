@@ -4,32 +4,25 @@ Names of the catalogue, tfhub.dev and Kaggle handles, other addresses of SavedMo
 taken. An entry of the cache is one folder, written aside and renamed, so a half-written one is never seen.
 """
 
-import contextlib
 import hashlib
-import json
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from tfhub_ft import __version__
+from tfhub_ft.cache import cache_dir, entry_of, keep
 from tfhub_ft.console import progress
 from tfhub_ft.encoders import embedded
 from tfhub_ft.encoders.catalogue import CatalogueEntry, UnknownEncoder, find_handle, lookup
-from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.files import sha256_of, write_json
+from tfhub_ft.errors import InputError
+from tfhub_ft.files import sha256_of
 
-CACHE_VARIABLE = "TFHUB_FT_CACHE"
 MIRROR_VARIABLE = "TFHUB_FT_MIRROR"
 TRUST_VARIABLE = "TFHUB_FT_TRUST"
 SAVED_MODEL = "saved_model.pb"
-ENTRY_FILE = "entry.json"
 
 _TFHUB = "https://tfhub.dev"
 _KAGGLE = "https://www.kaggle.com"
@@ -41,7 +34,6 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FOLDERS = {"encoder": ("encoder",), "preprocessor": ("preprocessor", "preprocess")}
 _TIMEOUT_S = 30
 _CHUNK = 2**20
-_HASHED = 2**20
 
 
 @dataclass(frozen=True)
@@ -61,12 +53,6 @@ class EncoderPair:
     preprocessor: Path
     entry: CatalogueEntry | None
     max_seq_length: int | None
-
-
-def cache_dir() -> Path:
-    """The folder that downloaded encoders are kept in: $TFHUB_FT_CACHE, else tfhub_ft in the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return _absolute(chosen) if chosen else Path(platformdirs.user_cache_dir("tfhub_ft", appauthor=False))
 
 
 def resolve(encoder: str | os.PathLike, preprocessor: str | os.PathLike | None = None) -> EncoderPair:
@@ -160,7 +146,7 @@ class _Embedded:
 
     def get(self) -> Path:
         if not self.cached():
-            _keep(self.folder, self._make)
+            keep(self.folder, self._make, _entry_of)
         return self.folder / self.part
 
     def _make(self, folder: Path) -> dict[str, str]:
@@ -196,7 +182,7 @@ class _Archive:
 
     def get(self) -> Path:
         if not self.cached():
-            _keep(self.folder, self._make)
+            keep(self.folder, self._make, _entry_of)
         kept = (_entry_of(self.folder) or {}).get("sha256")
         if self.sha256 and kept != self.sha256:
             raise InputError(
@@ -407,78 +393,7 @@ def _entry_of(folder: Path) -> dict[str, Any] | None:
     parts = [folder / part / SAVED_MODEL for part in _FOLDERS]
     if not (folder / SAVED_MODEL).is_file() and not all(part.is_file() for part in parts):
         return None
-    try:
-        entry = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(entry, dict):
-        return None
-    # Entries of earlier versions do not say what they hold.
-    return entry if entry.get("files", found := _prints(folder)) == found else None
-
-
-def _prints(folder: Path) -> dict[str, list[Any]]:
-    """The size of each file of an entry, and the sha256 of those that are small."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ENTRY_FILE]
-    sizes = {path: path.stat().st_size for path in files}
-    return {
-        str(path.relative_to(folder)): [size, sha256_of(path) if size < _HASHED else None]
-        for path, size in sizes.items()
-    }
-
-
-def _keep(folder: Path, make: Callable[[Path], dict[str, str]]) -> None:
-    """Let `make` fill a folder aside, and put it into the cache once it is whole.
-
-    Where several processes want the same one, the first makes it and the others wait.
-    """
-    import tempfile
-
-    cache = folder.parent
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache / f".lock-{folder.name}"):
-            if _entry_of(folder) is not None:
-                return
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch:
-                made = Path(scratch) / "made"
-                facts = make(made)
-                when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                facts = {**facts, "fetched": when, "tfhub_ft": __version__, "files": _prints(made)}
-                write_json(made / ENTRY_FILE, facts)
-                _put_in_place(made, folder)
-    except OSError as error:
-        raise WorkError(
-            f"{cache}: the encoder cache cannot be written ({error}); make room, or set {CACHE_VARIABLE} to a folder"
-            " that can be written"
-        ) from error
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Within this context no other process is in the context of this file; waits until the one that is has left."""
-    import fcntl
-
-    with path.open("w") as file:
-        # Some file systems know no locks: then both fetch, and one of the entries stays.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _put_in_place(made: Path, folder: Path) -> None:
-    try:
-        os.replace(made, folder)
-    except OSError:
-        if _entry_of(folder) is not None:
-            return  # Another process was faster.
-        if not folder.exists():
-            raise
-        os.replace(folder, made.with_name("damaged"))
-        os.replace(made, folder)
+    return entry_of(folder)
 
 
 def _absolute(path: str | os.PathLike) -> Path:
