@@ -205,3 +205,141 @@ TINY_SETTINGS = {
     "dropout": 0.0,
     "patience": 5,
 }
+
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHAT_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+MERGES = """
+t|h e|r i|n a|n o|n r|e o|u l|l Ġ|t Ġ|a Ġt|h th|e Ġth|e in|g Ġ|s Ġ|w Ġ|i Ġ|f s|t e|n a|r l|e Ġ|b v|e Ġ|g o|o Ġg|oo
+Ġgoo|d u|s us|e us|er s|s a|s as|s i|s as|s|i Ġ|y Ġy|ou Ġ|m
+""".split()  # noqa: SIM905  a list literal would be ten times as long
+
+
+def make_byte_pairs(special: list[str]) -> tuple[dict[str, int], list[str]]:
+    """A tiny byte-level vocabulary, with the special tokens in front, and its merges."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    merges = [merge.replace("|", " ") for merge in dict.fromkeys(MERGES) if merge.count("|") == 1]
+    tokens = [*special, *sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in merges)]
+    return {token: number for number, token in enumerate(dict.fromkeys(tokens))}, merges
+
+
+def make_gguf(
+    file: Path,
+    *,
+    seed: int = 0,
+    tied: bool = True,
+    fields: dict[str, Any] | None = None,
+    tensors: dict[str, np.ndarray | None] | None = None,
+    quantized: str | None = None,
+) -> Path:
+    """Write a tiny random Llama (2 layers, hidden 32, 2 heads of which keys have 1) as llama.cpp's tools do.
+
+    Args:
+        file: where to write it.
+        seed: of the weights.
+        tied: whether the embeddings make the logits too.
+        fields: metadata that replaces the tiny ones; None leaves one out.
+        tensors: tensors that replace the tiny ones; None leaves one out.
+        quantized: what dense layers are quantized as, such as "Q8_0".
+
+    Returns:
+        The file.
+    """
+    import gguf
+
+    vocabulary, merges = make_byte_pairs(CHAT_TOKENS)
+    described = {
+        "general.name": "Tiny Llama",
+        "llama.block_count": 2,
+        "llama.context_length": 256,
+        "llama.embedding_length": 32,
+        "llama.feed_forward_length": 64,
+        "llama.attention.head_count": 2,
+        "llama.attention.head_count_kv": 1,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "llama.rope.freq_base": 10000.0,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": list(vocabulary),
+        "tokenizer.ggml.token_type": [3 if token in CHAT_TOKENS else 1 for token in vocabulary],
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.chat_template": CHATML,
+    } | (fields or {})
+    arrays = _llama_tensors(len(vocabulary), tied, np.random.default_rng(seed)) | (tensors or {})
+    writer = gguf.GGUFWriter(file, described.pop("general.architecture", "llama"))
+    adders = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
+    adders[list] = writer.add_array
+    for name, value in described.items():
+        if value is not None:
+            adders[type(value)](name, value)
+    for name, array in arrays.items():
+        if array is not None and quantized and array.ndim == 2:
+            kind = gguf.GGMLQuantizationType[quantized]
+            writer.add_tensor(name, gguf.quantize(array, kind), raw_dtype=kind)
+        elif array is not None:
+            writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def _llama_tensors(vocabulary: int, tied: bool, random: np.random.Generator) -> dict[str, np.ndarray]:
+    shapes = {"token_embd": (vocabulary, 32), "output_norm": (32,)} | ({} if tied else {"output": (vocabulary, 32)})
+    for layer in range(2):
+        shapes |= {f"blk.{layer}.{name}": (32,) for name in ("attn_norm", "ffn_norm")}
+        shapes |= {f"blk.{layer}.{name}": (32, 32) for name in ("attn_q", "attn_output")}
+        shapes |= {f"blk.{layer}.{name}": (16, 32) for name in ("attn_k", "attn_v")}
+        shapes |= {f"blk.{layer}.{name}": (64, 32) for name in ("ffn_gate", "ffn_up")}
+        shapes[f"blk.{layer}.ffn_down"] = (32, 64)
+    return {
+        f"{name}.weight": (len(shape) % 2 + random.normal(0, 0.3, shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama as a GGUF file, with ChatML's tokens and template; do not change it."""
+    return make_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the KerasHub preset that is made of `tiny_gguf`; do not change it."""
+    from tfhub_ft.language_models.gguf_conversion import convert_gguf
+
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    convert_gguf(tiny_gguf, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a KerasHub preset of a tiny random GPT-2, without a chat template; do not change it."""
+    import keras_hub
+
+    vocabulary, merges = make_byte_pairs(["<|endoftext|>"])
+    tokenizer = keras_hub.models.GPT2Tokenizer(vocabulary, merges)
+    backbone = keras_hub.models.GPT2Backbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=256,
+    )
+    random = np.random.default_rng(0)
+    for weight in backbone.weights:
+        weight.assign(random.normal(0, 0.1, weight.shape))
+    preprocessor = keras_hub.models.GPT2CausalLMPreprocessor(tokenizer, sequence_length=256)
+    folder = tmp_path_factory.mktemp("presets") / "tiny-gpt2"
+    keras_hub.models.GPT2CausalLM(backbone, preprocessor).save_to_preset(str(folder))
+    return folder

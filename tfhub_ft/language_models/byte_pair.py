@@ -1,0 +1,165 @@
+"""A byte-pair tokenizer of KerasHub's kind that cuts a text into words as the model's own tokenizer does.
+
+KerasHub cuts in one way in Python (Llama 3's) and in another one in TensorFlow graphs (nearly GPT-2's), whatever the
+model was trained with: a model would read other tokens than it has learnt, and others in an export than in training.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras_hub.tokenizers import BytePairTokenizer
+from tokenizers import pre_tokenizers
+
+# Bytes that no UTF-8 text has: the end of a word, and the start of a special token.
+_END, _SPECIAL = b"\xff", b"\xfe"
+
+# White space in Unicode; RE2's own \s is that of ASCII alone.
+_SPACE = r"\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+
+# Replacements that put an end behind each word. GPT-2's pattern looks ahead, to leave the last space to the word behind
+# it, which RE2 cannot: here a first replacement cuts that space off.
+_LAST_SPACE = (rf"([{_SPACE}])([{_SPACE}][^{_SPACE}])", rb"\1" + _END + rb"\2")
+_WORD = (
+    rf"('s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^{_SPACE}\p{{L}}\p{{N}}]+|[{_SPACE}]+)",
+    rb"\1" + _END,
+)
+_DIGIT = (r"(\p{N})", _END + rb"\1" + _END)
+
+# By llama.cpp's names, which a GGUF file has as tokenizer.ggml.pre.
+_CUTS = {"gpt-2": (_LAST_SPACE, _WORD), "smollm": (_DIGIT, _LAST_SPACE, _WORD)}
+PRE_TOKENIZERS = tuple(_CUTS)
+
+# The characters that stand for bytes in a vocabulary.
+_BYTES = set(pre_tokenizers.ByteLevel.alphabet())
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class ByteLevelTokenizer(BytePairTokenizer):
+    """KerasHub's byte-pair tokenizer with the right words, the same ones in Python and in a TensorFlow graph.
+
+    A preset that holds it is read by `keras_hub.models.CausalLM.from_preset` once this module was imported.
+
+    In Python it is Hugging Face's `tokenizers` with the right pre-tokenizer. In a graph it consists of TensorFlow's own
+    operations and of tables that never change, so a SavedModel can hold it, many requests can use it at once, and its
+    memory does not grow: KerasHub's cache of words is replaced by a table of the words that are one token.
+
+    Args:
+        vocabulary: token to id, or a JSON file of it.
+        merges: the pairs that are joined, the most urgent first, or a file of them.
+        pre_tokenizer: how a text is cut into words, one of `PRE_TOKENIZERS`: as GPT-2 does, or with each digit alone
+            first ("smollm").
+        start_token: the token that a text begins with.
+        end_token: the token that a text ends with. KerasHub's `generate` stops there.
+        pad_token: what fills up short texts. It must not be `end_token`: `generate` takes padding for the end.
+        unsplittable_tokens: further special tokens. All are found in a text as they are, and stand for themselves.
+        **kwargs: of `keras_hub.tokenizers.BytePairTokenizer`.
+
+    Example:
+        tokenizer = ByteLevelTokenizer(
+            vocabulary, merges, pre_tokenizer="smollm", start_token="<|im_start|>", end_token="<|im_end|>",
+            pad_token="<|endoftext|>",
+        )
+        ids = tokenizer(["It costs 12 euros.", "Good."])
+
+    Reference:
+        Radford et al., Language Models are Unsupervised Multitask Learners (GPT-2); the pattern of words is that of
+        https://github.com/openai/gpt-2/blob/master/src/encoder.py
+    """
+
+    def __init__(
+        self,
+        vocabulary: Any = None,
+        merges: Any = None,
+        *,
+        pre_tokenizer: str,
+        start_token: str,
+        end_token: str,
+        pad_token: str,
+        unsplittable_tokens: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        self.pre_tokenizer = pre_tokenizer
+        named = {"start_token": start_token, "end_token": end_token, "pad_token": pad_token}
+        others = [token for token in dict.fromkeys(unsplittable_tokens) if token not in named.values()]
+        for name, token in [*named.items(), *((f"special_token_{i:03d}", token) for i, token in enumerate(others))]:
+            self._add_special_token(token, name)
+        specials = [*dict.fromkeys(named.values()), *others]
+        super().__init__(vocabulary, merges, unsplittable_tokens=specials, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, without the vocabulary and the merges, which are assets."""
+        return {
+            **super().get_config(),
+            "pre_tokenizer": self.pre_tokenizer,
+            "start_token": self.start_token,
+            "end_token": self.end_token,
+            "pad_token": self.pad_token,
+        }
+
+    def _set_vocabulary_and_merges_tokenizers(self, vocabulary: dict[str, int], merges: list[str]) -> None:
+        super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
+        words = pre_tokenizers.ByteLevel(add_prefix_space=self.add_prefix_space, use_regex=True)
+        if self.pre_tokenizer == "smollm":
+            words = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+        self._tokenizer.pre_tokenizer = words
+
+    def _set_vocabulary_and_merges_tf(self, vocabulary: dict[str, int], merges: list[str]) -> None:
+        super()._set_vocabulary_and_merges_tf(vocabulary, merges)
+        self._maybe_initialized_tokenizers()
+        special = {token: vocabulary[token] for token in self.unsplittable_tokens}
+        alone = {}
+        for token in vocabulary.keys() - special.keys():
+            parts = self._tokenizer.model.tokenize(token)
+            if len(parts) == 1 and _BYTES.issuperset(token):
+                alone[token] = parts[0].id
+        as_written = tf.strings.unicode_split(list(alone), "UTF-8")
+        as_written = tf.strings.reduce_join(self.unicode2byte.lookup(as_written), axis=-1)
+        keys = tf.concat([as_written, [_SPECIAL + token.encode() for token in special]], axis=0)
+        table = tf.lookup.KeyValueTensorInitializer(keys, [*alone.values(), *special.values()], value_dtype=tf.int32)
+        # The words that are one token, and the special tokens.
+        self.words = tf.lookup.StaticHashTable(table, default_value=-1)
+        # A cache that grows has no place in a SavedModel.
+        self.cache = ()
+
+    def _tokenize_tf(self, inputs: Any) -> Any:
+        self._maybe_initialized_tf()
+        texts = tf.convert_to_tensor(inputs)
+        words = self._words_of(tf.reshape(texts, [-1]))
+        ids = self._ids_of(words.flat_values)
+        tokens = tf.RaggedTensor.from_row_splits(ids.flat_values, tf.gather(ids.row_splits, words.row_splits))
+        if self.sequence_length:
+            tokens = tokens.to_tensor(self.pad_token_id, shape=[None, self.sequence_length])
+        if texts.shape.rank == 0:
+            return tokens[0]
+        return tokens
+
+    def _words_of(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """The words of each text, and its special tokens, which begin with a byte of their own."""
+        if self.add_prefix_space:
+            texts = tf.strings.join([" ", texts])
+        # As Python reads bytes that are no UTF-8.
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+        special = "|".join(re.escape(token) for token in sorted(self.unsplittable_tokens, key=len, reverse=True))
+        parts = tf.strings.split(tf.strings.regex_replace(texts, f"({special})", _END + rb"\1" + _END), _END)
+        cut = parts.flat_values
+        for pattern, replacement in _CUTS[self.pre_tokenizer]:
+            cut = tf.strings.regex_replace(cut, pattern, replacement)
+        is_special = tf.strings.regex_full_match(parts.flat_values, special)
+        words = tf.strings.split(tf.where(is_special, _SPECIAL + parts.flat_values, cut), _END)
+        return parts.with_flat_values(tf.ragged.boolean_mask(words, words != "")).merge_dims(1, 2)
+
+    def _ids_of(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """The ids of each word: of one that is a token from the table, of another one by merging its bytes."""
+        known = self.words.lookup(words)
+        is_new = known < 0
+        new, places = tf.unique(tf.boolean_mask(words, is_new))
+        merged = self._bpe_merge_tf(self.byte2unicode.lookup(tf.strings.bytes_split(new)))
+        merged = tf.ragged.map_flat_values(self.token_to_id_map.lookup, merged)
+        # A vocabulary may lack bytes; they are left out, as Hugging Face's does.
+        merged = tf.ragged.boolean_mask(merged, merged >= 0)
+        rows = tf.concat([tf.RaggedTensor.from_tensor(known[:, None]), merged], axis=0)
+        count = tf.size(words)
+        return tf.gather(rows, tf.tensor_scatter_nd_update(tf.range(count), tf.where(is_new), count + places))
