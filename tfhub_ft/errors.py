@@ -26,6 +26,19 @@ class Preempted(TfhubFtError):
     exit_code = 143
 
 
+class RowFault(ValueError):
+    """A row cannot be made into tokens; whoever knows its file and line says so in an `InputError`.
+
+    Args:
+        row: its place among the rows that were given.
+        message: reads well behind the line.
+    """
+
+    def __init__(self, row: int, message: str):
+        super().__init__(message)
+        self.row = row
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -292,3 +292,47 @@ def _behind_preprocessor(
     token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
     token_model = keras.Model(token_inputs, network(token_inputs), name="token_model")
     return keras.Model(texts, token_model(tokens), name=name)
+
+
+def dialogue_model(
+    *, name: str, language_model: str, system: str | None = None, seq_length: int = 512
+) -> "keras.Model":
+    """Compose a model that tells how well a causal language model predicts the replies to prompts.
+
+    Args:
+        name: of the model.
+        language_model: a name of the catalogue, a KerasHub preset (its folder, name or handle) or a .gguf file.
+        system: the system prompt of dialogues that have none; None leaves it to the model's chat template.
+        seq_length: the most tokens of a dialogue.
+
+    Returns:
+        A model from two string tensors of shape (batch,), prompt and reply, to float32 (batch, 3): cross-entropy, right
+        guesses, and guesses. Its `token_model` takes "token_ids", "dialogue" and "learnt".
+
+    Raises:
+        InputError: there is no such language model, or its dialogues cannot be packed.
+    """
+    import keras
+
+    from tfhub_ft.language_models.chat_template import plain_template
+    from tfhub_ft.language_models.dialogue_preprocessor_layer import INPUTS, DialoguePreprocessor
+    from tfhub_ft.language_models.language_model_layer import LanguageModel
+    from tfhub_ft.language_models.presets import chat_template, load_causal_lm
+
+    causal_lm = load_causal_lm(language_model)
+    tokenizer, causal_lm.preprocessor = causal_lm.preprocessor.tokenizer, None
+    end = tokenizer.id_to_token(tokenizer.end_token_id)
+    preprocessor = DialoguePreprocessor(
+        tokenizer,
+        template=chat_template(language_model) or plain_template(end),
+        specials=sorted(set(tokenizer.special_tokens)),
+        system=system,
+        seq_length=seq_length,
+        name="preprocessor",
+    )
+    layer = LanguageModel(causal_lm, source=language_model, name="language_model")
+    layer.check()
+    texts = [keras.Input(shape=(), dtype="string", name=text) for text in ("prompt", "reply")]
+    token_inputs = {each: keras.Input(shape=(None,), dtype="int32", name=each) for each in INPUTS}
+    token_model = keras.Model(token_inputs, layer(token_inputs), name="token_model")
+    return keras.Model(texts, token_model(preprocessor(texts)), name=name)

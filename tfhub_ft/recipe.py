@@ -32,6 +32,7 @@ RECIPES = {
     "ner": "tfhub_ft.recipes.ner",
     "qa": "tfhub_ft.recipes.qa",
     "chat": "tfhub_ft.recipes.chat",
+    "dialogue": "tfhub_ft.recipes.dialogue",
     "adapt": "tfhub_ft.recipes.adapt",
 }
 

@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
@@ -41,14 +41,11 @@ def setting(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What every recipe lets you set. Recipes override the defaults, and may add fields.
+class TrainingSettings:
+    """What every training lets you set, whatever model it trains.
 
     Raises:
         InputError: a value has the wrong type or is out of its range.
-
-    Example:
-        Settings(train="train.csv", epochs=3, learning_rate=5e-5)
     """
 
     train: str | None = setting(
@@ -66,43 +63,7 @@ class Settings:
     )
     skip_bad_rows: bool = setting(False, "Count and skip bad rows, where the first one is an error otherwise.")
 
-    encoder: str = setting("minilm-l6", "Encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a folder.")
-    preprocessor: str | None = setting(None, "Preprocessor of the encoder, where it cannot be found from it.")
     seq_length: int = setting(128, "The most tokens of a row, [CLS] and [SEP] included.", minimum=3)
-    dropout: float = setting(0.1, "Dropout before the head's last layer.", minimum=0, maximum=0.9)
-    encoder_dropout: float | None = setting(
-        None, "Dropout within the encoder; by default as it was trained.", minimum=0, maximum=0.9
-    )
-    freeze: str = setting("none", FREEZE_HELP)
-    implementation: str = setting(
-        "auto",
-        "Of the encoder: native (faster; BERT, ELECTRA and ALBERT as TF Hub has them), graph (the SavedModel's own), or"
-        " auto (native where the family is known).",
-        choices=("auto", "native", "graph"),
-    )
-
-    unfreeze: str | None = setting(
-        None, "How many top layers train in each epoch, such as 0,2,4,all; the last goes on. Others wait their turn."
-    )
-    reinit_layers: int | None = setting(
-        None, "Draw this many top layers and the pooler anew before training; 0 is the pooler alone.", minimum=0
-    )
-    lora_rank: int | None = setting(
-        None, "LoRA: train updates of this rank, and leave the encoder's own weights as they are.", minimum=1
-    )
-    lora_alpha: float | None = setting(
-        None, "LoRA: an update is scaled by this, divided by the rank; twice the rank by default.", minimum=0.01
-    )
-    lora_targets: str = setting(
-        "query,value",
-        "LoRA: which matrices: some of query, key, value, attention_output, intermediate, output and pooler.",
-    )
-    recompute: bool = setting(
-        False, "Compute each layer once more for its gradients (gradient checkpointing): less memory, more time."
-    )
-    cache_features: bool = setting(
-        True, "Run a frozen encoder once a row, and train what stands on it on its kept features."
-    )
 
     epochs: int = setting(3, "How often to go through the training rows.", minimum=1)
     batch_size: int = setting(32, "Rows of a training step.", minimum=1)
@@ -115,9 +76,6 @@ class Settings:
         choices=("longest", "buckets"),
     )
     learning_rate: float = setting(5e-5, "The highest learning rate, reached after the warm-up.", minimum=0)
-    layer_decay: float = setting(
-        1.0, "Learning rate of each layer as a share of that of the layer above it.", minimum=0.01, maximum=1
-    )
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises from 0.", minimum=0, maximum=1)
     weight_decay: float = setting(0.01, "AdamW's decay, of all weights but biases and norms.", minimum=0)
     clip_norm: float = setting(1.0, "The gradient's norm is clipped to this; 0 does not clip.", minimum=0)
@@ -128,9 +86,6 @@ class Settings:
         "Of training's matrix products: float32, bfloat16, float16 (for GPUs without bfloat16), or auto (bfloat16 where"
         " the processor multiplies it fast, else float32).",
         choices=PRECISIONS,
-    )
-    jit_compile: bool = setting(
-        False, "Compile training steps by XLA, for GPUs and TPUs; needs --padding buckets and a native encoder."
     )
     strategy: str = setting(
         "one",
@@ -143,6 +98,12 @@ class Settings:
         choices=("mlflow", "wandb"),
     )
 
+    # What only some recipes let one set.
+    jit_compile: ClassVar[bool] = False
+    cache_features: ClassVar[bool] = False
+    accumulate_steps: ClassVar[int] = 1
+    pretrained: ClassVar[str]
+
     def __post_init__(self) -> None:
         _check_fields(self)
         _check_strategy(self.strategy)
@@ -152,14 +113,6 @@ class Settings:
             raise InputError(f"--prepared {self.prepared} has the rows: give either that folder or files")
         if not self.train and (self.validation or self.test):
             raise InputError(f"--{'validation' if self.validation else 'test'} needs --train beside it")
-        if self.lora_rank and self.unfreeze:
-            raise InputError("--unfreeze: with --lora-rank the encoder's own weights never train; leave one out")
-        if self.unfreeze and self.freeze != "none":
-            raise InputError("--unfreeze says itself what trains: it needs --freeze none beside it")
-        if self.unfreeze and self.unfreeze.count(",") >= self.epochs:
-            raise InputError(f"--unfreeze {self.unfreeze}: names more epochs than --epochs {self.epochs}")
-        if self.jit_compile and self.padding != "buckets":
-            raise InputError("--jit-compile would compile a step for each length of rows: it needs --padding buckets")
         if 0 < self.batch_tokens < self.seq_length:
             raise InputError(
                 f"--batch-tokens {self.batch_tokens}: must be at least --seq-length, which is {self.seq_length}"
@@ -176,7 +129,7 @@ class Settings:
         common = Settings.names()
         return [name for name in cls.names() if name in _OF_ROWS or name not in common]
 
-    def replaced(self, changes: Mapping[str, Any], *, source: str = "") -> "Settings":
+    def replaced(self, changes: Mapping[str, Any], *, source: str = "") -> "TrainingSettings":
         """A copy with some values changed.
 
         Args:
@@ -196,6 +149,78 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """All values by name."""
         return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(TrainingSettings):
+    """What every recipe with an encoder lets you set. Recipes override the defaults, and may add fields.
+
+    Raises:
+        InputError: a value has the wrong type or is out of its range.
+
+    Example:
+        Settings(train="train.csv", epochs=3, learning_rate=5e-5)
+    """
+
+    encoder: str = setting("minilm-l6", "Encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a folder.")
+    preprocessor: str | None = setting(None, "Preprocessor of the encoder, where it cannot be found from it.")
+    dropout: float = setting(0.1, "Dropout before the head's last layer.", minimum=0, maximum=0.9)
+    encoder_dropout: float | None = setting(
+        None, "Dropout within the encoder; by default as it was trained.", minimum=0, maximum=0.9
+    )
+    freeze: str = setting("none", FREEZE_HELP)
+    implementation: str = setting(
+        "auto",
+        "Of the encoder: native (faster; BERT, ELECTRA and ALBERT as TF Hub has them), graph (the SavedModel's own), or"
+        " auto (native where the family is known).",
+        choices=("auto", "native", "graph"),
+    )
+    unfreeze: str | None = setting(
+        None, "How many top layers train in each epoch, such as 0,2,4,all; the last goes on. Others wait their turn."
+    )
+    reinit_layers: int | None = setting(
+        None, "Draw this many top layers and the pooler anew before training; 0 is the pooler alone.", minimum=0
+    )
+
+    lora_rank: int | None = setting(
+        None, "LoRA: train updates of this rank, and leave the encoder's own weights as they are.", minimum=1
+    )
+    lora_alpha: float | None = setting(
+        None, "LoRA: an update is scaled by this, divided by the rank; twice the rank by default.", minimum=0.01
+    )
+    lora_targets: str = setting(
+        "query,value",
+        "LoRA: which matrices: some of query, key, value, attention_output, intermediate, output and pooler.",
+    )
+    recompute: bool = setting(
+        False, "Compute each layer once more for its gradients (gradient checkpointing): less memory, more time."
+    )
+    cache_features: bool = setting(
+        True, "Run a frozen encoder once a row, and train what stands on it on its kept features."
+    )
+    layer_decay: float = setting(
+        1.0, "Learning rate of each layer as a share of that of the layer above it.", minimum=0.01, maximum=1
+    )
+
+    jit_compile: bool = setting(
+        False, "Compile training steps by XLA, for GPUs and TPUs; needs --padding buckets and a native encoder."
+    )
+
+    @property
+    def pretrained(self) -> str:
+        """What is fine-tuned, in words."""
+        return f"encoder {self.encoder}"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lora_rank and self.unfreeze:
+            raise InputError("--unfreeze: with --lora-rank the encoder's own weights never train; leave one out")
+        if self.unfreeze and self.freeze != "none":
+            raise InputError("--unfreeze says itself what trains: it needs --freeze none beside it")
+        if self.unfreeze and self.unfreeze.count(",") >= self.epochs:
+            raise InputError(f"--unfreeze {self.unfreeze}: names more epochs than --epochs {self.epochs}")
+        if self.jit_compile and self.padding != "buckets":
+            raise InputError("--jit-compile would compile a step for each length of rows: it needs --padding buckets")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -276,6 +301,38 @@ class WindowedSettings(Settings):
     overlap: int | None = setting(
         None, "Tokens that neighbouring windows of a long text share; a quarter of --seq-length by default.", minimum=0
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DialogueSettings(TrainingSettings):
+    """Settings of a recipe that fine-tunes a causal language model on dialogues."""
+
+    language_model: str = setting(
+        "smollm2-135m-instruct",
+        "Causal language model: a name of the catalogue, a KerasHub preset (folder, name or handle), a .gguf file.",
+    )
+    seq_length: int = setting(512, "The most tokens of a dialogue, and of a sequence that has several.", minimum=16)
+    messages_column: str | None = setting(None, "Column of the dialogues, lists of messages; messages by default.")
+    prompt_column: str | None = setting(None, "Column of the prompts, where it is not called prompt, question ...")
+    reply_column: str | None = setting(None, "Column of the replies, where it is not called reply, answer ...")
+    system: str | None = setting(
+        None, "System prompt of dialogues that have none; by default what the model's chat template says."
+    )
+    lora_rank: int = setting(8, "LoRA: train updates of this rank; 0 trains all of the model.", minimum=0)
+    lora_alpha: float | None = setting(
+        None, "LoRA: an update is scaled by this, divided by the rank; twice the rank by default.", minimum=0.01
+    )
+    lora_targets: str = setting(
+        "query,value", "LoRA: which matrices, by KerasHub's names of their layers, such as query, key and value."
+    )
+    accumulate_steps: int = setting(
+        1, "Training steps whose gradients are taken together: a batch that memory has no room for.", minimum=1
+    )
+
+    @property
+    def pretrained(self) -> str:
+        """What is fine-tuned, in words."""
+        return f"language model {self.language_model}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tfhub_ft.tasks.losses import (
+    GuessAccuracy,
+    GuessedCrossEntropy,
     InBatchNegatives,
     InBatchRecall,
     InScopeAccuracy,
-    MaskedAccuracy,
-    MaskedCrossEntropy,
     SpanCrossEntropy,
     SpanOverlap,
     TagF1,
@@ -90,7 +90,7 @@ def test_span_overlap_is_f1_of_tokens():
 
 def test_masked_loss_is_the_mean_over_guesses_not_over_rows():
     sums = np.array([[6.0, 1, 3], [2.0, 1, 1], [0.0, 0, 0]], "float32")
-    assert float(MaskedCrossEntropy()(np.zeros(3), sums)) == pytest.approx(8 / 4)
-    metric = MaskedAccuracy()
+    assert float(GuessedCrossEntropy()(np.zeros(3), sums)) == pytest.approx(8 / 4)
+    metric = GuessAccuracy()
     metric.update_state(None, sums)
     assert float(metric.result()) == pytest.approx(0.5)

@@ -57,6 +57,7 @@ class Column:
             raises a ValueError whose message reads well behind "column 'text' ...", such as "is empty".
         column: the column's name in the user's file, where the user named it.
         option: the command-line option that names the column, for an error's advice.
+        instead: the columns that are read in a file that lacks this one.
 
     Example:
         Column("text", ("sentence", "review"), check_text, option="--text-column")
@@ -67,6 +68,7 @@ class Column:
     check: Callable[[Any], Any]
     column: str | None = None
     option: str = ""
+    instead: "tuple[Column, ...]" = ()
 
 
 def check_text(value: Any) -> str:
@@ -583,7 +585,7 @@ def _table_rows(path: Path, parse: _Parser, columns: Sequence[Column]) -> Iterat
     records = parse(path)
     header = _first(path, records)
     try:
-        places = [_place(header, column) for column in columns]
+        places = _places(header, columns)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     separator = "a comma that is not in quotes" if parse is _csv_records else "a tab"
@@ -591,23 +593,39 @@ def _table_rows(path: Path, parse: _Parser, columns: Sequence[Column]) -> Iterat
         if not fault and len(fields) != len(header):
             fault = f"has {len(fields)} of {len(header)} fields"
             fault += f"; is there {separator} in a text?" if len(fields) > len(header) else ""
-        yield line, None if fault else [(c, header[p], fields[p]) for c, p in zip(columns, places, strict=True)], fault
+        yield line, None if fault else [(c, header[p], fields[p]) for c, p in places], fault
 
 
 def _object_rows(path: Path, parse: _Parser, columns: Sequence[Column]) -> Iterator[_Record]:
     """The rows of a jsonl file as cells. One set of keys holds for the whole file, or rows could mix their meanings."""
-    keys: list[str] = []
+    keys: list[tuple[Column, str]] = []
     for line, row, fault in parse(path):
         cells = None
         if not fault:
             try:
-                keys = keys or [list(row)[_place(list(row), column)] for column in columns]
-                cells = [(column, key, row[key]) for column, key in zip(columns, keys, strict=True)]
+                keys = keys or [(column, list(row)[place]) for column, place in _places(list(row), columns)]
+                cells = [(column, key, row[key]) for column, key in keys]
             except ValueError as error:
                 fault = str(error)
             except KeyError as error:
                 fault = f"has no column {error}"
         yield line, cells, fault
+
+
+def _places(names: Sequence[str], columns: Sequence[Column]) -> list[tuple[Column, int]]:
+    """The columns that a file has, each with its place; a ValueError says what is missing."""
+    places = []
+    for column in columns:
+        try:
+            places.append((column, _place(names, column)))
+        except ValueError as missing:
+            if not column.instead:
+                raise
+            try:
+                places += _places(names, column.instead)
+            except ValueError as error:
+                raise ValueError(f"{missing}; or, in its place: {error}") from None
+    return places
 
 
 def _place(names: Sequence[str], column: Column) -> int:

@@ -160,11 +160,11 @@ def in_batch_cosines(y_true: Any, y_pred: Any) -> Any:
     return ops.where(repeated, -100.0, cosines)
 
 
-class MaskedCrossEntropy(keras.losses.Loss):
+class GuessedCrossEntropy(keras.losses.Loss):
     """Mean cross-entropy of guessed tokens, from the sums of each row: float (batch, 3), loss, right ones, guesses."""
 
     def __init__(self):
-        super().__init__(name="masked_cross_entropy")
+        super().__init__(name="guessed_cross_entropy")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         # Keras takes the mean over the rows: scaled so that it is the mean over the guesses.
@@ -172,10 +172,10 @@ class MaskedCrossEntropy(keras.losses.Loss):
         return y_pred[:, 0] * keras.ops.cast(keras.ops.shape(y_pred)[0], "float32") / guesses
 
 
-class MaskedAccuracy(keras.metrics.Metric):
+class GuessAccuracy(keras.metrics.Metric):
     """The share of right guesses, from the same sums."""
 
-    def __init__(self, name: str = "masked_accuracy"):
+    def __init__(self, name: str = "guess_accuracy"):
         super().__init__(name=name)
         self.sums = self.add_weight(shape=(3,), initializer="zeros", name="sums")
 
@@ -184,3 +184,10 @@ class MaskedAccuracy(keras.metrics.Metric):
 
     def result(self) -> Any:
         return self.sums[1] / keras.ops.maximum(self.sums[2], 1.0)
+
+
+class GuessProbability(GuessAccuracy):
+    """The geometric mean of the probabilities of the tokens that were to be guessed: 1 / perplexity."""
+
+    def result(self) -> Any:
+        return keras.ops.exp(-self.sums[0] / keras.ops.maximum(self.sums[2], 1.0))

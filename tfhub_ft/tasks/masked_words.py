@@ -70,9 +70,9 @@ class MaskedWords(WindowedTask):
         return targets[tokens.row]
 
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import MaskedAccuracy, MaskedCrossEntropy
+        from tfhub_ft.tasks.losses import GuessAccuracy, GuessedCrossEntropy
 
-        return {"loss": MaskedCrossEntropy(), "metrics": [MaskedAccuracy(name="masked_accuracy")]}
+        return {"loss": GuessedCrossEntropy(), "metrics": [GuessAccuracy(name="masked_accuracy")]}
 
     def row_logits(self, model: "keras.Model", tokens: "WindowRows") -> "np.ndarray":
         """The three sums, float32 (windows, 3); the hidden words follow from the texts."""

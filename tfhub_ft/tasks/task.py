@@ -22,6 +22,7 @@ TASKS = {
     "intent": "tfhub_ft.tasks.intent.Intent",
     "entities": "tfhub_ft.tasks.entities.Entities",
     "masked_words": "tfhub_ft.tasks.masked_words.MaskedWords",
+    "dialogue": "tfhub_ft.tasks.dialogue.Dialogue",
     "multilabel": "tfhub_ft.tasks.multilabel.Multilabel",
     "retrieval": "tfhub_ft.tasks.retrieval.Retrieval",
     "regression": "tfhub_ft.tasks.regression.Regression",

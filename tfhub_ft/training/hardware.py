@@ -37,8 +37,8 @@ def resolve_precision(precision: str) -> str:
 def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]:
     """Within this context a network computes its matrix products in `precision`; what it keeps is float32.
 
-    A native encoder follows Keras' dtype policy. The types of a SavedModel's graph are fixed: TensorFlow's graph
-    rewriter changes them, and leaves sums, norms, losses and the weights in float32.
+    A native encoder and a language model follow Keras' dtype policy. The types of a SavedModel's graph are fixed:
+    TensorFlow's graph rewriter changes them, and leaves sums, norms, losses and the weights in float32.
 
     Args:
         precision: "float32", "bfloat16" or "float16".
@@ -47,9 +47,7 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
     Reference:
         Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740; https://keras.io/api/mixed_precision/policy/
     """
-    from tfhub_ft.encoders import HubEncoder
-
-    encoders = [layer for layer in network._flatten_layers() if isinstance(layer, HubEncoder)]
+    encoders = [layer for layer in network._flatten_layers() if hasattr(layer, "is_native")]
     natives = [encoder for encoder in encoders if encoder.is_native]
     policies = [encoder.dtype_policy for encoder in natives]
     for encoder in natives:

@@ -124,6 +124,7 @@ def build_optimizer(
     weight_decay: float,
     clip_norm: float,
     rates: Mapping[str, float] | None = None,
+    accumulate_steps: int = 1,
 ) -> FusedAdamW:
     """AdamW with linear warm-up and decay; no weight decay on biases and norms.
 
@@ -134,6 +135,7 @@ def build_optimizer(
         weight_decay: decoupled from the gradient, as a share of the learning rate.
         clip_norm: the norm that the gradient of all weights together is clipped to; 0 does not clip.
         rates: the share of the learning rate that weights have, by their paths; others have all of it.
+        accumulate_steps: steps whose gradients' mean moves the weights; `total_steps` counts such moves.
 
     Returns:
         A Keras optimizer, not built yet.
@@ -143,7 +145,12 @@ def build_optimizer(
     """
     schedule = WarmupLinearDecay(learning_rate, warmup_steps=round(warmup * total_steps), total_steps=total_steps)
     optimizer = FusedAdamW(
-        schedule, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm or None, rates=rates
+        schedule,
+        weight_decay=weight_decay,
+        epsilon=1e-8,
+        global_clipnorm=clip_norm or None,
+        rates=rates,
+        gradient_accumulation_steps=accumulate_steps if accumulate_steps > 1 else None,
     )
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer

@@ -1,6 +1,5 @@
 """One training in progress: a model, its rows as tokens, and what is done with them."""
 
-import contextlib
 import json
 import math
 import random
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.data.sequences import Mapped
-from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.errors import InputError, RowFault, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import (
@@ -28,7 +27,7 @@ from tfhub_ft.run import (
     SAMPLE,
     Run,
 )
-from tfhub_ft.settings import Settings, option_name
+from tfhub_ft.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
@@ -57,10 +56,11 @@ class Training:
         InputError: the encoder cannot be had or does not fit the settings.
     """
 
-    def __init__(self, recipe: Recipe, settings: Settings, data: Dataset):
+    def __init__(self, recipe: Recipe, settings: TrainingSettings, data: Dataset):
         import keras
 
         from tfhub_ft.training.hardware import keep_freed_memory, resolve_precision
+        from tfhub_ft.training.pretrained import fetch, prepare
         from tfhub_ft.training.strategies import build_strategy, is_chief
         from tfhub_ft.training.tracking import tracker_of
 
@@ -70,13 +70,13 @@ class Training:
         # Before anything else is done with TensorFlow.
         self.strategy = build_strategy(settings.strategy)
         keras.utils.set_random_seed(settings.seed)
-        say(f"Loading encoder {settings.encoder}")
+        say(f"Loading {settings.pretrained}")
         if self.strategy.num_replicas_in_sync > 1:
-            _find_encoder(settings)
+            fetch(settings)
         with self.strategy.scope():
             self.model = self.recipe.build(self.settings, self.data.labels)
             self.network = self.model.get_layer("token_model")
-            self._prepare_encoder()
+            self.encoder, self.rates, self.stages = prepare(self.network, settings)
         self.recipe.task.initialize(self.network, self.data.targets["train"])
         self.preprocessor = self.model.get_layer("preprocessor")
         self._check_shapes()
@@ -85,27 +85,6 @@ class Training:
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
-
-    def _prepare_encoder(self) -> None:
-        """Do to the encoder what the settings ask for before it trains."""
-        from tfhub_ft.encoders.encoder_layer import encoder_of
-        from tfhub_ft.training.layerwise import layer_rates, unfreezing_stages
-
-        settings, encoder = self.settings, encoder_of(self.network)
-        for option in ("recompute", "jit_compile", "encoder_dropout"):
-            asked = getattr(settings, option)
-            if asked is not None and asked is not False and not encoder.is_native:
-                raise InputError(f"{option_name(option)}: {encoder.encoder} is computed by its graph, as it was saved")
-        encoder.recompute = settings.recompute
-        if settings.encoder_dropout is not None:
-            encoder.set_dropout(settings.encoder_dropout)
-        if settings.reinit_layers is not None:
-            encoder.reinitialize(settings.reinit_layers)
-        if settings.lora_rank:
-            targets = [target.strip() for target in settings.lora_targets.split(",")]
-            encoder.enable_lora(settings.lora_rank, alpha=settings.lora_alpha, targets=targets)
-        self.encoder, self.rates = encoder, layer_rates(encoder, settings.layer_decay)
-        self.stages = unfreezing_stages(settings.unfreeze, encoder.names) if settings.unfreeze else []
 
     def _frozen_body(self) -> "FrozenBody | None":
         """The part of the network that is run once a row; None where the encoder trains."""
@@ -120,19 +99,22 @@ class Training:
         return self.frozen.features(self.tokens[split], self.precision) if self.frozen else self.tokens[split]
 
     def _check_shapes(self) -> None:
-        replicas, size = self.strategy.num_replicas_in_sync, self.settings.batch_size
-        if self.settings.strategy.startswith("tpu") and (size % replicas or self.settings.batch_tokens):
+        settings, replicas = self.settings, self.strategy.num_replicas_in_sync
+        if settings.strategy.startswith("tpu") and (settings.batch_size % replicas or settings.batch_tokens):
             raise InputError(
                 f"--strategy tpu: --batch-size must be a multiple of its {replicas} cores, without --batch-tokens"
             )
-        wanted, most = self.settings.seq_length, self.encoder.max_seq_length
+        wanted, most = settings.seq_length, self.encoder.max_seq_length
         if most and wanted > most:
-            raise InputError(f"--seq-length {wanted}: the encoder {self.encoder.encoder} reads at most {most} tokens")
+            raise InputError(f"--seq-length {wanted}: the {settings.pretrained} reads at most {most} tokens")
 
     def _tokenize(self, split: str) -> "TokenRows":
-        task, prepared = self.recipe.task, self.data.prepared
-        inputs = Mapped(task.inputs, self.data.splits[split].rows)
-        return prepared.tokens(split, self.preprocessor, inputs) if prepared else task.encode(self.preprocessor, inputs)
+        task, source, prepared = self.recipe.task, self.data.splits[split], self.data.prepared
+        inputs = Mapped(task.inputs, source.rows)
+        try:
+            return prepared.tokens(split, self.preprocessor, inputs) if prepared else task.encode(self.preprocessor, inputs)
+        except RowFault as fault:
+            raise InputError(f"{source.file}, line {source.rows[fault.row].line}: {fault}") from None
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
@@ -326,10 +308,11 @@ class Training:
             optimizer = build_optimizer(
                 learning_rate=settings.learning_rate,
                 warmup=settings.warmup,
-                total_steps=total_steps,
+                total_steps=-(-total_steps // settings.accumulate_steps),
                 weight_decay=settings.weight_decay,
                 clip_norm=settings.clip_norm,
                 rates=self.rates,
+                accumulate_steps=settings.accumulate_steps,
             )
             if self.precision == "float16":
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -391,18 +374,3 @@ class Training:
 def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":
     """The optimizer that moves the weights, which may stand in one that scales losses."""
     return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _find_encoder(settings: Settings) -> None:
-    """Fetch, convert and recognize the encoder, as far as that was never done.
-
-    It makes variables, which within a strategy's scope all workers would have to make; but only some have to.
-    """
-    from tfhub_ft.encoders.recognition import native_spec
-    from tfhub_ft.encoders.sources import resolve
-
-    folder = resolve(settings.encoder, settings.preprocessor).encoder
-    if settings.implementation != "graph":
-        # A family that is not known is computed by its graph.
-        with contextlib.suppress(InputError):
-            native_spec(folder, settings.encoder)

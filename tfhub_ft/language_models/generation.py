@@ -1,0 +1,221 @@
+"""Replies, written token by token with a cache of keys and values."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfhub_ft.errors import InputError
+from tfhub_ft.language_models.chat_template import Message
+
+if TYPE_CHECKING:
+    import keras
+
+AT_ONCE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Args:
+        temperature: 0 takes the likeliest token; above it one is drawn, the more freely the higher.
+        top_p: drawn from the likeliest tokens that have this much of the probability together.
+        seed: of the draws.
+        max_tokens: the most tokens of a reply.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Reference:
+        Holtzman et al. 2020, https://arxiv.org/abs/1904.09751 (top-p)
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise InputError(f"--temperature {self.temperature}: must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top-p {self.top_p}: must be above 0, and at most 1")
+        if self.max_tokens < 1:
+            raise InputError(f"--max-tokens {self.max_tokens}: must be at least 1")
+
+
+class ReplyWriter:
+    """Writes the assistant's next message of dialogues.
+
+    Args:
+        model: a text-in model that `dialogue_model` made, or that a run keeps.
+
+    Example:
+        writer = ReplyWriter(Run("runs/dialogue").load_model())
+        for part in writer.stream([{"role": "user", "content": "Hello?"}], Sampling(temperature=0.7)):
+            print(part, end="")
+    """
+
+    def __init__(self, model: "keras.Model"):
+        self.preprocessor = model.get_layer("preprocessor")
+        self.causal_lm = model.get_layer("token_model").get_layer("language_model").causal_lm
+        self.end_id = self.preprocessor.end_id
+        # Of the last reply of `stream`.
+        self.written_tokens = 0
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """Write one reply, and give its text part by part, as it comes.
+
+        Args:
+            messages: {"role", "content"} each, the last one the user's. The first turns are left out where all do not
+                fit into the window with `max_tokens` of a reply.
+            sampling: how tokens are chosen.
+
+        Raises:
+            InputError: the last message alone is too long, or holds a special token.
+        """
+        prompt = self.preprocessor.prompt_ids(messages, room=self._room(sampling))
+        cache = self._empty_cache(1, len(prompt) + sampling.max_tokens)
+        logits, cache = self._begin(tf.constant([prompt]), cache)
+        ids: list[int] = []
+        said = ""
+        self.written_tokens = 0
+        for place in range(len(prompt), len(prompt) + sampling.max_tokens):
+            token = self._choose(logits, *self._choice(sampling), tf.constant(place))
+            if int(token[0]) == self.end_id:
+                break
+            ids.append(int(token[0]))
+            self.written_tokens += 1
+            # A character may be several tokens: half of one is not said yet.
+            if not (text := self._text(ids)).endswith("\ufffd"):
+                yield text[len(said) :]
+                said = text
+            logits, cache = self._next(token[:, None], cache, tf.constant(place))
+        if rest := self._text(ids)[len(said) :]:
+            yield rest
+
+    def write(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
+        """Write a reply to each of many dialogues, several at once, as `stream` would.
+
+        Args:
+            dialogues: messages, as for `stream`.
+            sampling: how tokens are chosen.
+
+        Returns:
+            The replies, in order.
+
+        Raises:
+            InputError: as for `stream`.
+        """
+        prompts = [self.preprocessor.prompt_ids(messages, room=self._room(sampling)) for messages in dialogues]
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        replies = [""] * len(prompts)
+        for start in range(0, len(order), AT_ONCE):
+            some = order[start : start + AT_ONCE]
+            ragged = tf.ragged.constant([prompts[number] for number in some], dtype=tf.int32)
+            ids = self.reply_ids(
+                ragged.to_tensor(), tf.cast(ragged.row_lengths(), tf.int32), *self._arguments(sampling)
+            )
+            for number, row in zip(some, ids.to_list(), strict=True):
+                replies[number] = self._text(row)
+        return replies
+
+    @cached_property
+    def reply_ids(self) -> Any:
+        """A tf.function that writes replies to several prompts.
+
+        Its arguments are token ids, int32 (batch, length), how many of each row are its prompt's, int32 (batch,), and
+        max_tokens, temperature, top_p and seed; it returns the replies' token ids without the end, int32 (batch,
+        ragged).
+        """
+        numbers = [tf.TensorSpec((), kind) for kind in (tf.int32, tf.float32, tf.float32, tf.int32)]
+        signature = [tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), *numbers]
+        return tf.function(self._reply_ids, input_signature=signature, autograph=False)
+
+    def _reply_ids(self, prompts: Any, lengths: Any, max_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Any:
+        batch, longest = tf.unstack(tf.shape(prompts))
+        total, first = longest + max_tokens, tf.reduce_min(lengths)
+        logits, cache = self._forward_prompt(prompts[:, :first], self._empty_cache(batch, total))
+        prompts = tf.pad(prompts, [(0, 0), (0, max_tokens)])
+
+        def is_open(place: Any, done: Any, *_: Any) -> Any:
+            return ~tf.reduce_all(done) & (place < total)
+
+        def write(place: Any, done: Any, logits: Any, cache: Any, tokens: Any, counts: Any) -> tuple[Any, ...]:
+            drawn = self._chosen(logits, temperature, top_p, seed, place)
+            begun = place >= lengths
+            token = tf.where(begun, drawn, prompts[:, place])
+            ended = token == self.end_id
+            tokens = tokens.write(place - first, token)
+            counts = counts.write(place - first, begun & ~done & ~ended)
+            done |= begun & (ended | (place + 1 >= lengths + max_tokens))
+            return (place + 1, done, *self._forward(token[:, None], cache, place), tokens, counts)
+
+        arrays = [tf.TensorArray(kind, 0, True, element_shape=(None,)) for kind in (tf.int32, tf.bool)]
+        begin = (first, tf.zeros([batch], tf.bool), logits, cache, *arrays)
+        *_, tokens, counts = tf.while_loop(is_open, write, begin, parallel_iterations=1)
+        return tf.ragged.boolean_mask(tf.transpose(tokens.stack()), tf.transpose(counts.stack()))
+
+    @cached_property
+    def _begin(self) -> Any:
+        return tf.function(self._forward_prompt, reduce_retracing=True, autograph=False)
+
+    @cached_property
+    def _next(self) -> Any:
+        return tf.function(self._forward, reduce_retracing=True, autograph=False)
+
+    @cached_property
+    def _choose(self) -> Any:
+        return tf.function(self._chosen, autograph=False)
+
+    def _forward_prompt(self, token_ids: Any, cache: Any) -> tuple[Any, Any]:
+        """The logits of what comes behind prompts, int32 (batch, length), and the filled cache."""
+        _, hidden, cache = self.causal_lm.call_with_cache(token_ids, cache, 0)
+        # Of the last token alone: a vocabulary is wide.
+        logits = self.causal_lm.backbone.token_embedding(hidden[:, -1:], reverse=True)
+        return tf.cast(logits[:, 0], tf.float32), cache
+
+    def _forward(self, token: Any, cache: Any, place: Any) -> tuple[Any, Any]:
+        """The logits of what comes behind a token, int32 (batch, 1), that stands at a place."""
+        logits, _, cache = self.causal_lm.call_with_cache(token, cache, place)
+        return tf.cast(logits[:, 0], tf.float32), cache
+
+    def _chosen(self, logits: Any, temperature: Any, top_p: Any, seed: Any, place: Any) -> Any:
+        """The next token of each row, int32 (batch,), of logits, float32 (batch, vocabulary)."""
+
+        def drawn() -> Any:
+            ordered, ids = tf.math.top_k(logits / temperature, tf.shape(logits)[-1])
+            before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)
+            kept = tf.where(before < top_p, ordered, ordered.dtype.min)
+            number = tf.random.stateless_categorical(kept, 1, [seed, place], tf.int32)
+            return tf.gather(ids, number, batch_dims=1)[:, 0]
+
+        return tf.cond(temperature > 0, drawn, lambda: tf.argmax(logits, -1, tf.int32))
+
+    def _empty_cache(self, batch: Any, length: Any) -> Any:
+        backbone = self.causal_lm.backbone
+        heads = getattr(backbone, "num_query_heads", None) or backbone.num_heads
+        kept_heads = getattr(backbone, "num_key_value_heads", heads)
+        width = getattr(backbone, "head_dim", None) or backbone.hidden_dim // heads
+        shape = [batch, backbone.num_layers, 2, length, kept_heads, width]
+        return tf.zeros(shape, self.causal_lm.compute_dtype)
+
+    def _room(self, sampling: Sampling) -> int:
+        if sampling.max_tokens >= self.preprocessor.seq_length:
+            raise InputError(
+                f"--max-tokens {sampling.max_tokens}: must be less than the window of the model, which has"
+                f" {self.preprocessor.seq_length} tokens"
+            )
+        return sampling.max_tokens
+
+    def _choice(self, sampling: Sampling) -> tuple[Any, Any, Any]:
+        return tf.constant(float(sampling.temperature)), tf.constant(float(sampling.top_p)), tf.constant(sampling.seed)
+
+    def _arguments(self, sampling: Sampling) -> tuple[Any, ...]:
+        return (tf.constant(sampling.max_tokens), *self._choice(sampling))
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.preprocessor.tokenizer.detokenize([list(ids)])[0] if ids else ""

@@ -1,0 +1,74 @@
+"""What is fine-tuned: fetched before a training, and made ready for it."""
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.errors import InputError
+from tfhub_ft.settings import DialogueSettings, Settings, TrainingSettings, option_name
+
+if TYPE_CHECKING:
+    import keras
+
+
+def fetch(settings: TrainingSettings) -> None:
+    """Fetch, convert and recognize what is fine-tuned, as far as that was never done.
+
+    It makes variables, which within a strategy's scope all workers would have to make; but only some have to.
+    """
+    if isinstance(settings, DialogueSettings):
+        from tfhub_ft.language_models.presets import preset_folder
+
+        preset_folder(settings.language_model)
+        return
+
+    from tfhub_ft.encoders.recognition import native_spec
+    from tfhub_ft.encoders.sources import resolve
+
+    folder = resolve(settings.encoder, settings.preprocessor).encoder
+    if settings.implementation != "graph":
+        # A family that is not known is computed by its graph.
+        with contextlib.suppress(InputError):
+            native_spec(folder, settings.encoder)
+
+
+def prepare(network: "keras.Model", settings: TrainingSettings) -> tuple[Any, dict[str, float], list[str]]:
+    """Do to the pretrained layer of a network what the settings ask for before it trains.
+
+    Returns:
+        The layer, the share of the learning rate that weights have by their paths, and what of it trains in each epoch;
+        both empty where all trains alike.
+
+    Raises:
+        InputError: the layer cannot do what is asked for.
+    """
+    if isinstance(settings, DialogueSettings):
+        layer = network.get_layer("language_model")
+        _enable_lora(layer, settings)
+        return layer, {}, []
+
+    from tfhub_ft.encoders.encoder_layer import encoder_of
+    from tfhub_ft.training.layerwise import layer_rates, unfreezing_stages
+
+    encoder = encoder_of(network)
+    _prepare_encoder(encoder, settings)
+    _enable_lora(encoder, settings)
+    stages = unfreezing_stages(settings.unfreeze, encoder.names) if settings.unfreeze else []
+    return encoder, layer_rates(encoder, settings.layer_decay), stages
+
+
+def _prepare_encoder(encoder: Any, settings: Settings) -> None:
+    for option in ("recompute", "jit_compile", "encoder_dropout"):
+        asked = getattr(settings, option)
+        if asked is not None and asked is not False and not encoder.is_native:
+            raise InputError(f"{option_name(option)}: {encoder.encoder} is computed by its graph, as it was saved")
+    encoder.recompute = settings.recompute
+    if settings.encoder_dropout is not None:
+        encoder.set_dropout(settings.encoder_dropout)
+    if settings.reinit_layers is not None:
+        encoder.reinitialize(settings.reinit_layers)
+
+
+def _enable_lora(layer: Any, settings: Settings | DialogueSettings) -> None:
+    if settings.lora_rank:
+        targets = [target.strip() for target in settings.lora_targets.split(",")]
+        layer.enable_lora(settings.lora_rank, alpha=settings.lora_alpha, targets=targets)
