@@ -319,8 +319,9 @@ def dialogue_model(
     from tfhub_ft.language_models.language_model_layer import LanguageModel
     from tfhub_ft.language_models.presets import chat_template, load_causal_lm
 
-    causal_lm = load_causal_lm(language_model)
-    tokenizer, causal_lm.preprocessor = causal_lm.preprocessor.tokenizer, None
+    loaded = load_causal_lm(language_model)
+    tokenizer = loaded.preprocessor.tokenizer
+    causal_lm = type(loaded)(backbone=loaded.backbone, preprocessor=None)
     end = tokenizer.id_to_token(tokenizer.end_token_id)
     preprocessor = DialoguePreprocessor(
         tokenizer,

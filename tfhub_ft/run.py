@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import locked, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.settings import Settings
+from tfhub_ft.settings import DialogueSettings, TrainingSettings
 
 if TYPE_CHECKING:
     import keras
@@ -64,7 +64,7 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     @classmethod
-    def create(cls, path: Path, recipe_name: str, settings: Settings, labels: list[str], splits: dict) -> "Run":
+    def create(cls, path: Path, recipe_name: str, settings: TrainingSettings, labels: list[str], splits: dict) -> "Run":
         """Make the folder of a training that is about to start; recipe.yaml, written last, makes it a run."""
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / LABELS, labels)
@@ -75,7 +75,7 @@ class Run:
         return cls(path)
 
     @staticmethod
-    def _write_settings(path: Path, recipe_name: str, settings: Settings) -> None:
+    def _write_settings(path: Path, recipe_name: str, settings: TrainingSettings) -> None:
         import yaml
 
         from tfhub_ft import __version__
@@ -94,7 +94,7 @@ class Run:
         return load_recipe(self.recipe_name)
 
     @cached_property
-    def settings(self) -> Settings:
+    def settings(self) -> TrainingSettings:
         """The settings that it was trained with."""
         values = {k: v for k, v in self._yaml.items() if k not in ("recipe", "tfhub_ft")}
         return self.recipe.settings.replaced(values, source=str(self.path / RECIPE))
@@ -146,7 +146,7 @@ class Run:
         path = Path(CHECKPOINTS) / STATE
         return self._json(str(path)) if (self.path / path).is_file() else {}
 
-    def with_settings(self, settings: Settings) -> "Run":
+    def with_settings(self, settings: TrainingSettings) -> "Run":
         """The run with other settings, which its recipe.yaml then has."""
         self._write_settings(self.path, self.recipe_name, settings)
         return Run(self.path)
@@ -174,6 +174,10 @@ class Run:
         import tfhub_ft.heads
         import tfhub_ft.masked_words  # noqa: F401  the layers register themselves
 
+        if isinstance(self.settings, DialogueSettings):
+            import tfhub_ft.language_models.byte_pair
+            import tfhub_ft.language_models.dialogue_preprocessor_layer
+            import tfhub_ft.language_models.language_model_layer  # noqa: F401
         path = self._existing(MODEL)
         try:
             return keras.models.load_model(path, compile=False)

@@ -39,10 +39,13 @@ def evaluate(
     model = run.load_model()
     tokens = task.encode(model.get_layer("preprocessor"), Mapped(task.inputs, rows))
     logits = task.row_logits(model, tokens)
-    scores = task.metrics(logits, targets, labels, run.decision)
+    scores, written = task.metrics(logits, targets, labels, run.decision), []
+    if judge := task.judge(model, rows, run.settings.seed):
+        own, replies = judge()
+        scores, written = {**scores, **own}, judge.beside(trained=replies)
     if report:
         from tfhub_ft.evaluation.report import Scored, write_report
 
-        scored = Scored(task, rows, logits, targets, labels, run.decision, run.calibration, scores)
+        scored = Scored(task, rows, logits, targets, labels, run.decision, run.calibration, scores, written)
         write_report(Path(report), run, scored, of=f"rows of {data}", scores={str(data): scores})
     return scores

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from tfhub_ft.tasks.task import Task
 
 PACKAGES = ("tfhub_ft", "tensorflow", "tensorflow-text", "tensorflow-hub", "keras", "tf-models-official", "numpy")
-CHIPS = ("accuracy", "in_scope_accuracy", "f1", "f1_micro", "f1_macro", "exact_match", "roc_auc", "pearson", "spearman")
+CHIPS = (
+    "perplexity",
+    "accuracy",
+    "in_scope_accuracy",
+    "f1",
+    "f1_micro",
+    "f1_macro",
+    "exact_match",
+    "roc_auc",
+    "pearson",
+    "spearman",
+)
 CHIPS_SHOWN = 4
 
 
@@ -40,6 +51,8 @@ class Scored:
         decision: the thresholds that turn logits into answers.
         calibration: what `calibrate` told; empty where nothing was calibrated.
         scores: what `task.metrics` gave.
+        written: of answers that are written freely, {"prompt", "reply", and what the model answers} a row, by the names
+            of the columns that a report shows.
     """
 
     task: "Task"
@@ -50,6 +63,7 @@ class Scored:
     decision: Mapping[str, Any]
     calibration: Mapping[str, Any]
     scores: Mapping[str, Any]
+    written: Sequence[Mapping[str, str]] = ()
 
     @cached_property
     def texts(self) -> list[str]:
@@ -125,7 +139,7 @@ def write_report(
 def _sentence(run: Run, scored: Scored, of: str) -> str:
     trained = run.splits["train"]["rows"]
     return (
-        f"{run.recipe.summary} The encoder {run.settings.encoder}, fine-tuned on {trained:,} rows, and scored on"
+        f"{run.recipe.summary} The {run.settings.pretrained}, fine-tuned on {trained:,} rows, and scored on"
         f" {len(scored.rows):,} {of}."
     )
 

@@ -108,3 +108,12 @@ def of_replies(scored: "Scored", ranks: "np.ndarray", candidates: int) -> list[A
         bars(shares, title=f"Place of the own reply among {candidates}", axis="share of the prompts"),
         Listing("Prompts whose reply is far behind", "", ["prompt", "reply", "place"], rows),
     ]
+
+
+def of_written_replies(scored: "Scored") -> list[Any]:
+    """The parts of a report on replies that are written: those to some prompts, side by side."""
+    if not scored.written:
+        return []
+    columns = list(scored.written[0])
+    rows = [[cut(row[name]) for name in columns] for row in scored.written[:ROWS_SHOWN]]
+    return [Listing("Replies", "The likeliest tokens, one after the other.", columns, rows)]

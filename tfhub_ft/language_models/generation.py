@@ -98,14 +98,15 @@ class ReplyWriter:
             yield rest
 
     def write(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
-        """Write a reply to each of many dialogues, several at once, as `stream` would.
+        """Write a reply to each of many dialogues, several at once.
 
         Args:
             dialogues: messages, as for `stream`.
             sampling: how tokens are chosen.
 
         Returns:
-            The replies, in order.
+            The replies, in order. Where tokens are drawn, they are others than those of `stream`: what is drawn
+            depends on how many rows there are.
 
         Raises:
             InputError: as for `stream`.

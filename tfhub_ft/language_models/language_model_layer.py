@@ -48,6 +48,11 @@ class LanguageModel(keras.layers.Layer):
         return self.causal_lm.backbone
 
     @property
+    def metrics(self) -> list[Any]:
+        """None: those that KerasHub compiles its model with do not belong to a network that holds it."""
+        return []
+
+    @property
     def max_seq_length(self) -> int | None:
         """The most tokens that there are positions for; None where there is no such bound."""
         return getattr(self.backbone, "max_sequence_length", None)
@@ -198,8 +203,10 @@ class LanguageModel(keras.layers.Layer):
         return [layer for layer in self._dense_layers() if layer.lora_enabled]
 
     def get_config(self) -> dict[str, Any]:
-        config = {"causal_lm": keras.saving.serialize_keras_object(self.causal_lm), "source": self.encoder}
-        return {**super().get_config(), **config}
+        causal_lm = keras.saving.serialize_keras_object(self.causal_lm)
+        # How KerasHub compiles its model is not for others to repeat.
+        causal_lm.pop("compile_config", None)
+        return {**super().get_config(), "causal_lm": causal_lm, "source": self.encoder}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LanguageModel":

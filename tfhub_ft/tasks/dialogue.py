@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tfhub_ft.data.dialogues import PackedDialogues
     from tfhub_ft.data.windows import TokenTargets
+    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.written_replies import ReplyJudge
     from tfhub_ft.settings import DialogueSettings
 
 # Neighbours in a file are alike: which dialogues share a sequence shall not depend on its order.
@@ -154,10 +156,13 @@ class Dialogue(Task):
         return {"loss": GuessedCrossEntropy(), "metrics": metrics}
 
     def row_logits(self, model: "keras.Model", tokens: "PackedDialogues") -> "np.ndarray":
-        """The three sums of each sequence, float32 (sequences, 3)."""
+        """The three sums of each sequence, float32 (sequences, 3); matrix products as a training in `auto` has them."""
         from tfhub_ft.prediction import logits_function
+        from tfhub_ft.training.hardware import matrix_products_in, resolve_precision
 
-        return logits_function(model.get_layer("token_model"), batch_size=SCORED_AT_ONCE)(tokens)
+        network = model.get_layer("token_model")
+        with matrix_products_in(resolve_precision("auto"), network):
+            return logits_function(network, batch_size=SCORED_AT_ONCE)(tokens)
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
@@ -173,6 +178,16 @@ class Dialogue(Task):
             "token_accuracy": right / max(count, 1),
             "perplexity": float(np.exp(loss / max(count, 1))),
         }
+
+    def judge(self, model: "keras.Model", rows: Sequence[Row], seed: int) -> "ReplyJudge":
+        from tfhub_ft.evaluation.written_replies import ReplyJudge
+
+        return ReplyJudge(model, rows, seed=seed)
+
+    def report(self, scored: "Scored") -> list[Any]:
+        from tfhub_ft.evaluation.report_of_places import of_written_replies
+
+        return of_written_replies(scored)
 
     def answers(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """Replies are written, not read off logits: {"reply"} of each of these texts."""

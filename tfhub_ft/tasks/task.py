@@ -198,6 +198,13 @@ class Task:
         """What a report shows of rows that were answered: `Picture`s and `Listing`s."""
         return []
 
+    def judge(
+        self, model: "keras.Model", rows: Sequence[Row], seed: int
+    ) -> "Callable[[], tuple[dict[str, Any], list[str]]] | None":
+        """Of a task whose answers are written freely: further scores of the model as it is when this is called, and its
+        answers to some rows. It is called before a training and behind it. None for all other tasks."""
+        return None
+
     def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
         """What logits say, in words: a dictionary a row."""
         raise NotImplementedError

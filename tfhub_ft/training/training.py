@@ -5,6 +5,7 @@ import math
 import random
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from tfhub_ft.data.batches import TokenRows, TrainingBatches
     from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.written_replies import ReplyJudge
     from tfhub_ft.training.callbacks import Checkpoints
     from tfhub_ft.training.features import FrozenBody
     from tfhub_ft.training.learner import Learner
@@ -121,8 +123,12 @@ class Training:
         from tfhub_ft.training.strategies import sum_over_workers
 
         self._write_sample(run)
+        judge = self.recipe.task.judge(self.model, self.data.splits[self._last].rows, self.settings.seed)
+        untrained = self._untrained(judge) if judge else None
         state = self._fit(run)
         scores, scored = self._score(state)
+        if judge:
+            scores, scored = _with_written(scores, scored, judge, untrained)
         if self.settings.lora_rank:
             self.encoder.save_lora_weights(run.path / ADAPTER)
             self.encoder.merge_lora()
@@ -349,6 +355,19 @@ class Training:
         rows = data.splits[split].rows
         return scores, Scored(task, rows, logits, targets, data.labels, decision, calibration, scores[split])
 
+    @property
+    def _last(self) -> str:
+        """The split that a report is of: the test rows, or without them those of validation."""
+        return list(self.data.splits)[-1]
+
+    def _untrained(self, judge: "ReplyJudge") -> tuple[dict[str, Any], list[str]]:
+        """The scores of the model as it is before it trains, and what it answers."""
+        task, data, name = self.recipe.task, self.data, self._last
+        say(f"Scoring the model before it trains, on {len(data.splits[name].rows):,} {name} rows")
+        logits = task.row_logits(self.model, self.tokens[name])
+        scores, answers = judge()
+        return {**task.metrics(logits, data.targets[name], data.labels, {}), **scores}, answers
+
     def _calibrate(self, logits: Any, targets: Any) -> dict[str, Any]:
         from tfhub_ft.evaluation.calibration import calibrate
 
@@ -369,6 +388,18 @@ class Training:
         chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
         lines = [json.dumps(self.recipe.task.asked(row), ensure_ascii=False) for row in chosen]
         write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
+
+
+def _with_written(
+    scores: dict[str, Any], scored: "Scored", judge: "ReplyJudge", untrained: tuple[dict[str, Any], list[str]]
+) -> "tuple[dict[str, Any], Scored]":
+    """The scores, and what a report shows, with what a model writes before and behind its training."""
+    before, first_answers = untrained
+    own, answers = judge()
+    train, *others = scores.items()
+    *others, (name, last) = others
+    scores = {**dict([train]), "untrained": before, **dict(others), name: {**last, **own}}
+    return scores, replace(scored, scores=scores[name], written=judge.beside(before=first_answers, trained=answers))
 
 
 def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":
