@@ -57,7 +57,7 @@ class ReplyJudge:
         }, replies
 
     def beside(self, **replies: Sequence[str]) -> list[dict[str, str]]:
-        """For each dialogue its last prompt, its true reply, and replies of models, by the names that they are given."""
+        """For each dialogue its last prompt, its true reply, and replies of models, by the names they are given."""
         rows = []
         for number, dialogue in enumerate(self.dialogues):
             prompt, true = (message["content"] for message in dialogue[-2:])

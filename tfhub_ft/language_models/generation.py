@@ -1,17 +1,16 @@
 """Replies, written token by token with a cache of keys and values."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfhub_ft.errors import InputError
 from tfhub_ft.language_models.chat_template import Message
-
-if TYPE_CHECKING:
-    import keras
 
 AT_ONCE = 16
 
@@ -59,7 +58,7 @@ class ReplyWriter:
             print(part, end="")
     """
 
-    def __init__(self, model: "keras.Model"):
+    def __init__(self, model: keras.Model):
         self.preprocessor = model.get_layer("preprocessor")
         self.causal_lm = model.get_layer("token_model").get_layer("language_model").causal_lm
         self.end_id = self.preprocessor.end_id
@@ -174,14 +173,16 @@ class ReplyWriter:
 
     def _forward_prompt(self, token_ids: Any, cache: Any) -> tuple[Any, Any]:
         """The logits of what comes behind prompts, int32 (batch, length), and the filled cache."""
-        _, hidden, cache = self.causal_lm.call_with_cache(token_ids, cache, 0)
+        with _slices_updated_by_tensorflow():
+            _, hidden, cache = self.causal_lm.call_with_cache(token_ids, cache, 0)
         # Of the last token alone: a vocabulary is wide.
         logits = self.causal_lm.backbone.token_embedding(hidden[:, -1:], reverse=True)
         return tf.cast(logits[:, 0], tf.float32), cache
 
     def _forward(self, token: Any, cache: Any, place: Any) -> tuple[Any, Any]:
         """The logits of what comes behind a token, int32 (batch, 1), that stands at a place."""
-        logits, _, cache = self.causal_lm.call_with_cache(token, cache, place)
+        with _slices_updated_by_tensorflow():
+            logits, _, cache = self.causal_lm.call_with_cache(token, cache, place)
         return tf.cast(logits[:, 0], tf.float32), cache
 
     def _chosen(self, logits: Any, temperature: Any, top_p: Any, seed: Any, place: Any) -> Any:
@@ -220,3 +221,24 @@ class ReplyWriter:
 
     def _text(self, ids: Sequence[int]) -> str:
         return self.preprocessor.tokenizer.detokenize([list(ids)])[0] if ids else ""
+
+
+@contextlib.contextmanager
+def _slices_updated_by_tensorflow() -> Iterator[None]:
+    """Within this context KerasHub's cache is written by plain operations of TensorFlow.
+
+    Keras updates slices by an operation of XLA, which TensorFlow compiles anew for each shape, in each process; on a
+    CPU that is slower than what it does, and not every server can.
+    """
+    update, keras.ops.slice_update = keras.ops.slice_update, _with_rows
+    try:
+        yield
+    finally:
+        keras.ops.slice_update = update
+
+
+def _with_rows(inputs: Any, start: Sequence[Any], updates: Any) -> Any:
+    """A tensor with some rows along its second axis, from `start` on, replaced."""
+    first = start[1]
+    behind = inputs[:, first + tf.shape(updates)[1] :]
+    return tf.concat([inputs[:, :first], tf.cast(updates, inputs.dtype), behind], 1)

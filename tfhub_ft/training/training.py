@@ -114,7 +114,11 @@ class Training:
         task, source, prepared = self.recipe.task, self.data.splits[split], self.data.prepared
         inputs = Mapped(task.inputs, source.rows)
         try:
-            return prepared.tokens(split, self.preprocessor, inputs) if prepared else task.encode(self.preprocessor, inputs)
+            return (
+                prepared.tokens(split, self.preprocessor, inputs)
+                if prepared
+                else task.encode(self.preprocessor, inputs)
+            )
         except RowFault as fault:
             raise InputError(f"{source.file}, line {source.rows[fault.row].line}: {fault}") from None
 
