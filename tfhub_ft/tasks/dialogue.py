@@ -167,12 +167,12 @@ class Dialogue(Task):
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
-        """{"dialogues", "sequences", "reply_tokens", "token_accuracy", "perplexity"}; tokens are those of replies."""
+        """{"rows", "sequences", "reply_tokens", "token_accuracy", "perplexity"}; tokens are those of replies."""
         import numpy as np
 
         loss, right, count = logits.astype("float64").sum(0).tolist()
         return {
-            "dialogues": len(targets),
+            "rows": len(targets),
             "sequences": len(logits),
             "reply_tokens": int(count),
             "token_accuracy": right / max(count, 1),
