@@ -41,6 +41,7 @@ class LanguageModel(keras.layers.Layer):
     def __init__(self, causal_lm: Any, *, source: str, **kwargs: Any):
         super().__init__(**kwargs)
         self.causal_lm, self.encoder = causal_lm, source
+        self._has_lora = False
 
     @property
     def backbone(self) -> Any:
@@ -135,6 +136,9 @@ class LanguageModel(keras.layers.Layer):
     def enable_lora(self, rank: int, *, alpha: float | None = None, targets: Sequence[str]) -> None:
         """Train low-rank updates of some matrices in place of all weights.
 
+        Until they are merged, weights that are saved of this layer are the updates alone, and so are those that are
+        loaded: KerasHub's layers would write what they are with them, and forget them.
+
         Args:
             rank: of the updates.
             alpha: an update is scaled by this, divided by the rank; twice the rank by default.
@@ -157,6 +161,7 @@ class LanguageModel(keras.layers.Layer):
         for layer in layers:
             if layer.name in targets:
                 layer.enable_lora(rank, lora_alpha=alpha or 2 * rank)
+        self._has_lora = True
 
     def merge_lora(self) -> None:
         """Add the updates to the weights that they belong to, and forget them."""
@@ -169,6 +174,7 @@ class LanguageModel(keras.layers.Layer):
             layer._tracker.lock()
         for weight in self.causal_lm.weights:
             weight.trainable = True
+        self._has_lora = False
 
     def save_lora_weights(self, path: Path) -> None:
         """Write the updates alone, a few MB, into a safetensors file."""
@@ -189,6 +195,21 @@ class LanguageModel(keras.layers.Layer):
             if name not in layers or (*down.shape[:-1], up.shape[-1]) != tuple(layers[name].kernel.shape):
                 raise InputError(f"{path} does not fit {self.encoder}: it was made for another model")
             layers[name]._kernel.assign_add(float(described["scale"]) * (down @ up))
+
+    def __dir__(self) -> list[str]:
+        # Keras saves the layers that it finds here.
+        return [] if getattr(self, "_has_lora", False) else [*super().__dir__()]
+
+    def save_own_variables(self, store: Any) -> None:
+        for number, weight in enumerate(self._updates()):
+            store[str(number)] = keras.ops.convert_to_numpy(weight)
+
+    def load_own_variables(self, store: Any) -> None:
+        for number, weight in enumerate(self._updates()):
+            weight.assign(store[str(number)])
+
+    def _updates(self) -> list[Any]:
+        return self.trainable_weights if self._has_lora else []
 
     def _dense_layers(self) -> list[Any]:
         dense = (keras.layers.Dense, keras.layers.EinsumDense)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Neighbours in a file are alike: which dialogues share a sequence shall not depend on its order.
 PACKING_SEED = 0
 SCORED_AT_ONCE = 8
+REPLY_TOKENS = 128
 
 
 def check_messages(value: Any) -> list[Message]:
@@ -196,13 +197,14 @@ class Dialogue(Task):
     def answerer(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        """{"reply"} of each prompt: the likeliest tokens, up to 128."""
+        """{"reply"} of each prompt: the likeliest tokens, up to 128 of them, or half of the window."""
         from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
         writer = ReplyWriter(model)
+        sampling = Sampling(max_tokens=min(REPLY_TOKENS, writer.preprocessor.seq_length // 2))
 
         def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             dialogues = [[{"role": USER, "content": prompt}] for (prompt,) in rows]
-            return self.answers(writer.write(dialogues, Sampling()), labels, decision)
+            return self.answers(writer.write(dialogues, sampling), labels, decision)
 
         return answer

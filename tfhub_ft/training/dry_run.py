@@ -86,7 +86,7 @@ def _token_lengths(training: Training) -> dict[str, Any]:
     """How long the texts of training rows are, before anything is cut."""
     task, preprocessor = training.recipe.task, training.preprocessor
     lengths, most = training.tokens["train"].lengths, training.settings.seq_length
-    if not isinstance(task, WindowedTask):
+    if isinstance(preprocessor, HubPreprocessor) and not isinstance(task, WindowedTask):
         uncut = HubPreprocessor(
             preprocessor.encoder,
             preprocessor=preprocessor.preprocessor,
