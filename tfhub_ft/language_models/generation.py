@@ -83,7 +83,7 @@ class ReplyWriter:
         said = ""
         self.written_tokens = 0
         for place in range(len(prompt), len(prompt) + sampling.max_tokens):
-            token = self._choose(logits, *self._choice(sampling), tf.constant(place))
+            token = self._choose(logits, *self._choice(sampling, 1), tf.constant([place - len(prompt)]))
             if int(token[0]) == self.end_id:
                 break
             ids.append(int(token[0]))
@@ -104,8 +104,8 @@ class ReplyWriter:
             sampling: how tokens are chosen.
 
         Returns:
-            The replies, in order. Where tokens are drawn, they are others than those of `stream`: what is drawn
-            depends on how many rows there are.
+            The replies, in order. Each is what `stream` would have written, whatever others stand beside it, but for
+            what floating-point numbers are rounded to.
 
         Raises:
             InputError: as for `stream`.
@@ -117,7 +117,10 @@ class ReplyWriter:
             some = order[start : start + AT_ONCE]
             ragged = tf.ragged.constant([prompts[number] for number in some], dtype=tf.int32)
             ids = self.reply_ids(
-                ragged.to_tensor(), tf.cast(ragged.row_lengths(), tf.int32), *self._arguments(sampling)
+                ragged.to_tensor(),
+                tf.cast(ragged.row_lengths(), tf.int32),
+                tf.fill([len(some)], sampling.max_tokens),
+                *self._choice(sampling, len(some)),
             )
             for number, row in zip(some, ids.to_list(), strict=True):
                 replies[number] = self._text(row)
@@ -127,31 +130,32 @@ class ReplyWriter:
     def reply_ids(self) -> Any:
         """A tf.function that writes replies to several prompts.
 
-        Its arguments are token ids, int32 (batch, length), how many of each row are its prompt's, int32 (batch,), and
-        max_tokens, temperature, top_p and seed; it returns the replies' token ids without the end, int32 (batch,
-        ragged).
+        Its arguments are token ids, int32 (batch, length), how many of each row are its prompt's, int32 (batch,), and,
+        for each row, max_tokens, temperature, top_p and seed, int32 or float32 (batch,); it returns the replies' token
+        ids without the end, int32 (batch, ragged).
         """
-        numbers = [tf.TensorSpec((), kind) for kind in (tf.int32, tf.float32, tf.float32, tf.int32)]
-        signature = [tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), *numbers]
+        numbers = [tf.TensorSpec((None,), kind) for kind in (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32)]
+        signature = [tf.TensorSpec((None, None), tf.int32), *numbers]
         return tf.function(self._reply_ids, input_signature=signature, autograph=False)
 
     def _reply_ids(self, prompts: Any, lengths: Any, max_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Any:
         batch, longest = tf.unstack(tf.shape(prompts))
-        total, first = longest + max_tokens, tf.reduce_min(lengths)
+        ends = lengths + max_tokens
+        first, total = tf.reduce_min(lengths), tf.reduce_max(ends)
         logits, cache = self._forward_prompt(prompts[:, :first], self._empty_cache(batch, total))
-        prompts = tf.pad(prompts, [(0, 0), (0, max_tokens)])
+        prompts = tf.pad(prompts, [(0, 0), (0, total - longest)])
 
         def is_open(place: Any, done: Any, *_: Any) -> Any:
             return ~tf.reduce_all(done) & (place < total)
 
         def write(place: Any, done: Any, logits: Any, cache: Any, tokens: Any, counts: Any) -> tuple[Any, ...]:
-            drawn = self._chosen(logits, temperature, top_p, seed, place)
+            drawn = self._chosen(logits, temperature, top_p, seed, place - lengths)
             begun = place >= lengths
             token = tf.where(begun, drawn, prompts[:, place])
             ended = token == self.end_id
             tokens = tokens.write(place - first, token)
             counts = counts.write(place - first, begun & ~done & ~ended)
-            done |= begun & (ended | (place + 1 >= lengths + max_tokens))
+            done |= begun & (ended | (place + 1 >= ends))
             return (place + 1, done, *self._forward(token[:, None], cache, place), tokens, counts)
 
         arrays = [tf.TensorArray(kind, 0, True, element_shape=(None,)) for kind in (tf.int32, tf.bool)]
@@ -186,16 +190,28 @@ class ReplyWriter:
         return tf.cast(logits[:, 0], tf.float32), cache
 
     def _chosen(self, logits: Any, temperature: Any, top_p: Any, seed: Any, place: Any) -> Any:
-        """The next token of each row, int32 (batch,), of logits, float32 (batch, vocabulary)."""
+        """The next token of each row, int32 (batch,), of logits, float32 (batch, vocabulary).
+
+        What is drawn depends on a row's own seed and the place in its own reply, not on the rows beside it.
+        """
+        likeliest = tf.argmax(logits, -1, tf.int32)
 
         def drawn() -> Any:
-            ordered, ids = tf.math.top_k(logits / temperature, tf.shape(logits)[-1])
-            before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)
-            kept = tf.where(before < top_p, ordered, ordered.dtype.min)
-            number = tf.random.stateless_categorical(kept, 1, [seed, place], tf.int32)
-            return tf.gather(ids, number, batch_dims=1)[:, 0]
+            heat = tf.where(temperature > 0, temperature, 1.0)
+            ordered, ids = tf.math.top_k(logits / heat[:, None], tf.shape(logits)[-1])
+            shares = tf.nn.softmax(ordered)
+            before = tf.cumsum(shares, axis=-1, exclusive=True)
+            kept = before < top_p[:, None]
+            seeds = tf.stack([seed, place], 1)
+            chance = tf.map_fn(
+                lambda pair: tf.random.stateless_uniform((), pair), seeds, fn_output_signature=tf.float32
+            )
+            reached = before <= (chance * tf.reduce_sum(tf.where(kept, shares, 0.0), -1))[:, None]
+            number = tf.math.count_nonzero(reached & kept, -1) - 1
+            number = tf.maximum(number, 0)
+            return tf.where(temperature > 0, tf.gather(ids, number, batch_dims=1), likeliest)
 
-        return tf.cond(temperature > 0, drawn, lambda: tf.argmax(logits, -1, tf.int32))
+        return tf.cond(tf.reduce_any(temperature > 0), drawn, lambda: likeliest)
 
     def _empty_cache(self, batch: Any, length: Any) -> Any:
         backbone = self.causal_lm.backbone
@@ -213,11 +229,13 @@ class ReplyWriter:
             )
         return sampling.max_tokens
 
-    def _choice(self, sampling: Sampling) -> tuple[Any, Any, Any]:
-        return tf.constant(float(sampling.temperature)), tf.constant(float(sampling.top_p)), tf.constant(sampling.seed)
-
-    def _arguments(self, sampling: Sampling) -> tuple[Any, ...]:
-        return (tf.constant(sampling.max_tokens), *self._choice(sampling))
+    def _choice(self, sampling: Sampling, rows: int) -> tuple[Any, Any, Any]:
+        """Temperature, top_p and seed, the same for each of some rows."""
+        return (
+            tf.fill([rows], float(sampling.temperature)),
+            tf.fill([rows], float(sampling.top_p)),
+            tf.fill([rows], sampling.seed),
+        )
 
     def _text(self, ids: Sequence[int]) -> str:
         return self.preprocessor.tokenizer.detokenize([list(ids)])[0] if ids else ""
