@@ -6,6 +6,7 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 from tfhub_ft.encoders.catalogue import CATALOGUE
+from tfhub_ft.language_models import presets
 from tfhub_ft.recipe import RECIPES, load_recipe
 from tfhub_ft.settings import Settings, option_name
 
@@ -54,7 +55,7 @@ def recipe_page(name):
     parts = [
         f"# {name}",
         recipe.summary,
-        f"Encoders that suit it: {', '.join(recipe.recommended)}.",
+        f"Models that suit it: {', '.join(recipe.recommended)}.",
         f"## Rows\n\nThe first lines of its demo rows, `{recipe.demo.name}`:",
         "\n".join(["```text", *first_lines(recipe.demo), "```"]),
         "## Commands",
@@ -63,10 +64,14 @@ def recipe_page(name):
         f"::: recipes.{name}.build_model\n    options:\n      show_root_full_path: false\n      heading_level: 3",
     ]
     if own := settings_table(recipe.settings, only_own=True):
-        parts += ["## Settings of its own", "\n".join(own), "The others are [those of every recipe](index.md)."]
+        parts += ["## Settings of its own", "\n".join(own)]
+        if isinstance(recipe.settings, Settings):
+            parts.append("The others are [those of every recipe](index.md).")
+        else:
+            parts.append("Others, where this recipe has them, are [those of every recipe](index.md).")
     if rows := measured(name):
         head = ["| data | score on the test split | command |", "|---|---|---|"]
-        parts += ["## Measured", "With `minilm-l6`, on 2 cores:", "\n".join([*head, *rows])]
+        parts += ["## Measured", f"With the {recipe.settings.pretrained}, on 2 cores:", "\n".join([*head, *rows])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,4 +108,12 @@ def encoders():
     """The catalogue as a table."""
     rows = [f"| `{each.name}` | {each.handle} | {each.licence} |" for each in CATALOGUE]
     head = ["# Encoders", "", "`--encoder` takes one of these names, a handle, the URL of an archive, or a folder.", ""]
-    return "\n".join([*head, "| name | handle | licence |", "|---|---|---|", *rows, ""])
+    table = [*head, "| name | handle | licence |", "|---|---|---|", *rows, ""]
+    return "\n".join([*table, *language_models()])
+
+
+def language_models():
+    """The causal language models of the catalogue as a table."""
+    rows = [f"| `{each.name}` | {each.source} | {each.licence} |" for each in presets.CATALOGUE]
+    says = "`--language-model` takes one of these names, a KerasHub preset (folder, name or handle), or a .gguf file."
+    return ["## Language models", "", says, "", "| name | source | licence |", "|---|---|---|", *rows, ""]
