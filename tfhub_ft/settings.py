@@ -58,9 +58,6 @@ class TrainingSettings:
     data: str | None = setting(
         None, "One file, split 70/15/15 into train, validation and test by the seed, stratified.", path=True
     )
-    prepared: str | None = setting(
-        None, "Folder of rows that tfhub-ft prepare read, split and tokenized, in place of files.", path=True
-    )
     skip_bad_rows: bool = setting(False, "Count and skip bad rows, where the first one is an error otherwise.")
 
     seq_length: int = setting(128, "The most tokens of a row, [CLS] and [SEP] included.", minimum=3)
@@ -99,6 +96,7 @@ class TrainingSettings:
     )
 
     # What only some recipes let one set.
+    prepared: ClassVar[str | None] = None
     jit_compile: ClassVar[bool] = False
     cache_features: ClassVar[bool] = False
     accumulate_steps: ClassVar[int] = 1
@@ -162,6 +160,9 @@ class Settings(TrainingSettings):
         Settings(train="train.csv", epochs=3, learning_rate=5e-5)
     """
 
+    prepared: str | None = setting(
+        None, "Folder of rows that tfhub-ft prepare read, split and tokenized, in place of files.", path=True
+    )
     encoder: str = setting("minilm-l6", "Encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a folder.")
     preprocessor: str | None = setting(None, "Preprocessor of the encoder, where it cannot be found from it.")
     dropout: float = setting(0.1, "Dropout before the head's last layer.", minimum=0, maximum=0.9)

@@ -14,7 +14,7 @@ SOME = [dialogue(100 * n, length, 2) for n, length in enumerate([5, 9, 3, 4, 7, 
 def test_sequences_are_as_full_as_can_be_and_no_dialogue_is_cut():
     rows = packed(SOME, length=10, seed=3)
     assert rows.lengths.max() <= 10 and rows.lengths.sum() == 30
-    assert len(rows) == 4 and rows.dialogues == 6
+    assert len(rows) == 4 and len(rows.dialogue_lengths) == 6
     found = []
     for start, end in zip(rows.starts[:-1], rows.starts[1:], strict=True):
         for number in range(1, rows.dialogue[start:end].max() + 1):

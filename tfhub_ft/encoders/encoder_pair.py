@@ -32,8 +32,11 @@ def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
     """
     from tfhub_ft.encoders.encoder_layer import encoder_of
     from tfhub_ft.run import Run
+    from tfhub_ft.settings import Settings
 
     run, out_dir = run if isinstance(run, Run) else Run(run), Path(out_dir)
+    if not isinstance(run.settings, Settings):
+        raise InputError(f"{run.path}: has no encoder, but the {run.settings.pretrained}")
     if out_dir.exists():
         raise InputError(f"{out_dir}: exists already; name a folder that does not")
     model = run.load_model()

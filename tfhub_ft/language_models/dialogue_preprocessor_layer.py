@@ -1,6 +1,7 @@
 """Dialogues as the token ids that a causal language model reads: its chat template and its tokenizer, as a layer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -147,10 +148,11 @@ class DialoguePreprocessor(keras.layers.Layer):
         for start in range(0, len(dialogues), AT_ONCE):
             some = [dialogues[number] for number in range(start, min(start + AT_ONCE, len(dialogues)))]
             written += self._written(some, start)
-        return packed(written, length=self.seq_length, seed=seed)
+        cut = sum(is_cut for _, is_cut in written)
+        return replace(packed([tokens for tokens, _ in written], length=self.seq_length, seed=seed), cut=cut)
 
-    def _written(self, dialogues: Sequence[Sequence[Message]], first: int) -> list[Tokens]:
-        """The tokens of some dialogues; equal texts are tokenized once."""
+    def _written(self, dialogues: Sequence[Sequence[Message]], first: int) -> list[tuple[Tokens, bool]]:
+        """The tokens of some dialogues, and whether they are cut; equal texts are tokenized once."""
         all_turns = [self._turns(messages, first + number) for number, messages in enumerate(dialogues)]
         texts = sorted({text for turns in all_turns for turn in turns for text in turn[1:]})
         known = dict(zip(texts, self.ids_of(texts), strict=True))
@@ -158,7 +160,7 @@ class DialoguePreprocessor(keras.layers.Layer):
         for number, (messages, turns) in enumerate(zip(dialogues, all_turns, strict=True)):
             tokens = _tokens(turns, known)
             fits = len(tokens[0]) <= self.seq_length
-            written.append(tokens if fits else self._fitted(messages, self.seq_length, first + number))
+            written.append((tokens if fits else self._fitted(messages, self.seq_length, first + number), not fits))
         return written
 
     def _fitted(self, messages: Sequence[Message], most: int, row: int = 0) -> Tokens:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.dialogues import PackedDialogues
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.memory import peak_memory
@@ -84,8 +85,9 @@ def _folded(task: Any, row: Any) -> str:
 
 def _token_lengths(training: Training) -> dict[str, Any]:
     """How long the texts of training rows are, before anything is cut."""
-    task, preprocessor = training.recipe.task, training.preprocessor
-    lengths, most = training.tokens["train"].lengths, training.settings.seq_length
+    task, preprocessor, tokens = training.recipe.task, training.preprocessor, training.tokens["train"]
+    lengths, most = tokens.lengths, training.settings.seq_length
+    cut = None
     if isinstance(preprocessor, HubPreprocessor) and not isinstance(task, WindowedTask):
         uncut = HubPreprocessor(
             preprocessor.encoder,
@@ -96,12 +98,14 @@ def _token_lengths(training: Training) -> dict[str, Any]:
         rows = training.data.splits["train"].rows
         some = np.random.default_rng(0).permutation(len(rows))[:SAMPLED_ROWS]
         lengths = task.encode(uncut, [task.inputs(rows[int(i)]) for i in some]).lengths
+    if isinstance(tokens, PackedDialogues):
+        lengths, cut = tokens.dialogue_lengths, tokens.cut
     return {
         "rows": len(lengths),
         "p50": float(np.median(lengths)),
         "p95": float(np.quantile(lengths, 0.95)),
         "longest": int(lengths.max()),
-        "cut": int((lengths > most).sum()),
+        "cut": int((lengths > most).sum()) if cut is None else cut,
     }
 
 

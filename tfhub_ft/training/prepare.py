@@ -65,6 +65,11 @@ def prepare(
     """
     recipe, folder = load_recipe(str(recipe)), Path(output_dir)
     resolved = resolved_settings(recipe, config, settings)
+    if not isinstance(resolved, Settings):
+        raise InputError(
+            f"the recipe {recipe.name} writes and packs its rows itself when it trains, which takes seconds: name files"
+            " with --train or --data of tfhub-ft train"
+        )
     if resolved.prepared:
         raise InputError(f"--prepared {resolved.prepared}: its rows are prepared; name files with --train or --data")
     index = {"tfhub_ft": __version__, "recipe": recipe.name, "settings": _kept_settings(resolved)}

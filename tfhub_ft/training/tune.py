@@ -68,6 +68,8 @@ def tune(
     """
     name, recipe = str(recipe), load_recipe(str(recipe))
     fixed = resolved_settings(recipe, config, settings)
+    if search is USUAL:
+        search = [each for each in USUAL if each.partition("=")[0] in fixed.names()]
     space = parse_search(search, fixed)
     folder = Path(output_dir)
     study = _study(folder, recipe, fixed, space)
