@@ -305,6 +305,38 @@ def _llama_tensors(vocabulary: int, tied: bool, random: np.random.Generator) -> 
     }
 
 
+def make_speaker(file: Path, *texts: str) -> Path:
+    """Write a tiny Llama as a GGUF file that writes one reply, whatever it is asked.
+
+    Args:
+        file: where to write it.
+        texts: what it writes, one behind the other; of their tokens none may come twice. A special token stands alone.
+
+    Returns:
+        The file.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    vocabulary, _ = make_byte_pairs(CHAT_TOKENS)
+    spelled = [
+        [text] if text in CHAT_TOKENS else list(ByteLevel(False, use_regex=False).pre_tokenize_str(text)[0][0])
+        for text in texts
+    ]
+    # Its layers add nothing: each token follows from the one before, the first one from the end of the template.
+    chain = [vocabulary[token] for token in ("Ċ", *(token for tokens in spelled for token in tokens))]
+    embeddings = np.random.default_rng(0).normal(0, 1, (len(vocabulary), 32)).astype(np.float32)
+    output = np.zeros_like(embeddings)
+    output[chain[1:]] = embeddings[chain[:-1]]
+    nothing = {"attn_output": (32, 32), "ffn_down": (32, 64)}
+    tensors = {
+        f"blk.{layer}.{name}.weight": np.zeros(shape, np.float32)
+        for layer in range(2)
+        for name, shape in nothing.items()
+    }
+    tensors |= {"token_embd.weight": embeddings, "output.weight": output, "output_norm.weight": np.ones(32, np.float32)}
+    return make_gguf(file, tensors=tensors)
+
+
 @pytest.fixture(scope="session")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random Llama as a GGUF file, with ChatML's tokens and template; do not change it."""

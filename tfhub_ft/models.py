@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders import MASK
+from tfhub_ft.errors import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -310,7 +311,7 @@ def dialogue_model(
         guesses, and guesses. Its `token_model` takes "token_ids", "dialogue" and "learnt".
 
     Raises:
-        InputError: there is no such language model, or its dialogues cannot be packed.
+        InputError: there is no such language model, it has fewer positions, or its dialogues cannot be packed.
     """
     import keras
 
@@ -332,6 +333,8 @@ def dialogue_model(
         name="preprocessor",
     )
     layer = LanguageModel(causal_lm, source=language_model, name="language_model")
+    if layer.max_seq_length and seq_length > layer.max_seq_length:
+        raise InputError(f"--seq-length {seq_length}: {language_model} reads at most {layer.max_seq_length} tokens")
     layer.check()
     texts = [keras.Input(shape=(), dtype="string", name=text) for text in ("prompt", "reply")]
     token_inputs = {each: keras.Input(shape=(None,), dtype="int32", name=each) for each in INPUTS}

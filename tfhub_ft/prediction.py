@@ -13,7 +13,7 @@ import numpy as np
 from tfhub_ft.console import progress
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.rows import Column, read_rows
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.exports.saved_model import read_task
 from tfhub_ft.files import write_json, written_aside
 from tfhub_ft.run import Run
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 64
-WINDOW = 4096
 BATCH_CHARACTERS = 2**17
 SHARDS = "answers.json"
+# What an error calls a row, and the row's segments.
+NamedRow = tuple[str, tuple[str, ...]]
 
 
 def predict(
@@ -57,7 +58,8 @@ def predict(
     """
     predictor = model if isinstance(model, Predictor) else open_predictor(model, precision=precision)
     rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(texts, 1)]
-    return list(itertools.chain.from_iterable(predictor(part) for part in _windows(rows)))
+    named = ((f"text {number}", row) for number, row in enumerate(rows, 1))
+    return [answer for _, answer in _answered(predictor, named)]
 
 
 class Predictor:
@@ -266,14 +268,14 @@ def predict_file(
     """
     predictor = model if isinstance(model, Predictor) else open_predictor(model)
     rows = _rows(source, columns or predictor.task.text_columns(), predictor)
-    for window in _windows(rows):
-        for segments, answer in zip(window, predictor(window), strict=True):
-            yield {**dict(zip(predictor.task.fields, segments, strict=True)), **answer}
+    for segments, answer in _answered(predictor, rows):
+        yield {**dict(zip(predictor.task.fields, segments, strict=True)), **answer}
 
 
-def _rows(source: Path | TextIO, columns: Sequence[Column], predictor: Predictor) -> Iterator[tuple[str, ...]]:
+def _rows(source: Path | TextIO, columns: Sequence[Column], predictor: Predictor) -> Iterator[NamedRow]:
     if isinstance(source, Path) and source.suffix.lower() != ".txt":
-        yield from (tuple(row.values[column.name] for column in columns) for row in read_rows(source, columns))
+        for row in read_rows(source, columns):
+            yield f"{source}, line {row.line}", tuple(row.values[column.name] for column in columns)
         return
     name = str(source) if isinstance(source, Path) else "standard input"
     try:
@@ -289,15 +291,22 @@ def _rows(source: Path | TextIO, columns: Sequence[Column], predictor: Predictor
         if text.strip():
             empty = False
             segments = text.split("\t") if len(predictor.task.fields) > 1 else text
-            yield predictor.segments(segments, f"{name}, line {number}")
+            place = f"{name}, line {number}"
+            yield place, predictor.segments(segments, place)
     if empty:
         raise InputError(f"{name} has no texts")
 
 
-def _windows(rows: Iterable[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
+def _answered(predictor: Predictor, rows: Iterable[NamedRow]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The segments of each row and its answer; some rows are answered at once."""
     rows = iter(rows)
-    while window := list(itertools.islice(rows, WINDOW)):
-        yield window
+    while window := list(itertools.islice(rows, predictor.task.answered_at_once)):
+        names, segments = zip(*window, strict=True)
+        try:
+            answers = predictor(segments)
+        except RowFault as fault:
+            raise InputError(f"{names[fault.row]}: {fault}") from None
+        yield from zip(segments, answers, strict=True)
 
 
 def write_answers(answers: Iterable[dict[str, Any]], path: Path) -> int:

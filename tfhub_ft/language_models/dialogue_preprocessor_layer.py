@@ -117,21 +117,21 @@ class DialoguePreprocessor(keras.layers.Layer):
         """The token ids of texts, at least one."""
         return [list(map(int, ids)) for ids in self.tokenizer(list(texts))]
 
-    def prompt_ids(self, messages: Sequence[Message], *, room: int = 0) -> list[int]:
+    def prompt_ids(self, messages: Sequence[Message], *, room: int = 1, row: int = 0) -> list[int]:
         """The token ids of a dialogue up to where the assistant's next message begins.
 
         Args:
             messages: {"role", "content"} each, the last one the user's.
-            room: tokens that are left free of `seq_length`; what is too long is cut from the front by whole turns.
+            room: tokens that are left free of `seq_length`: what is too long is cut from the front by whole turns. Of
+                the last turn alone it is enough that it leaves one.
+            row: which dialogue it is, for an error.
 
         Raises:
-            InputError: the last message alone is too long, or holds a special token.
+            RowFault: the last turn alone is too long, or a message holds a special token.
         """
         (begin,) = self.ids_of([begin_of_reply(self.template)])
-        try:
-            return [*self._fitted(messages, self.seq_length - room - len(begin))[0], *begin]
-        except RowFault as fault:
-            raise InputError(f"a message {fault}") from None
+        most = self.seq_length - len(begin)
+        return [*self._fitted(messages, most - room, row, at_most=most - 1)[0], *begin]
 
     def encode(self, dialogues: Sequence[Sequence[Message]], *, seed: int | None = None) -> PackedDialogues:
         """The token ids of dialogues, too long ones cut from the front by whole turns.
@@ -163,8 +163,11 @@ class DialoguePreprocessor(keras.layers.Layer):
             written.append((tokens if fits else self._fitted(messages, self.seq_length, first + number), not fits))
         return written
 
-    def _fitted(self, messages: Sequence[Message], most: int, row: int = 0) -> Tokens:
-        """The tokens of a dialogue without the first of its turns, as far as it must be."""
+    def _fitted(self, messages: Sequence[Message], most: int, row: int, *, at_most: int | None = None) -> Tokens:
+        """The tokens of a dialogue without the first of its turns, as far as it must be.
+
+        Where the last ones alone are more than `most`, they may be `at_most`.
+        """
         while True:
             turns = self._turns(messages, row)
             texts = [text for turn in turns for text in turn[1:]]
@@ -172,6 +175,9 @@ class DialoguePreprocessor(keras.layers.Layer):
             if len(tokens[0]) <= most:
                 return tokens
             if (shorter := _without_first_turns(messages)) is None:
+                most = at_most or most
+                if len(tokens[0]) <= most:
+                    return tokens
                 raise RowFault(
                     row,
                     f"is too long: with what the chat template writes around it there are {len(tokens[0]):,} tokens, of"

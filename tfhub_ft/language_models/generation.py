@@ -1,6 +1,7 @@
 """Replies, written token by token with a cache of keys and values."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.language_models.chat_template import Message
 
 AT_ONCE = 16
@@ -23,7 +24,7 @@ class Sampling:
         temperature: 0 takes the likeliest token; above it one is drawn, the more freely the higher.
         top_p: drawn from the likeliest tokens that have this much of the probability together.
         seed: of the draws.
-        max_tokens: the most tokens of a reply.
+        max_tokens: the most tokens of a reply; more than half of the window only where the dialogue leaves them.
 
     Raises:
         InputError: a value is out of its range.
@@ -42,6 +43,8 @@ class Sampling:
             raise InputError(f"--temperature {self.temperature}: must be 0 or more")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top-p {self.top_p}: must be above 0, and at most 1")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"--seed {self.seed}: must be from 0 to {2**31 - 1}")
         if self.max_tokens < 1:
             raise InputError(f"--max-tokens {self.max_tokens}: must be at least 1")
 
@@ -49,8 +52,14 @@ class Sampling:
 class ReplyWriter:
     """Writes the assistant's next message of dialogues.
 
+    A reply ends where the token that ends a turn is chosen, or another special token, which no message can hold.
+
     Args:
         model: a text-in model that `dialogue_model` made, or that a run keeps.
+
+    Attributes:
+        window: the most tokens of a dialogue with its reply.
+        tokens_per_second: of the last reply of `stream`, from its first token on.
 
     Example:
         writer = ReplyWriter(Run("runs/dialogue").load_model())
@@ -61,40 +70,54 @@ class ReplyWriter:
     def __init__(self, model: keras.Model):
         self.preprocessor = model.get_layer("preprocessor")
         self.causal_lm = model.get_layer("token_model").get_layer("language_model").causal_lm
-        self.end_id = self.preprocessor.end_id
-        # Of the last reply of `stream`.
-        self.written_tokens = 0
+        self.window = self.preprocessor.seq_length
+        self.end_ids = self._end_ids()
+        self.tokens_per_second = 0.0
+
+    def _end_ids(self) -> list[int]:
+        specials = self.preprocessor.ids_of(self.preprocessor.specials) if self.preprocessor.specials else []
+        return sorted({self.preprocessor.end_id, *(ids[0] for ids in specials if len(ids) == 1)})
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """Write one reply, and give its text part by part, as it comes.
 
         Args:
             messages: {"role", "content"} each, the last one the user's. The first turns are left out where all do not
-                fit into the window with `max_tokens` of a reply.
+                fit into the window with `max_tokens` of a reply (with half of the window, where that is less).
             sampling: how tokens are chosen.
 
         Raises:
-            InputError: the last message alone is too long, or holds a special token.
+            InputError: the last message alone fills the window, or a message holds a special token.
         """
-        prompt = self.preprocessor.prompt_ids(messages, room=self._room(sampling))
-        cache = self._empty_cache(1, len(prompt) + sampling.max_tokens)
-        logits, cache = self._begin(tf.constant([prompt]), cache)
-        ids: list[int] = []
+        try:
+            prompt = self._prompt(messages, sampling)
+        except RowFault as fault:
+            raise InputError(f"a message {fault}") from None
         said = ""
-        self.written_tokens = 0
-        for place in range(len(prompt), len(prompt) + sampling.max_tokens):
-            token = self._choose(logits, *self._choice(sampling, 1), tf.constant([place - len(prompt)]))
-            if int(token[0]) == self.end_id:
-                break
-            ids.append(int(token[0]))
-            self.written_tokens += 1
+        ids: list[int] = []
+        for token in self._tokens(prompt, sampling):
+            ids.append(token)
             # A character may be several tokens: half of one is not said yet.
             if not (text := self._text(ids)).endswith("\ufffd"):
                 yield text[len(said) :]
                 said = text
-            logits, cache = self._next(token[:, None], cache, tf.constant(place))
         if rest := self._text(ids)[len(said) :]:
             yield rest
+
+    def _tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
+        """The token ids of a reply, one by one."""
+        choice, most = self._choice(sampling, 1), self._most(prompt, sampling)
+        ids, place, cache = tf.constant([prompt]), 0, self._empty_cache(1, len(prompt) + most)
+        first_came = 0.0
+        for number in range(most):
+            (token,), cache = self.next_token(ids, cache, place, [number], *choice)
+            now = time.perf_counter()
+            first_came = first_came or now
+            self.tokens_per_second = number / (now - first_came) if number else 0.0
+            if int(token) in self.end_ids:
+                return
+            yield int(token)
+            ids, place = token[None, None], len(prompt) + number
 
     def write(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
         """Write a reply to each of many dialogues, several at once.
@@ -108,9 +131,9 @@ class ReplyWriter:
             what floating-point numbers are rounded to.
 
         Raises:
-            InputError: as for `stream`.
+            RowFault: of a dialogue, for what is an error for `stream`.
         """
-        prompts = [self.preprocessor.prompt_ids(messages, room=self._room(sampling)) for messages in dialogues]
+        prompts = [self._prompt(messages, sampling, row) for row, messages in enumerate(dialogues)]
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         replies = [""] * len(prompts)
         for start in range(0, len(order), AT_ONCE):
@@ -119,7 +142,7 @@ class ReplyWriter:
             ids = self.reply_ids(
                 ragged.to_tensor(),
                 tf.cast(ragged.row_lengths(), tf.int32),
-                tf.fill([len(some)], sampling.max_tokens),
+                tf.constant([self._most(prompts[number], sampling) for number in some]),
                 *self._choice(sampling, len(some)),
             )
             for number, row in zip(some, ids.to_list(), strict=True):
@@ -142,7 +165,7 @@ class ReplyWriter:
         batch, longest = tf.unstack(tf.shape(prompts))
         ends = lengths + max_tokens
         first, total = tf.reduce_min(lengths), tf.reduce_max(ends)
-        logits, cache = self._forward_prompt(prompts[:, :first], self._empty_cache(batch, total))
+        logits, cache = self._forward(prompts[:, :first], self._empty_cache(batch, total), 0)
         prompts = tf.pad(prompts, [(0, 0), (0, total - longest)])
 
         def is_open(place: Any, done: Any, *_: Any) -> Any:
@@ -152,7 +175,7 @@ class ReplyWriter:
             drawn = self._chosen(logits, temperature, top_p, seed, place - lengths)
             begun = place >= lengths
             token = tf.where(begun, drawn, prompts[:, place])
-            ended = token == self.end_id
+            ended = tf.reduce_any(token[:, None] == self.end_ids, -1)
             tokens = tokens.write(place - first, token)
             counts = counts.write(place - first, begun & ~done & ~ended)
             done |= begun & (ended | (place + 1 >= ends))
@@ -164,29 +187,32 @@ class ReplyWriter:
         return tf.ragged.boolean_mask(tf.transpose(tokens.stack()), tf.transpose(counts.stack()))
 
     @cached_property
-    def _begin(self) -> Any:
-        return tf.function(self._forward_prompt, reduce_retracing=True, autograph=False)
+    def next_token(self) -> Any:
+        """A tf.function that chooses the token behind others: one graph, whatever their number and the cache's length.
 
-    @cached_property
-    def _next(self) -> Any:
-        return tf.function(self._forward, reduce_retracing=True, autograph=False)
+        Its arguments are token ids, int32 (batch, length); the cache; the place of the first of them in it; how many
+        tokens the reply has; and temperature, top_p and seed, (batch,) each. It returns the chosen token ids, int32
+        (batch,), and the cache with the given ones.
+        """
+        spec = self._empty_cache(1, 1).shape
+        cache = tf.TensorSpec([None, *spec[1:3], None, *spec[4:]], self.causal_lm.compute_dtype)
+        number, share = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
+        ids = tf.TensorSpec((None, None), tf.int32)
+        signature = [ids, cache, tf.TensorSpec((), tf.int32), number, share, share, number]
+        return tf.function(self._next_token, input_signature=signature, autograph=False)
 
-    @cached_property
-    def _choose(self) -> Any:
-        return tf.function(self._chosen, autograph=False)
+    def _next_token(
+        self, token_ids: Any, cache: Any, place: Any, number: Any, temperature: Any, top_p: Any, seed: Any
+    ) -> tuple[Any, Any]:
+        logits, cache = self._forward(token_ids, cache, place)
+        return self._chosen(logits, temperature, top_p, seed, number), cache
 
-    def _forward_prompt(self, token_ids: Any, cache: Any) -> tuple[Any, Any]:
-        """The logits of what comes behind prompts, int32 (batch, length), and the filled cache."""
+    def _forward(self, token_ids: Any, cache: Any, place: Any) -> tuple[Any, Any]:
+        """The logits behind tokens, int32 (batch, length), that stand from a place on, and the cache with them."""
         with _slices_updated_by_tensorflow():
-            _, hidden, cache = self.causal_lm.call_with_cache(token_ids, cache, 0)
+            _, hidden, cache = self.causal_lm.call_with_cache(token_ids, cache, place)
         # Of the last token alone: a vocabulary is wide.
         logits = self.causal_lm.backbone.token_embedding(hidden[:, -1:], reverse=True)
-        return tf.cast(logits[:, 0], tf.float32), cache
-
-    def _forward(self, token: Any, cache: Any, place: Any) -> tuple[Any, Any]:
-        """The logits of what comes behind a token, int32 (batch, 1), that stands at a place."""
-        with _slices_updated_by_tensorflow():
-            logits, _, cache = self.causal_lm.call_with_cache(token, cache, place)
         return tf.cast(logits[:, 0], tf.float32), cache
 
     def _chosen(self, logits: Any, temperature: Any, top_p: Any, seed: Any, place: Any) -> Any:
@@ -221,13 +247,12 @@ class ReplyWriter:
         shape = [batch, backbone.num_layers, 2, length, kept_heads, width]
         return tf.zeros(shape, self.causal_lm.compute_dtype)
 
-    def _room(self, sampling: Sampling) -> int:
-        if sampling.max_tokens >= self.preprocessor.seq_length:
-            raise InputError(
-                f"--max-tokens {sampling.max_tokens}: must be less than the window of the model, which has"
-                f" {self.preprocessor.seq_length} tokens"
-            )
-        return sampling.max_tokens
+    def _prompt(self, messages: Sequence[Message], sampling: Sampling, row: int = 0) -> list[int]:
+        return self.preprocessor.prompt_ids(messages, room=min(sampling.max_tokens, self.window // 2), row=row)
+
+    def _most(self, prompt: list[int], sampling: Sampling) -> int:
+        """The most tokens of the reply to a prompt."""
+        return min(sampling.max_tokens, self.window - len(prompt))
 
     def _choice(self, sampling: Sampling, rows: int) -> tuple[Any, Any, Any]:
         """Temperature, top_p and seed, the same for each of some rows."""

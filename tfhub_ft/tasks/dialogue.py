@@ -97,6 +97,7 @@ class Dialogue(Task):
     best: str = "token_probability"
     name: str = "dialogue"
     unit = "sequences"
+    answered_at_once = 256
     said = ("reply",)
     reads_all_words = True
 
@@ -201,7 +202,7 @@ class Dialogue(Task):
         from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
         writer = ReplyWriter(model)
-        sampling = Sampling(max_tokens=min(REPLY_TOKENS, writer.preprocessor.seq_length // 2))
+        sampling = Sampling(max_tokens=min(REPLY_TOKENS, writer.window // 2))
 
         def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             dialogues = [[{"role": USER, "content": prompt}] for (prompt,) in rows]

@@ -59,9 +59,10 @@ class Task:
     `name` stands in exports, `measure` is the score that an export must keep (None where answers have no truth), `best`
     is the validation score that chooses the epoch (higher is better), and `fields` are the segments of text that a row
     has: ("text",) or ("sentence1", "sentence2"). `unit` is what a batch is made of: rows, or the windows of long rows.
-    `said` are the parts of an answer that a line on the screen has; None for all that are plain. `reads_all_words` is
-    whether training reads embeddings of words that no row has. `link` makes probabilities of logits, "softmax" or
-    "sigmoid": they are calibrated then; None where they are none.
+    `answered_at_once` is how many rows of a file are answered before the first answer is given. `said` are the parts of
+    an answer that a line on the screen has; None for all that are plain. `reads_all_words` is whether training reads
+    embeddings of words that no row has. `link` makes probabilities of logits, "softmax" or "sigmoid": they are
+    calibrated then; None where they are none.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Task:
     file_output_name = "logits"
     fields: tuple[str, ...] = ("text",)
     unit = "rows"
+    answered_at_once = 4096
     said: tuple[str, ...] | None = None
     reads_all_words = False
     link: str | None = None
