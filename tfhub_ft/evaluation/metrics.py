@@ -266,3 +266,18 @@ def entity_metrics(predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[
             for kind, each in report.items()
         },
     }
+
+
+def guess_metrics(sums: "np.ndarray") -> tuple[int, float, float]:
+    """How well tokens were guessed.
+
+    Args:
+        sums: of cross-entropy, of right guesses and of guesses, float (rows, 3).
+
+    Returns:
+        The number of guesses, the share of right ones, and the perplexity; of no guess at all 0, 0 and 1.
+    """
+    import numpy as np
+
+    loss, right, count = sums.astype("float64").sum(0).tolist()
+    return int(count), right / max(count, 1), float(np.exp(loss / max(count, 1)))

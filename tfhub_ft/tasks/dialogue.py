@@ -170,16 +170,11 @@ class Dialogue(Task):
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         """{"rows", "sequences", "reply_tokens", "token_accuracy", "perplexity"}; tokens are those of replies."""
-        import numpy as np
+        from tfhub_ft.evaluation.metrics import guess_metrics
 
-        loss, right, count = logits.astype("float64").sum(0).tolist()
-        return {
-            "rows": len(targets),
-            "sequences": len(logits),
-            "reply_tokens": int(count),
-            "token_accuracy": right / max(count, 1),
-            "perplexity": float(np.exp(loss / max(count, 1))),
-        }
+        count, accuracy, perplexity = guess_metrics(logits)
+        own = {"reply_tokens": count, "token_accuracy": accuracy, "perplexity": perplexity}
+        return {"rows": len(targets), "sequences": len(logits), **own}
 
     def judge(self, model: "keras.Model", rows: Sequence[Row], seed: int) -> "ReplyJudge":
         from tfhub_ft.evaluation.written_replies import ReplyJudge

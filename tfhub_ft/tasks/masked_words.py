@@ -85,16 +85,11 @@ class MaskedWords(WindowedTask):
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         """{"rows", "windows", "masked_tokens", "masked_accuracy", "perplexity"}."""
-        import numpy as np
+        from tfhub_ft.evaluation.metrics import guess_metrics
 
-        loss, right, count = logits.astype("float64").sum(0).tolist()
-        return {
-            "rows": len(targets),
-            "windows": len(logits),
-            "masked_tokens": int(count),
-            "masked_accuracy": right / max(count, 1),
-            "perplexity": float(np.exp(loss / max(count, 1))),
-        }
+        count, accuracy, perplexity = guess_metrics(logits)
+        own = {"masked_tokens": count, "masked_accuracy": accuracy, "perplexity": perplexity}
+        return {"rows": len(targets), "windows": len(logits), **own}
 
     def report(self, scored: "Scored") -> list[Any]:
         import numpy as np
