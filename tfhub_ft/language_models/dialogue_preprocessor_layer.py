@@ -1,5 +1,6 @@
 """Dialogues as the token ids that a causal language model reads: its chat template and its tokenizer, as a layer."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -82,20 +83,42 @@ class DialoguePreprocessor(keras.layers.Layer):
     def compute_output_spec(self, texts: Sequence[Any]) -> dict[str, keras.KerasTensor]:
         return {name: keras.KerasTensor((texts[0].shape[0], None), dtype="int32", name=name) for name in INPUTS}
 
-    def prompt_tokens(self, prompts: Any) -> Any:
-        """The token ids of prompts, string (batch,), up to where their replies begin, int32 (batch, ragged)."""
+    def prompt_tokens(self, prompts: Any, room: Any = None) -> Any:
+        """The token ids of prompts, as a graph makes them.
+
+        Args:
+            prompts: string (batch,); special tokens in them are read as spaces.
+            room: of a prompt that leaves no token of `seq_length` free the front is left out, until so many are free,
+                int32 (batch,); None leaves nothing out.
+
+        Returns:
+            The ids up to where the replies begin, int32 (batch, ragged).
+        """
         import tensorflow as tf
 
-        def repeated(text: str) -> Any:
-            # Token ids of a text that is known are made now, not in the graph.
-            with tf.init_scope():
-                (ids,) = self.ids_of([text])
-            return tf.RaggedTensor.from_tensor(tf.tile(tf.constant([ids], tf.int32), [tf.shape(prompts)[0], 1]))
+        before, behind = self.around_prompts
+        ids = self.tokenize_in_graph(prompts)
+        if room is not None:
+            most, lengths = self.seq_length - len(before) - len(behind), tf.cast(ids.row_lengths(), tf.int32)
+            excess = tf.where(lengths < most, 0, lengths - most + room)
+            ids = tf.ragged.boolean_mask(ids, tf.ragged.range(lengths) >= excess[:, None])
+
+        def repeated(some: list[int]) -> Any:
+            return tf.RaggedTensor.from_tensor(tf.tile(tf.constant([some], tf.int32), [tf.shape(prompts)[0], 1]))
+
+        return tf.concat([repeated(before), ids, repeated(behind)], 1)
+
+    @cached_property
+    def around_prompts(self) -> tuple[list[int], list[int]]:
+        """The token ids that the template writes before a prompt, and between it and its reply."""
+        import tensorflow as tf
 
         *system, turn = turns_of(self.template, [{"role": USER, "content": MARK}], self.system)
-        begin = "".join(part for each in system for part in each[1:]) + turn.head
-        end = turn.tail + begin_of_reply(self.template)
-        return tf.concat([repeated(begin), self.tokenize_in_graph(prompts), repeated(end)], 1)
+        before = [part for each in system for part in each[1:]] + [turn.head]
+        # In a graph KerasHub's tokenizers give no numbers.
+        with tf.init_scope():
+            before, behind = self.ids_of(before), self.ids_of([turn.tail, begin_of_reply(self.template)])
+        return sum(before, []), sum(behind, [])
 
     @cached_property
     def end_id(self) -> int:
@@ -108,10 +131,18 @@ class DialoguePreprocessor(keras.layers.Layer):
 
     @cached_property
     def tokenize_in_graph(self) -> Any:
-        """From string tensors (batch,) to their token ids, int32 (batch, ragged); KerasHub gives lists outside."""
+        """From messages, string (batch,), to their token ids, int32 (batch, ragged); KerasHub gives lists outside.
+
+        Special tokens are read as spaces: only a template may write them.
+        """
         import tensorflow as tf
 
-        return tf.function(self.tokenizer, autograph=False)
+        special = "|".join(re.escape(token) for token in sorted(self.specials, key=len, reverse=True))
+
+        def tokenize(messages: Any) -> Any:
+            return self.tokenizer(tf.strings.regex_replace(messages, special, " ") if special else messages)
+
+        return tf.function(tokenize, autograph=False)
 
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts, at least one."""

@@ -197,10 +197,15 @@ class Dialogue(Task):
         from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
         writer = ReplyWriter(model)
-        sampling = Sampling(max_tokens=min(REPLY_TOKENS, writer.window // 2))
+        sampling = Sampling(max_tokens=reply_tokens(writer.window))
 
         def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             dialogues = [[{"role": USER, "content": prompt}] for (prompt,) in rows]
             return self.answers(writer.write(dialogues, sampling), labels, decision)
 
         return answer
+
+
+def reply_tokens(window: int) -> int:
+    """The most tokens of a reply, where nobody says how many, of a model that reads so many tokens of a dialogue."""
+    return min(REPLY_TOKENS, window // 2)
