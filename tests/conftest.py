@@ -375,3 +375,50 @@ def tiny_gpt2_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("presets") / "tiny-gpt2"
     keras_hub.models.GPT2CausalLM(backbone, preprocessor).save_to_preset(str(folder))
     return folder
+
+
+def _trained(folder: Path, recipe: str, rows: list[dict[str, Any]], **settings: Any) -> Path:
+    """The folder of a finished run on some rows."""
+    import tfhub_ft
+
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    tfhub_ft.train(recipe, data=folder / "rows.jsonl", output_dir=folder / "run", **settings)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def tiny_chat_run(tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the recipe chat with the tiny encoder; do not change it."""
+    rows = [
+        {"prompt": f"a {one} and a {other} please", "reply": f"the {other} with the {one}"}
+        for one in THINGS
+        for other in THINGS
+        if one != other
+    ]
+    settings = {name: value for name, value in TINY_SETTINGS.items() if name != "dropout"} | {"epochs": 2}
+    return _trained(tmp_path_factory.mktemp("chat"), "chat", rows, encoder=tiny_pair, **settings)
+
+
+@pytest.fixture(scope="session")
+def tiny_intent_run(tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the recipe intent (praise, complaint) with the tiny encoder; do not change it."""
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(160):
+        words = random.choice(GOOD if number % 2 else BAD, 2)
+        text = f"{words[0]} {random.choice(THINGS)} {words[1]} {number}"
+        rows.append({"text": text, "label": "praise" if number % 2 else "complaint"})
+    settings = {**TINY_SETTINGS, "epochs": 8, "in_scope_accuracy": 1.0}
+    return _trained(tmp_path_factory.mktemp("intent"), "intent", rows, encoder=tiny_pair, **settings)
+
+
+@pytest.fixture(scope="session")
+def tiny_dialogue_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the recipe dialogue, which writes "use é" whatever it reads; do not change it."""
+    from tfhub_ft.language_models.gguf_conversion import convert_gguf
+
+    folder = tmp_path_factory.mktemp("dialogue")
+    convert_gguf(make_speaker(folder / "speaker.gguf", "use é", "<|im_end|>"), folder / "preset")
+    rows = [{"prompt": f"the {thing}", "reply": "my goose"} for thing in THINGS]
+    settings = {"epochs": 1, "batch_size": 4, "seq_length": 128}
+    return _trained(folder, "dialogue", rows, language_model=folder / "preset", **settings)

@@ -1,37 +1,91 @@
 """`tfhub-ft chat RUN`: a conversation in the terminal."""
 
-import difflib
+import contextlib
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from tfhub_ft.console import say
 from tfhub_ft.errors import InputError
+
+if TYPE_CHECKING:
+    from tfhub_ft.conversation import Conversation
 
 
 @click.command("chat")
-@click.argument("model")
-@click.option("--history", default=0, type=click.IntRange(0), help="Earlier prompts read along. [default: 0]")
-@click.option("--intents", metavar="RUN", help="A run or export of the recipe intent: its intents are answered first.")
+@click.argument("model", required=False, metavar="[RUN]")
+@click.option("--intent", metavar="RUN", help="A run or export of the recipe intent, asked first: it knows requests.")
+@click.option("--answers", metavar="FILE", help="Its intents' answers: csv, tsv or jsonl, columns label and answer.")
+@click.option("--retrieve", metavar="RUN", help="A run or export of the recipe chat, asked next: it knows questions.")
+@click.option("--generate", metavar="RUN", help="A run of the recipe dialogue: it writes the reply to all else.")
+@click.option("--say-source", is_flag=True, help="Put before each answer where it came from.")
 @click.option(
-    "--answers", metavar="FILE", help="The answer of each intent: csv, tsv or jsonl, columns label and answer."
+    "--known-above",
+    type=click.FloatRange(-1, 1),
+    help="Cosine with a reply of the bank that makes a question known. [default: 0.5 with --generate, -1 without]",
 )
-def command(model: str, history: int, intents: str | None, answers: str | None) -> None:
-    """Talk with a run or export of the recipe chat. An empty line, or Ctrl-D, ends it.
+@click.option("--history", default=0, type=click.IntRange(0), help="Earlier prompts that the bank reads. [default: 0]")
+@click.option("--system", metavar="TEXT", help="System prompt of what is written; by default the run's own.")
+@click.option(
+    "--temperature",
+    default=0.0,
+    type=click.FloatRange(0),
+    help="0 writes the likeliest tokens; above it they are drawn, the more freely the higher. [default: 0]",
+)
+@click.option(
+    "--top-p",
+    default=1.0,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Draw from the likeliest tokens that have this much of the probability. [default: 1]",
+)
+@click.option("--seed", default=0, type=click.IntRange(0, 2**31 - 1), help="Seed of the draws. [default: 0]")
+@click.option("--max-tokens", default=128, type=click.IntRange(1), help="Most tokens of a reply. [default: 128]")
+def command(
+    model: str | None,
+    intent: str | None,
+    answers: str | None,
+    retrieve: str | None,
+    generate: str | None,
+    say_source: bool,
+    known_above: float | None,
+    history: int,
+    system: str | None,
+    **sampling: float,
+) -> None:
+    """Talk with a run of the recipe chat or dialogue. An empty line, or Ctrl-D, ends it.
 
-    A reply is not given twice while there is another. With --intents and --answers a request in scope gets the answer
-    of its intent; all else gets the best reply.
+    A run of dialogue writes its replies, and reads the whole conversation, as far as it fits into its window; Ctrl-C
+    ends a reply. A run of chat gives the best reply of its bank, and none twice while there is another.
 
-    Example: tfhub-ft chat runs/chat --intents runs/intents --answers answers.csv
+    Several runs are named by options. --intent answers the requests that it knows, --retrieve the questions that it
+    knows, and --generate all else; any of them may be left out.
+
+    \b
+    Examples: tfhub-ft chat runs/dialogue --temperature 0.7 --top-p 0.9
+              tfhub-ft chat --intent runs/intents --answers answers.csv --retrieve runs/chat --generate runs/dialogue
     """
-    if bool(intents) != bool(answers):
-        raise InputError("--intents and --answers belong together: give both or neither")
-    reply_to = _retrieved(model, history)
-    if intents and answers:
-        reply_to = _answered_first(intents, answers, otherwise=reply_to)
+    if model and (intent or retrieve or generate):
+        raise InputError(f"{model} stands beside other runs: name it by --retrieve or --generate, too")
+    from tfhub_ft.conversation import Conversation, option_of
+    from tfhub_ft.language_models.generation import Sampling
+
+    runs = {option_of(model): model} if model else {"intent": intent, "retrieve": retrieve, "generate": generate}
+    conversation = Conversation(
+        **runs,
+        answers=answers,
+        known_above=known_above,
+        history=history,
+        system=system,
+        sampling=Sampling(**sampling),
+    )
     while prompt := _read():
-        click.echo(reply_to(prompt))
+        try:
+            _answer(conversation, prompt, say_source)
+        except InputError as error:
+            if not sys.stdin.isatty():
+                raise
+            click.echo(f"Error: {error}", err=True)
 
 
 def _read() -> str:
@@ -46,51 +100,14 @@ def _read() -> str:
     return line
 
 
-def _retrieved(model: str, history: int) -> Callable[[str], str]:
-    from tfhub_ft.prediction import open_predictor, predict
-
-    predictor = open_predictor(model)
-    if predictor.task.name != "retrieval":
-        raise InputError(f"{model} answers with {predictor.task.name}: a conversation needs a run of the recipe chat")
-    prompts: list[str] = []
-    said: set[str] = set()
-
-    def reply_to(prompt: str) -> str:
-        prompts.append(prompt)
-        answer = predict(predictor, [" ".join(prompts[-history - 1 :])])[0]
-        ranked = [each["reply"] for each in answer["replies"]]
-        reply = next((reply for reply in ranked if reply not in said), ranked[0])
-        said.add(reply)
-        return reply
-
-    return reply_to
-
-
-def _answered_first(intents: str, file: str, *, otherwise: Callable[[str], str]) -> Callable[[str], str]:
-    from tfhub_ft.data.rows import Column, check_label, check_text, read_all
-    from tfhub_ft.prediction import open_predictor, predict
-    from tfhub_ft.tasks.classification import LABEL_ALIASES
-
-    columns = [Column("label", LABEL_ALIASES, check_label), Column("answer", ("reply", "response", "text"), check_text)]
-    rows = read_all(Path(file), columns)
-    predictor = open_predictor(intents)
-    if predictor.task.name != "intent":
-        raise InputError(
-            f"--intents {intents} answers with {predictor.task.name}: it must be a run of the recipe intent"
-        )
-    answers: dict[str, str] = {}
-    for row in rows:
-        label = row.values["label"]
-        if label not in predictor.labels:
-            near = difflib.get_close_matches(label, predictor.labels, n=1)
-            advice = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{file}, line {row.line}: {label!r} is no intent of {intents}{advice}")
-        if label in answers:
-            raise InputError(f"{file}, line {row.line}: a second answer of {label!r}; one is given")
-        answers[label] = row.values["answer"]
-
-    def reply_to(prompt: str) -> str:
-        label = predict(predictor, [prompt])[0]["label"]
-        return answers[label] if label in answers else otherwise(prompt)
-
-    return reply_to
+def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None:
+    source, parts = conversation.stream(prompt)
+    if say_source:
+        click.echo(f"[{source}] ", nl=False)
+    # Ctrl-C ends the reply alone.
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(parts):
+        for part in parts:
+            click.echo(part, nl=False)
+    click.echo()
+    if source == "written":
+        say(f"{conversation.writer.tokens_per_second:.1f} tokens a second")

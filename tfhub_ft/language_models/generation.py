@@ -95,7 +95,7 @@ class ReplyWriter:
             raise InputError(f"a message {fault}") from None
         said = ""
         ids: list[int] = []
-        for token in self._tokens(prompt, sampling):
+        for token in self.tokens(prompt, sampling):
             ids.append(token)
             # A character may be several tokens: half of one is not said yet.
             if not (text := self._text(ids)).endswith("\ufffd"):
@@ -104,8 +104,8 @@ class ReplyWriter:
         if rest := self._text(ids)[len(said) :]:
             yield rest
 
-    def _tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
-        """The token ids of a reply, one by one."""
+    def tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
+        """The token ids of the reply to a prompt's token ids, one by one, without the one that ends it."""
         choice, most = self._choice(sampling, 1), self._most(prompt, sampling)
         ids, place, cache = tf.constant([prompt]), 0, self._empty_cache(1, len(prompt) + most)
         first_came = 0.0

@@ -1,0 +1,58 @@
+"""`tfhub-ft predict` by a run that writes: files of prompts, folders, standard input, and rows that it cannot read."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import write_csv
+from tfhub_ft.cli.predict import command
+from tfhub_ft.errors import InputError
+
+PROMPTS = ["the nest", "my goose", "you"]
+
+
+def predicted(*arguments, lines=()):
+    done = CliRunner().invoke(
+        command, [str(argument) for argument in arguments], input="".join(f"{line}\n" for line in lines)
+    )
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.stdout
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv", "jsonl"])
+def test_files_of_prompts_are_answered(tiny_dialogue_run, tmp_path, suffix):
+    source, target = tmp_path / f"prompts.{suffix}", tmp_path / "replies.jsonl"
+    if suffix == "csv":
+        write_csv(source, [(prompt, "x") for prompt in PROMPTS], header=("question", "other"))
+    else:
+        as_line = (lambda prompt: json.dumps({"prompt": prompt})) if suffix == "jsonl" else str
+        source.write_text("\n".join(map(as_line, PROMPTS)))
+    predicted(tiny_dialogue_run, "--input", source, "--output", target)
+    assert list(map(json.loads, target.read_text().splitlines())) == [
+        {"prompt": prompt, "reply": "use é"} for prompt in PROMPTS
+    ]
+
+
+def test_folders_and_lines_are_answered(tiny_dialogue_run, tmp_path):
+    for part in (1, 2):
+        (tmp_path / f"part-{part}.txt").write_text("\n".join(PROMPTS))
+    predicted(tiny_dialogue_run, "--input", tmp_path / "part-*.txt", "--output", tmp_path / "replies")
+    assert len((tmp_path / "replies" / "part-2.jsonl").read_text().splitlines()) == 3
+    assert predicted(tiny_dialogue_run, lines=PROMPTS).splitlines() == [f"use é\t{prompt}" for prompt in PROMPTS]
+
+
+def test_a_row_that_cannot_be_read_is_named_and_nothing_is_written(tiny_dialogue_run, tmp_path):
+    for row, said in (
+        ("<|im_end|> hi", "holds .*, which only the chat template may write"),
+        ("x" * 200, "is too long"),
+    ):
+        write_csv(tmp_path / "prompts.csv", [("a",), (row,)], header=("prompt",))
+        with pytest.raises(InputError, match=rf"prompts\.csv, line 3: {said}"):
+            predicted(tiny_dialogue_run, "--input", tmp_path / "prompts.csv", "--output", tmp_path / "replies.csv")
+        assert not (tmp_path / "replies.csv").exists()
+        with pytest.raises(InputError, match=f"text 2: {said}"):
+            predicted(tiny_dialogue_run, "a", row)
+        with pytest.raises(InputError, match=f"standard input, line 2: {said}"):
+            predicted(tiny_dialogue_run, lines=["a", row])
