@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
-from tfhub_ft.cli.main import COMMANDS, group
+from tfhub_ft.cli.main import COMMANDS, group, main
 from tfhub_ft.settings import TextSettings, option_name
 
 HELPS = [["--help"], ["train", "--help"], ["train", "sentiment", "--help"], ["encoders", "--help"]]
@@ -20,6 +20,22 @@ def tfhub_ft(*arguments, cwd=None, stdin=None, **environment):
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, input=stdin, env={**os.environ, **environment}
     )
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run the command in `tmp_path`, in this process, which has TensorFlow already."""
+
+    def call(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+        monkeypatch.setattr(sys, "argv", ["tfhub-ft", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, done.value.code, said.out, said.err)
+
+    return call
 
 
 def options(settings):
@@ -81,7 +97,7 @@ def test_tables_as_json():
     assert "bert-base-uncased" in CliRunner().invoke(group, ["encoders", "show", "bert-base-uncased"]).output
 
 
-def test_the_whole_way(tiny_pair, tmp_path):
+def test_the_whole_way(tiny_pair, tmp_path, here):
     write_csv(tmp_path / "rows.csv", make_reviews(160))
     settings = options({**TINY_SETTINGS, "encoder": tiny_pair, "data": "rows.csv", "output_dir": "runs/one"})
     trained = tfhub_ft("train", "sentiment", *settings, cwd=tmp_path)
@@ -90,23 +106,22 @@ def test_the_whole_way(tiny_pair, tmp_path):
     assert "Epoch" not in trained.stdout
     assert "Epoch 1/4" in trained.stderr
 
-    scored = tfhub_ft("evaluate", "runs/one", "--data", "rows.csv", "--json", cwd=tmp_path)
+    scored = here("evaluate", "runs/one", "--data", "rows.csv", "--json")
     assert json.loads(scored.stdout)["rows"] == 160
 
     answered = tfhub_ft("predict", "runs/one", "good film so nice", "bad room so awful", cwd=tmp_path)
     assert [line.split("\t")[0] for line in answered.stdout.splitlines()] == ["positive", "negative"]
 
-    exported = tfhub_ft("export", "runs/one", "--output-dir", "saved_models/one", cwd=tmp_path)
+    exported = here("export", "runs/one", "--output-dir", "saved_models/one")
     assert exported.stdout.startswith("saved_models/one/1: ")
     piped = tfhub_ft("predict", "saved_models/one/1", "--json", cwd=tmp_path, stdin="good film so nice\n")
     assert json.loads(piped.stdout)["label"] == "positive"
 
-    filed = tfhub_ft("predict", "saved_models/one", "--input", "rows.csv", "--output", "answers.csv", cwd=tmp_path)
+    filed = here("predict", "saved_models/one", "--input", "rows.csv", "--output", "answers.csv")
     assert filed.stdout == "answers.csv: 160 answers\n"
     assert len(Path(tmp_path / "answers.csv").read_text().splitlines()) == 161
 
-    again = tfhub_ft("train", "sentiment", *settings, cwd=tmp_path)
-    refused(again, "runs/one", "already holds a run")
+    refused(here("train", "sentiment", *settings), "runs/one", "already holds a run")
 
 
 @pytest.mark.parametrize(
@@ -135,16 +150,15 @@ def test_the_whole_way(tiny_pair, tmp_path):
         (["nothing"], ["nothing"]),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_leaves_nothing(tmp_path, arguments, words):
-    refused(tfhub_ft(*arguments, cwd=tmp_path), *words)
+def test_a_wrong_command_line_is_one_line_and_leaves_nothing(tmp_path, here, arguments, words):
+    refused(here(*arguments), *words)
     assert not list(tmp_path.iterdir())
 
 
-def test_no_network_and_nothing_cached_says_which_command_would_get_it(tmp_path):
-    done = tfhub_ft(
-        "train", "sentiment", "--encoder", "bert-base-uncased", "--output-dir", tmp_path / "run",
-        TFHUB_FT_CACHE=str(tmp_path / "cache"), TFHUB_FT_MIRROR="http://127.0.0.1:9",
-    )  # fmt: skip
+def test_no_network_and_nothing_cached_says_which_command_would_get_it(tmp_path, monkeypatch, here):
+    monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFHUB_FT_MIRROR", "http://127.0.0.1:9")
+    done = here("train", "sentiment", "--encoder", "bert-base-uncased", "--output-dir", tmp_path / "run")
     refused(done, "tfhub-ft encoders pull bert-base-uncased")
     assert not (tmp_path / "run").exists()
 

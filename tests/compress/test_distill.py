@@ -81,10 +81,15 @@ def test_it_is_a_run_like_any_other_wherever_it_is_moved(small, tmp_path):
         scores = tfhub_ft.evaluate(moved, data=test_csv)
         assert scores["accuracy"] == Run(moved).metrics["test"]["accuracy"]
         assert [a["label"] for a in tfhub_ft.predict(moved, NEW[:5])] == [a["label"] for a in expected]
-        exported = tfhub_ft.export(moved, output_dir=tmp_path / "export")
-        assert [a["label"] for a in tfhub_ft.predict(exported, NEW[:5])] == [a["label"] for a in expected]
     finally:
         hidden.rename(small.run.path)
+
+
+@pytest.mark.slow
+def test_it_is_exported_like_any_other(small, tmp_path):
+    exported = tfhub_ft.export(small.run, output_dir=tmp_path / "export")
+    expected = tfhub_ft.predict(small.run, NEW[:5])
+    assert [a["label"] for a in tfhub_ft.predict(exported, NEW[:5])] == [a["label"] for a in expected]
 
 
 def test_an_unfinished_one_is_not_gone_on_with_as_a_training(small, tmp_path):
@@ -94,6 +99,7 @@ def test_an_unfinished_one_is_not_gone_on_with_as_a_training(small, tmp_path):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_alpha_weighs_the_teacher_against_wrong_labels_and_its_scores_are_computed_once(tiny_run, tiny_pair, tmp_path):
     rows, held_out = make_reviews(120, seed=2), make_reviews(40, seed=3)
     wrong = {"positive": "negative", "negative": "positive"}
@@ -114,6 +120,7 @@ def test_alpha_weighs_the_teacher_against_wrong_labels_and_its_scores_are_comput
     assert taught.run.settings.data is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["intent", "multilabel", "similarity"])
 def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
     settings = {**TINY_SETTINGS, "epochs": 1, "encoder": tiny_pair}

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from tfhub_ft.encoders import conversion
 from tfhub_ft.encoders.checkpoint import read_checkpoint
 from tfhub_ft.encoders.conversion import TOLERANCE, convert_checkpoint
+from tfhub_ft.encoders.recognition import native_spec
 from tfhub_ft.encoders.reference import forward
 from tfhub_ft.errors import InputError, WorkError
 
@@ -50,9 +51,12 @@ def test_pair_carries_its_vocabulary_and_says_what_it_is(tiny_checkpoint: Path, 
 
 
 def test_distilbert_pools_by_its_first_token(
-    tmp_path: Path, checkpoint_maker: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    checkpoint_maker: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = checkpoint_maker(tmp_path / "tiny-distilbert", "distilbert", dropout=0.2)
+    folder = checkpoint_maker(tmp_path / "tiny-distilbert", "distilbert", dropout=0.2, activation="relu")
     report = convert_checkpoint(folder, tmp_path / "out" / "pair")
     assert report.model_type == "distilbert"
     assert report.max_difference < TOLERANCE
@@ -63,6 +67,9 @@ def test_distilbert_pools_by_its_first_token(
     assert first_token in report.pooled
     assert first_token in capsys.readouterr().err
     assert first_token in (report.encoder.parent / "README.md").read_text()
+    monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
+    found = native_spec(report.encoder, "it")["architecture"]
+    assert (found["dropout"], found["activation"]) == (0.2, "relu")
 
     import tensorflow as tf
 
@@ -76,6 +83,7 @@ def test_distilbert_pools_by_its_first_token(
     np.testing.assert_array_equal(*answers)
 
 
+@pytest.mark.slow
 def test_unusual_bert_is_converted_exactly(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
     """No pooler, the tanh GELU, another epsilon, one segment: each is kept, none is made up."""
     folder = checkpoint_maker(

@@ -60,7 +60,14 @@ def test_its_variables_are_keras_weights_that_fit_trains(tiny_pair, implementati
 
 
 @pytest.mark.parametrize(
-    ("freeze", "trained"), [("none", 39), ("embeddings", 34), ("1", 18), ("all-but-1", 18), ("all-but-pooler", 2)]
+    ("freeze", "trained", "implementation"),
+    [
+        ("none", 39, "native"),
+        ("embeddings", 34, "graph"),
+        ("1", 18, "native"),
+        ("all-but-1", 18, "graph"),
+        ("all-but-pooler", 2, "native"),
+    ],
 )
 def test_what_is_frozen_neither_counts_nor_moves(tiny_pair, implementation, freeze, trained):
     model = build(str(tiny_pair), freeze=freeze, implementation=implementation)

@@ -44,7 +44,7 @@ def test_hub_load_takes_it_and_another_recipe_trains_on_it(exported, reviews_csv
     assert run.finished
 
 
-@pytest.mark.parametrize("implementation", ["graph", "native"])
+@pytest.mark.parametrize("implementation", [pytest.param("graph", marks=pytest.mark.slow), "native"])
 def test_an_encoder_computed_either_way_is_written_as_it_is_now(tiny_pair, tmp_path, implementation):
     from tfhub_ft.encoders.encoder_pair import write_pair
 

@@ -21,11 +21,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         ("bert", {"hidden_act": "gelu_new", "attention_probs_dropout_prob": 0.2}),
-        pytest.param("bert", {"hidden_act": "relu", "layer_norm_eps": 1e-5}, marks=pytest.mark.slow),
+        ("bert", {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
         ("distilbert", {"dropout": 0.3}),
     ],
 )
@@ -69,7 +70,7 @@ def export(tmp_path_factory):
     return export
 
 
-@pytest.mark.parametrize("name", ["albert", "electra"])
+@pytest.mark.parametrize("name", ["albert", pytest.param("electra", marks=pytest.mark.slow)])
 def test_other_families_of_tf_hub_are_known_by_their_weights(export, name):
     folder = export(name)
     native, graph = (HubEncoder(str(folder), implementation=each)(TOKENS) for each in ("native", "graph"))

@@ -79,6 +79,7 @@ def test_an_export_that_answers_differently_is_not_kept(tiny_run, tmp_path, monk
     assert not (tmp_path / "exports").exists()
 
 
+@pytest.mark.slow
 def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
     honest = saved_model.write_saved_model
     monkeypatch.setattr(
@@ -114,12 +115,16 @@ def full_disk(*arguments, **options):
 
 
 def test_a_disk_that_fills_up_leaves_nothing(tiny_run, tmp_path, monkeypatch):
-    honest, folder = saved_model.write_saved_model, tmp_path / "exports"
+    folder = tmp_path / "exports"
     monkeypatch.setattr(saved_model, "write_saved_model", full_disk)
     with pytest.raises(WorkError, match="exports/1 was not written: the disk is full"):
         tfhub_ft.export(tiny_run, output_dir=folder)
     assert not folder.exists()
-    monkeypatch.setattr(saved_model, "write_saved_model", honest)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_at_the_end_leaves_a_folder_for_the_next_export(tiny_run, tmp_path, monkeypatch):
+    folder = tmp_path / "exports"
     monkeypatch.setattr(export, "write_json", lambda path, value: (_ for _ in ()).throw(WorkError("full")))
     with pytest.raises(WorkError, match="full"):
         tfhub_ft.export(tiny_run, output_dir=folder)

@@ -27,6 +27,7 @@ def test_a_copy_is_the_recipe_under_the_files_name(tmp_path, name):
     assert "import mine\n" in text
 
 
+@pytest.mark.slow
 def test_a_copy_trains_and_its_run_answers(tiny_pair, reviews_csv, tmp_path):
     file = copy_recipe("sentiment", tmp_path / "mine.py")
     run = tfhub_ft.train(
@@ -55,18 +56,29 @@ def test_a_copy_that_cannot_be_made_says_why(tmp_path, name, file, message):
     assert (tmp_path / "there.py").read_text() == "mine"
 
 
-def test_the_guides_example_trains_scores_answers_and_exports(tiny_pair, tmp_path):
+def guide_run(encoder, folder):
+    """A run of the guide's example in a folder, and two texts for it."""
     example = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
-    (tmp_path / "stars.py").write_text(example)
+    (folder / "stars.py").write_text(example)
     stars = {"positive": "5", "negative": "1"}
     rows = [(text, stars[label]) for text, label in make_reviews(160)]
-    write_csv(tmp_path / "reviews.csv", rows, header=("text", "rating"))
+    write_csv(folder / "reviews.csv", rows, header=("text", "rating"))
     settings = {**TINY_SETTINGS, "epochs": 12, "learning_rate": 2e-3}
-    run = tfhub_ft.train(tmp_path / "stars.py", encoder=tiny_pair, output_dir=tmp_path / "run", **settings)
-    texts = [f"{GOOD[0]} film {GOOD[1]}", f"{BAD[0]} film {BAD[1]}"]
+    run = tfhub_ft.train(folder / "stars.py", encoder=encoder, output_dir=folder / "run", **settings)
+    return run, [f"{GOOD[0]} film {GOOD[1]}", f"{BAD[0]} film {BAD[1]}"]
+
+
+def test_the_guides_example_trains_scores_and_answers(tiny_pair, tmp_path):
+    run, texts = guide_run(tiny_pair, tmp_path)
     good, bad = (answer["score"] for answer in tfhub_ft.predict(run, texts))
     assert good > 3 > bad
     assert tfhub_ft.evaluate(run, data=tmp_path / "reviews.csv")["spearman"] > 0.5
+
+
+@pytest.mark.slow
+def test_the_guides_example_is_exported(tiny_pair, tmp_path):
+    run, texts = guide_run(tiny_pair, tmp_path)
     exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
+    good = tfhub_ft.predict(run, texts)[0]["score"]
     assert json.loads((exported / "1" / "assets.extra/task.json").read_text())["inputs"] == ["text"]
     assert tfhub_ft.predict(exported, texts)[0]["score"] == pytest.approx(good, abs=1e-3)

@@ -35,12 +35,11 @@ def trained(tiny_pair, tmp_path_factory):
     data = folder / "squad.json"
     data.write_text(squad(make_questions(200)))
     settings = {**TINY_SETTINGS, "epochs": 8, "seq_length": 24, "overlap": 4}
-    run = tfhub_ft.train("qa", data=data, encoder=tiny_pair, output_dir=folder / "run", **settings)
-    return run, tfhub_ft.export(run, output_dir=folder / "export"), data
+    return tfhub_ft.train("qa", data=data, encoder=tiny_pair, output_dir=folder / "run", **settings), data
 
 
 def test_spans_are_learnt_with_a_threshold_for_no_answer(trained):
-    run, _, data = trained
+    run, data = trained
     assert set(run.decision) == {"no_answer_threshold", "f1"}
     scores = tfhub_ft.evaluate(run, data=data)
     assert scores["rows"] == 200
@@ -48,18 +47,26 @@ def test_spans_are_learnt_with_a_threshold_for_no_answer(trained):
     assert scores["f1"] > 0.6
 
 
+LONG = "Good film. " * 40 + "The waiter Mary, so nice; " + "food and film " * 40
+PAIRS = [("who is it?", LONG), ("who is it?", "waiter bob so nice"), ("who is it?", "?")]
+
+
 def test_answers_are_spans_of_the_passage_however_long(trained):
-    run, exported, _ = trained
-    context = "Good film. " * 40 + "The waiter Mary, so nice; " + "food and film " * 40
-    pairs = [("who is it?", context), ("who is it?", "waiter bob so nice"), ("who is it?", "?")]
-    by_run, by_export = (tfhub_ft.predict(model, pairs) for model in (run, exported))
-    for answer, (_, passage) in zip(by_run, pairs):
+    run, _ = trained
+    for answer, (_, passage) in zip(tfhub_ft.predict(run, PAIRS), PAIRS):
         assert len(answer["answers"]) <= 5
         for span in answer["answers"]:
             assert passage[span["start"] : span["end"]] == span["text"]
         scores = [span["score"] for span in answer["answers"]]
         assert scores == sorted(scores, reverse=True)
         assert answer["answer"] == "" or answer["answer"] == answer["answers"][0]["text"]
+
+
+@pytest.mark.slow
+def test_an_export_answers_as_its_run(trained, tmp_path):
+    run, _ = trained
+    exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
+    by_run, by_export = (tfhub_ft.predict(model, PAIRS) for model in (run, exported))
     assert [answer["answer"] for answer in by_run] == [answer["answer"] for answer in by_export]
 
 

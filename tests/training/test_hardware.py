@@ -33,7 +33,7 @@ def test_a_network_is_in_another_precision_within_the_context_only(tiny_pair, im
     assert not tf.config.optimizer.get_experimental_options().get(option)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
 def test_training_in_half_precision_learns_and_keeps_float32_weights(tiny_pair, reviews_csv, tmp_path, precision):
     run = tfhub_ft.train(
         "sentiment", data=reviews_csv, output_dir=tmp_path / "run", encoder=tiny_pair,

@@ -99,6 +99,7 @@ def test_two_workers_train_to_what_one_does_and_the_first_one_writes(alone, tiny
     assert {path.name for path in run.path.iterdir()} == {path.name for path in alone.path.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_and_the_training_resumed(alone, tiny_pair, reviews_csv, tmp_path):
     psutil = pytest.importorskip("psutil")
     command = ["launch", "--workers", 2, "--", "train", "sentiment", *options(tiny_pair, reviews_csv, tmp_path / "run")]
@@ -128,6 +129,7 @@ def launched_until_an_epoch_is_saved(command, folder):
     return launched
 
 
+@pytest.mark.slow
 def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
     given = options(tiny_pair, reviews_csv, tmp_path / "run", epochs=200, patience=200)
     command = ["launch", "--workers", 2, "--", "train", "sentiment", *given]
@@ -161,6 +163,7 @@ print(numbers_cannot_be_reduced(build_strategy("multi-worker")))
 """
 
 
+@pytest.mark.slow
 def test_keras_still_needs_the_bridge_for_several_workers(monkeypatch, capfd):
     """Once this fails, Keras trains with several workers by itself: what `SharedSteps` says of it can go."""
     monkeypatch.setattr(launch, "PROGRAM", PROBE)
@@ -201,7 +204,7 @@ def test_slurm_and_tf_config_say_who_is_chief(monkeypatch):
         assert is_chief("multi-worker") == chief
 
 
-@pytest.mark.parametrize("name", ["tpu", "tpu:grpc://localhost:1"])
+@pytest.mark.parametrize("name", [pytest.param("tpu", marks=pytest.mark.slow), "tpu:grpc://localhost:1"])
 def test_where_no_tpu_answers_that_is_said(name):
     with pytest.raises(InputError, match=f"--strategy {name}: no TPU answers"):
         build_strategy(name)

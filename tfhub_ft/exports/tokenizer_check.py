@@ -67,6 +67,7 @@ def varied_texts(sample: Sequence[str], *, without: Sequence[str] = (), seed: in
     """
     chance = random.Random(seed)
     words = sorted({word for text in sample for word in text.split()}) or ["word"]
+    codes = [*range(0x20, 0xD7FF), *range(0x1F000, 0x1FAFF)]
     kinds = [
         lambda: chance.choice(words),
         lambda: chance.choice(words).upper(),
@@ -82,7 +83,7 @@ def varied_texts(sample: Sequence[str], *, without: Sequence[str] = (), seed: in
         lambda: chance.choice("abcxyz") * chance.randint(90, 400),
         lambda: chance.choice(words) * chance.randint(10, 40),
         lambda: "".join(chr(chance.randint(0x21, 0x7E)) for _ in range(chance.randint(1, 12))),
-        lambda: "".join(chr(chance.choice([*range(0x20, 0xD7FF), *range(0x1F000, 0x1FAFF)])) for _ in range(4)),
+        lambda: "".join(chr(chance.choice(codes)) for _ in range(4)),
         lambda: str(chance.randint(0, 10**12)),
         lambda: chance.choice(["[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "[unused1]", "##ing", "#", "'s", "..."]),
     ]
