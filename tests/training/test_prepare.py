@@ -129,6 +129,8 @@ def test_a_preparation_that_was_stopped_goes_on_with_the_shards_that_are_missing
             raise KeyboardInterrupt
         return sha256_of(path)
 
+    # What a process leaves that is killed while it writes.
+    (tmp_path / ".12345678.prepared.json").write_text("{")
     monkeypatch.setattr(prepare_module, "sha256_of", stopped)
     with pytest.raises(KeyboardInterrupt):
         prepare("sentiment", output_dir=tmp_path, shards=3, **how)

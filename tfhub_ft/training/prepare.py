@@ -105,7 +105,7 @@ def _found(folder: Path, index: Mapping[str, Any]) -> dict[str, Any] | None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file")
     if not (folder / INDEX).is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if any(folder.glob("[!.]*")):
             raise InputError(f"--output-dir {folder} is not empty, and holds no prepared rows: name another folder")
         return None
     found = read_index(folder)
@@ -157,7 +157,7 @@ def _records(recipe: Recipe, preprocessor: Any, data: Dataset, split: str, start
 def _write(folder: Path, index: dict[str, Any], records: Callable[..., list[bytes]], workers: int | None) -> None:
     """Write the shards that are missing, and at last the index with the sha256 of all."""
     write_json(folder / INDEX, index)
-    for torn in folder.glob(".*.tfrecord"):
+    for torn in folder.glob(".????????.*"):
         torn.unlink()
     rows = sum(split["rows"] for split in index["splits"].values())
     with progress(f"Preparing {rows:,} rows", rows, "rows") as advance:

@@ -1,0 +1,54 @@
+"""Fuzz a reader of files with atheris, which looks for files that lead into code not yet seen.
+
+pip install atheris
+python tests/fuzz_readers.py csv -runs=25000   # or jsonl, conll, json (SQuAD); any option of libFuzzer
+
+Every file is read, or refused by one line that names it: anything else ends the run and leaves the file as crash-*.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["tfhub_ft"]):
+    from tfhub_ft.data.rows import read_rows
+    from tfhub_ft.errors import InputError
+    from tfhub_ft.recipe import load_recipe
+
+# The recipe that reads a format, and where its demo rows come in another one, a file to begin with.
+RECIPES = {"csv": "sentiment", "jsonl": "multilabel", "conll": "ner", "json": "qa"}
+CONLL = "-DOCSTART- -X- O O\n\nEU NNP B-ORG\nrejects VBZ O\n\nPeter NNP B-PER\nBlackburn NNP I-PER\n"
+SQUAD = (
+    '{"data": [{"title": "t", "paragraphs": [{"context": "Ada was born in London.", "qas": [{"question": "Who?",'
+    ' "is_impossible": true}, {"question": "Where?", "answers": [{"text": "London", "answer_start": 16}]}]}]}]}'
+)
+
+
+def main() -> None:
+    kind = sys.argv.pop(1)
+    recipe = load_recipe(RECIPES[kind])
+    task, columns = recipe.task, recipe.task.columns(recipe.settings)
+    start = {"conll": CONLL, "json": SQUAD}.get(kind) or "".join(recipe.demo.open(encoding="utf-8").readlines()[:4])
+    # libFuzzer ends the process, so nothing would remove it.
+    folder = Path(tempfile.gettempdir()) / f"fuzz-{kind}"
+    (folder / "seeds").mkdir(parents=True, exist_ok=True)
+    (folder / "seeds" / "start").write_text(start, encoding="utf-8")
+    file = folder / f"rows.{kind}"
+
+    def read(content: bytes) -> None:
+        file.write_bytes(content)
+        try:
+            for row in read_rows(file, columns, check=task.check_row):
+                assert row.line >= 1
+                assert row.values.keys() == {column.name for column in columns}
+        except InputError as error:
+            assert "\n" not in str(error)
+            assert str(file) in str(error)
+
+    atheris.Setup([*sys.argv, "-timeout=10", str(folder / "seeds")], read)
+    atheris.Fuzz()
+
+
+main()
