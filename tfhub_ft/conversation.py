@@ -18,7 +18,9 @@ from tfhub_ft.tasks.classification import LABEL_ALIASES
 if TYPE_CHECKING:
     from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
-KNOWN_ABOVE = 0.5
+# By a run on the demo rows of chat, 81% of the prompts whose reply is in its bank have more, and 8% of 465 prompts of
+# other kinds: film dialogues, the demo rows of intent, small talk.
+KNOWN_ABOVE = 0.4
 NOTHING_KNOWN = "I have no answer to that."
 # The recipe of each kind of run, and its task.
 RECIPES = {"intent": ("intent", "intent"), "retrieve": ("chat", "retrieval"), "generate": ("dialogue", "dialogue")}
@@ -48,7 +50,7 @@ class Conversation:
             yet while there is one.
         generate: a run of the recipe dialogue: it writes the reply to all else, and reads the whole conversation,
             whoever answered.
-        known_above: the cosine with a reply of the bank that makes a question a known one. By default 0.5 where a run
+        known_above: the cosine with a reply of the bank that makes a question a known one. By default 0.4 where a run
             writes the rest; otherwise every question is one.
         history: earlier prompts that the bank reads along.
         system: the system prompt of what is written; None leaves it to the run.

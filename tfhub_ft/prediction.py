@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 BATCH = 64
 BATCH_CHARACTERS = 2**17
 SHARDS = "answers.json"
-# What an error calls a row, and the row's segments.
-NamedRow = tuple[str, tuple[str, ...]]
+# What an error calls a row, and the row's segments: texts, or messages in place of a prompt.
+NamedRow = tuple[str, tuple[Any, ...]]
 
 
 def predict(
@@ -180,6 +180,9 @@ def graph_answerer(
     import tensorflow as tf
 
     def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        for number, row in enumerate(rows):
+            if not all(isinstance(segment, str) for segment in row):
+                raise RowFault(number, "has messages, where an export reads a prompt alone: predict by the run")
         answers: list[Any] = [None] * len(rows)
         for batch in batches_by_size(rows):
             columns = zip(names, zip(*(rows[i] for i in batch), strict=True), strict=True)

@@ -25,14 +25,28 @@ def predicted(*arguments, lines=()):
 def test_files_of_prompts_are_answered(tiny_dialogue_run, tmp_path, suffix):
     source, target = tmp_path / f"prompts.{suffix}", tmp_path / "replies.jsonl"
     if suffix == "csv":
-        write_csv(source, [(prompt, "x") for prompt in PROMPTS], header=("question", "other"))
+        write_csv(source, [(prompt, "x") for prompt in PROMPTS], header=("said", "prompt"))
     else:
         as_line = (lambda prompt: json.dumps({"prompt": prompt})) if suffix == "jsonl" else str
         source.write_text("\n".join(map(as_line, PROMPTS)))
-    predicted(tiny_dialogue_run, "--input", source, "--output", target)
+    options = ["--prompt-column", "said"] if suffix == "csv" else []
+    predicted(tiny_dialogue_run, "--input", source, "--output", target, *options)
     assert list(map(json.loads, target.read_text().splitlines())) == [
         {"prompt": prompt, "reply": "use é"} for prompt in PROMPTS
     ]
+
+
+def test_messages_are_answered_as_they_are_where_the_user_spoke_last(tiny_dialogue_run, tmp_path):
+    source, target = tmp_path / "dialogues.jsonl", tmp_path / "replies.jsonl"
+    turns = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
+    source.write_text(json.dumps({"messages": turns}))
+    predicted(tiny_dialogue_run, "--input", source, "--output", target)
+    assert json.loads(target.read_text()) == {"prompt": turns, "reply": "use é"}
+    assert predicted(tiny_dialogue_run, "--input", source) == "use é\tuser\n"
+    for messages, said in ((turns[:3], "has no prompt: its last message is of the role assistant"), ([], "is no list")):
+        source.write_text(json.dumps({"messages": messages}))
+        with pytest.raises(InputError, match=f"dialogues.jsonl, line 1: column 'messages' {said}"):
+            predicted(tiny_dialogue_run, "--input", source)
 
 
 def test_folders_and_lines_are_answered(tiny_dialogue_run, tmp_path):

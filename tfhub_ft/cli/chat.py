@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--known-above",
     type=click.FloatRange(-1, 1),
-    help="Cosine with a reply of the bank that makes a question known. [default: 0.5 with --generate, -1 without]",
+    help="Cosine with a reply of the bank that makes a question known. [default: 0.4 with --generate, -1 without]",
 )
 @click.option("--history", default=0, type=click.IntRange(0), help="Earlier prompts that the bank reads. [default: 0]")
 @click.option("--system", metavar="TEXT", help="System prompt of what is written; by default the run's own.")
@@ -102,12 +102,12 @@ def _read() -> str:
 
 def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None:
     source, parts = conversation.stream(prompt)
-    if say_source:
-        click.echo(f"[{source}] ", nl=False)
+    begin = f"[{source}] " if say_source else ""
     # Ctrl-C ends the reply alone.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(parts):
         for part in parts:
-            click.echo(part, nl=False)
-    click.echo()
+            click.echo(begin + part, nl=False)
+            begin = ""
+    click.echo(begin)
     if source == "written":
         say(f"{conversation.writer.tokens_per_second:.1f} tokens a second")

@@ -122,8 +122,13 @@ def _grouped(texts: tuple[str, ...], fields: tuple[str, ...]) -> list[tuple[str,
 
 def _print_line(answer: dict, task: "Task") -> None:
     names = task.said or [name for name, value in answer.items() if name not in task.fields and _is_plain(value)]
-    read = [" ".join(answer[field].split()) for field in task.fields]
+    read = [" ".join(_last(answer[field]).split()) for field in task.fields]
     click.echo("\t".join([*(_said(answer[name]) for name in names), *read]))
+
+
+def _last(segment: str | list[dict[str, str]]) -> str:
+    """A text, or the last one of messages."""
+    return segment if isinstance(segment, str) else segment[-1]["content"]
 
 
 def _is_plain(value: object) -> bool:

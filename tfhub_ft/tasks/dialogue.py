@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PACKING_SEED = 0
 SCORED_AT_ONCE = 8
 REPLY_TOKENS = 128
+MESSAGES_ALIASES = ("conversation", "conversations", "dialogue", "dialog")
 
 
 def check_messages(value: Any) -> list[Message]:
@@ -41,10 +42,38 @@ def check_messages(value: Any) -> list[Message]:
             value = json.loads(value)
         except ValueError:
             raise ValueError("is a text, not a list of messages") from None
+    messages = _in_turn(value)
+    if messages[-1]["role"] != ASSISTANT:
+        raise ValueError(f"has no reply: its last message is of the role {messages[-1]['role']}, not {ASSISTANT}")
+    return messages
+
+
+def check_prompt(value: Any) -> str | list[Message]:
+    """Return what a reply is written to: a text, or the messages of a dialogue, the user's last.
+
+    Raises:
+        ValueError: it is of another kind, or the turns are not as they must be.
+    """
+    if not isinstance(value, list):
+        return check_text(value)
+    messages = _in_turn(value)
+    if messages[-1]["role"] != USER:
+        raise ValueError(f"has no prompt: its last message is of the role {messages[-1]['role']}, not {USER}")
+    return messages
+
+
+def _in_turn(value: Any) -> list[Message]:
     if not isinstance(value, list) or not value:
         raise ValueError('is no list of messages, {"role": ..., "content": ...} each')
     messages = [_checked(number, message) for number, message in enumerate(value, 1)]
-    _check_turns(messages)
+    begin = 1 if messages[0]["role"] == SYSTEM else 0
+    for number, message in enumerate(messages[begin:]):
+        wanted = (USER, ASSISTANT)[number % 2]
+        if message["role"] != wanted:
+            raise ValueError(
+                f"has a message, number {number + begin + 1}, of the role {message['role']} where {wanted} must speak:"
+                f" {USER} and {ASSISTANT} take turns, {USER} first"
+            )
     return messages
 
 
@@ -60,19 +89,6 @@ def _checked(number: int, message: Any) -> Message:
         return {"role": message["role"], "content": check_text(message.get("content"))}
     except ValueError as error:
         raise ValueError(f"has a message, number {number}, that {error}") from None
-
-
-def _check_turns(messages: Sequence[Message]) -> None:
-    begin = 1 if messages[0]["role"] == SYSTEM else 0
-    for number, message in enumerate(messages[begin:]):
-        wanted = (USER, ASSISTANT)[number % 2]
-        if message["role"] != wanted:
-            raise ValueError(
-                f"has a message, number {number + begin + 1}, of the role {message['role']} where {wanted} must speak:"
-                f" {USER} and {ASSISTANT} take turns, {USER} first"
-            )
-    if messages[-1]["role"] != ASSISTANT:
-        raise ValueError(f"has no reply: its last message is of the role {messages[-1]['role']}, not {ASSISTANT}")
 
 
 def messages_of(row: Row) -> list[Message]:
@@ -103,18 +119,22 @@ class Dialogue(Task):
 
     def columns(self, settings: "DialogueSettings") -> list[Column]:
         reply = Column("reply", REPLY_ALIASES, check_text, getattr(settings, "reply_column", None), "--reply-column")
-        pair = (*self.text_columns(settings), reply)
+        prompt = Column(
+            "prompt", PROMPT_ALIASES, check_text, getattr(settings, "prompt_column", None), "--prompt-column"
+        )
+        pair = (prompt, reply)
         named = getattr(settings, "messages_column", None)
-        aliases = ("conversation", "conversations", "dialogue", "dialog")
         # Who names the column of the prompts or of the replies has no messages.
         if not named and any(column.column for column in pair):
             return list(pair)
         instead = () if named else pair
-        return [Column("messages", aliases, check_messages, named, "--messages-column", instead=instead)]
+        return [Column("messages", MESSAGES_ALIASES, check_messages, named, "--messages-column", instead=instead)]
 
     def text_columns(self, settings: "DialogueSettings | None" = None) -> list[Column]:
-        named = getattr(settings, "prompt_column", None)
-        return [Column("prompt", PROMPT_ALIASES, check_text, named, "--prompt-column")]
+        """The prompts, which may be messages: the dialogue up to the reply."""
+        named = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
+        aliases = (*PROMPT_ALIASES, "messages", *MESSAGES_ALIASES)
+        return [Column("prompt", aliases, check_prompt, named, "--prompt-column")]
 
     def inputs(self, row: Row) -> tuple[str, ...]:
         """The whole dialogue, as JSON."""
@@ -193,14 +213,14 @@ class Dialogue(Task):
     def answerer(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        """{"reply"} of each prompt: the likeliest tokens, up to 128 of them, or half of the window."""
+        """{"reply"} of each prompt, a text or messages: the likeliest tokens, up to 128, or half of the window."""
         from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
         writer = ReplyWriter(model)
         sampling = Sampling(max_tokens=reply_tokens(writer.window))
 
         def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-            dialogues = [[{"role": USER, "content": prompt}] for (prompt,) in rows]
+            dialogues = [p if isinstance(p, list) else [{"role": USER, "content": p}] for (p,) in rows]
             return self.answers(writer.write(dialogues, sampling), labels, decision)
 
         return answer
