@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tfhub_ft.recipes import dialogue
 
 from tfhub_ft.errors import InputError, RowFault
-from tfhub_ft.recipes import dialogue
 
 PAIRS = [("good the in", "the goose"), ("use 12  cats?", "you"), ("th", "a nest of errors")]
 
