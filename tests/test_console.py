@@ -9,13 +9,14 @@ import sys
 import pytest
 
 SCRIPT = """
-from tfhub_ft.console import progress, say
+from tfhub_ft.console import progress, say, with_bar
 
 with progress("Reading", 3, "rows") as advance:
     for number in range(3):
         advance(1)
         print("result", number)
     say("nearly done")
+assert list(with_bar([[1, 2], [3]], "Scoring", 3)) == [[1, 2], [3]]
 """
 COLOUR = re.compile(r"\x1b\[(?!0m)[\d;]*m")
 
@@ -46,7 +47,9 @@ RESULTS = "result 0\nresult 1\nresult 2\n"
 def test_a_terminal_shows_a_bar_without_colour_where_there_shall_be_none(no_colour):
     output, seen = on_a_terminal(NO_COLOR=no_colour)
     assert output == RESULTS
-    assert "3/3 rows" in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen)
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen)
+    assert "3/3 rows" in shown
+    assert "Scoring" in shown
     assert "nearly done" in seen
     coloured = [code for code in COLOUR.findall(seen) if not re.fullmatch(r"\x1b\[(1|2|3|4|7)m", code)]
     assert bool(coloured) == (no_colour is None)

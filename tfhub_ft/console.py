@@ -3,9 +3,11 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TypeVar
 
 HUSHED = "TFHUB_FT_QUIET"
+Batch = TypeVar("Batch", bound=Sized)
 
 
 def hush() -> None:
@@ -58,6 +60,23 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
     with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as shown:
         task = shown.add_task(description, total=total)
         yield lambda amount, description=None: shown.update(task, advance=amount, description=description)
+
+
+def with_bar(batches: Iterable[Batch], description: str, rows: int) -> Iterator[Batch]:
+    """The batches of a work of which a line has told already, with a bar where somebody sees it.
+
+    Args:
+        batches: each of some rows.
+        description: what is being done, a few words.
+        rows: of all batches together.
+    """
+    if not shows_bars():
+        yield from batches
+        return
+    with progress(description, rows, "rows") as advance:
+        for batch in batches:
+            yield batch
+            advance(len(batch))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from tfhub_ft.console import progress
+from tfhub_ft.console import progress, with_bar
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError, RowFault
@@ -133,13 +133,16 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
     return _lite_predictor(path) if is_lite else _saved_model_predictor(path if is_saved_model else versions[-1])
 
 
-def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Callable[[TokenRows], np.ndarray]:
+def logits_function(
+    network: "keras.Model", *, batch_size: int = BATCH, scoring: bool = False
+) -> Callable[[TokenRows], np.ndarray]:
     """A function from tokenized rows to their logits, computed in batches of similar length.
 
     Args:
         network: a model that takes token ids, or what else a batch of the rows is. One that was made within the scope
             of a tf.distribute strategy answers on all its replicas.
         batch_size: rows at once.
+        scoring: whether a bar shows how far it is.
 
     Returns:
         A function that gives float32 (rows, classes), in the order of the rows.
@@ -157,7 +160,8 @@ def logits_function(network: "keras.Model", *, batch_size: int = BATCH) -> Calla
         step = step or tf.function(
             lambda batch: network(batch, training=False), input_signature=[tokens.signature], autograph=False
         )
-        answers = np.concatenate([step(tokens.batch(rows)).numpy() for rows in order])
+        batches = with_bar(order, "Scoring", len(tokens)) if scoring else order
+        answers = np.concatenate([step(tokens.batch(rows)).numpy() for rows in batches])
         logits = np.empty_like(answers)
         logits[np.concatenate(order)] = answers
         return logits

@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 
@@ -5,12 +6,14 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from rich.console import Console
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.cli.main import group
 from tfhub_ft.errors import InputError
 from tfhub_ft.evaluation.diff import diff, mcnemar
+from tfhub_ft.evaluation.tables import diff_tables
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +25,13 @@ def hasty_run(tiny_pair, reviews_csv, tmp_path_factory):
     return folder
 
 
-def test_two_runs_side_by_side(tiny_run, hasty_run):
-    told = diff(hasty_run, tiny_run)
+@pytest.fixture(scope="module")
+def told(hasty_run, tiny_run):
+    done = CliRunner().invoke(group, ["diff", str(hasty_run), str(tiny_run), "--json"], catch_exceptions=False)
+    return json.loads(done.stdout)
+
+
+def test_two_runs_side_by_side(told, tiny_run):
     assert told["rows"] == 24
     assert told["settings"] == {"epochs": [1, 4], "learning_rate": [1e-5, 5e-3]}
     accuracy = told["scores"]["accuracy"]
@@ -34,7 +42,6 @@ def test_two_runs_side_by_side(tiny_run, hasty_run):
     found = told["mcnemar"]
     assert (found["only_other_right"] - found["only_one_right"]) / 24 == pytest.approx(accuracy["difference"])
     assert found["p_value"] < 0.05
-    json.dumps(told)
     assert told["changed"] == found["only_one_right"] + found["only_other_right"] == len(told["changed_rows"])
 
 
@@ -54,11 +61,12 @@ def test_the_exact_test_of_mcnemar():
     }  # fmt: skip
 
 
-def test_the_command(tiny_run, hasty_run):
-    shown = CliRunner().invoke(group, ["diff", str(hasty_run), str(tiny_run)])
-    assert shown.exit_code == 0, shown.output
-    for words in ("learning_rate", "accuracy", "answers changed", "McNemar"):
-        assert words in shown.output
+def test_tables_show_what_differs(told):
+    console = Console(file=io.StringIO(), width=120)
+    for table in diff_tables(told, "runs/hasty", "runs/tiny"):
+        console.print(table)
+    for words in ("learning_rate", "accuracy", "answers changed", "runs/hasty"):
+        assert words in console.file.getvalue()
 
 
 def test_runs_that_cannot_be_compared(tiny_run, tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.console import say
+from tfhub_ft.console import progress, say
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.rows import read_all
@@ -173,10 +173,12 @@ def _compared(sides: Sequence[_Side], names: Sequence[str]) -> dict[str, dict[st
     """Each score of both, its difference, and the interval of that over rows drawn with replacement."""
     random, rows = np.random.default_rng(0), len(sides[0].rows)
     drawn: list[list[float]] = []
-    for _ in range(RESAMPLED):
-        chosen = random.integers(0, rows, rows)
-        one, other = (side.scores_of(chosen) for side in sides)
-        drawn.append([_minus(other.get(name), one.get(name)) for name in names])
+    with progress("Drawing rows for the intervals", RESAMPLED, "times") as advance:
+        for _ in range(RESAMPLED):
+            chosen = random.integers(0, rows, rows)
+            one, other = (side.scores_of(chosen) for side in sides)
+            drawn.append([_minus(other.get(name), one.get(name)) for name in names])
+            advance(1)
     tail = (100 - INTERVAL) / 2
     ends = np.nanpercentile(np.array(drawn, "float64"), [tail, 100 - tail], axis=0).T.tolist() if names else []
     compared = {}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tfhub_ft.console import say
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
@@ -36,6 +37,7 @@ def evaluate(
     rows = read_all(data, task.columns(run.settings), check=task.check_row, skip_bad_rows=skip_bad_rows)
     targets = task.targets(rows, labels, str(data))
 
+    say(f"Scoring {len(rows):,} rows by {run.path}")
     model = run.load_model()
     tokens = task.encode(model.get_layer("preprocessor"), Mapped(task.inputs, rows))
     logits = task.row_logits(model, tokens)

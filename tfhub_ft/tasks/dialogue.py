@@ -184,7 +184,7 @@ class Dialogue(Task):
 
         network = model.get_layer("token_model")
         with matrix_products_in(resolve_precision("auto"), network):
-            return logits_function(network, batch_size=SCORED_AT_ONCE)(tokens)
+            return logits_function(network, batch_size=SCORED_AT_ONCE, scoring=True)(tokens)
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

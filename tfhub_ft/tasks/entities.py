@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.console import with_bar
 from tfhub_ft.data.rows import Column, Row, check_bio_tags, check_tokens
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.windowed import WindowedTask
@@ -113,7 +114,7 @@ class Entities(WindowedTask):
             input_signature=[tf.RaggedTensorSpec((None, None), tf.string, row_splits_dtype=tf.int64)],
         )
         logits: list[Any] = [None] * len(tokens.inputs)
-        for batch in batches_by_size(tokens.inputs):
+        for batch in with_bar(batches_by_size(tokens.inputs), "Scoring", len(tokens.inputs)):
             found = graph(_ragged([tokens.inputs[i] for i in batch])).numpy()
             for i, each in zip(batch, found, strict=True):
                 logits[i] = each[: len(tokens.inputs[i])]

@@ -79,7 +79,7 @@ class MaskedWords(WindowedTask):
         from tfhub_ft.models import masked_word_scores
         from tfhub_ft.prediction import logits_function
 
-        return logits_function(masked_word_scores(model))(tokens)
+        return logits_function(masked_word_scores(model), scoring=True)(tokens)
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.console import with_bar
 from tfhub_ft.data.rows import Column, Row, check_answers, check_text
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.windowed import WindowedTask
@@ -116,7 +117,7 @@ class Spans(WindowedTask):
         from tfhub_ft.prediction import batches_by_size
 
         graph, found = self.text_function(model, (), {}), [{}] * len(tokens.inputs)
-        for batch in batches_by_size(tokens.inputs):
+        for batch in with_bar(batches_by_size(tokens.inputs), "Scoring", len(tokens.inputs)):
             columns = zip(self.fields, zip(*(tokens.inputs[i] for i in batch), strict=True), strict=True)
             outputs = {k: v.numpy() for k, v in graph(**{name: tf.constant(c) for name, c in columns}).items()}
             for place, i in enumerate(batch):

@@ -158,8 +158,8 @@ class Task:
         network = self.scored_network(model)
         if cut := FrozenBody.of(network, tokens):
             # The features that a training in `auto` read, which the cache has.
-            return logits_function(cut.tail)(cut.features(tokens, resolve_precision("auto")))
-        return logits_function(network)(tokens)
+            return logits_function(cut.tail, scoring=True)(cut.features(tokens, resolve_precision("auto")))
+        return logits_function(network, scoring=True)(tokens)
 
     def probabilities(self, logits: "np.ndarray") -> "np.ndarray":
         """The probabilities of logits by the task's link, (rows, classes), in float64."""
