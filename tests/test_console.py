@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from tfhub_ft.console import print_tables
+from tfhub_ft.evaluation.tables import classes_table, scores_table
+
 SCRIPT = """
 from tfhub_ft.console import progress, say, with_bar
 
@@ -62,3 +65,12 @@ def test_a_file_gets_plain_lines():
 
 def test_nothing_is_shown_where_all_is_hushed():
     assert on_a_terminal(TFHUB_FT_QUIET="1") == (RESULTS, "")
+
+
+def test_a_table_shows_brackets_as_they_are_and_has_room_in_a_file(capsys):
+    label = "[/b] :smile: " + "long " * 7
+    scores = {"per_class": {label: {"rows": 3}}, "confusion_matrix": [[3]]}
+    print_tables(scores_table({"[red]file": {"rows": 3}}), classes_table(scores))
+    shown = capsys.readouterr().out
+    assert label.strip() in shown
+    assert "[red]file" in shown

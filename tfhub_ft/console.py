@@ -4,9 +4,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 HUSHED = "TFHUB_FT_QUIET"
+# Of a table that goes into a file or a pipe.
+WIDTH = 120
 Batch = TypeVar("Batch", bound=Sized)
 
 
@@ -19,6 +24,15 @@ def say(message: str) -> None:
     """Print one line of progress, or a warning, to standard error."""
     if HUSHED not in os.environ or message.startswith("Warning"):
         print(message, file=sys.stderr, flush=True)
+
+
+def print_tables(*tables: "Table") -> None:
+    """Print tables to standard output, as wide as the terminal is; a label in brackets is no markup."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
+    for table in tables:
+        console.print(table)
 
 
 def shows_bars() -> bool:
@@ -54,7 +68,12 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
         if unit == "bytes"
         else [bars.MofNCompleteColumn(), bars.TextColumn(unit)]
     )
-    columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), *measure, bars.TimeRemainingColumn()]
+    columns = [
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        *measure,
+        bars.TimeRemainingColumn(),
+    ]
     # What is printed meanwhile goes above the bar; but not what is read by something else than a terminal.
     shared = sys.stdout.isatty()
     with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as shown:

@@ -1,11 +1,10 @@
 """`tfhub-ft compare EXPORT_DIR --data F`."""
 
 import json
-import sys
 
 import click
 
-WIDTH = 120
+from tfhub_ft.console import print_tables
 
 
 @click.command("compare")
@@ -26,8 +25,6 @@ def command(export_dir: str, data: str, as_json: bool, picture: str | None) -> N
     if as_json:
         click.echo(json.dumps(measured, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from tfhub_ft.evaluation.tables import comparison_table
 
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(comparison_table(measured))
+    print_tables(comparison_table(measured))

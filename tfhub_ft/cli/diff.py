@@ -4,6 +4,8 @@ import json
 
 import click
 
+from tfhub_ft.console import print_tables
+
 
 @click.command("diff")
 @click.argument("one")
@@ -21,13 +23,9 @@ def command(one: str, other: str, data: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from tfhub_ft.evaluation.tables import diff_tables
 
-    console = Console()
-    for table in diff_tables(told, one, other):
-        console.print(table)
+    print_tables(*diff_tables(told, one, other))
     first, second, p = told["mcnemar"].values()
     click.echo(
         f"Right about {first:,} rows alone: {one}; about {second:,}: {other}. McNemar's exact test: p = {p:.3g}."

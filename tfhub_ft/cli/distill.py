@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tfhub_ft.cli.train import setting_option
+from tfhub_ft.console import print_tables
 from tfhub_ft.settings import Distillation, Settings
 
 OWN = [
@@ -27,11 +28,9 @@ def _distill(run: str, student: str, output_dir: str, **given: Any) -> None:
     settings = {name: value for name, value in given.items() if value is not None}
     made = distill(run, student=student, output_dir=output_dir, **settings)
 
-    from rich.console import Console
-
     from tfhub_ft.evaluation.tables import scores_table
 
-    Console().print(scores_table(made.metrics))
+    print_tables(scores_table(made.metrics))
     click.echo(f"Run: {made.path}")
     click.echo(f"Next: tfhub-ft export {made.path} --output-dir saved_models/{made.path.name}", err=True)
 

@@ -5,6 +5,7 @@ import json
 
 import click
 
+from tfhub_ft.console import print_tables
 from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
 from tfhub_ft.errors import InputError, WorkError
 
@@ -30,7 +31,6 @@ def list_encoders(as_json: bool) -> None:
         rows = [{**dataclasses.asdict(entry), "cached": cached(entry.name)} for entry in CATALOGUE]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table()
@@ -46,7 +46,7 @@ def list_encoders(as_json: bool) -> None:
             entry.language,
             "yes" if cached(entry.name) else "",
         )
-    Console().print(table)
+    print_tables(table)
 
 
 @command.command("show")

@@ -4,6 +4,8 @@ import json
 
 import click
 
+from tfhub_ft.console import print_tables
+
 
 @click.command("evaluate")
 @click.argument("run")
@@ -22,13 +24,8 @@ def command(run: str, data: str, skip_bad_rows: bool, report: str | None, as_jso
     if as_json:
         click.echo(json.dumps(scores, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from tfhub_ft.evaluation.tables import classes_table, scores_table
 
-    console = Console()
-    console.print(scores_table({data: scores}))
-    if "per_class" in scores:
-        console.print(classes_table(scores))
+    print_tables(scores_table({data: scores}), *([classes_table(scores)] if "per_class" in scores else []))
     if report:
         click.echo(f"Report: {report}")

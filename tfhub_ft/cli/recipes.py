@@ -4,6 +4,7 @@ import json
 
 import click
 
+from tfhub_ft.console import print_tables
 from tfhub_ft.recipe import RECIPES, load_recipe
 
 
@@ -22,7 +23,6 @@ def command(as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table()
@@ -30,4 +30,4 @@ def command(as_json: bool) -> None:
         table.add_column(heading, no_wrap=heading != "what it learns")
     for r in recipes:
         table.add_row(r.name, r.summary, "\n".join(r.recommended), end_section=True)
-    Console().print(table)
+    print_tables(table)

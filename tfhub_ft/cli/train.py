@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tfhub_ft.console import print_tables
 from tfhub_ft.recipe import RECIPES, Recipe, load_recipe
 from tfhub_ft.settings import option_name, value_type
 
@@ -78,13 +79,9 @@ def _dry_run(name: str, config: str | None, given: dict[str, Any]) -> None:
 
     told = dry_run(name, config=config, **given)
 
-    from rich.console import Console
-
     from tfhub_ft.evaluation.tables import dry_run_tables
 
-    console = Console()
-    for table in dry_run_tables(told):
-        console.print(table)
+    print_tables(*dry_run_tables(told))
     for warning in told["warnings"]:
         click.echo(f"Warning: {warning}.")
     click.echo("Nothing was trained.")
@@ -95,11 +92,9 @@ def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
 
     run = train(name, **how, **given)
 
-    from rich.console import Console
-
     from tfhub_ft.evaluation.tables import scores_table
 
-    Console().print(scores_table(run.metrics))
+    print_tables(scores_table(run.metrics))
     click.echo(f"Run: {run.path}")
     click.echo(f"Report: {run.path / 'report.html'}")
     texts = " ".join(f'"a {field} of yours"' for field in run.recipe.task.fields)

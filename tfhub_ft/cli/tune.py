@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tfhub_ft.cli.train import RecipeGroup, setting_option
+from tfhub_ft.console import print_tables
 from tfhub_ft.recipe import Recipe, load_recipe
 
 
@@ -57,12 +58,11 @@ def _tune(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
 
     rows = tune(name, **how, **given)
 
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*(key.replace("_", " ") for key in rows[0]), title="Trials, the best first")
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table)
+    print_tables(table)
     click.echo(f"Best: {given['output_dir']}/best.yaml")
     click.echo(f"Next: tfhub-ft train {name} --config {given['output_dir']}/best.yaml", err=True)

@@ -20,7 +20,7 @@ from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.hardware import matrix_products_in
 from tfhub_ft.training.train import resolved_settings
-from tfhub_ft.training.training import Training
+from tfhub_ft.training.training import Training, pooler_left_out
 
 SAMPLED_ROWS, STEPS, UNCUT = 10_000, 8, 100_000
 FEW_ROWS, RARE, CUT = 10, 0.05, 0.05
@@ -132,7 +132,7 @@ def _cost(training: Training) -> dict[str, Any]:
 
     began = time.perf_counter()
     training.narrow_words()
-    with matrix_products_in(training.precision, network):
+    with matrix_products_in(training.precision, network), pooler_left_out():
         learner = training.compiled(total_steps=len(batches) * settings.epochs)
         learner.fit(
             batches.dataset().take(STEPS + 1),

@@ -1,10 +1,11 @@
 """One training in progress: a model, its rows as tokens, and what is done with them."""
 
+import contextlib
 import json
 import math
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,14 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 200
 FEATURE_STEPS = 16
-# What Keras says of a pooler that no head stands on.
-POOLER_IS_NOT_USED = r"Gradients do not exist for variables \[('\S*pooler\S*'(, )?)+\]"
+
+
+@contextlib.contextmanager
+def pooler_left_out() -> Iterator[None]:
+    """Within this context Keras does not warn of a pooler that no head stands on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Gradients do not exist for variables \[('\S*pooler\S*'(, )?)+\]")
+        yield
 
 
 class Training:
@@ -263,9 +270,8 @@ class Training:
             interruptions,
             shown,
             matrix_products_in(self.precision, self.network),
-            warnings.catch_warnings(),
+            pooler_left_out(),
         ):
-            warnings.filterwarnings("ignore", message=POOLER_IS_NOT_USED)
             for begin, skip in parts:
                 over = checkpoints.stopped or checkpoints.diverged or interruptions.agreed
                 if begin < self.settings.epochs and not over:
