@@ -91,18 +91,20 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe that it was trained by."""
-        return load_recipe(self.recipe_name)
+        with self._told_of_version():
+            return load_recipe(self.recipe_name)
 
     @cached_property
     def settings(self) -> TrainingSettings:
         """The settings that it was trained with."""
         values = {k: v for k, v in self._yaml.items() if k not in ("recipe", "tfhub_ft")}
-        return self.recipe.settings.replaced(values, source=str(self.path / RECIPE))
+        with self._told_of_version():
+            return self.recipe.settings.replaced(values, source=str(self.path / RECIPE))
 
     @cached_property
     def labels(self) -> list[str]:
         """The labels, in the order of the logits."""
-        return self._json(LABELS)
+        return self._json(LABELS, list)
 
     @cached_property
     def decision(self) -> dict[str, Any]:
@@ -182,8 +184,10 @@ class Run:
         try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:
-            reason = first_line(error)
-            raise InputError(f"{path} cannot be read ({reason}); train again or restore the file") from error
+            with self._told_of_version():
+                raise InputError(
+                    f"{path} cannot be read ({first_line(error)}); train again or restore the file"
+                ) from error
 
     @cached_property
     def _yaml(self) -> dict[str, Any]:
@@ -194,19 +198,39 @@ class Run:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read ({first_line(error)})") from error
-        if not isinstance(content, dict) or "recipe" not in content:
+        if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
             raise InputError(f"{path} does not say which recipe it belongs to")
         return content
 
-    def _json(self, name: str) -> Any:
+    def _json(self, name: str, kind: type = dict) -> Any:
         path = self._existing(name)
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, kind):
+                raise ValueError(f"it holds a {type(content).__name__}, not a {kind.__name__}")
         except ValueError as error:
-            raise InputError(f"{path} cannot be read ({error})") from error
+            with self._told_of_version():
+                raise InputError(f"{path} cannot be read ({error}); train again or restore the file") from error
+        return content
 
     def _existing(self, name: str) -> Path:
         path = self.path / name
-        if not path.is_file():
+        if not path.is_file() and not self.finished:
             raise InputError(f"{self.path} has no {name}: its training did not finish; go on with --resume")
+        if not path.is_file():
+            with self._told_of_version():
+                raise InputError(f"{self.path} has no {name}, which every run has: restore the file, or train again")
         return path
+
+    @contextlib.contextmanager
+    def _told_of_version(self) -> Iterator[None]:
+        """An error within this context says which version made the run, where it was another one."""
+        from tfhub_ft import __version__
+
+        try:
+            yield
+        except InputError as error:
+            made = self._yaml.get("tfhub_ft")
+            if made == __version__:
+                raise
+            raise InputError(f"{error}; {self.path} was made by tfhub_ft {made}, this is {__version__}") from error

@@ -5,7 +5,9 @@ from click.testing import CliRunner
 
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.cli.main import group
+from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.errors import InputError
+from tfhub_ft.recipe import load_recipe
 from tfhub_ft.settings import option_name
 from tfhub_ft.training.dry_run import dry_run
 
@@ -37,6 +39,22 @@ def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path):
         assert words in warnings
     assert told["seconds_an_epoch"] is None
     assert told["tokens"]["longest"] > 5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "labels"),
+    [
+        ("sentiment", {"negative", "positive"}),
+        ("ner", {"person", "place", "organization"}),
+        ("qa", {"answer", "no answer"}),
+        ("multilabel", {"app", "delivery", "packaging", "price", "quality", "support"}),
+        ("similarity", set()),
+    ],
+)
+def test_what_rows_differ_in_is_counted(recipe, labels):
+    recipe = load_recipe(recipe)
+    rows = load_dataset(recipe.task, recipe.settings, recipe.demo).splits["train"].rows
+    assert set().union(*map(recipe.task.counted, rows)) == labels
 
 
 @pytest.mark.filterwarnings("error:Gradients do not exist")

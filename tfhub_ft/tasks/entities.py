@@ -56,6 +56,10 @@ class Entities(WindowedTask):
     def asked(self, row: Row) -> tuple[str, ...]:
         return (" ".join(row.values["tokens"]),)
 
+    def counted(self, row: Row) -> set[str]:
+        """The kinds of its entities."""
+        return {tag[2:] for tag in row.values["tags"] if tag != OUTSIDE}
+
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """O, and B- and I- of each kind of entity, by name."""
         kinds = sorted({tag[2:] for row in rows for tag in row.values["tags"] if tag != OUTSIDE})

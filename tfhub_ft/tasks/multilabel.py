@@ -35,6 +35,9 @@ class Multilabel(Task):
         labels = Column("labels", LABELS_ALIASES, check_labels, settings.labels_column, "--labels-column")
         return [*self.text_columns(settings), labels]
 
+    def counted(self, row: Row) -> set[str]:
+        return {*row.values["labels"]}
+
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The labels of the training rows, by name.
 

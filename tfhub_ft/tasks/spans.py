@@ -63,6 +63,9 @@ class Spans(WindowedTask):
     def group(self, row: Row) -> str:
         return row.values["context"]
 
+    def counted(self, row: Row) -> set[str]:
+        return {"answer" if row.values["answers"] else "no answer"}
+
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """What the two logits of a token say: start, end."""
         if not any(row.values["answers"] for row in rows):

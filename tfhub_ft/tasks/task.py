@@ -112,6 +112,10 @@ class Task:
         """What a split keeps the shares of; None where rows have no classes."""
         return None
 
+    def counted(self, row: Row) -> set[str]:
+        """What a dry run counts the rows of: labels, or what else rows differ in that a model has to learn."""
+        return {self.stratum(row)} - {None}
+
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """What the training rows say that answers are made of, in the order of the logits.
 

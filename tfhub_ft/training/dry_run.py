@@ -70,11 +70,11 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
 def _described(data: Dataset, name: str, task: Any) -> dict[str, Any]:
     rows = data.splits[name].rows
     prints, known = (fingerprints(_folded(task, row) for row in data.splits[split].rows) for split in (name, "train"))
-    labels = Counter(task.stratum(row) for row in rows)
+    labels = Counter(label for row in rows for label in task.counted(row))
     return {
         "rows": len(rows),
         "distinct_texts": len(np.unique(prints)),
-        "labels": {} if None in labels else dict(sorted(labels.items())),
+        "labels": dict(sorted(labels.items())),
         "also_in_training": int(np.isin(prints, known).sum()) if name != "train" else None,
     }
 
