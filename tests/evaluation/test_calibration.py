@@ -58,6 +58,23 @@ def test_calibrating_scales_the_head_and_keeps_the_answers():
     assert error < told["expected_calibration_error"]["before"] / 3
 
 
+def test_a_temperature_that_leaves_confidence_further_off_is_not_taken():
+    random = np.random.default_rng(0)
+    targets = random.integers(0, 2, 1000)
+    # It tells the classes apart, and takes every row for the second one.
+    margin = 0.1 + 0.02 * (targets + random.normal(size=1000))
+    logits = np.stack([np.zeros(1000), margin], -1).astype("float32")
+    assert fit_temperature(logits, targets, link="softmax") < 0.5
+    inputs = keras.Input((2,))
+    network = keras.Model(inputs, ClassificationHead(2, dropout=0.0)(inputs))
+    before = network.get_weights()
+    told = calibrate(network, logits, targets, link="softmax")
+    assert told["temperature"] == 1
+    assert told["expected_calibration_error"]["after"] == told["expected_calibration_error"]["before"]
+    for one, other in zip(before, network.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_rows_without_a_class_do_not_count_and_other_heads_stay():
     logits, targets = drawn(2.0, rows=500)
     pooled = keras.Input((3,))

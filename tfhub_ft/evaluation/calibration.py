@@ -16,7 +16,8 @@ def calibrate(
     """Divide a network's logits by the temperature that validation rows ask for, in its head's own weights.
 
     Whatever is made of the network from then on, an export too, has calibrated probabilities. Which label is the
-    likeliest stays as it is.
+    likeliest stays as it is. A temperature can make the targets likelier and yet leave confidence further from the share
+    that is right, as with a model that takes nearly all rows for one label: then it is 1, and nothing changes.
 
     Args:
         network: from tokens to logits; its last layer is a `ClassificationHead`.
@@ -40,12 +41,14 @@ def calibrate(
     if not isinstance(head, ClassificationHead) or not len(targets):
         return None
     temperature = fit_temperature(logits, targets, link=link)
-    for weight in (head.dense.kernel, head.dense.bias):
-        weight.assign(weight / temperature)
     before, after = (
         expected_calibration_error(*confidences(probabilities_of(each, link), targets))
         for each in (logits, logits / temperature)
     )
+    if after > before:
+        temperature, after = 1.0, before
+    for weight in (head.dense.kernel, head.dense.bias):
+        weight.assign(weight / temperature)
     return {
         "temperature": temperature,
         "rows": len(targets),

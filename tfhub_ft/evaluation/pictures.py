@@ -264,7 +264,9 @@ def reliability_diagram(confidence: "np.ndarray", right: "np.ndarray", calibrati
 
     mean, share, rows = reliability(confidence, right)
     says = f"Expected calibration error {expected_calibration_error(confidence, right):.3f}."
-    if calibration:
+    if calibration and calibration["temperature"] == 1:
+        says += " The logits are as they were: no temperature brings it closer on validation rows."
+    elif calibration:
         errors = calibration["expected_calibration_error"]
         says += f" On validation rows it was {errors['before']:.3f} before the logits were divided by the temperature"
         says += f" {calibration['temperature']:.2f}, and {errors['after']:.3f} after."
