@@ -16,8 +16,8 @@ def calibrate(
     """Divide a network's logits by the temperature that validation rows ask for, in its head's own weights.
 
     Whatever is made of the network from then on, an export too, has calibrated probabilities. Which label is the
-    likeliest stays as it is. A temperature can make the targets likelier and yet leave confidence further from the share
-    that is right, as with a model that takes nearly all rows for one label: then it is 1, and nothing changes.
+    likeliest stays as it is. A temperature can make the targets likelier and yet leave confidence further from the
+    share that is right, as with a model that takes nearly all rows for one label: then it is 1, and nothing changes.
 
     Args:
         network: from tokens to logits; its last layer is a `ClassificationHead`.
