@@ -10,7 +10,6 @@ from tfhub_ft.encoders.encoder_pair import export_encoder
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 from tfhub_ft.training.dry_run import dry_run
-from tfhub_ft.training.prepare import prepare
 
 WORDS = ["good", "goose", "nest", "the", "in", "user", "use", "error", "you", "my"]
 
@@ -127,9 +126,7 @@ def test_what_cannot_be_is_said_in_a_line_and_leaves_nothing(settings, changes, 
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_for_encoders_is_refused(run, settings, tmp_path):
-    with pytest.raises(InputError, match="writes and packs its rows itself when it trains"):
-        prepare("dialogue", output_dir=tmp_path / "rows", data=settings["data"])
+def test_a_run_has_no_encoder_to_export(run, tmp_path):
     with pytest.raises(InputError, match="has no encoder, but the language model"):
         export_encoder(run, tmp_path / "encoder")
     assert not list(tmp_path.iterdir())

@@ -184,6 +184,12 @@ def test_a_folder_that_was_prepared_otherwise_is_refused(how, copied, monkeypatc
     assert shards_of(copied) == before
 
 
+def test_dialogues_are_refused(tmp_path):
+    with pytest.raises(InputError, match="the recipe dialogue writes and packs its rows itself"):
+        prepare("dialogue", output_dir=tmp_path / "made")
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_folders_are_refused(how, tiny_run, reviews_csv):
     with pytest.raises(InputError, match="is not empty, and holds no prepared rows"):
         prepare("sentiment", output_dir=tiny_run, **how)
