@@ -22,6 +22,12 @@ def test_unknown_labels_are_refused_before_the_model_is_loaded(tiny_run, tmp_pat
         tfhub_ft.evaluate(tiny_run, data=path)
 
 
+def test_a_column_that_is_not_there_can_be_renamed(tiny_run, tmp_path):
+    path = write_csv(tmp_path / "more.csv", make_reviews(4), header=("opinion", "label"))
+    with pytest.raises(InputError, match="rename one of them to 'text'"):
+        tfhub_ft.evaluate(tiny_run, data=path)
+
+
 def test_a_damaged_model_is_one_clear_line(tiny_run, reviews_csv, tmp_path):
     import shutil
 

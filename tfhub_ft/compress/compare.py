@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
-from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.data.rows import Row, read_all, without_options
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import write_json
 
@@ -96,7 +95,7 @@ def _rows(folder: Path, forms: "Sequence[Form]", data: Path) -> "tuple[Task, lis
         raise InputError(f"{folder} has ONNX alone, which reads tokens: export a SavedModel of the run into it too")
     task, labels = task_of(teller), description_of(teller)["labels"]
     columns = task.columns(_ColumnNames(**read_exports(folder).get("columns", {})))
-    rows = read_all(data, [replace(column, option="") for column in columns], check=task.check_row)
+    rows = read_all(data, without_options(columns), check=task.check_row)
     return task, rows, task.targets(rows, labels, str(data))
 
 

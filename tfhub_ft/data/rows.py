@@ -13,7 +13,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -69,6 +69,11 @@ class Column:
     column: str | None = None
     option: str = ""
     instead: "tuple[Column, ...]" = ()
+
+
+def without_options(columns: Sequence[Column]) -> list[Column]:
+    """The columns as a command reads them that has no options for their names: an error says to rename one."""
+    return [replace(column, option="", instead=tuple(without_options(column.instead))) for column in columns]
 
 
 def check_text(value: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from tfhub_ft.console import progress, say
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
-from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.rows import read_all, without_options
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
 from tfhub_ft.evaluation.tables import headlines
@@ -113,7 +113,7 @@ def _rows(runs: Sequence[Run], data: str | Path | None) -> "Sequence[Row]":
     one, other = runs
     task = one.recipe.task
     if data:
-        return read_all(data, task.columns(one.settings), check=task.check_row)
+        return read_all(data, without_options(task.columns(one.settings)), check=task.check_row)
     found = load_dataset(task, one.settings, one.recipe.demo, labels=one.labels)
     if not found.is_of(one.splits):
         raise InputError(f"{one.path}: its files have changed since it was trained; name rows with --data")

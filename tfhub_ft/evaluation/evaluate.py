@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.console import say
-from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.rows import read_all, without_options
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
@@ -34,7 +34,8 @@ def evaluate(
     if report and (Path(report).suffix != ".html" or Path(report).is_dir()):
         raise InputError(f"--report {report}: must name an .html file")
     task, labels = run.recipe.task, run.labels
-    rows = read_all(data, task.columns(run.settings), check=task.check_row, skip_bad_rows=skip_bad_rows)
+    columns = without_options(task.columns(run.settings))
+    rows = read_all(data, columns, check=task.check_row, skip_bad_rows=skip_bad_rows)
     targets = task.targets(rows, labels, str(data))
 
     say(f"Scoring {len(rows):,} rows by {run.path}")
