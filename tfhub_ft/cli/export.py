@@ -6,15 +6,16 @@ from typing import Any
 import click
 
 from tfhub_ft.evaluation.tables import logit_difference
+from tfhub_ft.exports.dialogue_export import WEIGHTS
 from tfhub_ft.exports.export import FORMATS
 from tfhub_ft.exports.tflite import QUANTIZATIONS
 
 
-def _listed(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
-    return list(dict.fromkeys(each.strip() for each in value.split(",")))
+def _listed(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else list(dict.fromkeys(each.strip() for each in value.split(",")))
 
 
-def _list_option(*names: str, default: str, help: str) -> Callable[[Any], Any]:
+def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any], Any]:
     """An option of words with commas between."""
     return click.option(*names, default=default, show_default=True, callback=_listed, metavar="LIST", help=help)
 
@@ -25,8 +26,9 @@ def _list_option(*names: str, default: str, help: str) -> Callable[[Any], Any]:
 @_list_option("--format", "formats", default="saved_model", help=f"Any of {', '.join(FORMATS)}, with commas between.")
 @_list_option(
     "--quantize",
-    default="none,dynamic",
-    help=f"What is made of each TFLite format: any of {', '.join(QUANTIZATIONS)}.",
+    default=None,
+    help=f"What is made of each TFLite format: any of {', '.join(QUANTIZATIONS)} [none,dynamic]; or the weights of a"
+    f" model that writes replies: any of {', '.join(WEIGHTS)} [none].",
 )
 @click.option(
     "--vocabulary",
@@ -35,12 +37,13 @@ def _list_option(*names: str, default: str, help: str) -> Callable[[Any], Any]:
     metavar="WHICH",
     help="all, or domain: the words that the training rows need and some more.",
 )
-def command(run: str, output_dir: str, formats: list[str], quantize: list[str], vocabulary: str) -> None:
+def command(run: str, output_dir: str, formats: list[str], quantize: list[str] | None, vocabulary: str) -> None:
     """Export a run, for TF Serving, TFLite or ONNX Runtime, and prove each form.
 
     \b
     Examples: tfhub-ft export runs/reviews --output-dir saved_models/reviews
               tfhub-ft export runs/reviews --output-dir saved_models/reviews --format tflite,tflite_text
+              tfhub-ft export runs/dialogue --output-dir saved_models/dialogue --quantize none,int8
     """
     from tfhub_ft.exports.export import export_forms
 
@@ -51,9 +54,11 @@ def command(run: str, output_dir: str, formats: list[str], quantize: list[str], 
 
 
 def _proven(form: dict[str, Any]) -> str:
-    parts = [f"on {form['rows']:,} rows logits within {logit_difference(form):.1e} of the model's"]
+    rows = f"on {form['rows']:,} rows"
+    writes = "max_logit_difference" not in form
+    parts = [rows if writes else f"{rows} logits within {logit_difference(form):.1e} of the model's"]
     if form.get("agreement") is not None:
-        parts.append(f"{form['agreement']:.1%} of the answers equal")
+        parts.append(f"{form['agreement']:.1%} of the {'replies' if writes else 'answers'} equal")
     if score := form.get("score"):
         parts.append(f"{score['name'].replace('_', ' ')} {score['form']:.4f} (model: {score['model']:.4f})")
     return "; ".join([*parts, f"one row {form['latency_ms']['p50']} ms"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfhub_ft.exports.fresh_process import Feed
     from tfhub_ft.tasks.task import Task
 
-BATCH, TIMED = 32, 200
+BATCH, TIMED_ROWS = 32, 200
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -29,6 +29,9 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
     and from tokens on, every TFLite file, the ONNX file. Timed are up to 200 of the rows, spread over all lengths; all
     rows are scored. The original, which the others are held against, stands first: the SavedModel, or else the least
     quantized form. What was measured is written into the export folder, as compare.json and compare.png.
+
+    Forms that write replies, the newest SavedModel with weights of each precision, write up to 64 tokens to each of 16
+    prompts, three of which are timed; the perplexity is that of all replies in the file, each to its own prompt alone.
 
     Args:
         export_dir: the export folder; its run may have gone.
@@ -41,7 +44,9 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
         runtime, "latency_ms": {"p50", "p95"} of one row, "rows_per_second": in batches of "batch_size" rows of similar
         length, "scores": {name: score}, the task's own score first, "agreement": share of the answers that are the
         original's}. Where a form reads tokens, tokenizing is not in the times. Where answers are numbers, the
-        agreement is None; forms that do not tell logits have no scores.
+        agreement is None; forms that do not tell logits have no scores. Where replies are written, a row is a reply,
+        and there are "tokens_per_second", of one reply at a time, and "same_words", the share of the words of the
+        original's replies up to the first that differs.
 
     Raises:
         InputError: the folder, a form of it or the file is not as it must be.
@@ -54,12 +59,39 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
     if picture.suffix.lower() not in PICTURES:
         raise InputError(f"--picture {picture}: must end in {', '.join(PICTURES)}")
 
-    from tfhub_ft.compress.forms import Answers, find_forms
+    from tfhub_ft.compress.forms import find_forms
     from tfhub_ft.compress.picture import draw_comparison
-    from tfhub_ft.exports.lite_proof import share_equal
+    from tfhub_ft.tasks.dialogue import Dialogue
 
     forms = find_forms(folder)
     task, rows, targets = _rows(folder, forms, Path(data))
+    if isinstance(task, Dialogue):
+        from tfhub_ft.compress.reply_forms import TIMED, measure_reply_forms
+
+        measured, timed = measure_reply_forms(forms, rows, folder), TIMED
+    else:
+        measured, timed = _measure_forms(forms, task, rows, targets, folder), TIMED_ROWS
+    write_json(
+        folder / "compare.json",
+        {
+            "data": str(data),
+            "rows": len(rows),
+            "timed_rows": min(len(rows), timed),
+            "cores": os.cpu_count(),
+            "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "forms": measured,
+        },
+    )
+    draw_comparison(measured, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {Path(data).name}")
+    return measured
+
+
+def _measure_forms(
+    forms: "Sequence[Form]", task: "Task", rows: Sequence[Row], targets: Any, folder: Path
+) -> list[dict[str, Any]]:
+    from tfhub_ft.compress.forms import Answers
+    from tfhub_ft.exports.lite_proof import share_equal
+
     answers = Answers(forms, task, rows)
     measured = [_measured(form, answers, folder) for form in forms]
     scored = [_scores(form, answers, targets) for form in forms]
@@ -67,18 +99,6 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
     for each, (scores, decisions) in zip(measured, scored, strict=True):
         each["scores"] = scores
         each["agreement"] = None if decisions is None else share_equal(decisions, original)
-    write_json(
-        folder / "compare.json",
-        {
-            "data": str(data),
-            "rows": len(rows),
-            "timed_rows": min(len(rows), TIMED),
-            "cores": os.cpu_count(),
-            "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "forms": measured,
-        },
-    )
-    draw_comparison(measured, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {Path(data).name}")
     return measured
 
 
@@ -115,7 +135,7 @@ def _measured(form: "Form", answers: "Answers", folder: Path) -> dict[str, Any]:
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     feed = _feeder(form, answers)
     singles = [feed([row]) for row in rows]
-    found = run_fresh(form.kind, form.path, [feed(batch) for batch in batches], singles, timed=TIMED)
+    found = run_fresh(form.kind, form.path, [feed(batch) for batch in batches], singles, timed=TIMED_ROWS)
     return {
         "form": form.name,
         "path": str(form.path.relative_to(folder)),
@@ -131,9 +151,9 @@ def _measured(form: "Form", answers: "Answers", folder: Path) -> dict[str, Any]:
 
 
 def _spread(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Up to `TIMED` rows from the shortest to the longest, at even steps."""
+    """Up to `TIMED_ROWS` rows from the shortest to the longest, at even steps."""
     ordered = sorted(rows, key=lambda row: sum(map(len, row)))
-    count = min(len(ordered), TIMED)
+    count = min(len(ordered), TIMED_ROWS)
     return [ordered[i * (len(ordered) - 1) // max(count - 1, 1)] for i in range(count)]
 
 

@@ -16,11 +16,13 @@ from tfhub_ft.exports.fresh_process import KINDS, Feed
 from tfhub_ft.exports.lite_metadata import read_description
 from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer, computed_outside
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor
-from tfhub_ft.exports.tflite import QUANTIZATIONS
 from tfhub_ft.files import folder_bytes
 from tfhub_ft.prediction import batches_by_size, open_predictor
 from tfhub_ft.tasks.task import Task, described_task
 from tfhub_ft.tasks.windowed import TOKEN_INPUTS, WindowedTask
+
+# From the least quantized on.
+ORDER = ("none", "bfloat16", "float16", "dynamic", "int8")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Form:
     Args:
         name: what export.json calls it: "saved_model", "tflite", "tflite_text" or "onnx".
         path: its file, or the SavedModel's folder.
-        quantization: "none", "float16", "dynamic" or "int8".
+        quantization: "none", "bfloat16", "float16", "dynamic" or "int8".
         reads: "text", or "tokens" that are made elsewhere.
     """
 
@@ -53,21 +55,22 @@ class Form:
 def find_forms(folder: Path) -> list[Form]:
     """The forms that stand in an export folder, the least quantized first.
 
-    Of SavedModels it is the newest, once from text and once from tokens on.
+    Of SavedModels it is the newest of each quantization; from text, and from tokens on where it takes these.
 
     Raises:
         InputError: the folder is no export, or a form has gone.
     """
     entries = read_exports(folder)["forms"]
-    newest = max((entry["version"] for entry in entries if entry["form"] == "saved_model"), default=None)
+    # Of files there is one a quantization, of SavedModels one a version, the newest last.
+    newest = {(entry["form"], entry.get("quantization", "none")): entry for entry in entries}
     forms = []
-    for entry in sorted(entries, key=_order):
-        if entry["form"] != "saved_model" or entry["version"] == newest:
-            reads = {"saved_model": ("text", "tokens"), "tflite_text": ("text",)}.get(entry["form"], ("tokens",))
-            path, quantization = folder / entry["path"], entry.get("quantization", "none")
-            if not path.exists():
-                raise InputError(f"{path} has gone, which {folder}/export.json names: export its run again")
-            forms += [Form(entry["form"], path, quantization, each) for each in reads]
+    for (form, quantization), entry in sorted(newest.items(), key=_order):
+        path, reads = folder / entry["path"], {"tflite_text": ("text",)}.get(form, ("tokens",))
+        if form == "saved_model":
+            reads = ("text", "tokens") if "tokens" in entry.get("outputs", ["tokens"]) else ("text",)
+        if not path.exists():
+            raise InputError(f"{path} has gone, which {folder}/export.json names: export its run again")
+        forms += [Form(form, path, quantization, each) for each in reads]
     if not forms:
         raise InputError(f"{folder}/export.json names no form: tfhub-ft export RUN --output-dir {folder} makes some")
     return forms
@@ -87,8 +90,9 @@ def read_exports(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def _order(entry: dict[str, Any]) -> tuple[int, int]:
-    return list(QUANTIZATIONS).index(entry.get("quantization", "none")), FORMATS.index(entry["form"])
+def _order(item: tuple[tuple[str, str], Any]) -> tuple[int, int]:
+    (form, quantization), _ = item
+    return ORDER.index(quantization), FORMATS.index(form)
 
 
 def description_of(form: Form) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def _scale_heights(axes: "Axes", heights: Sequence[float]) -> None:
     low, high = min(heights, default=1), max(heights, default=1)
     middle, span = (high + low) / 2, max(high - low, LEAST_SPAN)
     axes.set_ylim(middle - span, middle + span)
-    axes.set_yticks([tick for tick in axes.get_yticks() if middle - span <= tick <= min(1, middle + span)])
+    # A share is at most 1; a perplexity is at least that.
+    most = middle + span if high > 1 else min(1, middle + span)
+    axes.set_yticks([tick for tick in axes.get_yticks() if middle - span <= tick <= most])
 
 
 def _plot(axes: "Axes", label: str, points: Sequence[Point]) -> None:

@@ -122,6 +122,8 @@ def comparison_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
     """A table with a row for each form that `compare` measured."""
     from rich.table import Table
 
+    if "tokens_per_second" in measured[0]:
+        return _replies_table(measured)
     scores = list(measured[0]["scores"])
     table = Table(
         title="Forms",
@@ -146,6 +148,34 @@ def comparison_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
             f"{form['rows_per_second']:,.0f}",
             *(_cell(form["scores"].get(name)) for name in scores),
             "-" if form["agreement"] is None else f"{form['agreement']:.2%}",
+        )
+    return table
+
+
+def _replies_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(
+        title="Forms",
+        caption="Memory: the most that a process holds, its runtime included. Tokens/s: of one greedy reply at a time."
+        f" Replies/s: {measured[0]['batch_size']} at once. Equal replies, and words up to the first other one: of the"
+        " first form's.",
+    )
+    table.add_column("weights")
+    figures = ("size MB", "memory MB", "load s", "tokens/s", "replies/s", "perplexity", "equal replies", "equal words")
+    for name in figures:
+        table.add_column(name, justify="right")
+    for form in measured:
+        table.add_row(
+            "float32" if form["quantization"] == "none" else form["quantization"],
+            f"{form['bytes'] / 1e6:,.1f}",
+            f"{form['peak_memory_bytes'] / 1e6:,.0f}",
+            f"{form['load_seconds']:.2f}",
+            f"{form['tokens_per_second']:.1f}",
+            f"{form['rows_per_second']:.2f}",
+            _cell(form["scores"]["perplexity"]),
+            f"{form['agreement']:.1%}",
+            f"{form['same_words']:.1%}",
         )
     return table
 

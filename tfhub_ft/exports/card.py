@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalogue import CATALOGUE
 from tfhub_ft.evaluation.tables import headlines, logit_difference
+from tfhub_ft.exports.dialogue_card import dialogue_call, licence_of, limits_of, weights_table
+from tfhub_ft.exports.dialogue_export import WEIGHTS
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.run import Run
+from tfhub_ft.tasks.dialogue import Dialogue
 from tfhub_ft.tasks.windowed import WindowedTask
 
 if TYPE_CHECKING:
@@ -41,15 +44,21 @@ def model_card(
     """
     newest = {(form["form"], form.get("quantization")): form for form in forms}
     forms = list(newest.values())
+    writes = isinstance(run.recipe.task, Dialogue)
+    if writes:
+        forms.sort(key=lambda form: WEIGHTS.index(form["quantization"]))
+        calls = [dialogue_call(run, folder, forms, feeds)]
+    else:
+        calls = [_CALLS[form["form"]](run, folder, form, feeds) for form in _one_of_each(forms)]
     return "\n\n".join(
         [
             _head(run, folder.name),
             _data(run),
             f"## Scores\n\n{_scores(metrics)}",
-            _forms(forms),
+            weights_table(forms) if writes else _forms(forms),
             _limits(run, forms),
             "## How to call it",
-            *(_CALLS[form["form"]](run, folder, form, feeds) for form in _one_of_each(forms)),
+            *calls,
             f"## Settings\n\n```\n{json.dumps(run.settings.as_dict(), indent=1, ensure_ascii=False)}\n```\n",
         ]
     )
@@ -64,10 +73,13 @@ def _one_of_each(forms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _head(run: Run, name: str) -> str:
+    recipe = f"{run.recipe.summary} Recipe `{run.recipe.name}` of tfhub_ft"
+    if isinstance(run.recipe.task, Dialogue):
+        model = _plain(run.settings.language_model)
+        return f"# {name}\n\n{recipe}, language model `{model}`. {licence_of(run)}"
     encoder = run.settings.encoder
     licence = next((entry.licence for entry in CATALOGUE if entry.name == encoder), "see its source")
-    parts = [f"# {name}", f"{run.recipe.summary} Recipe `{run.recipe.name}` of tfhub_ft, encoder `{_plain(encoder)}`."]
-    parts[1] += f" Licence of the encoder: {licence}."
+    parts = [f"# {name}", f"{recipe}, encoder `{_plain(encoder)}`. Licence of the encoder: {licence}."]
     if run.labels:
         labels = ", ".join(f"`{_plain(label)}`" for label in run.labels[:LABELS_SHOWN])
         more = len(run.labels) - LABELS_SHOWN
@@ -107,7 +119,9 @@ def _forms(forms: Sequence[dict[str, Any]]) -> str:
 
 def _limits(run: Run, forms: Sequence[dict[str, Any]]) -> str:
     settings, limits = run.settings, []
-    if isinstance(run.recipe.task, WindowedTask):
+    if isinstance(run.recipe.task, Dialogue):
+        limits += limits_of(run, forms)
+    elif isinstance(run.recipe.task, WindowedTask):
         limits.append(f"Texts of any length are read, in windows of {settings.seq_length} tokens.")
     else:
         limits.append(f"What is behind a row's first {settings.seq_length} tokens is not read.")

@@ -12,6 +12,7 @@ from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
 from tfhub_ft.files import remove, write_json, write_text
 from tfhub_ft.run import Run
+from tfhub_ft.tasks.dialogue import Dialogue
 
 if TYPE_CHECKING:
     from tfhub_ft.exports.work import Work
@@ -25,14 +26,14 @@ def export(
     *,
     output_dir: str | Path,
     formats: Sequence[str] = ("saved_model",),
-    quantize: Sequence[str] = ("none", "dynamic"),
+    quantize: Sequence[str] | None = None,
     vocabulary: str = "all",
 ) -> Path:
     """Export a run and prove that each form answers as the run's model does. What `tfhub-ft export` does.
 
     The export folder is laid out as TF Serving wants it: a SavedModel in `1/`, the next one in `2/`, and so on. TFLite
-    files stand in `tflite/`, an ONNX file in `onnx/`; export.json tells what was proven of each form, README.md is the
-    model card.
+    files stand in `tflite/`, an ONNX file in `onnx/`, SavedModels with smaller weights in `bfloat16/1/` and `int8/1/`;
+    export.json tells what was proven of each form, README.md is the model card.
 
     Args:
         run: a finished run or its folder.
@@ -40,7 +41,8 @@ def export(
         formats: "saved_model"; "tflite", from token ids on; "tflite_text", with the tokenizer in the file, for models
             that read one text; "onnx", from token ids on.
         quantize: what is made of each TFLite format: "none" (float32), "float16", "dynamic" (weights in int8) and
-            "int8" (activations too, calibrated with training rows).
+            "int8" (activations too, calibrated with training rows); by default "none" and "dynamic". Of a run that
+            writes replies, the weights of its SavedModel: "none", "bfloat16" and "int8"; by default "none".
         vocabulary: "all", or "domain": the words that the training rows need and some more, in every form of this
             export. Their answers must be the model's on 98% of the rows of the proof, and its score within a point.
 
@@ -64,13 +66,15 @@ def export_forms(
     *,
     output_dir: str | Path,
     formats: Sequence[str],
-    quantize: Sequence[str],
+    quantize: Sequence[str] | None,
     vocabulary: str,
     on_form: Callable[[dict[str, Any]], None] = lambda form: None,
 ) -> None:
     """The same as `export`; `on_form` takes what export.json says of each form as soon as it is written."""
     run = run if isinstance(run, Run) else Run(run)
     folder = Path(output_dir)
+    writes = isinstance(run.recipe.task, Dialogue)
+    quantize = (("none",) if writes else ("none", "dynamic")) if quantize is None else quantize
     _check_wanted(run, formats, quantize, vocabulary)
     exports = _existing_exports(folder, run)
     exports["columns"] = {
@@ -79,11 +83,12 @@ def export_forms(
     metrics = run.metrics
 
     from tfhub_ft.exports.card import model_card
+    from tfhub_ft.exports.dialogue_export import DialogueWork
     from tfhub_ft.exports.work import Work
     from tfhub_ft.memory import give_back_memory
 
     say(f"Loading {run.path}")
-    work = Work(run, run.load_model(), folder)
+    work = (DialogueWork if writes else Work)(run, run.load_model(), folder)
     words = _trim(work) if vocabulary == "domain" else {}
     written, faults, steps = False, [], _steps(work, formats, quantize)
     with progress("Making and proving each form", len(steps), "forms") as advance:
@@ -137,14 +142,19 @@ def _trim(work: "Work") -> dict[str, Any]:
 
 
 def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], vocabulary: str) -> None:
+    from tfhub_ft.exports.dialogue_export import WEIGHTS, check_dialogue_forms
     from tfhub_ft.exports.tflite import QUANTIZATIONS
     from tfhub_ft.tasks.windowed import WindowedTask
 
-    for option, wanted, known in (("--format", formats, FORMATS), ("--quantize", quantize, QUANTIZATIONS)):
+    task = run.recipe.task
+    quantizations = WEIGHTS if isinstance(task, Dialogue) else QUANTIZATIONS
+    for option, wanted, known in (("--format", formats, FORMATS), ("--quantize", quantize, quantizations)):
         unknown = next((each for each in wanted if each not in known), None)
         if unknown is not None or not wanted:
             raise InputError(f"{option} {unknown or ''}: there are {', '.join(known)}")
-    task = run.recipe.task
+    if isinstance(task, Dialogue):
+        check_dialogue_forms(run, formats, vocabulary)
+        return
     if task.name == "masked_words" and any(each.startswith("tflite") for each in formats):
         raise InputError(f"--format tflite: {run.path} is an encoder; train a recipe with --encoder {run.path} first")
     if "tflite_text" in formats and (len(task.fields) > 1 or isinstance(task, WindowedTask)):
@@ -169,10 +179,13 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
 
 def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str]) -> list[Callable[[], dict[str, Any]]]:
     """What makes and proves each wanted form."""
+    from tfhub_ft.exports.dialogue_export import WEIGHTS, DialogueWork, export_dialogue
     from tfhub_ft.exports.lite_export import LiteExport
     from tfhub_ft.exports.onnx_file import export_onnx
     from tfhub_ft.exports.saved_model import export_saved_model
 
+    if isinstance(work, DialogueWork):
+        return [partial(export_dialogue, work, each) for each in WEIGHTS if each in quantize]
     steps = [partial(export_saved_model, work)] if "saved_model" in formats else []
     if wanted := [each for each in FORMATS if each in formats and each.startswith("tflite")]:
         export_lite = LiteExport(work, wanted, quantize)

@@ -48,7 +48,8 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
     """Call a form of a model in a fresh process.
 
     Args:
-        kind: "tflite", "tflite_text", "onnx", "saved_model" (its texts) or "saved_model_tokens".
+        kind: "tflite", "tflite_text", "onnx", "saved_model" (its texts), "saved_model_tokens", "saved_model_generate"
+            or "saved_model_score".
         path: the file, or the SavedModel's folder.
         feeds: batches of inputs by name.
         rows: feeds of one row, which are timed.
@@ -132,18 +133,27 @@ def _onnx(path: Path) -> Callable[[Feed], Feed]:
 
 
 def _saved_model(path: Path, *, signature: str) -> Callable[[Feed], Feed]:
+    call = _signature(path, signature)
+
+    def numbers(feed: Feed) -> Feed:
+        return {name: output.numpy() for name, output in call(feed).items() if output.dtype.name != "string"}
+
+    return numbers
+
+
+def _signature(path: Path, name: str) -> Callable[[Feed], dict[str, Any]]:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
 
     loaded = tf.saved_model.load(str(path))
-    function = loaded.signatures[signature]
+    function = loaded.signatures[name]
     function.model = loaded
+    return lambda feed: function(**{name: tf.constant(array) for name, array in feed.items()})
 
-    def call(feed: Feed) -> Feed:
-        outputs = function(**{name: tf.constant(array) for name, array in feed.items()})
-        return {name: output.numpy() for name, output in outputs.items() if output.dtype != tf.string}
 
-    return call
+def _saved_writer(path: Path) -> Callable[[Feed], Feed]:
+    call = _signature(path, "generate")
+    return lambda feed: {"reply": np.array([reply.decode() for reply in call(feed)["reply"].numpy()])}
 
 
 KINDS: dict[str, Callable[[Path], Callable[[Feed], Feed]]] = {
@@ -152,6 +162,8 @@ KINDS: dict[str, Callable[[Path], Callable[[Feed], Feed]]] = {
     "onnx": _onnx,
     "saved_model": lambda path: _saved_model(path, signature="serving_default"),
     "saved_model_tokens": lambda path: _saved_model(path, signature="tokens"),
+    "saved_model_generate": _saved_writer,
+    "saved_model_score": lambda path: _saved_model(path, signature="score"),
 }
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,22 +47,43 @@ def prove(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
         WorkError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), a
             word differs, or the export cannot be run.
     """
+    return _compared(ask(saved_model, {signature: call.feeds for signature, call in calls.items()}), calls)
+
+
+def ask(
+    saved_model: Path, feeds: Mapping[str, Sequence[dict[str, np.ndarray]]], *, timed: int = TIMED
+) -> dict[str, np.ndarray]:
+    """Call the signatures of a SavedModel in a fresh process.
+
+    Args:
+        saved_model: the SavedModel's folder.
+        feeds: for each signature batches of inputs by name.
+        timed: how many rows are timed, one by one, through `serving_default`.
+
+    Returns:
+        {"SIGNATURE|NUMBER|OUTPUT": the answer to the batch of that number, six digits; "SIGNATURE|kind|OUTPUT": its
+        dtype and shape in words; "seconds": of each row that was timed}.
+
+    Raises:
+        WorkError: the export cannot be run.
+    """
     with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
         arrays = {
             f"{signature}|{number:06}|{name}": array
-            for signature, call in calls.items()
-            for number, feed in enumerate(call.feeds)
+            for signature, batches in feeds.items()
+            for number, feed in enumerate(batches)
             for name, array in feed.items()
         }
         np.savez(questions, **arrays)
-        command = [sys.executable, "-m", "tfhub_ft.exports.proof", str(saved_model), str(questions), str(answers)]
+        words = [str(each) for each in (saved_model, questions, answers, timed)]
+        command = [sys.executable, "-m", "tfhub_ft.exports.proof", *words]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise WorkError(f"the export cannot be run in a fresh process: {done.stderr.strip().splitlines()[-1]}")
         with np.load(answers) as found:
-            return _compared(dict(found), calls)
+            return dict(found)
 
 
 def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str, Any]:
@@ -119,7 +140,7 @@ def _described(output: Any) -> str:
     return f"{output.dtype.name} ({', '.join(['batch', *sizes])})"
 
 
-def _answer(saved_model: str, questions: str, answers: str) -> None:
+def _answer(saved_model: str, questions: str, answers: str, timed: str) -> None:
     """What the fresh process does: nothing of this project is needed to run an export."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
@@ -148,7 +169,7 @@ def _answer(saved_model: str, questions: str, answers: str) -> None:
         for feed in feeds["serving_default"].values()
         for i in range(len(next(iter(feed.values()))))
     ]
-    for row in rows[:TIMED]:
+    for row in rows[: int(timed)]:
         began = time.perf_counter()
         call("serving_default", row)
         seconds.append(time.perf_counter() - began)

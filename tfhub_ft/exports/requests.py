@@ -117,4 +117,7 @@ def _size(size: int | None) -> str:
 def _text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
+    if getattr(value, "dtype", None) == "float32":
+        # As short as float32 can tell it: 0.7, not 0.699999988079071.
+        return float(str(value))
     return value.tolist() if hasattr(value, "tolist") else value

@@ -33,7 +33,7 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
     from tfhub_ft.exports.proof import prove
     from tfhub_ft.exports.serving import prepare_for_serving, write_serving_files
 
-    run, version, calls = work.run, _next_version(work.folder), work.calls
+    run, version, calls = work.run, next_version(work.folder), work.calls
     with written_aside(work.folder / str(version)) as aside:
         say("Writing the SavedModel")
         write_saved_model(work.model, work.task, run.labels, run.decision, aside)
@@ -47,7 +47,8 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
     return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}
 
 
-def _next_version(folder: Path) -> int:
+def next_version(folder: Path) -> int:
+    """The number of the next SavedModel in a folder that TF Serving reads versions from."""
     names = os.listdir(folder) if folder.is_dir() else []
     return 1 + max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
 

@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG, SERVER, docker_command, server_command
@@ -59,7 +59,7 @@ def _models_config(folder: Path) -> str:
         raise InputError(f"{path} cannot be read ({error}); without it, the next export writes it anew") from error
     for model in config.model_config_list.config:
         if model.base_path.startswith("/models/"):
-            model.base_path = str(folder.resolve())
+            model.base_path = str(folder.resolve().joinpath(*PurePosixPath(model.base_path).parts[3:]))
     return text_format.MessageToString(config)
 
 

@@ -37,7 +37,7 @@ MODELS_TEXT = """\
 model_config_list {{
   config {{
     name: "{name}"
-    base_path: "/models/{name}"
+    base_path: "/models/{base}"
     model_platform: "tensorflow"
   }}
 }}
@@ -46,7 +46,7 @@ model_config_list {{
 BATCHING_TEXT = """\
 # For TF Serving's --batching_parameters_file, chosen for CPUs. Written once: change it as you like.
 # A request with more rows than this is refused.
-max_batch_size { value: 128 }
+max_batch_size { value: MOST_ROWS }
 # Nobody waits for others: a batch forms of what came in while all threads were busy.
 batch_timeout_micros { value: 0 }
 # How much may wait before requests are refused.
@@ -95,7 +95,8 @@ def lacking_message(lacking: Mapping[str, list[str]]) -> str:
     message = (
         f"a stock TF Serving lacks {operations} for {who}; one that is built with TF Text {_text_version()} has it"
     )
-    return message if lacking["tokens"] else f"{message}, and the signature tokens, which avoids it, runs on any"
+    avoided = not lacking.get("tokens", True)
+    return f"{message}, and the signature tokens, which avoids it, runs on any" if avoided else message
 
 
 def first_rows(feed: "Mapping[str, np.ndarray]", count: int) -> "dict[str, np.ndarray]":
@@ -107,9 +108,17 @@ def first_rows(feed: "Mapping[str, np.ndarray]", count: int) -> "dict[str, np.nd
     return {name: array[:, :length] for name, array in rows.items()}
 
 
-def write_serving_files(folder: Path) -> None:
-    """Write models.config and batching.config into an export folder, where they are not there yet."""
-    for file, text in ((MODELS_CONFIG, MODELS_TEXT.format(name=folder.name)), (BATCHING_CONFIG, BATCHING_TEXT)):
+def write_serving_files(folder: Path, inside: str = "", *, most_rows: int = 128) -> None:
+    """Write models.config and batching.config into an export folder, where they are not there yet.
+
+    Args:
+        folder: the export folder.
+        inside: the folder in it that holds the versions to be served, where it is another.
+        most_rows: of a batch, and of a request.
+    """
+    models = MODELS_TEXT.format(name=folder.name, base=f"{folder.name}/{inside}".rstrip("/"))
+    batching = BATCHING_TEXT.replace("MOST_ROWS", str(most_rows))
+    for file, text in ((MODELS_CONFIG, models), (BATCHING_CONFIG, batching)):
         if not (folder / file).exists():
             write_text(folder / file, text)
 

@@ -25,7 +25,9 @@ def serving_guide(folder: Path, form: dict[str, Any], feeds: "Mapping[str, Mappi
     """
     name, version = folder.name, folder / form["path"]
     examples = {signature: _example(feed) for signature, feed in feeds.items()}
-    model = [f"--model_name={name}", f'--model_base_path="$PWD/{name}"']
+    inside = Path(form["path"]).parent.as_posix()
+    base = name if inside == "." else f"{name}/{inside}"
+    model = [f"--model_name={name}", f'--model_base_path="$PWD/{base}"']
     command = " ".join(server_command(model, f"{name}/{BATCHING_CONFIG}"))
     posts = "\n".join(_curl(name, rest_request(version, signature, example)) for signature, example in examples.items())
     request = grpc_request(version, "serving_default", examples["serving_default"], model=name)
@@ -55,9 +57,16 @@ And by gRPC, with the package `tensorflow-serving-api`:
 {_grpc(request)}
 ```
 
-Requests that come in at once are answered as one batch (batching.config). Token ids that are sent to `tokens` must then
-have one length, with a mask of 0 behind shorter texts; requests of other lengths are refused while batching is on.
+{_batching("tokens" in feeds)}
 """
+
+
+def _batching(has_tokens: bool) -> str:
+    batched = "Requests that come in at once are answered as one batch (batching.config)."
+    if not has_tokens:
+        return batched
+    return f"""{batched} Token ids that are sent to `tokens` must then
+have one length, with a mask of 0 behind shorter texts; requests of other lengths are refused while batching is on."""
 
 
 def _example(feed: "Mapping[str, np.ndarray]") -> dict[str, list[Any]]:

@@ -210,6 +210,15 @@ class Dialogue(Task):
         """Replies are written, not read off logits: {"reply"} of each of these texts."""
         return [{"reply": reply} for reply in logits]
 
+    def served_answers(
+        self,
+        outputs: dict[str, "np.ndarray"],
+        rows: Sequence[tuple[str, ...]],
+        labels: Sequence[str],
+        decision: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        return self.answers([reply.decode() for reply in outputs["reply"]], labels, decision)
+
     def answerer(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
