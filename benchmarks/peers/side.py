@@ -68,6 +68,17 @@ def one_text_p50_ms(answer, texts):
     return round(1000 * sorted(seconds)[len(seconds) // 2], 3)
 
 
+def reply_rates(write, prompts):
+    """Tokens a second of the reply to each prompt, after a first reply that does not count, and the replies."""
+    write(prompts[0])
+    rates, written = [], []
+    for prompt in prompts:
+        began = time.perf_counter()
+        written.append(write(prompt))
+        rates.append(round(len(written[-1]) / (time.perf_counter() - began), 2))
+    return rates, written
+
+
 def finish(clock, packages, **figures):
     """Print what was measured, as the last line."""
     result = {

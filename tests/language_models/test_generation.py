@@ -105,6 +105,20 @@ def test_the_first_turns_of_a_long_dialogue_are_left_out(writer):
     assert kept[: len(begin)] == begin
 
 
+def test_a_conversation_goes_on_from_what_was_read(tiny_preset, writer):
+    def said(messages, sampling):
+        return "".join(writer.stream(messages, sampling))
+
+    talking, messages = writer_of(tiny_preset), []
+    for turn, tokens in enumerate((12, 30, 5, 60)):
+        messages += asked(WORDS[: 9 + turn])
+        said(asked("something else"), Sampling(max_tokens=3))
+        reply = "".join(talking.stream(messages, Sampling(max_tokens=tokens)))
+        assert reply == said(messages, Sampling(max_tokens=tokens))
+        messages.append({"role": "assistant", "content": reply})
+    assert "".join(talking.stream(asked("my"), Sampling())) == said(asked("my"), Sampling())
+
+
 def test_a_special_token_in_a_message_is_refused(writer):
     with pytest.raises(InputError, match=r"a message holds <\|im_end\|>, which only the chat template may write"):
         "".join(writer.stream(asked("<|im_end|>"), Sampling()))

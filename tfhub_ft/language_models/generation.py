@@ -1,6 +1,7 @@
 """Replies, written token by token with a cache of keys and values."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class ReplyWriter:
         self.causal_lm = model.get_layer("token_model").get_layer("language_model").causal_lm
         self.window = self.preprocessor.seq_length
         self.end_ids = self._end_ids()
+        self._last: tuple[list[int], Any] = ([], None)
         self.tokens_per_second = 0.0
 
     def _end_ids(self) -> list[int]:
@@ -105,19 +107,35 @@ class ReplyWriter:
             yield rest
 
     def tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
-        """The token ids of the reply to a prompt's token ids, one by one, without the one that ends it."""
+        """The token ids of the reply to a prompt's token ids, one by one, without the one that ends it.
+
+        What the prompt begins with, as the one before did, is not read again: in a conversation, all but the last turn.
+        """
         choice, most = self._choice(sampling, 1), self._most(prompt, sampling)
-        ids, place, cache = tf.constant([prompt]), 0, self._empty_cache(1, len(prompt) + most)
-        first_came = 0.0
+        read, cache = self._read_before(prompt, len(prompt) + most)
+        ids, first_came = prompt[len(read) :], 0.0
         for number in range(most):
-            (token,), cache = self.next_token(ids, cache, place, [number], *choice)
+            (token,), cache = self.next_token([ids], cache, len(read), [number], *choice)
+            read += ids
+            self._last = (read, cache)
             now = time.perf_counter()
             first_came = first_came or now
             self.tokens_per_second = number / (now - first_came) if number else 0.0
-            if int(token) in self.end_ids:
+            ids = [int(token)]
+            if ids[0] in self.end_ids:
                 return
-            yield int(token)
-            ids, place = token[None, None], len(prompt) + number
+            yield ids[0]
+
+    def _read_before(self, prompt: list[int], length: int) -> tuple[list[int], Any]:
+        """What a prompt begins with that stands in the cache of the last reply, and that cache, made as long."""
+        read, cache = self._last
+        equal = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(prompt[:-1], read, strict=False))
+        count = sum(1 for _ in equal)
+        if not count:
+            return [], self._empty_cache(1, length)
+        # What else stands in it, behind, is masked until it is written over.
+        missing = max(0, length - cache.shape[3])
+        return prompt[:count], tf.pad(cache[:, :, :, :length], [(0, 0)] * 3 + [(0, missing)] + [(0, 0)] * 2)
 
     def write(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
         """Write a reply to each of many dialogues, several at once.
