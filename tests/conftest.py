@@ -214,7 +214,7 @@ CHATML = (
 CHAT_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = """
 t|h e|r i|n a|n o|n r|e o|u l|l Ġ|t Ġ|a Ġt|h th|e Ġth|e in|g Ġ|s Ġ|w Ġ|i Ġ|f s|t e|n a|r l|e Ġ|b v|e Ġ|g o|o Ġg|oo
-Ġgoo|d u|s us|e us|er s|s a|s as|s i|s as|s|i Ġ|y Ġy|ou Ġ|m
+Ġgoo|d u|s us|e Ġ|Ġ 1|2 Ġ|1 2|3 3|4 us|er s|s a|s as|s i|s as|s|i Ġ|y Ġy|ou Ġ|m
 """.split()  # noqa: SIM905  a list literal would be ten times as long
 
 

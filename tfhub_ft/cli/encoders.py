@@ -67,12 +67,16 @@ def show(name: str) -> None:
 @click.argument("name")
 @click.option("--preprocessor", metavar="NAME", help="Its preprocessor, where it cannot be found from it.")
 def pull(name: str, preprocessor: str | None) -> None:
-    """Fetch an encoder and its preprocessor into the cache.
+    """Fetch an encoder and its preprocessor into the cache, or a language model for dialogues.
 
     Example: tfhub-ft encoders pull minilm-l6
     """
     from tfhub_ft.encoders.sources import resolve
+    from tfhub_ft.language_models import presets
 
+    if name in (model.name for model in presets.CATALOGUE):
+        click.echo(f"language model  {presets.preset_folder(name)}")
+        return
     pair = resolve(name, preprocessor)
     click.echo(f"encoder       {pair.encoder}")
     click.echo(f"preprocessor  {pair.preprocessor}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras_hub.tokenizers import BytePairTokenizer
+from keras_hub.tokenizers import BytePairTokenizer, GPT2Tokenizer
 from tokenizers import pre_tokenizers
 
 # Bytes that no UTF-8 text has: the end of a word, and the start of a special token.
@@ -51,16 +51,16 @@ class ByteLevelTokenizer(BytePairTokenizer):
         merges: the pairs that are joined, the most urgent first, or a file of them.
         pre_tokenizer: how a text is cut into words, one of `PRE_TOKENIZERS`: as GPT-2 does, or with each digit alone
             first ("smollm").
-        start_token: the token that a text begins with.
+        start_token: the token that a text begins with; None where there is none. (KerasHub's `generate` puts it there
+            whatever `add_start_token` of the preprocessor says.)
         end_token: the token that a text ends with. KerasHub's `generate` stops there.
-        pad_token: what fills up short texts. It must not be `end_token`: `generate` takes padding for the end.
+        pad_token_id: what fills up short texts. It must not be `end_token`: `generate` takes padding for the end.
         unsplittable_tokens: further special tokens. All are found in a text as they are, and stand for themselves.
         **kwargs: of `keras_hub.tokenizers.BytePairTokenizer`.
 
     Example:
         tokenizer = ByteLevelTokenizer(
-            vocabulary, merges, pre_tokenizer="smollm", start_token="<|im_start|>", end_token="<|im_end|>",
-            pad_token="<|endoftext|>",
+            vocabulary, merges, pre_tokenizer="smollm", end_token="<|im_end|>", unsplittable_tokens=["<|im_start|>"]
         )
         ids = tokenizer(["It costs 12 euros.", "Good."])
 
@@ -75,19 +75,22 @@ class ByteLevelTokenizer(BytePairTokenizer):
         merges: Any = None,
         *,
         pre_tokenizer: str,
-        start_token: str,
+        start_token: str | None = None,
         end_token: str,
-        pad_token: str,
+        pad_token_id: int = 0,
         unsplittable_tokens: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         self.pre_tokenizer = pre_tokenizer
-        named = {"start_token": start_token, "end_token": end_token, "pad_token": pad_token}
-        others = [token for token in dict.fromkeys(unsplittable_tokens) if token not in named.values()]
-        for name, token in [*named.items(), *((f"special_token_{i:03d}", token) for i, token in enumerate(others))]:
+        self.pad_token_id = pad_token_id
+        self.start_token = self.start_token_id = None
+        named = {"end_token": end_token} | ({"start_token": start_token} if start_token else {})
+        for name, token in named.items():
             self._add_special_token(token, name)
-        specials = [*dict.fromkeys(named.values()), *others]
-        super().__init__(vocabulary, merges, unsplittable_tokens=specials, **kwargs)
+        special = [*dict.fromkeys([*named.values(), *unsplittable_tokens])]
+        for number, token in enumerate(special):
+            self._add_special_token(token, f"special_token_{number:03d}")
+        super().__init__(vocabulary, merges, unsplittable_tokens=special, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, without the vocabulary and the merges, which are assets."""
@@ -96,7 +99,7 @@ class ByteLevelTokenizer(BytePairTokenizer):
             "pre_tokenizer": self.pre_tokenizer,
             "start_token": self.start_token,
             "end_token": self.end_token,
-            "pad_token": self.pad_token,
+            "pad_token_id": self.pad_token_id,
         }
 
     def _set_vocabulary_and_merges_tokenizers(self, vocabulary: dict[str, int], merges: list[str]) -> None:
@@ -163,3 +166,27 @@ class ByteLevelTokenizer(BytePairTokenizer):
         rows = tf.concat([tf.RaggedTensor.from_tensor(known[:, None]), merged], axis=0)
         count = tf.size(words)
         return tf.gather(rows, tf.tensor_scatter_nd_update(tf.range(count), tf.where(is_new), count + places))
+
+
+def with_own_words(tokenizer: BytePairTokenizer) -> BytePairTokenizer:
+    """A tokenizer that cuts a text into words as its model does.
+
+    Args:
+        tokenizer: any of KerasHub's, with its vocabulary.
+
+    Returns:
+        For GPT-2's, a `ByteLevelTokenizer` of the same vocabulary, as KerasHub's cuts numbers and white space in
+        another way. Any other one as it is.
+    """
+    if type(tokenizer) is not GPT2Tokenizer:
+        return tokenizer
+    return ByteLevelTokenizer(
+        tokenizer.vocabulary,
+        tokenizer.merges,
+        pre_tokenizer="gpt-2",
+        start_token=tokenizer.start_token,
+        end_token=tokenizer.end_token,
+        pad_token_id=tokenizer.pad_token_id,
+        unsplittable_tokens=tokenizer.unsplittable_tokens,
+        add_prefix_space=tokenizer.add_prefix_space,
+    )

@@ -1,6 +1,9 @@
 """A GGUF file made into a preset of KerasHub: a folder that `keras_hub.models.CausalLM.from_preset` reads."""
 
+import contextlib
+import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +79,7 @@ def convert_gguf(path: str | Path, out_dir: str | Path) -> ConversionReport:
     path, out_dir = Path(path), Path(out_dir).absolute()
     if out_dir.exists():
         raise InputError(f"{out_dir}: exists already; name another folder")
-    with progress(f"Making a KerasHub preset of {path.name}", 3, "steps") as advance:
+    with _seeds_kept(), progress(f"Making a KerasHub preset of {path.name}", 3, "steps") as advance:
         model = read_gguf(path)
         advance(1)
         with written_aside(out_dir) as aside:
@@ -86,6 +89,16 @@ def convert_gguf(path: str | Path, out_dir: str | Path) -> ConversionReport:
             difference = _max_difference(model, aside)
             advance(1)
     return ConversionReport(model.name, out_dir, difference, len(TEXTS), time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _seeds_kept() -> Iterator[None]:
+    """What is drawn behind this context does not depend on it; Keras draws seeds for weights that it makes."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _write_preset(model: GGUFModel, folder: Path) -> None:
@@ -113,15 +126,12 @@ def _causal_lm(model: GGUFModel) -> "keras_hub.models.CausalLM":
     values = _weights(model)
     for weight in backbone.weights:
         weight.assign(values[weight.path])
-    preprocessor = keras_hub.models.Llama3CausalLMPreprocessor(
-        _tokenizer(model), sequence_length=model.context_length, add_start_token=model.tokenizer.add_start
-    )
+    preprocessor = keras_hub.models.Llama3CausalLMPreprocessor(_tokenizer(model), sequence_length=model.context_length)
     return keras_hub.models.Llama3CausalLM(backbone, preprocessor)
 
 
 def _tokenizer(model: GGUFModel) -> ByteLevelTokenizer:
     kept = model.tokenizer
-    others = (token for token in (*kept.special, *kept.tokens) if token != kept.end)
     return ByteLevelTokenizer(
         {token: number for number, token in enumerate(kept.tokens)},
         kept.merges,
@@ -129,7 +139,7 @@ def _tokenizer(model: GGUFModel) -> ByteLevelTokenizer:
         start_token=kept.start,
         end_token=kept.end,
         # The file's own padding is often the end, which KerasHub would stop at before it has begun.
-        pad_token=next(others),
+        pad_token_id=1 if kept.tokens[0] == kept.end else 0,
         unsplittable_tokens=kept.special,
     )
 

@@ -27,18 +27,16 @@ class GGUFTokenizer:
         merges: the pairs that are joined, the most urgent first, each as two tokens with a space between.
         pre_tokenizer: how a text is cut into words, one of `byte_pair.PRE_TOKENIZERS`.
         special: the tokens that are found in a text as they are.
-        start: the token that a text begins with, where `add_start` says so.
+        start: the token that each text begins with; None where texts begin with none.
         end: the token that ends an answer.
-        add_start: whether each text begins with `start`.
     """
 
     tokens: list[str]
     merges: list[str]
     pre_tokenizer: str
     special: list[str]
-    start: str
+    start: str | None
     end: str
-    add_start: bool
 
 
 @dataclass(frozen=True)
@@ -199,20 +197,17 @@ class _Read:
         if unknown := [merge for merge in merges if not known.issuperset(merge.split(" "))]:
             raise self.wrong(f"its tokenizer joins {unknown[0]!r}, which are not in the vocabulary")
         kinds = self.field("tokenizer.ggml.token_type", [])
-        end = self.token("tokenizer.ggml.eos_token_id", tokens)
+        starts = self.field("tokenizer.ggml.add_bos_token", False)
         return GGUFTokenizer(
             tokens=tokens,
             merges=merges,
             pre_tokenizer=cut,
             special=[token for token, kind in zip(tokens, kinds) if kind in _SPECIAL_KINDS],
-            start=self.token("tokenizer.ggml.bos_token_id", tokens, end),
-            end=end,
-            add_start=bool(self.field("tokenizer.ggml.add_bos_token", False)),
+            start=self.token("tokenizer.ggml.bos_token_id", tokens) if starts else None,
+            end=self.token("tokenizer.ggml.eos_token_id", tokens),
         )
 
-    def token(self, field: str, tokens: list[str], *default: str) -> str:
-        if field not in self.fields and default:
-            return default[0]
+    def token(self, field: str, tokens: list[str]) -> str:
         number = self.field(field)
         if not 0 <= number < len(tokens):
             raise self.wrong(f"{field} is {number}, in a vocabulary of {len(tokens):,}")

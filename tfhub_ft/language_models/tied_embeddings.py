@@ -8,11 +8,10 @@ from typing import Any
 def keep_tied_embeddings() -> None:
     """Make KerasHub write down, with a Llama, whether its output layer is its embeddings.
 
-    `LlamaBackbone` of KerasHub 0.32 takes `tie_word_embeddings` and leaves it out of its configuration. What is saved,
-    a preset or a `.keras` file, is then loaded with an output layer of its own: a preset's has random weights, and a
-    `.keras` file cannot be loaded. What is saved after a call of this function says it, and is loaded right without it.
-
-    Once KerasHub says it itself, its word counts, and this function has nothing to do.
+    `LlamaBackbone` of KerasHub 0.32 takes `tie_word_embeddings` and leaves it out of its configuration. A preset or a
+    `.keras` file that was saved so cannot be loaded: the loaded model wants weights for an output layer of its own.
+    What is saved after a call of this function says it, and is loaded anywhere. Once KerasHub says it itself, its word
+    counts, and this function has nothing to do.
     """
     from keras_hub.models import LlamaBackbone
 
