@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from tfhub_ft.evaluation.tables import logit_difference
-from tfhub_ft.exports.dialogue_export import WEIGHTS
-from tfhub_ft.exports.export import FORMATS
+from tfhub_ft.exports.export import FORMATS, WEIGHTS
 from tfhub_ft.exports.tflite import QUANTIZATIONS
 
 

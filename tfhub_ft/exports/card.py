@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.encoders.catalogue import CATALOGUE
 from tfhub_ft.evaluation.tables import headlines, logit_difference
 from tfhub_ft.exports.dialogue_card import dialogue_call, licence_of, limits_of, weights_table
-from tfhub_ft.exports.dialogue_export import WEIGHTS
+from tfhub_ft.exports.export import WEIGHTS
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tfhub_ft.exports.dialogue_proof import RunReplies
     from tfhub_ft.run import Run
 
-WEIGHTS = ("none", "bfloat16", "int8")
 # A batch of replies takes as long as its longest one, and as much memory as all of them together.
 MOST_ROWS, WARM_UP_TOKENS = 16, 16
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tfhub_ft.exports.work import Work
 
 EXPORTS = "export.json"
+# Of a model that writes replies: float32, or less.
+WEIGHTS = ("none", "bfloat16", "int8")
 FORMATS = ("saved_model", "tflite", "tflite_text", "onnx")
 
 
@@ -142,7 +144,7 @@ def _trim(work: "Work") -> dict[str, Any]:
 
 
 def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], vocabulary: str) -> None:
-    from tfhub_ft.exports.dialogue_export import WEIGHTS, check_dialogue_forms
+    from tfhub_ft.exports.dialogue_export import check_dialogue_forms
     from tfhub_ft.exports.tflite import QUANTIZATIONS
     from tfhub_ft.tasks.windowed import WindowedTask
 
@@ -179,7 +181,7 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
 
 def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str]) -> list[Callable[[], dict[str, Any]]]:
     """What makes and proves each wanted form."""
-    from tfhub_ft.exports.dialogue_export import WEIGHTS, DialogueWork, export_dialogue
+    from tfhub_ft.exports.dialogue_export import DialogueWork, export_dialogue
     from tfhub_ft.exports.lite_export import LiteExport
     from tfhub_ft.exports.onnx_file import export_onnx
     from tfhub_ft.exports.saved_model import export_saved_model

@@ -14,7 +14,6 @@ from tfhub_ft.training.hardware import matrix_products_in
 if TYPE_CHECKING:
     from tfhub_ft.language_models.language_model_layer import LanguageModel
 
-WEIGHTS = ("none", "bfloat16", "int8")
 BLOCK = 64
 
 
