@@ -130,6 +130,7 @@ def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run
     assert not (folder / "tflite").exists()
 
 
+@pytest.mark.slow
 def test_each_form_is_told_as_soon_as_it_is_written(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "_onnx_bytes", lambda *_: (_ for _ in ()).throw(WorkError("no such luck")))
     arguments = ["export", str(tiny_run), "--output-dir", str(tmp_path / "one")]

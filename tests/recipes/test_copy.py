@@ -68,6 +68,7 @@ def guide_run(encoder, folder):
     return run, [f"{GOOD[0]} film {GOOD[1]}", f"{BAD[0]} film {BAD[1]}"]
 
 
+@pytest.mark.slow
 def test_the_guides_example_trains_scores_and_answers(tiny_pair, tmp_path):
     run, texts = guide_run(tiny_pair, tmp_path)
     good, bad = (answer["score"] for answer in tfhub_ft.predict(run, texts))

@@ -66,15 +66,8 @@ def test_a_training_on_prepared_rows_is_the_training_on_their_files(folder, tiny
     assert run.settings.encoder == direct.settings.encoder
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "multilabel",
-        "ner",
-        "qa",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("similarity", "chat", "adapt")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["multilabel", "ner", "qa", "similarity", "chat", "adapt"])
 def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, tmp_path):
     recipe = load_recipe(name)
     settings = recipe.settings.replaced({"encoder": str(tiny_pair), "seq_length": 40})

@@ -68,6 +68,7 @@ def test_the_best_epoch_is_kept(tiny_pair, reviews_csv, tmp_path):
     assert run.metrics["train"]["epoch"] == best["epoch"]
 
 
+@pytest.mark.slow
 def test_patience_ends_the_training(tiny_pair, reviews_csv, tmp_path):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=8, learning_rate=0.0, patience=1)
     assert len((run.path / "history.csv").read_text().splitlines()) == 3
@@ -247,11 +248,12 @@ def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_
     [
         {"layer_decay": 0.7, "recompute": True},
         {"unfreeze": "0,1,all", "epochs": 6},
-        pytest.param({"reinit_layers": 1}, marks=pytest.mark.slow),
-        pytest.param({"jit_compile": True, "padding": "buckets"}, marks=pytest.mark.slow),
+        {"reinit_layers": 1},
+        {"jit_compile": True, "padding": "buckets"},
     ],
     ids=lambda settings: next(iter(settings)),
 )
+@pytest.mark.slow
 def test_what_is_done_layer_by_layer_trains_too(tiny_pair, reviews_csv, tmp_path, settings):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
     assert run.metrics["validation"]["accuracy"] > 0.9
