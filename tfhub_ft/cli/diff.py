@@ -26,7 +26,8 @@ def command(one: str, other: str, data: str | None, as_json: bool) -> None:
     from tfhub_ft.evaluation.tables import diff_tables
 
     print_tables(*diff_tables(told, one, other))
-    first, second, p = told["mcnemar"].values()
-    click.echo(
-        f"Right about {first:,} rows alone: {one}; about {second:,}: {other}. McNemar's exact test: p = {p:.3g}."
-    )
+    if "mcnemar" in told:
+        first, second, p = told["mcnemar"].values()
+        click.echo(
+            f"Right about {first:,} rows alone: {one}; about {second:,}: {other}. McNemar's exact test: p = {p:.3g}."
+        )

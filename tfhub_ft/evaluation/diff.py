@@ -37,10 +37,11 @@ def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | N
         {"rows", "settings": {name: [one's, other's]} where they differ, "scores": {name: {"one", "other", "difference",
         "interval": of the difference, 95%, by resampling rows}}, "mcnemar": {"only_one_right", "only_other_right",
         "p_value"}, "changed": how many rows have another answer, "changed_rows": some of them, {"text", "one", "other":
-        their answers, "right": which of them is}}.
+        their answers, "right": which of them is}}. Of answers that are numbers the last three are left out.
 
     Raises:
-        InputError: a run is not finished, they answer by different tasks or labels, or the rows cannot be read.
+        InputError: a run is not finished, they answer by different tasks or labels, their answers have no truth, or the
+            rows cannot be read.
 
     Example:
         diff("runs/first", "runs/second")["mcnemar"]["p_value"]
@@ -53,8 +54,6 @@ def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | N
     rows = _rows(runs, data)
     sides = [_Side(run, rows) for run in runs]
     names = headlines({str(i): side.scores for i, side in enumerate(sides)})
-    (one_said, one_right), (other_said, other_right) = (side.judged for side in sides)
-    changed = [i for i in range(len(rows)) if one_said[i] != other_said[i]]
     settings = [run.settings.as_dict() | {"recipe": run.recipe_name} for run in runs]
     return {
         "rows": len(rows),
@@ -64,11 +63,20 @@ def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | N
             if settings[0][name] != settings[1].get(name)
         },
         "scores": _compared(sides, [name for name in names if name != "rows"]),
+        **(_changed(sides) if sides[0].is_judged else {}),
+    }
+
+
+def _changed(sides: "Sequence[_Side]") -> dict[str, Any]:
+    """Which of two runs is right where they differ, and the rows."""
+    (one_said, one_right), (other_said, other_right) = (side.judged for side in sides)
+    changed = [i for i in range(len(one_said)) if one_said[i] != other_said[i]]
+    return {
         "mcnemar": mcnemar(one_right, other_right),
         "changed": len(changed),
         "changed_rows": [
             {
-                "text": " │ ".join(sides[0].task.asked(rows[i])),
+                "text": " │ ".join(sides[0].task.asked(sides[0].rows[i])),
                 "one": one_said[i],
                 "other": other_said[i],
                 "right": [name for name, right in (("one", one_right), ("other", other_right)) if right[i]],
@@ -102,7 +110,7 @@ def _check(one: Run, other: Run) -> None:
     if one.recipe.task.name != other.recipe.task.name:
         names = f"{one.recipe.task.name} and {other.recipe.task.name}"
         raise InputError(f"{one.path} and {other.path} answer by different tasks, {names}: they cannot be compared")
-    if type(one.recipe.task).judged is Task.judged:
+    if not one.recipe.task.measure:
         raise InputError(f"{one.path}: answers of the recipe {one.recipe.name} are neither right nor wrong")
     if one.labels != other.labels:
         raise InputError(f"{one.path} and {other.path} have different labels: they cannot be compared")
@@ -159,6 +167,11 @@ class _Side:
         """The scores on some of the rows."""
         logits, targets = (_picked(each, chosen) for each in (self.logits, self.targets))
         return self.task.metrics(logits, targets, self.run.labels, self.run.decision)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether an answer is right or wrong, which a number is not."""
+        return type(self.task).judged is not Task.judged
 
     @property
     def judged(self) -> tuple[list[str], np.ndarray]:

@@ -98,10 +98,10 @@ def diff_tables(told: Mapping[str, Any], one: str, other: str) -> "list[Table]":
         interval = " to ".join(f"{end:+.4f}" for end in each["interval"])
         difference = f"{each['difference']:+.4f}"
         scores.add_row(name.replace("_", " "), _cell(each["one"]), _cell(each["other"]), difference, interval)
-    shown = len(told["changed_rows"])
-    title = f"{told['changed']:,} answers changed" + (f", {shown} of them" if shown < told["changed"] else "")
+    rows, count = told.get("changed_rows", []), told.get("changed", 0)
+    title = f"{count:,} answers changed" + (f", {len(rows)} of them" if len(rows) < count else "")
     changed = Table("text", one, other, title=title)
-    for row in told["changed_rows"]:
+    for row in rows:
         marked = (f"{row[name]} ✓" if name in row["right"] else row[name] for name in ("one", "other"))
         changed.add_row(Text(row["text"]), *map(Text, marked))
     return [table for table in (settings, scores, changed) if table.row_count]
