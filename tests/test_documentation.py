@@ -35,14 +35,14 @@ RUN = [
     *(ROOT / "docs" / f"{name}.md" for name in ("index", "tutorial", "training", "deployment", "several-machines")),
     ROOT / "recipes" / "ADD-RECIPE.md",
 ]
-# What runs on a page, but not here: that needs other machines.
-ELSEWHERE = "--strategy multi-worker"
+# What runs on a page, but not here: it needs other machines, or is run by tests/recipes/test_copy.py.
+ELSEWHERE = ("--strategy multi-worker", "./stars.py")
 
 
 def commands(file):
     """The lines of a file's code blocks that call tfhub-ft."""
-    blocks = re.findall(r"^```\n(.*?)^```", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    lines = "".join(blocks).splitlines()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = "".join(block for language, block in blocks if not language).splitlines()
     return [line.split(" #")[0].strip() for line in lines if line.startswith("tfhub-ft ")]
 
 
@@ -58,8 +58,26 @@ def words_of(line):
     """The words of a command, with a recipe that there is, without the flags that every command takes."""
     line = line.replace("NAME ", "sentiment ")
     if not Path("mine.py").exists():
-        line = line.replace("./mine.py", str(ROOT / "recipes" / "spam.py"))
+        line = re.sub(r"\./\w+\.py", str(ROOT / "recipes" / "spam.py"), line)
     return [word for word in shlex.split(line)[1:] if word not in FLAGS]
+
+
+def written(name):
+    """A page of the site that is made when it is built, of a recipe."""
+    pytest.importorskip("mkdocs", reason="needs pip install '.[docs]'")
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "pages.py")
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    return pages.recipe_page(name)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_commands_of_a_recipes_page_can_be_parsed(name, tmp_path):
+    (tmp_path / "page.md").write_text(written(name))
+    lines = commands(tmp_path / "page.md")
+    assert len(lines) >= 3
+    for line in lines:
+        parse(group, words_of(line))
 
 
 @pytest.mark.parametrize("line", sorted({line for file in FILES for line in commands(file)}))
@@ -127,7 +145,7 @@ def made_tiny(line, encoder):
 @pytest.mark.slow
 @pytest.mark.parametrize("file", RUN, ids=lambda file: file.parent.name + "-" + file.stem)
 def test_the_commands_of_a_page_run_one_after_the_other(file, folder, tiny_run, tiny_pair):
-    lines = [line for line in commands(file) if ELSEWHERE not in line]
+    lines = [line for line in commands(file) if not any(words in line for words in ELSEWHERE)]
     for run in ("runs/reviews", "runs/others"):
         if not any(" train " in line and line.endswith(f"--output-dir {run}") for line in lines):
             shutil.copytree(tiny_run, folder / run)

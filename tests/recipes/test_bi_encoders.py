@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfhub_ft
 from tests.conftest import THINGS, write_csv
+from tfhub_ft.evaluation.diff import diff
 
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seq_length": 32}
 
@@ -38,6 +39,14 @@ def test_a_bi_encoders_score_is_the_cosine_of_its_exported_embeddings(similarity
     np.testing.assert_allclose(np.linalg.norm(first, axis=-1), 1, rtol=1e-5)
     low, high = map(float, run.labels)
     np.testing.assert_allclose((first * second).sum(-1) * (high - low) + low, scores, atol=1e-5)
+
+
+def test_runs_of_numbers_are_laid_side_by_side_without_right_and_wrong(similarity):
+    run, _ = similarity
+    told = diff(run, run)
+    assert told["scores"]["pearson"]["interval"] == [0, 0]
+    assert "mcnemar" not in told
+    assert "changed" not in told
 
 
 @pytest.fixture(scope="module")
