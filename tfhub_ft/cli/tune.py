@@ -36,7 +36,8 @@ def tune_command(name: str, recipe: Recipe) -> click.Command:
             ["--search"],
             multiple=True,
             metavar="SETTING=VALUES",
-            help="What is varied: a range, learning_rate=1e-5..3e-4, or a choice, freeze=none,all-but-2; several times."
+            help="What is varied: a range, learning_rate=1e-5..3e-4, or a choice, encoder=minilm-l6,bert-base-uncased;"
+            " several times."
             " [default: learning rate, epochs and freezing]",
         ),
         click.Option(["--config"], metavar="FILE", help="YAML file of settings that stay."),
