@@ -13,8 +13,10 @@ import tensorflow as tf
 
 from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.language_models.chat_template import Message
+from tfhub_ft.language_models.compiled_step import CompiledStep
 
 AT_ONCE = 16
+LEAST_CACHE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class Sampling:
 class ReplyWriter:
     """Writes the assistant's next message of dialogues.
 
+    `stream` and `tokens` take the weights as they are at their first reply: train further, and take a new writer.
     A reply ends where the token that ends a turn is chosen, or another special token, which no message can hold.
 
     Args:
@@ -112,10 +115,11 @@ class ReplyWriter:
         What the prompt begins with, as the one before did, is not read again: in a conversation, all but the last turn.
         """
         choice, most = self._choice(sampling, 1), self._most(prompt, sampling)
-        read, cache = self._read_before(prompt, len(prompt) + most)
+        read, cache = self._read_before(prompt, self._cache_length(len(prompt) + most))
         ids, first_came = prompt[len(read) :], 0.0
         for number in range(most):
-            (token,), cache = self.next_token([ids], cache, len(read), [number], *choice)
+            following = self.following_token if number else self.next_token
+            (token,), cache = following(tf.constant([ids]), cache, len(read), [number], *choice)
             read += ids
             self._last = (read, cache)
             now = time.perf_counter()
@@ -126,6 +130,10 @@ class ReplyWriter:
                 return
             yield ids[0]
 
+    def _cache_length(self, tokens: int) -> int:
+        """How long a cache of some tokens is: of few lengths, as a program is compiled for each."""
+        return min(self.window, max(LEAST_CACHE, 1 << (tokens - 1).bit_length()))
+
     def _read_before(self, prompt: list[int], length: int) -> tuple[list[int], Any]:
         """What a prompt begins with that stands in the cache of the last reply, and that cache, made as long."""
         read, cache = self._last
@@ -135,7 +143,8 @@ class ReplyWriter:
             return [], self._empty_cache(1, length)
         # What else stands in it, behind, is masked until it is written over.
         missing = max(0, length - cache.shape[3])
-        return prompt[:count], tf.pad(cache[:, :, :, :length], [(0, 0)] * 3 + [(0, missing)] + [(0, 0)] * 2)
+        kept = tf.cast(cache[:, :, :, :length], self.causal_lm.compute_dtype)
+        return prompt[:count], tf.pad(kept, [(0, 0)] * 3 + [(0, missing)] + [(0, 0)] * 2)
 
     def write(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
         """Write a reply to each of many dialogues, several at once.
@@ -224,6 +233,26 @@ class ReplyWriter:
     ) -> tuple[Any, Any]:
         logits, cache = self._forward(token_ids, cache, place)
         return self._chosen(logits, temperature, top_p, seed, number), cache
+
+    def following_token(self, token_ids: Any, cache: Any, place: Any, *choice: Any) -> tuple[Any, Any]:
+        """What `next_token` gives behind a single token of one dialogue, sooner where the model can be compiled."""
+        if not self._compiled_token:
+            return self.next_token(token_ids, cache, place, *choice)
+        if not isinstance(cache, tf.Variable):
+            cache = CompiledStep.cache_of(cache)
+        return self._compiled_token(token_ids[0], cache, tf.constant(place), *map(tf.constant, choice)), cache
+
+    @cached_property
+    def _compiled_token(self) -> Any:
+        if not CompiledStep.can_compile(self.causal_lm):
+            return None
+        step = CompiledStep(self.causal_lm)
+
+        @tf.function(autograph=False)
+        def chosen(token: Any, cache: Any, place: Any, number: Any, *heat: Any) -> Any:
+            return self._chosen(step(token, cache, place), *heat, number)
+
+        return chosen
 
     def _forward(self, token_ids: Any, cache: Any, place: Any) -> tuple[Any, Any]:
         """The logits behind tokens, int32 (batch, length), that stand from a place on, and the cache with them."""

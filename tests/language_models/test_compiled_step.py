@@ -1,0 +1,67 @@
+"""The compiled step: what KerasHub's own call makes of each token, for each kind of Llama."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhub_ft.language_models.compiled_step import CompiledStep
+from tfhub_ft.language_models.presets import load_causal_lm
+
+KINDS = {
+    "grouped heads": {"num_query_heads": 4, "num_key_value_heads": 2},
+    "an output layer of its own": {"num_query_heads": 2, "num_key_value_heads": 2, "tie_word_embeddings": False},
+    "angles that are scaled": {
+        "num_query_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_frequency_adjustment_factor": 8.0,
+        "rope_low_freq_factor": 1.0,
+        "rope_high_freq_factor": 4.0,
+        "rope_pretraining_sequence_length": 16,
+    },
+}
+
+
+def make_llama(**heads):
+    import keras_hub
+
+    backbone = keras_hub.models.LlamaBackbone(
+        vocabulary_size=50, num_layers=2, hidden_dim=32, intermediate_dim=48, rope_max_wavelength=100, **heads
+    )
+    random = np.random.default_rng(0)
+    for weight in backbone.weights:
+        weight.assign(random.normal(1.0 if "norm" in weight.path else 0.0, 0.3, weight.shape))
+    return keras_hub.models.LlamaCausalLM(backbone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_token_has_the_logits_and_the_keys_that_keras_hub_gives_it(kind):
+    causal_lm, ids = make_llama(**KINDS[kind]), np.random.default_rng(1).integers(0, 50, 20)
+    backbone = causal_lm.backbone
+    empty = tf.zeros((1, 2, 2, 32, backbone.num_key_value_heads, 32 // backbone.num_query_heads))
+    theirs, _, their_cache = causal_lm.call_with_cache(ids[None], empty, 0)
+    step, cache = CompiledStep(causal_lm), CompiledStep.cache_of(empty)
+    ours = [step(tf.constant([token]), cache, tf.constant(place))[0] for place, token in enumerate(ids)]
+    np.testing.assert_allclose(ours, theirs[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(cache, their_cache, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_are_kept_in_the_compute_dtype(tiny_preset):
+    causal_lm = load_causal_lm(str(tiny_preset))
+    logits = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        for layer in (causal_lm, *causal_lm.backbone._flatten_layers()):
+            layer.dtype_policy = keras.DTypePolicy(policy)
+        step = CompiledStep(causal_lm)
+        backbone = causal_lm.backbone
+        shape = (backbone.num_layers, 2, 8, backbone.num_key_value_heads)
+        cache = CompiledStep.cache_of(tf.zeros((1, *shape, backbone.hidden_dim // backbone.num_query_heads)))
+        logits[policy] = step(tf.constant([5]), cache, tf.constant(0)).numpy()
+    assert logits["mixed_bfloat16"].dtype == "float32"
+    difference = np.abs(logits["float32"] - logits["mixed_bfloat16"]).max()
+    assert 0 < difference < 0.05 * np.abs(logits["float32"]).max()
+
+
+def test_a_model_that_is_no_llama_is_left_to_keras_hub(tiny_preset, tiny_gpt2_preset):
+    assert CompiledStep.can_compile(load_causal_lm(str(tiny_preset)))
+    assert not CompiledStep.can_compile(load_causal_lm(str(tiny_gpt2_preset)))
