@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhub_ft.encoders.native import Architecture, Dropout, activate, dense, encode, norm, role_of
+from tfhub_ft.encoders.native import Architecture, Dropout, activate, dense, encode, norm, role_of, updated_dense
 
 ROUNDING = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 4e-3}
 
@@ -35,6 +35,24 @@ def test_dense_and_its_gradients_are_those_of_the_plain_formula(dtype, rows, inp
 
     ours = value_and_gradients(lambda *each: dense(*each, training=True), x, kernel, bias)
     assert_same(ours, value_and_gradients(plain, x, kernel, bias), dtype)
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize(("rows", "inputs", "outputs", "rank"), [(1, 4, 3, 1), (7, 5, 9, 2), (64, 48, 32, 8)])
+def test_an_updated_dense_and_its_gradients_are_those_of_the_plain_formula(dtype, rows, inputs, outputs, rank):
+    x, down, up = random(rows, inputs, dtype=dtype), random(inputs, rank, seed=1), random(rank, outputs, seed=2)
+    kernel, bias = random(inputs, outputs, seed=3), random(outputs, seed=4)
+
+    def plain(x, down, up):
+        return tf.matmul(x, tf.cast(kernel + tf.matmul(down, up), dtype)) + tf.cast(bias, dtype)
+
+    expected = value_and_gradients(plain, x, down, up)
+    for training in (True, False):
+        ours = value_and_gradients(
+            lambda x, down, up, training=training: updated_dense(x, kernel, bias, down, up, training=training),
+            x, down, up,
+        )  # fmt: skip
+        assert_same(ours, expected, dtype)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -169,3 +187,32 @@ def test_a_block_computed_again_has_the_same_gradients(dtype, output):
     kept, again = answers(False), answers(True)
     for one, other in zip(kept, again, strict=True):
         np.testing.assert_allclose(one, other, atol=ROUNDING[dtype] * max(1, np.abs(one).max()))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("parts", [("query",), ("key", "value"), ("query", "key", "value", "attention_output")])
+def test_updates_of_kernels_have_the_gradients_of_kernels_that_they_are_added_to(parts, recompute):
+    weights, architecture = tiny_weights(), Architecture(layers=1, shared=False, heads=2)
+    roles = [*(f"layer_0/self_attention/{part}/kernel" for part in parts), "layer_0/intermediate/kernel"]
+    roles += ["layer_0/output/kernel", "pooler_transform/kernel"]
+    factors = []
+    for number, role in enumerate(roles):
+        kernel, outputs = weights[role], weights[role.replace("kernel", "bias")].shape.num_elements()
+        inputs = kernel.shape.num_elements() // outputs
+        factors.append((random(inputs, 2, seed=number), random(2, outputs, seed=-number % 99)))
+
+    def pooled(weights, **options):
+        return encode(weights, architecture, TOKENS, dtype="float32", **options)["pooled_output"]
+
+    def with_updates(*flat):
+        updates = dict(zip(roles, tf.nest.pack_sequence_as(factors, flat), strict=True))
+        return pooled(weights, drop=lambda x, rate, place: x, recompute=recompute, updates=updates)
+
+    def added(*flat):
+        pairs = zip(roles, tf.nest.pack_sequence_as(factors, flat), strict=True)
+        changed = {role: weights[role] + tf.reshape(down @ up, weights[role].shape) for role, (down, up) in pairs}
+        return pooled(weights | changed)
+
+    flat = tf.nest.flatten(factors)
+    for own, expected in zip(value_and_gradients(with_updates, *flat), value_and_gradients(added, *flat), strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-4 * max(1, np.abs(expected).max()))

@@ -170,7 +170,7 @@ class HubEncoder(keras.layers.Layer):
     def values(self) -> dict[str, np.ndarray]:
         """The weights that it has now, by their names in the SavedModel."""
         values = {name: np.asarray(held.value) for name, held in self._by_name.items()}
-        return values | {name: values[name] + np.asarray(self._update(name)) for name in self._updates}
+        return values | {name: values[name] + self._update(name) for name in self._updates}
 
     @property
     def frozen_values(self) -> dict[str, np.ndarray]:
@@ -226,13 +226,17 @@ class HubEncoder(keras.layers.Layer):
             self.add_weight(shape=(rank, outputs), initializer="zeros", autocast=False, name=f"{name}_up"),
         ]
 
-    def _update(self, name: str) -> Any:
-        """What a weight's update adds to it, float32."""
+    def _factors(self, name: str) -> tuple[Any, Any]:
+        """The factors of what a weight's update adds to it, float32 (inputs, rank) and (rank, outputs)."""
         import tensorflow as tf
 
         down, up = map(tf.convert_to_tensor, self._updates[name])
-        scale = self._lora["alpha"] / self._lora["rank"]
-        return tf.reshape(tf.matmul(down, up) * scale, self._by_name[name].shape)
+        return down, up * (self._lora["alpha"] / self._lora["rank"])
+
+    def _update(self, name: str) -> np.ndarray:
+        """What a weight's update adds to it, float32."""
+        down, up = self._factors(name)
+        return keras.ops.convert_to_numpy(down @ up).reshape(self._by_name[name].shape)
 
     def merge_lora(self) -> None:
         """Add the updates to the weights; then the encoder is one like any other. Without LoRA nothing is done."""
@@ -388,8 +392,6 @@ class HubEncoder(keras.layers.Layer):
         import tensorflow as tf
 
         weights = {role_of(name): tf.convert_to_tensor(held) for name, held in self._by_name.items()}
-        for name in self._updates:
-            weights[role_of(name)] += self._update(name)
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
         if self._narrowed:
             tokens["input_word_ids"] = tf.gather(self._narrowed.numbers, tokens["input_word_ids"])
@@ -400,6 +402,7 @@ class HubEncoder(keras.layers.Layer):
             dtype=self.compute_dtype,
             drop=self._dropout() if training else None,
             recompute=training and self.recompute,
+            updates={role_of(name): self._factors(name) for name in self._updates},
         )
         return {name: outputs[name] for name in self.spec["outputs"]}
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -75,6 +76,7 @@ def encode(
     drop: Callable[[Any, float, int], Any] | None = None,
     own_gradients: bool = True,
     recompute: bool = False,
+    updates: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> dict[str, Any]:
     """The outputs of a BERT, by the names of the TF Hub text API.
 
@@ -87,6 +89,8 @@ def encode(
             has. Without it there is none.
         own_gradients: whether training takes gradients by formulas of our own, which SavedModels cannot hold.
         recompute: whether a gradient computes each block again, instead of keeping all that was computed in it.
+        updates: LoRA's factors of kernels by role, float32 (inputs, rank) and (rank, outputs), whose products are added
+            to the kernels, and which are trained in their place.
 
     Returns:
         {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
@@ -100,7 +104,7 @@ def encode(
     """
     import tensorflow as tf
 
-    fast = drop is not None and own_gradients
+    fast, updates = drop is not None and own_gradients, updates or {}
     batch, length = tf.unstack(tf.shape(tokens["input_word_ids"]))
     size = weights["layer_0/output_layer_norm/gamma"].shape[0]
     block = _Block(architecture, batch, length, drop, fast)
@@ -119,15 +123,14 @@ def encode(
 
     outputs, first = [], None
     for number in range(architecture.layers):
-        own = _of_layer(weights, 0 if architecture.shared else number)
+        own = _of_layer(weights, updates, 0 if architecture.shared else number)
         if number == architecture.layers - 1:
             first = call(x, own, bias, architecture.layers, first_only=True)
         x = call(x, own, bias, number)
         outputs.append(tf.cast(tf.reshape(x, (batch, length, size)), "float32"))
     first = tf.cast(first, "float32")
     if "pooler_transform/kernel" in weights:
-        kernel, pooler_bias = _pair(weights, "pooler_transform")
-        first = tf.tanh(tf.matmul(first, kernel) + pooler_bias)
+        first = tf.tanh(updated_dense(first, *_pair(weights, "pooler_transform", updates), training=fast))
     return {"pooled_output": first, "sequence_output": outputs[-1], "encoder_outputs": outputs}
 
 
@@ -155,8 +158,9 @@ class _Block:
     def _attend(self, x: Any, own: dict[str, tuple], bias: Any, place: int, first_only: bool) -> Any:
         import tensorflow as tf
 
-        heads, size = own["self_attention/query"][0].shape[1:]
-        scaled = tuple(part * size**-0.5 for part in own["self_attention/query"])
+        kernel, query_bias, *factors = own["self_attention/query"]
+        (heads, size), scale = kernel.shape[1:], kernel.shape[-1] ** -0.5
+        scaled = (kernel * scale, query_bias * scale, *factors[:1], *(up * scale for up in factors[1:]))
         # One matrix product in place of three reads the hidden states once.
         if first_only:
             query = self._heads(self._product(self._first(x), [scaled]), 1, 1, heads, size)[0]
@@ -173,11 +177,8 @@ class _Block:
                 weights = self.dropout(weights, self.architecture.attention_dropout, place)
         return tf.reshape(tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3)), (-1, heads * size))
 
-    def _product(self, x: Any, parts: list[tuple[Any, Any]]) -> Any:
-        import tensorflow as tf
-
-        kernel = tf.concat([tf.reshape(kernel, (kernel.shape[0], -1)) for kernel, _ in parts], 1)
-        return dense(x, kernel, tf.concat([tf.reshape(bias, (-1,)) for _, bias in parts], 0), self.fast)
+    def _product(self, x: Any, parts: list[tuple[Any, ...]]) -> Any:
+        return updated_dense(x, *_joined(parts), training=self.fast)
 
     def _heads(self, x: Any, length: Any, parts: int, heads: int, size: int) -> list[Any]:
         """(batch * length, parts * heads * size) as a list of (batch, heads, length, size)."""
@@ -189,8 +190,8 @@ class _Block:
     def _dense(self, x: Any, own: dict[str, tuple], name: str) -> Any:
         import tensorflow as tf
 
-        kernel, bias = own[name]
-        return dense(x, tf.reshape(kernel, (-1, bias.shape[-1])), bias, self.fast)
+        kernel, bias, *factors = own[name]
+        return updated_dense(x, tf.reshape(kernel, (-1, bias.shape[-1])), bias, *factors, training=self.fast)
 
     def _normed(self, x: Any, own: dict[str, tuple], name: str) -> Any:
         return norm(x, *own[name], self.architecture.epsilon, self.fast)
@@ -227,15 +228,36 @@ def _recomputed(block: _Block) -> Callable[..., Any]:
     return call
 
 
-def _pair(weights: Mapping[str, Any], part: str) -> tuple[Any, Any]:
+def _pair(
+    weights: Mapping[str, Any], part: str, updates: Mapping[str, tuple[Any, Any]] = types.MappingProxyType({})
+) -> tuple[Any, ...]:
+    """A norm's weights, or a dense layer's, with the factors of its update where there is one."""
     kernel = weights.get(f"{part}/kernel")
     if kernel is None:
         return weights[f"{part}/gamma"], weights[f"{part}/beta"]
-    return kernel, weights[f"{part}/bias"]
+    return kernel, weights[f"{part}/bias"], *updates.get(f"{part}/kernel", ())
 
 
-def _of_layer(weights: Mapping[str, Any], number: int) -> dict[str, tuple[Any, Any]]:
-    return {part: _pair(weights, f"layer_{number}/{part}") for part in _IN_LAYER}
+def _of_layer(
+    weights: Mapping[str, Any], updates: Mapping[str, tuple[Any, Any]], number: int
+) -> dict[str, tuple[Any, ...]]:
+    return {part: _pair(weights, f"layer_{number}/{part}", updates) for part in _IN_LAYER}
+
+
+def _joined(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Dense layers that read the same hidden states, as one."""
+    import tensorflow as tf
+
+    kernels = [tf.reshape(kernel, (kernel.shape[0], -1)) for kernel, *_ in parts]
+    biases = [tf.reshape(bias, (-1,)) for _, bias, *_ in parts]
+    sizes = [bias.shape[0] for bias in biases]
+    downs, ups = [], []
+    for number, (_, _, *factors) in enumerate(parts):
+        if factors:
+            downs.append(factors[0])
+            ups.append(tf.pad(factors[1], [(0, 0), (sum(sizes[:number]), sum(sizes[number + 1 :]))]))
+    factors = (tf.concat(downs, 1), tf.concat(ups, 0)) if downs else ()
+    return tf.concat(kernels, 1), tf.concat(biases, 0), *factors
 
 
 def dense(x: Any, kernel: Any, bias: Any, training: bool = False) -> Any:
@@ -266,6 +288,43 @@ def dense(x: Any, kernel: Any, bias: Any, training: bool = False) -> Any:
         return plain(x, kernel, bias), gradient
 
     return (with_gradient if training else plain)(x, kernel, bias)
+
+
+def updated_dense(x: Any, kernel: Any, bias: Any, down: Any = None, up: Any = None, training: bool = False) -> Any:
+    """`dense` by kernel + down @ up, of which the factors alone are trained.
+
+    Args:
+        x, kernel, bias: as of `dense`.
+        down, up: float32 (inputs, rank) and (rank, outputs); none of them, and it is `dense`.
+        training: whether gradients are taken by a formula of our own: that of the factors, without that of their
+            product, which is as large as the kernel's.
+
+    Reference:
+        Hu et al. 2021, https://arxiv.org/abs/2106.09685
+    """
+    import tensorflow as tf
+
+    if down is None:
+        return dense(x, kernel, bias, training)
+    if not training:
+        return dense(x, kernel + tf.matmul(down, up), bias)
+
+    @tf.custom_gradient
+    def with_gradient(x: Any, down: Any, up: Any) -> Any:
+        whole = tf.cast(kernel + tf.matmul(down, up), x.dtype)
+
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            above = tf.matmul(upstream, tf.cast(up, x.dtype), transpose_b=True)
+            below = tf.matmul(x, tf.cast(down, x.dtype))
+            return (
+                tf.matmul(upstream, whole, transpose_b=True),
+                tf.cast(tf.matmul(x, above, transpose_a=True), down.dtype),
+                tf.cast(tf.matmul(below, upstream, transpose_a=True), up.dtype),
+            )
+
+        return tf.nn.bias_add(tf.matmul(x, whole), tf.cast(bias, x.dtype)), gradient
+
+    return with_gradient(x, down, up)
 
 
 def norm(x: Any, gamma: Any, beta: Any, epsilon: float, training: bool = False) -> Any:
