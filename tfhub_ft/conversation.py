@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfhub_ft.console import quiet
 from tfhub_ft.data.rows import Column, check_label, check_text, read_all
 from tfhub_ft.errors import InputError
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
@@ -176,7 +177,9 @@ class Conversation:
                 predict(predictor, ["?"])
         if self.writer:
             asked = [*self.messages, {"role": USER, "content": "?"}]
-            "".join(self.writer.stream(asked, replace(self._sampling, max_tokens=2)))
+            # XLA tells of its first program.
+            with quiet():
+                "".join(self.writer.stream(asked, replace(self._sampling, max_tokens=2)))
 
 
 def option_of(model: str | Path | Run) -> str:

@@ -272,7 +272,8 @@ class ReplyWriter:
         def drawn() -> Any:
             heat = tf.where(temperature > 0, temperature, 1.0)
             ordered, ids = tf.math.top_k(logits / heat[:, None], tf.shape(logits)[-1])
-            shares = tf.nn.softmax(ordered)
+            # By its formula: TensorFlow warns of a softmax whose rank it does not know.
+            shares = tf.exp(ordered - tf.reduce_logsumexp(ordered, -1, keepdims=True))
             before = tf.cumsum(shares, axis=-1, exclusive=True)
             kept = before < top_p[:, None]
             seeds = tf.stack([seed, place], 1)
