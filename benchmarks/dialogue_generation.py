@@ -2,11 +2,11 @@
 
     python benchmarks/dialogue_generation.py --peers-python .venv-peers/bin/python
 
-smollm2-135m-instruct as it is before any training; the peer gets a checkpoint with the weights of the same preset. Each
-side answers the same token ids, one reply at a time, with the likeliest tokens, and in float32 all must write the same
-ones. Without a cache each token takes a forward pass, in a graph, of all tokens before it. Each side is a process; they
-take turns, 3 rounds, and the median counts of all replies, from the prompt's token ids to the last token. What is
-loaded, and a first reply, are not timed.
+smollm2-135m-instruct as it is before any training, in float32 and with its matrix products in bfloat16; the peer gets a
+checkpoint with the weights of the same preset. Each side answers the same token ids, one reply at a time, with the
+likeliest tokens, and in float32 all must write the same ones. Without a cache each token takes a forward pass, in a
+graph, of all tokens before it. Each side is a process; they take turns, 3 rounds, and the median counts of all replies,
+from the prompt's token ids to the last token. What is loaded, and a first reply, are not timed.
 """
 
 from peers.side import Clock, finish, reply_rates  # isort: skip  the clock starts first
@@ -35,6 +35,8 @@ PEER = Path(__file__).parent / "peers" / "hf_generate.py"
 SIDES = {
     "tfhub_ft": [__file__, "with-cache"],
     "tfhub_ft_without_cache": [__file__, "without-cache"],
+    "tfhub_ft_bfloat16": [__file__, "with-cache", "--precision", "bfloat16"],
+    "tfhub_ft_bfloat16_without_cache": [__file__, "without-cache", "--precision", "bfloat16"],
     "hugging_face": [PEER, "--precision", "float32"],
     "hugging_face_bfloat16": [PEER, "--precision", "bfloat16"],
 }
@@ -46,14 +48,16 @@ def main():
         "side", nargs="?", choices=("with-cache", "without-cache", "checkpoint"), help=argparse.SUPPRESS
     )
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     python = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
     parser.add_argument("--peers-python", type=Path, default=python, help="has peers/requirements.txt")
     options = parser.parse_args()
     if options.side:
-        {"with-cache": with_cache, "without-cache": without_cache, "checkpoint": checkpoint}[options.side](
-            options.model
-        )
+        if options.side == "checkpoint":
+            checkpoint(options.model)
+        else:
+            {"with-cache": with_cache, "without-cache": without_cache}[options.side](options.model, options.precision)
         return
     with tempfile.TemporaryDirectory() as folder:
         process([sys.executable, __file__, "checkpoint"], folder)
@@ -89,33 +93,35 @@ def compared(measured):
     rates = {
         name: statistics.median(figures["tokens_per_second"] for figures in some) for name, some in measured.items()
     }
-    others = {name: rate for name, rate in rates.items() if name != "tfhub_ft"}
+    faster = {
+        name: {other: round(rates[name] / rate, 2) for other, rate in rates.items() if other != name}
+        for name in ("tfhub_ft", "tfhub_ft_bfloat16")
+    }
     return {
         "model": MODEL,
         "reply_tokens": [len(ids) for ids in written["tfhub_ft"][0]],
         "tokens_per_second": rates,
-        "times_as_fast": {name: round(rates["tfhub_ft"] / rate, 2) for name, rate in others.items()},
+        "times_as_fast": faster,
         "rounds": measured,
     }
 
 
-def with_cache(folder):
+def with_cache(folder, precision):
     clock = Clock()
     from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
     clock.lap("imports")
-    writer, sampling = ReplyWriter(model()), Sampling(max_tokens=TOKENS)
+    writer, sampling = ReplyWriter(model(precision)), Sampling(max_tokens=TOKENS)
     finish_replies(clock, lambda prompt: list(writer.tokens(prompt, sampling)), folder)
 
 
-def without_cache(folder):
+def without_cache(folder, precision):
     clock = Clock()
     import tensorflow as tf
-
-    from tfhub_ft.language_models.presets import load_causal_lm
+    from tfhub_ft.recipes import dialogue  # noqa: F401  its imports
 
     clock.lap("imports")
-    causal_lm = load_causal_lm(MODEL)
+    causal_lm = language_model_of(model(precision)).causal_lm
 
     @tf.function(input_signature=[tf.TensorSpec((1, None), tf.int32)], autograph=False)
     def likeliest(ids):
@@ -138,10 +144,17 @@ def finish_replies(clock, write, folder):
     finish(clock, PACKAGES, tokens_per_second=statistics.median(rates), rates=rates, written=written)
 
 
-def model():
+def model(precision="float32"):
     from tfhub_ft.recipes import dialogue
 
-    return dialogue.build_model(MODEL)
+    built = dialogue.build_model(MODEL)
+    if precision != "float32":
+        language_model_of(built).dtype_policy = f"mixed_{precision}"
+    return built
+
+
+def language_model_of(built):
+    return built.get_layer("token_model").get_layer("language_model")
 
 
 def checkpoint(folder):
@@ -149,7 +162,7 @@ def checkpoint(folder):
     from safetensors.numpy import save_file
 
     built = model()
-    backbone = built.get_layer("token_model").get_layer("language_model").backbone
+    backbone = language_model_of(built).backbone
     described = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

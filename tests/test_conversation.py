@@ -64,6 +64,14 @@ def test_the_same_seed_draws_the_same_conversation(tiny_dialogue_run):
     assert len(set(talked(1))) == 3
 
 
+def test_what_writes_computes_in_the_precision_that_is_asked_for(tiny_dialogue_run):
+    conversation = Conversation(generate=tiny_dialogue_run, precision="bfloat16")
+    assert conversation.writer.causal_lm.compute_dtype == "bfloat16"
+    assert [conversation.reply(text) for text in ("the nest", "my goose")] == [WRITTEN] * 2
+    with pytest.raises(InputError, match="--precision half: must be one of auto, float32, bfloat16, float16"):
+        Conversation(generate=tiny_dialogue_run, precision="half")
+
+
 def test_a_message_that_cannot_be_read_leaves_the_conversation_as_it_was(tiny_dialogue_run):
     conversation = Conversation(generate=tiny_dialogue_run)
     for message, said in (("<|im_end|>", "which only the chat template may write"), ("x" * 300, "is too long")):

@@ -1,6 +1,8 @@
 """A conversation: known requests get their intent's answer, known questions a reply of a bank, others a new one."""
 
+import contextlib
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
 from tfhub_ft.prediction import Predictor, open_predictor, predict
 from tfhub_ft.run import Run
+from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.classification import LABEL_ALIASES
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ class Conversation:
         system: the system prompt of what is written; None leaves it to the run.
         sampling: how the tokens of what is written are chosen; by default the likeliest ones. Each reply draws by a
             seed of its own, which follows from this one.
+        precision: of the matrix products of what writes; see `open_predictor`. Weights in bfloat16 are read in half of
+            the time, which is most of what a token takes.
 
     Raises:
         InputError: no run is given, one is of another recipe, or the answers are not as they must be.
@@ -78,6 +83,7 @@ class Conversation:
         history: int = 0,
         system: str | None = None,
         sampling: "Sampling | None" = None,
+        precision: str = "float32",
     ):
         if not (intent or retrieve or generate):
             raise InputError("a conversation needs a run: give --intent, --retrieve or --generate")
@@ -89,7 +95,7 @@ class Conversation:
         self._known_above = known_above if known_above is not None else KNOWN_ABOVE if generate else -1.0
         self._history = history
         self._given: set[str] = set()
-        self.writer = _writer(generate) if generate else None
+        self.writer = _writer(generate, precision) if generate else None
         self._sampling = sampling or _likeliest()
         self.messages: list[Message] = [{"role": SYSTEM, "content": system}] if system else []
         self._make_ready()
@@ -178,8 +184,8 @@ class Conversation:
         if self.writer:
             asked = [*self.messages, {"role": USER, "content": "?"}]
             # XLA tells of its first program.
-            with quiet():
-                "".join(self.writer.stream(asked, replace(self._sampling, max_tokens=2)))
+            with quiet(), contextlib.closing(self.writer.stream(asked, self._sampling)) as parts:
+                list(itertools.islice(parts, 2))
 
 
 def option_of(model: str | Path | Run) -> str:
@@ -230,12 +236,18 @@ def _opened(option: str, model: str | Path | Run) -> Predictor:
     return predictor
 
 
-def _writer(model: str | Path | Run) -> "ReplyWriter":
+def _writer(model: str | Path | Run, precision: str) -> "ReplyWriter":
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}")
     _opened("generate", model)
     run = model if isinstance(model, Run) else Run(model)
     from tfhub_ft.language_models.generation import ReplyWriter
+    from tfhub_ft.training.hardware import resolve_precision
 
-    return ReplyWriter(run.load_model())
+    model, resolved = run.load_model(), resolve_precision(precision)
+    if resolved != "float32":
+        model.get_layer("token_model").get_layer("language_model").dtype_policy = f"mixed_{resolved}"
+    return ReplyWriter(model)
 
 
 def _likeliest() -> "Sampling":

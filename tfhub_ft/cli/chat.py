@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, type=click.IntRange(0, 2**31 - 1), help="Seed of the draws. [default: 0]")
 @click.option("--max-tokens", default=128, type=click.IntRange(1), help="Most tokens of a reply. [default: 128]")
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    metavar="NAME",
+    help="Of the matrix products of what writes: float32, bfloat16, float16, or auto.",
+)
 def command(
     model: str | None,
     intent: str | None,
@@ -51,6 +58,7 @@ def command(
     known_above: float | None,
     history: int,
     system: str | None,
+    precision: str,
     **sampling: float,
 ) -> None:
     """Talk with a run of the recipe chat or dialogue. An empty line, or Ctrl-D, ends it.
@@ -78,6 +86,7 @@ def command(
         history=history,
         system=system,
         sampling=Sampling(**sampling),
+        precision=precision,
     )
     while prompt := _read():
         try:

@@ -16,7 +16,7 @@ from tfhub_ft.language_models.chat_template import Message
 from tfhub_ft.language_models.compiled_step import CompiledStep
 
 AT_ONCE = 16
-LEAST_CACHE = 256
+LEAST_CACHE = 128
 
 
 @dataclass(frozen=True, kw_only=True)
