@@ -9,6 +9,7 @@ from tfhub_ft.language_models.compiled_step import CompiledStep
 from tfhub_ft.language_models.presets import load_causal_lm
 
 KINDS = {
+    "Qwen": {"family": "Qwen", "num_query_heads": 4, "num_key_value_heads": 2},
     "grouped heads": {"num_query_heads": 4, "num_key_value_heads": 2},
     "an output layer of its own": {"num_query_heads": 2, "num_key_value_heads": 2, "tie_word_embeddings": False},
     "angles that are scaled": {
@@ -22,21 +23,20 @@ KINDS = {
 }
 
 
-def make_llama(**heads):
+def make_model(family="Llama", **settings):
     import keras_hub
 
-    backbone = keras_hub.models.LlamaBackbone(
-        vocabulary_size=50, num_layers=2, hidden_dim=32, intermediate_dim=48, rope_max_wavelength=100, **heads
-    )
+    sizes = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 32, "intermediate_dim": 48}
+    backbone = getattr(keras_hub.models, f"{family}Backbone")(**sizes, rope_max_wavelength=100, **settings)
     random = np.random.default_rng(0)
     for weight in backbone.weights:
         weight.assign(random.normal(1.0 if "norm" in weight.path else 0.0, 0.3, weight.shape))
-    return keras_hub.models.LlamaCausalLM(backbone)
+    return getattr(keras_hub.models, f"{family}CausalLM")(backbone)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_token_has_the_logits_and_the_keys_that_keras_hub_gives_it(kind):
-    causal_lm, ids = make_llama(**KINDS[kind]), np.random.default_rng(1).integers(0, 50, 20)
+    causal_lm, ids = make_model(**KINDS[kind]), np.random.default_rng(1).integers(0, 50, 20)
     backbone = causal_lm.backbone
     empty = tf.zeros((1, 2, 2, 32, backbone.num_key_value_heads, 32 // backbone.num_query_heads))
     theirs, _, their_cache = causal_lm.call_with_cache(ids[None], empty, 0)
@@ -62,6 +62,9 @@ def test_weights_are_kept_in_the_compute_dtype(tiny_preset):
     assert 0 < difference < 0.05 * np.abs(logits["float32"]).max()
 
 
-def test_a_model_that_is_no_llama_is_left_to_keras_hub(tiny_preset, tiny_gpt2_preset):
+def test_other_models_are_left_to_keras_hub(tiny_preset, tiny_gpt2_preset):
+    heads = {"num_query_heads": 2, "num_key_value_heads": 1}
+    assert not CompiledStep.can_compile(make_model("Qwen", use_sliding_window_attention=True, **heads))
+    assert not CompiledStep.can_compile(make_model("Mistral", **heads))
     assert CompiledStep.can_compile(load_causal_lm(str(tiny_preset)))
     assert not CompiledStep.can_compile(load_causal_lm(str(tiny_gpt2_preset)))

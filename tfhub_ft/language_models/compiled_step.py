@@ -1,4 +1,4 @@
-"""One token of one dialogue through a Llama, as one compiled program."""
+"""One token of one dialogue through a Llama or a Qwen, as one compiled program."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class CompiledStep:
-    """What a Llama of KerasHub makes of one more token, in a program that XLA compiles.
+    """What a Llama or a Qwen of KerasHub makes of one more token, in a program that XLA compiles.
 
     KerasHub's call of one token is some 2,000 small operations, and products of one row leave a processor waiting for
     weights. Here the products of a layer that read the same row are one, the scales of norms stand in the weights
@@ -39,10 +39,13 @@ class CompiledStep:
 
     @staticmethod
     def can_compile(causal_lm: Any) -> bool:
-        """Whether a model is a Llama: all others take KerasHub's own way."""
-        from keras_hub.models import LlamaBackbone
+        """Whether a model is a Llama, or a Qwen that attends to all before: all others take KerasHub's own way."""
+        from keras_hub.models import LlamaBackbone, QwenBackbone
 
-        return isinstance(causal_lm.backbone, LlamaBackbone)
+        backbone = causal_lm.backbone
+        if isinstance(backbone, QwenBackbone):
+            return not backbone.use_sliding_window_attention
+        return isinstance(backbone, LlamaBackbone)
 
     @staticmethod
     def cache_of(cache: Any) -> tf.Variable:
@@ -65,8 +68,9 @@ class CompiledStep:
     @tf.function(jit_compile=True, autograph=False)
     def _compiled(self, token: Any, cache: Any, cos: Any, sin: Any, before: Any) -> tuple[Any, Any]:
         x, added = tf.cast(self._embedding(token), tf.float32), []
-        for number, (into_attention, out_of_attention, into_gate, out_of_gate) in enumerate(self._layers):
-            heads = tf.reshape(self._normed_product(x, into_attention), (-1, 2, self._width // 2))
+        for number, (into_attention, bias, out_of_attention, into_gate, out_of_gate) in enumerate(self._layers):
+            heads = self._normed_product(x, into_attention)
+            heads = tf.reshape(heads if bias is None else heads + bias, (-1, 2, self._width // 2))
             turned, value = heads[: -self._kept_heads], heads[-self._kept_heads :]
             turned = turned * cos + turned[:, ::-1] * sin
             turned, value = (tf.reshape(each, (-1, self._width)) for each in (turned, value))
@@ -99,9 +103,13 @@ class CompiledStep:
             found = [keras.ops.convert_to_numpy(parts[name].kernel) for name in names]
             return np.concatenate([kernel.reshape(len(kernel), -1) for kernel in found], 1)
 
+        heads = [parts[name] for name in ("query", "key", "value")]
+        has_bias = heads[0].bias is not None
+        bias = np.concatenate([keras.ops.convert_to_numpy(part.bias).ravel() for part in heads]) if has_bias else None
         out_of_attention = keras.ops.convert_to_numpy(parts["attention_output"].kernel)
         return (
             self._matrix(kernels("query", "key", "value"), norms[0]),
+            tf.constant(bias) if has_bias else None,
             self._matrix(out_of_attention.reshape(-1, out_of_attention.shape[-1])),
             self._matrix(kernels("feedforward_gate_dense", "feedforward_intermediate_dense"), norms[1]),
             self._matrix(kernels("feedforward_output_dense")),
