@@ -19,6 +19,9 @@ from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.classification import LABEL_ALIASES
 
+# As long as the window is by default: then nothing is compiled within a conversation.
+LEAST_CACHE = 512
+
 if TYPE_CHECKING:
     from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
@@ -247,7 +250,7 @@ def _writer(model: str | Path | Run, precision: str) -> "ReplyWriter":
     model, resolved = run.load_model(), resolve_precision(precision)
     if resolved != "float32":
         model.get_layer("token_model").get_layer("language_model").dtype_policy = f"mixed_{resolved}"
-    return ReplyWriter(model)
+    return ReplyWriter(model, least_cache=LEAST_CACHE)
 
 
 def _likeliest() -> "Sampling":

@@ -11,8 +11,8 @@ from tfhub_ft.models import dialogue_model
 WORDS = "good goose nest the in user use error you my"
 
 
-def writer_of(preset, seq_length=256):
-    return ReplyWriter(dialogue_model(name="dialogue", language_model=str(preset), seq_length=seq_length))
+def writer_of(preset, seq_length=256, **options):
+    return ReplyWriter(dialogue_model(name="dialogue", language_model=str(preset), seq_length=seq_length), **options)
 
 
 def asked(prompt):
@@ -117,6 +117,12 @@ def test_a_conversation_goes_on_from_what_was_read(tiny_preset, writer):
         assert reply == said(messages, Sampling(max_tokens=tokens))
         messages.append({"role": "assistant", "content": reply})
     assert "".join(talking.stream(asked("my"), Sampling())) == said(asked("my"), Sampling())
+
+
+def test_the_length_of_the_cache_changes_no_reply(tiny_preset, writer):
+    by_turns, sampling = writer_of(tiny_preset, least_cache=32), Sampling(max_tokens=30)
+    for messages in (asked("my"), asked(WORDS[:30]), asked(WORDS), asked("my goose")):
+        assert list(by_turns.stream(messages, sampling)) == list(writer.stream(messages, sampling))
 
 
 def test_a_special_token_in_a_message_is_refused(writer):

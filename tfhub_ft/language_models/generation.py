@@ -16,7 +16,6 @@ from tfhub_ft.language_models.chat_template import Message
 from tfhub_ft.language_models.compiled_step import CompiledStep
 
 AT_ONCE = 16
-LEAST_CACHE = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +59,8 @@ class ReplyWriter:
 
     Args:
         model: a text-in model that `dialogue_model` made, or that a run keeps.
+        least_cache: the tokens that the shortest cache is for. Longer ones are 2, 4, 8 ... times as long, and the first
+            reply that needs one waits for its compilation; a token takes the longer, the longer its cache is.
 
     Attributes:
         window: the most tokens of a dialogue with its reply.
@@ -71,10 +72,10 @@ class ReplyWriter:
             print(part, end="")
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, least_cache: int = 128):
         self.preprocessor = model.get_layer("preprocessor")
         self.causal_lm = model.get_layer("token_model").get_layer("language_model").causal_lm
-        self.window = self.preprocessor.seq_length
+        self.window, self._least_cache = self.preprocessor.seq_length, least_cache
         self.end_ids = self._end_ids()
         self._last: tuple[list[int], Any] = ([], None)
         self.tokens_per_second = 0.0
@@ -131,8 +132,11 @@ class ReplyWriter:
             yield ids[0]
 
     def _cache_length(self, tokens: int) -> int:
-        """How long a cache of some tokens is: of few lengths, as a program is compiled for each."""
-        return min(self.window, max(LEAST_CACHE, 1 << (tokens - 1).bit_length()))
+        """How long a cache for some tokens is: of few lengths, as a program is compiled for each."""
+        length = self._least_cache
+        while length < tokens:
+            length *= 2
+        return min(self.window, length)
 
     def _read_before(self, prompt: list[int], length: int) -> tuple[list[int], Any]:
         """What a prompt begins with that stands in the cache of the last reply, and that cache, made as long."""
