@@ -147,9 +147,10 @@ def finish_replies(clock, write, folder):
 def model(precision="float32"):
     from tfhub_ft.recipes import dialogue
 
+    from tfhub_ft.training.hardware import dtype_policy
+
     built = dialogue.build_model(MODEL)
-    if precision != "float32":
-        language_model_of(built).dtype_policy = f"mixed_{precision}"
+    language_model_of(built).dtype_policy = dtype_policy(precision)
     return built
 
 

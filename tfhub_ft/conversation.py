@@ -16,11 +16,7 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
 from tfhub_ft.prediction import Predictor, open_predictor, predict
 from tfhub_ft.run import Run
-from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.classification import LABEL_ALIASES
-
-# As long as the window is by default: then nothing is compiled within a conversation.
-LEAST_CACHE = 512
 
 if TYPE_CHECKING:
     from tfhub_ft.language_models.generation import ReplyWriter, Sampling
@@ -28,6 +24,8 @@ if TYPE_CHECKING:
 # By a run on the demo rows of chat, 81% of the prompts whose reply is in its bank have more, and 8% of 465 prompts of
 # other kinds: film dialogues, the demo rows of intent, small talk.
 KNOWN_ABOVE = 0.4
+# As long as the window is by default: then nothing is compiled within a conversation.
+LEAST_CACHE = 512
 NOTHING_KNOWN = "I have no answer to that."
 # The recipe of each kind of run, and its task.
 RECIPES = {"intent": ("intent", "intent"), "retrieve": ("chat", "retrieval"), "generate": ("dialogue", "dialogue")}
@@ -228,9 +226,9 @@ def read_answers(path: Path, intents: Predictor) -> dict[str, str]:
     return answers
 
 
-def _opened(option: str, model: str | Path | Run) -> Predictor:
+def _opened(option: str, model: str | Path | Run, precision: str = "float32") -> Predictor:
     """What answers by a run that is given for an option."""
-    predictor = open_predictor(model)
+    predictor = open_predictor(model, precision=precision)
     recipe, task = RECIPES[option]
     if predictor.task.name != task:
         raise InputError(
@@ -240,17 +238,15 @@ def _opened(option: str, model: str | Path | Run) -> Predictor:
 
 
 def _writer(model: str | Path | Run, precision: str) -> "ReplyWriter":
-    if precision not in PRECISIONS:
-        raise InputError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}")
-    _opened("generate", model)
+    _opened("generate", model, precision)
     run = model if isinstance(model, Run) else Run(model)
     from tfhub_ft.language_models.generation import ReplyWriter
-    from tfhub_ft.training.hardware import resolve_precision
+    from tfhub_ft.training.hardware import dtype_policy, resolve_precision
 
-    model, resolved = run.load_model(), resolve_precision(precision)
-    if resolved != "float32":
-        model.get_layer("token_model").get_layer("language_model").dtype_policy = f"mixed_{resolved}"
-    return ReplyWriter(model, least_cache=LEAST_CACHE)
+    loaded = run.load_model()
+    language_model = loaded.get_layer("token_model").get_layer("language_model")
+    language_model.dtype_policy = dtype_policy(resolve_precision(precision))
+    return ReplyWriter(loaded, least_cache=LEAST_CACHE)
 
 
 def _likeliest() -> "Sampling":

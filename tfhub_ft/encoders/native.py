@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import re
-import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -130,7 +129,7 @@ def encode(
         outputs.append(tf.cast(tf.reshape(x, (batch, length, size)), "float32"))
     first = tf.cast(first, "float32")
     if "pooler_transform/kernel" in weights:
-        first = tf.tanh(updated_dense(first, *_pair(weights, "pooler_transform", updates), training=fast))
+        first = tf.tanh(updated_dense(first, *_updated(weights, updates, "pooler_transform"), training=fast))
     return {"pooled_output": first, "sequence_output": outputs[-1], "encoder_outputs": outputs}
 
 
@@ -228,20 +227,22 @@ def _recomputed(block: _Block) -> Callable[..., Any]:
     return call
 
 
-def _pair(
-    weights: Mapping[str, Any], part: str, updates: Mapping[str, tuple[Any, Any]] = types.MappingProxyType({})
-) -> tuple[Any, ...]:
-    """A norm's weights, or a dense layer's, with the factors of its update where there is one."""
+def _pair(weights: Mapping[str, Any], part: str) -> tuple[Any, Any]:
     kernel = weights.get(f"{part}/kernel")
     if kernel is None:
         return weights[f"{part}/gamma"], weights[f"{part}/beta"]
-    return kernel, weights[f"{part}/bias"], *updates.get(f"{part}/kernel", ())
+    return kernel, weights[f"{part}/bias"]
+
+
+def _updated(weights: Mapping[str, Any], updates: Mapping[str, tuple[Any, Any]], part: str) -> tuple[Any, ...]:
+    """The two weights of a part, and the factors of its kernel's update where there is one."""
+    return *_pair(weights, part), *updates.get(f"{part}/kernel", ())
 
 
 def _of_layer(
     weights: Mapping[str, Any], updates: Mapping[str, tuple[Any, Any]], number: int
 ) -> dict[str, tuple[Any, ...]]:
-    return {part: _pair(weights, f"layer_{number}/{part}", updates) for part in _IN_LAYER}
+    return {part: _updated(weights, updates, f"layer_{number}/{part}") for part in _IN_LAYER}
 
 
 def _joined(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
@@ -322,7 +323,7 @@ def updated_dense(x: Any, kernel: Any, bias: Any, down: Any = None, up: Any = No
                 tf.cast(tf.matmul(below, upstream, transpose_a=True), up.dtype),
             )
 
-        return tf.nn.bias_add(tf.matmul(x, whole), tf.cast(bias, x.dtype)), gradient
+        return dense(x, whole, bias), gradient
 
     return with_gradient(x, down, up)
 

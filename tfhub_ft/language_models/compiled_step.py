@@ -103,13 +103,12 @@ class CompiledStep:
             found = [keras.ops.convert_to_numpy(parts[name].kernel) for name in names]
             return np.concatenate([kernel.reshape(len(kernel), -1) for kernel in found], 1)
 
-        heads = [parts[name] for name in ("query", "key", "value")]
-        has_bias = heads[0].bias is not None
-        bias = np.concatenate([keras.ops.convert_to_numpy(part.bias).ravel() for part in heads]) if has_bias else None
+        heads = ("query", "key", "value")
+        biases = [tf.reshape(parts[name].bias, [-1]) for name in heads if parts[name].bias is not None]
         out_of_attention = keras.ops.convert_to_numpy(parts["attention_output"].kernel)
         return (
-            self._matrix(kernels("query", "key", "value"), norms[0]),
-            tf.constant(bias) if has_bias else None,
+            self._matrix(kernels(*heads), norms[0]),
+            tf.concat(biases, 0) if biases else None,
             self._matrix(out_of_attention.reshape(-1, out_of_attention.shape[-1])),
             self._matrix(kernels("feedforward_gate_dense", "feedforward_intermediate_dense"), norms[1]),
             self._matrix(kernels("feedforward_output_dense")),

@@ -33,6 +33,11 @@ def resolve_precision(precision: str) -> str:
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
+def dtype_policy(precision: str) -> str:
+    """Keras' name for matrix products in "float32", "bfloat16" or "float16" over weights in float32."""
+    return "float32" if precision == "float32" else f"mixed_{precision}"
+
+
 @contextlib.contextmanager
 def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]:
     """Within this context a network computes its matrix products in `precision`; what it keeps is float32.
@@ -51,7 +56,7 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
     natives = [encoder for encoder in encoders if encoder.is_native]
     policies = [encoder.dtype_policy for encoder in natives]
     for encoder in natives:
-        encoder.dtype_policy = "float32" if precision == "float32" else f"mixed_{precision}"
+        encoder.dtype_policy = dtype_policy(precision)
     with contextlib.nullcontext() if len(natives) == len(encoders) else rewritten_graphs(precision):
         try:
             yield
