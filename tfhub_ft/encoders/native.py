@@ -107,7 +107,7 @@ def encode(
     batch, length = tf.unstack(tf.shape(tokens["input_word_ids"]))
     size = weights["layer_0/output_layer_norm/gamma"].shape[0]
     block = _Block(architecture, batch, length, drop, fast)
-    call = _recomputed(block) if recompute else block
+    call = _recomputed(block) if recompute else _traced_once(block) if fast else block
 
     word = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
     # Gathered, not sliced: TFLite quantizes tables that are gathered from.
@@ -140,7 +140,7 @@ class _Block:
         self.architecture, self.batch, self.length = architecture, batch, length
         self.dropout, self.fast = dropout, fast
 
-    def __call__(self, x: Any, own: dict[str, tuple], bias: Any, number: int, first_only: bool = False) -> Any:
+    def __call__(self, x: Any, own: dict[str, tuple], bias: Any, number: Any, first_only: bool = False) -> Any:
         """From hidden states (batch * length, hidden) to the next ones, or to each row's first: (batch, hidden)."""
         place = 1 + 3 * number
         attended = self._attend(x, own, bias, place, first_only)
@@ -200,6 +200,14 @@ class _Block:
         import tensorflow as tf
 
         return tf.gather(x, tf.range(self.batch) * self.length)
+
+
+def _traced_once(block: _Block) -> Callable[..., Any]:
+    """The block as one function of all layers, so that a model of many layers begins to train sooner."""
+    import tensorflow as tf
+
+    traced = tf.function(block, autograph=False)
+    return lambda x, own, bias, number, first_only=False: traced(x, own, bias, tf.constant(number), first_only)
 
 
 def _recomputed(block: _Block) -> Callable[..., Any]:
