@@ -30,6 +30,7 @@ def cut_of(model):
         (phishing, "all-but-pooler", 4, "native"),
         (phishing, "all-but-pooler", 4, "graph"),
         (spam, "all", 2, "native"),
+        (spam, "all-but-pooler", 2, "native"),
     ],
 )
 def test_both_parts_together_answer_as_the_whole(tiny_pair, recipe, freeze, trained, implementation):

@@ -114,12 +114,12 @@ class FrozenBody:
         trained = tuple(map(id, network.trainable_weights))
         known = _KNOWN.get(network)
         if known is None or known[0] != trained:
-            _KNOWN[network] = known = (trained, cls._tried(network, encoders, tokens))
+            _KNOWN[network] = known = (trained, cls._tried(network, tokens))
         return known[1]
 
     @classmethod
-    def _tried(cls, network: keras.Model, encoders: list[HubEncoder], tokens: TokenRows) -> "FrozenBody | None":
-        parts = _cut_at_pooler(network) if any(each.trainable_weights for each in encoders) else _cut(network)
+    def _tried(cls, network: keras.Model, tokens: TokenRows) -> "FrozenBody | None":
+        parts = _cut(network) or _cut_at_pooler(network)
         if parts is None:
             return None
         some = tokens.batch(np.arange(min(len(tokens), TRIED_ROWS)))
@@ -185,7 +185,7 @@ def _cut(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
                 continue
             known = [tensor for tensor in node.input_tensors if id(tensor) in fixed]
             if len(known) == len(node.input_tensors) and _is_fixed(node.operation):
-                fixed |= {id(tensor) for tensor in node.output_tensors}
+                fixed |= {id(tensor) for tensor in _fixed_outputs(node)}
             else:
                 crossing |= {id(tensor): tensor for tensor in known}
     found = list(crossing.values())
@@ -199,7 +199,7 @@ def _cut_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | No
     encoder = next((layer for layer in network.layers if isinstance(layer, HubEncoder)), None)
     if encoder is None or len(encoder._inbound_nodes) != 1:
         return None
-    outputs = keras.tree.pack_sequence_as(encoder.compute_output_spec(network.input), encoder.output)
+    outputs = _outputs(encoder._inbound_nodes[0])
     held = {variable.name.rsplit("_", 1)[-1]: variable for variable in encoder.trainable_weights}
     if set(held) != {"kernel", "bias"} or "sequence_output" not in outputs:
         return None
@@ -213,13 +213,29 @@ def _cut_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | No
     return body, keras.Model(first, behind(Pooler(held["kernel"], held["bias"])(first)))
 
 
+def _outputs(node: Any) -> dict[str, Any]:
+    """What an encoder gave at a node, by name."""
+    described = node.operation.compute_output_spec(*node.arguments.args, **node.arguments.kwargs)
+    return keras.tree.pack_sequence_as(described, node.output_tensors)
+
+
+def _fixed_outputs(node: Any) -> list[Any]:
+    """What of a fixed node's outputs are fixed: of an encoder whose pooler trains, all but what that gives."""
+    if not isinstance(node.operation, HubEncoder) or not node.operation.trainable_weights:
+        return node.output_tensors
+    outputs = _outputs(node)
+    return keras.tree.flatten({name: output for name, output in outputs.items() if name != "pooled_output"})
+
+
 def _is_fixed(operation: Any) -> bool:
-    """Whether it always gives the same for the same inputs, in training too."""
+    """Whether it always gives the same for the same inputs, in training too; of an encoder, but for its pooler."""
+    if isinstance(operation, HubEncoder):
+        return operation.body_is_frozen
     if getattr(operation, "trainable_weights", None):
         return False
     if isinstance(operation, keras.Model):
         return all(map(_is_fixed, operation.layers))
-    return isinstance(operation, HubEncoder) or "training" not in inspect.signature(operation.call).parameters
+    return "training" not in inspect.signature(operation.call).parameters
 
 
 def _is_vector(tensor: Any) -> bool:
