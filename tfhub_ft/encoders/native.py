@@ -395,9 +395,9 @@ def activate(x: Any, name: str, training: bool = False) -> Any:
 def _gelu(x: Any) -> Any:
     import tensorflow as tf
 
-    # tf.nn.gelu takes erfc, which is not vectorized; TFLite's converter knows GELU by the formula in just this form.
-    wide = tf.cast(x, "float32")
-    return tf.cast(0.5 * wide * (1.0 + tf.math.erf(wide / math.sqrt(2))), x.dtype)
+    # tf.nn.gelu takes erfc, which is not vectorized; TFLite's converter knows GELU by the formula in just this form. So
+    # does oneDNN, which computes it in float32 with the product before it, if nothing stands between them, no cast.
+    return 0.5 * x * (1.0 + tf.math.erf(x / math.sqrt(2)))
 
 
 def _gelu_with_gradient(x: Any) -> Any:
@@ -411,7 +411,7 @@ def _gelu_with_gradient(x: Any) -> Any:
             slope = 0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5)) + wide * density
             return tf.cast(tf.cast(upstream, "float32") * slope, x.dtype)
 
-        return _gelu(x), gradient
+        return tf.cast(_gelu(tf.cast(x, "float32")), x.dtype), gradient
 
     return with_gradient(x)
 
