@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from tfhub_ft.recipes import phishing, sentiment, spam
+from tfhub_ft.recipes import pair, phishing, sentiment, spam
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
@@ -41,6 +41,12 @@ def test_both_parts_together_answer_as_the_whole(tiny_pair, recipe, freeze, trai
     whole = model.get_layer("token_model")(tokens.batch(rows), training=False)
     np.testing.assert_allclose(cut.tail(features.batch(rows), training=False), whole, atol=1e-5)
     assert len(cut.tail.trainable_weights) == trained
+
+
+def test_where_a_trained_pooler_and_something_else_are_read_nothing_is_cut(tiny_pair):
+    model = pair.build_model(str(tiny_pair), freeze="all-but-pooler")
+    tokens = tokenize(model.get_layer("preprocessor"), [("good film", "nice"), ("a bad room", "an awful hotel")])
+    assert FrozenBody.of(model.get_layer("token_model"), tokens) is None
 
 
 @pytest.mark.parametrize(("recipe", "freeze"), [(sentiment, "none"), (sentiment, "1"), (spam, "all-but-1")])

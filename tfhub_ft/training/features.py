@@ -191,7 +191,16 @@ def _cut(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     found = list(crossing.values())
     if len(found) != 1 or not _is_vector(found[0]):
         return None
-    return keras.Model(network.input, found[0]), keras.Model(found[0], network.outputs[0])
+    behind = _behind(found[0], network)
+    return behind and (keras.Model(network.input, found[0]), behind)
+
+
+def _behind(tensor: Any, network: keras.Model) -> keras.Model | None:
+    """What of a network stands behind a tensor; None where something else goes into it, too."""
+    try:
+        return keras.Model(tensor, network.outputs[0])
+    except ValueError:
+        return None
 
 
 def _cut_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
@@ -203,10 +212,8 @@ def _cut_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | No
     held = {variable.name.rsplit("_", 1)[-1]: variable for variable in encoder.trainable_weights}
     if set(held) != {"kernel", "bias"} or "sequence_output" not in outputs:
         return None
-    try:
-        behind = keras.Model(outputs["pooled_output"], network.outputs[0])
-    except ValueError:
-        # Something else goes on into what trains.
+    behind = _behind(outputs["pooled_output"], network)
+    if behind is None:
         return None
     first = keras.Input(shape=(outputs["pooled_output"].shape[-1],), name="first_token")
     body = keras.Model(network.input, outputs["sequence_output"][:, 0])
