@@ -192,7 +192,9 @@ def _cut(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     if len(found) != 1 or not _is_vector(found[0]):
         return None
     behind = _behind(found[0], network)
-    return behind and (keras.Model(network.input, found[0]), behind)
+    if behind is None:
+        return None
+    return keras.Model(network.input, found[0]), behind
 
 
 def _behind(tensor: Any, network: keras.Model) -> keras.Model | None:
