@@ -43,7 +43,7 @@ class MaskWords(keras.layers.Layer):
         self.vocab_size, self.mask_id, self.share = vocab_size, mask_id, share
         self.draws = keras.random.SeedGenerator(seed)
         self.kinds = self.add_weight(
-            shape=(vocab_size,), dtype="int32", initializer="zeros", trainable=False, name="kinds"
+            shape=(vocab_size,), dtype="int64", initializer="zeros", trainable=False, name="kinds"
         )
         self.built = True
 

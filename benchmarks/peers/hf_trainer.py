@@ -1,4 +1,4 @@
-"""Peer: the Hugging Face Trainer, with its best flags for a CPU (bfloat16, batches grouped by length).
+"""Peer: the Hugging Face Trainer, with its best flags (bfloat16, batches grouped by length); on a GPU if there is one.
 
 A BERT checkpoint is fine-tuned with AdamW (weight decay 0.01 on all but biases and norms), a linear schedule with 10%
 warm-up, gradients clipped at norm 1.0, the dropout of the model's config, and validated after each epoch. The model is
@@ -107,8 +107,8 @@ def build_trainer(args, model, tokenizer, splits, steps, folder):
             max_grad_norm=1.0,
             train_sampling_strategy="group_by_length",
             bf16=args.precision == "bfloat16",
-            use_cpu=True,
-            dataloader_pin_memory=False,
+            use_cpu=not torch.cuda.is_available(),
+            dataloader_pin_memory=torch.cuda.is_available(),
             seed=args.seed,
             eval_strategy="epoch",
             save_strategy="epoch" if args.keep_best else "no",

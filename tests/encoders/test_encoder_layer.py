@@ -167,6 +167,10 @@ def test_a_native_encoder_follows_the_dtype_policy(tiny_pair):
     assert 1e-6 < np.abs(rounded - exact).max() < 0.05
 
 
+def test_no_weight_is_an_int32_which_tensorflow_keeps_from_gpus(tiny_pair):
+    assert {weight.dtype for weight in HubEncoder(str(tiny_pair)).weights} == {"float32", "int64"}
+
+
 def test_an_unknown_implementation_is_named(tiny_pair):
     with pytest.raises(InputError, match="--implementation fast: not one of"):
         HubEncoder(str(tiny_pair), implementation="fast")

@@ -61,6 +61,19 @@ def test_symbolic_shapes_are_static_where_the_padding_is(tiny_pair):
     assert HubPreprocessor(str(tiny_pair), seq_length=12)(text)["input_word_ids"].shape == (None, None)
 
 
+def test_texts_are_read_by_the_processor_wherever_the_layer_is_called(tiny_pair):
+    layer = HubPreprocessor(str(tiny_pair), seq_length=12)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def on_a_gpu(texts):
+        with tf.device("GPU:0"):
+            return layer(texts), layer.without_padding([texts])
+
+    graph = on_a_gpu.get_concrete_function().graph
+    elsewhere = {op.type for op in graph.get_operations() if op.device[-5:] != "CPU:0"}
+    assert elsewhere <= {"Placeholder", "Identity", "NoOp"}
+
+
 def test_reloads_with_its_vocabulary(tiny_pair, tmp_path):
     text = keras.Input((), dtype="string")
     model = keras.Model(text, HubPreprocessor(str(tiny_pair), seq_length=12)(text))

@@ -29,6 +29,9 @@ def test_a_network_is_in_another_precision_within_the_context_only(tiny_pair, im
     with matrix_products_in("bfloat16", model):
         rewritten = tf.config.optimizer.get_experimental_options().get(option, False)
         assert (encoder.compute_dtype, rewritten) == (("bfloat16", False) if encoder.is_native else ("float32", True))
+        assert tf.config.experimental.tensor_float_32_execution_enabled()
+    with matrix_products_in("float32", model):
+        assert not tf.config.experimental.tensor_float_32_execution_enabled()
     assert encoder.compute_dtype == "float32"
     assert not tf.config.optimizer.get_experimental_options().get(option)
 
@@ -40,4 +43,4 @@ def test_training_in_half_precision_learns_and_keeps_float32_weights(tiny_pair, 
         **TINY_SETTINGS, precision=precision,
     )  # fmt: skip
     assert run.metrics["test"]["accuracy"] >= 0.9
-    assert {np.dtype(w.dtype) for w in run.load_model().weights} <= {np.dtype(t) for t in ("float32", "bool", "int32")}
+    assert {np.dtype(w.dtype) for w in run.load_model().weights} <= {np.dtype(t) for t in ("float32", "bool", "int64")}

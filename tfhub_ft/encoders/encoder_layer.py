@@ -102,7 +102,8 @@ class HubEncoder(keras.layers.Layer):
             # Counts training steps: the masks of dropout follow from the seed and from it.
             self._steps = self.add_weight(
                 shape=(),
-                dtype="int32",
+                # An int32 stays in the processor's memory, where XLA does not reach it from a GPU.
+                dtype="int64",
                 initializer="zeros",
                 trainable=False,
                 name="steps",
@@ -410,7 +411,7 @@ class HubEncoder(keras.layers.Layer):
         """This call's dropout: another one in each call and on each replica."""
         import tensorflow as tf
 
-        step = self._steps.value + 0
+        step = tf.cast(self._steps.value, tf.int32)
         self._steps.assign_add(1)
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group if context else 0

@@ -13,6 +13,7 @@ import keras
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_preprocessor
 from tfhub_ft.errors import InputError
+from tfhub_ft.placement import on_cpu
 
 TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 MIN_SEQ_LENGTH = 3
@@ -107,6 +108,7 @@ class HubPreprocessor(keras.layers.Layer):
         upper, lower = self.module.tokenize(tf.constant(["AN ÉCLAIR", "an eclair"])).to_list()
         return upper == lower
 
+    @on_cpu
     def call(self, inputs: Any) -> dict[str, Any]:
         import tensorflow as tf
 
@@ -210,6 +212,7 @@ class Graphs:
         self._made: dict[Any, Any] = {}
         self._spent: dict[Any, float] = {}
 
+    @on_cpu
     def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
         """What a function gives for tensors or ragged tensors of rows."""
         import tensorflow as tf

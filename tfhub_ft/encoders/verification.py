@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.errors import InputError
+from tfhub_ft.placement import on_cpu
 
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 LENGTHS = (3, 16, 40)
@@ -34,6 +35,7 @@ class Finding:
     found: str
 
 
+@on_cpu
 def verify_encoder(folder: str | Path, preprocessor: str | Path | None = None) -> list[Finding]:
     """Check a TF Hub text encoder, and the preprocessor that belongs to it.
 

@@ -88,12 +88,13 @@ def export_forms(
     from tfhub_ft.exports.dialogue_export import DialogueWork
     from tfhub_ft.exports.work import Work
     from tfhub_ft.memory import give_back_memory
+    from tfhub_ft.placement import tensor_float_32
 
     say(f"Loading {run.path}")
     work = (DialogueWork if writes else Work)(run, run.load_model(), folder)
     words = _trim(work) if vocabulary == "domain" else {}
     written, faults, steps = False, [], _steps(work, formats, quantize)
-    with progress("Making and proving each form", len(steps), "forms") as advance:
+    with progress("Making and proving each form", len(steps), "forms") as advance, tensor_float_32(allowed=False):
         for make in steps:
             try:
                 form = make() | words

@@ -69,7 +69,9 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
         }
         np.savez(questions, **arrays)
         command = [sys.executable, "-m", "tfhub_ft.exports.fresh_process", kind, *map(str, (path, questions, answers))]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+        # The GPUs' memory is this process's, and on the CPU float32 is float32.
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
             raise WorkError(f"{path} cannot be run in a fresh process: {said[-1]}")

@@ -20,6 +20,7 @@ from tfhub_ft.language_models.chat_template import (
     begin_of_reply,
     turns_of,
 )
+from tfhub_ft.placement import on_cpu
 
 INPUTS = ("token_ids", "dialogue", "learnt")
 AT_ONCE = 2048
@@ -67,6 +68,7 @@ class DialoguePreprocessor(keras.layers.Layer):
     def build(self, shapes: Any = None) -> None:
         self.built = True
 
+    @on_cpu
     def call(self, texts: Sequence[Any]) -> dict[str, Any]:
         import tensorflow as tf
 
@@ -83,6 +85,7 @@ class DialoguePreprocessor(keras.layers.Layer):
     def compute_output_spec(self, texts: Sequence[Any]) -> dict[str, keras.KerasTensor]:
         return {name: keras.KerasTensor((texts[0].shape[0], None), dtype="int32", name=name) for name in INPUTS}
 
+    @on_cpu
     def prompt_tokens(self, prompts: Any, room: Any = None) -> Any:
         """The token ids of prompts, as a graph makes them.
 
@@ -144,6 +147,7 @@ class DialoguePreprocessor(keras.layers.Layer):
 
         return tf.function(tokenize, autograph=False)
 
+    @on_cpu
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts, at least one."""
         return [list(map(int, ids)) for ids in self.tokenizer(list(texts))]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfhub_ft.placement import tensor_float_32
+
 if TYPE_CHECKING:
     import keras
 
@@ -43,7 +45,8 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
     """Within this context a network computes its matrix products in `precision`; what it keeps is float32.
 
     A native encoder and a language model follow Keras' dtype policy. The types of a SavedModel's graph are fixed:
-    TensorFlow's graph rewriter changes them, and leaves sums, norms, losses and the weights in float32.
+    TensorFlow's graph rewriter changes them, and leaves sums, norms, losses and the weights in float32. It has no
+    bfloat16 for GPUs, which multiply such a graph in TF32 then; in "float32" no GPU rounds to TF32.
 
     Args:
         precision: "float32", "bfloat16" or "float16".
@@ -57,7 +60,8 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
     policies = [encoder.dtype_policy for encoder in natives]
     for encoder in natives:
         encoder.dtype_policy = dtype_policy(precision)
-    with contextlib.nullcontext() if len(natives) == len(encoders) else rewritten_graphs(precision):
+    rewritten = contextlib.nullcontext() if len(natives) == len(encoders) else rewritten_graphs(precision)
+    with rewritten, tensor_float_32(allowed=precision != "float32"):
         try:
             yield
         finally:
@@ -81,6 +85,22 @@ def rewritten_graphs(precision: str) -> Iterator[None]:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({name: before.get(name, False) for name in options})
+
+
+def seed_everything(seed: int) -> None:
+    """The same random numbers, and on GPUs the same order of every sum, each time that a seed is given.
+
+    A GPU adds up what many threads have in the order in which they come, unless it is told not to.
+
+    Reference:
+        https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_op_determinism
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
 
 
 def keep_freed_memory() -> None:

@@ -66,9 +66,8 @@ class Training:
     """
 
     def __init__(self, recipe: Recipe, settings: TrainingSettings, data: Dataset):
-        import keras
 
-        from tfhub_ft.training.hardware import keep_freed_memory, resolve_precision
+        from tfhub_ft.training.hardware import keep_freed_memory, resolve_precision, seed_everything
         from tfhub_ft.training.pretrained import fetch, prepare
         from tfhub_ft.training.strategies import build_strategy, is_chief
         from tfhub_ft.training.tracking import tracker_of
@@ -78,7 +77,7 @@ class Training:
         keep_freed_memory()
         # Before anything else is done with TensorFlow.
         self.strategy = build_strategy(settings.strategy)
-        keras.utils.set_random_seed(settings.seed)
+        seed_everything(settings.seed)
         say(f"Loading {settings.pretrained}")
         if self.strategy.num_replicas_in_sync > 1:
             fetch(settings)
