@@ -164,6 +164,21 @@ def test_a_graph_computes_the_last_block_once(output):
     assert [node.op for node in pruned.node].count("Erf") == 1
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_block_is_traced_once_but_for_xla_which_would_compile_every_step(jit_compile):
+    @tf.function(jit_compile=jit_compile)
+    def step(seed):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            drop = Dropout(seed)
+            answer = encode(weights, Architecture(layers=1, shared=False, heads=2), TOKENS, dtype="float32", drop=drop)
+        return tape.gradient(answer["sequence_output"], weights["layer_0/output/kernel"])
+
+    weights = tiny_weights()
+    graph = step.get_concrete_function(tf.TensorSpec([2], tf.int32)).graph
+    assert any("PartitionedCall" in op.type for op in graph.get_operations()) == (not jit_compile)
+
+
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("output", ["pooled_output", "sequence_output"])
 def test_a_block_computed_again_has_the_same_gradients(dtype, output):

@@ -107,7 +107,7 @@ def encode(
     batch, length = tf.unstack(tf.shape(tokens["input_word_ids"]))
     size = weights["layer_0/output_layer_norm/gamma"].shape[0]
     block = _Block(architecture, batch, length, drop, fast)
-    call = _recomputed(block) if recompute else _traced_once(block) if fast else block
+    call = _recomputed(block) if recompute else _traced_once(block) if fast and not _for_xla() else block
 
     word = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
     # Gathered, not sliced: TFLite quantizes tables that are gathered from.
@@ -208,6 +208,17 @@ def _traced_once(block: _Block) -> Callable[..., Any]:
 
     traced = tf.function(block, autograph=False)
     return lambda x, own, bias, number, first_only=False: traced(x, own, bias, tf.constant(number), first_only)
+
+
+def _for_xla() -> bool:
+    """Whether XLA compiles what is being traced.
+
+    Of a function it would take the shapes that its gradient needs for numbers of that step, and compile every step.
+    """
+    from tensorflow.python.framework import ops
+    from tensorflow.python.ops import control_flow_util
+
+    return control_flow_util.GraphOrParentsInXlaContext(ops.get_default_graph())
 
 
 def _recomputed(block: _Block) -> Callable[..., Any]:
