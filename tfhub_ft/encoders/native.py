@@ -86,8 +86,7 @@ def encode(
         dtype: what matrix products are computed in and hidden states are kept in. Norms and weights are float32.
         drop: dropout: takes a tensor, the share that is set to zero, and the number of the place, which no other call
             has. Without it there is none.
-        own_gradients: whether training takes gradients by formulas of our own, which SavedModels cannot hold; `drop`
-            is a `Dropout` then.
+        own_gradients: whether training takes gradients by formulas of our own, which SavedModels cannot hold.
         recompute: whether a gradient computes each block again, instead of keeping all that was computed in it.
         updates: LoRA's factors of kernels by role, float32 (inputs, rank) and (rank, outputs), whose products are added
             to the kernels, and which are trained in their place.
@@ -171,19 +170,11 @@ class _Block:
             parts = [scaled, own["self_attention/key"], own["self_attention/value"]]
             query, key, value = self._heads(self._product(x, parts), self.length, 3, heads, size)
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
-        # By this name `recognition.py` tells its dropout from that of hidden states.
-        with tf.name_scope("self_attention"):
-            mixed = self._mixed(weights, value, place)
-        return tf.reshape(tf.transpose(mixed, (0, 2, 1, 3)), (-1, heads * size))
-
-    def _mixed(self, weights: Any, value: Any, place: int) -> Any:
-        """What attention makes of values, with dropout of its weights in training."""
-        import tensorflow as tf
-
-        rate = self.architecture.attention_dropout
-        if self.fast:
-            return self.dropout.product(weights, value, rate, place)
-        return tf.matmul(self.dropout(weights, rate, place) if self.dropout else weights, value)
+        if self.dropout:
+            # By this name `recognition.py` tells its rate from that of hidden states.
+            with tf.name_scope("self_attention"):
+                weights = self.dropout(weights, self.architecture.attention_dropout, place)
+        return tf.reshape(tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3)), (-1, heads * size))
 
     def _product(self, x: Any, parts: list[tuple[Any, ...]]) -> Any:
         return updated_dense(x, *_joined(parts), training=self.fast)
@@ -456,19 +447,12 @@ class Dropout:
 
     def __call__(self, x: Any, rate: float, place: int) -> Any:
         """`x` with a share of its values set to zero and the others scaled up."""
-        return _masked(x, self._kept(x, rate, place), 1 / (1 - rate)) if rate else x
-
-    def product(self, x: Any, y: Any, rate: float, place: int) -> Any:
-        """`x` with dropout, times the matrices `y`; what was dropped is made again for the gradient, not kept."""
         import tensorflow as tf
 
-        return _masked_product(x, y, self._kept(x, rate, place), 1 / (1 - rate)) if rate else tf.matmul(x, y)
-
-    def _kept(self, x: Any, rate: float, place: int) -> Any:
-        import tensorflow as tf
-
+        if not rate:
+            return x
         kept = _random_bits(tf.size(x), self.seed + [0, place]) >= tf.constant(round(rate * 2**16), tf.uint16)
-        return tf.reshape(kept, tf.shape(x))
+        return _masked(x, tf.reshape(kept, tf.shape(x)), 1 / (1 - rate))
 
 
 def _random_bits(count: Any, seed: Any) -> Any:
@@ -484,29 +468,7 @@ def _masked(x: Any, kept: Any, scale: float) -> Any:
 
     @tf.custom_gradient
     def masked(x: Any) -> Any:
-        return _scaled(x, kept, scale), lambda upstream: _scaled(upstream, kept, scale)
+        factor = tf.cast(kept, x.dtype) * tf.cast(scale, x.dtype)
+        return x * factor, lambda upstream: upstream * factor
 
     return masked(x)
-
-
-def _masked_product(x: Any, y: Any, kept: Any, scale: float) -> Any:
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def product(x: Any, y: Any) -> Any:
-        def gradient(upstream: Any) -> tuple[Any, Any]:
-            # Otherwise TensorFlow would notice that it has computed this before, and keep it.
-            with tf.control_dependencies([upstream]):
-                again = _scaled(tf.identity(x), kept, scale)
-            down = _scaled(tf.matmul(upstream, y, transpose_b=True), kept, scale)
-            return down, tf.matmul(again, upstream, transpose_a=True)
-
-        return tf.matmul(_scaled(x, kept, scale), y), gradient
-
-    return product(x, y)
-
-
-def _scaled(x: Any, kept: Any, scale: float) -> Any:
-    import tensorflow as tf
-
-    return x * tf.cast(scale, x.dtype) * tf.cast(kept, x.dtype)
