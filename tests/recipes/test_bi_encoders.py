@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfhub_ft
 from tests.conftest import THINGS, write_csv
+from tfhub_ft.errors import InputError
 from tfhub_ft.evaluation.diff import diff
 
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seq_length": 32}
@@ -27,6 +28,18 @@ def similarity(tiny_pair, tmp_path_factory):
         "similarity", data=data, mode="bi-encoder", encoder=tiny_pair, output_dir=folder / "run", **SETTINGS
     )
     return run, tfhub_ft.export(run, output_dir=folder / "export")
+
+
+@pytest.mark.parametrize("freeze", ["all-but-pooler", "all"])
+def test_an_encoder_without_a_head_is_not_frozen_whole(tiny_pair, tmp_path, freeze):
+    rows = [(f"{one} film", f"{one} movie", str(number % 6)) for number, one in enumerate(THINGS * 4)]
+    data = write_csv(tmp_path / "pairs.csv", rows, header=("sentence1", "sentence2", "score"))
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match=f"--freeze {freeze}: nothing is left to train"):
+        tfhub_ft.train(
+            "similarity", data=data, mode="bi-encoder", encoder=tiny_pair, output_dir=folder, freeze=freeze, **SETTINGS
+        )
+    assert not folder.exists()
 
 
 def test_a_bi_encoders_score_is_the_cosine_of_its_exported_embeddings(similarity):

@@ -91,6 +91,7 @@ class Training:
         read = "Reading tokens of" if data.prepared else "Tokenizing"
         say(f"{read} {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
+        self._check_that_something_trains()
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
 
@@ -115,6 +116,20 @@ class Training:
         wanted, most = settings.seq_length, self.encoder.max_seq_length
         if most and wanted > most:
             raise InputError(f"--seq-length {wanted}: the {settings.pretrained} reads at most {most} tokens")
+
+    def _check_that_something_trains(self) -> None:
+        """An encoder without a head has its pooler counted among what trains, whether it is read or not."""
+        import numpy as np
+        import tensorflow as tf
+
+        trained = self.network.trainable_weights
+        if self.stages or not all("pooler" in weight.path for weight in trained):
+            return
+        with tf.GradientTape() as tape:
+            answers = self.network(self.tokens["train"].batch(np.arange(1)), training=False)
+        if not any(gradient is not None for gradient in tape.gradient(answers, [w.value for w in trained])):
+            asked = f"--freeze {self.settings.freeze}"
+            raise InputError(f"{asked}: nothing is left to train, as no head stands on the encoder; freeze less of it")
 
     def _tokenize(self, split: str) -> "TokenRows":
         task, source, prepared = self.recipe.task, self.data.splits[split], self.data.prepared
