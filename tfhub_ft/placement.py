@@ -5,6 +5,9 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+# Of a process beside this one: the GPUs' memory is this one's, and on the CPU float32 is float32.
+QUIET_AND_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
 
 def on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function whose operations stay on the processor, as those of strings do.

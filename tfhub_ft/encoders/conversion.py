@@ -23,6 +23,7 @@ from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
 from tfhub_ft.encoders.reference import forward
 from tfhub_ft.errors import InputError, TfhubFtError, WorkError
 from tfhub_ft.files import written_aside
+from tfhub_ft.placement import QUIET_AND_ON_CPU
 
 TOLERANCE = 1e-4
 DEFAULT_SEQ_LENGTH = 128
@@ -195,9 +196,7 @@ def _run(step: str, source: Path, folder: Path, *options: str) -> str:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")])),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        # On the CPU float32 is float32 (a GPU may round it to TF32), and no memory is taken from a training.
-        "CUDA_VISIBLE_DEVICES": "-1",
+        **QUIET_AND_ON_CPU,
     }
     command = [sys.executable, "-m", "tfhub_ft.encoders.conversion", step, str(source), str(folder), *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)

@@ -15,6 +15,7 @@ from tfhub_ft.encoders.native import OPTIONAL_PARTS, PARTS, Architecture, encode
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of, write_json
+from tfhub_ft.placement import on_cpu
 
 TOLERANCE = 1e-4
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
@@ -135,6 +136,7 @@ def _check_weights(spec: dict[str, Any], weights: dict[str, Any], name: str) -> 
         raise UnknownFamily(name, f"its weights {', '.join(odd[:3])} have no place in a BERT")
 
 
+@on_cpu
 def _fitted(
     module: Any, spec: dict[str, Any], weights: dict[str, Any], architecture: Architecture, name: str
 ) -> Architecture:
@@ -142,16 +144,15 @@ def _fitted(
     import tensorflow as tf
 
     batches = [_tokens(weights, length) for length in LENGTHS]
-    with tf.device("CPU"):
-        expected = [_outputs(module, spec, tokens) for tokens in batches]
-        tensors = {role: tf.convert_to_tensor(value) for role, value in weights.items()}
-        candidates = [
-            dataclasses.replace(architecture, activation=activation, epsilon=epsilon)
-            for activation, epsilon in itertools.product(ACTIVATIONS, EPSILONS)
-        ]
-        differences = [_difference(tensors, each, batches[:1], expected[:1]) for each in candidates]
-        best = candidates[int(np.argmin(np.nan_to_num(differences, nan=np.inf)))]
-        difference = _difference(tensors, best, batches, expected)
+    expected = [_outputs(module, spec, tokens) for tokens in batches]
+    tensors = {role: tf.convert_to_tensor(value) for role, value in weights.items()}
+    candidates = [
+        dataclasses.replace(architecture, activation=activation, epsilon=epsilon)
+        for activation, epsilon in itertools.product(ACTIVATIONS, EPSILONS)
+    ]
+    differences = [_difference(tensors, each, batches[:1], expected[:1]) for each in candidates]
+    best = candidates[int(np.argmin(np.nan_to_num(differences, nan=np.inf)))]
+    difference = _difference(tensors, best, batches, expected)
     if not difference <= TOLERANCE:
         raise UnknownFamily(name, f"its answers differ by {difference:.2g} from those of a BERT with its weights")
     return best

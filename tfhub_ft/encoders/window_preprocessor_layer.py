@@ -8,7 +8,6 @@ import keras
 from tfhub_ft.encoders import MASK
 from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor
 from tfhub_ft.errors import InputError
-from tfhub_ft.placement import on_cpu
 
 _LETTER = r"[^\s\p{Z}\p{P}\p{S}\p{Cc}\p{Han}]"
 # How a text is cut into words: in "words" a name, a number or an address stays whole, in "parts" only letters and
@@ -73,7 +72,6 @@ class WindowPreprocessor(HubPreprocessor):
         self.overlap = min(seq_length // 4, most) if overlap is None else overlap
         self.split, self.masks = split, masks
 
-    @on_cpu
     def call(self, inputs: Any) -> dict[str, Any]:
         question, text = inputs if isinstance(inputs, list | tuple) else (None, inputs)
         windows = self.windows(self.split_words(text)[0], question)

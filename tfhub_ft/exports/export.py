@@ -11,6 +11,7 @@ from tfhub_ft.console import progress, say
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
 from tfhub_ft.files import remove, write_json, write_text
+from tfhub_ft.placement import tensor_float_32
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue
 
@@ -88,7 +89,6 @@ def export_forms(
     from tfhub_ft.exports.dialogue_export import DialogueWork
     from tfhub_ft.exports.work import Work
     from tfhub_ft.memory import give_back_memory
-    from tfhub_ft.placement import tensor_float_32
 
     say(f"Loading {run.path}")
     work = (DialogueWork if writes else Work)(run, run.load_model(), folder)
@@ -125,6 +125,7 @@ def _record(folder: Path, exports: dict[str, Any], form: dict[str, Any]) -> None
     exports["forms"] = [*others, form]
 
 
+@tensor_float_32(allowed=False)
 def _trim(work: "Work") -> dict[str, Any]:
     """Leave out words that the training rows do not need; what export.json says of it."""
     from tfhub_ft.compress.trimming import trimmed_model

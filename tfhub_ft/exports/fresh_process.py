@@ -14,6 +14,7 @@ import numpy as np
 
 from tfhub_ft.errors import WorkError
 from tfhub_ft.memory import peak_memory
+from tfhub_ft.placement import QUIET_AND_ON_CPU
 
 Feed = dict[str, np.ndarray]
 TIMED = 50
@@ -69,9 +70,7 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
         }
         np.savez(questions, **arrays)
         command = [sys.executable, "-m", "tfhub_ft.exports.fresh_process", kind, *map(str, (path, questions, answers))]
-        # The GPUs' memory is this process's, and on the CPU float32 is float32.
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **QUIET_AND_ON_CPU})
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
             raise WorkError(f"{path} cannot be run in a fresh process: {said[-1]}")

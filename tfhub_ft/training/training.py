@@ -66,7 +66,6 @@ class Training:
     """
 
     def __init__(self, recipe: Recipe, settings: TrainingSettings, data: Dataset):
-
         from tfhub_ft.training.hardware import keep_freed_memory, resolve_precision, seed_everything
         from tfhub_ft.training.pretrained import fetch, prepare
         from tfhub_ft.training.strategies import build_strategy, is_chief
