@@ -6,8 +6,8 @@
     python benchmarks/ours.py predict RUN --texts test.csv
     python benchmarks/ours.py tflite EXPORT/tflite/EXPORT_dynamic.tflite --texts test.csv
 
-`train` and `predict` are what `tfhub_ft.train` and `tfhub_ft.predict` do, with the imports timed apart. The last line
-printed is `RESULT {json}`.
+`train` is what `tfhub-ft train` does, `predict` what `tfhub_ft.predict` does, with the imports timed apart. The last
+line printed is `RESULT {json}`.
 """
 
 from peers.side import Clock, finish, one_text_p50_ms, read_rows  # isort: skip  the clock starts first
@@ -17,10 +17,10 @@ import csv
 import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy")
 # What each work imports when it gets there.
@@ -87,7 +87,9 @@ def imports(work):
     """Everything heavy that a work needs, tfhub_ft first, as its users import it."""
     clock = Clock()
     import tfhub_ft
+    from tfhub_ft.memory import collect_seldom
 
+    collect_seldom()
     tfhub_ft.train, tfhub_ft.predict  # noqa: B018  imported when they are first named
     for name in LATE_IMPORTS[work]:
         importlib.import_module(name)
@@ -98,10 +100,18 @@ def imports(work):
 def train(args):
     clock = imports("train")
     import tfhub_ft
+    from tfhub_ft.cli.main import main as command
 
     files = {split: getattr(args, split) for split in ("train", "validation", "test") if getattr(args, split)}
-    settings = {name: yaml.safe_load(value) for name, value in (each.split("=", 1) for each in args.set)}
-    run = tfhub_ft.train(args.recipe, output_dir=args.output_dir, **files, **settings)
+    settings = dict(each.split("=", 1) for each in args.set)
+    options = {**files, "output-dir": args.output_dir, **{name.replace("_", "-"): settings[name] for name in settings}}
+    sys.argv[1:] = ["train", args.recipe, *(str(word) for name in options for word in (f"--{name}", options[name]))]
+    try:
+        command()
+    except SystemExit as done:
+        if done.code:
+            raise
+    run = tfhub_ft.Run(args.output_dir)
     clock.lap("train")
     with (run.path / "history.csv").open(newline="") as history:
         epochs = [float(row["seconds"]) for row in csv.DictReader(history)]

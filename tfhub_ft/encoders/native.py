@@ -92,9 +92,10 @@ def encode(
             to the kernels, and which are trained in their place.
 
     Returns:
-        {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
-        "encoder_outputs": a list with each block's, like sequence_output}. In a graph only those that are asked for
-        are computed; for `pooled_output` alone the last block computes the first token alone.
+        {"first_token": its last hidden state, float32 (batch, hidden), "pooled_output": the same through the pooler,
+        "sequence_output": float32 (batch, length, hidden), "encoder_outputs": a list with each block's, like
+        sequence_output}. In a graph only those that are asked for are computed; for the first two alone the last block
+        computes the first token alone.
 
     Reference:
         Devlin et al. 2019, https://arxiv.org/abs/1810.04805; Lan et al. 2020 (ALBERT),
@@ -128,9 +129,15 @@ def encode(
         x = call(x, own, bias, number)
         outputs.append(tf.cast(tf.reshape(x, (batch, length, size)), "float32"))
     first = tf.cast(first, "float32")
+    pooled = first
     if "pooler_transform/kernel" in weights:
-        first = tf.tanh(updated_dense(first, *_updated(weights, updates, "pooler_transform"), training=fast))
-    return {"pooled_output": first, "sequence_output": outputs[-1], "encoder_outputs": outputs}
+        pooled = tf.tanh(updated_dense(first, *_updated(weights, updates, "pooler_transform"), training=fast))
+    return {
+        "first_token": first,
+        "pooled_output": pooled,
+        "sequence_output": outputs[-1],
+        "encoder_outputs": outputs,
+    }
 
 
 class _Block:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.errors import WorkError
-from tfhub_ft.memory import peak_memory
+from tfhub_ft.memory import collect_seldom, peak_memory
 from tfhub_ft.placement import QUIET_AND_ON_CPU
 
 Feed = dict[str, np.ndarray]
@@ -211,4 +211,5 @@ def _seconds(call: Callable[[Feed], Feed], row: Feed) -> float:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     _answer(*sys.argv[1:])

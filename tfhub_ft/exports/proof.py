@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.errors import WorkError
+from tfhub_ft.memory import collect_seldom
 
 TOLERANCE = 1e-4
 BATCH = 32
@@ -177,4 +178,5 @@ def _answer(saved_model: str, questions: str, answers: str, timed: str) -> None:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     _answer(*sys.argv[1:])

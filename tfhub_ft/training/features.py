@@ -79,6 +79,30 @@ class Pooler(keras.layers.Layer):
         return keras.KerasTensor(inputs.shape, dtype="float32")
 
 
+class FirstToken(keras.layers.Layer):
+    """An encoder up to its pooler.
+
+    Args:
+        encoder: whose weights it shares.
+
+    Call arguments:
+        inputs: what the encoder takes.
+    """
+
+    def __init__(self, encoder: HubEncoder):
+        super().__init__(name="first_token")
+        self.encoder = encoder
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """The last hidden state of each row's first token, float32 (batch, hidden)."""
+        return self.encoder.first_token(inputs)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        """As wide as the encoder's hidden states."""
+        return self.encoder.compute_output_spec(inputs)["sequence_output"][:, 0]
+
+
 class FrozenBody:
     """A network cut in two: what does not train, up to one vector a row, and what trains behind it.
 
@@ -210,7 +234,8 @@ def _cut_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | No
     encoder = next((layer for layer in network.layers if isinstance(layer, HubEncoder)), None)
     if encoder is None or len(encoder._inbound_nodes) != 1:
         return None
-    outputs = _outputs(encoder._inbound_nodes[0])
+    (node,) = encoder._inbound_nodes
+    outputs = _outputs(node)
     held = {variable.name.rsplit("_", 1)[-1]: variable for variable in encoder.trainable_weights}
     if set(held) != {"kernel", "bias"} or "sequence_output" not in outputs:
         return None
@@ -218,7 +243,7 @@ def _cut_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | No
     if behind is None:
         return None
     first = keras.Input(shape=(outputs["pooled_output"].shape[-1],), name="first_token")
-    body = keras.Model(network.input, outputs["sequence_output"][:, 0])
+    body = keras.Model(network.input, FirstToken(encoder)(*node.arguments.args))
     return body, keras.Model(first, behind(Pooler(held["kernel"], held["bias"])(first)))
 
 
