@@ -27,13 +27,13 @@ def main():
     results = {name: read_results(name) for name in ROWS}
     if not any(results.values()):
         sys.exit(f"{RESULTS} holds no comparison yet: python benchmarks/compare_peers.py all measures them")
-    machines = {machine_line(result) for found in results.values() for result in found}
+    every = [result for found in results.values() for result in found]
     lines = [line for name, found in results.items() for result in found for line in lines_of(name, result)]
     table = [row(HEADER), row(["---"] * len(HEADER)), *map(row, lines)]
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    block = "\n".join(["", *(f"Measured on {machine}." for machine in sorted(machines)), "", *table, ""])
+    block = "\n".join(["", *measured_on(every), "", *table, ""])
     README.write_text(f"{before}{START}{block}{END}{after}", encoding="utf-8")
 
 
@@ -43,10 +43,15 @@ def read_results(name):
     return [result for file in files if (result := json.loads(file.read_text())).get("row") == name]
 
 
-def machine_line(result):
-    machine = result["machine"]
-    instructions = ", ".join(machine["vector_instructions"])
-    return f"{machine['cores']} cores of {machine['processor']} ({instructions}), {result['date']}"
+def measured_on(results):
+    """A line for each machine, with its days."""
+    days = {}
+    for result in results:
+        machine = result["machine"]
+        instructions = ", ".join(machine["vector_instructions"])
+        name = f"{machine['cores']} cores of {machine['processor']} ({instructions})"
+        days.setdefault(name, set()).add(result["date"])
+    return [f"Measured on {name}, {', '.join(sorted(days[name]))}." for name in sorted(days)]
 
 
 def lines_of(name, result):

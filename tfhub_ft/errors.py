@@ -42,3 +42,8 @@ class RowFault(ValueError):
 def first_line(error: BaseException) -> str:
     """What an error of a library says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def kind_and_first_line(error: BaseException) -> str:
+    """The same of an error that nobody foresaw, whose kind is half of what is known."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

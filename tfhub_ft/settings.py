@@ -172,8 +172,8 @@ class Settings(TrainingSettings):
     freeze: str = setting("none", FREEZE_HELP)
     implementation: str = setting(
         "auto",
-        "Of the encoder: native (faster; BERT, ELECTRA and ALBERT as TF Hub has them), graph (the SavedModel's own), or"
-        " auto (native where the family is known).",
+        "Of the encoder: native (faster; BERT, DistilBERT, ELECTRA and ALBERT as TF Hub has them), graph (the"
+        " SavedModel's own), or auto (native where the family is known).",
         choices=("auto", "native", "graph"),
     )
     unfreeze: str | None = setting(

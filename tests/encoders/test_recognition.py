@@ -41,9 +41,28 @@ def test_what_a_saved_model_does_not_say_is_found_out(checkpoint_maker, tmp_path
     assert found["attention_dropout"] == options.get("attention_probs_dropout_prob", 0.1)
 
 
+def distilbert(vocab_size, hidden_size, num_attention_heads, max_sequence_length):
+    """A DistilBERT of tf-models' layers, as https://github.com/jeongukjae/huggingface-to-tfhub makes TF Hub's."""
+    import tf_keras
+    from official.nlp.modeling import layers
+
+    ids, mask = (tf_keras.Input((None,), dtype="int32", name=name) for name in ("input_word_ids", "input_mask"))
+    x = layers.OnDeviceEmbedding(vocab_size, hidden_size, name="word_embeddings")(ids)
+    x = tf_keras.layers.Add()([x, layers.PositionEmbedding(max_sequence_length, name="position_embedding")(x)])
+    x = tf_keras.layers.LayerNormalization(name="embeddings/layer_norm", epsilon=1e-12)(x)
+    x, seen, outputs = tf_keras.layers.Dropout(0.1)(x), layers.SelfAttentionMask()(x, mask), []
+    for number in range(2):
+        block = layers.TransformerEncoderBlock(
+            num_attention_heads, 24, "gelu", output_dropout=0.1, name=f"transformer/layer_{number}"
+        )
+        x = block([x, seen])
+        outputs.append(x)
+    return tf_keras.Model([ids, mask], {"sequence_output": x, "pooled_output": x[:, 0], "encoder_outputs": outputs})
+
+
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    """Exports one of tf-models' encoders, as TF Hub's ALBERT and ELECTRA were."""
+    """Exports one of tf-models' encoders, as TF Hub's ALBERT, ELECTRA and DistilBERT were."""
 
     def export(name):
         import tf_keras
@@ -57,6 +76,7 @@ def export(tmp_path_factory):
             "electra": lambda: networks.BertEncoder(
                 **sizes, embedding_width=8, num_layers=2, intermediate_size=24, dict_outputs=True
             ),
+            "distilbert": lambda: distilbert(**sizes),
         }[name]()
         random = np.random.default_rng(0)
         for variable in network.variables:
@@ -70,7 +90,7 @@ def export(tmp_path_factory):
     return export
 
 
-@pytest.mark.parametrize("name", ["albert", pytest.param("electra", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["albert", "distilbert", pytest.param("electra", marks=pytest.mark.slow)])
 def test_other_families_of_tf_hub_are_known_by_their_weights(export, name):
     folder = export(name)
     native, graph = (HubEncoder(str(folder), implementation=each)(TOKENS) for each in ("native", "graph"))

@@ -9,7 +9,7 @@ import click
 
 from tfhub_ft import __version__
 from tfhub_ft.console import hush
-from tfhub_ft.errors import TfhubFtError
+from tfhub_ft.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.files import disk_is_full
 from tfhub_ft.memory import collect_seldom
 
@@ -101,6 +101,5 @@ def _report(error: Exception) -> int:
     if disk_is_full(error):
         click.echo("Error: the disk is full: make room, here or where TMPDIR points, and do it again", err=True)
         return 1
-    lines = str(error).strip().splitlines() or [""]
-    click.echo(f"Error: {type(error).__name__}: {lines[0]} (--debug shows where)", err=True)
+    click.echo(f"Error: {kind_and_first_line(error)} (--debug shows where)", err=True)
     return 1

@@ -51,7 +51,12 @@ def token_arrays(
         WorkError: the cache cannot be written.
     """
     starts = range(0, len(inputs), ROWS_AT_ONCE)
-    parts = in_parallel(lambda start: make(start, inputs[start : start + ROWS_AT_ONCE]), starts)
+
+    def part(start: int) -> dict[str, np.ndarray]:
+        return make(start, inputs[start : start + ROWS_AT_ONCE])
+
+    # To start threads takes longer than to tokenize one text.
+    parts = in_parallel(part, starts) if len(starts) > 1 else map(part, starts)
     if len(inputs) >= SHOWN_FROM:
         parts = _shown(parts, len(inputs))
     return arrays_of_rows(len(inputs), lambda: _key(preprocessor, inputs, kind), parts)

@@ -21,7 +21,7 @@ import numpy as np
 from tfhub_ft.console import progress, say
 from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
 from tfhub_ft.encoders.reference import forward
-from tfhub_ft.errors import InputError, TfhubFtError, WorkError
+from tfhub_ft.errors import InputError, TfhubFtError, WorkError, kind_and_first_line
 from tfhub_ft.files import written_aside
 from tfhub_ft.memory import collect_seldom
 from tfhub_ft.placement import QUIET_AND_ON_CPU
@@ -404,8 +404,7 @@ def _main(step: str, source: str, folder: str, *options: str) -> int:
         print(error, file=sys.stderr)
         return 1
     except Exception as error:  # noqa: BLE001  whatever it is, the parent passes it on
-        reason = (str(error).strip().splitlines() or [""])[0]
-        print(f"{type(error).__name__}: {reason}", file=sys.stderr)
+        print(kind_and_first_line(error), file=sys.stderr)
         return 1
     return 0
 

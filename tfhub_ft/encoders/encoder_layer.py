@@ -40,9 +40,9 @@ class _Narrowed:
 class HubEncoder(keras.layers.Layer):
     """A TF Hub text encoder as a layer of Keras 3: its variables are Keras weights that `fit` trains.
 
-    An encoder of a family that is known (BERT, ELECTRA and ALBERT as TF Hub has them) is computed natively, by
-    TensorFlow operations on the SavedModel's weights, which is faster and follows Keras' dtype policy; any other by the
-    SavedModel's graph. A `.keras` file that holds the layer reloads without the cache and without a network.
+    An encoder of a family that is known (BERT, DistilBERT, ELECTRA and ALBERT as TF Hub has them) is computed natively,
+    by TensorFlow operations on the SavedModel's weights, which is faster and follows Keras' dtype policy; any other by
+    the SavedModel's graph. A `.keras` file that holds the layer reloads without the cache and without a network.
 
     Args:
         encoder: a catalogue name, a handle, a URL or a SavedModel folder.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# The parts of tf-models' BertEncoder and AlbertEncoder, from which TF Hub's BERT, ELECTRA and ALBERT were exported.
+# The parts of tf-models' encoders, of which TF Hub's BERT, DistilBERT, ELECTRA and ALBERT were made.
 PARTS = (
     "word_embeddings",
     "position_embedding",

@@ -24,12 +24,12 @@ LENGTHS = (5, 24)
 
 
 class UnknownFamily(InputError):
-    """An encoder that is no BERT, ELECTRA or ALBERT as TF Hub has them; its `why` says what tells."""
+    """An encoder that is no BERT, DistilBERT, ELECTRA or ALBERT as TF Hub has them; its `why` says what tells."""
 
     def __init__(self, name: str, why: str):
         super().__init__(
-            f"{name} is of no family that is computed natively (BERT, ELECTRA and ALBERT as TF Hub has them): {why};"
-            " leave --implementation out, or take graph"
+            f"{name} is of no family that is computed natively (BERT, DistilBERT, ELECTRA and ALBERT as TF Hub has"
+            f" them): {why}; leave --implementation out, or take graph"
         )
         self.why = why
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, kind_and_first_line
 from tfhub_ft.placement import on_cpu
 
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
@@ -127,7 +127,7 @@ def _load(path: Path) -> tuple[Any, str]:
     try:
         module = tf.saved_model.load(str(path))
     except Exception as error:  # noqa: BLE001  a broken SavedModel fails in many ways
-        raise InputError(f"{path}: this SavedModel cannot be loaded ({_first_line(error)})") from None
+        raise InputError(f"{path}: this SavedModel cannot be loaded ({kind_and_first_line(error)})") from None
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return module, f"{size / 1e6:,.1f} MB in {time.monotonic() - start:.1f} s"
 
@@ -156,11 +156,7 @@ def _tried(what: str, check: Callable[..., tuple[bool, str]], *arguments: Any) -
         ok, found = check(*arguments)
         return Finding(what, bool(ok), found)
     except Exception as error:  # noqa: BLE001  any failure of what is checked is a finding
-        return Finding(what, False, f"failed: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        return Finding(what, False, f"failed: {kind_and_first_line(error)}")
 
 
 def _inputs(probe: _Probe) -> tuple[bool, str]:
