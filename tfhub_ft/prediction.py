@@ -216,10 +216,14 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
     task = run.recipe.task
 
     def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        from tfhub_ft.encoders import HubEncoder
         from tfhub_ft.training.hardware import keep_freed_memory, matrix_products_in, resolve_precision
 
         keep_freed_memory()
         model, resolved = run.load_model(), resolve_precision(precision)
+        for layer in model._flatten_layers():
+            if resolved != "float32" and isinstance(layer, HubEncoder) and layer.is_native:
+                layer.round_kernels(resolved)
         answer = task.answerer(model, run.labels, run.decision)
 
         def answer_in_precision(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:

@@ -337,11 +337,23 @@ class HubEncoder(keras.layers.Layer):
         self._narrowed = None
         self._replace(table, whole)
 
-    def _replace(self, old: "keras.Variable", value: np.ndarray) -> None:
-        """Hold a weight of another shape in place of one."""
+    def round_kernels(self, dtype: str) -> None:
+        """Hold the layers' matrices in the type that they are multiplied in, for an encoder that only answers.
+
+        They are then not rounded anew in every call, which of one text takes 2 of 15 ms.
+
+        Args:
+            dtype: "bfloat16" or "float16".
+        """
+        for name, held in self._by_name.items():
+            if name.endswith("kernel") and "pooler" not in name:
+                self._replace(held, held.value, dtype)
+
+    def _replace(self, old: "keras.Variable", value: Any, dtype: str | None = None) -> None:
+        """Hold a weight of another shape or type in place of one."""
         self._untrack_variable(old)
         new = keras.Variable(
-            value, shape=value.shape, dtype=old.dtype, trainable=old.trainable, autocast=False, name=old.name
+            value, shape=value.shape, dtype=dtype or old.dtype, trainable=old.trainable, autocast=False, name=old.name
         )
         self._module_variables = [new if held is old else held for held in self._module_variables]
 
