@@ -201,3 +201,35 @@ def test_narrowed_to_some_words_it_answers_the_same_of_them(tiny_pair):
     others = np.setdiff1d(np.arange(len(before)), words)
     np.testing.assert_array_equal(after[others], before[others] / 2)
     assert len(encoder.weights) == len(encoder.spec["variables"]) + 1
+
+
+def float_operations(answer):
+    """The additions and multiplications of a graph of TOKENS."""
+    from tensorflow.compat.v1 import profiler
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(answer, autograph=False).get_concrete_function(
+        {name: tf.TensorSpec(ids.shape, ids.dtype) for name, ids in TOKENS.items()}
+    )
+    graph = convert_variables_to_constants_v2(function).graph
+    options = {**profiler.ProfileOptionBuilder.float_operation(), "output": "none"}
+    return profiler.profile(graph, options=options).total_float_ops
+
+
+def test_the_first_token_is_that_of_the_sequence_output_in_fewer_operations(tiny_pair, implementation):
+    encoder = HubEncoder(str(tiny_pair), implementation=implementation)
+    whole = encoder(TOKENS)["sequence_output"]
+    np.testing.assert_allclose(encoder.first_token(TOKENS), whole[:, 0], atol=1e-5)
+    if implementation == "native":
+        assert float_operations(encoder.first_token) < 0.8 * float_operations(lambda t: encoder(t)["sequence_output"])
+
+
+def test_with_kernels_rounded_once_it_answers_as_with_kernels_rounded_in_every_call(tiny_pair):
+    encoder = HubEncoder(str(tiny_pair), dtype="mixed_bfloat16")
+    before = encoder(TOKENS)
+    encoder.round_kernels("bfloat16")
+    after = encoder(TOKENS)
+    for output in ("pooled_output", "sequence_output"):
+        np.testing.assert_allclose(after[output], before[output], atol=0.05)
+    kernels = [weight for weight in encoder.weights if weight.name.endswith("kernel")]
+    assert {kernel.dtype for kernel in kernels if "pooler" not in kernel.name} == {"bfloat16"}
