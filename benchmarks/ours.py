@@ -89,6 +89,7 @@ def imports(work):
     import tfhub_ft
     from tfhub_ft.memory import collect_seldom
 
+    # As the command does before it imports.
     collect_seldom()
     tfhub_ft.train, tfhub_ft.predict  # noqa: B018  imported when they are first named
     for name in LATE_IMPORTS[work]:

@@ -221,9 +221,10 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
         keep_freed_memory()
         model, resolved = run.load_model(), resolve_precision(precision)
-        for layer in model._flatten_layers():
-            if resolved != "float32" and isinstance(layer, HubEncoder) and layer.is_native:
-                layer.round_kernels(resolved)
+        if resolved != "float32":
+            for layer in model._flatten_layers():
+                if isinstance(layer, HubEncoder) and layer.is_native:
+                    layer.round_kernels(resolved)
         answer = task.answerer(model, run.labels, run.decision)
 
         def answer_in_precision(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:

@@ -70,10 +70,7 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
         }
         np.savez(questions, **arrays)
         command = [sys.executable, "-m", "tfhub_ft.exports.fresh_process", kind, *map(str, (path, questions, answers))]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **QUIET_AND_ON_CPU})
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
-            raise WorkError(f"{path} cannot be run in a fresh process: {said[-1]}")
+        run_quietly(command, path)
         with np.load(answers) as found:
             outputs: list[Feed] = [{} for _ in feeds]
             for key in found:
@@ -87,6 +84,22 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
                 row_seconds=found["row_seconds"],
                 batch_seconds=float(found["batch_seconds"]),
             )
+
+
+def run_quietly(command: Sequence[str], what: str | Path) -> None:
+    """Run a command to its end, on the processor.
+
+    Args:
+        command: the program and its arguments.
+        what: is run by it, for the error.
+
+    Raises:
+        WorkError: it failed; the error ends with the last line that it wrote.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **QUIET_AND_ON_CPU})
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
+        raise WorkError(f"{what} cannot be run in a fresh process: {said[-1]}")
 
 
 def token_feed(preprocessor: Any, rows: Sequence[Sequence[str]]) -> Feed:

@@ -1,7 +1,5 @@
 """The proof that an export answers as the model that it was made of: computed in a fresh process, on real rows."""
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.errors import WorkError
+from tfhub_ft.exports.fresh_process import run_quietly
 from tfhub_ft.memory import collect_seldom
 
 TOLERANCE = 1e-4
@@ -78,11 +77,7 @@ def ask(
         }
         np.savez(questions, **arrays)
         words = [str(each) for each in (saved_model, questions, answers, timed)]
-        command = [sys.executable, "-m", "tfhub_ft.exports.proof", *words]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            raise WorkError(f"the export cannot be run in a fresh process: {done.stderr.strip().splitlines()[-1]}")
+        run_quietly([sys.executable, "-m", "tfhub_ft.exports.proof", *words], "the export")
         with np.load(answers) as found:
             return dict(found)
 
