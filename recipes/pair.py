@@ -63,7 +63,7 @@ def build_model(
     from tfhub_ft.models import pair_model
 
     return pair_model(
-        ClassificationHead(num_classes, dropout=dropout, name="logits"),
+        ClassificationHead(num_classes, dropout=dropout, fitted_inputs=1, name="logits"),
         name="pair",
         encoder=encoder,
         preprocessor=preprocessor,

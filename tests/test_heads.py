@@ -49,3 +49,19 @@ def test_a_reply_bank_gives_the_cosine_with_each_reply():
 @pytest.mark.parametrize("shape", [(2, 4), (2, 3, 4)])
 def test_a_classification_head_gives_logits_of_rows_or_of_tokens(shape):
     assert ClassificationHead(5)(np.ones(shape, "float32")).shape == (*shape[:-1], 5)
+
+
+def test_classification_head_fitted_inputs_start_at_zero_and_escape_dropout():
+    head = ClassificationHead(2, dropout=0.9, fitted_inputs=1)
+    head(np.zeros((1, 4), "float32"))
+    kernel, bias = head.dense.get_weights()
+    assert np.all(kernel[:-1]) and not np.any(kernel[-1])
+    kernel[:-1], kernel[-1] = 0, (-1, 1)
+    head.dense.set_weights([kernel, bias])
+    inputs = np.tile(np.array([[5, 5, 5, 7]], "float32"), (50, 1))
+    np.testing.assert_allclose(head(inputs, training=True), np.tile([[-7, 7]], (50, 1)))
+
+
+def test_classification_head_config_round_trip():
+    head = ClassificationHead(3, dropout=0.2, fitted_inputs=2)
+    assert ClassificationHead.from_config(head.get_config()).fitted_inputs == 2

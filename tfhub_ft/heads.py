@@ -10,8 +10,11 @@ class ClassificationHead(keras.layers.Layer):
     """Dropout and a linear layer: logits from a pooled output, or from each token of a sequence output.
 
     Args:
-        num_classes: how many logits there are: classes, labels, or 1 for a number.
-        dropout: the share of the inputs set to zero in training.
+        num_classes: number of logits: classes, labels, or 1 for a number.
+        dropout: share of the inputs that are set to zero in training.
+        fitted_inputs: number of inputs, the last ones, that are computed by formula and are much larger than the
+            learned ones. Their weights start at zero, because fine-tuning is too slow to turn a random weight around;
+            tfhub_ft's training fits them on the training rows first. Dropout leaves them alone.
 
     Call arguments:
         inputs: float of shape (batch, hidden) or (batch, length, hidden).
@@ -26,25 +29,32 @@ class ClassificationHead(keras.layers.Layer):
         Devlin et al. 2019, section 4.1, https://arxiv.org/abs/1810.04805
     """
 
-    def __init__(self, num_classes: int, *, dropout: float = 0.1, **kwargs: Any):
+    def __init__(self, num_classes: int, *, dropout: float = 0.1, fitted_inputs: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.num_classes, self.dropout = num_classes, dropout
+        self.num_classes, self.dropout, self.fitted_inputs = num_classes, dropout, fitted_inputs
         self.drop = keras.layers.Dropout(dropout)
-        self.dense = keras.layers.Dense(
-            num_classes, kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02), dtype="float32"
-        )
+        self._initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.dense = keras.layers.Dense(num_classes, kernel_initializer=self._initial_kernel, dtype="float32")
+
+    def _initial_kernel(self, shape: tuple, dtype: Any = None) -> Any:
+        is_learned = keras.ops.arange(shape[0]) < shape[0] - self.fitted_inputs
+        return self._initializer(shape, dtype) * keras.ops.cast(is_learned, dtype)[:, None]
 
     def build(self, input_shape: tuple) -> None:
         self.dense.build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        return self.dense(self.drop(inputs, training=training))
+        if not self.fitted_inputs:
+            return self.dense(self.drop(inputs, training=training))
+        learned, fitted = keras.ops.split(inputs, [inputs.shape[-1] - self.fitted_inputs], axis=-1)
+        return self.dense(keras.ops.concatenate([self.drop(learned, training=training), fitted], axis=-1))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.num_classes)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_classes": self.num_classes, "dropout": self.dropout}
+        own = {name: getattr(self, name) for name in ("num_classes", "dropout", "fitted_inputs")}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 from tfhub_ft.recipes import pair
 
 import tfhub_ft
 from tests.conftest import THINGS, TINY_SETTINGS, write_csv
+from tfhub_ft.data.batches import tokenize
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,35 @@ def test_a_reloaded_run_scores_what_training_said(trained):
     data = run.path / "test_rows.csv"
     data.write_text("\n".join(line for number, line in enumerate(whole, 1) if number in {1, *lines}) + "\n")
     assert tfhub_ft.evaluate(run, data=data)["log_loss"] == pytest.approx(run.metrics["test"]["log_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("positive_means_alike", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_cosine_weight_is_fitted_on_training_rows(tiny_pair, seed, positive_means_alike):
+    keras.utils.set_random_seed(seed)
+    model = pair.build_model(encoder=str(tiny_pair))
+    alike = np.arange(60) % 2 == 0
+    pairs = [(f"the {THINGS[i % 10]}", f"the {THINGS[(i if same else i + 5) % 10]}") for i, same in enumerate(alike)]
+    targets = (alike == positive_means_alike).astype("int32")
+    network = model.get_layer("token_model")
+    tokens = tokenize(model.get_layer("preprocessor"), pairs)
+    pair.RECIPE.task.initialize(network, tokens, targets, pair.RECIPE.settings)
+    kernel = network.get_layer("logits").dense.get_weights()[0]
+    assert (kernel[-1, 1] > kernel[-1, 0]) == positive_means_alike
+    probabilities = pair.RECIPE.task.probabilities(pair.RECIPE.task.row_logits(model, tokens))
+    assert roc_auc_score(targets, probabilities[:, 1]) > 0.95
+
+
+def test_cosine_weights_are_fitted_for_each_of_three_labels(tiny_pair):
+    model = pair.build_model(encoder=str(tiny_pair), num_classes=4)
+    pairs = [(f"the {THINGS[i % 10]}", f"the {THINGS[(i + i % 3) % 10]}") for i in range(60)]
+    network = model.get_layer("token_model")
+    tokens = tokenize(model.get_layer("preprocessor"), pairs)
+    # The rows have labels 0, 1 and 3 of four, and one row is out of scope.
+    targets = np.array([(0, 1, 3)[i % 3] for i in range(59)] + [-1], "int32")
+    pair.RECIPE.task.initialize(network, tokens, targets, pair.RECIPE.settings)
+    kernel = network.get_layer("logits").dense.get_weights()[0]
+    assert np.count_nonzero(kernel[-1]) == 3 and kernel[-1].argmax() == 0
 
 
 def test_the_encoder_is_there_once(tiny_pair):

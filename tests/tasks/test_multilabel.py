@@ -55,6 +55,6 @@ def test_an_untrained_head_says_how_often_each_label_is(tiny_pair):
     model = load_recipe("multilabel").build_model(encoder=str(tiny_pair / "encoder"), num_classes=3, seq_length=16)
     targets = np.array([[1, 0, 0]] * 30 + [[1, 1, 0]] * 70, "float32")
     network = model.get_layer("token_model")
-    TASK.initialize(network, targets)
+    TASK.initialize(network, None, targets, None)
     probabilities = 1 / (1 + np.exp(-network.get_layer("logits").dense.bias.numpy()))
     np.testing.assert_allclose(probabilities, [0.99, 0.70, 0.01], atol=0.005)

@@ -310,6 +310,11 @@ class _StudentTraining(Training):
         inputs = self.texts if split == "train" else Mapped(task.inputs, self.data.splits[split].rows)
         return task.encode(self.preprocessor, inputs)
 
+    def _initialize_head(self) -> None:
+        labeled = np.arange(len(self.data.targets["train"]))
+        tokens = self.tokens["train"].subset(labeled)
+        self.recipe.task.initialize(self.network, tokens, self.data.targets["train"], self.settings)
+
     def _frozen_body(self) -> None:
         """A student's encoder trains."""
 

@@ -58,6 +58,11 @@ class TokenRows:
         word_ids[mask], type_ids[mask] = self.word_ids[taken], self.type_ids[taken]
         return {"input_word_ids": word_ids, "input_mask": mask.astype("int32"), "input_type_ids": type_ids}
 
+    def subset(self, rows: np.ndarray) -> "TokenRows":
+        """Some of the rows, in the order of their indices, int (rows,)."""
+        _, places = places_of(self.starts, rows)
+        return TokenRows(self.word_ids[places], self.type_ids[places], starts_of(self.lengths[rows]))
+
     def by_length(self, batch_size: int) -> Iterator[np.ndarray]:
         """Indices of all rows, in batches from the longest to the shortest."""
         order = np.argsort(-self.lengths, kind="stable")

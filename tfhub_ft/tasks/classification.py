@@ -10,12 +10,16 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import Task
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
+    from tfhub_ft.data.batches import TokenRows
     from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
 SMALLEST = 1e-30
+# Enough for a regression on one or two inputs.
+FITTED_ROWS = 2000
 LABEL_ALIASES = ("class", "category", "target", "sentiment", "intent", "topic", "y", "quality", "is_duplicate")
 
 
@@ -99,6 +103,19 @@ class Classification(Task):
             "metrics": metrics,
         }
 
+    def initialize(
+        self, network: "keras.Model", tokens: "TokenRows", targets: "np.ndarray", settings: "Settings"
+    ) -> None:
+        """Fit the head's weights of inputs that are computed by formula, such as a cosine, by logistic regression."""
+        import numpy as np
+
+        from tfhub_ft.heads import ClassificationHead
+
+        head = network.outputs[0]._keras_history.operation
+        if isinstance(head, ClassificationHead) and head.fitted_inputs:
+            rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(targets >= 0))[:FITTED_ROWS]
+            _fit_inputs(network, head, tokens.subset(rows), targets[rows])
+
     def decide(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
@@ -170,6 +187,28 @@ class Classification(Task):
             "label": tf.gather(tf.constant(list(labels)), chosen),
             "score": tf.gather(probabilities, chosen, batch_dims=1),
         }
+
+
+def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets: "np.ndarray") -> None:
+    """Set the weights of a head's fitted inputs, and its biases, to those of a logistic regression on these rows."""
+    import keras
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    from tfhub_ft.prediction import logits_function
+
+    if len(np.unique(targets)) < 2:
+        return
+    inputs = logits_function(keras.Model(network.input, head.input))(tokens)[:, -head.fitted_inputs :]
+    scale = inputs.std(0) + 1e-6
+    fitted = LogisticRegression().fit(inputs / scale, targets)
+    coefficients, intercepts = fitted.coef_ / scale, fitted.intercept_
+    if len(fitted.classes_) == 2:
+        coefficients, intercepts = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercepts))
+    kernel, bias = head.dense.get_weights()
+    kernel[-head.fitted_inputs :, fitted.classes_] = coefficients.T
+    bias[fitted.classes_] = intercepts
+    head.dense.set_weights([kernel, bias])
 
 
 def _check_two_labels(labels: Sequence[str], settings: "Settings", best: str, source: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tfhub_ft.data.batches import TokenRows
     from tfhub_ft.evaluation.report import Scored
     from tfhub_ft.settings import Settings
 
@@ -73,10 +74,12 @@ class Multilabel(Task):
         )
         return {"loss": keras.losses.BinaryCrossentropy(from_logits=True), "metrics": [ranking]}
 
-    def initialize(self, network: "keras.Model", targets: "np.ndarray") -> None:
+    def initialize(
+        self, network: "keras.Model", tokens: "TokenRows", targets: "np.ndarray", settings: "Settings"
+    ) -> None:
         """Start each label at its share of the training rows (Lin et al. 2017, https://arxiv.org/abs/1708.02002).
 
-        Rare labels otherwise spend the first thousand steps on learning that they are rare, and the encoder with them.
+        Otherwise the first thousand steps teach the encoder that rare labels are rare.
         """
         import numpy as np
 

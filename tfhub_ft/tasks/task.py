@@ -140,8 +140,10 @@ class Task:
         """The loss and the metrics that `compile` takes, for these training targets."""
         raise NotImplementedError
 
-    def initialize(self, network: "keras.Model", targets: "np.ndarray") -> None:
-        """Set what of an untrained head follows from the training targets."""
+    def initialize(
+        self, network: "keras.Model", tokens: "TokenRows", targets: "np.ndarray", settings: "Settings"
+    ) -> None:
+        """Set the weights of an untrained head that follow from the training rows."""
 
     def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "TokenRows":
         """The token ids of what `inputs` gave."""

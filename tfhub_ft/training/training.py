@@ -84,15 +84,18 @@ class Training:
             self.model = self.recipe.build(self.settings, self.data.labels)
             self.network = self.model.get_layer("token_model")
             self.encoder, self.rates, self.stages = prepare(self.network, settings)
-        self.recipe.task.initialize(self.network, self.data.targets["train"])
         self.preprocessor = self.model.get_layer("preprocessor")
         self._check_shapes()
         read = "Reading tokens of" if data.prepared else "Tokenizing"
         say(f"{read} {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
+        self._initialize_head()
         self._check_that_something_trains()
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
+
+    def _initialize_head(self) -> None:
+        self.recipe.task.initialize(self.network, self.tokens["train"], self.data.targets["train"], self.settings)
 
     def _frozen_body(self) -> "FrozenBody | None":
         """The part of the network that is run once a row; None where the encoder trains."""
