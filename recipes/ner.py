@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import WindowedSettings, setting
+from tfhub_ft.settings import LabelSettings, WindowedSettings, setting
 from tfhub_ft.tasks.entities import Entities
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NerSettings(WindowedSettings):
+class NerSettings(WindowedSettings, LabelSettings):
     """Settings of the ner recipe."""
 
     tokens_column: str | None = setting(None, "Column of the lists of tokens, where it is not called tokens, words ...")

@@ -24,6 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import locked, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
@@ -120,6 +121,11 @@ class Run:
     def splits(self) -> dict[str, Any]:
         """Which rows of which file each split has."""
         return self._json(SPLITS)
+
+    @property
+    def dropped_labels(self) -> dict[str, int]:
+        """The labels that `min_label_rows` dropped, with their training rows."""
+        return self.splits["train"].get(DROPPED, {})
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -225,7 +225,16 @@ class Settings(TrainingSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextSettings(Settings):
+class LabelSettings(Settings):
+    """Settings of a recipe whose rows have labels."""
+
+    min_label_rows: int = setting(
+        0, "Drop labels with fewer rows than this in --data or --train, and the rows that have nothing else.", minimum=0
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSettings(LabelSettings):
     """Settings of a recipe that reads one text and its label from each row."""
 
     text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
@@ -265,7 +274,7 @@ class IntentSettings(TextSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultilabelSettings(Settings):
+class MultilabelSettings(LabelSettings):
     """Settings of a recipe that reads a text and any number of labels from each row."""
 
     text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
@@ -281,7 +290,7 @@ class _PairColumns(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PairSettings(_PairColumns):
+class PairSettings(_PairColumns, LabelSettings):
     """Settings of a recipe that reads two texts and their label from each row."""
 
     label_column: str | None = setting(None, "Column of the labels, where it is not called label, class, category ...")

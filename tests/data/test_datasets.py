@@ -9,6 +9,7 @@ from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.sequences import OnDisk
 from tfhub_ft.errors import InputError
 from tfhub_ft.recipe import load_recipe
+from tfhub_ft.tasks.task import UNSEEN
 
 
 def loaded(recipe, **settings):
@@ -38,6 +39,67 @@ def test_rows_that_stand_in_two_files_are_told(tmp_path, monkeypatch, capsys):
     validation = write_csv(tmp_path / "validation.csv", [("another", "positive"), ("and another", "negative")])
     loaded("sentiment", train=str(train), validation=str(validation), test=str(test))
     assert "Warning: 3 of 4 test rows also stand in the training rows." in capsys.readouterr().err
+
+
+def write_multilabel(path, labels):
+    rows = [{"text": f"text {number}", "labels": each} for number, each in enumerate(labels)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_load_dataset_keeps_rare_labels_in_training_and_names_them(tmp_path, capsys):
+    labels = [["ab"[number % 2], "c"] for number in range(60)]
+    labels[7].append("once")
+    path = write_multilabel(tmp_path / "rows.jsonl", labels)
+    data = loaded("multilabel", data=path)
+    assert any("once" in row.values["labels"] for row in data.splits["train"].rows)
+    assert data.labels == ["a", "b", "c", "once"]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert warnings == [
+        "Warning: 1 label without validation rows (once: 1), 1 label without test rows (once: 1): scores there do not"
+        " cover them; the numbers are their training rows"
+    ]
+
+
+def test_load_dataset_counts_labels_of_other_files_as_wrong(tmp_path, capsys):
+    train = write_csv(tmp_path / "train.csv", make_reviews(40))
+    test = write_csv(tmp_path / "test.csv", [*make_reviews(4, seed=1), ("meh", "neutral"), ("so so", "neutral")])
+    data = loaded("sentiment", train=str(train), test=str(test))
+    assert data.targets["test"].tolist() == [1, 0, 1, 0, UNSEEN, UNSEEN]
+    assert f"Warning: {test}: 1 label not seen in training (neutral: 2)" in capsys.readouterr().err
+
+
+def test_load_dataset_drops_rare_labels_from_every_file(tmp_path, capsys):
+    rows = [*make_reviews(40), ("meh", "neutral"), ("so so", "neutral")]
+    train = write_csv(tmp_path / "train.csv", rows)
+    test = write_csv(tmp_path / "test.csv", [*make_reviews(4, seed=1), ("well", "neutral")])
+    data = loaded("sentiment", train=str(train), test=str(test), min_label_rows=3)
+    assert data.labels == ["negative", "positive"]
+    assert [len(data.splits[name].rows) for name in ("train", "validation", "test")] == [34, 6, 4]
+    assert data.described()["train"]["dropped_labels"] == {"neutral": 2}
+    err = capsys.readouterr().err
+    assert f"{train}: dropped 1 rare label by number of rows: neutral: 2" in err
+    assert f"{test}: dropped 1 rare label by number of rows: neutral: 1" in err
+    assert "Warning" not in err
+
+
+def test_load_dataset_splits_the_rows_of_a_run_as_it_did(tmp_path, capsys):
+    path = write_multilabel(tmp_path / "rows.jsonl", [["a"], ["b"], []] * 20)
+    recipe = load_recipe("multilabel")
+    settings = recipe.settings.replaced({"data": path})
+    described = loaded("multilabel", data=path).described()
+    # As a version that split otherwise may have written it.
+    described["train"]["lines"], described["test"]["lines"] = [*range(1, 51)], [51, 60]
+    described["validation"]["lines"] = [*range(52, 60)]
+    for name in described:
+        described[name]["rows"] = len(described[name]["lines"])
+    capsys.readouterr()
+    data = load_dataset(recipe.task, settings, recipe.demo, labels=["a", "b"], splits=described)
+    assert data.is_of(described)
+    assert [row.line for row in data.splits["test"].rows] == [51, 60]
+    assert capsys.readouterr().err == ""
+    write_multilabel(tmp_path / "rows.jsonl", [["a"], ["b"], []] * 19)
+    assert not load_dataset(recipe.task, settings, recipe.demo, labels=["a"], splits=described).is_of(described)
 
 
 def test_what_is_described_can_be_written_and_compared(reviews_csv):

@@ -105,27 +105,76 @@ def test_one_text_that_is_most_of_the_rows_leaves_no_part_empty():
     assert len(parts[0]) == 100
 
 
-@pytest.mark.parametrize(
-    ("labels", "texts", "message"),
-    [
-        (["a"] * 10 + ["rare"] * 2, distinct(12), "label 'rare' has 2 rows with 2 distinct texts"),
-        (["a"] * 10 + ["rare"], distinct(11), "label 'rare' has 1 row with 1 distinct text of its own"),
-        (["a"] * 10 + ["rare"] * 5, distinct(11) + ["Text 10"] * 4, "label 'rare' has 5 rows with 1 distinct text"),
-        ([None] * 2, distinct(2), "the data has 2 rows"),
-    ],
-)
-def test_a_label_with_fewer_texts_than_parts_is_an_error(labels, texts, message):
-    with pytest.raises(InputError, match=message) as caught:
-        split_rows(labels, texts, seed=1)
-    assert "a split into 3 parts needs 3" in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_split_rows_by_one_label_stays_the_same_for_a_seed():
+    train, validation, test = split_rows(["a", "b", "b"] * 7, distinct(21), seed=1)
+    assert list(validation) == [4, 8, 18]
+    assert list(test) == [5, 9, 13]
 
 
-def test_a_label_that_only_shares_texts_with_rarer_ones_is_an_error():
+@pytest.mark.parametrize("seed", range(5))
+def test_split_rows_keeps_rare_labels_in_training(seed):
+    labels = ["a"] * 20 + ["twice", "twice", "once", "same text", "same text"]
+    texts = distinct(23) + ["Repeated", " repeated"]
+    train, validation, test = (label_counts(part, labels) for part in split_rows(labels, texts, seed=seed))
+    assert (train["twice"], validation["twice"], test["twice"]) == (1, 0, 1)
+    assert (train["once"], train["same text"]) == (1, 2)
+
+
+def test_split_rows_keeps_labels_that_share_texts_in_training():
     texts = distinct(9) + distinct(9) + distinct(9)
     labels = ["b"] * 9 + ["a"] * 9 + ["a"] * 9
-    with pytest.raises(InputError, match="label 'a' has 18 rows with 0 distinct texts of its own"):
+    assert all(label_counts(part, labels).keys() == {"a", "b"} for part in split_rows(labels, texts, seed=1))
+
+
+def label_lists(count, labels, most, seed):
+    """Up to so many labels for each row, the first ones the most frequent."""
+    rng = np.random.default_rng(seed)
+    drawn = (rng.geometric(0.3, rng.integers(0, most + 1)) for _ in range(count))
+    return [sorted({f"label {min(number, labels)}" for number in each}) for each in drawn]
+
+
+def test_split_rows_stratifies_several_labels():
+    labels = label_lists(2000, 12, 4, seed=0)
+    parts = split_rows(labels, distinct(2000), seed=1)
+    assert [len(part) for part in parts] == pytest.approx([1400, 300, 300], abs=10)
+    totals = Counter(label for row in labels for label in row)
+    for part, fraction in zip(parts, (0.7, 0.15, 0.15)):
+        counts = Counter(label for index in part for label in labels[index])
+        for label, rows in totals.items():
+            assert counts[label] == pytest.approx(fraction * rows, abs=2 + 0.02 * rows)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_split_rows_trains_every_one_of_several_labels(seed):
+    rng = np.random.default_rng(seed)
+    labels = label_lists(30, 40, 5, seed)
+    texts = [f"text {number}" for number in rng.integers(0, 25, 30)]
+    parts = split_rows(labels, texts, seed=seed)
+    train, *others = ({texts[index] for index in part} for part in parts)
+    assert not any(train & other for other in others)
+    assert not others[0] & others[1]
+    assert {label for index in parts[0] for label in labels[index]} == {label for row in labels for label in row}
+
+
+def test_split_rows_of_several_labels_takes_seconds():
+    labels = label_lists(100_000, 30, 4, seed=0)
+    started = time.monotonic()
+    split_rows(labels, distinct(100_000), seed=1)
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("labels", "texts"),
+    [
+        ([None] * 2, distinct(2)),
+        (["a"] * 5, ["same"] * 5),
+        ([f"label {number}" for number in range(9)], distinct(9)),
+    ],
+)
+def test_split_rows_refuses_too_few_texts(labels, texts):
+    with pytest.raises(InputError, match="too few rows to split: .* add rows, or give a file for each part") as caught:
         split_rows(labels, texts, seed=1)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_rows_are_an_error():

@@ -16,10 +16,16 @@ def test_scores_of_the_test_rows_are_those_of_the_training(tiny_run, reviews_csv
     assert scores["log_loss"] == pytest.approx(run.metrics["test"]["log_loss"], abs=1e-5)
 
 
-def test_unknown_labels_are_refused_before_the_model_is_loaded(tiny_run, tmp_path):
-    path = write_csv(tmp_path / "more.csv", [*make_reviews(4), ("fine", "neutral")])
-    with pytest.raises(InputError, match="more.csv, line 6: label 'neutral'"):
-        tfhub_ft.evaluate(tiny_run, data=path)
+def test_evaluate_counts_unseen_labels_as_wrong(tiny_run, tmp_path, capsys):
+    rows = make_reviews(40, seed=3)
+    known = tfhub_ft.evaluate(tiny_run, data=write_csv(tmp_path / "known.csv", rows))
+    path = write_csv(tmp_path / "more.csv", [*rows, *[(f"fine {i}", "neutral") for i in range(10)]])
+    scores = tfhub_ft.evaluate(tiny_run, data=path, report=tmp_path / "more.html")
+    assert scores["accuracy"] == pytest.approx(known["accuracy"] * 0.8)
+    assert scores["unseen_label_rows"] == 10
+    warning = f"Warning: {path}: 1 label not seen in training (neutral: 10); their rows count as wrong"
+    assert capsys.readouterr().err.count(warning) == 1
+    assert "neutral" in (tmp_path / "more.html").read_text(encoding="utf-8")
 
 
 def test_a_column_that_is_not_there_can_be_renamed(tiny_run, tmp_path):

@@ -20,14 +20,49 @@ def test_labels_are_ordered_by_name_or_by_number():
 
 
 def test_one_label_only_is_refused():
-    with pytest.raises(InputError, match="f.csv: every row has the label 'a'"):
+    with pytest.raises(InputError, match="f.csv: only one label .'a'.; classification needs at least two"):
         TASK.labels(rows("a", "a"), "f.csv", SETTINGS)
 
 
-def test_targets_are_indices_and_an_unseen_label_names_its_line():
+def test_targets_are_indices():
     np.testing.assert_array_equal(TASK.targets(rows("b", "a"), ["a", "b"], "f"), [1, 0])
-    with pytest.raises(InputError, match="test.csv, line 3: label 'neutral' was not seen in training"):
-        TASK.targets(rows("a", "neutral"), ["a", "b"], "test.csv")
+
+
+def scored(labels, seen):
+    """Scores of a model that is nearly sure of the first label, with a threshold where there are two labels."""
+    logits = np.tile([[3.0, *[0.0] * (len(seen) - 1)]], (len(labels), 1)).astype("float32")
+    decision = {"threshold": 0.9} if len(seen) == 2 else {}
+    targets = TASK.targets(rows(*labels), seen, "test.csv")
+    words, right = TASK.judged(logits, targets, seen, decision)
+    return TASK.metrics(logits, targets, seen, decision), right
+
+
+@pytest.mark.parametrize("seen", [["a", "b"], ["a", "b", "c"]])
+def test_metrics_count_labels_not_seen_in_training_as_wrong(seen):
+    scores, right = scored(["a", "new", "newer", "b"], seen)
+    assert right.tolist() == [True, False, False, False]
+    assert (scores["rows"], scores["unseen_label_rows"], scores["accuracy"]) == (4, 2, 0.25)
+    assert scores["per_class"]["a"]["precision"] == 0.25
+    assert np.sum(scores["confusion_matrix"]) == 2
+    assert scores["log_loss"] > 10
+    if len(seen) == 2:
+        assert scores["roc_auc"] == 0.5
+        assert scores["average_precision"] == 0.25
+    assert "unseen_label_rows" not in scored(["a", "b"], seen)[0]
+
+
+def test_metrics_of_unseen_labels_alone_are_all_wrong():
+    scores, right = scored(["new", "newer"], ["a", "b"])
+    assert not right.any()
+    assert (scores["accuracy"], scores["f1"], scores["roc_auc"]) == (0, 0, None)
+    assert scores["confusion_matrix"] == [[0, 0], [0, 0]]
+
+
+def test_decide_takes_rows_of_unseen_labels_for_negatives():
+    logits = np.array([[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]] * 40)
+    targets = TASK.targets(rows(*["yes", "yes", "new"] * 40), ["no", "yes"], "f")
+    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.9))
+    assert (decision["precision"], decision["recall"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 import tfhub_ft
@@ -102,8 +103,14 @@ def test_tags_without_entities_cannot_be_learnt(tmp_path):
         RECIPE.task.labels(read(path), str(path), RECIPE.settings)
 
 
-def test_a_kind_that_was_not_seen_is_named(tmp_path):
+def test_entities_of_a_kind_not_seen_in_training_count_as_missed(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"tokens": ["a"], "tags": ["B-new"]}\n')
-    with pytest.raises(InputError, match="line 1: tag 'B-new' was not seen in training; the kinds are x"):
-        RECIPE.task.targets(read(path), ["O", "B-x", "I-x"], str(path))
+    path.write_text('{"tokens": ["a", "b", "c", "d"], "tags": ["B-new", "I-new", "B-x", "O"]}\n')
+    labels = ["O", "B-x", "I-x"]
+    targets = RECIPE.task.targets(read(path), labels, str(path))
+    for answered, (recall, right) in {(0, 0, 1, 0): (1, 0.5), (1, 2, 1, 0): (1, 0.5), (0, 0, 0, 0): (0, 0)}.items():
+        scores = RECIPE.task.metrics([np.eye(3)[list(answered)]], targets, labels, {})
+        assert scores["entities"] == 2
+        assert scores["per_class"]["x"]["recall"] == recall
+        assert scores["recall"] == right
+        assert not RECIPE.task.judged([np.eye(3)[list(answered)]], targets, labels, {})[1].any()

@@ -4,6 +4,7 @@ import pytest
 from tfhub_ft.data.rows import Row
 from tfhub_ft.settings import IntentSettings
 from tfhub_ft.tasks.intent import Intent
+from tfhub_ft.tasks.task import OUT_OF_SCOPE, UNSEEN
 
 TASK, SETTINGS = Intent(), IntentSettings()
 ROWS = [Row(i, {"text": f"t{i}", "label": label}) for i, label in enumerate(["play", "oos", "book"], 2)]
@@ -22,6 +23,20 @@ def test_an_unsure_row_is_answered_out_of_scope_and_served_outputs_agree():
     served = {name: np.asarray(tensor) for name, tensor in TASK.served(logits, labels, {"threshold": 0.3}).items()}
     assert [answer["label"] for answer in answers] == ["book", "oos"] == [word.decode() for word in served["label"]]
     np.testing.assert_allclose([answer["out_of_scope"] for answer in answers], served["out_of_scope"], rtol=1e-5)
+
+
+def test_unseen_intents_are_in_scope_and_wrong():
+    labels, logits = ["book", "play", "oos"], np.array([[4.0, 0.0]] * 4, "float32")
+    rows = [Row(i, {"text": f"t{i}", "label": label}) for i, label in enumerate(["book", "new", "play", "oos"], 2)]
+    targets = TASK.targets(rows, labels, "f")
+    np.testing.assert_array_equal(targets, [0, UNSEEN, 1, OUT_OF_SCOPE])
+    scores = TASK.metrics(logits, targets, labels, {"threshold": 0.5})
+    assert (scores["out_of_scope_rows"], scores["unseen_label_rows"]) == (1, 1)
+    assert scores["in_scope_accuracy"] == pytest.approx(1 / 3)
+    assert scores["per_class"]["book"]["precision"] == 0.25
+    assert TASK.judged(logits, targets, labels, {"threshold": 0.5})[1].tolist() == [True, False, False, False]
+    assert TASK.judged(logits, targets, labels, {"threshold": 0.0})[1].tolist() == [False, False, False, True]
+    assert TASK.decide(logits, targets, labels, SETTINGS)["threshold"] > 0
 
 
 def test_the_threshold_keeps_the_wanted_in_scope_accuracy():

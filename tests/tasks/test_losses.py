@@ -10,10 +10,12 @@ from tfhub_ft.tasks.losses import (
     InScopeAccuracy,
     SpanCrossEntropy,
     SpanOverlap,
+    TagCrossEntropy,
     TagF1,
     TwoClassAUC,
     WeightedCrossEntropy,
 )
+from tfhub_ft.tasks.task import OUT_OF_SCOPE, UNSEEN
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 3.0]], "float32")
 TARGETS = np.array([0, 2, 2])
@@ -49,8 +51,29 @@ def test_auc_is_that_of_the_second_class():
 
 def test_rows_out_of_scope_do_not_count_for_accuracy():
     metric = InScopeAccuracy()
-    metric.update_state(np.array([0, 2, -1]), LOGITS)
+    metric.update_state(np.array([0, 2, OUT_OF_SCOPE]), LOGITS)
     assert float(metric.result()) == pytest.approx(0.5)
+
+
+def test_labels_not_seen_in_training_count_as_wrong_and_keep_losses_finite():
+    metric = InScopeAccuracy()
+    metric.update_state(np.array([0, UNSEEN, UNSEEN]), LOGITS)
+    assert float(metric.result()) == pytest.approx(1 / 3)
+    assert np.isfinite(float(WeightedCrossEntropy()(np.array([UNSEEN]), LOGITS[:1])))
+    metric = TwoClassAUC(num_thresholds=1000)
+    metric.update_state(np.array([UNSEEN, 1, 0]), np.array([[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]], "float32"))
+    assert float(metric.result()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_tags_without_a_logit_count_as_missed_and_not_in_the_loss():
+    tags, logits = np.array([[0, 2, -1, UNSEEN]]), np.concatenate([LOGITS, LOGITS[:1]])[None]
+    own = log_softmax(LOGITS[:2])[[0, 1], [0, 2]]
+    assert float(TagCrossEntropy()(tags, logits)) == pytest.approx(-own.mean(), rel=1e-5)
+    metric = TagF1()
+    metric.update_state(tags, logits)
+    assert float(metric.result()) == 0
+    metric.update_state(tags[:, :2], np.eye(3, dtype="float32")[None, [0, 2]])
+    assert float(metric.result()) == pytest.approx(2 * 1 / (2 + 3))
 
 
 def test_in_batch_negatives_leave_out_equal_replies():

@@ -14,9 +14,20 @@ ROWS = [Row(2, {"text": "x", "labels": ("b", "a")}), Row(3, {"text": "y", "label
 def test_targets_hold_every_label_of_a_row():
     labels = TASK.labels(ROWS, "f", SETTINGS)
     assert labels == ["a", "b"]
-    np.testing.assert_array_equal(TASK.targets(ROWS, labels, "f"), [[1, 1], [0, 0]])
-    with pytest.raises(InputError, match="f.jsonl, line 2: label 'b' was not seen in training; the labels are a"):
-        TASK.targets(ROWS, ["a"], "f.jsonl")
+    np.testing.assert_array_equal(TASK.targets(ROWS, labels, "f"), [[1, 1, 0], [0, 0, 0]])
+
+
+def test_metrics_count_labels_not_seen_in_training_as_wrong():
+    targets = TASK.targets(ROWS, ["a"], "f")
+    np.testing.assert_array_equal(targets, [[1, 1], [0, 0]])
+    np.testing.assert_array_equal(TASK.token_targets(None, targets), [[1], [0]])
+    logits, decision = np.array([[3.0], [-3.0]]), {"thresholds": [0.5]}
+    scores = TASK.metrics(logits, targets, ["a"], decision)
+    assert (scores["unseen_label_rows"], scores["exact_match"], scores["recall_micro"]) == (1, 0.5, 0.5)
+    assert scores["per_class"]["a"]["f1"] == 1
+    assert TASK.judged(logits, targets, ["a"], decision)[1].tolist() == [False, True]
+    assert TASK.decide(logits, targets, ["a"], SETTINGS)["thresholds"][0] < 0.96
+    assert "unseen_label_rows" not in TASK.metrics(logits, TASK.targets(ROWS[1:] * 2, ["a"], "f"), ["a"], decision)
 
 
 def test_each_label_has_its_threshold_and_served_outputs_agree():
@@ -53,7 +64,7 @@ def test_a_label_list_of_the_wrong_type_is_told_by_file_and_line(tmp_path, value
 
 def test_an_untrained_head_says_how_often_each_label_is(tiny_pair):
     model = load_recipe("multilabel").build_model(encoder=str(tiny_pair / "encoder"), num_classes=3, seq_length=16)
-    targets = np.array([[1, 0, 0]] * 30 + [[1, 1, 0]] * 70, "float32")
+    targets = np.array([[1, 0, 0, 0]] * 30 + [[1, 1, 0, 0]] * 70, "float32")
     network = model.get_layer("token_model")
     TASK.initialize(network, None, targets, None)
     probabilities = 1 / (1 + np.exp(-network.get_layer("logits").dense.bias.numpy()))

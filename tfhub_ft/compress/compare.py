@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
+from tfhub_ft.data.labels import DROPPED, scored_rows
 from tfhub_ft.data.rows import Row, read_all, without_options
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import write_json
@@ -114,8 +115,10 @@ def _rows(folder: Path, forms: "Sequence[Form]", data: Path) -> "tuple[Task, lis
     if teller is None:
         raise InputError(f"{folder} has ONNX alone, which reads tokens: export a SavedModel of the run into it too")
     task, labels = task_of(teller), description_of(teller)["labels"]
-    columns = task.columns(_ColumnNames(**read_exports(folder).get("columns", {})))
+    exports = read_exports(folder)
+    columns = task.columns(_ColumnNames(**exports.get("columns", {})))
     rows = read_all(data, without_options(columns), check=task.check_row)
+    rows = scored_rows(task, rows, labels, str(data), dropped=exports.get(DROPPED, ()))
     return task, rows, task.targets(rows, labels, str(data))
 
 

@@ -155,7 +155,7 @@ def _dataset(run: Run, chosen: Settings, own_files: bool) -> Dataset:
     recipe = run.recipe
     if own_files:
         return load_dataset(recipe.task, chosen, recipe.demo, labels=run.labels)
-    data = load_dataset(recipe.task, run.settings, recipe.demo, labels=run.labels)
+    data = load_dataset(recipe.task, run.settings, recipe.demo, labels=run.labels, splits=run.splits)
     if not data.is_of(run.splits):
         raise InputError(
             f"{run.path} was trained on other rows: the files have changed since; name files with --train or --data"
@@ -320,7 +320,7 @@ class _StudentTraining(Training):
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
         """The labelled rows and behind them the others, with what a `StudentLearner` wants of them."""
-        own = self.data.targets["train"]
+        own = self._token_targets("train")
         others = np.zeros((len(self.texts) - len(own), *own.shape[1:]), own.dtype)
         labelled = np.arange(len(self.texts)) < len(own)
         targets = {

@@ -1,7 +1,8 @@
 """The rows that a training works on: from one file or three, or patterns of files, checked, split and described."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,16 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.data.labels import (
+    DROPPED,
+    count_labels,
+    drop_labels,
+    listed,
+    rare_labels,
+    unseen_labels,
+    warn_of_missing_labels,
+    warn_of_unseen_labels,
+)
 from tfhub_ft.data.prepared import Prepared
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.data.sequences import pick
@@ -21,7 +32,6 @@ if TYPE_CHECKING:
     from tfhub_ft.tasks.task import Task
 
 SPLITS = ("train", "validation", "test")
-HELD_OUT = 0.15
 
 
 @dataclass(frozen=True)
@@ -52,19 +62,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The splits of a training, and the labels of its rows.
+    """The splits of a training run, and the labels of its rows.
 
     Args:
         splits: by name: train, validation and, where there is one, test.
         labels: the labels, in the order of the logits.
-        targets: what the model shall answer, an entry a row for each split.
+        targets: what the task's `targets` gives for each split.
         prepared: the folder that has the rows' tokens, too, where they come from one.
+        dropped: the labels that `min_label_rows` dropped, with their training rows.
     """
 
     splits: dict[str, Split]
     labels: list[str]
     targets: dict[str, Any]
     prepared: Prepared | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
         """What splits.json holds."""
@@ -72,10 +84,13 @@ class Dataset:
             return {name: self.prepared.described(name) for name in self.splits}
         named = {split.file for split in self.splits.values()}
         digests = {file: [sha256_of(each) for each in matching_files(file)] for file in named}
-        return {name: split.described(digests[split.file]) for name, split in self.splits.items()}
+        described = {name: split.described(digests[split.file]) for name, split in self.splits.items()}
+        if self.dropped:
+            described["train"][DROPPED] = dict(self.dropped)
+        return described
 
     def is_of(self, splits: dict[str, dict[str, Any]]) -> bool:
-        """Whether these are the rows that a splits.json describes, wherever their files stand now."""
+        """Whether these are the rows that a splits.json describes, wherever their files are now."""
 
         def contents(described: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             return {name: {k: v for k, v in split.items() if k != "file"} for name, split in described.items()}
@@ -83,7 +98,14 @@ class Dataset:
         return contents(self.described()) == contents(splits)
 
 
-def load_dataset(task: "Task", settings: "Settings", demo: Path, *, labels: list[str] | None = None) -> Dataset:
+def load_dataset(
+    task: "Task",
+    settings: "Settings",
+    demo: Path,
+    *,
+    labels: list[str] | None = None,
+    splits: dict[str, dict[str, Any]] | None = None,
+) -> Dataset:
     """Read, check and split the rows that the settings name.
 
     Args:
@@ -91,48 +113,90 @@ def load_dataset(task: "Task", settings: "Settings", demo: Path, *, labels: list
         settings: `data`, or `train`, `validation` and `test`, or `prepared`; the demo rows where all are missing.
         demo: the file of the demo rows.
         labels: the labels, in the order of the logits; those of the training rows by default.
+        splits: the splits.json of the run whose rows these are: they are split as it says, and warnings that the run
+            gave are not repeated.
 
     Raises:
-        InputError: a file, a row, or the labels are not as they must be.
+        InputError: a file, a row or the labels are wrong.
     """
     prepared = Prepared(settings.prepared) if settings.prepared else None
+    dropped: dict[str, int] = {}
     if prepared:
-        splits = {name: Split(prepared.path, prepared.rows(name, task.columns(settings))) for name in prepared.splits}
+        found = {name: Split(prepared.path, prepared.rows(name, task.columns(settings))) for name in prepared.splits}
     else:
-        splits = _separate_files(task, settings) if settings.train else _one_file(task, settings, demo)
-    labels = labels or task.labels(splits["train"].rows, str(splits["train"].file), settings)
-    targets = {name: task.targets(split.rows, labels, str(split.file)) for name, split in splits.items()}
-    _warn_of_leaks(task, splits)
-    return Dataset(splits, labels, targets, prepared)
+        found, dropped = _splits_of_files(task, settings, demo, splits or {})
+    counts = {} if splits else {name: count_labels(task, split.rows) for name, split in found.items()}
+    known = labels or task.labels(found["train"].rows, str(found["train"].file), settings)
+    if counts:
+        _check_labels(task, found, counts, known)
+        _warn_of_leaks(task, found)
+    targets = {name: task.targets(split.rows, known, str(split.file)) for name, split in found.items()}
+    return Dataset(found, known, targets, prepared, dropped)
 
 
-def _one_file(task: "Task", settings: "Settings", demo: Path) -> dict[str, Split]:
-    file = Path(settings.data or demo)
-    rows = read_all(file, task.columns(settings), check=task.check_row, skip_bad_rows=settings.skip_bad_rows)
-    task.labels(rows, str(file), settings)
-    return dict(zip(SPLITS, _parts(task, file, rows, (0.70, 0.15, 0.15), settings.seed), strict=True))
-
-
-def _separate_files(task: "Task", settings: "Settings") -> dict[str, Split]:
-    splits = {}
-    for name in SPLITS:
-        if file := getattr(settings, name):
-            rows = read_all(file, task.columns(settings), check=task.check_row, skip_bad_rows=settings.skip_bad_rows)
-            splits[name] = Split(Path(file), rows)
-    if "validation" not in splits:
+def _splits_of_files(
+    task: "Task", settings: "Settings", demo: Path, recorded: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Split], dict[str, int]]:
+    """The splits that are read from files, and the labels that were dropped, with their training rows."""
+    files = {name: Path(file) for name in SPLITS if (file := getattr(settings, name))}
+    files = files or {"train": Path(settings.data or demo)}
+    rows = {name: _read(file, task, settings) for name, file in files.items()}
+    dropped: dict[str, int] = {}
+    if least := getattr(settings, "min_label_rows", 0):
+        dropped = rare_labels(count_labels(task, rows["train"]), least, str(files["train"]))
+        rows = {name: drop_labels(task, each, dropped, str(files[name])) for name, each in rows.items()}
+    splits = {name: Split(files[name], each) for name, each in rows.items()}
+    if "validation" not in files:
         whole = splits["train"]
         task.labels(whole.rows, str(whole.file), settings)
-        parts = _parts(task, whole.file, whole.rows, (1 - HELD_OUT, HELD_OUT), settings.seed)
-        splits["train"], splits["validation"] = parts
-    return {name: splits[name] for name in SPLITS if name in splits}
+        names = SPLITS[:2] if settings.train else SPLITS
+        fractions = (0.85, 0.15) if settings.train else (0.70, 0.15, 0.15)
+        splits |= _parts(task, whole, dict(zip(names, fractions)), settings.seed, recorded)
+    return {name: splits[name] for name in SPLITS if name in splits}, dropped
 
 
-def _parts(task: "Task", file: Path, rows: Sequence[Row], fractions: tuple[float, ...], seed: int) -> list[Split]:
-    try:
-        parts = split_rows(map(task.stratum, rows), map(task.group, rows), fractions=fractions, seed=seed)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from None
-    return [Split(file, pick(rows, part), numbers=part) for part in parts]
+def _read(file: Path, task: "Task", settings: "Settings") -> Sequence[Row]:
+    return read_all(file, task.columns(settings), check=task.check_row, skip_bad_rows=settings.skip_bad_rows)
+
+
+def _parts(
+    task: "Task", whole: Split, fractions: dict[str, float], seed: int, recorded: dict[str, dict[str, Any]]
+) -> dict[str, Split]:
+    """A file's rows in parts: those that a splits.json names, or by the seed."""
+    if recorded:
+        parts = [_recorded_numbers(whole.rows, recorded.get(name, {})) for name in fractions]
+    else:
+        labels, texts = map(task.stratum, whole.rows), map(task.group, whole.rows)
+        try:
+            parts = split_rows(labels, texts, fractions=list(fractions.values()), seed=seed)
+        except InputError as error:
+            raise InputError(f"{whole.file}: {error}") from None
+    splits = (Split(whole.file, pick(whole.rows, part), numbers=part) for part in parts)
+    return dict(zip(fractions, splits, strict=True))
+
+
+def _recorded_numbers(rows: Sequence[Row], described: dict[str, Any]) -> "array[int]":
+    """The places of the rows that an entry of a splits.json names, as far as the file still has them."""
+    if "numbers" in described:
+        return array("q", (number for number in described["numbers"] if number < len(rows)))
+    lines = np.fromiter((row.line for row in rows), np.int64, len(rows))
+    return array("q", np.flatnonzero(np.isin(lines, described.get("lines", []))).tobytes())
+
+
+def _check_labels(
+    task: "Task", splits: dict[str, Split], counts: dict[str, Mapping[str, int]], labels: Sequence[str]
+) -> None:
+    """Refuse training rows with labels that the model lacks; warn where other splits lack or add labels."""
+    if unseen := unseen_labels(task, counts["train"], labels):
+        rows, file = splits["train"].rows, splits["train"].file
+        line, label = next((row.line, each) for row in rows for each in sorted(task.counted(row)) if each in unseen)
+        raise InputError(
+            f"{file}, line {line}: label {label!r} was not seen in training; the labels are {listed(labels)}"
+        )
+    for name in SPLITS[1:]:
+        if name in splits:
+            warn_of_unseen_labels(task, counts[name], labels, str(splits[name].file))
+    warn_of_missing_labels(task, counts, labels)
 
 
 def _warn_of_leaks(task: "Task", splits: dict[str, Split]) -> None:

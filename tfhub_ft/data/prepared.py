@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.data.batches import TokenRows, starts_of
-from tfhub_ft.data.rows import Column, Row
-from tfhub_ft.data.sequences import kept
+from tfhub_ft.data.rows import Column, Row, keep_rows
 from tfhub_ft.data.tfrecords import record_contents
 from tfhub_ft.data.token_store import ROWS_AT_ONCE, arrays_of_rows
 from tfhub_ft.data.windows import TokenTargets, WindowRows
@@ -78,7 +76,7 @@ class Prepared:
             found = f"of the recipe {self.index['recipe']}, with {', '.join(self.index['columns'])}"
             raise InputError(f"{self.path}: has rows {found}, where {', '.join(names)} are needed")
         self._check_shards(split)
-        return kept(self._rows(split, columns), parts=operator.attrgetter("line", "values"), made=lambda p: Row(*p))
+        return keep_rows(self._rows(split, columns))
 
     def tokens(self, split: str, preprocessor: Any, inputs: Sequence[Any]) -> TokenRows:
         """The tokens of the rows of a split, as the task's `encode` gives them.
@@ -190,7 +188,7 @@ def with_prepared(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _holds(name: str) -> bool:
     """Whether a setting is one that prepared rows have in them. Of encoders the preprocessor's digest tells."""
-    return name in ("seq_length", "overlap", "lowercase") or name.endswith(("_column", "_label"))
+    return name in ("seq_length", "overlap", "lowercase", "min_label_rows") or name.endswith(("_column", "_label"))
 
 
 def examples(tokens: TokenRows, targets: Any, rows: Sequence[Row]) -> Iterator[bytes]:

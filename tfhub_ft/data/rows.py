@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -325,17 +325,18 @@ def read_all(
 
     on_bad_row = skip if skip_bad_rows else None
     files = (read_rows(file, columns, check=check, on_bad_row=on_bad_row) for file in matching_files(path))
-    rows = kept(
-        itertools.chain.from_iterable(files),
-        parts=operator.attrgetter("line", "values"),
-        made=lambda parts: Row(*parts),
-    )
+    rows = keep_rows(itertools.chain.from_iterable(files))
     bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first})"
     if not rows:
         raise InputError(f"{Path(path)}: has no good row, only {bad}")
     if skipped:
         say(f"{Path(path)}: skipped {bad}")
     return rows
+
+
+def keep_rows(rows: Iterable[Row]) -> Sequence[Row]:
+    """All rows of an iterable, which is read once; many rows are kept in a temporary file."""
+    return kept(rows, parts=operator.attrgetter("line", "values"), made=lambda parts: Row(*parts))
 
 
 def file_columns(path: str | os.PathLike) -> list[str]:

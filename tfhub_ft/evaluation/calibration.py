@@ -23,7 +23,7 @@ def calibrate(
         network: from tokens to logits; its last layer is a `ClassificationHead`.
         logits: what it gave for the rows, float (rows, classes).
         targets: of the rows: indices of classes, int (rows,), negative where a row has none; or with "sigmoid" 0 or 1,
-            (rows, classes).
+            (rows, classes or more), of which the first ones are those of the logits.
         link: what makes probabilities of logits, "softmax" or "sigmoid".
 
     Returns:
@@ -38,6 +38,8 @@ def calibrate(
     head = network.outputs[0]._keras_history.operation
     if link == "softmax":
         logits, targets = logits[targets >= 0], targets[targets >= 0]
+    else:
+        targets = targets[:, : logits.shape[1]]
     if not isinstance(head, ClassificationHead) or not len(targets):
         return None
     temperature = fit_temperature(logits, targets, link=link)

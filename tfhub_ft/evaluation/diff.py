@@ -11,6 +11,7 @@ import numpy as np
 from tfhub_ft.console import progress, say
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
+from tfhub_ft.data.labels import scored_rows
 from tfhub_ft.data.rows import read_all, without_options
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
@@ -121,14 +122,16 @@ def _rows(runs: Sequence[Run], data: str | Path | None) -> "Sequence[Row]":
     one, other = runs
     task = one.recipe.task
     if data:
-        return read_all(data, without_options(task.columns(one.settings)), check=task.check_row)
-    found = load_dataset(task, one.settings, one.recipe.demo, labels=one.labels)
+        rows = read_all(data, without_options(task.columns(one.settings)), check=task.check_row)
+        return scored_rows(task, rows, one.labels, str(data), dropped=one.dropped_labels)
+    found = load_dataset(task, one.settings, one.recipe.demo, labels=one.labels, splits=one.splits)
     if not found.is_of(one.splits):
         raise InputError(f"{one.path}: its files have changed since it was trained; name rows with --data")
     split = list(found.splits)[-1]
     rows = found.splits[split].rows
     say(f"Comparing on the {len(rows):,} {split} rows of {one.path}")
-    seen = load_dataset(task, other.settings, other.recipe.demo, labels=other.labels).splits["train"].rows
+    others = load_dataset(task, other.settings, other.recipe.demo, labels=other.labels, splits=other.splits)
+    seen = others.splits["train"].rows
     texts = [fingerprints(folded(task.group(row)) for row in each) for each in (rows, seen)]
     if leaked := int(np.isin(*texts).sum()):
         say(

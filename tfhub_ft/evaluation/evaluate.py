@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.console import say
+from tfhub_ft.data.labels import scored_rows
 from tfhub_ft.data.rows import read_all, without_options
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
@@ -36,6 +37,7 @@ def evaluate(
     task, labels = run.recipe.task, run.labels
     columns = without_options(task.columns(run.settings))
     rows = read_all(data, columns, check=task.check_row, skip_bad_rows=skip_bad_rows)
+    rows = scored_rows(task, rows, labels, str(data), dropped=run.dropped_labels)
     targets = task.targets(rows, labels, str(data))
 
     say(f"Scoring {len(rows):,} rows by {run.path}")

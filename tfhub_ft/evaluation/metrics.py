@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.tasks.task import OUT_OF_SCOPE, UNSEEN
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -22,14 +24,15 @@ def classification_metrics(
 
     Args:
         probabilities: float (rows, classes), each row summing to one.
-        targets: int (rows,), indices of the labels.
+        targets: int (rows,), indices of the labels; `UNSEEN` for a label that training rows lack, whose probability
+            counts as 0.
         labels: the labels' names.
         predicted: int (rows,), the labels chosen; the likeliest ones by default.
 
     Returns:
-        {"rows", "accuracy", "precision", "recall", "f1", "precision_macro", "recall_macro", "f1_macro", "roc_auc",
-        "average_precision", "log_loss", "per_class": {label: {precision, recall, f1, rows}}, "confusion_matrix": rows
-        are the true labels, columns the predicted ones}.
+        {"rows", "unseen_label_rows": if there are any, "accuracy", "precision", "recall", "f1", "precision_macro",
+        "recall_macro", "f1_macro", "roc_auc", "average_precision", "log_loss", "per_class": {label: {precision, recall,
+        f1, rows}}, "confusion_matrix": rows are the true labels, columns the predicted ones}.
 
     Example:
         classification_metrics(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), ["negative", "positive"])
@@ -39,33 +42,59 @@ def classification_metrics(
 
     classes = np.arange(len(labels))
     predicted = probabilities.argmax(-1) if predicted is None else predicted
+    unseen = targets == UNSEEN
     each = sk.precision_recall_fscore_support(targets, predicted, labels=classes, zero_division=0)
     precision, recall, f1, rows = (column.tolist() for column in each)
     macro = [float(np.mean(column)) for column in (precision, recall, f1)]
     headline = [column[-1] for column in (precision, recall, f1)] if len(labels) == 2 else macro
     return {
         "rows": len(targets),
+        **_unseen_rows(unseen),
         "accuracy": float(sk.accuracy_score(targets, predicted)),
         **dict(zip(("precision", "recall", "f1"), headline, strict=True)),
         **dict(zip(("precision_macro", "recall_macro", "f1_macro"), macro, strict=True)),
         **_ranking_metrics(probabilities, targets, classes),
-        "log_loss": float(sk.log_loss(targets, probabilities, labels=classes)),
+        "log_loss": _log_loss(np.where(unseen, len(labels), targets), probabilities),
         "per_class": {
             label: {"precision": precision[i], "recall": recall[i], "f1": f1[i], "rows": rows[i]}
             for i, label in enumerate(labels)
         },
-        "confusion_matrix": sk.confusion_matrix(targets, predicted, labels=classes).tolist(),
+        "confusion_matrix": _confusion_matrix(targets, predicted, len(labels)),
     }
+
+
+def _unseen_rows(unseen: "np.ndarray") -> dict[str, int]:
+    return {"unseen_label_rows": int(unseen.sum())} if unseen.any() else {}
+
+
+def _log_loss(targets: "np.ndarray", probabilities: "np.ndarray") -> float:
+    """The log loss; of a target that is one more than the classes the probability is 0."""
+    import numpy as np
+    from sklearn import metrics as sk
+
+    count = probabilities.shape[1]
+    if (targets == count).any():
+        probabilities, count = np.pad(probabilities, ((0, 0), (0, 1))), count + 1
+    return float(sk.log_loss(targets, probabilities, labels=np.arange(count)))
+
+
+def _confusion_matrix(truth: "np.ndarray", predicted: "np.ndarray", classes: int) -> list[list[int]]:
+    """The rows of each true label by predicted label; rows whose label is none of the classes are left out."""
+    import numpy as np
+
+    known = truth >= 0
+    cells = np.bincount(truth[known] * classes + predicted[known], minlength=classes**2)
+    return cells.reshape(classes, classes).tolist()
 
 
 def _ranking_metrics(probabilities: "np.ndarray", targets: "np.ndarray", classes: "np.ndarray") -> dict[str, Any]:
     import numpy as np
     from sklearn import metrics as sk
 
-    if len(np.unique(targets)) < len(classes):
+    if not np.isin(classes, targets).all():
         return {"roc_auc": None, "average_precision": None}
     if len(classes) == 2:
-        truth, scores = targets, probabilities[:, 1]
+        truth, scores = targets == 1, probabilities[:, 1]
         return {
             "roc_auc": float(sk.roc_auc_score(truth, scores)),
             "average_precision": float(sk.average_precision_score(truth, scores)),
@@ -106,33 +135,41 @@ def multilabel_metrics(
 
     Args:
         probabilities: float (rows, labels).
-        targets: 0 or 1, (rows, labels).
+        targets: 0 or 1, (rows, labels + 1); the last column, which may be left out, is for labels that training rows
+            lack. In what is not by label it counts as one more label, which is never given and is ranked last.
         labels: the labels' names.
         thresholds: a label is given where its probability is at least its threshold.
 
     Returns:
-        {"rows", "f1_micro", "f1_macro", "precision_micro", "recall_micro", "exact_match",
-        "label_ranking_average_precision", "average_precision": mean over the labels that some row has, or None,
-        "per_class": {label: {precision, recall, f1, rows, threshold}}}.
+        {"rows", "unseen_label_rows": if there are any, "f1_micro", "f1_macro", "precision_micro", "recall_micro",
+        "exact_match", "label_ranking_average_precision", "average_precision": mean over the labels that some row has,
+        or None, "per_class": {label: {precision, recall, f1, rows, threshold}}}.
     """
     import numpy as np
     from sklearn import metrics as sk
 
-    truth, predicted = targets.astype(int), (probabilities >= np.array(thresholds)).astype(int)
+    count = len(labels)
+    unseen = targets[:, count:].any(-1)
+    # One more column, so that scikit-learn takes a single label for one of several, too.
+    truth = np.column_stack([targets[:, :count], unseen]).astype(int)
+    predicted = np.pad(probabilities >= np.array(thresholds), ((0, 0), (0, 1))).astype(int)
+    ranked = np.pad(probabilities, ((0, 0), (0, 1)), constant_values=-1)
     each = sk.precision_recall_fscore_support(truth, predicted, average=None, zero_division=0)
+    each = [column[:count] for column in each]
     micro = sk.precision_recall_fscore_support(truth, predicted, average="micro", zero_division=0)
-    present = truth.any(0)
+    present = np.flatnonzero(truth[:, :count].any(0))
     columns = zip(labels, *(column.tolist() for column in each), thresholds, strict=True)
     return {
         "rows": len(truth),
+        **_unseen_rows(unseen),
         "f1_micro": float(micro[2]),
         "f1_macro": float(np.mean(each[2])),
         "precision_micro": float(micro[0]),
         "recall_micro": float(micro[1]),
         "exact_match": float((truth == predicted).all(-1).mean()),
-        "label_ranking_average_precision": float(sk.label_ranking_average_precision_score(truth, probabilities)),
+        "label_ranking_average_precision": float(sk.label_ranking_average_precision_score(truth, ranked)),
         "average_precision": (
-            float(sk.average_precision_score(truth[:, present], probabilities[:, present])) if present.any() else None
+            float(sk.average_precision_score(truth[:, present], probabilities[:, present])) if len(present) else None
         ),
         "per_class": {
             label: {"precision": precision, "recall": recall, "f1": f1, "rows": rows, "threshold": threshold}
@@ -148,21 +185,21 @@ def intent_metrics(
 
     Args:
         probabilities: float (rows, intents).
-        targets: int (rows,), -1 for a row out of scope.
-        labels: the intents' names, and the out-of-scope label behind them.
+        targets: int (rows,), `OUT_OF_SCOPE` or, of an intent that training rows lack, `UNSEEN`.
+        labels: the intents' names, and after them the out-of-scope label.
         threshold: a row is rejected when one minus its highest probability is above it.
 
     Returns:
-        {"rows", "out_of_scope_rows", "accuracy": of the in-scope rows were none rejected, "in_scope_accuracy": with
-        rejected rows counted as wrong, "out_of_scope_recall", "out_of_scope_precision", "out_of_scope_roc_auc",
-        "f1_macro": over all labels, the out-of-scope one included, "per_class", "confusion_matrix"}. What needs rows
-        out of scope is None where there are none.
+        {"rows", "unseen_label_rows": if there are any, "out_of_scope_rows", "accuracy": of the in-scope rows if none
+        were rejected, "in_scope_accuracy": with rejected rows counted as wrong, "out_of_scope_recall",
+        "out_of_scope_precision", "out_of_scope_roc_auc", "f1_macro": over all labels, the out-of-scope one included,
+        "per_class", "confusion_matrix"}. What needs rows out of scope is None where there are none.
     """
     import numpy as np
     from sklearn import metrics as sk
 
     outside_score, likeliest = 1 - probabilities.max(-1), probabilities.argmax(-1)
-    outside, rejected = targets < 0, outside_score > threshold
+    outside, rejected = targets == OUT_OF_SCOPE, outside_score > threshold
     inside, both = ~outside, outside.any() and not outside.all()
     truth = np.where(outside, len(labels) - 1, targets)
     predicted = np.where(rejected, len(labels) - 1, likeliest)
@@ -171,18 +208,19 @@ def intent_metrics(
     present = each[3] > 0
     return {
         "rows": len(targets),
+        **_unseen_rows(targets == UNSEEN),
         "out_of_scope_rows": int(outside.sum()),
         "accuracy": float((likeliest == targets)[inside].mean()) if inside.any() else None,
         "in_scope_accuracy": float((predicted == targets)[inside].mean()) if inside.any() else None,
         "out_of_scope_recall": float(rejected[outside].mean()) if outside.any() else None,
         "out_of_scope_precision": float(each[0][-1]) if outside.any() else None,
         "out_of_scope_roc_auc": float(sk.roc_auc_score(outside, outside_score)) if both else None,
-        "f1_macro": float(each[2][present].mean()),
+        "f1_macro": float(each[2][present].mean()) if present.any() else 0.0,
         "per_class": {
             label: {"precision": precision, "recall": recall, "f1": f1, "rows": rows}
             for label, precision, recall, f1, rows in zip(labels, *(c.tolist() for c in each), strict=True)
         },
-        "confusion_matrix": sk.confusion_matrix(truth, predicted, labels=classes).tolist(),
+        "confusion_matrix": _confusion_matrix(truth, predicted, len(labels)),
     }
 
 

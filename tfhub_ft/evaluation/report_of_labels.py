@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.evaluation import listings, pictures
 from tfhub_ft.evaluation.calibration import confidences
+from tfhub_ft.tasks.task import OUT_OF_SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ def of_one_label(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndar
         chosen: int (rows,), the labels answered.
     """
     targets, labels, texts = scored.targets, scored.labels, scored.texts
-    answered, given = [labels[i] for i in chosen], [labels[i] for i in targets]
+    answered, given = [labels[i] for i in chosen], [row.values["label"] for row in scored.rows]
     threshold = scored.decision.get("threshold")
     parts: list[Any] = [pictures.confusion_matrix(scored.scores["confusion_matrix"], labels)]
     parts += _rankings(probabilities, targets[:, None] == range(len(labels)), labels, threshold)
@@ -34,8 +35,20 @@ def of_one_label(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndar
         *parts,
         listings.per_class(scored.scores),
         listings.confident_mistakes(texts, given, answered, own),
-        listings.doubtful_labels(texts, targets, probabilities, labels),
+        *_doubtful_labels(texts, targets, probabilities, labels),
     ]
+
+
+def _doubtful_labels(
+    texts: "Sequence[str]", targets: "np.ndarray", probabilities: "np.ndarray", labels: "Sequence[str]"
+) -> list[listings.Listing]:
+    """The rows whose label looks wrong, among those whose label the model knows."""
+    import numpy as np
+
+    known = np.flatnonzero(targets >= 0)
+    if not len(known):
+        return []
+    return [listings.doubtful_labels([texts[i] for i in known], targets[known], probabilities[known], labels)]
 
 
 def _rankings(
@@ -79,15 +92,15 @@ def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarra
     """The parts of a report on rows that have one label each, or are out of scope.
 
     Args:
-        scored: the rows; a target is negative where a row is out of scope, which is the last label.
+        scored: the rows; the last label is that of rows out of scope.
         probabilities: float (rows, labels but the last one).
         chosen: int (rows,), the labels answered.
     """
     import numpy as np
 
     labels, texts, targets = scored.labels, scored.texts, scored.targets
-    inside, score = targets >= 0, 1 - probabilities.max(-1)
-    given = [labels[i] for i in targets]
+    inside, score = targets != OUT_OF_SCOPE, 1 - probabilities.max(-1)
+    given = [row.values["label"] for row in scored.rows]
     parts: list[Any] = [pictures.confusion_matrix(scored.scores["confusion_matrix"], labels)]
     if inside.any():
         confidence, right = confidences(probabilities[inside], targets[inside])
@@ -105,29 +118,28 @@ def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarra
     sure = np.where(chosen == len(labels) - 1, score, 1 - score)
     parts.append(listings.per_class(scored.scores))
     parts.append(listings.confident_mistakes(texts, given, [labels[i] for i in chosen], sure))
-    if inside.any():
-        some = [texts[i] for i in np.flatnonzero(inside)]
-        parts.append(listings.doubtful_labels(some, targets[inside], probabilities[inside], labels[:-1]))
-    return parts
+    return [*parts, *_doubtful_labels(texts, targets, probabilities, labels[:-1])]
 
 
 def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:
     """The parts of a report on rows that have any number of labels.
 
     Args:
-        scored: the rows; targets are 0 or 1, (rows, labels).
+        scored: the rows; targets are 0 or 1, (rows, labels + 1), the last column for labels that training rows lack.
         probabilities: float (rows, labels).
     """
     import numpy as np
 
-    labels, truth = scored.labels, scored.targets > 0
+    labels = scored.labels
+    truth, unseen = scored.targets[:, : len(labels)] > 0, scored.targets[:, len(labels) :].any(-1)
     thresholds = np.array(scored.decision["thresholds"])
     given = probabilities >= thresholds
     wrong = given != truth
     # How far the wrong labels of a row are from being right.
     surety = (np.abs(probabilities - thresholds) * wrong).sum(-1)
+    named = [", ".join(row.values["labels"]) or "none" for row in scored.rows]
     rows = [
-        [listings.cut(scored.texts[i]), names_of(labels, truth[i]), names_of(labels, given[i]), float(surety[i])]
+        [listings.cut(scored.texts[i]), named[i], names_of(labels, given[i]), float(surety[i])]
         for i in np.argsort(-surety, kind="stable")[: listings.ROWS_SHOWN]
         if surety[i] > 0
     ]
@@ -143,7 +155,7 @@ def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:
         listings.per_class(scored.scores),
         listings.Listing(
             "Most confident mistakes",
-            f"{int(wrong.any(-1).sum()):,} of {len(truth):,} rows have a label too many or too few.",
+            f"{int((wrong.any(-1) | unseen).sum()):,} of {len(truth):,} rows have a label too many or too few.",
             ["text", "labels", "answer", "distance from the thresholds"],
             rows,
         ),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import progress, say
+from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
 from tfhub_ft.files import remove, write_json, write_text
@@ -83,6 +84,7 @@ def export_forms(
     exports["columns"] = {
         name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
     }
+    exports[DROPPED] = list(run.dropped_labels)
     metrics = run.metrics
 
     from tfhub_ft.exports.card import model_card

@@ -43,7 +43,7 @@ def proof_rows(run: Run) -> ProofRows:
     """
     task = run.recipe.task
     try:
-        data = load_dataset(task, run.settings, run.recipe.demo, labels=run.labels)
+        data = load_dataset(task, run.settings, run.recipe.demo, labels=run.labels, splits=run.splits)
     except InputError:
         data = None
     if data is None or not data.is_of(run.splits):

@@ -1,13 +1,14 @@
 """One label for each row, which is a text or a pair of texts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.data.labels import listed
 from tfhub_ft.data.rows import Column, Row, check_label
 from tfhub_ft.errors import InputError
-from tfhub_ft.tasks.task import Task
+from tfhub_ft.tasks.task import UNSEEN, Task
 
 if TYPE_CHECKING:
     import keras
@@ -49,6 +50,12 @@ class Classification(Task):
     def stratum(self, row: Row) -> str:
         return row.values["label"]
 
+    def known_labels(self, labels: Sequence[str]) -> set[str]:
+        return set(labels)
+
+    def without_labels(self, row: Row, dropped: Collection[str]) -> Row | None:
+        return None if row.values["label"] in dropped else row
+
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The labels of the training rows, in order: by number where all are whole numbers, else by name.
 
@@ -57,7 +64,7 @@ class Classification(Task):
         """
         found = self._found(rows, settings)
         if len(found) < 2:
-            raise InputError(f"{source}: every row has the label {found.pop()!r}; there is nothing to tell apart")
+            raise InputError(f"{source}: only one label ({found.pop()!r}); classification needs at least two")
         numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
         labels = sorted(found, key=int if numbers else None)
         _check_two_labels(labels, settings, self.best, source)
@@ -73,20 +80,11 @@ class Classification(Task):
         return {row.values["label"] for row in rows}
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """The rows' labels as int32 indices of shape (rows,)."""
+        """The rows' labels as int32 indices of shape (rows,), `UNSEEN` where a label is not one of `labels`."""
         import numpy as np
 
         index = {label: i for i, label in enumerate(labels)}
-
-        def number(row: Row) -> int:
-            if row.values["label"] not in index:
-                raise InputError(
-                    f"{source}, line {row.line}: label {row.values['label']!r} was not seen in training;"
-                    f" the labels are {listed(labels)}"
-                )
-            return index[row.values["label"]]
-
-        return np.fromiter(map(number, rows), "int32")
+        return np.fromiter((index.get(row.values["label"], UNSEEN) for row in rows), "int32")
 
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras
@@ -125,7 +123,7 @@ class Classification(Task):
         wanted = getattr(settings, "wanted_precision", 0)
         if not wanted:
             return {}
-        return threshold_for_precision(self.probabilities(logits)[:, 1], targets, wanted=wanted)
+        return threshold_for_precision(self.probabilities(logits)[:, 1], (targets == 1).astype(int), wanted=wanted)
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
@@ -233,8 +231,3 @@ def balanced_weights(targets: "np.ndarray") -> list[float]:
 
     counts = np.bincount(targets[targets >= 0])
     return (counts.sum() / (len(counts) * counts)).tolist()
-
-
-def listed(labels: Sequence[str]) -> str:
-    """Labels for a message, the first ten."""
-    return ", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")

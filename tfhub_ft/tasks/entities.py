@@ -1,12 +1,13 @@
 """A tag for each word: named entities."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import with_bar
 from tfhub_ft.data.rows import Column, Row, check_bio_tags, check_tokens
 from tfhub_ft.errors import InputError
+from tfhub_ft.tasks.task import UNSEEN
 from tfhub_ft.tasks.windowed import WindowedTask
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from tfhub_ft.settings import Settings
 
 OUTSIDE = "O"
+# The target of the first word of an entity whose kind no training row has is `UNSEEN`, that of its other words this.
+UNSEEN_INSIDE = UNSEEN - 1
+UNSEEN_TAGS = {UNSEEN: "B-not seen in training", UNSEEN_INSIDE: "I-not seen in training"}
 # What a word gets that the tokenizer makes nothing of, such as a lone control character: outside, for sure.
 NO_TOKEN_LOGIT = -10.0
 
@@ -56,9 +60,19 @@ class Entities(WindowedTask):
     def asked(self, row: Row) -> tuple[str, ...]:
         return (" ".join(row.values["tokens"]),)
 
+    def stratum(self, row: Row) -> list[str]:
+        return sorted(self.counted(row))
+
     def counted(self, row: Row) -> set[str]:
         """The kinds of its entities."""
         return {tag[2:] for tag in row.values["tags"] if tag != OUTSIDE}
+
+    def known_labels(self, labels: Sequence[str]) -> set[str]:
+        return {label[2:] for label in labels if label != OUTSIDE}
+
+    def without_labels(self, row: Row, dropped: Collection[str]) -> Row:
+        tags = [OUTSIDE if tag[2:] in dropped else tag for tag in row.values["tags"]]
+        return Row(row.line, {**row.values, "tags": tags})
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """O, and B- and I- of each kind of entity, by name."""
@@ -68,18 +82,15 @@ class Entities(WindowedTask):
         return [OUTSIDE, *(f"{place}-{kind}" for kind in kinds for place in "BI")]
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> list["np.ndarray"]:
-        """The tags of each row as int32 indices, (words,)."""
+        """The tags of each row as int32 indices, (words,); `UNSEEN` or `UNSEEN_INSIDE` where a kind is not known."""
         import numpy as np
 
         index = {label: i for i, label in enumerate(labels)}
-        for row in rows:
-            unknown = next((tag for tag in row.values["tags"] if tag not in index), None)
-            if unknown:
-                kinds = ", ".join(label[2:] for label in labels[1::2])
-                raise InputError(
-                    f"{source}, line {row.line}: tag {unknown!r} was not seen in training; the kinds are {kinds}"
-                )
-        return [np.array([index[tag] for tag in row.values["tags"]], "int32") for row in rows]
+        unseen = {"B": UNSEEN, "I": UNSEEN_INSIDE}
+        return [
+            np.array([index[tag] if tag in index else unseen[tag[0]] for tag in row.values["tags"]], "int32")
+            for row in rows
+        ]
 
     def words_of(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> tuple[Any, Any, Any, None]:
         import tensorflow as tf
@@ -89,7 +100,7 @@ class Entities(WindowedTask):
         return words, nowhere, nowhere, None
 
     def token_targets(self, tokens: "WindowRows", targets: Sequence["np.ndarray"]) -> "TokenTargets":
-        """The tag's index at the first wordpiece of each word, -1 at all other tokens."""
+        """The tag's index, or `UNSEEN`, at the first wordpiece of each word; -1 at all other tokens."""
         import numpy as np
 
         from tfhub_ft.data.windows import TokenTargets
@@ -97,16 +108,15 @@ class Entities(WindowedTask):
         row_words = np.concatenate([[0], np.cumsum([len(row) for row in targets])])
         row_of_token = np.repeat(tokens.row, tokens.lengths)
         word = row_words[row_of_token] + tokens.word
-        values = np.where(tokens.starts_word, np.concatenate(targets)[np.where(tokens.starts_word, word, 0)], -1)
+        tags = np.concatenate(targets)
+        tags[tags == UNSEEN_INSIDE] = UNSEEN
+        values = np.where(tokens.starts_word, tags[np.where(tokens.starts_word, word, 0)], -1)
         return TokenTargets(values.astype("int32"), tokens.starts)
 
     def compile_arguments(self, settings: "Settings", targets: Sequence["np.ndarray"]) -> dict[str, Any]:
-        import keras
+        from tfhub_ft.tasks.losses import TagCrossEntropy, TagF1
 
-        from tfhub_ft.tasks.losses import TagF1
-
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
-        return {"loss": loss, "metrics": [TagF1(name="tag_f1")]}
+        return {"loss": TagCrossEntropy(), "metrics": [TagF1(name="tag_f1")]}
 
     def row_logits(self, model: "keras.Model", tokens: "WindowRows") -> list["np.ndarray"]:
         import tensorflow as tf
@@ -165,7 +175,8 @@ class Entities(WindowedTask):
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_places import of_entities
 
-        return of_entities(scored, *_tags(scored.logits, scored.targets, scored.labels))
+        answered, _ = _tags(scored.logits, scored.targets, scored.labels)
+        return of_entities(scored, answered, [row.values["tags"] for row in scored.rows])
 
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [tag for answer in answers for tag in answer["tags"]]
@@ -231,10 +242,11 @@ class Entities(WindowedTask):
 def _tags(
     logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"], labels: Sequence[str]
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """The tags answered and the true ones, by row."""
+    """The predicted tags and the true ones, by row."""
+    names = {**dict(enumerate(labels)), **UNSEEN_TAGS}
     return (
         [[labels[tag] for tag in row.argmax(-1)] for row in logits],
-        [[labels[tag] for tag in row] for row in targets],
+        [[names[tag] for tag in row.tolist()] for row in targets],
     )
 
 

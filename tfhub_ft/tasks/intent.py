@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.rows import Row
 from tfhub_ft.tasks.classification import Classification
+from tfhub_ft.tasks.task import OUT_OF_SCOPE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,11 +38,11 @@ class Intent(Classification):
         return found - {settings.out_of_scope_label} or found
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """The indices of the intents, int32 (rows,); -1 for a row out of scope."""
+        """The indices of the intents, int32 (rows,); `OUT_OF_SCOPE` or, of an intent not in `labels`, `UNSEEN`."""
         import numpy as np
 
         targets = super().targets(rows, labels, source)
-        return np.where(targets == len(labels) - 1, -1, targets).astype("int32")
+        return np.where(targets == len(labels) - 1, OUT_OF_SCOPE, targets).astype("int32")
 
     def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
         return {"num_classes": len(labels) - 1}
@@ -57,7 +58,7 @@ class Intent(Classification):
         """The threshold on the out-of-scope score."""
         from tfhub_ft.evaluation.thresholds import threshold_for_rejection
 
-        inside = targets >= 0
+        inside = targets != OUT_OF_SCOPE
         probabilities = self.probabilities(logits[inside])
         threshold = threshold_for_rejection(
             1 - probabilities.max(-1), probabilities.argmax(-1) == targets[inside], wanted=settings.in_scope_accuracy
@@ -74,8 +75,10 @@ class Intent(Classification):
     def judged(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> "tuple[list[str], np.ndarray]":
+        import numpy as np
+
         chosen = _chosen(self.probabilities(logits), labels, decision)
-        return [labels[i] for i in chosen], chosen == targets % len(labels)
+        return [labels[i] for i in chosen], chosen == np.where(targets == OUT_OF_SCOPE, len(labels) - 1, targets)
 
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_labels import of_intents

@@ -5,11 +5,14 @@ from typing import Any
 
 import keras
 
+from tfhub_ft.tasks.task import OUT_OF_SCOPE, UNSEEN
+
 
 class WeightedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits, with a weight a class and the focal factor. Targets of -1 shall fit no class.
+    """Cross-entropy of logits, with a weight a class and the focal factor.
 
-    A row with target -1 is taught to give every class the same probability (outlier exposure).
+    A row with a negative target fits none of the classes: every class should get the same probability (outlier
+    exposure).
 
     Args:
         weights: one a class; None weighs all the same.
@@ -45,21 +48,38 @@ class TwoClassAUC(keras.metrics.AUC):
     """ROC AUC of the second of two classes, from logits (batch, 2) and targets (batch,)."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        super().update_state(y_true, keras.ops.softmax(y_pred)[:, 1], sample_weight)
+        is_second = keras.ops.cast(keras.ops.equal(y_true, 1), "float32")
+        super().update_state(is_second, keras.ops.softmax(y_pred)[:, 1], sample_weight)
 
 
 class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """Accuracy over the rows whose target is a class; those with target -1 do not count."""
+    """Accuracy over the rows that are in scope; those with the target `OUT_OF_SCOPE` do not count."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true = keras.ops.reshape(y_true, [-1])
-        super().update_state(keras.ops.maximum(y_true, 0), y_pred, keras.ops.cast(y_true >= 0, "float32"))
+        super().update_state(y_true, y_pred, keras.ops.cast(y_true != OUT_OF_SCOPE, "float32"))
+
+
+class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
+    """Mean cross-entropy of the words' tags; tokens with a negative target do not count.
+
+    Call arguments:
+        y_true: int (batch, length).
+        y_pred: float logits (batch, length, tags).
+    """
+
+    def __init__(self):
+        super().__init__(from_logits=True, ignore_class=-1, name="tag_cross_entropy")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return super().call(keras.ops.maximum(y_true, -1), y_pred)
 
 
 class TagF1(keras.metrics.Metric):
     """F1 over the words' tags other than the first one, O: near the F1 of whole entities, and computed in the step.
 
-    Targets are int (batch, length), -1 where there is none; predictions are logits (batch, length, tags).
+    Targets are int (batch, length), -1 where a token has none, `UNSEEN` for a tag without a logit; predictions are
+    logits (batch, length, tags).
     """
 
     def __init__(self, name: str = "tag_f1"):
@@ -74,8 +94,8 @@ class TagF1(keras.metrics.Metric):
         y_true = ops.cast(y_true, "int32")
         for total, hits in (
             (self.right, (y_true > 0) & (predicted == y_true)),
-            (self.found, (y_true >= 0) & (predicted > 0)),
-            (self.there, y_true > 0),
+            (self.found, (y_true != -1) & (predicted > 0)),
+            (self.there, (y_true > 0) | (y_true == UNSEEN)),
         ):
             total.assign_add(ops.sum(ops.cast(hits, "float32")))
 

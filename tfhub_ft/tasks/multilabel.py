@@ -1,13 +1,12 @@
 """Any number of labels for each row."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.rows import Column, Row, check_labels
 from tfhub_ft.errors import InputError
-from tfhub_ft.tasks.classification import listed
 from tfhub_ft.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -36,8 +35,18 @@ class Multilabel(Task):
         labels = Column("labels", LABELS_ALIASES, check_labels, settings.labels_column, "--labels-column")
         return [*self.text_columns(settings), labels]
 
+    def stratum(self, row: Row) -> list[str]:
+        return sorted(row.values["labels"])
+
     def counted(self, row: Row) -> set[str]:
         return {*row.values["labels"]}
+
+    def known_labels(self, labels: Sequence[str]) -> set[str]:
+        return set(labels)
+
+    def without_labels(self, row: Row, dropped: Collection[str]) -> Row:
+        kept = tuple(label for label in row.values["labels"] if label not in dropped)
+        return Row(row.line, {**row.values, "labels": kept})
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The labels of the training rows, by name.
@@ -51,26 +60,25 @@ class Multilabel(Task):
         return sorted(found)
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """float32 (rows, labels), 1 where a row has a label."""
+        """float32 (rows, labels + 1), 1 where a row has a label; the last column is for labels not in `labels`."""
         import numpy as np
 
         index = {label: i for i, label in enumerate(labels)}
-        targets = np.zeros((len(rows), len(labels)), "float32")
+        targets = np.zeros((len(rows), len(labels) + 1), "float32")
         for number, row in enumerate(rows):
-            for label in row.values["labels"]:
-                if label not in index:
-                    raise InputError(
-                        f"{source}, line {row.line}: label {label!r} was not seen in training;"
-                        f" the labels are {listed(labels)}"
-                    )
-                targets[number, index[label]] = 1
+            targets[number, [index.get(label, len(labels)) for label in row.values["labels"]]] = 1
         return targets
+
+    def token_targets(self, tokens: "TokenRows", targets: "np.ndarray") -> "np.ndarray":
+        """The targets of the labels that have a logit."""
+        return targets[:, :-1]
 
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras
 
+        labels = targets.shape[1] - 1
         ranking = keras.metrics.AUC(
-            curve="PR", multi_label=True, num_labels=targets.shape[1], from_logits=True, name="average_precision"
+            curve="PR", multi_label=True, num_labels=labels, from_logits=True, name="average_precision"
         )
         return {"loss": keras.losses.BinaryCrossentropy(from_logits=True), "metrics": [ranking]}
 
@@ -85,7 +93,7 @@ class Multilabel(Task):
 
         from tfhub_ft.heads import ClassificationHead
 
-        share = (targets.sum(0) + 1) / (len(targets) + 2)
+        share = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
         for layer in network.layers:
             if isinstance(layer, ClassificationHead):
                 layer.dense.bias.assign(np.log(share / (1 - share)))
@@ -96,7 +104,7 @@ class Multilabel(Task):
         """A threshold a label: the one with the best F1 on these rows."""
         from tfhub_ft.evaluation.thresholds import thresholds_for_f1
 
-        return {"thresholds": thresholds_for_f1(self.probabilities(logits), targets)}
+        return {"thresholds": thresholds_for_f1(self.probabilities(logits), targets[:, : len(labels)])}
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
@@ -113,7 +121,8 @@ class Multilabel(Task):
         from tfhub_ft.evaluation.report_of_labels import names_of
 
         given = self.probabilities(logits) >= np.array(decision["thresholds"])
-        return [names_of(labels, row) for row in given], (given == (targets > 0)).all(-1)
+        right = (given == (targets[:, : len(labels)] > 0)).all(-1) & ~targets[:, len(labels) :].any(-1)
+        return [names_of(labels, row) for row in given], right
 
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_labels import of_many_labels

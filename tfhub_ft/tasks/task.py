@@ -1,7 +1,7 @@
 """What every task tells the framework: its rows, its loss, its scores and its answers."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ TASKS = {
     "regression": "tfhub_ft.tasks.regression.Regression",
     "spans": "tfhub_ft.tasks.spans.Spans",
 }
+
+# Targets that are not the index of a label: of a row that belongs to none of the labels, and of a row whose label no
+# training row has.
+OUT_OF_SCOPE, UNSEEN = -1, -2
 
 TEXT_ALIASES = ("sentence", "review", "content", "message", "comment", "tweet", "body", "url")
 FIRST_ALIASES = ("premise", "question1", "text1", "text_a", "first", "#1 String", "query", "prompt")
@@ -108,13 +112,21 @@ class Task:
         """The text by which a split keeps rows together."""
         return "\n".join(self.inputs(row))
 
-    def stratum(self, row: Row) -> str | None:
-        """What a split keeps the shares of; None where rows have no classes."""
+    def stratum(self, row: Row) -> str | Sequence[str] | None:
+        """The label or the labels that a split is stratified by; None where rows have no labels."""
         return None
 
     def counted(self, row: Row) -> set[str]:
-        """What a dry run counts the rows of: labels, or what else rows differ in that a model has to learn."""
+        """What rows are counted by: labels, or what else rows differ in that a model has to learn."""
         return {self.stratum(row)} - {None}
+
+    def known_labels(self, labels: Sequence[str]) -> set[str]:
+        """The model's labels by the names that `counted` gives them; empty where predictions are not labels."""
+        return set()
+
+    def without_labels(self, row: Row, dropped: Collection[str]) -> Row | None:
+        """A row without some of the labels that `counted` names; None where it has to be left out."""
+        return row
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """What the training rows say that answers are made of, in the order of the logits.
@@ -125,10 +137,9 @@ class Task:
         raise NotImplementedError
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Any:
-        """What the model shall answer, an array or a list with an entry a row.
+        """The targets that `metrics` takes, an array or a list with an entry for each row.
 
-        Raises:
-            InputError: a row has a label that was not seen in training.
+        A label that is not one of `labels` has a target that no prediction equals, so that its row counts as wrong.
         """
         raise NotImplementedError
 

@@ -176,7 +176,7 @@ def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) ->
         raise InputError(f"{run.path}: its loss was a number as far as it came; go on with --resume")
     if diverged and not recover:
         raise InputError(f"{run.path}: its loss was no number, and would be so again; go on with --recover")
-    data = load_dataset(recipe.task, run.settings, recipe.demo)
+    data = load_dataset(recipe.task, run.settings, recipe.demo, splits=run.splits)
     if not data.is_of(run.splits):
         raise InputError(f"{run.path} was started on other rows: the files have changed since")
     settings = run.settings

@@ -1,0 +1,152 @@
+"""Checks of the labels of rows: rare labels, labels that training rows lack, labels that a split lacks."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tfhub_ft.console import say
+from tfhub_ft.data.rows import Row, keep_rows
+from tfhub_ft.errors import InputError
+
+if TYPE_CHECKING:
+    from tfhub_ft.tasks.task import Task
+
+LABELS_SHOWN = 10
+# What splits.json and export.json call the labels that `min_label_rows` dropped.
+DROPPED = "dropped_labels"
+
+
+def scored_rows(
+    task: "Task", rows: Sequence[Row], labels: Sequence[str], source: str, *, dropped: Collection[str] = ()
+) -> Sequence[Row]:
+    """The rows of a file that a trained model is scored on, with a warning where it does not know their labels.
+
+    Args:
+        task: what the rows mean.
+        rows: the rows of the file.
+        labels: the labels of the model.
+        source: the file.
+        dropped: the labels that its training run dropped.
+
+    Raises:
+        InputError: no row is left.
+    """
+    rows = drop_labels(task, rows, dropped, source)
+    if task.known_labels(labels):
+        warn_of_unseen_labels(task, count_labels(task, rows), labels, source)
+    return rows
+
+
+def count_labels(task: "Task", rows: Sequence[Row]) -> Counter[str]:
+    """The number of rows of each label, as the task counts them."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts.update(task.counted(row))
+    return counts
+
+
+def rare_labels(counts: Mapping[str, int], least: int, source: str) -> dict[str, int]:
+    """The labels with too few rows, the most frequent one first.
+
+    Args:
+        counts: the rows of each label.
+        least: the fewest rows that a label must have; 0 for any number.
+        source: where the rows come from, for the error.
+
+    Raises:
+        InputError: every label has too few.
+    """
+    rare = {label: rows for label, rows in Counter(counts).most_common() if rows < least}
+    if rare and len(rare) == len(counts):
+        label, rows = next(iter(rare.items()))
+        raise InputError(
+            f"--min-label-rows {least}: no label of {source} has that many rows (the most frequent one, {label!r}, has"
+            f" {rows:,}); choose a smaller number"
+        )
+    return rare
+
+
+def drop_labels(task: "Task", rows: Sequence[Row], dropped: Collection[str], source: str) -> Sequence[Row]:
+    """The rows without some labels, and a line that says how many rows of which labels are dropped.
+
+    Args:
+        task: what the rows mean: a row is left out, or loses the label.
+        rows: the rows.
+        dropped: the labels.
+        source: where the rows come from.
+
+    Raises:
+        InputError: no row is left.
+    """
+    counts = count_labels(task, rows)
+    found = {label: counts[label] for label in dropped if label in counts}
+    if not found:
+        return rows
+    kept = keep_rows(each for row in rows if (each := task.without_labels(row, found)) is not None)
+    if not kept:
+        raise InputError(f"{source}: every row has a label that --min-label-rows drops; choose a smaller number")
+    say(f"{source}: dropped {_plural(len(found), 'rare label')} by number of rows: {listed_counts(found)}")
+    return kept
+
+
+def unseen_labels(task: "Task", counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
+    """The labels that the model does not know, with their rows, the most frequent one first."""
+    known = task.known_labels(labels)
+    return {label: rows for label, rows in Counter(counts).most_common() if label not in known} if known else {}
+
+
+def warn_of_unseen_labels(task: "Task", counts: Mapping[str, int], labels: Sequence[str], source: str) -> None:
+    """Warn of the labels that training rows lack: no prediction can equal them.
+
+    Args:
+        task: what the rows mean.
+        counts: the rows of each label.
+        labels: the labels of the model.
+        source: where the rows come from.
+    """
+    if unseen := unseen_labels(task, counts, labels):
+        say(
+            f"Warning: {source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
+            " their rows count as wrong"
+        )
+
+
+def warn_of_missing_labels(task: "Task", counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> None:
+    """Warn of the labels without validation or test rows.
+
+    Args:
+        task: what the rows mean.
+        counts: the rows of each label, by split.
+        labels: the labels of the model.
+    """
+    known = task.known_labels(labels)
+    learned = Counter({label: rows for label, rows in counts["train"].items() if label in known}).most_common()
+    missing = {
+        split: {label: rows for label, rows in learned if label not in counts[split]}
+        for split in ("validation", "test")
+        if split in counts
+    }
+    parts = [
+        f"{_plural(len(found), 'label')} without {split} rows ({listed_counts(found)})"
+        for split, found in missing.items()
+        if found
+    ]
+    if parts:
+        say(f"Warning: {', '.join(parts)}: scores there do not cover them; the numbers are their training rows")
+
+
+def listed(labels: Sequence[str]) -> str:
+    """Labels for a message, the first ten."""
+    return ", ".join(labels[:LABELS_SHOWN]) + (
+        f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
+    )
+
+
+def listed_counts(counts: Mapping[str, int]) -> str:
+    """Labels with their rows for a message, the first ten."""
+    shown = [f"{label}: {rows:,}" for label, rows in list(counts.items())[:LABELS_SHOWN]]
+    return ", ".join(shown) + (f" and {len(counts) - LABELS_SHOWN:,} more" if len(counts) > LABELS_SHOWN else "")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
