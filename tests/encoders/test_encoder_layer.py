@@ -89,6 +89,88 @@ def test_freezing_all_leaves_the_head(tiny_pair):
     assert len(build(str(tiny_pair), trainable=False).trainable_weights) == 2
 
 
+def trained(layer):
+    return {weight.name for weight in layer.trainable_weights}
+
+
+def switched_off_and_on(model):
+    model.trainable = False
+    assert model.trainable_weights == []
+    model.trainable = True
+    return model
+
+
+def saved_while_off(model, folder):
+    model.trainable = False
+    model.save(folder / "model.keras")
+    model = keras.models.load_model(folder / "model.keras")
+    assert model.trainable_weights == []
+    model.trainable = True
+    return model
+
+
+def switched_in_an_outer_model(model):
+    inputs = token_inputs()
+    outer = keras.Model(inputs, model(inputs))
+    outer.trainable = False
+    outer.trainable = True
+    return model
+
+
+@pytest.mark.parametrize("freeze", ["none", "embeddings", "1", "all-but-1", "all-but-pooler", "all"])
+@pytest.mark.parametrize("switch", [switched_off_and_on, saved_while_off, switched_in_an_outer_model])
+def test_trainable_switched_off_and_on_trains_what_freeze_leaves(tiny_pair, implementation, freeze, switch, tmp_path):
+    model = build(str(tiny_pair), freeze=freeze, implementation=implementation)
+    expected = trained(model)
+    model = switch(model, tmp_path) if switch is saved_while_off else switch(model)
+    assert trained(model) == expected
+    assert next(layer for layer in model.layers if isinstance(layer, HubEncoder)).freeze == freeze
+
+
+def test_freeze_and_trainable_agree_in_any_order(tiny_pair, implementation):
+    expected = trained(HubEncoder(str(tiny_pair), implementation=implementation, freeze="1"))
+    layer = HubEncoder(str(tiny_pair), implementation=implementation, trainable=False)
+    layer.freeze = "1"
+    assert trained(layer) == set()
+    layer.trainable = True
+    assert trained(layer) == expected
+    layer.freeze = "all"
+    layer.trainable = True
+    assert trained(layer) == set()
+    layer.freeze = "1"
+    assert trained(layer) == expected
+
+
+def test_variables_that_the_module_does_not_train_never_train(tiny_pair):
+    layer = HubEncoder(str(tiny_pair), implementation="graph")
+    spec = {**layer.spec, "variables": [{**v, "trainable": "bias" not in v["name"]} for v in layer.spec["variables"]]}
+    layer = HubEncoder(str(tiny_pair), implementation="graph", spec=spec)
+    layer.trainable = False
+    layer.trainable = True
+    assert layer.trainable_weights
+    assert not any("bias" in name for name in trained(layer))
+
+
+def test_an_invalid_freeze_is_refused_and_changes_nothing(tiny_pair):
+    layer = HubEncoder(str(tiny_pair), freeze="1")
+    expected = trained(layer)
+    with pytest.raises(InputError, match="--freeze 3: the encoder has 2 layers"):
+        layer.freeze = "3"
+    assert layer.freeze == "1"
+    assert trained(layer) == expected
+
+
+@pytest.mark.parametrize("other", ["none", "all"])
+def test_weights_files_fit_models_that_freeze_other_layers(tiny_pair, implementation, other, tmp_path):
+    model = build(str(tiny_pair), freeze="1", implementation=implementation)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = build(str(tiny_pair), freeze=other, implementation=implementation)
+    again.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(again.predict(TOKENS, verbose=0), model.predict(TOKENS, verbose=0), atol=1e-6)
+
+
 def test_dropout_is_active_in_training_only_and_follows_from_the_seed(tiny_pair, implementation):
     def trained_outputs(seed):
         layer = HubEncoder(str(tiny_pair), seed=seed, implementation=implementation)

@@ -37,6 +37,64 @@ def test_the_updates_alone_train(tiny_pair, targets, matrices):
     assert all(4 in weight.shape for weight in encoder.trainable_weights)
 
 
+def test_trainable_switched_off_and_on_trains_the_updates_alone(tiny_pair):
+    encoder = adapted(tiny_pair)
+    expected = [weight.name for weight in encoder.trainable_weights]
+    encoder.trainable = False
+    assert encoder.trainable_weights == []
+    encoder.trainable = True
+    assert [weight.name for weight in encoder.trainable_weights] == expected
+
+
+def test_lora_enabled_on_an_untrainable_encoder_trains_once_it_is_trainable(tiny_pair):
+    encoder = HubEncoder(str(tiny_pair), trainable=False)
+    encoder.enable_lora(4)
+    assert encoder.trainable_weights == []
+    encoder.trainable = True
+    assert len(encoder.trainable_weights) == 8
+    encoder.merge_lora()
+    assert len(encoder.trainable_weights) == len(HubEncoder(str(tiny_pair)).trainable_weights)
+
+
+def test_a_layer_frozen_after_lora_was_enabled_keeps_its_update_fixed(tiny_pair, tmp_path):
+    encoder = adapted(tiny_pair)
+    answers = encoder(TOKENS)["pooled_output"]
+    encoder.freeze = "1"
+    assert len(encoder.trainable_weights) == 4
+    assert all("layer_1" in weight.name for weight in encoder.trainable_weights)
+    np.testing.assert_array_equal(encoder(TOKENS)["pooled_output"], answers)
+    encoder.freeze = "all"
+    assert encoder.trainable_weights == []
+    np.testing.assert_array_equal(encoder(TOKENS, training=True)["pooled_output"], answers)
+
+
+@pytest.mark.parametrize("freeze", ["1", "all", "none"])
+def test_files_keep_updates_whatever_freeze_became(tiny_pair, tmp_path, freeze):
+    encoder = HubEncoder(str(tiny_pair), freeze="embeddings" if freeze != "none" else "all-but-1")
+    encoder.enable_lora(4)
+    encoder.trainable_weights[1].assign(np.ones(encoder.trainable_weights[1].shape))
+    encoder.freeze = freeze
+    trained = [weight.name for weight in encoder.trainable_weights]
+    tokens = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in TOKENS}
+    model = keras.Model(tokens, encoder(tokens)["pooled_output"])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert [weight.name for weight in again.trainable_weights] == trained
+    np.testing.assert_array_equal(again(TOKENS), model(TOKENS))
+
+    encoder.save_lora_weights(tmp_path / "adapter.safetensors")
+    other = HubEncoder(str(tiny_pair))
+    other.load_lora_weights(tmp_path / "adapter.safetensors")
+    assert [weight.name for weight in other.trainable_weights] == trained
+    np.testing.assert_array_equal(other(TOKENS)["pooled_output"], model(TOKENS))
+
+
+def test_a_file_without_the_names_of_its_updates_still_loads(tiny_pair):
+    config = adapted(tiny_pair).get_config()
+    del config["lora"]["names"]
+    assert len(HubEncoder.from_config(config).trainable_weights) == 8
+
+
 def test_what_is_frozen_gets_no_update(tiny_pair):
     encoder = HubEncoder(str(tiny_pair), freeze="all-but-1")
     encoder.enable_lora(2)

@@ -119,6 +119,24 @@ def test_low_rank_updates_begin_at_nothing_and_are_merged(lora_model, tiny_prese
     np.testing.assert_allclose(before(texts(PAIRS)), updated, rtol=1e-4)
 
 
+def test_trainable_switched_off_and_on_trains_the_updates_alone(lora_model, tmp_path):
+    model, layer = lora_model
+    expected = [weight.path for weight in model.trainable_weights]
+    model.trainable = False
+    assert model.trainable_weights == []
+    model.save_weights(tmp_path / "updates.weights.h5")
+    model.trainable = True
+    assert [weight.path for weight in model.trainable_weights] == expected
+    layer.trainable_weights[1].assign_add(np.ones(layer.trainable_weights[1].shape))
+    model.load_weights(tmp_path / "updates.weights.h5")
+    assert not np.asarray(layer.trainable_weights[1]).any()
+    layer.trainable = False
+    layer.merge_lora()
+    assert layer.trainable_weights == []
+    layer.trainable = True
+    assert len(layer.trainable_weights) == len(layer.weights)
+
+
 def test_an_adapter_of_another_model_is_refused(lora_model, tiny_gpt2_preset, tmp_path):
     lora_model[1].save_lora_weights(tmp_path / "adapter.safetensors")
     other = dialogue.build_model(str(tiny_gpt2_preset), seq_length=250).get_layer("token_model")

@@ -47,8 +47,8 @@ class HubEncoder(keras.layers.Layer):
     Args:
         encoder: a catalogue name, a handle, a URL or a SavedModel folder.
         implementation: "native", "graph", or "auto": native where the family is known.
-        freeze: what stays as it is: "none", "embeddings", "N" (embeddings and the lowest N layers), "all-but-N" (the
-            top N layers and the pooler train), "all-but-pooler" or "all".
+        freeze: which weights stay fixed while the layer is trainable: "none", "embeddings", "N" (embeddings and the
+            lowest N layers), "all-but-N" (the top N layers and the pooler train), "all-but-pooler" or "all".
         seed: of the encoder's own dropout; drawn from `keras.utils.set_random_seed`'s generator when not given.
         recompute: whether training computes each layer once more for its gradients instead of keeping what it
             computed: less memory, more time. Native encoders alone can.
@@ -111,7 +111,7 @@ class HubEncoder(keras.layers.Layer):
             )
         self.built = True
         if lora:
-            self.enable_lora(lora["rank"], alpha=lora["alpha"], targets=lora["targets"])
+            self._add_updates(**lora)
 
     def _open(self, folder: Path) -> list[Any]:
         """Find out what the encoder is; the values of its variables."""
@@ -137,26 +137,49 @@ class HubEncoder(keras.layers.Layer):
 
     @property
     def freeze(self) -> str:
-        """What stays as it is; it may be set between epochs."""
+        """Which weights stay fixed while the layer is trainable.
+
+        Setting it takes effect at the next `model.compile`, as setting `trainable` does.
+        """
         return self._freeze
 
     @freeze.setter
     def freeze(self, freeze: str) -> None:
+        frozen_names(self.names, str(freeze))
         self._freeze = str(freeze)
-        self._freeze_variables()
+        self._update_trainable_variables()
 
-    def _freeze_variables(self) -> None:
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer trains: if true, all weights that `freeze` leaves (with LoRA, their updates) do."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        keras.layers.Layer.trainable.fset(self, trainable)
+        self._update_trainable_variables()
+
+    def _update_trainable_variables(self) -> None:
         frozen = frozen_names(self.names, self._freeze)
         for described, variable in zip(self.spec["variables"], self._module_variables, strict=True):
-            variable.trainable = (
-                self.trainable and described["trainable"] and not self._lora and described["name"] not in frozen
-            )
+            trains = self.trainable and described["trainable"] and described["name"] not in frozen
+            variable.trainable = trains and not self._lora
+            for factor in self._updates.get(described["name"], ()):
+                factor.trainable = trains
+
+    @property
+    def _trained_names(self) -> set[str]:
+        """The names of the weights that train, directly or through a LoRA update."""
+        return {
+            name
+            for name, variable in self._by_name.items()
+            if any(each.trainable for each in (variable, *self._updates.get(name, ())))
+        }
 
     @property
     def body_is_frozen(self) -> bool:
-        """Whether nothing below the pooler trains: then the encoder's dropout is off."""
-        changed = [v.name for v in self._module_variables if v.trainable] + list(self._updates)
-        return not any("pooler" not in name for name in changed)
+        """Whether nothing below the pooler trains. The encoder's dropout is then off."""
+        return all("pooler" in name for name in self._trained_names)
 
     def set_dropout(self, rate: float) -> None:
         """Have hidden states and attention probabilities of a native encoder dropped at another rate in training."""
@@ -175,9 +198,9 @@ class HubEncoder(keras.layers.Layer):
 
     @property
     def frozen_values(self) -> dict[str, np.ndarray]:
-        """Those of the weights that do not train."""
-        values = self.values
-        return {name: values[name] for name, held in self._by_name.items() if not held.trainable}
+        """The values of the weights that do not train."""
+        trained = self._trained_names
+        return {name: value for name, value in self.values.items() if name not in trained}
 
     @property
     def names(self) -> list[str]:
@@ -189,13 +212,13 @@ class HubEncoder(keras.layers.Layer):
         return dict(zip(self.names, self._module_variables, strict=True))
 
     def enable_lora(self, rank: int, *, alpha: float | None = None, targets: Sequence[str] = DEFAULT_TARGETS) -> None:
-        """Train low-rank updates of matrices in place of the encoder's weights, which then stay as they are.
+        """Train low-rank updates of matrices instead of the encoder's weights, which stay fixed.
 
         Args:
             rank: of the updates, from 1 to the encoder's width.
             alpha: an update is scaled by alpha / rank; twice the rank when not given.
-            targets: which matrices: query, key, value, attention_output, intermediate, output, pooler. What `freeze`
-                keeps from training gets none.
+            targets: which matrices: query, key, value, attention_output, intermediate, output, pooler. Matrices that
+                `freeze` excludes at this time get no update, and an update whose matrix it excludes later stays fixed.
 
         Raises:
             InputError: the encoder is not computed natively or has updates already, or an argument does not fit it.
@@ -210,12 +233,16 @@ class HubEncoder(keras.layers.Layer):
             raise InputError(f"--lora-rank: {self.encoder} is computed by its graph, which nothing can be added to")
         if self._lora:
             raise InputError("LoRA is enabled already: call merge_lora before it is enabled anew")
-        frozen = frozen_names(self.names, self.freeze)
-        shapes = {v["name"]: v["shape"] for v in self.spec["variables"] if v["name"] not in frozen}
+        self._add_updates(rank, 2 * rank if alpha is None else alpha, targets)
+
+    def _add_updates(self, rank: int, alpha: float, targets: Sequence[str], names: Sequence[str] | None = None) -> None:
+        """Add the updates of the weights with these names, by default of all that `freeze` leaves."""
+        chosen = set(self.names) - frozen_names(self.names, self.freeze) if names is None else set(names)
+        shapes = {v["name"]: v["shape"] for v in self.spec["variables"] if v["name"] in chosen}
         matrices = updated_matrices(shapes, targets, rank)
-        self._lora = {"rank": rank, "alpha": 2 * rank if alpha is None else alpha, "targets": list(targets)}
+        self._lora = {"rank": rank, "alpha": alpha, "targets": list(targets), "names": list(matrices)}
         self._updates = {name: self._low_rank(name, sizes, n) for n, (name, sizes) in enumerate(matrices.items())}
-        self._freeze_variables()
+        self._update_trainable_variables()
 
     def _low_rank(self, name: str, sizes: tuple[int, int], number: int) -> list["keras.Variable"]:
         """The factors of a matrix' update, of which the second is zero at first."""
@@ -250,7 +277,7 @@ class HubEncoder(keras.layers.Layer):
         for factor in keras.tree.flatten(dict(self._updates)):
             self._untrack_variable(factor)
         self._lora, self._updates = None, {}
-        self._freeze_variables()
+        self._update_trainable_variables()
 
     def save_lora_weights(self, path: str | Path) -> None:
         """Write the low-rank updates alone into a safetensors file.
@@ -260,7 +287,7 @@ class HubEncoder(keras.layers.Layer):
         """
         if not self._lora:
             raise InputError(f"{path}: the encoder has no adapter to be saved; call enable_lora and train it first")
-        described = {name: json.dumps(value) for name, value in self._lora.items()}
+        described = {name: json.dumps(self._lora[name]) for name in ("rank", "alpha", "targets")}
         described |= {"encoder": self.encoder, "freeze": self.freeze, "base_sha256": self._base_digest()}
         write_adapter(Path(path), self._updates, described)
 
@@ -281,7 +308,8 @@ class HubEncoder(keras.layers.Layer):
             raise InputError(f"{path} was trained over other weights than {self.encoder} has: {described['encoder']}'s")
         self._drop_updates()
         self.freeze = described["freeze"]
-        self.enable_lora(**{name: json.loads(described[name]) for name in ("rank", "alpha", "targets")})
+        names = {tensor.rpartition("/")[0] for tensor in factors}
+        self._add_updates(*(json.loads(described[name]) for name in ("rank", "alpha", "targets")), names=names)
         for name, (down, up) in self._updates.items():
             down.assign(factors[f"{name}/down"])
             up.assign(factors[f"{name}/up"])
@@ -384,7 +412,7 @@ class HubEncoder(keras.layers.Layer):
             )
             for variable, value in zip(self.spec["variables"], values, strict=True)
         ]
-        self._freeze_variables()
+        self._update_trainable_variables()
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         import tensorflow as tf

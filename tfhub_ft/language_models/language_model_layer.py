@@ -59,6 +59,19 @@ class LanguageModel(keras.layers.Layer):
         return getattr(self.backbone, "max_sequence_length", None)
 
     @property
+    def trainable(self) -> bool:
+        """Whether the layer trains: all its weights or, with LoRA, the updates alone."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        keras.layers.Layer.trainable.fset(self, trainable)
+        if self._has_lora:
+            updates = set(map(id, self._updates()))
+            for weight in self.causal_lm.weights:
+                weight.trainable = trainable and id(weight) in updates
+
+    @property
     def dtype_policy(self) -> Any:
         """How it computes, with all layers within, such as by mixed_bfloat16; the weights stay as they are."""
         return super().dtype_policy
@@ -156,15 +169,17 @@ class LanguageModel(keras.layers.Layer):
             raise InputError(f"--lora-targets {unknown[0]}: must be some of {', '.join(names)}, with commas between")
         if not 1 <= rank <= self.backbone.hidden_dim:
             raise InputError(f"--lora-rank {rank}: must be from 1 to {self.backbone.hidden_dim}, the model's width")
-        for weight in self.causal_lm.weights:
-            weight.trainable = False
         for layer in layers:
             if layer.name in targets:
                 layer.enable_lora(rank, lora_alpha=alpha or 2 * rank)
-        self._has_lora = True
+        self._set_lora(True)
+
+    def _set_lora(self, has_lora: bool) -> None:
+        self._has_lora = has_lora
+        type(self).trainable.fset(self, self.trainable)
 
     def merge_lora(self) -> None:
-        """Add the updates to the weights that they belong to, and forget them."""
+        """Add the updates to the weights that they belong to, and remove them."""
         for layer in self._with_lora():
             layer._kernel.assign(layer.kernel)
             layer.lora_enabled = False
@@ -172,9 +187,7 @@ class LanguageModel(keras.layers.Layer):
             for name in ("lora_kernel_a", "lora_kernel_b"):
                 layer._untrack_variable(getattr(layer, name))
             layer._tracker.lock()
-        for weight in self.causal_lm.weights:
-            weight.trainable = True
-        self._has_lora = False
+        self._set_lora(False)
 
     def save_lora_weights(self, path: Path) -> None:
         """Write the updates alone, a few MB, into a safetensors file."""
@@ -209,7 +222,9 @@ class LanguageModel(keras.layers.Layer):
             weight.assign(store[str(number)])
 
     def _updates(self) -> list[Any]:
-        return self.trainable_weights if self._has_lora else []
+        """The factors of the LoRA updates, in the order of the layer's weights."""
+        factors = {id(f) for layer in self._with_lora() for f in (layer.lora_kernel_a, layer.lora_kernel_b)}
+        return [weight for weight in self.weights if id(weight) in factors]
 
     def _dense_layers(self) -> list[Any]:
         dense = (keras.layers.Dense, keras.layers.EinsumDense)
