@@ -77,7 +77,7 @@ def test_a_bad_row_leaves_no_file(by_run, tmp_path):
 
 def test_standard_input_says_which_byte_is_broken(by_run):
     stream = io.TextIOWrapper(io.BytesIO(b"good film\nbad \xff\n"))
-    with pytest.raises(InputError, match="standard input, line 2: byte 5 is no UTF-8"):
+    with pytest.raises(InputError, match="standard input, line 2: byte 5 is not UTF-8"):
         list(predict_file(by_run, stream, columns=COLUMNS))
     with pytest.raises(InputError, match="standard input has no texts"):
         list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(b"\n")), columns=COLUMNS))

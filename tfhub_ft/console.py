@@ -1,10 +1,12 @@
 """What is said while work goes on: messages and progress, on standard error."""
 
 import contextlib
+import io
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +26,44 @@ def say(message: str) -> None:
     """Print one line of progress, or a warning, to standard error."""
     if HUSHED not in os.environ or message.startswith("Warning"):
         print(message, file=sys.stderr, flush=True)
+
+
+def prepare_streams() -> None:
+    """Let standard output and error replace the characters that their encoding lacks, and write each line at once.
+
+    By default such characters raise an error. A handler that the user chose (PYTHONIOENCODING=ascii:ignore) stays.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_lossy = stream.errors not in ("strict", "surrogateescape")
+            stream.reconfigure(errors=stream.errors if is_lossy else "replace", line_buffering=True)
+
+
+def decode_input(content: bytes) -> str:
+    """Decode bytes that came from the console: as UTF-8, otherwise in the encoding of standard input.
+
+    Raises:
+        UnicodeDecodeError: the bytes are text in neither.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode(getattr(sys.stdin, "encoding", None) or "utf-8")
+
+
+def to_json(value: Any, file: TextIO, *, indent: int | None = None) -> str:
+    """Serialize a value as JSON for a text stream; characters are escaped only where its encoding may lack them.
+
+    Example:
+        print(to_json({"label": "très bien"}, sys.stdout))
+    """
+    is_unicode = (file.encoding or "utf-8").lower().startswith("utf")
+    return json.dumps(value, indent=indent, ensure_ascii=not is_unicode)
+
+
+def print_json(value: Any) -> None:
+    """Print a value to standard output as indented JSON."""
+    print(to_json(value, sys.stdout, indent=2))
 
 
 def print_tables(*tables: "Table") -> None:

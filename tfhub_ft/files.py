@@ -130,16 +130,14 @@ def check_room(path: Path, needed: int) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
+    """Write a UTF-8 text file, whole or not at all; bytes of file names that are not UTF-8 are escaped."""
     with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8", newline="")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write an indented JSON file, whole or not at all."""
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def sha256_of(path: str | os.PathLike) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from tfhub_ft.console import progress, with_bar
+from tfhub_ft.console import decode_input, progress, to_json, with_bar
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.rows import Column, read_rows
 from tfhub_ft.errors import InputError, RowFault
@@ -297,9 +297,10 @@ def _rows(source: Path | TextIO, columns: Sequence[Column], predictor: Predictor
     empty = True
     for number, line in enumerate(lines, 1):
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig") if isinstance(source, Path) else decode_input(line)
+            text = text.rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: byte {error.start + 1} is no UTF-8") from None
+            raise InputError(f"{name}, line {number}: byte {error.start + 1} is not UTF-8; save it as UTF-8") from None
         if text.strip():
             empty = False
             segments = text.split("\t") if len(predictor.task.fields) > 1 else text
@@ -401,7 +402,7 @@ def answer_writer(form: str, file: TextIO) -> Callable[[dict[str, Any]], None]:
     In csv and tsv a list is one cell, its parts between commas, and each probability a column of its own.
     """
     if form == "jsonl":
-        return lambda answer: print(json.dumps(answer, ensure_ascii=False), file=file)
+        return lambda answer: print(to_json(answer, file), file=file)
     write_row = csv.writer(file).writerow if form == "csv" else _tsv_row(file)
     header: list[str] = []
 

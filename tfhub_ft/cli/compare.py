@@ -1,10 +1,8 @@
 """`tfhub-ft compare EXPORT_DIR --data F`."""
 
-import json
-
 import click
 
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("compare")
@@ -23,7 +21,7 @@ def command(export_dir: str, data: str, as_json: bool, picture: str | None) -> N
 
     measured = compare(export_dir, data=data, picture=picture)
     if as_json:
-        click.echo(json.dumps(measured, indent=2, ensure_ascii=False))
+        print_json(measured)
         return
     from tfhub_ft.evaluation.tables import comparison_table
 

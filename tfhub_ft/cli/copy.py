@@ -21,4 +21,4 @@ def command(recipe: str, file: str) -> None:
 
     path = copy_recipe(recipe, Path(file))
     given = path if path.is_absolute() else f"./{path}"
-    click.echo(f"{path}: a copy of {recipe}; change it, then: tfhub-ft train {given} --data FILE")
+    print(f"{path}: a copy of {recipe}; change it, then: tfhub-ft train {given} --data FILE")

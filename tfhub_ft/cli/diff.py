@@ -1,10 +1,8 @@
 """`tfhub-ft diff RUN1 RUN2`."""
 
-import json
-
 import click
 
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("diff")
@@ -19,15 +17,13 @@ def command(one: str, other: str, data: str | None, as_json: bool) -> None:
     """
     from tfhub_ft.evaluation.diff import diff
 
-    told = diff(one, other, data=data)
+    compared = diff(one, other, data=data)
     if as_json:
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        print_json(compared)
         return
     from tfhub_ft.evaluation.tables import diff_tables
 
-    print_tables(*diff_tables(told, one, other))
-    if "mcnemar" in told:
-        first, second, p = told["mcnemar"].values()
-        click.echo(
-            f"Right about {first:,} rows alone: {one}; about {second:,}: {other}. McNemar's exact test: p = {p:.3g}."
-        )
+    print_tables(*diff_tables(compared, one, other))
+    if "mcnemar" in compared:
+        first, second, p = compared["mcnemar"].values()
+        print(f"Right about {first:,} rows alone: {one}; about {second:,}: {other}. McNemar's exact test: p = {p:.3g}.")

@@ -1,6 +1,7 @@
 """`tfhub-ft distill RUN --student layers:N|ENCODER --output-dir RUN2`."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import click
@@ -31,8 +32,8 @@ def _distill(run: str, student: str, output_dir: str, **given: Any) -> None:
     from tfhub_ft.evaluation.tables import scores_table
 
     print_tables(scores_table(made.metrics))
-    click.echo(f"Run: {made.path}")
-    click.echo(f"Next: tfhub-ft export {made.path} --output-dir saved_models/{made.path.name}", err=True)
+    print(f"Run: {made.path}")
+    print(f"Next: tfhub-ft export {made.path} --output-dir saved_models/{made.path.name}", file=sys.stderr)
 
 
 HELP = """Teach a smaller model to answer as a run does.

@@ -1,11 +1,11 @@
 """`tfhub-ft encoders`: what there is, where it is, and whether it is what it should be."""
 
 import dataclasses
-import json
+import sys
 
 import click
 
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_json, print_tables
 from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
 from tfhub_ft.errors import InputError, WorkError
 
@@ -29,7 +29,7 @@ def list_encoders(as_json: bool) -> None:
 
     if as_json:
         rows = [{**dataclasses.asdict(entry), "cached": cached(entry.name)} for entry in CATALOGUE]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return
     from rich.table import Table
 
@@ -60,7 +60,7 @@ def show(name: str) -> None:
 
     entry = _lookup(name)
     for field, value in {**dataclasses.asdict(entry), "cached": cached(name)}.items():
-        click.echo(f"{field.replace('_', ' '):16}{value if value != '' else '(made from a package of PyPI)'}")
+        print(f"{field.replace('_', ' '):16}{value if value != '' else '(made from a package of PyPI)'}")
 
 
 @command.command("pull")
@@ -75,11 +75,11 @@ def pull(name: str, preprocessor: str | None) -> None:
     from tfhub_ft.language_models import presets
 
     if name in (model.name for model in presets.CATALOGUE):
-        click.echo(f"language model  {presets.preset_folder(name)}")
+        print(f"language model  {presets.preset_folder(name)}")
         return
     pair = resolve(name, preprocessor)
-    click.echo(f"encoder       {pair.encoder}")
-    click.echo(f"preprocessor  {pair.preprocessor}")
+    print(f"encoder       {pair.encoder}")
+    print(f"preprocessor  {pair.preprocessor}")
 
 
 @command.command("verify")
@@ -95,10 +95,10 @@ def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
 
     findings = verify_encoder(folder, preprocessor)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+        print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.what}: {finding.found}")
+            print(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.what}: {finding.found}")
     failed = [finding.what for finding in findings if not finding.ok]
     if failed:
         raise WorkError(f"{folder} does not follow the TF Hub text API: {', '.join(failed)}")
@@ -118,9 +118,9 @@ def convert(checkpoint_dir: str, out_dir: str) -> None:
     from tfhub_ft.encoders.conversion import convert_checkpoint
 
     report = convert_checkpoint(checkpoint_dir, out_dir)
-    click.echo(f"{out_dir}: encoder/ and preprocessor/, a {report.model_type} encoder")
-    click.echo(f"pooled output: {report.pooled}")
-    click.echo(f"outputs differ from the checkpoint's by at most {report.max_difference:.1e} on {report.rows} rows")
+    print(f"{out_dir}: encoder/ and preprocessor/, a {report.model_type} encoder")
+    print(f"pooled output: {report.pooled}")
+    print(f"outputs differ from the checkpoint's by at most {report.max_difference:.1e} on {report.rows} rows")
 
 
 @command.command("export")
@@ -137,8 +137,8 @@ def export(run: str, out_dir: str) -> None:
     from tfhub_ft.encoders.encoder_pair import export_encoder
 
     export_encoder(run, out_dir)
-    click.echo(f"{out_dir}: encoder/ and preprocessor/")
-    click.echo(f"Next: tfhub-ft train sentiment --encoder {out_dir}", err=True)
+    print(f"{out_dir}: encoder/ and preprocessor/")
+    print(f"Next: tfhub-ft train sentiment --encoder {out_dir}", file=sys.stderr)
 
 
 def _lookup(name: str) -> CatalogueEntry:

@@ -1,10 +1,8 @@
 """`tfhub-ft evaluate RUN --data F`."""
 
-import json
-
 import click
 
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("evaluate")
@@ -22,10 +20,10 @@ def command(run: str, data: str, skip_bad_rows: bool, report: str | None, as_jso
 
     scores = evaluate(run, data=data, skip_bad_rows=skip_bad_rows, report=report)
     if as_json:
-        click.echo(json.dumps(scores, indent=2, ensure_ascii=False))
+        print_json(scores)
         return
     from tfhub_ft.evaluation.tables import classes_table, scores_table
 
     print_tables(scores_table({data: scores}), *([classes_table(scores)] if "per_class" in scores else []))
     if report:
-        click.echo(f"Report: {report}")
+        print(f"Report: {report}")

@@ -47,7 +47,7 @@ def command(run: str, output_dir: str, formats: list[str], quantize: list[str] |
     from tfhub_ft.exports.export import export_forms
 
     def tell(form: dict[str, Any]) -> None:
-        click.echo(f"{output_dir.rstrip('/')}/{form['path']}: {form['bytes'] / 1e6:.1f} MB; {_proven(form)}")
+        print(f"{output_dir.rstrip('/')}/{form['path']}: {form['bytes'] / 1e6:.1f} MB; {_proven(form)}")
 
     export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize, vocabulary=vocabulary, on_form=tell)
 

@@ -8,7 +8,7 @@ import sys
 import click
 
 from tfhub_ft import __version__
-from tfhub_ft.console import hush
+from tfhub_ft.console import hush, prepare_streams
 from tfhub_ft.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.files import disk_is_full
 from tfhub_ft.memory import collect_seldom
@@ -59,6 +59,7 @@ def group() -> None:
 def main() -> None:
     """Run the command line and exit: 0 done, 2 the input is wrong, 1 the work failed."""
     collect_seldom()
+    prepare_streams()
     arguments, flags = _without_flags(sys.argv[1:])
     debug = "--debug" in flags
     if "--quiet" in flags:
@@ -96,10 +97,10 @@ def _report(error: Exception) -> int:
         error.show()
         return error.exit_code
     if isinstance(error, TfhubFtError):
-        click.echo(f"Error: {error}", err=True)
+        print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     if disk_is_full(error):
-        click.echo("Error: the disk is full: make room, here or where TMPDIR points, and do it again", err=True)
+        print("Error: the disk is full: make room, here or where TMPDIR points, and do it again", file=sys.stderr)
         return 1
-    click.echo(f"Error: {kind_and_first_line(error)} (--debug shows where)", err=True)
+    print(f"Error: {kind_and_first_line(error)} (--debug shows where)", file=sys.stderr)
     return 1

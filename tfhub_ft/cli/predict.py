@@ -1,12 +1,14 @@
 """`tfhub-ft predict RUN|SAVED_MODEL`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import click
 
+from tfhub_ft.console import decode_input
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import is_pattern, matching_files
 
@@ -87,7 +89,7 @@ def command(
         _answer_shards(predictor, shards, Path(output), predictor.task.text_columns(SimpleNamespace(**columns)))
         return
     if texts:
-        rows = _grouped(texts, fields)
+        rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
         named = (dict(zip(fields, row, strict=True)) for row in rows)
         answers = ({**row, **answer} for row, answer in zip(named, predict(predictor, rows), strict=True))
     else:
@@ -97,7 +99,7 @@ def command(
         named_columns = predictor.task.text_columns(SimpleNamespace(**columns))
         answers = predict_file(predictor, sys.stdin if stream else Path(source), columns=named_columns)
     if output:
-        click.echo(f"{output}: {write_answers(answers, Path(output)):,} answers")
+        print(f"{output}: {write_answers(answers, Path(output)):,} answers")
         return
     write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, predictor.task)
     for answer in answers:
@@ -110,11 +112,19 @@ def _answer_shards(predictor: "Predictor", shards: list[Path], folder: Path, col
     rows = 0
     for file, count in predict_shards(predictor, shards, folder, columns=columns):
         rows += count
-        click.echo(f"{file}: {count:,} answers" if count else f"{file}: was there", err=True)
-    click.echo(f"{folder}: {len(shards):,} files, {rows:,} answers")
+        print(f"{file}: {count:,} answers" if count else f"{file}: was there", file=sys.stderr)
+    print(f"{folder}: {len(shards):,} files, {rows:,} answers")
 
 
-def _grouped(texts: tuple[str, ...], fields: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _decoded(argument: str, number: int) -> str:
+    """Return an argument as text; Python leaves lone surrogates in place of bytes that it cannot decode."""
+    try:
+        return decode_input(argument.encode("utf-8", "surrogateescape"))
+    except UnicodeError:
+        raise InputError(f"text {number}: not UTF-8; set the locale to the encoding of the terminal") from None
+
+
+def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, ...]]:
     if len(texts) % len(fields):
         raise InputError(f"{len(texts)} texts: this model reads {' and '.join(fields)} of each row")
     return [texts[start : start + len(fields)] for start in range(0, len(texts), len(fields))]
@@ -123,7 +133,7 @@ def _grouped(texts: tuple[str, ...], fields: tuple[str, ...]) -> list[tuple[str,
 def _print_line(answer: dict, task: "Task") -> None:
     names = task.said or [name for name, value in answer.items() if name not in task.fields and _is_plain(value)]
     read = [" ".join(_last(answer[field]).split()) for field in task.fields]
-    click.echo("\t".join([*(_said(answer[name]) for name in names), *read]))
+    print("\t".join([*(_said(answer[name]) for name in names), *read]))
 
 
 def _last(segment: str | list[dict[str, str]]) -> str:

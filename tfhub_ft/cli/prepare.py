@@ -1,6 +1,7 @@
 """`tfhub-ft prepare RECIPE`: a command for each recipe, made from its settings."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import click
@@ -53,6 +54,6 @@ def _prepare(name: str, given: dict[str, Any]) -> None:
     from tfhub_ft.training.prepare import prepare
 
     prepared = prepare(name, **given)
-    told = (f"{split['rows']:,} {kind} rows in {len(split['shards'])}" for kind, split in prepared.splits.items())
-    click.echo(f"{prepared.path}: {', '.join(told)} shards")
-    click.echo(f"Next: tfhub-ft train {name} --prepared {prepared.path}", err=True)
+    counts = (f"{split['rows']:,} {kind} rows in {len(split['shards'])}" for kind, split in prepared.splits.items())
+    print(f"{prepared.path}: {', '.join(counts)} shards")
+    print(f"Next: tfhub-ft train {name} --prepared {prepared.path}", file=sys.stderr)

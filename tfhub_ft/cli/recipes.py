@@ -1,10 +1,8 @@
 """`tfhub-ft recipes`."""
 
-import json
-
 import click
 
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_json, print_tables
 from tfhub_ft.recipe import RECIPES, load_recipe
 
 
@@ -21,7 +19,7 @@ def command(as_json: bool) -> None:
             {"name": r.name, "summary": r.summary, "task": r.task.name, "recommended": list(r.recommended)}
             for r in recipes
         ]
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     from rich.table import Table
 

@@ -1,6 +1,7 @@
 """`tfhub-ft train RECIPE`: a command for each recipe, made from its settings."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import click
@@ -83,8 +84,8 @@ def _dry_run(name: str, config: str | None, given: dict[str, Any]) -> None:
 
     print_tables(*dry_run_tables(told))
     for warning in told["warnings"]:
-        click.echo(f"Warning: {warning}.")
-    click.echo("Nothing was trained.")
+        print(f"Warning: {warning}.")
+    print("Nothing was trained.")
 
 
 def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
@@ -95,7 +96,7 @@ def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
     from tfhub_ft.evaluation.tables import scores_table
 
     print_tables(scores_table(run.metrics))
-    click.echo(f"Run: {run.path}")
-    click.echo(f"Report: {run.path / 'report.html'}")
+    print(f"Run: {run.path}")
+    print(f"Report: {run.path / 'report.html'}")
     texts = " ".join(f'"a {field} of yours"' for field in run.recipe.task.fields)
-    click.echo(f"Next: tfhub-ft predict {run.path} {texts}", err=True)
+    print(f"Next: tfhub-ft predict {run.path} {texts}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """`tfhub-ft tune RECIPE`: a command for each recipe, made from its settings."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import click
@@ -65,5 +66,5 @@ def _tune(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     print_tables(table)
-    click.echo(f"Best: {given['output_dir']}/best.yaml")
-    click.echo(f"Next: tfhub-ft train {name} --config {given['output_dir']}/best.yaml", err=True)
+    print(f"Best: {given['output_dir']}/best.yaml")
+    print(f"Next: tfhub-ft train {name} --config {given['output_dir']}/best.yaml", file=sys.stderr)

@@ -25,6 +25,7 @@ from tfhub_ft.errors import InputError, TfhubFtError, WorkError, kind_and_first_
 from tfhub_ft.files import written_aside
 from tfhub_ft.memory import collect_seldom
 from tfhub_ft.placement import QUIET_AND_ON_CPU
+from tfhub_ft.processes import child_environment
 
 TOLERANCE = 1e-4
 DEFAULT_SEQ_LENGTH = 128
@@ -194,13 +195,10 @@ def _pooled(checkpoint: Checkpoint) -> str:
 def _run(step: str, source: Path, folder: Path, *options: str) -> str:
     """Do one step in a fresh process; its last line of output."""
     package_root = str(Path(__file__).parents[2])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")])),
-        **QUIET_AND_ON_CPU,
-    }
+    python_path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    environment = child_environment(PYTHONPATH=python_path, **QUIET_AND_ON_CPU)
     command = [sys.executable, "-m", "tfhub_ft.encoders.conversion", step, str(source), str(folder), *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no message"]
         reason = f"killed by signal {-done.returncode}, out of memory?" if done.returncode < 0 else said[-1]

@@ -77,7 +77,7 @@ def _changed(sides: "Sequence[_Side]") -> dict[str, Any]:
         "changed": len(changed),
         "changed_rows": [
             {
-                "text": " │ ".join(sides[0].task.asked(sides[0].rows[i])),
+                "text": " | ".join(sides[0].task.asked(sides[0].rows[i])),
                 "one": one_said[i],
                 "other": other_said[i],
                 "right": [name for name, right in (("one", one_right), ("other", other_right)) if right[i]],

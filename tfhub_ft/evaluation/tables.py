@@ -36,10 +36,10 @@ def classes_table(metrics: Mapping[str, Any]) -> "Table":
 
     labels = list(metrics["per_class"])
     matrix = metrics.get("confusion_matrix") if len(labels) <= CLASSES_SHOWN else None
-    table = Table(title="Labels" + (", and what their rows were taken for" if matrix else ""))
+    table = Table(title="Labels" + (", and what their rows were predicted as" if matrix else ""))
     table.add_column("label")
     columns = list(metrics["per_class"][labels[0]])
-    for name in (*columns, *(f"→ {label}" for label in labels if matrix)):
+    for name in (*columns, *(f"as {label}" for label in labels if matrix)):
         table.add_column(name, justify="right")
     for number, (label, each) in enumerate(metrics["per_class"].items()):
         taken_for = matrix[number] if matrix else []
@@ -102,7 +102,7 @@ def diff_tables(told: Mapping[str, Any], one: str, other: str) -> "list[Table]":
     title = f"{count:,} answers changed" + (f", {len(rows)} of them" if len(rows) < count else "")
     changed = Table("text", one, other, title=title)
     for row in rows:
-        marked = (f"{row[name]} ✓" if name in row["right"] else row[name] for name in ("one", "other"))
+        marked = (f"{row[name]} (right)" if name in row["right"] else row[name] for name in ("one", "other"))
         changed.add_row(Text(row["text"]), *map(Text, marked))
     return [table for table in (settings, scores, changed) if table.row_count]
 

@@ -15,6 +15,7 @@ import numpy as np
 from tfhub_ft.errors import WorkError
 from tfhub_ft.memory import collect_seldom, peak_memory
 from tfhub_ft.placement import QUIET_AND_ON_CPU
+from tfhub_ft.processes import child_environment
 
 Feed = dict[str, np.ndarray]
 TIMED = 50
@@ -96,7 +97,8 @@ def run_quietly(command: Sequence[str], what: str | Path) -> None:
     Raises:
         WorkError: it failed; the error ends with the last line that it wrote.
     """
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **QUIET_AND_ON_CPU})
+    environment = child_environment(**QUIET_AND_ON_CPU)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
         raise WorkError(f"{what} cannot be run in a fresh process: {said[-1]}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tfhub_ft.errors import InputError
+from tfhub_ft.processes import child_environment
 
 # Seconds in which workers save and leave, before they are killed.
 GRACE = 60
@@ -100,7 +101,7 @@ def _start(arguments: list[str], addresses: list[str], number: int, variables: d
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={"COLUMNS": width, **os.environ, **variables, "TF_CONFIG": json.dumps(described)},
+        env={"COLUMNS": width, **child_environment(**variables, TF_CONFIG=json.dumps(described))},
         # Signals come from here alone: a terminal's Ctrl-C would reach them twice.
         start_new_session=True,
     )
