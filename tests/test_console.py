@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_tables, recorded_warnings, warn
 from tfhub_ft.evaluation.tables import classes_table, scores_table
 
 SCRIPT = """
@@ -74,3 +74,20 @@ def test_a_table_shows_brackets_as_they_are_and_has_room_in_a_file(capsys):
     shown = capsys.readouterr().out
     assert label.strip() in shown
     assert "[red]file" in shown
+
+
+def test_warn_prints_even_where_progress_is_quiet(monkeypatch, capsys):
+    monkeypatch.setenv("TFHUB_FT_QUIET", "1")
+    warn("2 rows are empty")
+    assert capsys.readouterr().err == "Warning: 2 rows are empty\n"
+
+
+def test_recorded_warnings_keeps_each_distinct_warning_once(capsys):
+    with recorded_warnings() as outer:
+        warn("one")
+        with recorded_warnings() as inner:
+            warn("two")
+            warn("one")
+        warn("three")
+    warn("four")
+    assert (outer, inner) == (["one", "two", "three"], ["two", "one"])

@@ -1,4 +1,4 @@
-"""What is said while work goes on: messages and progress, on standard error."""
+"""Progress, warnings and tables on the console."""
 
 import contextlib
 import io
@@ -23,9 +23,40 @@ def hush() -> None:
 
 
 def say(message: str) -> None:
-    """Print one line of progress, or a warning, to standard error."""
-    if HUSHED not in os.environ or message.startswith("Warning"):
+    """Print one line of progress to standard error."""
+    if HUSHED not in os.environ:
         print(message, file=sys.stderr, flush=True)
+
+
+_recorders: list[list[str]] = []
+
+
+def warn(message: str) -> None:
+    """Print a warning to standard error, also where progress is quiet, and add it to what `recorded_warnings` keeps.
+
+    Args:
+        message: one sentence without a full stop, which begins in lower case.
+    """
+    print(f"Warning: {message}", file=sys.stderr, flush=True)
+    for recorder in _recorders:
+        if message not in recorder:
+            recorder.append(message)
+
+
+@contextlib.contextmanager
+def recorded_warnings() -> Iterator[list[str]]:
+    """Yield a list that grows by each distinct warning given within this context.
+
+    Example:
+        with recorded_warnings() as warnings:
+            warn("2 rows repeat the text of another")
+    """
+    warnings: list[str] = []
+    _recorders.append(warnings)
+    try:
+        yield warnings
+    finally:
+        _recorders[:] = [each for each in _recorders if each is not warnings]
 
 
 def prepare_streams() -> None:

@@ -99,7 +99,7 @@ def test_a_store_that_goes_away_does_not_end_the_training(store, run, monkeypatc
         tracker.on_epoch_end(epoch, {"loss": 0.5})
     tracker.finish(run)
     assert capsys.readouterr().err == (
-        "Warning: --track mlflow: the store is gone; the training goes on without\n"
+        "Warning: --track mlflow: the store is gone; training continues without it\n"
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.console import say
+from tfhub_ft.console import warn
 from tfhub_ft.data.fingerprints import fingerprints
 from tfhub_ft.data.labels import (
     DROPPED,
@@ -205,4 +205,4 @@ def _warn_of_leaks(task: "Task", splits: dict[str, Split]) -> None:
         if name in splits:
             leaked = np.isin(texts[name], texts["train"]).sum()
             if leaked:
-                say(f"Warning: {leaked} of {len(splits[name].rows)} {name} rows also stand in the training rows.")
+                warn(f"{leaked:,} of {len(splits[name].rows):,} {name} rows are also training rows")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfhub_ft.console import say
+from tfhub_ft.console import say, warn
 from tfhub_ft.data.rows import Row, keep_rows
 from tfhub_ft.errors import InputError
 
@@ -105,8 +105,8 @@ def warn_of_unseen_labels(task: "Task", counts: Mapping[str, int], labels: Seque
         source: where the rows come from.
     """
     if unseen := unseen_labels(task, counts, labels):
-        say(
-            f"Warning: {source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
+        warn(
+            f"{source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
             " their rows count as wrong"
         )
 
@@ -132,7 +132,7 @@ def warn_of_missing_labels(task: "Task", counts: Mapping[str, Mapping[str, int]]
         if found
     ]
     if parts:
-        say(f"Warning: {', '.join(parts)}: scores there do not cover them; the numbers are their training rows")
+        warn(f"{', '.join(parts)}: scores there do not cover them; the numbers are their training rows")
 
 
 def listed(labels: Sequence[str]) -> str:

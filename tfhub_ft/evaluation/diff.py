@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.console import progress, say
+from tfhub_ft.console import progress, say, warn
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.labels import scored_rows
@@ -134,9 +134,7 @@ def _rows(runs: Sequence[Run], data: str | Path | None) -> "Sequence[Row]":
     seen = others.splits["train"].rows
     texts = [fingerprints(folded(task.group(row)) for row in each) for each in (rows, seen)]
     if leaked := int(np.isin(*texts).sum()):
-        say(
-            f"Warning: {other.path} was trained on {leaked:,} of these rows, which flatters it; name others with --data"
-        )
+        warn(f"{other.path} was trained on {leaked:,} of these rows, which raises its scores; pass others with --data")
     return rows
 
 

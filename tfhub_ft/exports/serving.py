@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.console import say
+from tfhub_ft.console import warn
 from tfhub_ft.files import write_text
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def prepare_for_serving(
     lacking = {signature: sorted(set(used) - STOCK_OPERATIONS) for signature, used in needed.items()}
     _write_warm_up(saved_model, {each: feed for each, feed in feeds.items() if not lacking[each]}, name)
     if any(lacking.values()):
-        say(f"Warning: {lacking_message(lacking)}")
+        warn(lacking_message(lacking))
     return {"ops": needed, "lacking_in_tf_serving": lacking}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfhub_ft.console import say
+from tfhub_ft.console import warn
 from tfhub_ft.errors import InputError, WorkError, first_line
 from tfhub_ft.files import write_json
 from tfhub_ft.run import RECIPE, REPORT, TRACKED, Run
@@ -65,14 +65,14 @@ class _Logging(Tracker):
         self._tell(lambda: self._finish(run, _scores(run)))
 
     def _tell(self, what: Callable[[], None]) -> None:
-        """Tell the tracker something; a training does not end because nobody listens any more."""
+        """Call the tracker; training continues where the tracker has failed."""
         if self._lost:
             return
         try:
             what()
         except Exception as error:
             self._lost = True
-            say(f"Warning: --track {self.name}: {first_line(error)}; the training goes on without")
+            warn(f"--track {self.name}: {first_line(error)}; training continues without it")
 
     def _begin(self, run: Run, known: str | None) -> str:
         raise NotImplementedError
