@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfhub_ft.data.batches import TokenRows, TrainingBatches, evaluation_dataset, length_buckets, tokenize
+from tfhub_ft.data.batches import TokenRows, TrainingBatches, length_buckets, tokenize
 from tfhub_ft.data.windows import TokenTargets
 from tfhub_ft.encoders import HubPreprocessor
 
@@ -59,11 +59,12 @@ def test_the_dataset_is_the_epoch_that_was_set():
         np.testing.assert_array_equal(seen, np.concatenate(batches.order()))
 
 
-def test_the_evaluation_dataset_has_all_rows_from_the_longest():
+def test_subset_has_the_tokens_of_its_rows():
     tokens = token_rows([3, 9, 5])
-    batches = list(evaluation_dataset(tokens, np.arange(3, dtype="int32"), 2).as_numpy_iterator())
-    assert [targets.tolist() for _, targets, _ in batches] == [[1, 2], [0]]
-    assert batches[0][0]["input_word_ids"].shape == (2, 9)
+    some = tokens.subset(np.array([2, 0]))
+    np.testing.assert_array_equal(some.lengths, [5, 3])
+    for name, ids in tokens.batch(np.array([2, 0])).items():
+        np.testing.assert_array_equal(some.batch(np.arange(2))[name], ids)
 
 
 @pytest.mark.parametrize("segments", [1, 2])
@@ -127,7 +128,8 @@ def test_batches_in_buckets_have_few_shapes(limit):
 def test_targets_at_tokens_are_padded_as_the_tokens_are():
     tokens = token_rows([2, 5])
     targets = TokenTargets(np.arange(7, dtype="int32"), tokens.starts)
-    ((batch, padded, _),) = evaluation_dataset(tokens, targets, 2, buckets=[8, 16]).as_numpy_iterator()
+    batches = TrainingBatches(tokens, targets, batch_size=2, seed=0, buckets=[8, 16])
+    ((batch, padded, _),) = batches.dataset().as_numpy_iterator()
     assert batch["input_word_ids"].shape == padded.shape == (2, 8)
     assert padded.tolist() == [[2, 3, 4, 5, 6, -1, -1, -1], [0, 1, -1, -1, -1, -1, -1, -1]]
 
@@ -152,7 +154,8 @@ def test_batches_are_dealt_out_to_replicas_and_some_may_get_nothing(of):
 def test_a_part_counts_by_the_targets_at_its_tokens():
     tokens = token_rows([4, 2])
     targets = TokenTargets(np.array([0, 1, -1, 2, 3, -1], "int32"), tokens.starts)
-    (first, second) = evaluation_dataset(tokens, targets, 2, parts=range(2), of=2).as_numpy_iterator()
+    batches = TrainingBatches(tokens, targets, batch_size=2, seed=0)
+    (first, second) = batches.dataset(parts=range(2), of=2).as_numpy_iterator()
     assert [first[2]["share"], second[2]["share"]] == [0.75, 0.25]
     assert [first[2]["rows"], second[2]["rows"]] == [1.5, 0.5]
     assert second[1].tolist() == [[3, -1, -1, -1]]

@@ -4,11 +4,13 @@ import pytest
 from scipy.special import softmax
 
 from tfhub_ft.evaluation.calibration import (
-    calibrate,
+    apply_temperature,
     confidences,
     expected_calibration_error,
+    fit_calibration,
     fit_temperature,
     probabilities_of,
+    takes_temperature,
 )
 from tfhub_ft.heads import ClassificationHead
 
@@ -44,44 +46,41 @@ def test_the_error_is_the_mean_distance_of_confidence_and_truth():
     assert expected_calibration_error(confidence, right) == pytest.approx(0.05)
 
 
-def test_calibrating_scales_the_head_and_keeps_the_answers():
+def test_apply_temperature_divides_the_logits_of_the_network():
     logits, targets = drawn(3.0)
     pooled = keras.Input((3,))
     network = keras.Model(pooled, ClassificationHead(3, dropout=0.0)(pooled))
-    head = network.layers[-1].dense
-    head.kernel.assign(np.eye(3))
-    told = calibrate(network, logits, targets, link="softmax")
+    network.layers[-1].dense.kernel.assign(np.eye(3))
+    calibration = fit_calibration(logits, targets, link="softmax")
+    apply_temperature(network, calibration["temperature"])
     after = np.asarray(network(logits))
-    np.testing.assert_allclose(after, logits / told["temperature"], rtol=1e-5)
+    np.testing.assert_allclose(after, logits / calibration["temperature"], rtol=1e-5)
     error = expected_calibration_error(*confidences(probabilities_of(after, "softmax"), targets))
-    assert told["expected_calibration_error"]["after"] == pytest.approx(error, abs=1e-4)
-    assert error < told["expected_calibration_error"]["before"] / 3
+    assert calibration["expected_calibration_error"]["after"] == pytest.approx(error, abs=1e-4)
+    assert error < calibration["expected_calibration_error"]["before"] / 3
 
 
-def test_a_temperature_that_leaves_confidence_further_off_is_not_taken():
+def test_fit_calibration_keeps_logits_whose_calibration_error_would_rise():
     random = np.random.default_rng(0)
     targets = random.integers(0, 2, 1000)
-    # It tells the classes apart, and takes every row for the second one.
+    # The margin separates the classes, but every row is predicted to be of the second one.
     margin = 0.1 + 0.02 * (targets + random.normal(size=1000))
     logits = np.stack([np.zeros(1000), margin], -1).astype("float32")
     assert fit_temperature(logits, targets, link="softmax") < 0.5
-    inputs = keras.Input((2,))
-    network = keras.Model(inputs, ClassificationHead(2, dropout=0.0)(inputs))
-    before = network.get_weights()
-    told = calibrate(network, logits, targets, link="softmax")
-    assert told["temperature"] == 1
-    assert told["expected_calibration_error"]["after"] == told["expected_calibration_error"]["before"]
-    for one, other in zip(before, network.get_weights()):
-        np.testing.assert_array_equal(one, other)
+    calibration = fit_calibration(logits, targets, link="softmax")
+    assert calibration["temperature"] == 1
+    assert calibration["expected_calibration_error"]["after"] == calibration["expected_calibration_error"]["before"]
 
 
-def test_rows_without_a_class_do_not_count_and_other_heads_stay():
+def test_fit_calibration_leaves_out_rows_without_a_class():
     logits, targets = drawn(2.0, rows=500)
-    pooled = keras.Input((3,))
-    network = keras.Model(pooled, ClassificationHead(3, dropout=0.0)(pooled))
     outside = np.concatenate([targets, np.full(50, -1)])
     padded = np.concatenate([logits, np.zeros((50, 3), "float32")])
-    assert calibrate(network, padded, outside, link="softmax")["rows"] == 500
-    assert calibrate(network, logits, np.full(500, -1), link="softmax") is None
-    other = keras.Model(pooled, keras.layers.Dense(3)(pooled))
-    assert calibrate(other, logits, targets, link="softmax") is None
+    assert fit_calibration(padded, outside, link="softmax") == fit_calibration(logits, targets, link="softmax")
+    assert fit_calibration(logits, np.full(500, -1), link="softmax") is None
+
+
+def test_takes_temperature_needs_a_classification_head():
+    pooled = keras.Input((3,))
+    assert takes_temperature(keras.Model(pooled, ClassificationHead(3)(pooled)))
+    assert not takes_temperature(keras.Model(pooled, keras.layers.Dense(3)(pooled)))

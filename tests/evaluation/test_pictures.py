@@ -8,10 +8,10 @@ from tfhub_ft.evaluation import pictures
 RANDOM = np.random.default_rng(0)
 SCORES = RANDOM.random((200, 1))
 TRUTH = RANDOM.random((200, 1)) < SCORES
-EPOCHS = [{"epoch": n, "loss": 1 / n, "val_loss": 1.1 / n, "accuracy": 0.5} for n in (1, 2, 3)]
+EPOCHS = [{"epoch": n, "loss": 1 / n, "val_log_loss": 1.1 / n, "accuracy": 0.5} for n in (1, 2, 3)]
 DRAWN = {
-    "curves": lambda: pictures.training_curves(EPOCHS, "loss"),
-    "one epoch": lambda: pictures.training_curves(EPOCHS[:1], "accuracy"),
+    "curves": lambda: pictures.training_curves(EPOCHS, "loss", "log_loss"),
+    "one epoch": lambda: pictures.training_curves(EPOCHS[:1], "accuracy", "accuracy"),
     "lengths": lambda: pictures.token_lengths(np.array([3, 9, 24, 24]), 24, "rows"),
     "matrix": lambda: pictures.confusion_matrix([[5, 1], [0, 4]], ["<b>$x$</b>", "日本語"]),
     "matrix of one label's rows": lambda: pictures.confusion_matrix([[0, 0], [0, 0]], ["a", "b"]),

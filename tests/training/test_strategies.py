@@ -54,7 +54,7 @@ def tfhub_ft_command(*arguments, program="from tfhub_ft.cli.main import main; ma
 
 def losses_of(run):
     with (run.path / "history.csv").open(newline="") as file:
-        return [[float(row["loss"]), float(row["val_loss"])] for row in csv.DictReader(file)]
+        return [[float(row["loss"]), float(row["val_log_loss"])] for row in csv.DictReader(file)]
 
 
 def assert_same(run, other):

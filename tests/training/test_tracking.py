@@ -48,7 +48,7 @@ def test_mlflow_is_told_of_a_training(store, tiny_pair, reviews_csv, tmp_path):
     }  # fmt: skip
     with (run.path / "history.csv").open() as file:
         epochs = list(csv.DictReader(file))
-    for name in ("loss", "val_loss", "val_accuracy"):
+    for name in ("loss", "val_log_loss", "val_accuracy"):
         history = store.get_metric_history(found.info.run_id, name)
         assert [(each.step, each.value) for each in history] == [
             (int(row["epoch"]), pytest.approx(float(row[name]))) for row in epochs

@@ -320,7 +320,7 @@ class _StudentTraining(Training):
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
         """The labelled rows and behind them the others, with what a `StudentLearner` wants of them."""
-        own = self._token_targets("train")
+        own = self.recipe.task.token_targets(self.tokens["train"], self.data.targets["train"])
         others = np.zeros((len(self.texts) - len(own), *own.shape[1:]), own.dtype)
         labelled = np.arange(len(self.texts)) < len(own)
         targets = {

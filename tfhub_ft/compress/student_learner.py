@@ -37,8 +37,6 @@ class StudentLearner(SharedSteps, keras.Model):
 
         mean over the rows (alpha * soft_loss + (1 - alpha) * labelled * task's loss) + hidden_weight * hidden_loss.
 
-    In validation the targets are the task's alone, and so is the loss.
-
     Args:
         network: from tokens to {"logits", "hidden": a list of hidden states, where they count}.
         objective: what it is taught.
@@ -58,8 +56,6 @@ class StudentLearner(SharedSteps, keras.Model):
     ) -> Any:
         """The loss of a batch, as the class says."""
         logits, objective = y_pred["logits"], self.objective
-        if not isinstance(y, dict):
-            return _mean(self.loss.call(y, logits))
         own = y["labelled"] * self.loss.call(y["own"], logits)
         soft = objective.soft_loss(y["teacher"], logits, objective.temperature)
         loss = _mean(objective.alpha * soft + (1 - objective.alpha) * own)
@@ -71,11 +67,9 @@ class StudentLearner(SharedSteps, keras.Model):
         """The task's metrics over the rows that have a label."""
         import tensorflow as tf
 
-        logits = y_pred["logits"]
-        if isinstance(y, dict):
-            labelled = y["labelled"] > 0
-            y, logits = tf.boolean_mask(y["own"], labelled), tf.boolean_mask(logits, labelled)
-        return super().compute_metrics(x, y, logits, sample_weight)
+        labeled = y["labelled"] > 0
+        own, logits = tf.boolean_mask(y["own"], labeled), tf.boolean_mask(y_pred["logits"], labeled)
+        return super().compute_metrics(x, own, logits, sample_weight)
 
 
 def _mean(losses: Any) -> Any:

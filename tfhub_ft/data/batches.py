@@ -235,19 +235,6 @@ class TrainingBatches:
         return dataset.map(partial(_shaped, rows=self.batch_size // of, length=self.buckets[0])) if fixed else dataset
 
 
-def evaluation_dataset(
-    tokens: TokenRows,
-    targets: Any,
-    batch_size: int,
-    buckets: Sequence[int] = (),
-    parts: range = range(1),
-    of: int = 1,
-) -> Any:
-    """A tf.data.Dataset of batches of all rows, sorted by length; the arguments are those of `TrainingBatches`."""
-    order, count = partial(tokens.by_length, batch_size), -(-len(tokens) // batch_size)
-    return _dataset(tokens, targets, order, count, buckets, parts, of)
-
-
 def _padded(length: int, buckets: Sequence[int]) -> int:
     return next((bucket for bucket in buckets if bucket >= length), length)
 

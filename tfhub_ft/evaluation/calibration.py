@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling, and how far probabilities are off."""
+"""Calibration of probabilities: temperature scaling and the expected calibration error."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,37 +10,33 @@ BINS = 15
 COLDEST, HOTTEST = 0.2, 10.0
 
 
-def calibrate(
-    network: "keras.Model", logits: "np.ndarray", targets: "np.ndarray", *, link: str
-) -> dict[str, Any] | None:
-    """Divide a network's logits by the temperature that validation rows ask for, in its head's own weights.
+def fit_calibration(logits: "np.ndarray", targets: "np.ndarray", *, link: str) -> dict[str, Any] | None:
+    """Fit the temperature that logits are divided by, so that probabilities match the share of correct predictions.
 
-    Whatever is made of the network from then on, an export too, has calibrated probabilities. Which label is the
-    likeliest stays as it is. A temperature can make the targets likelier and yet leave confidence further from the
-    share that is right, as with a model that takes nearly all rows for one label: then it is 1, and nothing changes.
+    A temperature never changes which label is the most likely one. It can raise the likelihood of the targets and yet
+    increase the calibration error, for example of a model that predicts one label for nearly all rows; in that case it
+    is 1.
 
     Args:
-        network: from tokens to logits; its last layer is a `ClassificationHead`.
-        logits: what it gave for the rows, float (rows, classes).
-        targets: of the rows: indices of classes, int (rows,), negative where a row has none; or with "sigmoid" 0 or 1,
+        logits: of validation rows, float (rows, classes).
+        targets: indices of classes, int (rows,), negative where a row has none; or with "sigmoid" 0 or 1,
             (rows, classes or more), of which the first ones are those of the logits.
         link: what makes probabilities of logits, "softmax" or "sigmoid".
 
     Returns:
-        {"temperature", "rows", "expected_calibration_error": {"before", "after"}}; None where the network ends in
-        another layer, or no row has a class.
+        {"temperature", "rows", "expected_calibration_error": {"before", "after"}}; None where no row has a class.
+
+    Example:
+        fit_calibration(np.array([[4.0, 0.0], [0.0, 4.0], [4.0, 0.0]]), np.array([0, 1, 1]), link="softmax")
 
     Reference:
         Guo et al. 2017, https://arxiv.org/abs/1706.04599
     """
-    from tfhub_ft.heads import ClassificationHead
-
-    head = network.outputs[0]._keras_history.operation
     if link == "softmax":
         logits, targets = logits[targets >= 0], targets[targets >= 0]
     else:
         targets = targets[:, : logits.shape[1]]
-    if not isinstance(head, ClassificationHead) or not len(targets):
+    if not len(targets):
         return None
     temperature = fit_temperature(logits, targets, link=link)
     before, after = (
@@ -49,13 +45,28 @@ def calibrate(
     )
     if after > before:
         temperature, after = 1.0, before
-    for weight in (head.dense.kernel, head.dense.bias):
-        weight.assign(weight / temperature)
     return {
         "temperature": temperature,
         "rows": len(targets),
         "expected_calibration_error": {"before": before, "after": after},
     }
+
+
+def takes_temperature(network: "keras.Model") -> bool:
+    """Whether a network's logits come from a `ClassificationHead`, which `apply_temperature` can rescale."""
+    from tfhub_ft.heads import ClassificationHead
+
+    return isinstance(network.outputs[0]._keras_history.operation, ClassificationHead)
+
+
+def apply_temperature(network: "keras.Model", temperature: float) -> None:
+    """Divide a network's logits by a temperature, in the weights of its head.
+
+    Everything made of the network afterwards, exports included, has calibrated probabilities.
+    """
+    head = network.outputs[0]._keras_history.operation
+    for weight in (head.dense.kernel, head.dense.bias):
+        weight.assign(weight / temperature)
 
 
 def fit_temperature(logits: "np.ndarray", targets: "np.ndarray", *, link: str) -> float:
@@ -66,7 +77,7 @@ def fit_temperature(logits: "np.ndarray", targets: "np.ndarray", *, link: str) -
 
     Args:
         logits: float (rows, classes).
-        targets: as for `calibrate`, without negative ones.
+        targets: as for `fit_calibration`, without negative ones.
         link: "softmax" or "sigmoid".
 
     Returns:

@@ -1,5 +1,7 @@
 """Scores of a model's answers, by scikit-learn."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +9,19 @@ from tfhub_ft.tasks.task import OUT_OF_SCOPE, UNSEEN
 
 if TYPE_CHECKING:
     import numpy as np
+
+LOWER_IS_BETTER = ("log_loss", "perplexity", "mean_absolute_error", "root_mean_squared_error")
+
+
+def goodness(name: str, value: float | None) -> float:
+    """A score as a number that is higher the better it is; an undefined score is worse than any other.
+
+    Example:
+        goodness("log_loss", 0.3)  # -0.3
+    """
+    if value is None:
+        return -math.inf
+    return -value if name in LOWER_IS_BETTER else value
 
 
 def classification_metrics(
@@ -32,7 +47,8 @@ def classification_metrics(
     Returns:
         {"rows", "unseen_label_rows": if there are any, "accuracy", "precision", "recall", "f1", "precision_macro",
         "recall_macro", "f1_macro", "roc_auc", "average_precision", "log_loss", "per_class": {label: {precision, recall,
-        f1, rows}}, "confusion_matrix": rows are the true labels, columns the predicted ones}.
+        f1, rows, predicted: rows with this prediction}}, "confusion_matrix": rows are the true labels, columns the
+        predicted ones}.
 
     Example:
         classification_metrics(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), ["negative", "positive"])
@@ -55,11 +71,19 @@ def classification_metrics(
         **dict(zip(("precision_macro", "recall_macro", "f1_macro"), macro, strict=True)),
         **_ranking_metrics(probabilities, targets, classes),
         "log_loss": _log_loss(np.where(unseen, len(labels), targets), probabilities),
-        "per_class": {
-            label: {"precision": precision[i], "recall": recall[i], "f1": f1[i], "rows": rows[i]}
-            for i, label in enumerate(labels)
-        },
+        "per_class": _per_class(labels, each, np.bincount(predicted, minlength=len(labels))),
         "confusion_matrix": _confusion_matrix(targets, predicted, len(labels)),
+    }
+
+
+def _per_class(
+    labels: Sequence[str], each: Sequence["np.ndarray"], predicted: "np.ndarray"
+) -> dict[str, dict[str, float | int]]:
+    """The scores of each label: what `precision_recall_fscore_support` returns, and how often it was predicted."""
+    columns = (column.tolist() for column in (*each, predicted))
+    return {
+        label: {"precision": precision, "recall": recall, "f1": f1, "rows": rows, "predicted": count}
+        for label, precision, recall, f1, rows, count in zip(labels, *columns, strict=True)
     }
 
 
@@ -143,7 +167,8 @@ def multilabel_metrics(
     Returns:
         {"rows", "unseen_label_rows": if there are any, "f1_micro", "f1_macro", "precision_micro", "recall_micro",
         "exact_match", "label_ranking_average_precision", "average_precision": mean over the labels that some row has,
-        or None, "per_class": {label: {precision, recall, f1, rows, threshold}}}.
+        or None, "log_loss": mean binary cross-entropy over rows and labels, "per_class": {label: {precision, recall,
+        f1, rows, predicted, threshold}}}.
     """
     import numpy as np
     from sklearn import metrics as sk
@@ -158,7 +183,7 @@ def multilabel_metrics(
     each = [column[:count] for column in each]
     micro = sk.precision_recall_fscore_support(truth, predicted, average="micro", zero_division=0)
     present = np.flatnonzero(truth[:, :count].any(0))
-    columns = zip(labels, *(column.tolist() for column in each), thresholds, strict=True)
+    per_class = _per_class(labels, each, predicted[:, :count].sum(0))
     return {
         "rows": len(truth),
         **_unseen_rows(unseen),
@@ -171,11 +196,20 @@ def multilabel_metrics(
         "average_precision": (
             float(sk.average_precision_score(truth[:, present], probabilities[:, present])) if len(present) else None
         ),
+        "log_loss": _binary_log_loss(truth[:, :count], probabilities),
         "per_class": {
-            label: {"precision": precision, "recall": recall, "f1": f1, "rows": rows, "threshold": threshold}
-            for label, precision, recall, f1, rows, threshold in columns
+            label: {**scores, "threshold": threshold}
+            for (label, scores), threshold in zip(per_class.items(), thresholds, strict=True)
         },
     }
+
+
+def _binary_log_loss(truth: "np.ndarray", probabilities: "np.ndarray") -> float:
+    """The mean cross-entropy of labels that are there or not, both (rows, labels)."""
+    import numpy as np
+
+    clipped = probabilities.clip(1e-15, 1 - 1e-15)
+    return float(-np.log(np.where(truth > 0, clipped, 1 - clipped)).mean())
 
 
 def intent_metrics(
@@ -193,7 +227,7 @@ def intent_metrics(
         {"rows", "unseen_label_rows": if there are any, "out_of_scope_rows", "accuracy": of the in-scope rows if none
         were rejected, "in_scope_accuracy": with rejected rows counted as wrong, "out_of_scope_recall",
         "out_of_scope_precision", "out_of_scope_roc_auc", "f1_macro": over all labels, the out-of-scope one included,
-        "per_class", "confusion_matrix"}. What needs rows out of scope is None where there are none.
+        "log_loss": of the in-scope rows, "per_class", "confusion_matrix"}. What needs rows that are missing is None.
     """
     import numpy as np
     from sklearn import metrics as sk
@@ -216,10 +250,10 @@ def intent_metrics(
         "out_of_scope_precision": float(each[0][-1]) if outside.any() else None,
         "out_of_scope_roc_auc": float(sk.roc_auc_score(outside, outside_score)) if both else None,
         "f1_macro": float(each[2][present].mean()) if present.any() else 0.0,
-        "per_class": {
-            label: {"precision": precision, "recall": recall, "f1": f1, "rows": rows}
-            for label, precision, recall, f1, rows in zip(labels, *(c.tolist() for c in each), strict=True)
-        },
+        "log_loss": _log_loss(np.where(targets == UNSEEN, len(labels) - 1, targets)[inside], probabilities[inside])
+        if inside.any()
+        else None,
+        "per_class": _per_class(labels, each, np.bincount(predicted, minlength=len(labels))),
         "confusion_matrix": _confusion_matrix(truth, predicted, len(labels)),
     }
 
@@ -276,13 +310,16 @@ def entity_metrics(predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[
 
     Returns:
         {"rows", "entities", "precision", "recall", "f1": over all entities, "f1_macro": mean over the kinds,
-        "tag_accuracy": share of words, "per_class": {kind: {precision, recall, f1, rows: true entities}}}.
+        "tag_accuracy": share of words, "per_class": {kind: {precision, recall, f1, rows: true entities, predicted:
+        predicted entities}}}.
 
     Reference:
         https://github.com/chakki-works/seqeval, its default mode, which agrees with conlleval
     """
     from seqeval import metrics as seqeval
+    from seqeval.metrics.sequence_labeling import get_entities
 
+    found = Counter(kind for tags in predicted for kind, _, _ in get_entities(tags))
     report = seqeval.classification_report(truth, predicted, output_dict=True, zero_division=0)
     means = {name: report.pop(name) for name in ("micro avg", "macro avg", "weighted avg")}
     pairs = [pair for rows in zip(truth, predicted, strict=True) for pair in zip(*rows, strict=True)]
@@ -300,6 +337,7 @@ def entity_metrics(predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[
                 "recall": float(each["recall"]),
                 "f1": float(each["f1-score"]),
                 "rows": int(each["support"]),
+                "predicted": found[kind],
             }
             for kind, each in report.items()
         },

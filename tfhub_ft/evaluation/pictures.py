@@ -79,27 +79,31 @@ class Picture:
         return Markup(re.sub(r'width="[^"]*" height="[^"]*"', lambda _: label, drawn, count=1))
 
 
-def training_curves(epochs: Sequence[Mapping[str, float]], name: str) -> Picture:
-    """A number by epochs, of training and of validation.
+def training_curves(epochs: Sequence[Mapping[str, float | None]], training: str, validation: str) -> Picture:
+    """A number by epoch, of training and of validation, as far as the epochs have it.
 
     Args:
-        epochs: a row an epoch, as history.csv has them.
-        name: which number, such as "loss".
+        epochs: a row for each epoch, as history.csv has them.
+        training: the number of the training rows, such as "loss".
+        validation: the number of the validation rows, such as "log_loss".
     """
-    numbers = [int(row["epoch"]) for row in epochs]
-    last = {who: epochs[-1].get(key) for who, key in (("training", name), ("validation", f"val_{name}"))}
-    said = ", ".join(f"{who} {value:.3f}" for who, value in last.items() if value is not None)
+    curves = [
+        (who, [(int(row["epoch"]), row[key]) for row in epochs if row.get(key) is not None])
+        for who, key in (("training", training), ("validation", f"val_{validation}"))
+    ]
+    curves = [(who, points) for who, points in curves if points]
+    last = ", ".join(f"{who} {points[-1][1]:.3f}" for who, points in curves)
 
     def draw(axes: "Axes") -> None:
-        for (who, key), (color, line) in zip((("training", name), ("validation", f"val_{name}")), LINES):
-            if key in epochs[0]:
-                axes.plot(numbers, [row[key] for row in epochs], line, color=color, marker="o", markersize=4, label=who)
+        for (who, points), (color, line) in zip(curves, LINES):
+            axes.plot(*zip(*points), line, color=color, marker="o", markersize=4, label=who)
+        numbers = [int(row["epoch"]) for row in epochs]
         axes.set_xlabel("epoch")
-        axes.set_ylabel(name.replace("_", " "))
+        axes.set_ylabel(training.replace("_", " "))
         axes.set_xticks(numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
         axes.legend()
 
-    return Picture(name.replace("_", " ").capitalize(), f"By epochs; after the last one {said}.", draw)
+    return Picture(training.replace("_", " ").capitalize(), f"By epoch; after the last one {last}.", draw)
 
 
 def token_lengths(lengths: "np.ndarray", seq_length: int, unit: str) -> Picture:

@@ -153,8 +153,8 @@ def _score_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
 
 
 def _training_pictures(run: Run, training: Training) -> list[Picture]:
-    curves = ["loss", run.recipe.task.best]
-    curves = [training_curves(training.epochs, name) for name in curves if f"val_{name}" in training.epochs[0]]
+    names = [("loss", "log_loss"), (run.recipe.task.best,) * 2]
+    curves = [training_curves(training.epochs, *each) for each in names]
     return [*curves, token_lengths(training.lengths, run.settings.seq_length, run.recipe.task.unit)]
 
 

@@ -1,61 +1,136 @@
 """Decision thresholds, chosen on validation rows."""
 
+import bisect
+import math
 from typing import TYPE_CHECKING, Any
-
-from tfhub_ft.console import say
 
 if TYPE_CHECKING:
     import numpy as np
 
-CONFIDENCE = 0.8
+CONFIDENCE = 0.95
+# The test sequence starts where up to so many false positives are allowed, if the model predicts enough positives.
+MOST_ERRORS, SHARE_AT_START = 3, 0.6
+# The share of trainings that get a threshold with as many validation rows as a warning asks for.
+POWER = 0.8
+# What such an estimate is at least and at most, as a multiple of the rows that were too few.
+MORE_ROWS, MOST_ROWS = 1.2, 100
 
 
 def threshold_for_precision(scores: "np.ndarray", truth: "np.ndarray", *, wanted: float) -> dict[str, Any]:
-    """The threshold that finds the most positives at a precision that new rows will have too, four times in five.
+    """Choose the threshold with the highest recall whose precision on new rows is the wanted one, at 95% confidence.
 
-    The share of right ones among the few rows at a threshold is an estimate, and the best of many estimates flatters:
-    what must reach `wanted` is therefore the lower end of its one-sided 80% Jeffreys interval.
+    The confidence holds for the choice, not for each threshold by itself: thresholds are tested in a fixed sequence,
+    from high to low, and the first one that fails an exact binomial test ends it. The sequence depends on the ranks of
+    the scores alone. The threshold before the failure is chosen.
 
     Args:
-        scores: float (rows,), the positive class's probabilities.
-        truth: int (rows,), 1 where a row is positive.
-        wanted: the least precision. Where no threshold promises it, the one that promises most is taken, and a warning
-            says so.
+        scores: probabilities of the positive class on validation rows, float (rows,).
+        truth: 1 where a row is positive, int (rows,).
+        wanted: the least precision.
 
     Returns:
-        {"threshold", "wanted_precision", "precision", "recall"}: a row is positive when its score is at least the
-        threshold; precision and recall are those of the rows given.
+        {"threshold", "wanted_precision", "confidence", "is_confident", "precision", "recall", "rows_needed"}. A row is
+        positive where its score is at least the threshold; precision and recall are those of the rows given. Where the
+        rows do not show the wanted precision for any threshold, "is_confident" is False, the threshold is the one with
+        the highest lower bound on precision, and "rows_needed" estimates how many validation rows would do, or is None
+        where the precision itself is too low.
 
     Example:
-        threshold_for_precision(np.array([0.2, 0.6, 0.9]), np.array([0, 1, 1]), wanted=0.5)["threshold"]
+        threshold_for_precision(np.linspace(0, 1, 200), np.repeat([0, 1], 100), wanted=0.9)["threshold"]
 
     Reference:
-        Brown, Cai and DasGupta 2001, section 4.1.2, https://doi.org/10.1214/ss/1009213286
+        Angelopoulos et al. 2021 (learn then test), https://arxiv.org/abs/2110.01052; Wiens 2003 (fixed sequence)
     """
     import numpy as np
-    from scipy.stats import beta
+    from scipy.stats import binom
 
     order = np.argsort(-scores, kind="stable")
     ordered, right = scores[order], np.cumsum(truth[order])
-    ends = np.flatnonzero(np.append(ordered[1:] < ordered[:-1], True))
-    right, flagged = right[ends], ends + 1
-    promised = beta.ppf(1 - CONFIDENCE, right + 0.5, flagged - right + 0.5) * (right > 0)
-    good = np.flatnonzero(promised >= wanted)
-    place = good[np.argmax(right[good])] if len(good) else int(promised.argmax())
-    if not len(good):
-        say(
-            f"Warning: the {len(scores):,} validation rows promise no precision of {wanted:g}, only"
-            f" {promised[place]:.3f}: the threshold with that one is taken"
-        )
-    end = ends[place]
+    # A threshold flags the rows above a score: given that score, they are independent draws of all rows above it.
+    flagged = np.append(np.flatnonzero(ordered[1:] < ordered[:-1]) + 1, len(ordered))
+    right = right[flagged - 1]
+    likely = SHARE_AT_START * (scores >= 0.5).sum()
+    start = _first_rows(likely, wanted)
+    sequence = np.flatnonzero(flagged >= start)
+    passed = binom.sf(right[sequence] - 1, flagged[sequence], wanted) <= 1 - CONFIDENCE
+    count = len(passed) if passed.all() else int(passed.argmin())
+    place = sequence[count - 1] if count else _safest(flagged, right)
+    rows, hits = int(flagged[place]), int(right[place])
     # Half-way to the next lower score, so that rounding cannot turn the row that set the threshold.
-    threshold = (ordered[end] + ordered[end + 1]) / 2 if end + 1 < len(ordered) else ordered[end]
+    threshold = (ordered[rows - 1] + ordered[rows]) / 2 if rows < len(ordered) else ordered[-1]
+    needed = None
+    if not count:
+        tested = max(0, int(np.searchsorted(flagged, min(start, likely), "right")) - 1)
+        needed = _rows_needed(len(scores), int(flagged[tested]), int(right[tested]), wanted)
     return {
         "threshold": float(threshold),
         "wanted_precision": wanted,
-        "precision": float(right[place] / flagged[place]),
-        "recall": float(right[place] / max(truth.sum(), 1)),
+        "confidence": CONFIDENCE,
+        "is_confident": bool(count),
+        "precision": hits / rows,
+        "recall": hits / max(int(truth.sum()), 1),
+        "rows_needed": needed,
     }
+
+
+def _first_rows(likely: float, wanted: float) -> int:
+    """The rows above the first threshold that is tested.
+
+    Args:
+        likely: so many rows are likely to be positive.
+        wanted: the least precision.
+    """
+    starts = [least_rows(wanted, errors) for errors in range(MOST_ERRORS + 1)]
+    return max([starts[0], *(start for start in starts if start <= likely)])
+
+
+def _safest(flagged: "np.ndarray", right: "np.ndarray") -> int:
+    """The place of the threshold whose precision has the highest lower bound."""
+    import numpy as np
+    from scipy.stats import beta
+
+    return int(np.nan_to_num(beta.ppf(1 - CONFIDENCE, right, flagged - right + 1)).argmax())
+
+
+def least_rows(wanted: float, errors: int) -> int:
+    """The fewest flagged rows that show a precision although some of them are wrong, at the confidence of the choice.
+
+    Args:
+        wanted: the precision, below 1.
+        errors: how many rows are wrong.
+    """
+    from scipy.special import bdtr
+
+    most = errors + 1
+    while bdtr(errors, most, 1 - wanted) > 1 - CONFIDENCE:
+        most *= 2
+    return bisect.bisect_left(range(most), CONFIDENCE - 1, errors + 1, key=lambda rows: -bdtr(errors, rows, 1 - wanted))
+
+
+def _rows_needed(rows: int, flagged: int, right: int, wanted: float) -> int | None:
+    """About how many validation rows would show the wanted precision, if the precision is what these rows say.
+
+    Args:
+        rows: the validation rows.
+        flagged: those above a high threshold.
+        right: those of them that are positive.
+        wanted: the least precision.
+
+    Returns:
+        The number, rounded up to two digits; None where the precision is not clearly above the wanted one.
+    """
+    from scipy.special import bdtr
+
+    precision, errors = right / flagged, 0
+    if precision <= wanted:
+        return None
+    while bdtr(errors, least_rows(wanted, errors), 1 - precision) < POWER:
+        errors += 1 + errors // 20
+    estimate = max(least_rows(wanted, errors) * rows / flagged, MORE_ROWS * rows)
+    if estimate > MOST_ROWS * rows:
+        return None
+    digits = 10 ** max(0, len(str(int(estimate))) - 2)
+    return math.ceil(estimate / digits) * digits
 
 
 def thresholds_for_f1(scores: "np.ndarray", truth: "np.ndarray") -> list[float]:

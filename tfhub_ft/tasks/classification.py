@@ -33,15 +33,21 @@ class Classification(Task):
 
     Args:
         fields: the segments of a row.
-        best: the validation score that chooses the epoch: "accuracy", or "auc" of two labels.
+        best: the validation score that chooses the epoch: "accuracy", or "roc_auc" of two labels.
     """
 
     fields: tuple[str, ...] = ("text",)
     best: str = "accuracy"
     name: str = "classification"
+    epoch_scores = ("accuracy", "roc_auc", "log_loss")
     measure = "accuracy"
     file_output_name = "probabilities"
     link = "softmax"
+
+    def __post_init__(self) -> None:
+        # Copies of recipes made by version 0.1 have the older name.
+        if self.best == "auc":
+            object.__setattr__(self, "best", "roc_auc")
 
     def columns(self, settings: "Settings") -> list[Column]:
         label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
@@ -89,16 +95,13 @@ class Classification(Task):
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras
 
-        from tfhub_ft.tasks.losses import TwoClassAUC, WeightedCrossEntropy
+        from tfhub_ft.tasks.losses import WeightedCrossEntropy
 
-        metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-        if targets.max() == 1:
-            metrics.append(TwoClassAUC(name="auc"))
         balanced = getattr(settings, "class_weight", "none") == "balanced"
         weights = balanced_weights(targets) if balanced else None
         return {
             "loss": WeightedCrossEntropy(weights, focal_gamma=getattr(settings, "focal_gamma", 0.0)),
-            "metrics": metrics,
+            "metrics": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         }
 
     def initialize(
@@ -212,7 +215,7 @@ def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets:
 def _check_two_labels(labels: Sequence[str], settings: "Settings", best: str, source: str) -> None:
     needs_two = ("positive_label", "wanted_precision")
     asked = next((name for name in needs_two if getattr(settings, name, None)), None)
-    if len(labels) == 2 or (asked is None and best != "auc"):
+    if len(labels) == 2 or (asked is None and best != "roc_auc"):
         return
     what = f"--{asked.replace('_', '-')} needs two" if asked else "this recipe tells two apart"
     raise InputError(f"{source}: there are {len(labels)} labels ({listed(labels)}), and {what}")

@@ -110,8 +110,9 @@ class Dialogue(Task):
     """
 
     fields: tuple[str, ...] = ("prompt",)
-    best: str = "token_probability"
+    best: str = "perplexity"
     name: str = "dialogue"
+    epoch_scores = ("perplexity", "token_accuracy")
     unit = "sequences"
     answered_at_once = 256
     said = ("reply",)
@@ -172,19 +173,27 @@ class Dialogue(Task):
         return TokenTargets(np.where(tokens.learnt, 0, -1).astype("int32"), tokens.starts)
 
     def compile_arguments(self, settings: "DialogueSettings", targets: "np.ndarray") -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import GuessAccuracy, GuessedCrossEntropy, GuessProbability
+        from tfhub_ft.tasks.losses import GuessAccuracy, GuessedCrossEntropy
 
-        metrics = [GuessAccuracy(name="token_accuracy"), GuessProbability(name="token_probability")]
-        return {"loss": GuessedCrossEntropy(), "metrics": metrics}
+        return {"loss": GuessedCrossEntropy(), "metrics": [GuessAccuracy(name="token_accuracy")]}
 
-    def row_logits(self, model: "keras.Model", tokens: "PackedDialogues") -> "np.ndarray":
-        """The three sums of each sequence, float32 (sequences, 3); matrix products as a training in `auto` has them."""
+    def scorer(self, model: "keras.Model") -> "Callable[[PackedDialogues], np.ndarray]":
+        """A function that returns the three sums of each sequence, float32 (sequences, 3).
+
+        The matrix products are computed in the precision "auto": in float32 a language model would take several times
+        as long, for the same perplexity to three digits.
+        """
         from tfhub_ft.prediction import logits_function
         from tfhub_ft.training.hardware import matrix_products_in, resolve_precision
 
         network = model.get_layer("token_model")
-        with matrix_products_in(resolve_precision("auto"), network):
-            return logits_function(network, batch_size=SCORED_AT_ONCE, scoring=True)(tokens)
+        sums_of = logits_function(network, batch_size=SCORED_AT_ONCE, scoring=True)
+
+        def score(tokens: "PackedDialogues") -> "np.ndarray":
+            with matrix_products_in(resolve_precision("auto"), network):
+                return sums_of(tokens)
+
+        return score
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

@@ -1,6 +1,6 @@
 """A tag for each word: named entities."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,8 @@ class Entities(WindowedTask):
         Devlin et al. 2019, section 5.3, https://arxiv.org/abs/1810.04805
     """
 
-    best: str = "tag_f1"
+    best: str = "f1"
+    epoch_scores = ("f1", "log_loss")
     name: str = "entities"
     measure = "f1"
 
@@ -114,11 +115,11 @@ class Entities(WindowedTask):
         return TokenTargets(values.astype("int32"), tokens.starts)
 
     def compile_arguments(self, settings: "Settings", targets: Sequence["np.ndarray"]) -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import TagCrossEntropy, TagF1
+        from tfhub_ft.tasks.losses import TagCrossEntropy
 
-        return {"loss": TagCrossEntropy(), "metrics": [TagF1(name="tag_f1")]}
+        return {"loss": TagCrossEntropy(), "metrics": []}
 
-    def row_logits(self, model: "keras.Model", tokens: "WindowRows") -> list["np.ndarray"]:
+    def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], list[np.ndarray]]":
         import tensorflow as tf
 
         from tfhub_ft.prediction import batches_by_size
@@ -127,12 +128,16 @@ class Entities(WindowedTask):
             lambda words: self._word_logits(model, words),
             input_signature=[tf.RaggedTensorSpec((None, None), tf.string, row_splits_dtype=tf.int64)],
         )
-        logits: list[Any] = [None] * len(tokens.inputs)
-        for batch in with_bar(batches_by_size(tokens.inputs), "Scoring", len(tokens.inputs)):
-            found = graph(_ragged([tokens.inputs[i] for i in batch])).numpy()
-            for i, each in zip(batch, found, strict=True):
-                logits[i] = each[: len(tokens.inputs[i])]
-        return logits
+
+        def score(tokens: "WindowRows") -> list["np.ndarray"]:
+            logits: list[Any] = [None] * len(tokens.inputs)
+            for batch in with_bar(batches_by_size(tokens.inputs), "Scoring", len(tokens.inputs)):
+                found = graph(_ragged([tokens.inputs[i] for i in batch])).numpy()
+                for i, each in zip(batch, found, strict=True):
+                    logits[i] = each[: len(tokens.inputs[i])]
+            return logits
+
+        return score
 
     def _word_logits(self, model: "keras.Model", words: Any) -> Any:
         """Float32 (rows, most words, tags), for words, string ragged (rows, words)."""
@@ -156,9 +161,10 @@ class Entities(WindowedTask):
         labels: Sequence[str],
         decision: dict[str, Any],
     ) -> dict[str, Any]:
+        """The scores of whole entities, and "log_loss", the mean cross-entropy of the words' tags."""
         from tfhub_ft.evaluation.metrics import entity_metrics
 
-        return entity_metrics(*_tags(logits, targets, labels))
+        return {**entity_metrics(*_tags(logits, targets, labels)), "log_loss": _log_loss(logits, targets)}
 
     def judged(
         self,
@@ -237,6 +243,16 @@ class Entities(WindowedTask):
             tokens = [word.decode() for word in outputs["word"][number][: len(tags)]]
             answers.append({"entities": entities, "tokens": tokens, "tags": tags})
         return answers
+
+
+def _log_loss(logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"]) -> float | None:
+    """The mean cross-entropy of the tags of all words; None where no training row has any of the tags."""
+    import numpy as np
+    from scipy.special import log_softmax
+
+    each, tags = np.concatenate(logits).astype("float64"), np.concatenate(targets)
+    known = np.flatnonzero(tags >= 0)
+    return float(-log_softmax(each[known], -1)[np.arange(len(known)), tags[known]].mean()) if len(known) else None
 
 
 def _tags(

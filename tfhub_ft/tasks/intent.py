@@ -28,6 +28,7 @@ class Intent(Classification):
     """
 
     name: str = "intent"
+    epoch_scores = ("accuracy", "in_scope_accuracy", "log_loss")
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The intents, by name, and the out-of-scope label behind them."""

@@ -1,7 +1,7 @@
 """Hidden words of a text: an encoder learns the language of texts that nobody has labelled."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class MaskedWords(WindowedTask):
 
     best: str = "masked_accuracy"
     name: str = "masked_words"
+    epoch_scores = ("masked_accuracy", "perplexity")
 
     said = ("filled", "words")
     # Each guess is made among all of them.
@@ -74,12 +75,12 @@ class MaskedWords(WindowedTask):
 
         return {"loss": GuessedCrossEntropy(), "metrics": [GuessAccuracy(name="masked_accuracy")]}
 
-    def row_logits(self, model: "keras.Model", tokens: "WindowRows") -> "np.ndarray":
-        """The three sums, float32 (windows, 3); the hidden words follow from the texts."""
+    def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], np.ndarray]":
+        """A function that returns the three sums, float32 (windows, 3); the texts determine the hidden words."""
         from tfhub_ft.models import masked_word_scores
         from tfhub_ft.prediction import logits_function
 
-        return logits_function(masked_word_scores(model), scoring=True)(tokens)
+        return logits_function(masked_word_scores(model), scoring=True)
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

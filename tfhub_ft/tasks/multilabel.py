@@ -27,6 +27,7 @@ class Multilabel(Task):
     fields: tuple[str, ...] = ("text",)
     best: str = "average_precision"
     name: str = "multilabel"
+    epoch_scores = ("average_precision", "f1_micro", "log_loss")
     measure = "f1_micro"
     file_output_name = "probabilities"
     link = "sigmoid"
@@ -76,11 +77,7 @@ class Multilabel(Task):
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras
 
-        labels = targets.shape[1] - 1
-        ranking = keras.metrics.AUC(
-            curve="PR", multi_label=True, num_labels=labels, from_logits=True, name="average_precision"
-        )
-        return {"loss": keras.losses.BinaryCrossentropy(from_logits=True), "metrics": [ranking]}
+        return {"loss": keras.losses.BinaryCrossentropy(from_logits=True), "metrics": []}
 
     def initialize(
         self, network: "keras.Model", tokens: "TokenRows", targets: "np.ndarray", settings: "Settings"

@@ -30,6 +30,7 @@ class Regression(Task):
     fields: tuple[str, ...] = ("sentence1", "sentence2")
     best: str = "r2"
     name: str = "regression"
+    epoch_scores = ("r2", "pearson", "root_mean_squared_error")
     measure = "pearson"
 
     def columns(self, settings: "Settings") -> list[Column]:
@@ -57,7 +58,7 @@ class Regression(Task):
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras
 
-        return {"loss": keras.losses.MeanSquaredError(), "metrics": [keras.metrics.R2Score(name="r2")]}
+        return {"loss": keras.losses.MeanSquaredError(), "metrics": []}
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

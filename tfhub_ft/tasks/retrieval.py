@@ -34,8 +34,9 @@ class Retrieval(Task):
     """
 
     fields: tuple[str, ...] = ("prompt",)
-    best: str = "in_batch_recall"
+    best: str = f"recall_at_1_of_{CANDIDATES}"
     name: str = "retrieval"
+    epoch_scores = (f"recall_at_1_of_{CANDIDATES}", f"mean_reciprocal_rank_of_{CANDIDATES}")
 
     def columns(self, settings: "Settings") -> list[Column]:
         reply = Column("reply", REPLY_ALIASES, check_text, settings.reply_column, "--reply-column")

@@ -1,6 +1,6 @@
 """A span of a passage that answers a question, or none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,8 @@ class Spans(WindowedTask):
     """
 
     fields: tuple[str, ...] = ("question", "context")
-    best: str = "span_overlap"
+    best: str = "f1"
+    epoch_scores = ("f1", "exact_match")
     name: str = "spans"
     measure = "f1"
 
@@ -109,27 +110,32 @@ class Spans(WindowedTask):
         return places
 
     def compile_arguments(self, settings: "Settings", targets: Any) -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import SpanCrossEntropy, SpanOverlap
+        from tfhub_ft.tasks.losses import SpanCrossEntropy
 
-        return {"loss": SpanCrossEntropy(), "metrics": [SpanOverlap(name="span_overlap")]}
+        return {"loss": SpanCrossEntropy(), "metrics": []}
 
-    def row_logits(self, model: "keras.Model", tokens: "WindowRows") -> list[dict[str, Any]]:
-        """{"texts": the best spans, "logits": their scores, "null_logit": that of no answer} for each row."""
+    def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], list[dict[str, Any]]]":
+        """A function that returns {"texts": best spans, "logits": their scores, "null_logit": of no answer} a row."""
         import tensorflow as tf
 
         from tfhub_ft.prediction import batches_by_size
 
-        graph, found = self.text_function(model, (), {}), [{}] * len(tokens.inputs)
-        for batch in with_bar(batches_by_size(tokens.inputs), "Scoring", len(tokens.inputs)):
-            columns = zip(self.fields, zip(*(tokens.inputs[i] for i in batch), strict=True), strict=True)
-            outputs = {k: v.numpy() for k, v in graph(**{name: tf.constant(c) for name, c in columns}).items()}
-            for place, i in enumerate(batch):
-                found[i] = {
-                    "texts": [text.decode() for text in outputs["text"][place]],
-                    "logits": outputs["logits"][place],
-                    "null_logit": float(outputs["null_logit"][place]),
-                }
-        return found
+        graph = self.text_function(model, (), {})
+
+        def score(tokens: "WindowRows") -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = [{}] * len(tokens.inputs)
+            for batch in with_bar(batches_by_size(tokens.inputs), "Scoring", len(tokens.inputs)):
+                columns = zip(self.fields, zip(*(tokens.inputs[i] for i in batch), strict=True), strict=True)
+                outputs = {k: v.numpy() for k, v in graph(**{name: tf.constant(c) for name, c in columns}).items()}
+                for place, i in enumerate(batch):
+                    found[i] = {
+                        "texts": [text.decode() for text in outputs["text"][place]],
+                        "logits": outputs["logits"][place],
+                        "null_logit": float(outputs["null_logit"][place]),
+                    }
+            return found
+
+        return score
 
     def decide(
         self,

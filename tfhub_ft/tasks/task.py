@@ -60,9 +60,10 @@ def described_task(described: dict[str, Any], path: Path) -> "Task":
 class Task:
     """What kind of answer is learnt. Each task is a frozen dataclass that says the following.
 
-    `name` stands in exports, `measure` is the score that an export must keep (None where answers have no truth), `best`
-    is the validation score that chooses the epoch (higher is better), and `fields` are the segments of text that a row
-    has: ("text",) or ("sentence1", "sentence2"). `unit` is what a batch is made of: rows, or the windows of long rows.
+    `name` is written into exports, `measure` is the score that an export must keep (None where answers have no truth),
+    `best` is the validation score that chooses the epoch, `epoch_scores` are those that are printed after each epoch,
+    and `fields` are the segments of text that a row has: ("text",) or ("sentence1", "sentence2"). `unit` is what a
+    batch is made of: rows, or the windows of long rows.
     `answered_at_once` is how many rows of a file are answered before the first answer is given. `said` are the parts of
     an answer that a line on the screen has; None for all that are plain. `reads_all_words` is whether training reads
     embeddings of words that no row has. `link` makes probabilities of logits, "softmax" or "sigmoid": they are
@@ -71,6 +72,7 @@ class Task:
 
     name: str
     best: str
+    epoch_scores: tuple[str, ...] = ()
     measure: str | None = None
     file_output_name = "logits"
     fields: tuple[str, ...] = ("text",)
@@ -166,17 +168,19 @@ class Task:
         """The targets as the loss takes them, an entry for each row of `tokens`."""
         return targets
 
-    def row_logits(self, model: "keras.Model", tokens: "TokenRows") -> Any:
-        """What `decide`, `metrics` and `answers` take, an entry a row: logits, float32 (rows, ...)."""
-        from tfhub_ft.prediction import logits_function
-        from tfhub_ft.training.features import FrozenBody
-        from tfhub_ft.training.hardware import resolve_precision
+    def scorer(self, model: "keras.Model") -> Callable[["TokenRows"], Any]:
+        """A function from tokenized rows to what `decide`, `metrics` and `answers` take, an entry for each row.
 
-        network = self.scored_network(model)
-        if cut := FrozenBody.of(network, tokens):
-            # The features that a training in `auto` read, which the cache has.
-            return logits_function(cut.tail, scoring=True)(cut.features(tokens, resolve_precision("auto")))
-        return logits_function(network, scoring=True)(tokens)
+        For most tasks that is the logits, float32 (rows, ...). The function is traced when it is first called, so it
+        must not outlive a change of the weights' shapes.
+        """
+        from tfhub_ft.training.features import scorer_of
+
+        return scorer_of(self.scored_network(model))
+
+    def row_logits(self, model: "keras.Model", tokens: "TokenRows") -> Any:
+        """What `scorer` returns for these rows."""
+        return self.scorer(model)(tokens)
 
     def probabilities(self, logits: "np.ndarray") -> "np.ndarray":
         """The probabilities of logits by the task's link, (rows, classes), in float64."""

@@ -1,19 +1,23 @@
-"""What happens between epochs: checkpoints, the best epoch, the history."""
+"""Keras callbacks of a training run: order of rows, validation scores, progress, checkpoints."""
 
 import contextlib
 import csv
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfhub_ft.console import progress, say
-from tfhub_ft.data.batches import TrainingBatches
+from tfhub_ft.data.batches import TokenRows, TrainingBatches
+from tfhub_ft.evaluation.metrics import goodness
+from tfhub_ft.evaluation.validation import Validated
 from tfhub_ft.files import check_room, write_json, written_aside
 from tfhub_ft.run import STATE
+from tfhub_ft.training.hardware import matrix_products_in
 
 # Bytes of a checkpoint besides its numbers, and of what else is written meanwhile.
 ROOM = 2**20
@@ -30,17 +34,57 @@ class EpochOrder(keras.callbacks.Callback):
         self.batches.epoch = epoch
 
 
-class Progress(keras.callbacks.Callback):
-    """Shows how far an epoch is, its loss and the time left, and a line when it has ended; a context manager.
+class ValidationScores(keras.callbacks.Callback):
+    """Score the validation rows after each epoch, by the function that scores the finished model.
+
+    The scores go into the logs of the epoch, as `val_NAME`, where they are defined.
 
     Args:
-        epochs: how many there are.
-        steps: of an epoch.
+        score: from tokenized rows to logits, a task's `scorer`; its matrix products are computed in float32.
+        tokens: the validation rows.
+        validated: from logits to the scores of an epoch.
+        network: what `score` computes with.
     """
 
-    def __init__(self, epochs: int, steps: int):
+    def __init__(
+        self,
+        score: Callable[[TokenRows], Any],
+        tokens: TokenRows,
+        validated: Callable[[Any], Validated],
+        network: keras.Model,
+    ):
         super().__init__()
-        self.epochs, self.steps = epochs, steps
+        self.score, self.tokens, self.validated, self.network = score, tokens, validated, network
+        self.last: Validated | None = None
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """The scores of the last epoch: plain numbers, but not counts of rows; None where one is undefined."""
+        scores = self.last.scores if self.last else {}
+        return {name: value for name, value in scores.items() if value is None or isinstance(value, float)}
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.last = None
+        if not math.isfinite(logs["loss"]):
+            return
+        with matrix_products_in("float32", self.network):
+            self.last = self.validated(self.score(self.tokens))
+        logs |= {f"val_{name}": value for name, value in self.scores.items() if value is not None}
+
+
+class Progress(keras.callbacks.Callback):
+    """Show the progress of an epoch, its loss and the time left, and a line when it has ended; a context manager.
+
+    Args:
+        epochs: number of epochs.
+        steps: steps of an epoch.
+        validation: has scored the validation rows before this callback is called.
+        names: of the validation scores that the line has.
+    """
+
+    def __init__(self, epochs: int, steps: int, validation: ValidationScores, names: Sequence[str]):
+        super().__init__()
+        self.epochs, self.steps, self.validation, self.names = epochs, steps, validation, names
         self._bar = contextlib.ExitStack()
 
     def __enter__(self) -> "Progress":
@@ -59,27 +103,34 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._bar.close()
-        shown = ", ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in logs.items())
-        say(f"{self.name}: {shown}, {time.perf_counter() - self.began:.0f} s")
+        training = [f"{name} {value:.4f}" for name, value in logs.items() if not name.startswith("val_")]
+        scores = {name: self.validation.scores[name] for name in self.names if name in self.validation.scores}
+        shown = [f"validation {name} {'-' if value is None else f'{value:.4f}'}" for name, value in scores.items()]
+        seconds = f"{time.perf_counter() - self.began:.0f} s"
+        say(f"{self.name}: {', '.join([*training, *shown, seconds])}".replace("_", " "))
 
 
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the weights of the last epoch, to resume from, and of the best one; stops when there is no better one.
 
     An epoch whose loss is no number is not kept: it ends the training, and `diverged` tells where that was.
-    An epoch is better when its validation score is higher, or as high at a lower validation loss.
+    An epoch is better when its validation score is better, or equal at a lower validation log loss. A score that is
+    undefined, such as the ROC AUC of rows of one label, leaves the choice to the log loss.
 
     Args:
         folder: where `last-N.weights.h5`, with the optimizer's state, `best.weights.h5` and `state.json` stand.
             `state.json` is written last and names the others: a torn checkpoint is never read.
         network: the model without an optimizer, whose weights are kept of the best epoch.
+        validation: has scored the validation rows before this callback is called; what it found for the best epoch is
+            `best_validation`, unless a process before this one has trained that epoch.
         metric: the name of the score.
         patience: epochs without a better one after which training stops.
     """
 
-    def __init__(self, folder: Path, network: keras.Model, *, metric: str, patience: int):
+    def __init__(self, folder: Path, network: keras.Model, validation: ValidationScores, *, metric: str, patience: int):
         super().__init__()
-        self.folder, self.network, self.metric, self.patience = Path(folder), network, f"val_{metric}", patience
+        self.validation, self.best_validation = validation, None
+        self.folder, self.network, self.metric, self.patience = Path(folder), network, metric, patience
         self.state: dict[str, Any] = {"epochs": [], "best_epoch": None, "last": None, "stopped": False}
         self._resumed: tuple[int, int] | None = None
 
@@ -146,17 +197,22 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.diverged:
             return
-        row = {"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}}
+        undefined = {f"val_{name}": None for name in self.validation.scores}
+        row = {"epoch": epoch + 1, **undefined, **{name: float(value) for name, value in logs.items()}}
         row["seconds"] = round(time.perf_counter() - self.began, 3)
         epochs = [*self.state["epochs"], row]
-        best = max(epochs, key=lambda e: (e[self.metric], -e["val_loss"]))
+        best = max(epochs, key=self._goodness)
         if best is row:
             self._save(self.network, "best.weights.h5")
+            self.best_validation = self.validation.last
         stopped = epoch + 1 - best["epoch"] >= self.patience
         self._keep_last(
             f"last-{epoch + 1}.weights.h5", {"epochs": epochs, "best_epoch": best["epoch"], "stopped": stopped}
         )
         self.model.stop_training = self.model.stop_training or stopped
+
+    def _goodness(self, epoch: dict[str, float]) -> tuple[float, float]:
+        return tuple(goodness(name, epoch.get(f"val_{name}")) for name in (self.metric, "log_loss"))
 
     def _keep_last(self, name: str, state: dict[str, Any]) -> None:
         before = self.state["last"]
@@ -174,8 +230,9 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def write_history(path: Path, epochs: list[dict[str, float]]) -> None:
-    """Write one csv row an epoch: its number, losses, scores and seconds."""
+    """Write one csv row an epoch: its number, scores, loss and seconds; a score that is undefined is an empty cell."""
     with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(epochs[0]), lineterminator="\n")
+        names = dict.fromkeys(name for epoch in epochs for name in epoch)
+        writer = csv.DictWriter(file, fieldnames=list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(epochs)

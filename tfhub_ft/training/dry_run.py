@@ -121,7 +121,7 @@ def _cost(training: Training) -> dict[str, Any]:
     if training.frozen:
         seconds = _encoding_seconds(training)
         return {**found, "seconds_an_epoch": None, "seconds": seconds}
-    batches, _ = training.batches()
+    batches = training.batches()
     found["steps_an_epoch"] = len(batches)
     places = [len(rows) * int(batches.tokens.lengths[rows].max()) for rows in batches.order()]
     say(f"Measuring {min(STEPS, len(batches) - 1):,} steps")

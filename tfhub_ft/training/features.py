@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -197,6 +197,36 @@ class FrozenBody:
                 digest.update(f"{layer.is_native} {layer.spec}".encode())
                 digest.update(sha256_of_arrays(layer.frozen_values.values()).encode())
         return digest.hexdigest()
+
+
+def scorer_of(network: keras.Model) -> Callable[[TokenRows], np.ndarray]:
+    """A function from tokenized rows to a network's outputs in float32, as predictions compute them by default.
+
+    What a frozen encoder computes for the rows is kept in the cache.
+
+    Args:
+        network: from tokens to logits.
+
+    Returns:
+        A function that returns float32 (rows, ...), in the order of the rows.
+    """
+    from tfhub_ft.prediction import logits_function
+
+    logits_of_tokens = logits_function(network, scoring=True)
+    logits_of_features: Callable[[TokenRows], np.ndarray] | None = None
+    last: tuple[TokenRows, FeatureRows] | None = None
+
+    def score(tokens: TokenRows) -> np.ndarray:
+        nonlocal logits_of_features, last
+        cut = FrozenBody.of(network, tokens)
+        if cut is None:
+            return logits_of_tokens(tokens)
+        logits_of_features = logits_of_features or logits_function(cut.tail, scoring=True)
+        if last is None or last[0] is not tokens:
+            last = tokens, cut.features(tokens, "float32")
+        return logits_of_features(last[1])
+
+    return score
 
 
 def _cut(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:

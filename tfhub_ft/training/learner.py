@@ -41,13 +41,6 @@ class SharedSteps:
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         return self._noted(tokens, targets, outputs, loss, counts)
 
-    def test_step(self, data: tuple[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-        """Score this replica's part of a batch."""
-        tokens, targets, counts = data
-        outputs = self(tokens, training=False)
-        loss = self.compute_loss(tokens, targets, outputs, training=False)
-        return self._noted(tokens, targets, outputs, loss, counts)
-
     def _noted(self, tokens: Any, targets: Any, outputs: Any, loss: Any, counts: dict[str, Any]) -> dict[str, Any]:
         import tensorflow as tf
 

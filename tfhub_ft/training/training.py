@@ -5,7 +5,7 @@ import json
 import math
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
     from tfhub_ft.data.batches import TokenRows, TrainingBatches
     from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.validation import Validated
     from tfhub_ft.evaluation.written_replies import ReplyJudge
-    from tfhub_ft.training.callbacks import Checkpoints
+    from tfhub_ft.training.callbacks import Checkpoints, ValidationScores
     from tfhub_ft.training.features import FrozenBody
     from tfhub_ft.training.learner import Learner
 
@@ -105,10 +106,6 @@ class Training:
             return None
         return FrozenBody.of(self.network, self.tokens["train"])
 
-    def _read_by_learner(self, split: str) -> "TokenRows":
-        """The rows of a split as the learner reads them: their tokens, or the features of a frozen encoder."""
-        return self.frozen.features(self.tokens[split], self.precision) if self.frozen else self.tokens[split]
-
     def _check_shapes(self) -> None:
         settings, replicas = self.settings, self.strategy.num_replicas_in_sync
         if settings.strategy.startswith("tpu") and (settings.batch_size % replicas or settings.batch_tokens):
@@ -152,13 +149,16 @@ class Training:
         self._write_sample(run)
         judge = self.recipe.task.judge(self.model, self.data.splits[self._last].rows, self.settings.seed)
         untrained = self._untrained(judge) if judge else None
-        state = self._fit(run)
-        scores, scored = self._score(state)
-        if judge:
-            scores, scored = _with_written(scores, scored, judge, untrained)
+        checkpoints = self._fit(run)
+        state, validation = checkpoints.state, checkpoints.best_validation
         if self.settings.lora_rank:
             self.encoder.save_lora_weights(run.path / ADAPTER)
             self.encoder.merge_lora()
+            # The merged weights are rounded differently from the updates.
+            validation = None
+        scores, scored = self._score(state, validation)
+        if judge:
+            scores, scored = _with_written(scores, scored, judge, untrained)
         with written_aside(run.path / MODEL) as aside:
             self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
         self.recipe.task.keep(run, self.model)
@@ -174,8 +174,10 @@ class Training:
         return run
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
-        """The rows that are learnt from, and their targets as the learner takes them."""
-        return self._read_by_learner("train"), self._token_targets("train")
+        """The training rows, as tokens or as the features of a frozen encoder, and the targets that the loss takes."""
+        tokens = self.tokens["train"]
+        targets = self.recipe.task.token_targets(tokens, self.data.targets["train"])
+        return self.frozen.features(tokens, self.precision) if self.frozen else tokens, targets
 
     @property
     def trained(self) -> "keras.Model":
@@ -188,8 +190,8 @@ class Training:
 
         return Learner(self.trained.inputs, self.trained.outputs[0], name="learner")
 
-    def batches(self) -> "tuple[TrainingBatches, Sequence[int]]":
-        """The batches of training rows, and the lengths that batches are padded to, where these are fixed."""
+    def batches(self) -> "TrainingBatches":
+        """The batches of training rows."""
         from tfhub_ft.data.batches import TrainingBatches, length_buckets
 
         settings = self.settings
@@ -197,7 +199,7 @@ class Training:
         buckets = length_buckets(tokens.lengths, settings.seq_length) if settings.padding == "buckets" else ()
         if settings.strategy.startswith("tpu"):
             buckets = [settings.seq_length]
-        batches = TrainingBatches(
+        return TrainingBatches(
             tokens,
             targets,
             batch_size=settings.batch_size,
@@ -205,30 +207,29 @@ class Training:
             batch_tokens=settings.batch_tokens,
             buckets=buckets,
         )
-        return batches, buckets
 
-    def _token_targets(self, split: str) -> Any:
-        return self.recipe.task.token_targets(self.tokens[split], self.data.targets[split])
-
-    def _fit(self, run: Run) -> dict[str, Any]:
-        """Train to the end, load the best epoch's weights, and return what the checkpoints know of the epochs."""
+    def _fit(self, run: Run) -> "Checkpoints":
+        """Train to the end, load the best epoch's weights, and return the checkpoints, which know the epochs."""
         from tfhub_ft.training.callbacks import Checkpoints, write_history
 
         settings, task = self.settings, self.recipe.task
-        batches, buckets = self.batches()
+        batches = self.batches()
         self.trained_weights = sum(math.prod(weight.shape) for weight in self.learner().trainable_weights)
         of_weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
         narrowed = self.narrow_words()
         learner = self.compiled(total_steps=len(batches) * settings.epochs)
         if self.strategy.num_replicas_in_sync > 1:
             learner.build_for(batches.some())
-        checkpoints = Checkpoints(run.path / CHECKPOINTS, self.trained, metric=task.best, patience=settings.patience)
+        validation = self._validation_scores()
+        checkpoints = Checkpoints(
+            run.path / CHECKPOINTS, self.trained, validation, metric=task.best, patience=settings.patience
+        )
         done = checkpoints.restore(learner)
         say(
             f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {len(batches):,} steps an epoch, in"
             f" {self.precision}{self._said_of_replicas()}" + (f", from epoch {done + 1}" if done else "")
         )
-        self._take_epochs(run, learner, checkpoints, batches, self._validation(buckets))
+        self._take_epochs(run, learner, validation, checkpoints, batches)
         if where := checkpoints.diverged:
             raise WorkError(
                 f"{run.path}: the loss is no number in epoch {where['epoch']}, step {where['step']}, at a learning rate"
@@ -239,16 +240,22 @@ class Training:
         if narrowed:
             self._widen_words(learner, steps=checkpoints.state["best_epoch"] * len(batches))
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
-        return checkpoints.state
+        return checkpoints
 
-    def _validation(self, buckets: Sequence[int]) -> Any:
-        """The batches of validation rows, dealt out to the replicas."""
-        from tfhub_ft.data.batches import evaluation_dataset
-        from tfhub_ft.training.strategies import shared_out
+    def _validation_scores(self) -> "ValidationScores":
+        from tfhub_ft.training.callbacks import ValidationScores
 
-        tokens, targets = self._read_by_learner("validation"), self._token_targets("validation")
-        size = 2 * self.settings.batch_size
-        return shared_out(self.strategy, partial(evaluation_dataset, tokens, targets, size, buckets))
+        score = self.recipe.task.scorer(self.model)
+        return ValidationScores(score, self.tokens["validation"], self._validated, self.network)
+
+    def _validated(self, logits: Any) -> "Validated":
+        """What the logits of the validation rows say of the model as it is now."""
+        from tfhub_ft.evaluation.calibration import takes_temperature
+        from tfhub_ft.evaluation.validation import validate
+
+        data, calibrated = self.data, takes_temperature(self.network)
+        targets = data.targets["validation"]
+        return validate(self.recipe.task, logits, targets, data.labels, self.settings, calibrated=calibrated)
 
     def _said_of_replicas(self) -> str:
         replicas, size = self.strategy.num_replicas_in_sync, self.settings.batch_size
@@ -258,7 +265,12 @@ class Training:
         return f", each batch of {each} shared out among {replicas} replicas"
 
     def _take_epochs(
-        self, run: Run, learner: "keras.Model", checkpoints: "Checkpoints", batches: "TrainingBatches", validation: Any
+        self,
+        run: Run,
+        learner: "keras.Model",
+        validation: "ValidationScores",
+        checkpoints: "Checkpoints",
+        batches: "TrainingBatches",
     ) -> None:
         """Go through the training rows until the epochs are done, or something ends it before."""
         import keras
@@ -269,9 +281,10 @@ class Training:
         from tfhub_ft.training.strategies import shared_out
 
         interruptions = Interruptions(checkpoints, len(batches), self.strategy)
-        shown = Progress(self.settings.epochs, len(batches))
+        shown = Progress(self.settings.epochs, len(batches), validation, self.recipe.task.epoch_scores)
         callbacks = [
             EpochOrder(batches),
+            validation,
             shown,
             checkpoints,
             interruptions,
@@ -293,7 +306,6 @@ class Training:
                 if begin < self.settings.epochs and not over:
                     learner.fit(
                         shared_out(self.strategy, partial(batches.dataset, skip)),
-                        validation_data=validation,
                         initial_epoch=begin,
                         epochs=begin + 1 if skip else self.settings.epochs,
                         callbacks=callbacks,
@@ -358,28 +370,39 @@ class Training:
             optimizer.build(learner.trainable_variables)
         return learner
 
-    def _score(self, state: dict[str, Any]) -> "tuple[dict[str, Any], Scored]":
-        """The scores of each split, and the last split's rows as a report shows them.
+    def _score(self, state: dict[str, Any], validation: "Validated | None") -> "tuple[dict[str, Any], Scored]":
+        """Calibrate the model and score it.
 
-        Temperature and thresholds are chosen on the validation rows, which come first.
+        Args:
+            state: what the checkpoints know of the epochs.
+            validation: what was found on the validation rows after the best epoch; None where that has to be repeated.
+
+        Returns:
+            The scores of each split, and the last split's rows as a report shows them.
         """
+        from tfhub_ft.evaluation.calibration import apply_temperature
         from tfhub_ft.evaluation.report import Scored
 
-        task, data = self.recipe.task, self.data
+        task, data, name = self.recipe.task, self.data, "validation"
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
-        scores = {"train": {"rows": len(data.splits["train"].rows), "trained_weights": self.trained_weights, **seen}}
-        for split in list(self.data.splits)[1:]:
-            say(f"Scoring {len(data.splits[split].rows):,} {split} rows")
-            logits = task.row_logits(self.model, self.tokens[split])
-            targets = data.targets[split]
-            if split == "validation":
-                calibration = self._calibrate(logits, targets)
-                logits = logits / calibration["temperature"] if calibration else logits
-                decision = task.decide(logits, targets, data.labels, self.settings)
-            scores[split] = task.metrics(logits, targets, data.labels, decision)
-        rows = data.splits[split].rows
-        return scores, Scored(task, rows, logits, targets, data.labels, decision, calibration, scores[split])
+        if validation is None:
+            say(f"Scoring {len(data.splits[name].rows):,} validation rows")
+            validation = self._validated(task.row_logits(self.model, self.tokens[name]))
+        logits, calibration, decision = validation.logits, validation.calibration, validation.decision
+        scores = {
+            "train": {"rows": len(data.splits["train"].rows), "trained_weights": self.trained_weights, **seen},
+            name: validation.scores,
+        }
+        if calibration:
+            apply_temperature(self.network, calibration["temperature"])
+        if self._last == "test":
+            name = "test"
+            say(f"Scoring {len(data.splits[name].rows):,} test rows")
+            logits = task.row_logits(self.model, self.tokens[name])
+            scores[name] = task.metrics(logits, data.targets[name], data.labels, decision)
+        rows, targets = data.splits[name].rows, data.targets[name]
+        return scores, Scored(task, rows, logits, targets, data.labels, decision, calibration, scores[name])
 
     @property
     def _last(self) -> str:
@@ -393,12 +416,6 @@ class Training:
         logits = task.row_logits(self.model, self.tokens[name])
         scores, answers = judge()
         return {**task.metrics(logits, data.targets[name], data.labels, {}), **scores}, answers
-
-    def _calibrate(self, logits: Any, targets: Any) -> dict[str, Any]:
-        from tfhub_ft.evaluation.calibration import calibrate
-
-        link = self.recipe.task.link
-        return (link and calibrate(self.network, logits, targets, link=link)) or {}
 
     def _report(self, run: Run, state: dict[str, Any], scores: dict[str, Any], scored: "Scored") -> None:
         from tfhub_ft.evaluation import report

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.evaluation.metrics import goodness
 from tfhub_ft.files import remove, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
@@ -181,10 +182,10 @@ def _tried(trial: "optuna.Trial", name: str, recipe: Recipe, settings: Settings,
         Training(recipe, settings, data).finish(run)
     epochs = run.training_state["epochs"]
     trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in epochs), 1))
-    score = max(epoch[f"val_{recipe.task.best}"] for epoch in epochs)
+    score = goodness(recipe.task.best, run.metrics["validation"][recipe.task.best])
     shutil.rmtree(path / CHECKPOINTS)
     (path / MODEL).unlink()
-    say(f"Trial {trial.number}: {recipe.task.best} {score:.4f}")
+    say(f"Trial {trial.number}: {recipe.task.best.replace('_', ' ')} {abs(score):.4f}")
     return score
 
 
