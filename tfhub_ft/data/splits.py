@@ -40,7 +40,7 @@ def split_rows(
         For each part the indices of its rows, ascending. Every index is in one part.
 
     Raises:
-        InputError: there are no rows, the fractions are wrong, or a part would be empty.
+        InputError: the rows are missing, the fractions are wrong, or a part would be empty.
         ValueError: there are not as many labels as texts.
 
     Example:
@@ -56,7 +56,7 @@ def split_rows(
     if rows != len(group_of_row):
         raise ValueError(f"{rows} labels for {len(group_of_row)} texts")
     if not rows:
-        raise InputError("there are no rows to split")
+        raise InputError("no rows to split")
     part_of_group = _Stratifier(group_of_row, row_of_pair, label_of_pair, fractions).split(np.random.default_rng(seed))
     empty = set(range(len(fractions))) - set(part_of_group.tolist())
     if empty:

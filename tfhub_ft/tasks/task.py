@@ -115,7 +115,7 @@ class Task:
         return "\n".join(self.inputs(row))
 
     def stratum(self, row: Row) -> str | Sequence[str] | None:
-        """The label or the labels that a split is stratified by; None where rows have no labels."""
+        """The label or the labels that a split is stratified by; None where rows are unlabeled."""
         return None
 
     def counted(self, row: Row) -> set[str]:
