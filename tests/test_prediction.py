@@ -7,7 +7,7 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import make_reviews, write_csv
-from tfhub_ft.data.rows import Column, check_text
+from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.errors import InputError
 from tfhub_ft.prediction import answer_writer, open_predictor, predict_file, predict_shards, write_answers
 

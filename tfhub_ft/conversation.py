@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfhub_ft.console import quiet
-from tfhub_ft.data.rows import Column, check_label, check_text, read_all
+from tfhub_ft.data.columns import Column, check_label, check_text
+from tfhub_ft.data.rows import read_all
 from tfhub_ft.errors import InputError
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
 from tfhub_ft.prediction import Predictor, open_predictor, predict

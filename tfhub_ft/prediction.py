@@ -12,7 +12,8 @@ import numpy as np
 
 from tfhub_ft.console import decode_input, progress, to_json, with_bar
 from tfhub_ft.data.batches import TokenRows
-from tfhub_ft.data.rows import Column, read_rows
+from tfhub_ft.data.columns import Column
+from tfhub_ft.data.rows import read_rows
 from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.exports.saved_model import read_task
 from tfhub_ft.files import write_json, written_aside

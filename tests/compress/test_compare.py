@@ -117,7 +117,7 @@ def test_tflite_files_alone_are_compared_and_printed(forms, tmp_path):
 def test_columns_are_those_that_the_run_was_trained_on(forms, reviews_csv, tmp_path):
     folder = some_forms(forms, tmp_path / "reviews", lambda form: form["path"].endswith("s_dynamic.tflite"))
     renamed = write_csv(tmp_path / "renamed.csv", make_reviews(8), header=("opinion", "verdict"))
-    with pytest.raises(InputError, match=r"renamed\.csv: has no column 'text' .*rename one of them to 'text'"):
+    with pytest.raises(InputError, match=r"renamed\.csv: column 'text' .*rename one of them to 'text'"):
         tfhub_ft.compare(folder, data=renamed)
     exports = json.loads((folder / "export.json").read_text())
     exports["columns"] = {"text_column": "opinion", "label_column": "verdict"}

@@ -144,7 +144,7 @@ def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
         ({"vocabulary": "some"}, "--vocabulary some: must be one of all, domain"),
         ({"alpha": 0, "unlabelled": "texts.txt"}, "--unlabelled: with --alpha 0"),
         ({"unlabelled": "texts.txt"}, "texts.txt: no such file"),
-        ({"unlabelled": "empty.txt"}, "empty.txt: has no rows"),
+        ({"unlabelled": "empty.txt"}, "empty.txt: no rows found"),
         ({"unlabelled": "blank.jsonl"}, "blank.jsonl, line 2: column 'text' is empty"),
         ({"train": "other.csv"}, "other.csv, line 2: label 'fine' was not seen in training"),
         ({"student": "PAIR", "hidden_weight": 1.0}, "--hidden-weight: the student .* needs layers:N"),

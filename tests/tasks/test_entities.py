@@ -76,7 +76,7 @@ def test_conll_files_are_read(tmp_path):
         (
             "a.jsonl",
             '{"tokens": ["a"], "tags": ["I-x"]}',
-            "line 1: column 'tags' breaks BIO at tag 1: I-x goes on with",
+            "line 1: column 'tags' breaks BIO at tag 1: I-x continues",
         ),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["B-y", "I-x"]}', "breaks BIO at tag 2"),
         ("a.jsonl", '{"tokens": ["a"], "tags": ["x"]}', "has the tag 'x', number 1: tags are O, B-KIND and I-KIND"),
@@ -86,7 +86,7 @@ def test_conll_files_are_read(tmp_path):
         ("a.jsonl", '{"tokens": [], "tags": []}', "column 'tokens' is an empty list"),
         ("a.jsonl", '{"tokens": ["a"], "tags": "O"}', "column 'tags' is a text, not a list of tags"),
         ("a.jsonl", '{"tokens": ["a"], "tags": [1]}', "column 'tags' has no texts"),
-        ("a.conll", "a O\nb\n", "line 2: has no tag behind the token"),
+        ("a.conll", "a O\nb\n", "line 2: the tag is missing after the token"),
     ],
 )
 def test_bad_rows_are_told_by_file_and_line(tmp_path, name, content, message):

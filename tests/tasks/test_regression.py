@@ -28,7 +28,7 @@ def test_metrics_are_on_the_users_scale():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("sentence1,score\na,1\n", "has no column 'sentence2'"),
+        ("sentence1,score\na,1\n", "column 'sentence2' .* not found"),
         ("sentence1,sentence2,score\na,b,high\n", "line 2: column 'score' is 'high', not a number"),
         ("sentence1,sentence2,score\na,b,nan\n", "line 2: column 'score' is 'nan', not a finite number"),
         ("sentence1,sentence2,score\na,b,\n", "line 2: column 'score' is empty"),

@@ -98,9 +98,9 @@ def test_a_passage_stands_in_one_split_only(tmp_path):
         ("a.json", squad([("a", {"question": "q", "answers": []})]), 'says "is_impossible": true'),
         ("a.json", squad([("a", {"answers": []})]), "question 1: column 'question' is null, not text"),
         ("a.json", squad([("a", {"question": "q", "answers": ["a"]})]), "has an answer that is no"),
-        ("a.json", '{"rows": []}', "a.json: is no SQuAD file"),
+        ("a.json", '{"rows": []}', "a.json: is not a SQuAD file"),
         ("a.json", '{"data": [', "a.json, line 1: is not valid JSON"),
-        ("a.jsonl", '{"question": "q", "context": "c"}', "has no column 'answers'"),
+        ("a.jsonl", '{"question": "q", "context": "c"}', "column 'answers' or 'answer' not found"),
     ],
 )
 def test_bad_questions_are_told_by_file_and_number(tmp_path, name, content, message):

@@ -194,8 +194,8 @@ def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path)
 
 BAD_FILES = {
     "missing.csv": (None, "missing.csv"),
-    "empty.csv": ("", "has no rows"),
-    "header.csv": ("text,label\n", "has no rows"),
+    "empty.csv": ("", "no rows found"),
+    "header.csv": ("text,label\n", "no rows found"),
     "column.csv": ("title,label\na,b\n", "--text-column"),
     "one.csv": ("text,label\ngood film,a\nbad film,a\nfood,a\n", "only one label ('a')"),
     "blank.csv": ('text,label\ngood,a\n" ",b\n', "line 3"),

@@ -13,7 +13,7 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.files import is_pattern, matching_files
 
 if TYPE_CHECKING:
-    from tfhub_ft.data.rows import Column
+    from tfhub_ft.data.columns import Column
     from tfhub_ft.prediction import Predictor
     from tfhub_ft.tasks.task import Task
 

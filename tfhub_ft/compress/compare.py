@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
+from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.labels import DROPPED, scored_rows
-from tfhub_ft.data.rows import Row, read_all, without_options
+from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import write_json
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.data.batches import TokenRows, starts_of
-from tfhub_ft.data.rows import Column, Row, keep_rows
-from tfhub_ft.data.tfrecords import record_contents
+from tfhub_ft.data.columns import Column
+from tfhub_ft.data.formats.tfrecord import record_contents
+from tfhub_ft.data.rows import Row, keep_rows
 from tfhub_ft.data.token_store import ROWS_AT_ONCE, arrays_of_rows
 from tfhub_ft.data.windows import TokenTargets, WindowRows
 from tfhub_ft.errors import InputError

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.console import progress, say, warn
+from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.labels import scored_rows
-from tfhub_ft.data.rows import read_all, without_options
+from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
 from tfhub_ft.evaluation.tables import headlines

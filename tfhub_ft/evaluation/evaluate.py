@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.console import say
+from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.labels import scored_rows
-from tfhub_ft.data.rows import read_all, without_options
+from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run

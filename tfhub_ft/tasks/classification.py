@@ -5,8 +5,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.data.columns import Column, check_label
 from tfhub_ft.data.labels import listed
-from tfhub_ft.data.rows import Column, Row, check_label
+from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import UNSEEN, Task
 

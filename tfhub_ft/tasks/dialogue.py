@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.rows import Column, Row, check_text
+from tfhub_ft.data.columns import Column, check_text
+from tfhub_ft.data.rows import Row
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
 from tfhub_ft.tasks.retrieval import PROMPT_ALIASES, REPLY_ALIASES
 from tfhub_ft.tasks.task import Task

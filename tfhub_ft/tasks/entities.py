@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import with_bar
-from tfhub_ft.data.rows import Column, Row, check_bio_tags, check_tokens
+from tfhub_ft.data.columns import Column, check_tokens
+from tfhub_ft.data.rows import Row
+from tfhub_ft.data.tags import check_tags
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import UNSEEN
 from tfhub_ft.tasks.windowed import WindowedTask
@@ -47,7 +49,7 @@ class Entities(WindowedTask):
     def columns(self, settings: "Settings") -> list[Column]:
         return [
             Column("tokens", ("words",), check_tokens, settings.tokens_column, "--tokens-column"),
-            Column("tags", ("ner_tags", "labels"), check_bio_tags, settings.tags_column, "--tags-column"),
+            Column("tags", ("ner_tags", "labels"), check_tags, settings.tags_column, "--tags-column"),
         ]
 
     def check_row(self, values: dict[str, Any]) -> None:

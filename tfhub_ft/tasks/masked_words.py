@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.rows import Column, Row
+from tfhub_ft.data.columns import Column
+from tfhub_ft.data.rows import Row
 from tfhub_ft.encoders import MASK
 from tfhub_ft.tasks.windowed import WindowedTask
 

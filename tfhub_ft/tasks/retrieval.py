@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.rows import Column, Row, check_text
+from tfhub_ft.data.columns import Column, check_text
+from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import Task
 

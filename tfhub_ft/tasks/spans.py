@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import with_bar
-from tfhub_ft.data.rows import Column, Row, check_answers, check_text
+from tfhub_ft.data.columns import Column, check_answers, check_text
+from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.windowed import WindowedTask
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.rows import Column, Row, check_text
+from tfhub_ft.data.columns import Column, check_text
+from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import make_reviews, write_csv
-from tfhub_ft.data.rows import Column, check_label, check_labels, check_text, read_all
+from tfhub_ft.data.columns import Column, check_label, check_labels, check_text
+from tfhub_ft.data.rows import read_all
 from tfhub_ft.errors import InputError
 
 COLUMNS = [Column("text", (), check_text), Column("label", (), check_label)]
@@ -50,9 +51,9 @@ def test_whole_numbers_and_lists_are_taken(tmp_path):
 def test_bad_records_are_named(tmp_path):
     good = example(text="good", label="a")
     for bad, message in [
-        (b"\xff\xff\xff", "line 2: is no tf.train.Example"),
-        (example(text=b"\xff", label="a"), "line 2: has bytes that are not UTF-8"),
-        (example(label="a"), "line 2: has no column 'text'"),
+        (b"\xff\xff\xff", "record 2: is not a tf.train.Example"),
+        (example(text=b"\xff", label="a"), "record 2: has bytes that are not UTF-8"),
+        (example(label="a"), "record 2: column 'text' is missing"),
     ]:
         path = write(tmp_path / "rows.tfrecord", [good, bad, good])
         with pytest.raises(InputError, match=message):
@@ -64,14 +65,14 @@ def test_bad_records_are_named(tmp_path):
 def test_a_file_that_was_cut_is_told(tmp_path, kept):
     path = write(tmp_path / "rows.tfrecord", [example(text="good", label="a")] * 2)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match="no whole TFRecord file"):
+    with pytest.raises(InputError, match="not a whole TFRecord file"):
         read_all(path, COLUMNS)
 
 
 def test_other_files_by_that_name_are_told(tmp_path):
     path = tmp_path / "rows.tfrecord"
     path.write_text("text,label\ngood,a\n" * 10)
-    with pytest.raises(InputError, match="no whole TFRecord file"):
+    with pytest.raises(InputError, match="not a whole TFRecord file"):
         read_all(path, COLUMNS)
     path = tmp_path / "rows.tfrecord.gz"
     path.write_bytes(gzip.compress(example(text="good", label="a") * 100)[:30])

@@ -1,34 +1,35 @@
-"""Rows of TFRecord files, in which each record is a tf.train.Example."""
+"""TFRecord files, in which each record is a tf.train.Example."""
 
 import gzip
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tfhub_ft.data.columns import Column
+from tfhub_ft.data.formats.source import Record, Source
 from tfhub_ft.errors import InputError
 
-# The length of a record and its checksum, in front of it; behind it is another checksum.
+# The length of a record and its checksum come before it, another checksum after it.
 _HEADER, _FOOTER = struct.Struct("<QI"), 4
 # Far above any row.
 _MOST = 2**28
 
 
-def example_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, str | None]]:
-    """The records of a file: the number of each, from 1, its features, and what is wrong with it.
+def open_tfrecord(path: Path, columns: Sequence[Column]) -> Source:
+    """A TFRecord file, compressed by gzip where its name ends in .gz: a row's columns are the features of a record.
 
     A feature of bytes is UTF-8 text; one with several values is a list. TensorFlow itself is not started.
-
-    Args:
-        path: a TFRecord file, compressed by gzip where its name ends in .gz.
-
-    Raises:
-        InputError: the file ends within a record, or is no TFRecord file.
 
     Reference:
         https://www.tensorflow.org/tutorials/load_data/tfrecord
     """
+    return Source(path, partial(_records, path), unit="record")
+
+
+def _records(path: Path) -> Iterator[Record]:
     from google.protobuf.message import DecodeError
     from tensorflow.core.example.example_pb2 import Example
 
@@ -39,11 +40,15 @@ def example_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, st
         except UnicodeDecodeError as error:
             yield number, None, f"has bytes that are not UTF-8 ({error.reason})"
         except DecodeError:
-            yield number, None, "is no tf.train.Example"
+            yield number, None, "is not a tf.train.Example"
 
 
 def record_contents(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file as they stand; the arguments and errors are those of `example_records`."""
+    """The contents of the records of a TFRecord file.
+
+    Raises:
+        InputError: the file ends within a record, or is not a TFRecord file.
+    """
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opened(path, "rb") as file:
@@ -51,7 +56,7 @@ def record_contents(path: Path) -> Iterator[bytes]:
                 length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else _MOST
                 content = file.read(length + _FOOTER) if length < _MOST else b""
                 if len(content) < length + _FOOTER:
-                    raise InputError(f"{path}: is no whole TFRecord file; write or fetch it again")
+                    raise InputError(f"{path}: is not a whole TFRecord file; write or fetch it again")
                 yield content[:length]
     except (gzip.BadGzipFile, zlib.error, EOFError):
         raise InputError(f"{path}: is not a whole gzip file; fetch or compress it again") from None

@@ -1,0 +1,220 @@
+"""The columns that tasks read from rows, and the checks of their values."""
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a task reads from its rows.
+
+    Args:
+        name: the task's field, which is also the first column name looked for.
+        aliases: other column names looked for, in this order, where `column` names none. Case does not matter.
+        check: takes the raw value (a str from csv and tsv, any JSON value from jsonl) and returns the clean one, or
+            raises a ValueError whose message reads well after "column 'text' ...", such as "is empty".
+        column: the column's name in the user's file, where the user named it.
+        option: the command-line option that names the column, for an error's advice.
+        instead: the columns that are read in a file that lacks this one.
+
+    Example:
+        Column("text", ("sentence", "review"), check_text, option="--text-column")
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    check: Callable[[Any], Any]
+    column: str | None = None
+    option: str = ""
+    instead: "tuple[Column, ...]" = ()
+
+
+# Where a column is found: the column, and its name in the file.
+Place = tuple[Column, str]
+
+
+def without_options(columns: Sequence[Column]) -> list[Column]:
+    """The columns as a command without options for their names reads them: an error says to rename a column."""
+    return [replace(column, option="", instead=tuple(without_options(column.instead))) for column in columns]
+
+
+def find_columns(names: Sequence[str], columns: Sequence[Column]) -> list[Place]:
+    """Find columns among the names of a file's columns.
+
+    Args:
+        names: of the file's columns, in its order.
+        columns: those that are looked for.
+
+    Returns:
+        Each column, or those that are read instead of it, with its name in the file.
+
+    Raises:
+        ValueError: a column is missing, or there are two; the message says what to do.
+    """
+    places = []
+    for column in columns:
+        try:
+            places.append((column, _find(names, column)))
+        except ValueError as missing:
+            if not column.instead:
+                raise
+            try:
+                places += find_columns(names, column.instead)
+            except ValueError as error:
+                raise ValueError(f"{missing}; or, in its place: {error}") from None
+    return places
+
+
+def _find(names: Sequence[str], column: Column) -> str:
+    wanted = (column.column,) if column.column else (column.name, *column.aliases)
+    for name in wanted:
+        found = [each for each in names if each == name]
+        found = found or [each for each in names if each.strip().casefold() == name.casefold()]
+        if len(found) > 1:
+            other = f", or name another with {column.option}" if column.option else ""
+            raise ValueError(f"{len(found)} columns are called {name!r}; rename one{other}")
+        if found:
+            return found[0]
+    advice = f"name one of them with {column.option}" if column.option else f"rename one of them to {wanted[0]!r}"
+    raise ValueError(f"column {' or '.join(map(repr, wanted))} not found; the columns are {_listed(names)}; {advice}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Column names for a message; a file without a header has whole texts for names, so each is cut short."""
+    short = [repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names[:20]]
+    return ", ".join(short) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def check_text(value: Any) -> str:
+    """Return a text unchanged.
+
+    Args:
+        value: the raw value.
+
+    Raises:
+        ValueError: it is not a str, is blank, or cannot be written as UTF-8.
+    """
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("is empty")
+        if not value.isascii() and _SURROGATE.search(value):
+            raise ValueError("holds half a character (a lone \\ud800 to \\udfff escape), which is not text")
+        return value
+    raise ValueError(f"is {kind_of(value)}, not text")
+
+
+def check_label(value: Any) -> str:
+    """Return a label as a string without white space around it.
+
+    Args:
+        value: the raw value. Whole numbers, true and false, as jsonl files hold them, are labels, too.
+
+    Returns:
+        The label as it is spelled in a csv file: 1 becomes "1", true becomes "true".
+
+    Raises:
+        ValueError: it is empty or of another kind.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return check_text(value).strip()
+    raise ValueError(f"is {kind_of(value)}, not a label; write a text or a whole number")
+
+
+def check_number(value: Any) -> float:
+    """Return a score as a finite float.
+
+    Args:
+        value: the raw value, a number or a text of one.
+
+    Raises:
+        ValueError: it is not a number, or not a finite one.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"is {kind_of(value)}, not a number")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"is {value!r}, not a number" if value.strip() else "is empty") from None
+    except OverflowError:
+        raise ValueError("is too large a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"is {value!r}, not a finite number")
+    return number
+
+
+def check_labels(value: Any) -> tuple[str, ...]:
+    """Return a row's labels, each once, as a tuple.
+
+    Args:
+        value: a list of labels, as jsonl files hold it; or a text of labels between commas, as csv files do. Both may
+            be empty.
+
+    Raises:
+        ValueError: it is of another kind, or a label in it is.
+    """
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, list):
+        raise ValueError(f"is {kind_of(value)}, not a list of labels")
+    return tuple(dict.fromkeys(map(check_label, value)))
+
+
+def check_tokens(value: Any) -> list[str]:
+    """Return a row's tokens, which are texts without white space around them.
+
+    Args:
+        value: a list of texts, as jsonl files hold it.
+
+    Raises:
+        ValueError: it is of another kind or empty, or a token is.
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"is {kind_of(value)}, not a list of tokens")
+    if not value:
+        raise ValueError("is an empty list")
+    for number, token in enumerate(value, 1):
+        try:
+            check_text(token)
+        except ValueError as error:
+            raise ValueError(f"has a token, number {number}, that {error}") from None
+    return [token.strip() for token in value]
+
+
+def check_answers(value: Any) -> list[dict[str, Any]]:
+    """Return the answers of a question, {"text", "answer_start"} each; an empty list where it cannot be answered.
+
+    Args:
+        value: a list as SQuAD has it, or {"text": [...], "answer_start": [...]}.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    if value is None:
+        raise ValueError('is missing or empty; a question without an answer says "is_impossible": true')
+    if isinstance(value, dict) and isinstance(value.get("text"), list) and isinstance(value.get("answer_start"), list):
+        pairs = itertools.zip_longest(value["text"], value["answer_start"])
+        value = [{"text": text, "answer_start": start} for text, start in pairs]
+    if not isinstance(value, list):
+        raise ValueError(f"is {kind_of(value)}, not a list of answers")
+    for answer in value:
+        start = answer.get("answer_start") if isinstance(answer, dict) else None
+        if not isinstance(start, int) or isinstance(start, bool) or not isinstance(answer.get("text"), str):
+            raise ValueError('has an answer that is not {"text": a text, "answer_start": a whole number}')
+        check_text(answer["text"])
+    return [{"text": answer["text"], "answer_start": answer["answer_start"]} for answer in value]
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, for a message."""
+    kinds = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a text"}
+    return kinds.get(type(value), f"a number ({value})" if isinstance(value, int | float) else "of an unknown kind")
