@@ -278,7 +278,19 @@ class MultilabelSettings(LabelSettings):
     """Settings of a recipe that reads a text and any number of labels from each row."""
 
     text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
-    labels_column: str | None = setting(None, "Column of the lists of labels, where it is not called labels, tags ...")
+    labels_column: str | None = setting(
+        None,
+        "Column of the lists of labels, where it is not called labels, tags ...; or several columns, with commas"
+        " between them, each of which holds 1 or 0 for the label of its name.",
+    )
+    label_separator: str | None = setting(
+        None, "Separator of the labels in a cell, such as ';'. Without it, lists and separators are detected."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_separator == "":
+            raise InputError("--label-separator '': must not be empty; leave it out for detection")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,16 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+# What a column of a label may hold.
+FLAGS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "y", "x"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no", "n", ""), False),
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -22,6 +28,11 @@ class Column:
         column: the column's name in the user's file, where the user named it.
         option: the command-line option that names the column, for an error's advice.
         instead: the columns that are read in a file that lacks this one.
+        several: whether `column` may name several columns of the file, with commas between them; `check` then takes
+            their values by name.
+        fit: makes the check from all raw values of the column, where it depends on them. What it returns may have a
+            method `notes`, which is called after the last value: lines about what was read.
+        hint: takes the option and some rows of a file that lacks the column, and returns what to do about it.
 
     Example:
         Column("text", ("sentence", "review"), check_text, option="--text-column")
@@ -33,10 +44,27 @@ class Column:
     column: str | None = None
     option: str = ""
     instead: "tuple[Column, ...]" = ()
+    several: bool = False
+    fit: Callable[[Iterable[Any]], Callable[[Any], Any]] | None = None
+    hint: Callable[[str, Iterable[dict[str, Any]]], str | None] | None = None
 
 
-# Where a column is found: the column, and its name in the file.
-Place = tuple[Column, str]
+class Place(NamedTuple):
+    """Where a column is found.
+
+    Args:
+        column: the column.
+        name: its name in the file.
+        names: those of the file's columns that it is read from, where these are several.
+    """
+
+    column: Column
+    name: str
+    names: tuple[str, ...] = ()
+
+    def value(self, record: dict[str, Any]) -> Any:
+        """The raw value of the column in a record."""
+        return {name: record[name] for name in self.names} if self.names else record[self.name]
 
 
 def without_options(columns: Sequence[Column]) -> list[Column]:
@@ -44,15 +72,18 @@ def without_options(columns: Sequence[Column]) -> list[Column]:
     return [replace(column, option="", instead=tuple(without_options(column.instead))) for column in columns]
 
 
-def find_columns(names: Sequence[str], columns: Sequence[Column]) -> list[Place]:
+def find_columns(
+    names: Sequence[str], columns: Sequence[Column], rows: Callable[[], Iterable[dict[str, Any]]]
+) -> list[Place]:
     """Find columns among the names of a file's columns.
 
     Args:
         names: of the file's columns, in its order.
         columns: those that are looked for.
+        rows: returns the first rows of the file, for what an error says of a missing column.
 
     Returns:
-        Each column, or those that are read instead of it, with its name in the file.
+        The place of each column, or of those that are read instead of it.
 
     Raises:
         ValueError: a column is missing, or there are two; the message says what to do.
@@ -60,29 +91,43 @@ def find_columns(names: Sequence[str], columns: Sequence[Column]) -> list[Place]
     places = []
     for column in columns:
         try:
-            places.append((column, _find(names, column)))
+            places.append(_find(names, column, rows))
         except ValueError as missing:
             if not column.instead:
                 raise
             try:
-                places += find_columns(names, column.instead)
+                places += find_columns(names, column.instead, rows)
             except ValueError as error:
                 raise ValueError(f"{missing}; or, in its place: {error}") from None
     return places
 
 
-def _find(names: Sequence[str], column: Column) -> str:
+def _find(names: Sequence[str], column: Column, rows: Callable[[], Iterable[dict[str, Any]]]) -> Place:
     wanted = (column.column,) if column.column else (column.name, *column.aliases)
     for name in wanted:
-        found = [each for each in names if each == name]
-        found = found or [each for each in names if each.strip().casefold() == name.casefold()]
-        if len(found) > 1:
-            other = f", or name another with {column.option}" if column.option else ""
-            raise ValueError(f"{len(found)} columns are called {name!r}; rename one{other}")
-        if found:
-            return found[0]
+        if found := _named(names, name, column):
+            return Place(column, found)
+    if column.several and column.column and "," in column.column:
+        wanted = tuple(part.strip() for part in column.column.split(",") if part.strip())
+        found = [_named(names, name, column) for name in wanted]
+        if all(found):
+            return Place(column, column.column, tuple(found))
+        wanted = tuple(name for name, each in zip(wanted, found) if not each)
+    hint = column.hint(column.option, rows()) if column.hint else None
     advice = f"name one of them with {column.option}" if column.option else f"rename one of them to {wanted[0]!r}"
-    raise ValueError(f"column {' or '.join(map(repr, wanted))} not found; the columns are {_listed(names)}; {advice}")
+    raise ValueError(
+        f"column {' or '.join(map(repr, wanted))} not found; the columns are {_listed(names)}; {hint or advice}"
+    )
+
+
+def _named(names: Sequence[str], name: str, column: Column) -> str | None:
+    """The column of that name, in any case where none is spelled so; a ValueError where there are two."""
+    found = [each for each in names if each == name]
+    found = found or [each for each in names if each.strip().casefold() == name.casefold()]
+    if len(found) > 1:
+        other = f", or name another with {column.option}" if column.option else ""
+        raise ValueError(f"{len(found)} columns are called {name!r}; rename one{other}")
+    return found[0] if found else None
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -156,17 +201,42 @@ def check_labels(value: Any) -> tuple[str, ...]:
     """Return a row's labels, each once, as a tuple.
 
     Args:
-        value: a list of labels, as jsonl files hold it; or a text of labels between commas, as csv files do. Both may
-            be empty.
+        value: a list of labels, which may be empty; or a dictionary that says of each label whether the row has it, by
+            1 and 0, true and false, yes and no, or x and nothing.
 
     Raises:
         ValueError: it is of another kind, or a label in it is.
     """
-    if isinstance(value, str):
-        value = [part for part in value.split(",") if part.strip()]
+    if isinstance(value, dict):
+        value = [label for label, flag in value.items() if _has_label(label, flag)]
     if not isinstance(value, list):
         raise ValueError(f"is {kind_of(value)}, not a list of labels")
     return tuple(dict.fromkeys(map(check_label, value)))
+
+
+def _has_label(label: str, flag: Any) -> bool:
+    known = FLAGS.get(str(flag).strip().casefold())
+    if known is None or isinstance(flag, list | dict):
+        raise ValueError(f"has {flag!r} for the label {label!r}, where 1 or 0 says whether the row has it")
+    return known
+
+
+def columns_of_flags(option: str, rows: Iterable[dict[str, Any]]) -> str | None:
+    """What to do about a missing column of labels where there is a column for each label, which holds 0 and 1.
+
+    Args:
+        option: names the column of labels.
+        rows: some rows of the file.
+    """
+    found: dict[str, set[bool | None]] = {}
+    for row in rows:
+        for name, value in row.items():
+            flag = None if isinstance(value, list | dict) else FLAGS.get(str(value).strip().casefold())
+            found.setdefault(name, set()).add(flag)
+    names = [name for name, flags in found.items() if None not in flags and True in flags and "," not in name]
+    if not option or len(names) < 2:
+        return None
+    return f"if each label has a column, which holds 0 and 1, name them all: {option} {shlex.quote(','.join(names))}"
 
 
 def check_tokens(value: Any) -> list[str]:

@@ -189,7 +189,8 @@ def with_prepared(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _holds(name: str) -> bool:
     """Whether a setting is one that prepared rows have in them. Of encoders the preprocessor's digest tells."""
-    return name in ("seq_length", "overlap", "lowercase", "min_label_rows") or name.endswith(("_column", "_label"))
+    held = ("seq_length", "overlap", "lowercase", "min_label_rows", "label_separator")
+    return name in held or name.endswith(("_column", "_label"))
 
 
 def examples(tokens: TokenRows, targets: Any, rows: Sequence[Row]) -> Iterator[bytes]:

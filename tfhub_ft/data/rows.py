@@ -4,7 +4,8 @@ import itertools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ class Row:
 
 RowCheck = Callable[[dict[str, Any]], None]
 # The number of a row, its columns with their raw values, and what is wrong with it; one of the last two is None.
-_Cells = tuple[int, list[tuple[Column, str, Any]] | None, str | None]
+_Cells = tuple[int, list[tuple[Place, Any]] | None, str | None]
+# Rows that an error about a missing column looks at.
+_SAMPLE = 1000
 
 
 def read_rows(
@@ -81,18 +84,7 @@ def read_rows(
             print(row.line, row.values["text"], row.values["label"])
     """
     source = open_source(Path(path), columns)
-    empty = True
-    for number, cells, fault in _cells(source, columns):
-        empty = False
-        values, fault = (None, fault) if fault else _checked(cells, check)
-        if not fault:
-            yield Row(number, values)
-        elif on_bad_row is None:
-            raise InputError(source.located(number, fault))
-        else:
-            on_bad_row(source.located(number, fault))
-    if empty:
-        raise InputError(f"{path}: no rows found")
+    yield from _rows(source, _fitted(columns, [source]), check, on_bad_row)
 
 
 def read_all(
@@ -122,13 +114,18 @@ def read_all(
         skipped, first = skipped + 1, first or message.removeprefix(f"{Path(path)}, ")
 
     on_bad_row = skip if skip_bad_rows else None
-    files = (read_rows(file, columns, check=check, on_bad_row=on_bad_row) for file in matching_files(path))
-    rows = keep_rows(itertools.chain.from_iterable(files))
+    sources = [open_source(file, columns) for file in matching_files(path)]
+    columns = _fitted(columns, sources)
+    rows = keep_rows(itertools.chain.from_iterable(_rows(source, columns, check, on_bad_row) for source in sources))
     bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first})"
     if not rows:
         raise InputError(f"{Path(path)}: no good row found, only {bad}")
     if skipped:
         say(f"{Path(path)}: skipped {bad}")
+    for column in columns:
+        for note in column.check.notes() if column.fit else ():
+            kind, _, text = note.rpartition("Warning: ")
+            say(f"{'Warning: ' if kind else ''}{Path(path)}: {text}")
     return rows
 
 
@@ -137,20 +134,49 @@ def keep_rows(rows: Iterable[Row]) -> Sequence[Row]:
     return kept(rows, parts=operator.attrgetter("line", "values"), made=lambda parts: Row(*parts))
 
 
+def _rows(
+    source: Source, columns: Sequence[Column], check: RowCheck | None, on_bad_row: Callable[[str], None] | None
+) -> Iterator[Row]:
+    """The good rows of a file; arguments and errors are those of `read_rows`."""
+    empty = True
+    for number, cells, fault in _cells(source, columns):
+        empty = False
+        values, fault = (None, fault) if fault else _checked(cells, check)
+        if not fault:
+            yield Row(number, values)
+        elif on_bad_row is None:
+            raise InputError(source.located(number, fault))
+        else:
+            on_bad_row(source.located(number, fault))
+    if empty:
+        raise InputError(f"{source.path}: no rows found")
+
+
+def _fitted(columns: Sequence[Column], sources: Sequence[Source]) -> list[Column]:
+    """The columns with the checks that follow from all values of the files."""
+
+    def values(name: str) -> Iterator[Any]:
+        for source in sources:
+            for _, cells, _ in _cells(source, columns):
+                yield from (raw for place, raw in cells or () if place.column.name == name)
+
+    return [replace(each, check=each.fit(values(each.name))) if each.fit else each for each in columns]
+
+
 def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
     """The records of a file as cells. One set of names holds for the whole file, or rows could mix their meanings."""
     places: list[Place] = []
     if source.names is not None:
         try:
-            places = find_columns(source.names, columns)
+            places = find_columns(source.names, columns, partial(_sample, source))
         except ValueError as error:
             raise InputError(f"{source.path}: {error}") from None
     for number, record, fault in source.records():
         cells = None
         if not fault:
             try:
-                places = places or find_columns(list(record), columns)
-                cells = [(column, name, record[name]) for column, name in places]
+                places = places or find_columns(list(record), columns, lambda: [record])  # noqa: B023
+                cells = [(place, place.value(record)) for place in places]
             except ValueError as error:
                 fault = str(error)
             except KeyError as error:
@@ -158,14 +184,20 @@ def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
         yield number, cells, fault
 
 
-def _checked(cells: list[tuple[Column, str, Any]], check: RowCheck | None) -> tuple[dict[str, Any] | None, str | None]:
+def _sample(source: Source) -> list[dict[str, Any]]:
+    """The first good records of a file."""
+    records = (record for _, record, _ in source.records() if record is not None)
+    return list(itertools.islice(records, _SAMPLE))
+
+
+def _checked(cells: list[tuple[Place, Any]], check: RowCheck | None) -> tuple[dict[str, Any] | None, str | None]:
     """A row's clean values, or what is wrong with the first cell that is bad, or with the row."""
     values = {}
-    for column, name, raw in cells:
+    for place, raw in cells:
         try:
-            values[column.name] = column.check(raw)
+            values[place.column.name] = place.column.check(raw)
         except ValueError as error:
-            return None, f"column {name!r} {error}"
+            return None, f"column {place.name!r} {error}"
     try:
         if check:
             check(values)

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, check_labels
+from tfhub_ft.data.columns import Column, check_labels, columns_of_flags
+from tfhub_ft.data.label_cells import fit_labels
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import Task
@@ -34,7 +36,16 @@ class Multilabel(Task):
     link = "sigmoid"
 
     def columns(self, settings: "Settings") -> list[Column]:
-        labels = Column("labels", LABELS_ALIASES, check_labels, settings.labels_column, "--labels-column")
+        labels = Column(
+            "labels",
+            LABELS_ALIASES,
+            check_labels,
+            settings.labels_column,
+            "--labels-column",
+            several=True,
+            fit=partial(fit_labels, separator=settings.label_separator),
+            hint=columns_of_flags,
+        )
         return [*self.text_columns(settings), labels]
 
     def stratum(self, row: Row) -> list[str]:
