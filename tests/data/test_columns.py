@@ -28,13 +28,20 @@ def test_check_text_refuses(value):
         (-3, "-3"),
         (True, "true"),
         (False, "false"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("\u00a0spam\u2003", "spam"),
+        ("None", "None"),
+        ("NA", "NA"),
+        ("null", "null"),
     ],
 )
 def test_check_label_gives_a_string(value, label):
     assert check_label(value) == label
 
 
-@pytest.mark.parametrize("value", ["", "  ", None, 1.0, float("nan"), ["spam"], {"a": 1}, b"spam", "\udfff"])
+@pytest.mark.parametrize(
+    "value", ["", "  ", "nan", " NaN ", None, 1.0, float("nan"), ["spam"], {"a": 1}, b"spam", "\udfff"]
+)
 def test_check_label_refuses(value):
     with pytest.raises(ValueError, match=r"^(is|holds) "):
         check_label(value)

@@ -63,7 +63,7 @@ def test_separators_are_detected_from_all_cells(separator):
         # A label with commas between semicolons.
         (["Food, drink;Price", "Price", "Food, drink", "Price;Staff", "Staff;Food, drink"],
          ["Food, drink", "Price", "Staff"]),
-        # Nothing but single labels.
+        # Single labels.
         (["R|B", "Pop", "Jazz"], ["Jazz", "Pop", "R|B"]),
         (["(other)", "known", "[unknown]"], ["(other)", "[unknown]", "known"]),
         (["C#", "python"], ["C#", "python"]),
@@ -159,6 +159,20 @@ def test_a_column_for_each_label_is_read_as_the_error_says(tmp_path, capsys):
         rows_of(path, content, labels_column="prise,very good")
     with pytest.raises(InputError, match="line 2: column 'id,price' has '7' for the label 'id', where 1 or 0 says"):
         rows_of(path, content, labels_column="id,price")
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("nan", "column 'labels' is 'nan', a missing value; leave the cell of a row without labels empty"),
+        ('"a,NaN"', "column 'labels' is 'NaN', a missing value"),
+    ],
+)
+def test_nan_is_not_a_label_and_an_empty_cell_is_no_label(cell, message, tmp_path):
+    content = "text,labels\nx,a\ny,\n"
+    assert [row.values["labels"] for row in rows_of(tmp_path / "a.csv", content)] == [("a",), ()]
+    with pytest.raises(InputError, match=message):
+        rows_of(tmp_path / "b.csv", f"{content}z,{cell}\n")
 
 
 def test_a_column_named_with_a_comma_is_one_column(tmp_path):

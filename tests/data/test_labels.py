@@ -8,6 +8,7 @@ from tfhub_ft.data.labels import (
     rare_labels,
     scored_rows,
     warn_of_missing_labels,
+    warn_of_spellings,
     warn_of_unseen_labels,
 )
 from tfhub_ft.data.rows import Row
@@ -26,6 +27,45 @@ def test_count_labels_counts_rows():
     assert count_labels(Classification(), ONE) == {"a": 3, "b": 2, "c": 1}
     assert count_labels(Multilabel(), SEVERAL) == {"a": 3, "b": 2, "c": 1}
     assert count_labels(Entities(), TAGS) == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Positive", "positive"),
+        ("very good", "very  good"),
+        ("very good", "very\u00a0good"),
+        ("good", "go\u200bod"),
+        ("good", "good\ufeff"),
+        ("1", "1.0"),
+        ("1", "true"),
+        ("False", "0"),
+        ("yes", "TRUE"),
+        ("-2", "-2.00"),
+        ("Straße", "STRASSE"),
+        ("\uff11", "1"),
+    ],
+)
+def test_labels_that_a_person_takes_for_one_are_named_with_their_rows(one, other, capsys):
+    warn_of_spellings({one: 1200, other: 3, "another": 2}, "f.csv")
+    err = capsys.readouterr().err
+    assert err.startswith("Warning: f.csv: labels that differ only in case, white space or the spelling of numbers")
+    assert f"with their rows: {one!r} (1,200) and {other!r} (3);" in err
+    assert err.count("\n") == 1
+
+
+def test_labels_that_differ_are_not_named(capsys):
+    labels = ["good", "not good", "1", "10", "1_0", "-1", "nano", "café", "cafe", "inf", "C", "C#"]
+    warn_of_spellings(dict.fromkeys(labels, 1), "f.csv")
+    assert capsys.readouterr().err == ""
+
+
+def test_labels_that_may_be_missing_values_are_kept_and_named(capsys):
+    warn_of_spellings({"None": 12, "NA": 3, "null": 1, "n/a": 2, "a": 9}, "f.csv", wanted=["null", None])
+    assert capsys.readouterr().err == (
+        "Warning: f.csv: labels that may mean missing values, with their rows: None: 12, NA: 3, n/a: 2; they are kept"
+        " as labels, so remove these rows if they are not\n"
+    )
 
 
 def test_rare_labels_refuses_to_leave_nothing():
@@ -69,9 +109,11 @@ def test_labels_that_training_rows_lack_are_named_once_with_their_rows(capsys):
     warn_of_unseen_labels(Entities(), {"x": 2}, ["O", "B-a", "I-a"], "test.conll")
     warn_of_unseen_labels(Classification(), {"a": 5}, ["a", "b"], "test.csv")
     warn_of_unseen_labels(Regression(), {"x": 2}, ["0.0", "1.0"], "test.csv")
+    warn_of_unseen_labels(Classification(), {"A": 5}, ["a", "b"], "test.csv")
     assert capsys.readouterr().err.splitlines() == [
         "Warning: test.csv: 2 labels not seen in training (y: 1,200, x: 1); their rows count as wrong",
         "Warning: test.conll: 1 label not seen in training (x: 2); their rows count as wrong",
+        "Warning: test.csv: 1 label not seen in training (A: 5); their rows count as wrong; 'A' is 'a' there",
     ]
 
 

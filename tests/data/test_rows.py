@@ -632,6 +632,27 @@ def test_read_all_says_how_many_rows_it_skips(write, capsys, bad, said):
     assert err == f"{path}: skipped {said} (first: line 3: column 'text' is empty)\n"
 
 
+def test_read_all_names_texts_that_pandas_writes_for_missing_ones(write, capsys):
+    path = write("reviews.csv", "text,label\nnan,1\nNaN,0\nnano,0\n")
+    assert len(read_all(path, COLUMNS)) == 3
+    assert capsys.readouterr().err == (
+        f"Warning: {path}: 2 rows have the text nan, which pandas writes for a missing value; remove them if that is"
+        " what it means\n"
+    )
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN"])
+def test_a_label_that_is_nan_is_a_bad_row(write, label):
+    rows, messages = read_skipping(write("a.csv", f"text,label\ngood,1\nbad,{label}\n"))
+    assert rows == [(2, "good", "1")]
+    assert messages == [f"line 3: column 'label' is {label!r}, a missing value"]
+
+
+def test_labels_in_two_forms_of_unicode_are_one_label(write):
+    path = write("a.csv", "text,label\na,caf\u00e9\nb,cafe\u0301\n")
+    assert {label for _, _, label in values(read_rows(path, COLUMNS))} == {"caf\u00e9"}
+
+
 def test_read_all_of_bad_rows_only_is_an_error(write, capsys):
     path = write("a.csv", "text,label\n,1\n,0\n")
     with pytest.raises(InputError) as caught:

@@ -65,6 +65,14 @@ def test_decide_takes_rows_of_unseen_labels_for_negatives():
     assert (decision["precision"], decision["recall"]) == (1, 1)
 
 
+def test_targets_find_labels_that_older_runs_kept_in_another_form():
+    decomposed = "cafe\u0301"
+    assert TASK.targets(rows("caf\u00e9", "tea"), [decomposed, "tea"], "f").tolist() == [0, 1]
+    assert TASK.known_labels([decomposed]) == {"caf\u00e9"}
+    settings = TwoClassSettings(positive_label=decomposed)
+    assert TASK.labels(rows("caf\u00e9", "tea"), "f", settings) == ["tea", "caf\u00e9"]
+
+
 @pytest.mark.parametrize(
     ("decision", "expected"),
     [({}, ["no", "yes"]), ({"threshold": 0.9}, ["no", "no"]), ({"threshold": 0.01}, ["yes"] * 2)],

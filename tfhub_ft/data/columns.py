@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -155,7 +156,7 @@ def check_text(value: Any) -> str:
 
 
 def check_label(value: Any) -> str:
-    """Return a label as a string without white space around it.
+    """Return a label as a string in Unicode's composed form (NFC), without white space around it.
 
     Args:
         value: the raw value. Whole numbers, true and false, as jsonl files hold them, are labels, too.
@@ -164,15 +165,28 @@ def check_label(value: Any) -> str:
         The label as it is spelled in a csv file: 1 becomes "1", true becomes "true".
 
     Raises:
-        ValueError: it is empty or of another kind.
+        ValueError: it is missing (empty, null or nan) or of another kind.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        return check_text(value).strip()
+        label = composed(check_text(value).strip())
+        if is_nan(label):
+            raise ValueError(f"is {label!r}, a missing value")
+        return label
     raise ValueError(f"is {kind_of(value)}, not a label; write a text or a whole number")
+
+
+def composed(label: str) -> str:
+    """A label in Unicode's composed form, NFC."""
+    return label if label.isascii() else unicodedata.normalize("NFC", label)
+
+
+def is_nan(text: str) -> bool:
+    """Whether a text is what pandas and NumPy print for a missing value."""
+    return text.strip().casefold() == "nan"
 
 
 def check_number(value: Any) -> float:
@@ -287,4 +301,6 @@ def check_answers(value: Any) -> list[dict[str, Any]]:
 def kind_of(value: Any) -> str:
     """What a JSON value is, for a message."""
     kinds = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a text"}
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN, a missing value"
     return kinds.get(type(value), f"a number ({value})" if isinstance(value, int | float) else "of an unknown kind")

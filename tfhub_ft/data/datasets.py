@@ -1,6 +1,7 @@
 """The rows that a training works on: from one file or three, or patterns of files, checked, split and described."""
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from tfhub_ft.data.labels import (
     rare_labels,
     unseen_labels,
     warn_of_missing_labels,
+    warn_of_spellings,
     warn_of_unseen_labels,
 )
 from tfhub_ft.data.prepared import Prepared
@@ -141,6 +143,10 @@ def _splits_of_files(
     files = {name: Path(file) for name in SPLITS if (file := getattr(settings, name))}
     files = files or {"train": Path(settings.data or demo)}
     rows = {name: _read(file, task, settings) for name, file in files.items()}
+    if not recorded:
+        counts = sum((count_labels(task, each) for each in rows.values()), Counter())
+        wanted = [getattr(settings, name, None) for name in ("positive_label", "out_of_scope_label")]
+        warn_of_spellings(counts, str(files["train"]), wanted=wanted)
     dropped: dict[str, int] = {}
     if least := getattr(settings, "min_label_rows", 0):
         dropped = rare_labels(count_labels(task, rows["train"]), least, str(files["train"]))

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tfhub_ft.data.columns import check_labels
+from tfhub_ft.data.columns import check_labels, is_nan
 
 # Separators that are detected, the usual one first, and others that are only reported.
 SEPARATORS = (",", ";", "|", "#", "\t", "\n")
 REPORTED = ("/", "&", "+", " ")
-# What a shell has no easy spelling for.
+# Separators that are hard to type in a shell.
 ESCAPED = {r"\t": "\t", r"\n": "\n", "tab": "\t"}
 # The least share of the parts of cells with a separator that other cells have as well: where it may be the separator,
 # where it replaces the comma, and where one that is not detected is reported.
@@ -50,6 +50,8 @@ class LabelCells:
         """The labels of a cell, each once, as `check_labels` returns them."""
         if not isinstance(value, str):
             return check_labels(value)
+        if is_nan(value):
+            raise ValueError(f"is {value.strip()!r}, a missing value; leave the cell of a row without labels empty")
         labels = check_labels(self._parts(value))
         self._labels.update(dict.fromkeys(labels))
         return labels

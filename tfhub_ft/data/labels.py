@@ -1,10 +1,13 @@
-"""Checks of the labels of rows: rare labels, labels that training rows lack, labels that a split lacks."""
+"""Checks of the labels of rows: alike, rare, missing, or not seen in training."""
 
+import math
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfhub_ft.console import say, warn
+from tfhub_ft.data.columns import composed
 from tfhub_ft.data.rows import Row, keep_rows
 from tfhub_ft.errors import InputError
 
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
     from tfhub_ft.tasks.task import Task
 
 LABELS_SHOWN = 10
+# Labels that may be meant as missing values.
+MAYBE_MISSING = ("none", "na", "n/a", "null", "<na>", "#n/a", "nat")
+BOOLEANS = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 # What splits.json and export.json call the labels that `min_label_rows` dropped.
 DROPPED = "dropped_labels"
 
@@ -43,6 +49,49 @@ def count_labels(task: "Task", rows: Sequence[Row]) -> Counter[str]:
     for row in rows:
         counts.update(task.counted(row))
     return counts
+
+
+def label_index(labels: Sequence[str]) -> dict[str, int]:
+    """The place of each label, by the form in which rows have it; runs of other versions may have another form."""
+    return {composed(label): place for place, label in enumerate(labels)}
+
+
+def warn_of_spellings(counts: Mapping[str, int], source: str, *, wanted: Collection[str | None] = ()) -> None:
+    """Warn of labels that a person takes for the same one, and of labels that may be meant as missing values.
+
+    Args:
+        counts: the rows of each label.
+        source: where the rows come from.
+        wanted: labels that the user named, which are certainly labels.
+    """
+    spellings: dict[str, list[str]] = {}
+    for label, _ in Counter(counts).most_common():
+        spellings.setdefault(spelling_key(label), []).append(label)
+    alike = [labels for labels in spellings.values() if len(labels) > 1]
+    if alike:
+        groups = [" and ".join(f"{label!r} ({counts[label]:,})" for label in labels) for labels in alike]
+        more = f" and {len(groups) - LABELS_SHOWN:,} more" if len(groups) > LABELS_SHOWN else ""
+        say(
+            f"Warning: {source}: labels that differ only in case, white space or the spelling of numbers and booleans,"
+            f" with their rows: {'; '.join(groups[:LABELS_SHOWN])}{more}; if they mean the same, give them one spelling"
+        )
+    missing = {label: counts[label] for label in counts if label.casefold() in MAYBE_MISSING and label not in wanted}
+    if missing:
+        say(
+            f"Warning: {source}: labels that may mean missing values, with their rows: {listed_counts(missing)}; they"
+            " are kept as labels, so remove these rows if they are not"
+        )
+
+
+def spelling_key(label: str) -> str:
+    """What labels have in common that differ in case, white space or the spelling of numbers and booleans."""
+    folded = unicodedata.normalize("NFKC", label).casefold()
+    key = "".join(each for each in folded if not each.isspace() and unicodedata.category(each) != "Cf")
+    try:
+        number = float(key.replace("_", "?"))
+    except ValueError:
+        return BOOLEANS.get(key, key)
+    return f"{number:.12g}" if math.isfinite(number) else key
 
 
 def rare_labels(counts: Mapping[str, int], least: int, source: str) -> dict[str, int]:
@@ -105,9 +154,11 @@ def warn_of_unseen_labels(task: "Task", counts: Mapping[str, int], labels: Seque
         source: where the rows come from.
     """
     if unseen := unseen_labels(task, counts, labels):
-        warn(
-            f"{source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
-            " their rows count as wrong"
+        spellings = {spelling_key(label): label for label in task.known_labels(labels)}
+        alike = [f"{each!r} is {spellings[key]!r} there" for each in unseen if (key := spelling_key(each)) in spellings]
+        say(
+            f"Warning: {source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
+            f" their rows count as wrong{'; ' if alike else ''}{', '.join(alike[:LABELS_SHOWN])}"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.console import say
-from tfhub_ft.data.columns import Column, Place, check_label, check_text, find_columns, without_options
+from tfhub_ft.data.columns import Column, Place, check_label, check_text, find_columns, is_nan, without_options
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.source import Source
 from tfhub_ft.data.sequences import kept
@@ -116,12 +116,26 @@ def read_all(
     on_bad_row = skip if skip_bad_rows else None
     sources = [open_source(file, columns) for file in matching_files(path)]
     columns = _fitted(columns, sources)
-    rows = keep_rows(itertools.chain.from_iterable(_rows(source, columns, check, on_bad_row) for source in sources))
+    found = itertools.chain.from_iterable(_rows(source, columns, check, on_bad_row) for source in sources)
+    texts = [column.name for column in columns if column.check is check_text]
+    missing = 0
+
+    def counted(row: Row) -> Row:
+        nonlocal missing
+        missing += any(is_nan(row.values.get(name, "")) for name in texts)
+        return row
+
+    rows = keep_rows(map(counted, found))
     bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first})"
     if not rows:
         raise InputError(f"{Path(path)}: no good row found, only {bad}")
     if skipped:
         say(f"{Path(path)}: skipped {bad}")
+    if missing:
+        say(
+            f"Warning: {Path(path)}: {missing:,} row{'s have' if missing > 1 else ' has'} the text nan, which pandas"
+            " writes for a missing value; remove them if that is what it means"
+        )
     for column in columns:
         for note in column.check.notes() if column.fit else ():
             kind, _, text = note.rpartition("Warning: ")

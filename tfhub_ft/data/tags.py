@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tfhub_ft.data.columns import kind_of
+from tfhub_ft.data.columns import composed, kind_of
 
 
 def check_tags(value: Any) -> list[str]:
@@ -29,4 +29,4 @@ def check_tags(value: Any) -> list[str]:
                 f" an entity starts with B-{tag[2:]}"
             )
         before = tag
-    return list(value)
+    return [composed(tag) for tag in value]

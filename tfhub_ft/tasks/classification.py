@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, check_label
-from tfhub_ft.data.labels import listed
+from tfhub_ft.data.columns import Column, check_label, composed
+from tfhub_ft.data.labels import label_index, listed
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import UNSEEN, Task
@@ -58,7 +58,7 @@ class Classification(Task):
         return row.values["label"]
 
     def known_labels(self, labels: Sequence[str]) -> set[str]:
-        return set(labels)
+        return set(label_index(labels))
 
     def without_labels(self, row: Row, dropped: Collection[str]) -> Row | None:
         return None if row.values["label"] in dropped else row
@@ -78,6 +78,7 @@ class Classification(Task):
         positive = getattr(settings, "positive_label", None)
         if positive is None:
             return labels
+        positive = composed(positive)
         if positive not in found:
             raise InputError(f"{source}: no row has the --positive-label {positive!r}; there are {listed(labels)}")
         return [*(label for label in labels if label != positive), positive]
@@ -90,7 +91,7 @@ class Classification(Task):
         """The rows' labels as int32 indices of shape (rows,), `UNSEEN` where a label is not one of `labels`."""
         import numpy as np
 
-        index = {label: i for i, label in enumerate(labels)}
+        index = label_index(labels)
         return np.fromiter((index.get(row.values["label"], UNSEEN) for row in rows), "int32")
 
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import with_bar
 from tfhub_ft.data.columns import Column, check_tokens
+from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.tags import check_tags
 from tfhub_ft.errors import InputError
@@ -71,7 +72,7 @@ class Entities(WindowedTask):
         return {tag[2:] for tag in row.values["tags"] if tag != OUTSIDE}
 
     def known_labels(self, labels: Sequence[str]) -> set[str]:
-        return {label[2:] for label in labels if label != OUTSIDE}
+        return {label[2:] for label in label_index(labels) if label != OUTSIDE}
 
     def without_labels(self, row: Row, dropped: Collection[str]) -> Row:
         tags = [OUTSIDE if tag[2:] in dropped else tag for tag in row.values["tags"]]
@@ -88,7 +89,7 @@ class Entities(WindowedTask):
         """The tags of each row as int32 indices, (words,); `UNSEEN` or `UNSEEN_INSIDE` where a kind is not known."""
         import numpy as np
 
-        index = {label: i for i, label in enumerate(labels)}
+        index = label_index(labels)
         unseen = {"B": UNSEEN, "I": UNSEEN_INSIDE}
         return [
             np.array([index[tag] if tag in index else unseen[tag[0]] for tag in row.values["tags"]], "int32")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_labels, columns_of_flags
 from tfhub_ft.data.label_cells import fit_labels
+from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import Task
@@ -55,7 +56,7 @@ class Multilabel(Task):
         return {*row.values["labels"]}
 
     def known_labels(self, labels: Sequence[str]) -> set[str]:
-        return set(labels)
+        return set(label_index(labels))
 
     def without_labels(self, row: Row, dropped: Collection[str]) -> Row:
         kept = tuple(label for label in row.values["labels"] if label not in dropped)
@@ -76,7 +77,7 @@ class Multilabel(Task):
         """float32 (rows, labels + 1), 1 where a row has a label; the last column is for labels not in `labels`."""
         import numpy as np
 
-        index = {label: i for i, label in enumerate(labels)}
+        index = label_index(labels)
         targets = np.zeros((len(rows), len(labels) + 1), "float32")
         for number, row in enumerate(rows):
             targets[number, [index.get(label, len(labels)) for label in row.values["labels"]]] = 1
