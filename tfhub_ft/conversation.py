@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfhub_ft.arguments import check_path
 from tfhub_ft.console import quiet
 from tfhub_ft.data.columns import Column, check_label, check_text
 from tfhub_ft.data.rows import read_all
@@ -92,7 +93,7 @@ class Conversation:
         if bool(intent) != bool(answers):
             raise InputError("--intent and --answers belong together: give both or neither")
         self._intents = _opened("intent", intent) if intent else None
-        self._answers = read_answers(Path(answers), self._intents) if self._intents and answers else {}
+        self._answers = read_answers(check_path("answers", answers), self._intents) if self._intents and answers else {}
         self._bank = _opened("retrieve", retrieve) if retrieve else None
         self._known_above = known_above if known_above is not None else KNOWN_ABOVE if generate else -1.0
         self._history = history

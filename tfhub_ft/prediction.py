@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from tfhub_ft.arguments import check_path, check_texts, check_type, plain_text, type_name
 from tfhub_ft.console import decode_input, progress, to_json, with_bar
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.columns import Column
@@ -34,31 +35,33 @@ NamedRow = tuple[str, tuple[Any, ...]]
 
 def predict(
     model: "str | Path | Run | Predictor",
-    texts: "Sequence[str | tuple[str, str] | list[str]]",
+    texts: "str | Iterable[str | tuple[str, str] | list[str]]",
     *,
     precision: str = "float32",
 ) -> list[dict[str, Any]]:
-    """The answers of a run or of an export. What `tfhub-ft predict` does.
+    """Predict by a run or an export. What `tfhub-ft predict` does.
 
     Args:
         model: a run, a run folder, an export folder (its newest version is taken), a SavedModel folder or a TFLite
             file.
-        texts: the texts; of a recipe that reads pairs, tuples of two texts.
+        texts: one text, or a list, tuple, generator, NumPy array, pandas Series or string tensor of texts; for a recipe
+            that reads pairs, tuples of two texts. Bytes are UTF-8.
         precision: of a run's matrix products; see `open_predictor`.
 
     Returns:
-        An answer for each text, in order, as the recipe's task words it; of a classifier {"label", "score",
+        A prediction for each text, in order, as the recipe's task words it; by a classifier {"label", "score",
         "probabilities": {label: probability}}.
 
     Raises:
-        InputError: there is no such model, or a text is empty or no text.
+        InputError: the model is not found, the texts are a table or a mapping, or a text is missing or empty.
 
     Example:
         tfhub_ft.predict("runs/reviews", ["a warm, funny film"])[0]["label"]
         tfhub_ft.predict("runs/pairs", [("It rains.", "The street is wet.")])[0]["label"]
     """
+    rows = check_texts("texts", texts)
     predictor = model if isinstance(model, Predictor) else open_predictor(model, precision=precision)
-    rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(texts, 1)]
+    rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(rows, 1)]
     named = ((f"text {number}", row) for number, row in enumerate(rows, 1))
     return [answer for _, answer in _answered(predictor, named)]
 
@@ -94,15 +97,23 @@ class Predictor:
         """A text, or a tuple or list of texts, as the task's segments.
 
         Raises:
-            InputError: they are too few or too many, or one is empty.
+            InputError: they are too few or too many, or one is empty or not a text.
         """
-        segments, fields = (text,) if isinstance(text, str) else text, self.task.fields
-        if not isinstance(segments, tuple | list) or len(segments) != len(fields):
+        fields = self.task.fields
+        try:
+            text = plain_text(text)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: byte {error.start + 1} is not UTF-8; decode it first") from None
+        segments = text if isinstance(text, tuple) else (text,)
+        if len(segments) != len(fields):
             raise InputError(f"{name}: this model reads {' and '.join(fields)} of each row")
         for segment, field in zip(segments, fields, strict=True):
-            if not isinstance(segment, str) or not segment.strip():
-                raise InputError(f"{name} is empty" if len(fields) == 1 else f"{name}: {field} is empty")
-        return tuple(segments)
+            place = name if len(fields) == 1 else f"{name}: {field}"
+            if not isinstance(segment, str):
+                raise InputError(f"{place} is {type_name(segment)}; expected a str")
+            if not segment.strip():
+                raise InputError(f"{place} is empty")
+        return segments
 
 
 def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Predictor:
@@ -120,11 +131,11 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
         predictor = open_predictor("runs/reviews", precision="auto")
         predict(predictor, ["a warm, funny film"])
     """
-    if precision not in PRECISIONS:
+    if check_type("precision", precision, str, f"one of {', '.join(PRECISIONS)}") not in PRECISIONS:
         raise InputError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}")
     if isinstance(model, Run):
         return _run_predictor(model, precision)
-    path = Path(model)
+    path = check_path("model", model, "a run, or the path of a run or an export")
     versions = sorted((p for p in path.glob("[0-9]*") if (p / "saved_model.pb").is_file()), key=lambda p: int(p.name))
     is_lite, is_saved_model = path.suffix == ".tflite", (path / "saved_model.pb").is_file()
     if not (is_lite or is_saved_model or versions):

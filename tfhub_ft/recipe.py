@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.arguments import check_path
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import write_text
 from tfhub_ft.settings import Settings
@@ -67,7 +68,7 @@ class Recipe:
         return self.build_model(**{name: value for name, value in arguments.items() if name in wanted})
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str | Path) -> Recipe:
     """The recipe of that name, or of that Python file.
 
     Args:
@@ -79,6 +80,7 @@ def load_recipe(name: str) -> Recipe:
     Example:
         load_recipe("sentiment").settings.epochs
     """
+    name = str(check_path("recipe", name, "a recipe's name or the path of a recipe file (str or Path)"))
     if name in RECIPES:
         return importlib.import_module(RECIPES[name]).RECIPE
     if name.endswith(".py"):

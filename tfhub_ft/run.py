@@ -24,6 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.arguments import check_path
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import locked, write_json, write_text
@@ -56,7 +57,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = check_path("run", path, "a run, or the path of its folder (str or Path)")
         if not (self.path / RECIPE).is_file():
             found = "is no run folder: it has no recipe.yaml" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path} {found}; a run is what tfhub-ft train leaves behind")

@@ -2,12 +2,13 @@
 
 import dataclasses
 import difflib
+import os
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
+from tfhub_ft.arguments import check_path, type_name
 from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
 
@@ -426,7 +427,11 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     option, kind, limits = option_name(field.name), value_type(field), field.metadata
     if value is None and field.default is None:
         return None
-    if kind is str and isinstance(value, Path | int) and not isinstance(value, bool):
+    if limits["path"]:
+        return str(check_path(option, value, "the path of a file (str or Path)"))
+    if not isinstance(value, str | int | float | os.PathLike | None):
+        raise InputError(f"{option}: is {type_name(value)}; expected {_article(kind)}")
+    if kind is str and isinstance(value, os.PathLike | int) and not isinstance(value, bool):
         value = str(value)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _number(option, value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.arguments import check_path
 from tfhub_ft.console import say
 from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.labels import DROPPED, scored_rows
@@ -57,7 +58,8 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
     Example:
         tfhub_ft.compare("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]
     """
-    folder, picture = Path(export_dir), Path(picture or Path(export_dir) / "compare.png")
+    folder, data = check_path("export_dir", export_dir), check_path("data", data)
+    picture = folder / "compare.png" if picture is None else check_path("picture", picture)
     if picture.suffix.lower() not in PICTURES:
         raise InputError(f"--picture {picture}: must end in {', '.join(PICTURES)}")
 
@@ -66,7 +68,7 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
     from tfhub_ft.tasks.dialogue import Dialogue
 
     forms = find_forms(folder)
-    task, rows, targets = _rows(folder, forms, Path(data))
+    task, rows, targets = _rows(folder, forms, data)
     if isinstance(task, Dialogue):
         from tfhub_ft.compress.reply_forms import TIMED, measure_reply_forms
 
@@ -84,7 +86,7 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
             "forms": measured,
         },
     )
-    draw_comparison(measured, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {Path(data).name}")
+    draw_comparison(measured, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {data.name}")
     return measured
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfhub_ft.arguments import check_path
 from tfhub_ft.cache import cache_dir
 from tfhub_ft.compress.soft_losses import SOFT_LOSSES
 from tfhub_ft.compress.vocabulary import domain_vocabulary
@@ -72,10 +73,12 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531; Sanh et al. 2019, https://arxiv.org/abs/1910.01108
     """
     run = run if isinstance(run, Run) else Run(run)
+    student = str(check_path("student", student, "layers:N or an encoder (str or Path)"))
+    output_dir = check_path("output_dir", output_dir)
     lesson = Distillation(**{name: settings.pop(name) for name in Distillation.names() if name in settings})
     count = _layers_of(student)
     chosen = _student_settings(run, student, count, lesson, settings)
-    folder = new_folder(Path(output_dir))
+    folder = new_folder(output_dir)
     data = _dataset(run, chosen, any(settings.get(name) for name in DATA))
     texts = _texts(run, data, lesson, chosen)
     if count is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfhub_ft.arguments import check_path
 from tfhub_ft.console import progress, say, warn
 from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.datasets import load_dataset
@@ -52,6 +53,7 @@ def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | N
         McNemar 1947, https://doi.org/10.1007/BF02295996 (the exact test); Efron and Tibshirani 1993 (the bootstrap)
     """
     runs = [each if isinstance(each, Run) else Run(each) for each in (one, other)]
+    data = None if data is None else check_path("data", data)
     _check(*runs)
     rows = _rows(runs, data)
     sides = [_Side(run, rows) for run in runs]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tfhub_ft.arguments import check_path, check_type
 from tfhub_ft.console import say
 from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.labels import scored_rows
@@ -33,7 +34,10 @@ def evaluate(
         tfhub_ft.evaluate("runs/reviews", data="more_reviews.csv")["accuracy"]
     """
     run = run if isinstance(run, Run) else Run(run)
-    if report and (Path(report).suffix != ".html" or Path(report).is_dir()):
+    data = check_path("data", data)
+    report = None if report is None else check_path("report", report)
+    check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
+    if report and (report.suffix != ".html" or report.is_dir()):
         raise InputError(f"--report {report}: must name an .html file")
     task, labels = run.recipe.task, run.labels
     columns = without_options(task.columns(run.settings))
@@ -53,5 +57,5 @@ def evaluate(
         from tfhub_ft.evaluation.report import Scored, write_report
 
         scored = Scored(task, rows, logits, targets, labels, run.decision, run.calibration, scores, written)
-        write_report(Path(report), run, scored, of=f"rows of {data}", scores={str(data): scores})
+        write_report(report, run, scored, of=f"rows of {data}", scores={str(data): scores})
     return scores

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.arguments import check_names, check_path, check_type
 from tfhub_ft.console import progress, say
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, WorkError
@@ -76,7 +77,9 @@ def export_forms(
 ) -> None:
     """The same as `export`; `on_form` takes what export.json says of each form as soon as it is written."""
     run = run if isinstance(run, Run) else Run(run)
-    folder = Path(output_dir)
+    folder, formats = check_path("output_dir", output_dir), check_names("formats", formats)
+    quantize = None if quantize is None else check_names("quantize", quantize)
+    check_type("vocabulary", vocabulary, str, "all or domain")
     writes = isinstance(run.recipe.task, Dialogue)
     quantize = (("none",) if writes else ("none", "dynamic")) if quantize is None else quantize
     _check_wanted(run, formats, quantize, vocabulary)

@@ -49,7 +49,7 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     Example:
         dry_run("sentiment", data="reviews.csv")["seconds"]
     """
-    recipe = load_recipe(str(recipe))
+    recipe = load_recipe(recipe)
     resolved = resolved_settings(recipe, config, settings)
     data = load_dataset(recipe.task, resolved, recipe.demo)
     splits = {name: _described(data, name, recipe.task) for name in data.splits}

@@ -11,6 +11,7 @@ from typing import Any
 from tensorflow.core.example.example_pb2 import Example
 
 from tfhub_ft import __version__
+from tfhub_ft.arguments import check_path, check_type
 from tfhub_ft.console import progress, say
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.datasets import Dataset, load_dataset
@@ -63,7 +64,9 @@ def prepare(
     Reference:
         https://www.tensorflow.org/tutorials/load_data/tfrecord
     """
-    recipe, folder = load_recipe(str(recipe)), Path(output_dir)
+    recipe, folder = load_recipe(recipe), check_path("output_dir", output_dir)
+    for argument, number in (("shards", shards), ("workers", workers)):
+        check_type(argument, number, (int, type(None)), "a whole number")
     resolved = resolved_settings(recipe, config, settings)
     if not isinstance(resolved, Settings):
         raise InputError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfhub_ft.arguments import check_path, check_type
 from tfhub_ft.console import hush, say
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.prepared import with_prepared
@@ -50,6 +51,9 @@ def train(
         run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews", epochs=2)
         run.metrics["test"]["accuracy"]
     """
+    output_dir = None if output_dir is None else check_path("output_dir", output_dir)
+    for argument, flag in (("resume", resume), ("recover", recover)):
+        check_type(argument, flag, bool, "True or False")
     strategy = settings.get("strategy", "one")
     if not isinstance(strategy, str):
         with strategy.scope():
@@ -61,12 +65,12 @@ def train(
                 recover=recover,
                 **{**settings, "strategy": "one"},
             )
-    name, recipe = str(recipe), load_recipe(str(recipe))
+    name, recipe = str(recipe), load_recipe(recipe)
     if resume or recover:
         return _resume(recipe, output_dir, _given(recipe, config, settings), recover)
     resolved = resolved_settings(recipe, config, settings)
     with _written_by_chief(resolved.strategy, output_dir) as scratch:
-        folder = new_folder(scratch or (Path(output_dir) if output_dir else _next_folder(recipe.name)))
+        folder = new_folder(scratch or output_dir or _next_folder(recipe.name))
         data = load_dataset(recipe.task, resolved, recipe.demo)
         training = Training(recipe, resolved, data)
         new_folder(folder)
@@ -99,7 +103,8 @@ def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mappi
 
 
 def _given(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    given = {**(_read_config(Path(config), recipe) if config else {}), **settings}
+    config = None if config is None else check_path("config", config)
+    given = {**(_read_config(config, recipe) if config else {}), **settings}
     return with_prepared(recipe.name, given) if given.get("prepared") else given
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.arguments import check_path, check_type
 from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
@@ -67,12 +68,15 @@ def tune(
     Reference:
         Akiba et al. 2019 (Optuna), https://arxiv.org/abs/1907.10902
     """
-    name, recipe = str(recipe), load_recipe(str(recipe))
+    name, recipe = str(recipe), load_recipe(recipe)
+    check_type("trials", trials, int, "a whole number")
     fixed = resolved_settings(recipe, config, settings)
     if search is USUAL:
         search = [each for each in USUAL if each.partition("=")[0] in fixed.names()]
+    elif isinstance(search, str):
+        search = [search]
     space = parse_search(search, fixed)
-    folder = Path(output_dir)
+    folder = check_path("output_dir", output_dir)
     study = _study(folder, recipe, fixed, space)
     data = _without_test(load_dataset(recipe.task, fixed, recipe.demo))
     left = trials - len(_rows(study))
@@ -101,7 +105,8 @@ def parse_search(search: Sequence[str], fixed: Settings) -> dict[str, tuple[str,
     """
     fields = {field.name: field for field in dataclasses.fields(fixed)}
     space = {}
-    for text in search:
+    for text in check_type("search", search, Sequence, "a list of str"):
+        check_type("search", text, str, "a list of str such as 'epochs=1..4'")
         key, _, values = text.partition("=")
         key = key.strip().replace("-", "_")
         if key not in fields or not values.strip():
