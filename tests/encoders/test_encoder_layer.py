@@ -285,6 +285,21 @@ def test_narrowed_to_some_words_it_answers_the_same_of_them(tiny_pair):
     assert len(encoder.weights) == len(encoder.spec["variables"]) + 1
 
 
+def test_predict_follows_words_that_are_narrowed_and_widened(tiny_pair):
+    model = build(str(tiny_pair))
+    encoder = next(layer for layer in model.layers if isinstance(layer, HubEncoder))
+    before = model.predict(TOKENS, verbose=0)
+    words = np.unique(TOKENS["input_word_ids"])
+    encoder.narrow_words(words)
+    encoder.word_embeddings.assign_add(np.zeros((len(words), 32)) + np.arange(32))
+    narrowed = model.predict(TOKENS, verbose=0)
+    assert np.abs(narrowed - before).max() > 1e-3
+    np.testing.assert_allclose(narrowed, model(TOKENS), atol=1e-5)
+    encoder.widen_words()
+    encoder.word_embeddings.assign_sub(np.zeros(encoder.word_embeddings.shape) + np.arange(32))
+    np.testing.assert_allclose(model.predict(TOKENS, verbose=0), before, atol=1e-5)
+
+
 def float_operations(answer):
     """The additions and multiplications of a graph of TOKENS."""
     from tensorflow.compat.v1 import profiler

@@ -12,6 +12,7 @@ TOKENS = {
     "input_mask": tf.constant([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
     "input_type_ids": tf.constant([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]),
 }
+LABELS = np.array([0, 1])
 ALL = ("query", "key", "value", "attention_output", "intermediate", "output", "pooler")
 
 
@@ -141,6 +142,123 @@ def test_an_adapter_is_saved_alone_and_loaded_over_the_same_encoder(tiny_pair, t
     for _ in range(2):
         other.load_lora_weights(tmp_path / "adapter.safetensors")
         np.testing.assert_array_equal(other(TOKENS)["pooled_output"], encoder(TOKENS)["pooled_output"])
+
+
+def model_of(encoder):
+    tokens = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in TOKENS}
+    model = keras.Model(tokens, keras.layers.Dense(2)(encoder(tokens)["pooled_output"]))
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def traced_answers(model):
+    """The predictions of every function that Keras traces, each equal to the eager ones."""
+    eager = model(TOKENS).numpy()
+    np.testing.assert_allclose(model.predict(TOKENS, verbose=0), eager, atol=1e-5)
+    np.testing.assert_allclose(model.predict_on_batch(TOKENS), eager, atol=1e-5)
+    loss = keras.losses.sparse_categorical_crossentropy(LABELS, eager, from_logits=True).numpy().mean()
+    np.testing.assert_allclose(model.evaluate(TOKENS, LABELS, verbose=0), loss, atol=1e-5)
+    return eager
+
+
+def test_merging_does_not_change_what_was_traced_before(tiny_pair):
+    encoder = adapted(tiny_pair, targets=ALL)
+    model = model_of(encoder)
+    own_function = tf.function(model)
+    before, of_own_function = traced_answers(model), own_function(TOKENS).numpy()
+    encoder.merge_lora()
+    np.testing.assert_allclose(traced_answers(model), before, atol=1e-5)
+    np.testing.assert_allclose(own_function(TOKENS), of_own_function, atol=1e-5)
+
+
+def test_a_loaded_adapter_reaches_what_was_traced_before(tiny_pair, tmp_path):
+    other = adapted(tiny_pair)
+    other.save_lora_weights(tmp_path / "adapter.safetensors")
+    encoder = HubEncoder(str(tiny_pair))
+    model = model_of(encoder)
+    before = traced_answers(model)
+    encoder.load_lora_weights(tmp_path / "adapter.safetensors")
+    after = traced_answers(model)
+    assert np.abs(after - before).max() > 1e-3
+    adapted(tiny_pair, rank=2).save_lora_weights(tmp_path / "smaller.safetensors")
+    encoder.load_lora_weights(tmp_path / "smaller.safetensors")
+    assert np.abs(traced_answers(model) - after).max() > 1e-3
+    encoder.load_lora_weights(tmp_path / "adapter.safetensors")
+    np.testing.assert_allclose(traced_answers(model), after, atol=1e-5)
+
+
+def test_lora_enabled_after_fit_trains_once_the_model_is_compiled_again(tiny_pair):
+    encoder = HubEncoder(str(tiny_pair))
+    model = model_of(encoder)
+    model.fit(TOKENS, LABELS, verbose=0)
+    traced_answers(model)
+    encoder.enable_lora(4)
+    with pytest.raises((ValueError, KeyError), match="(?i)optimizer"):
+        model.fit(TOKENS, LABELS, verbose=0)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, LABELS, epochs=2, verbose=0)
+    assert all(weight.numpy().any() for weight in encoder.trainable_weights)
+    traced_answers(model)
+
+
+def test_a_merge_after_fit_ends_the_training_of_the_updates(tiny_pair):
+    encoder = adapted(tiny_pair)
+    model = model_of(encoder)
+    model.fit(TOKENS, LABELS, verbose=0)
+    encoder.merge_lora()
+    with pytest.raises((ValueError, KeyError), match="(?i)optimizer"):
+        model.fit(TOKENS, LABELS, verbose=0)
+    traced_answers(model)
+
+
+@pytest.mark.parametrize("change", ["enable", "load"])
+def test_a_function_of_the_caller_is_refused_until_it_is_deleted(tiny_pair, tmp_path, change):
+    adapted(tiny_pair).save_lora_weights(tmp_path / "adapter.safetensors")
+    encoder = HubEncoder(str(tiny_pair))
+    model = model_of(encoder)
+
+    def change_lora():
+        if change == "enable":
+            encoder.enable_lora(4)
+        else:
+            encoder.load_lora_weights(tmp_path / "adapter.safetensors")
+
+    own_function = tf.function(model)
+    before = own_function(TOKENS).numpy()
+    with pytest.raises(InputError, match="encoder: a tf.function that traced the layer"):
+        change_lora()
+    assert len(encoder.trainable_weights) == 39
+    np.testing.assert_array_equal(own_function(TOKENS), before)
+    del own_function
+    change_lora()
+    np.testing.assert_allclose(tf.function(model)(TOKENS), model(TOKENS), atol=1e-5)
+
+
+def test_a_training_function_of_the_caller_is_refused_until_it_is_deleted(tiny_pair):
+    encoder = HubEncoder(str(tiny_pair))
+    model = model_of(encoder)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(TOKENS, training=True))
+        return tape.gradient(loss, model.trainable_weights)[0]
+
+    step()
+    with pytest.raises(InputError, match="delete the function, enable LoRA, then create the function again"):
+        encoder.enable_lora(4)
+    del step
+    encoder.enable_lora(4)
+
+
+def test_exports_do_not_keep_lora_from_being_enabled(tiny_pair, tmp_path):
+    encoder = HubEncoder(str(tiny_pair))
+    model = model_of(encoder)
+    model.export(str(tmp_path / "export"), verbose=False)
+    tf.saved_model.save(model, str(tmp_path / "saved"))
+    model.save(tmp_path / "model.keras")
+    encoder.enable_lora(4)
+    traced_answers(model)
 
 
 def test_an_adapter_of_another_encoder_is_refused(tiny_pair, tmp_path):

@@ -137,6 +137,27 @@ def test_trainable_switched_off_and_on_trains_the_updates_alone(lora_model, tmp_
     assert len(layer.trainable_weights) == len(layer.weights)
 
 
+def test_lora_changes_reach_what_was_traced_before(tiny_preset):
+    network = dialogue.build_model(str(tiny_preset), seq_length=250).get_layer("token_model")
+    layer = network.get_layer("language_model")
+    tokens = {name: np.array([[5, 9, 7, 3]], "int32") for name in ("token_ids", "dialogue", "learnt")}
+    tokens |= {name: np.ones((1, 4), "int32") for name in ("dialogue", "learnt")}
+    before = network.predict(tokens, verbose=0)
+    layer.enable_lora(4, targets=["query"])
+    for weight in layer.trainable_weights:
+        weight.assign(np.full(weight.shape, 0.3))
+    updated = network.predict(tokens, verbose=0)
+    np.testing.assert_allclose(updated, network(tokens), rtol=1e-5)
+    assert np.abs(updated - before).max() > 1e-3
+    own_function = tf.function(network)
+    own_function(tokens)
+    layer.merge_lora()
+    np.testing.assert_allclose(network.predict(tokens, verbose=0), updated, rtol=1e-4)
+    np.testing.assert_allclose(own_function(tokens), updated, rtol=1e-4)
+    with pytest.raises(InputError, match="language_model: a tf.function that traced the layer"):
+        layer.enable_lora(4, targets=["query"])
+
+
 def test_an_adapter_of_another_model_is_refused(lora_model, tiny_gpt2_preset, tmp_path):
     lora_model[1].save_lora_weights(tmp_path / "adapter.safetensors")
     other = dialogue.build_model(str(tiny_gpt2_preset), seq_length=250).get_layer("token_model")

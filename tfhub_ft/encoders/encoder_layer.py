@@ -19,6 +19,7 @@ from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
 from tfhub_ft.encoders.recognition import native_spec, read_values
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_encoder
+from tfhub_ft.encoders.traced_graphs import TracedGraphs
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of_arrays
 
@@ -92,6 +93,7 @@ class HubEncoder(keras.layers.Layer):
         self.encoder, self.implementation, self._freeze = str(encoder), implementation, str(freeze)
         self.recompute, self._lora, self._updates = recompute, None, {}
         self._narrowed: _Narrowed | None = None
+        self._graphs = TracedGraphs()
         self.seed = random.randrange(1, 2**31) if seed is None else seed
         self.module = None
         values = self._open(resolve_encoder(encoder)) if spec is None else None
@@ -182,8 +184,9 @@ class HubEncoder(keras.layers.Layer):
         return all("pooler" in name for name in self._trained_names)
 
     def set_dropout(self, rate: float) -> None:
-        """Have hidden states and attention probabilities of a native encoder dropped at another rate in training."""
+        """Set the dropout rate of a native encoder's hidden states and attention probabilities."""
         self.spec["architecture"] = {**self.spec["architecture"], "dropout": rate, "attention_dropout": rate}
+        self._graphs.retrace()
 
     @property
     def max_seq_length(self) -> int | None:
@@ -214,6 +217,8 @@ class HubEncoder(keras.layers.Layer):
     def enable_lora(self, rank: int, *, alpha: float | None = None, targets: Sequence[str] = DEFAULT_TARGETS) -> None:
         """Train low-rank updates of matrices instead of the encoder's weights, which stay fixed.
 
+        A model that was compiled before must be compiled again before it trains.
+
         Args:
             rank: of the updates, from 1 to the encoder's width.
             alpha: an update is scaled by alpha / rank; twice the rank when not given.
@@ -221,7 +226,8 @@ class HubEncoder(keras.layers.Layer):
                 `freeze` excludes at this time get no update, and an update whose matrix it excludes later stays fixed.
 
         Raises:
-            InputError: the encoder is not computed natively or has updates already, or an argument does not fit it.
+            InputError: the encoder is not computed natively or has updates already, an argument does not fit it, or a
+                tf.function of the caller has traced the layer.
 
         Example:
             model.get_layer("token_model").get_layer("encoder").enable_lora(8)
@@ -229,17 +235,19 @@ class HubEncoder(keras.layers.Layer):
         Reference:
             Hu et al. 2021, https://arxiv.org/abs/2106.09685
         """
-        if not self.is_native:
-            raise InputError(f"--lora-rank: {self.encoder} is computed by its graph, which nothing can be added to")
         if self._lora:
-            raise InputError("LoRA is enabled already: call merge_lora before it is enabled anew")
+            raise InputError(f"{self.name}: LoRA is enabled already; call merge_lora before enabling it again")
         self._add_updates(rank, 2 * rank if alpha is None else alpha, targets)
 
     def _add_updates(self, rank: int, alpha: float, targets: Sequence[str], names: Sequence[str] | None = None) -> None:
         """Add the updates of the weights with these names, by default of all that `freeze` leaves."""
+        if not self.is_native:
+            raise InputError(f"--lora-rank: {self.encoder} is computed by its graph, which cannot take updates")
         chosen = set(self.names) - frozen_names(self.names, self.freeze) if names is None else set(names)
         shapes = {v["name"]: v["shape"] for v in self.spec["variables"] if v["name"] in chosen}
         matrices = updated_matrices(shapes, targets, rank)
+        self._graphs.retrace_all(self.name)
+        self._drop_updates()
         self._lora = {"rank": rank, "alpha": alpha, "targets": list(targets), "names": list(matrices)}
         self._updates = {name: self._low_rank(name, sizes, n) for n, (name, sizes) in enumerate(matrices.items())}
         self._update_trainable_variables()
@@ -267,14 +275,22 @@ class HubEncoder(keras.layers.Layer):
         return keras.ops.convert_to_numpy(down @ up).reshape(self._by_name[name].shape)
 
     def merge_lora(self) -> None:
-        """Add the updates to the weights; then the encoder is one like any other. Without LoRA nothing is done."""
+        """Add the updates to the weights and remove them. Without LoRA, this does nothing.
+
+        Graphs that were traced before give the same outputs afterwards.
+        """
+        if not self._lora:
+            return
         values = self.values
         for name in self._updates:
             self._by_name[name].assign(values[name])
         self._drop_updates()
+        self._graphs.retrace()
 
     def _drop_updates(self) -> None:
         for factor in keras.tree.flatten(dict(self._updates)):
+            # Graphs that were traced with the factors still add their product.
+            factor.assign(np.zeros(factor.shape))
             self._untrack_variable(factor)
         self._lora, self._updates = None, {}
         self._update_trainable_variables()
@@ -292,10 +308,11 @@ class HubEncoder(keras.layers.Layer):
         write_adapter(Path(path), self._updates, described)
 
     def load_lora_weights(self, path: str | Path) -> None:
-        """Put the low-rank updates of a file over the encoder's weights.
+        """Load low-rank updates from a file that `save_lora_weights` wrote, in place of any others.
 
         Raises:
-            InputError: the file is no adapter, or one of another encoder.
+            InputError: the file is not an adapter or belongs to another encoder, or a tf.function of the caller has
+                traced the layer.
 
         Example:
             encoder = HubEncoder("minilm-l6")
@@ -306,10 +323,9 @@ class HubEncoder(keras.layers.Layer):
             raise InputError(f"{path} is no adapter of tfhub_ft")
         if described["base_sha256"] != self._base_digest():
             raise InputError(f"{path} was trained over other weights than {self.encoder} has: {described['encoder']}'s")
-        self._drop_updates()
-        self.freeze = described["freeze"]
         names = {tensor.rpartition("/")[0] for tensor in factors}
         self._add_updates(*(json.loads(described[name]) for name in ("rank", "alpha", "targets")), names=names)
+        self.freeze = described["freeze"]
         for name, (down, up) in self._updates.items():
             down.assign(factors[f"{name}/down"])
             up.assign(factors[f"{name}/up"])
@@ -384,6 +400,7 @@ class HubEncoder(keras.layers.Layer):
             value, shape=value.shape, dtype=dtype or old.dtype, trainable=old.trainable, autocast=False, name=old.name
         )
         self._module_variables = [new if held is old else held for held in self._module_variables]
+        self._graphs.retrace()
 
     def write_module(self, folder: Path) -> None:
         """Write the encoder as a TF Hub SavedModel, with the weights that it has now.
@@ -433,6 +450,7 @@ class HubEncoder(keras.layers.Layer):
     def _encode(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
         import tensorflow as tf
 
+        self._graphs.record()
         weights = {role_of(name): tf.convert_to_tensor(held) for name, held in self._by_name.items()}
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
         if self._narrowed:

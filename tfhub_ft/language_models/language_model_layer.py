@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfhub_ft.encoders.lora import read_adapter, write_adapter
+from tfhub_ft.encoders.traced_graphs import TracedGraphs
 from tfhub_ft.errors import InputError
 
 CHECKED_TOKENS, TOLERANCE = 24, 1e-4
@@ -42,6 +43,7 @@ class LanguageModel(keras.layers.Layer):
         super().__init__(**kwargs)
         self.causal_lm, self.encoder = causal_lm, source
         self._has_lora = False
+        self._graphs = TracedGraphs()
 
     @property
     def backbone(self) -> Any:
@@ -88,6 +90,7 @@ class LanguageModel(keras.layers.Layer):
     def call(self, tokens: dict[str, Any], training: bool = False) -> Any:
         import tensorflow as tf
 
+        self._graphs.record()
         hidden = self.hidden_states(tokens["token_ids"], tokens["dialogue"], training=training)[:, :-1]
         following, learnt = tokens["token_ids"][:, 1:], tokens["learnt"][:, 1:]
         if learnt.shape.is_fully_defined():
@@ -158,7 +161,8 @@ class LanguageModel(keras.layers.Layer):
             targets: what KerasHub calls the layers that hold the matrices, such as query and value.
 
         Raises:
-            InputError: a target is not there, or the rank does not fit.
+            InputError: a target is not there, the rank does not fit, or a tf.function of the caller has traced the
+                layer.
 
         Reference:
             Hu et al. 2021, https://arxiv.org/abs/2106.09685
@@ -169,6 +173,7 @@ class LanguageModel(keras.layers.Layer):
             raise InputError(f"--lora-targets {unknown[0]}: must be some of {', '.join(names)}, with commas between")
         if not 1 <= rank <= self.backbone.hidden_dim:
             raise InputError(f"--lora-rank {rank}: must be from 1 to {self.backbone.hidden_dim}, the model's width")
+        self._graphs.retrace_all(self.name)
         for layer in layers:
             if layer.name in targets:
                 layer.enable_lora(rank, lora_alpha=alpha or 2 * rank)
@@ -184,10 +189,13 @@ class LanguageModel(keras.layers.Layer):
             layer._kernel.assign(layer.kernel)
             layer.lora_enabled = False
             layer._tracker.unlock()
-            for name in ("lora_kernel_a", "lora_kernel_b"):
-                layer._untrack_variable(getattr(layer, name))
+            for factor in (layer.lora_kernel_a, layer.lora_kernel_b):
+                # Graphs that were traced with the factors still add their product.
+                factor.assign(np.zeros(factor.shape))
+                layer._untrack_variable(factor)
             layer._tracker.lock()
         self._set_lora(False)
+        self._graphs.retrace()
 
     def save_lora_weights(self, path: Path) -> None:
         """Write the updates alone, a few MB, into a safetensors file."""
