@@ -4,8 +4,10 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -95,6 +97,20 @@ def to_json(value: Any, file: TextIO, *, indent: int | None = None) -> str:
 def print_json(value: Any) -> None:
     """Print a value to standard output as indented JSON."""
     print(to_json(value, sys.stdout, indent=2))
+
+
+def command_line(*words: str | Path) -> str:
+    """Return a command as a POSIX shell reads it; a path that begins with a dash is not taken for an option.
+
+    Example:
+        command_line("tfhub-ft", "predict", Path("my run"), "a text")  # tfhub-ft predict 'my run' 'a text'
+    """
+    return shlex.join(f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word) for word in words)
+
+
+def print_next(*arguments: str | Path) -> None:
+    """Print the `tfhub-ft` command that people usually run next to standard error."""
+    print(f"Next: {command_line('tfhub-ft', *arguments)}", file=sys.stderr)
 
 
 def print_tables(*tables: "Table") -> None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
-from tfhub_ft.cli.main import COMMANDS, group, main
+from tfhub_ft.cli.main import COMMANDS, group
 from tfhub_ft.settings import TextSettings, option_name
 
 HELPS = [["--help"], ["train", "--help"], ["train", "sentiment", "--help"], ["encoders", "--help"]]
@@ -20,22 +20,6 @@ def tfhub_ft(*arguments, cwd=None, stdin=None, **environment):
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, input=stdin, env={**os.environ, **environment}
     )
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, capsys):
-    """Run the command in `tmp_path`, in this process, which has TensorFlow already."""
-
-    def call(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-        monkeypatch.setattr(sys, "argv", ["tfhub-ft", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, done.value.code, said.out, said.err)
-
-    return call
 
 
 def options(settings):

@@ -53,8 +53,8 @@ def test_the_card_says_which_operations_are_needed_and_how_to_start_a_server(tin
     card = (tiny_export / "README.md").read_text()
     assert "A stock TF Serving lacks" not in card
     assert "- `tokens`: nothing" in card
-    assert 'docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD/tiny:/models/tiny" tensorflow/serving' in card
-    assert '--model_base_path="$PWD/tiny"' in card
+    assert 'docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD"/tiny:/models/tiny tensorflow/serving' in card
+    assert '--model_base_path="$PWD"/tiny' in card
     assert "tfhub-ft serve tiny" in card
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tfhub_ft.console import command_line
+
 
 @click.command("copy")
 @click.argument("recipe")
@@ -20,5 +22,5 @@ def command(recipe: str, file: str) -> None:
     from tfhub_ft.recipe import copy_recipe
 
     path = copy_recipe(recipe, Path(file))
-    given = path if path.is_absolute() else f"./{path}"
-    print(f"{path}: a copy of {recipe}; change it, then: tfhub-ft train {given} --data FILE")
+    train = command_line("tfhub-ft", "train", str(path) if path.is_absolute() else f"./{path}")
+    print(f"{path}: a copy of {recipe}; change it, then: {train} --data FILE")

@@ -1,13 +1,13 @@
 """`tfhub-ft distill RUN --student layers:N|ENCODER --output-dir RUN2`."""
 
 import dataclasses
-import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tfhub_ft.cli.train import setting_option
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_next, print_tables
 from tfhub_ft.settings import Distillation, Settings
 
 OWN = [
@@ -33,7 +33,7 @@ def _distill(run: str, student: str, output_dir: str, **given: Any) -> None:
 
     print_tables(scores_table(made.metrics))
     print(f"Run: {made.path}")
-    print(f"Next: tfhub-ft export {made.path} --output-dir saved_models/{made.path.name}", file=sys.stderr)
+    print_next("export", made.path, "--output-dir", Path("saved_models") / made.path.resolve().name)
 
 
 HELP = """Teach a smaller model to answer as a run does.

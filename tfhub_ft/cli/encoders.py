@@ -1,11 +1,10 @@
 """`tfhub-ft encoders`: what there is, where it is, and whether it is what it should be."""
 
 import dataclasses
-import sys
 
 import click
 
-from tfhub_ft.console import print_json, print_tables
+from tfhub_ft.console import print_json, print_next, print_tables
 from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
 from tfhub_ft.errors import InputError, WorkError
 
@@ -138,7 +137,8 @@ def export(run: str, out_dir: str) -> None:
 
     export_encoder(run, out_dir)
     print(f"{out_dir}: encoder/ and preprocessor/")
-    print(f"Next: tfhub-ft train sentiment --encoder {out_dir}", file=sys.stderr)
+    # A folder that is called like an encoder of the catalog is only found by a path.
+    print_next("train", "sentiment", "--encoder", out_dir if "/" in out_dir else f"./{out_dir}")
 
 
 def _lookup(name: str) -> CatalogueEntry:

@@ -1,12 +1,12 @@
 """`tfhub-ft prepare RECIPE`: a command for each recipe, made from its settings."""
 
 import dataclasses
-import sys
 from typing import Any
 
 import click
 
-from tfhub_ft.cli.train import RecipeGroup, setting_option
+from tfhub_ft.cli.train import RecipeGroup, recipe_argument, setting_option
+from tfhub_ft.console import print_next
 from tfhub_ft.recipe import Recipe, load_recipe
 
 
@@ -56,4 +56,4 @@ def _prepare(name: str, given: dict[str, Any]) -> None:
     prepared = prepare(name, **given)
     counts = (f"{split['rows']:,} {kind} rows in {len(split['shards'])}" for kind, split in prepared.splits.items())
     print(f"{prepared.path}: {', '.join(counts)} shards")
-    print(f"Next: tfhub-ft train {name} --prepared {prepared.path}", file=sys.stderr)
+    print_next("train", recipe_argument(name), "--prepared", prepared.path)

@@ -1,12 +1,12 @@
 """`tfhub-ft train RECIPE`: a command for each recipe, made from its settings."""
 
 import dataclasses
-import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tfhub_ft.console import print_tables
+from tfhub_ft.console import print_next, print_tables
 from tfhub_ft.recipe import RECIPES, Recipe, load_recipe
 from tfhub_ft.settings import option_name, value_type
 
@@ -61,6 +61,11 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
     return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
 
 
+def recipe_argument(name: str) -> str | Path:
+    """The recipe of a command line: a name, or the path of a recipe file."""
+    return name if name in RECIPES else Path(name)
+
+
 def setting_option(field: dataclasses.Field, default: Any) -> click.Option:
     """The option of a settings field, its help with the default that is shown."""
     option, kind, metadata = option_name(field.name), value_type(field), field.metadata
@@ -98,5 +103,4 @@ def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
     print_tables(scores_table(run.metrics))
     print(f"Run: {run.path}")
     print(f"Report: {run.path / 'report.html'}")
-    texts = " ".join(f'"a {field} of yours"' for field in run.recipe.task.fields)
-    print(f"Next: tfhub-ft predict {run.path} {texts}", file=sys.stderr)
+    print_next("predict", run.path, *(f"a {field} of yours" for field in run.recipe.task.fields))

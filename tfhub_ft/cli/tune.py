@@ -1,13 +1,13 @@
 """`tfhub-ft tune RECIPE`: a command for each recipe, made from its settings."""
 
 import dataclasses
-import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tfhub_ft.cli.train import RecipeGroup, setting_option
-from tfhub_ft.console import print_tables
+from tfhub_ft.cli.train import RecipeGroup, recipe_argument, setting_option
+from tfhub_ft.console import print_next, print_tables
 from tfhub_ft.recipe import Recipe, load_recipe
 
 
@@ -56,7 +56,7 @@ def tune_command(name: str, recipe: Recipe) -> click.Command:
 
 
 def _tune(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
-    from tfhub_ft.training.tune import tune
+    from tfhub_ft.training.tune import BEST, tune
 
     rows = tune(name, **how, **given)
 
@@ -66,5 +66,6 @@ def _tune(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     print_tables(table)
-    print(f"Best: {given['output_dir']}/best.yaml")
-    print(f"Next: tfhub-ft train {name} --config {given['output_dir']}/best.yaml", file=sys.stderr)
+    best = Path(given["output_dir"]) / BEST
+    print(f"Best: {best}")
+    print_next("train", recipe_argument(name), "--config", best)

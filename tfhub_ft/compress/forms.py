@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfhub_ft.console import command_line
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.export import FORMATS
@@ -72,7 +73,8 @@ def find_forms(folder: Path) -> list[Form]:
             raise InputError(f"{path} has gone, which {folder}/export.json names: export its run again")
         forms += [Form(form, path, quantization, each) for each in reads]
     if not forms:
-        raise InputError(f"{folder}/export.json names no form: tfhub-ft export RUN --output-dir {folder} makes some")
+        export = command_line("tfhub-ft", "export", "RUN", "--output-dir", folder)
+        raise InputError(f"{folder}/export.json names no form: {export} makes some")
     return forms
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tfhub_ft import __version__
 from tfhub_ft.cache import cache_dir, entry_of, keep
-from tfhub_ft.console import progress
+from tfhub_ft.console import command_line, progress
 from tfhub_ft.encoders import embedded
 from tfhub_ft.encoders.catalogue import CatalogueEntry, UnknownEncoder, find_handle, lookup
 from tfhub_ft.errors import InputError
@@ -271,7 +271,7 @@ class _Archive:
 
     @property
     def _pull(self) -> str:
-        return f"`tfhub-ft encoders pull {self.pull_name}`"
+        return f"`{command_line('tfhub-ft', 'encoders', 'pull', self.pull_name)}`"
 
 
 _Source = _Folder | _Embedded | _Archive

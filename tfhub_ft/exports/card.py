@@ -9,6 +9,7 @@ from tfhub_ft.encoders.catalogue import CATALOGUE
 from tfhub_ft.evaluation.tables import headlines, logit_difference
 from tfhub_ft.exports.dialogue_card import dialogue_call, licence_of, limits_of, weights_table
 from tfhub_ft.exports.export import WEIGHTS
+from tfhub_ft.exports.markdown import plain, python_string
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue
@@ -75,13 +76,13 @@ def _one_of_each(forms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _head(run: Run, name: str) -> str:
     recipe = f"{run.recipe.summary} Recipe `{run.recipe.name}` of tfhub_ft"
     if isinstance(run.recipe.task, Dialogue):
-        model = _plain(run.settings.language_model)
-        return f"# {name}\n\n{recipe}, language model `{model}`. {licence_of(run)}"
+        model = plain(run.settings.language_model)
+        return f"# {plain(name)}\n\n{recipe}, language model `{model}`. {licence_of(run)}"
     encoder = run.settings.encoder
     licence = next((entry.licence for entry in CATALOGUE if entry.name == encoder), "see its source")
-    parts = [f"# {name}", f"{recipe}, encoder `{_plain(encoder)}`. Licence of the encoder: {licence}."]
+    parts = [f"# {plain(name)}", f"{recipe}, encoder `{plain(encoder)}`. Licence of the encoder: {licence}."]
     if run.labels:
-        labels = ", ".join(f"`{_plain(label)}`" for label in run.labels[:LABELS_SHOWN])
+        labels = ", ".join(f"`{plain(label)}`" for label in run.labels[:LABELS_SHOWN])
         more = len(run.labels) - LABELS_SHOWN
         labels += f" and {more:,} more (assets.extra/labels.json)" if more > 0 else ""
         parts.append(f"Labels, in the order of the logits: {labels}.")
@@ -89,7 +90,7 @@ def _head(run: Run, name: str) -> str:
 
 
 def _data(run: Run) -> str:
-    rows = [f"| {name} | `{_plain(split['file'])}` | {split['rows']:,} |" for name, split in run.splits.items()]
+    rows = [f"| {name} | `{plain(split['file'])}` | {split['rows']:,} |" for name, split in run.splits.items()]
     return "\n".join(["## Data", "", "| split | file | rows |", "|---|---|---|", *rows])
 
 
@@ -111,7 +112,7 @@ def _forms(forms: Sequence[dict[str, Any]]) -> str:
         quantized = form.get("quantization", "none")
         kind = TITLES[form["form"]] + ("" if quantized == "none" else f", {quantized}")
         lines.append(
-            f"| {kind} | `{form['path']}` | {form['bytes'] / 1e6:.1f} | {form['rows']:,} |"
+            f"| {kind} | `{plain(form['path'])}` | {form['bytes'] / 1e6:.1f} | {form['rows']:,} |"
             f" {logit_difference(form):.1e} | {equal} | {kept} | {form['latency_ms']['p50']} |"
         )
     return "\n".join(lines)
@@ -131,12 +132,12 @@ def _limits(run: Run, forms: Sequence[dict[str, Any]]) -> str:
     for form in forms:
         if words := form.get("vocabulary"):
             limits.append(
-                f"`{form['path']}` has {words['words']:,} words, those that the training rows needed and some more; the"
-                " others are read in smaller pieces."
+                f"`{plain(form['path'])}` has a vocabulary of {words['words']:,} tokens: those of the training rows and"
+                " a few more. Other words are split into smaller pieces."
             )
     limits += [
-        f"{' and '.join(f'`{path}`' for path in paths)}: {len(characters)} rare characters are taken for another kind"
-        f" than the encoder's preprocessor takes them for: {', '.join(characters)}."
+        f"{' and '.join(f'`{plain(path)}`' for path in paths)}: the tokenizer puts {len(characters)} rare characters"
+        f" into another category than the encoder's preprocessor does: {', '.join(characters)}."
         for characters, paths in _by_other_characters(forms).items()
     ]
     return "\n".join(["## Limits", "", *(f"- {limit}" for limit in limits)])
@@ -151,8 +152,13 @@ def _by_other_characters(forms: Sequence[dict[str, Any]]) -> dict[tuple[str, ...
     return files
 
 
+def _path(folder: Path, form: dict[str, Any]) -> str:
+    """Return the path of a form, from the folder that holds the export folder, as Python code."""
+    return python_string(f"{folder.name}/{form['path']}")
+
+
 def _saved_model_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:
-    name, fields, outputs = folder.name, run.recipe.task.fields, form["outputs"]
+    fields, outputs = run.recipe.task.fields, form["outputs"]
     call = ", ".join(f'{field}=tf.constant(["a text"])' for field in fields)
     takes = {
         "serving_default": ", ".join(f"`{field}`" for field in fields) + ": string (batch,)",
@@ -167,7 +173,7 @@ def _saved_model_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[
 import tensorflow as tf
 import tensorflow_text  # the tokenizer's operations
 
-model = tf.saved_model.load("{name}/{form["path"]}")
+model = tf.saved_model.load({_path(folder, form)})
 print(model.signatures["serving_default"]({call}))
 ```
 
@@ -179,7 +185,7 @@ print(model.signatures["serving_default"]({call}))
 
 
 def _lite_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:
-    file = f"{folder.name}/{form['path']}"
+    file = _path(folder, form)
     asked = '"a text"' if len(run.recipe.task.fields) == 1 else '("a text", "another text")'
     parts = [
         f"""## TFLite
@@ -189,7 +195,7 @@ By tfhub_ft, which makes the tokens by the vocabulary in the file:
 ```python
 import tfhub_ft
 
-print(tfhub_ft.predict("{file}", [{asked}]))
+print(tfhub_ft.predict({file}, [{asked}]))
 ```
 
 By LiteRT, on tokens of any batch and length; feed inputs by name, not by position:
@@ -197,7 +203,7 @@ By LiteRT, on tokens of any batch and length; feed inputs by name, not by positi
 ```python
 from ai_edge_litert.interpreter import Interpreter
 
-run = Interpreter("{file}").get_signature_runner()
+run = Interpreter({file}).get_signature_runner()
 print(run(input_word_ids=ids, input_mask=mask, input_type_ids=types))
 ```
 
@@ -206,7 +212,7 @@ token and 0 for padding; the segment of each token. Where shapes must be static,
 once before the tensors are allocated, here to one row of 64 tokens, and pad to it:
 
 ```python
-interpreter = Interpreter("{file}")
+interpreter = Interpreter({file})
 for tensor in interpreter.get_input_details():
     interpreter.resize_tensor_input(tensor["index"], [1, 64], strict=True)
 interpreter.allocate_tensors()
@@ -220,7 +226,7 @@ accents: where texts have any, it may answer otherwise.
 ```python
 from mediapipe.tasks.python import text
 
-print(text.TextClassifier.create_from_model_path("{file}").classify("a text"))
+print(text.TextClassifier.create_from_model_path({file}).classify("a text"))
 ```""")
     return "\n\n".join(parts)
 
@@ -236,7 +242,7 @@ from ai_edge_litert.interpreter import InterpreterWithCustomOps
 from tensorflow_text.core.pybinds import tflite_registrar
 
 interpreter = InterpreterWithCustomOps(
-    model_path="{folder.name}/{form["path"]}", custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS
+    model_path={_path(folder, form)}, custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS
 )
 print(interpreter.get_signature_runner()(text=np.array([b"a text"], object)))
 ```"""
@@ -248,7 +254,7 @@ def _onnx_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, li
 ```python
 import onnxruntime
 
-session = onnxruntime.InferenceSession("{folder.name}/{form["path"]}")
+session = onnxruntime.InferenceSession({_path(folder, form)})
 print(session.run(None, {{"input_word_ids": ids, "input_mask": mask, "input_type_ids": types}}))
 ```"""
 
@@ -277,8 +283,3 @@ def _number(value: float | int | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def _plain(text: str) -> str:
-    # What comes from data must not end a table's cell or open a tag.
-    return str(text).replace("|", "¦").replace("`", "'").replace("<", "‹").replace("\n", " ")

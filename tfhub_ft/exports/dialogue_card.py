@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.exports.markdown import plain, python_string
+from tfhub_ft.exports.serving import model_name
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.language_models.presets import CATALOGUE
 from tfhub_ft.run import Run
@@ -86,7 +88,7 @@ def dialogue_call(
 import tensorflow as tf
 import tensorflow_text  # the operations of some tokenizers
 
-model = tf.saved_model.load("{folder.name}/{form["path"]}")
+model = tf.saved_model.load({python_string(f"{folder.name}/{form['path']}")})
 print(model.signatures["serving_default"](prompt=tf.constant(["Hello?"])))
 ```
 
@@ -106,9 +108,9 @@ def _others(folder: Path, forms: Sequence[dict[str, Any]]) -> str:
     """A paragraph on the forms that are not shown; empty where there are none."""
     if not forms[1:]:
         return ""
-    folders = " and ".join(f"`{folder.name}/{form['path']}`" for form in forms[1:])
+    folders = " and ".join(f"`{plain(folder.name)}/{form['path']}`" for form in forms[1:])
     inside = Path(forms[1]["path"]).parent
     return f"""
 {folders} have the same signatures. TF Serving serves one of these where
-`base_path` in models.config names the folder of its versions, such as `/models/{folder.name}/{inside}`.
+`base_path` in models.config names the folder of its versions, such as `/models/{model_name(folder)}/{inside}`.
 """

@@ -57,7 +57,7 @@ def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
     """
     from tfhub_ft.exports.dialogue_model import write_dialogue_model
     from tfhub_ft.exports.dialogue_proof import prove_dialogue
-    from tfhub_ft.exports.serving import prepare_for_serving, write_serving_files
+    from tfhub_ft.exports.serving import model_name, prepare_for_serving, write_serving_files
 
     inside = "" if quantization == "none" else quantization
     folder = work.folder / inside
@@ -66,7 +66,7 @@ def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
     with written_aside(folder / str(version)) as aside:
         say(f"Writing the SavedModel{named}")
         write_dialogue_model(work.model, quantization, aside)
-        operations = prepare_for_serving(aside, _warm_up(work.feeds), work.folder.name)
+        operations = prepare_for_serving(aside, _warm_up(work.feeds), model_name(work.folder))
         say("Comparing what it writes and scores with the model, in a fresh process")
         proof = prove_dialogue(aside, work.replies, quantization)
         size = folder_bytes(aside)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.arguments import check_names, check_path, check_type
-from tfhub_ft.console import progress, say
+from tfhub_ft.console import command_line, progress, say
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
@@ -80,6 +80,8 @@ def export_forms(
     folder, formats = check_path("output_dir", output_dir), check_names("formats", formats)
     quantize = None if quantize is None else check_names("quantize", quantize)
     check_type("vocabulary", vocabulary, str, "all or domain")
+    # Files and the served model are called by the name of the folder, which "." and ".." lack.
+    folder = folder if folder.name not in ("", "..") else folder.resolve()
     writes = isinstance(run.recipe.task, Dialogue)
     quantize = (("none",) if writes else ("none", "dynamic")) if quantize is None else quantize
     _check_wanted(run, formats, quantize, vocabulary)
@@ -165,7 +167,9 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
         check_dialogue_forms(run, formats, vocabulary)
         return
     if task.name == "masked_words" and any(each.startswith("tflite") for each in formats):
-        raise InputError(f"--format tflite: {run.path} is an encoder; train a recipe with --encoder {run.path} first")
+        raise InputError(
+            f"--format tflite: {run.path} is an encoder; train a recipe with --encoder {command_line(run.path)} first"
+        )
     if "tflite_text" in formats and (len(task.fields) > 1 or isinstance(task, WindowedTask)):
         what = "two texts" if len(task.fields) > 1 else "long texts in windows"
         raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")

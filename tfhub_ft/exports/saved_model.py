@@ -31,14 +31,14 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
         WorkError: it answers differently from the model.
     """
     from tfhub_ft.exports.proof import prove
-    from tfhub_ft.exports.serving import prepare_for_serving, write_serving_files
+    from tfhub_ft.exports.serving import model_name, prepare_for_serving, write_serving_files
 
     run, version, calls = work.run, next_version(work.folder), work.calls
     with written_aside(work.folder / str(version)) as aside:
         say("Writing the SavedModel")
         write_saved_model(work.model, work.task, run.labels, run.decision, aside)
         operations = prepare_for_serving(
-            aside, {name: feeds[0] for name, feeds in work.feeds.items()}, work.folder.name
+            aside, {name: feeds[0] for name, feeds in work.feeds.items()}, model_name(work.folder)
         )
         say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
         proof = prove(aside, calls)

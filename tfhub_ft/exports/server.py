@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path, PurePosixPath
 
+from tfhub_ft.console import command_line
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG, SERVER, docker_command, server_command
 
@@ -38,7 +39,7 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
         raise WorkError(
             f"{SERVER} is not on the PATH: install it (apt-get install tensorflow-model-server, from the"
             " packages that https://www.tensorflow.org/tfx/serving/setup names), or use its image:"
-            f" {docker_command(str(folder.resolve()), folder.resolve().name)}"
+            f" {command_line(*docker_command(folder))}"
         )
     with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as scratch:
         (Path(scratch) / MODELS_CONFIG).write_text(models, encoding="utf-8")

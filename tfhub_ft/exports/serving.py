@@ -1,5 +1,8 @@
 """What TF Serving finds beside a SavedModel: warm-up requests and its configuration; and what it cannot run."""
 
+import csv
+import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,31 +119,52 @@ def write_serving_files(folder: Path, inside: str = "", *, most_rows: int = 128)
         inside: the folder in it that holds the versions to be served, where it is another.
         most_rows: of a batch, and of a request.
     """
-    models = MODELS_TEXT.format(name=folder.name, base=f"{folder.name}/{inside}".rstrip("/"))
+    name = model_name(folder)
+    models = MODELS_TEXT.format(name=name, base=f"{name}/{inside}".rstrip("/"))
     batching = BATCHING_TEXT.replace("MOST_ROWS", str(most_rows))
     for file, text in ((MODELS_CONFIG, models), (BATCHING_CONFIG, batching)):
         if not (folder / file).exists():
             write_text(folder / file, text)
 
 
-def docker_command(folder: str, name: str) -> str:
-    """The line that serves an export folder by TF Serving's image, on the ports 8500 (gRPC) and 8501 (REST).
+def model_name(folder: Path) -> str:
+    """Return the name under which TF Serving serves an export folder: the folder's, as far as a URL can hold it.
+
+    TF Serving's REST interface does not decode percent-encoded names, so other characters become underscores.
+
+    Example:
+        model_name(Path("saved_models/my reviews"))  # my_reviews
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", folder.name)
+
+
+def docker_command(folder: Path, *, parent: str | None = None) -> list[str]:
+    """Return the words that serve an export folder with TF Serving's image, on the ports 8500 (gRPC) and 8501 (REST).
 
     Args:
-        folder: the folder, as the shell shall read it.
-        name: the folder's name.
+        folder: the folder.
+        parent: how the words name the folder that holds it; by its absolute path by default.
     """
-    return (
-        f'docker run --rm -p 8500:8500 -p 8501:8501 -v "{folder}:/models/{name}" tensorflow/serving'
-        f" --model_config_file=/models/{name}/{MODELS_CONFIG}"
-        f" --enable_batching --batching_parameters_file=/models/{name}/{BATCHING_CONFIG}"
-    )
+    folder = folder.absolute()
+    source, target = f"{parent or folder.parent}/{folder.name}", f"/models/{model_name(folder)}"
+    mount = ["-v", f"{source}:{target}"]
+    if ":" in str(folder):
+        # A colon would end the source; --mount takes the fields of a csv row.
+        row = io.StringIO()
+        fields = ["type=bind", f"source={source}", f"target={target}"]
+        csv.writer(row, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
+        mount = ["--mount", row.getvalue()]
+    return [
+        *("docker", "run", "--rm", "-p", "8500:8500", "-p", "8501:8501", *mount, "tensorflow/serving"),
+        *(f"--model_config_file={target}/{MODELS_CONFIG}", "--enable_batching"),
+        f"--batching_parameters_file={target}/{BATCHING_CONFIG}",
+    ]
 
 
 def server_command(
     models: Sequence[str], batching_config: str, *, port: int = 8500, rest_port: int = 8501
 ) -> list[str]:
-    """The words that start `tensorflow_model_server`.
+    """Return the words that start `tensorflow_model_server`.
 
     Args:
         models: the options that say which models are served.

@@ -2,17 +2,28 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.console import command_line
+from tfhub_ft.exports.markdown import plain
 from tfhub_ft.exports.requests import grpc_request, rest_request
-from tfhub_ft.exports.serving import BATCHING_CONFIG, docker_command, first_rows, lacking_message, server_command
+from tfhub_ft.exports.serving import (
+    BATCHING_CONFIG,
+    docker_command,
+    first_rows,
+    lacking_message,
+    model_name,
+    server_command,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
 EXAMPLE_LETTERS = 200
+# Stands in words of commands for the folder that a shell runs in.
+WORKING_FOLDER = "\0"
 
 
 def serving_guide(folder: Path, form: dict[str, Any], feeds: "Mapping[str, Mapping[str, np.ndarray]]") -> str:
@@ -23,22 +34,21 @@ def serving_guide(folder: Path, form: dict[str, Any], feeds: "Mapping[str, Mappi
         form: what export.json says of the version that the requests are for.
         feeds: some rows for each signature, arrays by input; the first one is asked.
     """
-    name, version = folder.name, folder / form["path"]
+    name, version = model_name(folder), folder / form["path"]
     examples = {signature: _example(feed) for signature, feed in feeds.items()}
-    inside = Path(form["path"]).parent.as_posix()
-    base = name if inside == "." else f"{name}/{inside}"
-    model = [f"--model_name={name}", f'--model_base_path="$PWD/{base}"']
-    command = " ".join(server_command(model, f"{name}/{BATCHING_CONFIG}"))
+    base = Path(folder.name, form["path"]).parent
+    model = [f"--model_name={name}", f"--model_base_path={WORKING_FOLDER}/{base}"]
     posts = "\n".join(_curl(name, rest_request(version, signature, example)) for signature, example in examples.items())
     request = grpc_request(version, "serving_default", examples["serving_default"], model=name)
     return f"""## TF Serving
 
-From the folder that holds `{name}/`: with Docker; or where TF Serving is installed; or the same by tfhub_ft.
+From the folder that holds `{plain(folder.name)}/`: with Docker; or where TF Serving is installed; or the same with
+tfhub_ft. The model is served as `{name}`.
 
 ```
-{docker_command("$PWD/" + name, name)}
-{command}
-tfhub-ft serve {name}
+{_shell(docker_command(folder, parent=WORKING_FOLDER))}
+{_shell(server_command(model, f"{folder.name}/{BATCHING_CONFIG}"))}
+{command_line("tfhub-ft", "serve", Path(folder.name))}
 ```
 
 The server warms the model up by requests that stand in its folder, and takes up a new version as soon as it is there.
@@ -90,8 +100,13 @@ def _operations(form: dict[str, Any]) -> str:
 
 
 def _curl(name: str, body: dict[str, Any]) -> str:
-    content = shlex.quote(json.dumps(body, ensure_ascii=False))
-    return f"curl http://localhost:8501/v1/models/{name}:predict -d {content}"
+    url = f"http://localhost:8501/v1/models/{name}:predict"
+    return command_line("curl", url, "-d", json.dumps(body, ensure_ascii=False))
+
+
+def _shell(words: Sequence[str]) -> str:
+    """Return a command as a shell reads it, which puts the working folder in."""
+    return " ".join('"$PWD"'.join(part and shlex.quote(part) for part in word.split(WORKING_FOLDER)) for word in words)
 
 
 def _grpc(request: Any) -> str:
