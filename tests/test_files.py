@@ -4,7 +4,7 @@ import hashlib
 import pytest
 
 from tfhub_ft.errors import WorkError
-from tfhub_ft.files import check_room, folder_bytes, sha256_of, write_json, written_aside
+from tfhub_ft.files import check_room, contents, folder_bytes, sha256_of, write_json, written_aside
 
 
 def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
@@ -58,3 +58,10 @@ def test_room_is_checked_before_a_file_is_written(tmp_path):
         written_aside(tmp_path / "large.bin") as aside,
     ):
         check_room(aside, 2**60)
+
+
+def test_contents_leaves_out_what_file_managers_leave(tmp_path):
+    for name in (".DS_Store", "._b.txt", "Thumbs.db", "Desktop.ini", ".git", "b.txt", "a"):
+        (tmp_path / name).mkdir()
+    assert contents(tmp_path) == ["a", "b.txt"]
+    assert contents(tmp_path / "none") == []

@@ -172,5 +172,5 @@ def test_files_that_cannot_be_answered_together_are_refused(by_run, tmp_path):
         (tmp_path / name / "part.txt").write_text("a text\n")
     with pytest.raises(InputError, match="two files would both"):
         list(predict_shards(by_run, sorted(tmp_path.glob("*/part.txt")), tmp_path / "out"))
-    with pytest.raises(InputError, match="is not empty, and holds no answers"):
+    with pytest.raises(InputError, match="not empty, and without predictions"):
         list(predict_shards(by_run, [tmp_path / "a" / "part.txt"], tmp_path / "b"))

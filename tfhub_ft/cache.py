@@ -35,8 +35,8 @@ def entry_of(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(entry, dict):
         return None
-    # Entries of earlier versions do not say what they hold.
-    return entry if entry.get("files", found := _prints(folder)) == found else None
+    # Entries of earlier versions do not say what they hold; file managers leave further files.
+    return entry if entry.get("files", {}).items() <= _prints(folder).items() else None
 
 
 def keep(

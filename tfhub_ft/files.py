@@ -102,6 +102,16 @@ def matching_files(name: str | os.PathLike) -> list[Path]:
     return found
 
 
+def is_leftover(name: str) -> bool:
+    """Return whether a file's name is hidden, or one that file managers leave in folders."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "ehthumbs.db", "desktop.ini")
+
+
+def contents(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted, without leftovers of file managers; none where it does not exist."""
+    return sorted(name for name in os.listdir(folder) if not is_leftover(name)) if folder.is_dir() else []
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it; neither needs to be there."""
     if path.is_dir():

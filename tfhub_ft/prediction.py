@@ -16,8 +16,8 @@ from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import read_rows
 from tfhub_ft.errors import InputError, RowFault
-from tfhub_ft.exports.saved_model import read_task
-from tfhub_ft.files import write_json, written_aside
+from tfhub_ft.exports.saved_model import read_task, versions
+from tfhub_ft.files import contents, write_json, written_aside
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.task import Task, described_task
@@ -136,13 +136,13 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
     if isinstance(model, Run):
         return _run_predictor(model, precision)
     path = check_path("model", model, "a run, or the path of a run or an export")
-    versions = sorted((p for p in path.glob("[0-9]*") if (p / "saved_model.pb").is_file()), key=lambda p: int(p.name))
     is_lite, is_saved_model = path.suffix == ".tflite", (path / "saved_model.pb").is_file()
-    if not (is_lite or is_saved_model or versions):
+    found = versions(path)
+    if not (is_lite or is_saved_model or found):
         return _run_predictor(Run(path), precision)
     if precision not in ("float32", "auto"):
         raise InputError(f"--precision {precision}: {path} is an export, which has its own; leave it out")
-    return _lite_predictor(path) if is_lite else _saved_model_predictor(path if is_saved_model else versions[-1])
+    return _lite_predictor(path) if is_lite else _saved_model_predictor(path if is_saved_model else found[-1])
 
 
 def logits_function(
@@ -386,8 +386,8 @@ def predict_shards(
             raise InputError(f"--input: two files would both be answered in {folder / target}; answer them apart")
     listed = folder / SHARDS
     done = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
-    if not done and folder.is_dir() and any(folder.glob("[!.]*")):
-        raise InputError(f"--output {folder} is not empty, and holds no answers: name another folder")
+    if not done and contents(folder):
+        raise InputError(f"--output {folder}: not empty, and without predictions; choose another folder")
     for source, target in zip(sources, targets, strict=True):
         now = {"input": str(source.resolve()), "bytes": source.stat().st_size, "model": predictor.name}
         before = done.get(target)

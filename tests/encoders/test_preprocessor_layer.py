@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,17 @@ def test_packs_as_the_module_itself(tiny_pair):
     tokens = HubPreprocessor(str(tiny_pair), seq_length=20, padding="max_length")(tf.constant(TEXTS))
     for name, ids in tokens.items():
         np.testing.assert_array_equal(ids, expected[name])
+
+
+def test_digest_and_vocabulary_ignore_leftovers_of_file_managers(tiny_pair, tmp_path):
+    folder = shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
+    for name in (".DS_Store", "Thumbs.db", "assets/._vocab.txt"):
+        (folder / name).write_bytes(b"x")
+    clean, cluttered = (
+        HubPreprocessor(str(tiny_pair), preprocessor=str(each)) for each in (tiny_pair / "preprocessor", folder)
+    )
+    assert cluttered.digest() == clean.digest()
+    assert cluttered.vocabulary == clean.vocabulary
 
 
 def test_longest_padding_differs_in_padding_only(tiny_pair):

@@ -581,6 +581,12 @@ class TestCache:
         assert file.read_bytes() == b"model"
         assert len(hub.requests) == 2
 
+    def test_a_leftover_of_a_file_manager_damages_nothing(self, hub, cache, preprocessor):
+        hub.add("/me/mine/1", tar_gz(model(b"model")))
+        (resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / ".DS_Store").write_bytes(b"x")
+        resolve("https://tfhub.dev/me/mine/1", preprocessor)
+        assert len(hub.requests) == 1
+
     def test_a_lost_race_uses_what_the_other_one_wrote(self, hub, cache, preprocessor, monkeypatch):
         hub.add("/me/mine/1")
         put_in_place, kept = cache_module._put_in_place, []

@@ -184,7 +184,7 @@ def test_dialogues_are_refused(tmp_path):
 
 
 def test_other_folders_are_refused(how, tiny_run, reviews_csv):
-    with pytest.raises(InputError, match="is not empty, and holds no prepared rows"):
+    with pytest.raises(InputError, match="not empty, and without prepared rows"):
         prepare("sentiment", output_dir=tiny_run, **how)
     with pytest.raises(InputError, match="is a file"):
         prepare("sentiment", output_dir=reviews_csv, **how)

@@ -12,7 +12,7 @@ from tfhub_ft import HubEncoder
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 from tfhub_ft.training.interruptions import Interruptions
-from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.training.train import new_folder, resolved_settings
 
 
 def train(tiny_pair, folder, **settings):
@@ -221,7 +221,7 @@ def test_output_folders_that_are_taken_are_refused(tiny_run, reviews_csv, tmp_pa
     with pytest.raises(InputError, match="already holds a run"):
         tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tiny_run)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="is not empty"):
+    with pytest.raises(InputError, match="not empty"):
         tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path)
     with pytest.raises(InputError, match="is a file"):
         tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "file")
@@ -334,3 +334,9 @@ def test_what_cannot_be_done_to_the_encoder_leaves_nothing(tiny_pair, reviews_cs
     with pytest.raises(InputError, match=message):
         train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_new_folder_accepts_leftovers_of_file_managers(tmp_path):
+    (tmp_path / ".DS_Store").write_bytes(b"")
+    (tmp_path / "Thumbs.db").write_bytes(b"")
+    assert new_folder(tmp_path) == tmp_path

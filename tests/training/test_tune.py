@@ -59,7 +59,7 @@ def test_a_search_finds_settings_that_train_takes_and_goes_on_where_it_was(tiny_
     assert run.settings.learning_rate == more[0]["learning_rate"]
     with pytest.raises(InputError, match="other settings"):
         tune("sentiment", output_dir=tmp_path / "search", trials=3, search=SEARCH[:1], **settings)
-    with pytest.raises(InputError, match="holds no search"):
+    with pytest.raises(InputError, match="without a search"):
         tune("sentiment", output_dir=tmp_path / "run", trials=3, search=SEARCH, **settings)
 
 

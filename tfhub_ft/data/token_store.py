@@ -188,5 +188,7 @@ def _mapped(path: Path, dtype: str) -> np.ndarray:
 
 def _forget_unused(folder: Path) -> None:
     for entry in folder.glob("*"):
-        if time.time() - entry.stat().st_mtime > UNUSED_DAYS * 86400:
-            shutil.rmtree(entry, ignore_errors=True)
+        # Another process may have removed it.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - entry.stat().st_mtime > UNUSED_DAYS * 86400:
+                shutil.rmtree(entry, ignore_errors=True)

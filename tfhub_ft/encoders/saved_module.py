@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfhub_ft.files import is_leftover
+
 VARIABLES = "variables"
 RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")
 
@@ -34,8 +36,13 @@ def open_module(
 
     workspace = tempfile.TemporaryDirectory(prefix="tfhub_ft-")
     copy = Path(workspace.name)
-    left_out = ["keras_metadata.pb", *([] if keep_values else [VARIABLES])]
-    shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*left_out))
+    left_out = {"keras_metadata.pb"} if keep_values else {"keras_metadata.pb", VARIABLES}
+    shutil.copytree(
+        folder,
+        copy,
+        dirs_exist_ok=True,
+        ignore=lambda _, names: [name for name in names if name in left_out or is_leftover(name)],
+    )
     if seed is not None:
         _seed_random_operations(copy / "saved_model.pb", seed)
     if keep_values:

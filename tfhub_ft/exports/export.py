@@ -12,7 +12,7 @@ from tfhub_ft.console import command_line, progress, say
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
-from tfhub_ft.files import remove, write_json, write_text
+from tfhub_ft.files import contents, remove, write_json, write_text
 from tfhub_ft.placement import tensor_float_32
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue
@@ -218,7 +218,8 @@ def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file")
     if not path.is_file():
-        strangers = sorted(p.name for p in folder.iterdir() if _is_strange(p.name)) if folder.is_dir() else []
+        # An export that failed may have left its configuration of TF Serving, which anybody may change.
+        strangers = [name for name in contents(folder) if name not in (MODELS_CONFIG, BATCHING_CONFIG)]
         if strangers:
             raise InputError(f"--output-dir {folder} holds other things ({strangers[0]} ...) and no {EXPORTS}")
         return {**own, "forms": []}
@@ -236,8 +237,3 @@ def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
             f"--output-dir {folder} holds exports of the recipe {theirs['recipe']}{labels}: name another folder"
         )
     return exports
-
-
-def _is_strange(name: str) -> bool:
-    # An export that failed may have left its configuration of TF Serving, which anybody may change.
-    return not name.startswith(".") and name not in (MODELS_CONFIG, BATCHING_CONFIG)

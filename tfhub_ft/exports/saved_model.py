@@ -1,7 +1,6 @@
 """A Keras text model as a SavedModel that TF Serving answers from."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,10 +46,19 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
     return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}
 
 
+def versions(folder: Path) -> list[Path]:
+    """Return the SavedModels that TF Serving finds in a folder, the newest last: its subfolders named by a number."""
+    return [path for path in _numbered(folder) if (path / "saved_model.pb").is_file()]
+
+
 def next_version(folder: Path) -> int:
-    """The number of the next SavedModel in a folder that TF Serving reads versions from."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    return 1 + max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
+    """Return the number of the next SavedModel in a folder that TF Serving reads versions from."""
+    return 1 + max((int(path.name) for path in _numbered(folder)), default=0)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("*") if re.fullmatch("[0-9]+", path.name)]
+    return sorted(found, key=lambda path: (int(path.name), path.name))
 
 
 def write_saved_model(

@@ -20,7 +20,7 @@ from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.data.token_store import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import locked, sha256_of, write_json, written_aside
+from tfhub_ft.files import contents, locked, sha256_of, write_json, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import DATA, Settings, option_name
 from tfhub_ft.training.train import resolved_settings
@@ -108,8 +108,8 @@ def _found(folder: Path, index: Mapping[str, Any]) -> dict[str, Any] | None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file")
     if not (folder / INDEX).is_file():
-        if any(folder.glob("[!.]*")):
-            raise InputError(f"--output-dir {folder} is not empty, and holds no prepared rows: name another folder")
+        if contents(folder):
+            raise InputError(f"--output-dir {folder}: not empty, and without prepared rows; choose another folder")
         return None
     found = read_index(folder)
     there, wanted = _compared(found), _compared(json.loads(json.dumps(index)))
@@ -160,8 +160,10 @@ def _records(recipe: Recipe, preprocessor: Any, data: Dataset, split: str, start
 def _write(folder: Path, index: dict[str, Any], records: Callable[..., list[bytes]], workers: int | None) -> None:
     """Write the shards that are missing, and at last the index with the sha256 of all."""
     write_json(folder / INDEX, index)
+    names = {INDEX, *(name for split in index["splits"].values() for name in split["shards"])}
     for torn in folder.glob(".????????.*"):
-        torn.unlink()
+        if torn.name[len(".????????.") :] in names:
+            torn.unlink()
     rows = sum(split["rows"] for split in index["splits"].values())
     with progress(f"Preparing {rows:,} rows", rows, "rows") as advance:
         for split, described in index["splits"].items():

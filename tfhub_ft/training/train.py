@@ -1,6 +1,7 @@
 """Training a recipe: from settings to a finished run folder."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from tfhub_ft.console import hush, say
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.prepared import with_prepared
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import contents
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import DISTILLATION, LOGS, Run
 from tfhub_ft.settings import Settings, option_name
@@ -135,14 +137,14 @@ def new_folder(folder: Path) -> Path:
         raise InputError(f"--output-dir {folder} is a file")
     if (folder / "recipe.yaml").exists():
         raise InputError(f"--output-dir {folder} already holds a run: name another folder, or go on with --resume")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"--output-dir {folder} is not empty: name another folder")
+    if contents(folder):
+        raise InputError(f"--output-dir {folder}: not empty; choose another folder")
     return folder
 
 
 def _next_folder(name: str) -> Path:
     number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
+    while os.path.lexists(folder := Path("runs") / f"{name}-{number}"):
         number += 1
     return folder
 

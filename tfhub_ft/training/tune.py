@@ -14,7 +14,7 @@ from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.evaluation.metrics import goodness
-from tfhub_ft.files import remove, write_text
+from tfhub_ft.files import contents, remove, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
@@ -143,8 +143,10 @@ def _study(folder: Path, recipe: Recipe, fixed: Settings, space: Mapping[str, An
         from optuna.storages.journal import JournalFileBackend
     except ImportError:
         raise InputError("tfhub-ft tune needs Optuna: pip install 'tfhub_ft[tune]'") from None
-    if folder.exists() and not (folder / JOURNAL).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"--output-dir {folder} is not empty, and holds no search: name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output-dir {folder}: is a file; choose another name")
+    if contents(folder) and not (folder / JOURNAL).is_file():
+        raise InputError(f"--output-dir {folder}: not empty, and without a search; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
