@@ -23,12 +23,14 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or a folder to; rename it to `path` on success, remove it on failure.
 
     Args:
-        path: where the file or folder shall stand. A file that stands there is replaced; a folder is not.
+        path: the file or the folder. An existing file is replaced, an existing folder is not. A link stays a link: what
+            it points to is replaced.
 
     Yields:
         A path that does not exist yet, on the same file system.
 
     Raises:
+        InputError: `path` is a link to something that does not exist.
         WorkError: the disk is full.
 
     Example:
@@ -36,6 +38,9 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
             aside.write_text("{}")
     """
     path = Path(path)
+    if path.is_symlink():
+        check_link(path)
+        path = path.resolve()
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
@@ -100,6 +105,66 @@ def matching_files(name: str | os.PathLike) -> list[Path]:
     if not found:
         raise InputError(f"{name}: no file is called so")
     return found
+
+
+def check_link(path: Path, option: str = "") -> None:
+    """Raise an InputError where a path is a link to something that does not exist.
+
+    Args:
+        path: the path.
+        option: the option that names it.
+    """
+    if path.is_symlink() and not path.exists():
+        name = f"{option} {path}".lstrip()
+        raise InputError(f"{name}: a link to {os.readlink(path)}, which does not exist; remove the link")
+
+
+def check_place(path: Path, option: str = "") -> None:
+    """Raise an InputError where a file or a folder cannot be created or changed.
+
+    Args:
+        path: the file or the folder; neither it nor the folders above it need to exist.
+        option: the option that names it.
+    """
+    check_link(path, option)
+    above = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if (above != path and not above.is_dir()) or not os.access(above, os.W_OK):
+        name = f"{option} {path}".lstrip()
+        reason = "not writable" if above == path or above.is_dir() else "not a folder"
+        raise InputError(f"{name}: {'' if above == path else f'{above} is '}{reason}; choose another place")
+
+
+def check_new(path: Path) -> None:
+    """Raise an InputError where a path exists or cannot be created."""
+    if os.path.lexists(path):
+        raise InputError(f"{path}: already exists; choose another name")
+    check_place(path)
+
+
+def check_folder(path: Path) -> None:
+    """Raise an InputError where --output-dir names a file, or a folder that cannot be created or changed."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--output-dir {path}: is a file; name a folder")
+    check_place(path, "--output-dir")
+
+
+def check_output(path: Path, option: str, inputs: Iterable[Path]) -> None:
+    """Raise an InputError where a file cannot be written, or where it is a file that is read, by whatever name.
+
+    Args:
+        path: the file to write.
+        option: the option that names it.
+        inputs: the files that are read.
+
+    Example:
+        check_output(Path("answers.csv"), "--output", inputs=[Path("rows.csv")])
+    """
+    check_place(path, option)
+    if path.is_dir():
+        raise InputError(f"{option} {path}: is a folder; name a file")
+    for each in inputs:
+        if path.exists() and each.exists() and path.samefile(each):
+            raise InputError(f"{option} {path}: is the input {each}, which it would replace; choose another file")
 
 
 def is_leftover(name: str) -> bool:

@@ -17,7 +17,7 @@ from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import read_rows
 from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.exports.saved_model import read_task, versions
-from tfhub_ft.files import contents, write_json, written_aside
+from tfhub_ft.files import check_output, check_place, contents, write_json, written_aside
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS
 from tfhub_ft.tasks.task import Task, described_task
@@ -384,6 +384,11 @@ def predict_shards(
     for target in targets:
         if targets.count(target) > 1:
             raise InputError(f"--input: two files would both be answered in {folder / target}; answer them apart")
+    check_place(folder, "--output")
+    for source, target in zip(sources, targets, strict=True):
+        if folder.is_dir() and folder.samefile(source.parent):
+            raise InputError(f"--output {folder}: is the folder of the input {source}; choose another folder")
+        check_output(folder / target, "--output", sources)
     listed = folder / SHARDS
     done = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
     if not done and contents(folder):

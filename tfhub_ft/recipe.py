@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.arguments import check_path
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import write_text
+from tfhub_ft.files import check_new, write_text
 from tfhub_ft.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def copy_recipe(name: str, file: Path) -> Path:
         raise _unknown(name)
     if file.suffix != ".py" or not file.stem.isidentifier() or keyword.iskeyword(file.stem):
         raise InputError(f"{file}: must be named like a Python module, such as my_{name}.py")
-    if file.exists():
-        raise InputError(f"{file} is already there: name another file")
+    check_new(file)
     if not file.parent.is_dir():
         raise InputError(f"{file}: there is no folder {file.parent}")
     if file.stem in RECIPES:

@@ -42,6 +42,25 @@ DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 TRACKED = "tracking.json"
 
 
+def run_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that only a training may write; none where it is not a run folder."""
+    names = (
+        RECIPE,
+        LABELS,
+        SPLITS,
+        SAMPLE,
+        DECISION,
+        CALIBRATION,
+        REPORT,
+        HISTORY,
+        METRICS,
+        MODEL,
+        DISTILLATION,
+        ADAPTER,
+    )
+    return [folder / name for name in (*names, TRACKED)] if (folder / RECIPE).is_file() else []
+
+
 class Run:
     """A training's folder.
 

@@ -1,6 +1,8 @@
 """`tfhub-ft predict` by a run that writes: files of prompts, folders, standard input, and rows that it cannot read."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -70,3 +72,34 @@ def test_a_row_that_cannot_be_read_is_named_and_nothing_is_written(tiny_dialogue
             predicted(tiny_dialogue_run, "a", row)
         with pytest.raises(InputError, match=f"standard input, line 2: {said}"):
             predicted(tiny_dialogue_run, lines=["a", row])
+
+
+def test_output_is_not_an_input(tiny_run, tmp_path):
+    rows = write_csv(tmp_path / "rows.csv", [("a film",)], header=("text",))
+    (tmp_path / "link.csv").symlink_to("rows.csv")
+    before = rows.read_bytes()
+    for output in (rows, tmp_path / "link.csv", tiny_run / "history.csv"):
+        with pytest.raises(InputError, match=f"--output {output}: is the input"):
+            predicted(tiny_run, "--input", rows, "--output", output)
+    assert rows.read_bytes() == before
+
+
+def test_output_is_not_the_file_on_standard_input(tiny_run, tmp_path):
+    lines = tmp_path / "lines.csv"
+    lines.write_text("a film\n")
+    with lines.open() as stdin:
+        program = "from tfhub_ft.cli.main import main; main()"
+        arguments = [sys.executable, "-c", program, "predict", str(tiny_run), "--output", str(lines)]
+        done = subprocess.run(arguments, stdin=stdin, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is the input /dev/stdin" in done.stderr
+    assert lines.read_text() == "a film\n"
+
+
+def test_output_may_be_a_link(tiny_run, tmp_path):
+    rows = write_csv(tmp_path / "rows.csv", [("a film",)], header=("text",))
+    (tmp_path / "answers.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("answers.csv")
+    predicted(tiny_run, "--input", rows, "--output", tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert "a film" in (tmp_path / "answers.csv").read_text()

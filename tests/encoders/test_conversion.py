@@ -123,10 +123,10 @@ def test_a_failing_build_is_one_line_and_nothing_is_left(
 
 def test_an_existing_folder_is_refused_before_work(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (tmp_path / "pair").mkdir()
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         convert_checkpoint(tiny_checkpoint, tmp_path / "pair")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="no folder that can be written to"):
+    with pytest.raises(InputError, match="file is not a folder; choose another place"):
         convert_checkpoint(tiny_checkpoint, tmp_path / "file" / "pair")
 
 

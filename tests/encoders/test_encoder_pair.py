@@ -59,7 +59,7 @@ def test_an_encoder_computed_either_way_is_written_as_it_is_now(tiny_pair, tmp_p
 
 def test_a_folder_that_is_there_is_left_alone(tiny_run, tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         export_encoder(tiny_run, tmp_path / "taken")
     assert list((tmp_path / "taken").iterdir()) == []
 

@@ -44,7 +44,7 @@ def test_a_copy_trains_and_its_run_answers(tiny_pair, reviews_csv, tmp_path):
         ("spam", "my-spam.py", "must be named like a Python module"),
         ("spam", "class.py", "must be named like a Python module"),
         ("spam", "none/mine.py", "there is no folder"),
-        ("spam", "there.py", "is already there"),
+        ("spam", "there.py", "already exists"),
         ("spam", "topic.py", "a recipe is called topic already"),
     ],
 )

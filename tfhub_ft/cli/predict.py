@@ -10,7 +10,7 @@ import click
 
 from tfhub_ft.console import decode_input
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import is_pattern, matching_files
+from tfhub_ft.files import check_output, is_pattern, matching_files
 
 if TYPE_CHECKING:
     from tfhub_ft.data.columns import Column
@@ -82,8 +82,12 @@ def command(
     if output and not shards and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
     from tfhub_ft.prediction import answer_writer, open_predictor, predict, predict_file, write_answers
+    from tfhub_ft.run import run_files
 
     predictor = open_predictor(model, precision=precision)
+    if output and not shards:
+        inputs = [Path("/dev/stdin" if source in (None, "-") else source), Path(model), *run_files(Path(model))]
+        check_output(Path(output), "--output", inputs)
     fields = predictor.task.fields
     if shards:
         _answer_shards(predictor, shards, Path(output), predictor.task.text_columns(SimpleNamespace(**columns)))

@@ -14,7 +14,8 @@ from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.labels import DROPPED, scored_rows
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import write_json
+from tfhub_ft.exports.export import EXPORTS
+from tfhub_ft.files import check_output, matching_files, write_json
 
 if TYPE_CHECKING:
     from tfhub_ft.compress.forms import Answers, Form
@@ -68,6 +69,9 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
     from tfhub_ft.tasks.dialogue import Dialogue
 
     forms = find_forms(folder)
+    inputs = [*matching_files(data), folder / EXPORTS, *(form.path for form in forms)]
+    for output, option in ((picture, "--picture"), (folder / "compare.json", "EXPORT_DIR")):
+        check_output(output, option, inputs)
     task, rows, targets = _rows(folder, forms, data)
     if isinstance(task, Dialogue):
         from tfhub_ft.compress.reply_forms import TIMED, measure_reply_forms

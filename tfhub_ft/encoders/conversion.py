@@ -21,8 +21,8 @@ import numpy as np
 from tfhub_ft.console import progress, say
 from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
 from tfhub_ft.encoders.reference import forward
-from tfhub_ft.errors import InputError, TfhubFtError, WorkError, kind_and_first_line
-from tfhub_ft.files import written_aside
+from tfhub_ft.errors import TfhubFtError, WorkError, kind_and_first_line
+from tfhub_ft.files import check_new, written_aside
 from tfhub_ft.memory import collect_seldom
 from tfhub_ft.placement import QUIET_AND_ON_CPU
 from tfhub_ft.processes import child_environment
@@ -108,7 +108,7 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
     """
     start = time.monotonic()
     checkpoint_dir, out_dir = Path(checkpoint_dir).absolute(), Path(out_dir).absolute()
-    _check_free(out_dir)
+    check_new(out_dir)
     checkpoint = read_checkpoint(checkpoint_dir)
     if importlib.util.find_spec("official") is None:
         raise WorkError("converting needs tf-models-official: pip install 'tf-models-official~=2.20.0'")
@@ -176,14 +176,6 @@ def check_pair(checkpoint_dir: Path, folder: Path) -> dict[str, Any]:
             f" than {TOLERANCE:g}; nothing was kept, please report this checkpoint"
         )
     return checked
-
-
-def _check_free(out_dir: Path) -> None:
-    if out_dir.exists() or out_dir.is_symlink():
-        raise InputError(f"{out_dir}: exists already; name a folder that does not")
-    above = next(parent for parent in out_dir.parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"{out_dir}: cannot be made, as {above} is no folder that can be written to")
 
 
 def _pooled(checkpoint: Checkpoint) -> str:

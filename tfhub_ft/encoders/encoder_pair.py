@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.files import written_aside
+from tfhub_ft.files import check_new, written_aside
 
 if TYPE_CHECKING:
     from tfhub_ft.encoders.encoder_layer import HubEncoder
@@ -37,8 +37,7 @@ def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
     run, out_dir = run if isinstance(run, Run) else Run(run), Path(out_dir)
     if not isinstance(run.settings, Settings):
         raise InputError(f"{run.path}: has no encoder, but the {run.settings.pretrained}")
-    if out_dir.exists():
-        raise InputError(f"{out_dir}: exists already; name a folder that does not")
+    check_new(out_dir)
     model = run.load_model()
     with written_aside(out_dir) as aside:
         aside.mkdir()

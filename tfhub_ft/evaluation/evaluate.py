@@ -10,7 +10,8 @@ from tfhub_ft.data.labels import scored_rows
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
-from tfhub_ft.run import Run
+from tfhub_ft.files import check_output, matching_files
+from tfhub_ft.run import Run, run_files
 
 
 def evaluate(
@@ -37,8 +38,10 @@ def evaluate(
     data = check_path("data", data)
     report = None if report is None else check_path("report", report)
     check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
-    if report and (report.suffix != ".html" or report.is_dir()):
-        raise InputError(f"--report {report}: must name an .html file")
+    if report:
+        if report.suffix != ".html":
+            raise InputError(f"--report {report}: must name an .html file")
+        check_output(report, "--report", inputs=[*matching_files(data), *run_files(run.path)])
     task, labels = run.recipe.task, run.labels
     columns = without_options(task.columns(run.settings))
     rows = read_all(data, columns, check=task.check_row, skip_bad_rows=skip_bad_rows)

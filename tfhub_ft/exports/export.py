@@ -12,7 +12,7 @@ from tfhub_ft.console import command_line, progress, say
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
-from tfhub_ft.files import contents, remove, write_json, write_text
+from tfhub_ft.files import check_folder, contents, remove, write_json, write_text
 from tfhub_ft.placement import tensor_float_32
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue
@@ -215,8 +215,7 @@ def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str]) -> lis
 
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
     path, own = folder / EXPORTS, {"recipe": run.recipe.name, "labels": run.labels}
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output-dir {folder} is a file")
+    check_folder(folder)
     if not path.is_file():
         # An export that failed may have left its configuration of TF Serving, which anybody may change.
         strangers = [name for name in contents(folder) if name not in (MODELS_CONFIG, BATCHING_CONFIG)]

@@ -20,7 +20,7 @@ from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.data.token_store import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import contents, locked, sha256_of, write_json, written_aside
+from tfhub_ft.files import check_folder, contents, locked, sha256_of, write_json, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import DATA, Settings, option_name
 from tfhub_ft.training.train import resolved_settings
@@ -105,8 +105,7 @@ def _found(folder: Path, index: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         InputError: it says something else than `index`, or is missing where other files are.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output-dir {folder} is a file")
+    check_folder(folder)
     if not (folder / INDEX).is_file():
         if contents(folder):
             raise InputError(f"--output-dir {folder}: not empty, and without prepared rows; choose another folder")

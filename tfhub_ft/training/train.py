@@ -13,7 +13,7 @@ from tfhub_ft.console import hush, say
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.prepared import with_prepared
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import contents
+from tfhub_ft.files import check_folder, contents
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import DISTILLATION, LOGS, Run
 from tfhub_ft.settings import Settings, option_name
@@ -133,8 +133,7 @@ def new_folder(folder: Path) -> Path:
     Raises:
         InputError: it is taken.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output-dir {folder} is a file")
+    check_folder(folder)
     if (folder / "recipe.yaml").exists():
         raise InputError(f"--output-dir {folder} already holds a run: name another folder, or go on with --resume")
     if contents(folder):

@@ -14,7 +14,7 @@ from tfhub_ft.console import say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.evaluation.metrics import goodness
-from tfhub_ft.files import contents, remove, write_text
+from tfhub_ft.files import check_folder, check_output, contents, remove, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
@@ -77,6 +77,7 @@ def tune(
         search = [search]
     space = parse_search(search, fixed)
     folder = check_path("output_dir", output_dir)
+    check_output(folder / BEST, "--output-dir", inputs=[Path(config)] if config else [])
     study = _study(folder, recipe, fixed, space)
     data = _without_test(load_dataset(recipe.task, fixed, recipe.demo))
     left = trials - len(_rows(study))
@@ -143,8 +144,7 @@ def _study(folder: Path, recipe: Recipe, fixed: Settings, space: Mapping[str, An
         from optuna.storages.journal import JournalFileBackend
     except ImportError:
         raise InputError("tfhub-ft tune needs Optuna: pip install 'tfhub_ft[tune]'") from None
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output-dir {folder}: is a file; choose another name")
+    check_folder(folder)
     if contents(folder) and not (folder / JOURNAL).is_file():
         raise InputError(f"--output-dir {folder}: not empty, and without a search; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
