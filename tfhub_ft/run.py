@@ -12,7 +12,7 @@ report.html    the same and more, with pictures, for people
 model.keras    the text-in model of the best epoch; reloads without cache and network
 adapter.safetensors  of a run with LoRA: the low-rank updates alone, which model.keras has in its weights
 distillation.yaml  of a distilled run: its teacher, and how it was taught
-checkpoints/   the best epoch's weights; until the training has ended, the last one's too, to resume from
+checkpoints/   until the training has ended, the weights of the last and of the best epoch, to resume from
 logs/          for TensorBoard
 tracking.json  of a run with --track: which one it is in the tracker's store
 """

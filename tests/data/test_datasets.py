@@ -35,10 +35,12 @@ def test_rows_that_stand_in_two_files_are_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sequences, "IN_MEMORY", 10)
     rows = make_reviews(40)
     train = write_csv(tmp_path / "train.csv", rows)
-    test = write_csv(tmp_path / "test.csv", [*rows[:3], ("a text of its own", "positive")])
+    test = write_csv(
+        tmp_path / "test.csv", [*rows[:2], (f" {rows[2][0].upper()} ", rows[2][1]), ("a text of its own", "positive")]
+    )
     validation = write_csv(tmp_path / "validation.csv", [("another", "positive"), ("and another", "negative")])
     loaded("sentiment", train=str(train), validation=str(validation), test=str(test))
-    assert "Warning: 3 of 4 test rows are also training rows" in capsys.readouterr().err
+    assert "Warning: 3 of 4 test rows repeat a text of the training rows" in capsys.readouterr().err
 
 
 def write_multilabel(path, labels):

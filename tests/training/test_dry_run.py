@@ -25,20 +25,23 @@ def test_it_tells_rows_tokens_weights_time_and_memory(tiny_pair, reviews_csv):
     json.dumps(told)
 
 
-def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path):
+def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path, capsys):
     rows = make_reviews(100)
     other = "negative" if rows[1][1] == "positive" else "positive"
     write_csv(tmp_path / "train.csv", [*rows, rows[0], (rows[1][0], other)])
-    write_csv(tmp_path / "test.csv", [rows[0], *make_reviews(20, seed=9)])
-    told = dry_run(
+    write_csv(tmp_path / "test.csv", [rows[0], (rows[1][0].upper(), other), *make_reviews(20, seed=9)])
+    plan = dry_run(
         "sentiment", train=tmp_path / "train.csv", test=tmp_path / "test.csv", encoder=tiny_pair, seq_length=5,
         freeze="all",
     )  # fmt: skip
-    warnings = "\n".join(told["warnings"])
-    for words in ("longer than --seq-length 5", "test rows also stand in training", "repeat the text", "more than one"):
+    warnings = "\n".join(plan["warnings"])
+    for words in ("longer than --seq-length 5", "repeat the text", "more than one"):
         assert words in warnings
-    assert told["seconds_an_epoch"] is None
-    assert told["tokens"]["longest"] > 5
+    assert plan["splits"]["test"]["also_in_training"] == 2
+    assert capsys.readouterr().err.count("2 of 22 test rows repeat a text of the training rows") == 1
+    assert "test rows" not in warnings
+    assert plan["seconds_an_epoch"] is None
+    assert plan["tokens"]["longest"] > 5
 
 
 @pytest.mark.parametrize(

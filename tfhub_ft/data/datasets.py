@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.console import warn
-from tfhub_ft.data.fingerprints import fingerprints
+from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.labels import (
     DROPPED,
     count_labels,
@@ -205,10 +205,18 @@ def _check_labels(
     warn_of_missing_labels(task, counts, labels)
 
 
+def leaked_rows(task: "Task", splits: Mapping[str, Split]) -> dict[str, int]:
+    """Count the validation and test rows whose text is also in the training rows, by the rule that keeps rows together.
+
+    Args:
+        task: tells the text of a row that a split keeps in one part; case and the white space around it do not count.
+        splits: by name: train, validation and, where there is one, test.
+    """
+    texts = {name: fingerprints(folded(task.group(row)) for row in split.rows) for name, split in splits.items()}
+    return {name: int(np.isin(texts[name], texts["train"]).sum()) for name in SPLITS[1:] if name in splits}
+
+
 def _warn_of_leaks(task: "Task", splits: dict[str, Split]) -> None:
-    texts = {name: fingerprints("\0".join(task.inputs(row)) for row in split.rows) for name, split in splits.items()}
-    for name in SPLITS[1:]:
-        if name in splits:
-            leaked = np.isin(texts[name], texts["train"]).sum()
-            if leaked:
-                warn(f"{leaked:,} of {len(splits[name].rows):,} {name} rows are also training rows")
+    for name, leaked in leaked_rows(task, splits).items():
+        if leaked:
+            warn(f"{leaked:,} of {len(splits[name].rows):,} {name} rows repeat a text of the training rows")

@@ -19,6 +19,7 @@ from tfhub_ft.files import check_room, write_json, written_aside
 from tfhub_ft.run import STATE
 from tfhub_ft.training.hardware import matrix_products_in
 
+BEST = "best.weights.h5"
 # Bytes of a checkpoint besides its numbers, and of what else is written meanwhile.
 ROOM = 2**20
 
@@ -152,7 +153,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def load_best(self) -> None:
         """Load the weights of the best epoch."""
-        self.network.load_weights(self.folder / "best.weights.h5")
+        self.network.load_weights(self.folder / BEST)
 
     @property
     def stopped(self) -> bool:
@@ -203,8 +204,8 @@ class Checkpoints(keras.callbacks.Callback):
         epochs = [*self.state["epochs"], row]
         best = max(epochs, key=self._goodness)
         if best is row:
-            self._save(self.network, "best.weights.h5")
             self.best_validation = self.validation.last
+            self._save(self.network, BEST)
         stopped = epoch + 1 - best["epoch"] >= self.patience
         self._keep_last(
             f"last-{epoch + 1}.weights.h5", {"epochs": epochs, "best_epoch": best["epoch"], "stopped": stopped}
@@ -227,6 +228,12 @@ class Checkpoints(keras.callbacks.Callback):
         with written_aside(self.folder / name) as aside:
             check_room(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
             model.save_weights(aside)
+
+
+def remove_weights(folder: Path) -> None:
+    """Remove the weights in the checkpoints of a finished training run, which model.keras holds; state.json stays."""
+    for weights in (folder / BEST, *folder.glob("last-*.weights.h5")):
+        weights.unlink(missing_ok=True)
 
 
 def write_history(path: Path, epochs: list[dict[str, float]]) -> None:

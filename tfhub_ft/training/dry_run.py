@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfhub_ft.console import say
-from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.datasets import Dataset, Split, leaked_rows, load_dataset
 from tfhub_ft.data.dialogues import PackedDialogues
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.encoders import HubPreprocessor
@@ -52,7 +52,8 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     recipe = load_recipe(recipe)
     resolved = resolved_settings(recipe, config, settings)
     data = load_dataset(recipe.task, resolved, recipe.demo)
-    splits = {name: _described(data, name, recipe.task) for name in data.splits}
+    leaked = leaked_rows(recipe.task, data.splits)
+    splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
     training = Training(recipe, resolved, data)
     tokens = _token_lengths(training)
     cost = _cost(training)
@@ -67,15 +68,13 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     return {**told, "warnings": _warnings(told, data, recipe.task, resolved.seq_length)}
 
 
-def _described(data: Dataset, name: str, task: Any) -> dict[str, Any]:
-    rows = data.splits[name].rows
-    prints, known = (fingerprints(_folded(task, row) for row in data.splits[split].rows) for split in (name, "train"))
-    labels = Counter(label for row in rows for label in task.counted(row))
+def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
+    labels = Counter(label for row in split.rows for label in task.counted(row))
     return {
-        "rows": len(rows),
-        "distinct_texts": len(np.unique(prints)),
+        "rows": len(split.rows),
+        "distinct_texts": len(np.unique(fingerprints(_folded(task, row) for row in split.rows))),
         "labels": dict(sorted(labels.items())),
-        "also_in_training": int(np.isin(prints, known).sum()) if name != "train" else None,
+        "also_in_training": leaked,
     }
 
 
@@ -177,9 +176,6 @@ def _warnings(told: dict[str, Any], data: Dataset, task: Any, seq_length: int) -
             found.append(f"label {label!r} has {rows} training rows, which is too few to learn from or to judge by")
         elif rows < RARE * train["rows"] and len(train["labels"]) == 2:
             found.append(f"label {label!r} has {rows / train['rows']:.1%} of the training rows: accuracy says little")
-    for name, split in told["splits"].items():
-        if split["also_in_training"]:
-            found.append(f"{split['also_in_training']:,} of {split['rows']:,} {name} rows also stand in training rows")
     if repeated := train["rows"] - train["distinct_texts"]:
         found.append(f"{repeated:,} training rows repeat the text of another")
     if train["labels"] and (torn := _contradictions(data, task)):

@@ -144,6 +144,7 @@ class Training:
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
+        from tfhub_ft.training.callbacks import remove_weights
         from tfhub_ft.training.strategies import sum_over_workers
 
         self._write_sample(run)
@@ -166,8 +167,7 @@ class Training:
         write_json(run.path / CALIBRATION, scored.calibration)
         self._report(run, state, scores, scored)
         write_json(run.path / METRICS, scores)
-        for last in (run.path / CHECKPOINTS).glob("last-*"):
-            last.unlink()
+        remove_weights(run.path / CHECKPOINTS)
         self.tracker.finish(run)
         # Nobody leaves before the chief has written all.
         sum_over_workers(self.strategy, [0])
