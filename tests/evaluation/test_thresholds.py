@@ -1,46 +1,110 @@
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from tfhub_ft.evaluation.thresholds import threshold_for_precision, threshold_for_rejection, thresholds_for_f1
+from tfhub_ft.evaluation.thresholds import (
+    least_rows,
+    threshold_for_precision,
+    threshold_for_rejection,
+    thresholds_for_f1,
+)
+
+POOLS = Path(__file__).with_name("score_pools.csv")
 
 
-def draw(rows, seed):
-    """Scores of a good but not perfect classifier, and the truth, one row in eight positive."""
-    random = np.random.default_rng(seed)
-    truth = (random.random(rows) < 0.125).astype(int)
-    return truth * 3.0 + random.normal(0, 1, rows), truth
+def read_pool(name):
+    with POOLS.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["pool"] == name]
+    return np.array([float(row["score"]) for row in rows]), np.array([int(row["positive"]) for row in rows])
 
 
-def test_the_wanted_precision_holds_on_other_rows_four_times_in_five():
-    held, recalls = [], []
-    for seed in range(100):
-        threshold = threshold_for_precision(*draw(800, seed), wanted=0.9)["threshold"]
-        scores, truth = draw(20_000, 1000 + seed)
-        held.append(truth[scores >= threshold].mean() >= 0.9)
-        recalls.append((scores[truth == 1] >= threshold).mean())
-    assert 0.7 <= np.mean(held) <= 0.95
-    assert np.mean(recalls) > 0.7
+@pytest.mark.parametrize(
+    ("pool", "rows", "wanted", "most_refused", "least_recall"),
+    [
+        ("spam", 360, 0.9, 0.3, 0.8),
+        ("spam", 700, 0.95, 0.6, 0.75),
+        ("phishing", 180, 0.8, 0.1, 0.7),
+        ("phishing", 700, 0.9, 0.1, 0.6),
+        ("sentiment", 360, 0.9, 0.2, 0.5),
+        ("sentiment", 180, 0.95, 1.0, 0.5),
+    ],
+)
+def test_threshold_for_precision_holds_on_new_rows_in_19_of_20_draws(pool, rows, wanted, most_refused, least_recall):
+    scores, truth = read_pool(pool)
+    rng, draws, violations, recalls = np.random.default_rng(0), 300, 0, []
+    for _ in range(draws):
+        some = rng.choice(len(scores), rows, replace=False)
+        chosen = threshold_for_precision(scores[some], truth[some], wanted=wanted)
+        if chosen["is_confident"]:
+            flagged = scores >= chosen["threshold"]
+            violations += truth[flagged].mean() < wanted
+            recalls.append(truth[flagged].sum() / truth.sum())
+    assert violations <= 0.05 * draws
+    assert 1 - len(recalls) / draws <= most_refused
+    assert np.mean(recalls) >= least_recall
 
 
-def test_the_threshold_lies_between_the_row_that_set_it_and_the_next():
-    scores, truth = np.array([0.1, 0.4, 0.6, 0.7, 0.9]), np.array([0, 1, 0, 1, 1])
-    chosen = threshold_for_precision(scores, truth, wanted=0.6)
-    assert chosen["precision"] == 1
-    assert chosen["recall"] == pytest.approx(2 / 3)
-    assert chosen["threshold"] == pytest.approx(0.65)
+def test_threshold_for_precision_rarely_accepts_scores_that_mean_nothing():
+    rng, accepted = np.random.default_rng(0), 0
+    for _ in range(300):
+        truth = (rng.random(400) < 0.88).astype(int)
+        accepted += threshold_for_precision(rng.random(400), truth, wanted=0.9)["is_confident"]
+    assert accepted <= 0.05 * 300
 
 
-def test_rows_of_the_same_score_are_not_parted():
-    chosen = threshold_for_precision(np.array([0.9, 0.9, 0.9, 0.1]), np.array([1, 1, 0, 1]), wanted=0.5)
-    assert chosen["threshold"] in (0.1, 0.5)
-    assert chosen["precision"] in (0.75, pytest.approx(2 / 3))
+def test_threshold_for_precision_lies_between_two_scores():
+    scores = np.concatenate([np.linspace(0.6, 1, 100), np.linspace(0, 0.4, 100)])
+    chosen = threshold_for_precision(scores, np.repeat([1, 0], 100), wanted=0.95)
+    assert chosen["is_confident"]
+    assert chosen["precision"] >= 0.95
+    assert chosen["recall"] == 1
+    assert chosen["rows_needed"] is None
+    assert not np.isclose(scores, chosen["threshold"]).any()
 
 
-def test_a_precision_that_cannot_be_promised_warns_and_takes_the_safest(capsys):
-    chosen = threshold_for_precision(np.array([0.9, 0.8, 0.2]), np.array([1, 1, 0]), wanted=0.98)
-    assert (chosen["precision"], chosen["recall"]) == (1, 1)
-    assert "the 3 validation rows promise no precision of 0.98" in capsys.readouterr().err
+def test_threshold_for_precision_does_not_separate_equal_scores():
+    scores = np.repeat([0.9, 0.1], [150, 50])
+    truth = np.concatenate([np.ones(149), [0], np.zeros(50)]).astype(int)
+    chosen = threshold_for_precision(scores, truth, wanted=0.9)
+    assert (chosen["threshold"], chosen["precision"]) == (0.5, 149 / 150)
+
+
+def test_threshold_for_precision_says_how_many_rows_would_do():
+    def choose(rows):
+        truth = np.repeat([1, 0], [rows // 9, rows - rows // 9])
+        scores = np.where(truth, 0.9, 0.1) + np.linspace(0.05, -0.05, rows)
+        return threshold_for_precision(scores, truth, wanted=0.95)
+
+    chosen = choose(180)
+    assert not chosen["is_confident"]
+    assert 400 <= chosen["rows_needed"] <= 2000
+    assert choose(chosen["rows_needed"])["is_confident"]
+    assert not choose(chosen["rows_needed"] // 2)["is_confident"]
+
+
+def test_threshold_for_precision_knows_when_more_rows_do_not_help():
+    truth = np.tile([1, 1, 1, 0], 100)
+    chosen = threshold_for_precision(np.linspace(1, 0, 400), truth, wanted=0.9)
+    assert not chosen["is_confident"]
+    assert chosen["rows_needed"] is None
+
+
+@pytest.mark.parametrize("truth", [[1, 1, 0], [0, 0, 0], [1, 1, 1]])
+def test_threshold_for_precision_takes_the_safest_of_a_few_rows(truth):
+    chosen = threshold_for_precision(np.array([0.9, 0.8, 0.2]), np.array(truth), wanted=0.98)
+    assert not chosen["is_confident"]
+    assert chosen["precision"] == (1 if any(truth) else 0)
+    assert 0 <= chosen["threshold"] <= 0.9
+
+
+@pytest.mark.parametrize(("wanted", "errors"), [(0.9, 0), (0.9, 3), (0.98, 0), (0.98, 2), (0.5, 1)])
+def test_least_rows_is_where_the_exact_test_begins_to_pass(wanted, errors):
+    rows = least_rows(wanted, errors)
+    assert binom.cdf(errors, rows, 1 - wanted) <= 0.05 < binom.cdf(errors, rows - 1, 1 - wanted)
 
 
 def test_f1_thresholds_are_the_best_there_are():

@@ -61,6 +61,7 @@ def threshold_for_precision(scores: "np.ndarray", truth: "np.ndarray", *, wanted
     needed = None
     if not count:
         tested = max(0, int(np.searchsorted(flagged, min(start, likely), "right")) - 1)
+        tested = tested if right[tested] > wanted * flagged[tested] else place
         needed = _rows_needed(len(scores), int(flagged[tested]), int(right[tested]), wanted)
     return {
         "threshold": float(threshold),
