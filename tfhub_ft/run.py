@@ -6,7 +6,8 @@ decision.json  the thresholds that turn logits into answers, chosen on the valid
 calibration.json  the temperature that the model's logits were divided by, fitted on the validation rows
 splits.json    which rows of which file were train, validation and test
 sample.jsonl   some validation rows, which exports are proven on
-history.csv    a row an epoch
+warnings.json  the warnings that were given
+history.csv    a row for each epoch
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
 report.html    the same and more, with pictures, for people
 model.keras    the text-in model of the best epoch; reloads without cache and network
@@ -19,7 +20,7 @@ tracking.json  of a run with --track: which one it is in the tracker's store
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.htm
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
-TRACKED = "tracking.json"
+TRACKED, WARNINGS = "tracking.json", "warnings.json"
 
 
 def run_files(folder: Path) -> list[Path]:
@@ -136,6 +137,15 @@ class Run:
     def calibration(self) -> dict[str, Any]:
         """The temperature that is in the model's head; empty where probabilities are not calibrated."""
         return self._json(CALIBRATION) if (self.path / CALIBRATION).is_file() else {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of the training run, each once; empty where a version wrote the run that kept none."""
+        return self._json(WARNINGS, list) if (self.path / WARNINGS).is_file() else []
+
+    def add_warnings(self, warnings: Sequence[str]) -> None:
+        """Keep warnings with the run, each once."""
+        write_json(self.path / WARNINGS, list(dict.fromkeys([*self.warnings, *warnings])))
 
     @property
     def splits(self) -> dict[str, Any]:

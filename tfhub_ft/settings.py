@@ -257,7 +257,7 @@ class TwoClassSettings(TextSettings):
         0.0,
         "Precision of the positive label that the threshold, chosen on validation, must have; 0 answers the likeliest.",
         minimum=0,
-        maximum=1,
+        maximum=0.999,
     )
 
 

@@ -1,27 +1,41 @@
 import numpy as np
 
-from tfhub_ft.evaluation.listings import confident_mistakes, doubtful_labels, per_class
+from tfhub_ft.evaluation.listings import label_issues, per_class
 
 
-def test_the_surest_mistakes_come_first_and_long_texts_are_cut():
-    texts = ["right", "slightly wrong", "very wrong " * 100]
-    listing = confident_mistakes(texts, ["a", "a", "a"], ["a", "b", "b"], np.array([0.9, 0.6, 0.99]))
-    assert [row[0][:10] for row in listing.rows] == ["very wrong", "slightly w"]
-    assert len(listing.rows[0][0]) == 400
-    assert "2 of 3" in listing.says
+def issues(targets, probabilities, labels, texts=None):
+    texts = texts or [f"text {i}" for i in range(len(targets))]
+    predicted = probabilities.argmax(-1)
+    given = [labels[i] if i >= 0 else "new" for i in targets]
+    named = [labels[i] for i in predicted]
+    confidence = probabilities.max(-1)
+    return label_issues(texts, given, named, targets, probabilities, labels, confidence)
 
 
-def test_a_label_is_doubted_where_the_model_is_as_sure_of_another():
+def test_label_issues_shows_the_surest_mistakes_first_and_cuts_long_texts():
+    probabilities = np.array([[0.1, 0.9], [0.4, 0.6], [0.3, 0.7], [0.0, 1.0]])
+    texts = ["right", "slightly wrong", "more wrong " * 100, "right, too"]
+    looks_wrong, mistakes = issues(np.array([1, 0, 0, 1]), probabilities, ["no", "yes"], texts)
+    assert looks_wrong.rows == []
+    assert [row[0][:10] for row in mistakes.rows] == ["more wrong", "slightly w"]
+    assert len(mistakes.rows[0][0]) == 400
+    assert "2 of 4" in mistakes.says
+
+
+def test_label_issues_lists_a_row_as_wrong_label_or_as_mistake():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.05, 0.95], [0.2, 0.8], [0.97, 0.03], [0.45, 0.55]])
     targets = np.array([0, 0, 1, 1, 1, 0])
-    listing = doubtful_labels([f"text {i}" for i in range(6)], targets, probabilities, ["no", "yes"])
-    # Row 5 leans to "yes", but less than rows of that label do.
-    assert [row[:3] for row in listing.rows] == [["text 4", "yes", "no"]]
+    looks_wrong, mistakes = issues(targets, probabilities, ["no", "yes"])
+    # Row 4 is more typical of "no" than all rows of that label, row 5 is less typical of "yes" than most of its rows.
+    assert [row[:3] for row in looks_wrong.rows] == [["text 4", "yes", "no"]]
+    assert [row[:3] for row in mistakes.rows] == [["text 5", "no", "yes"]]
 
 
-def test_a_label_without_rows_is_no_rival():
-    probabilities = np.array([[0.3, 0.1, 0.6], [0.2, 0.7, 0.1]])
-    assert doubtful_labels(["a", "b"], np.array([0, 1]), probabilities, ["x", "y", "z"]).rows == []
+def test_label_issues_of_labels_without_rows_and_unseen_labels_are_mistakes():
+    probabilities = np.array([[0.3, 0.1, 0.6], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]])
+    looks_wrong, mistakes = issues(np.array([0, 1, -2]), probabilities, ["x", "y", "z"])
+    assert looks_wrong.rows == []
+    assert [row[:2] for row in mistakes.rows] == [["text 2", "new"], ["text 0", "x"]]
 
 
 def test_labels_have_a_row_each():

@@ -10,9 +10,9 @@ SCORES = RANDOM.random((200, 1))
 TRUTH = RANDOM.random((200, 1)) < SCORES
 EPOCHS = [{"epoch": n, "loss": 1 / n, "val_log_loss": 1.1 / n, "accuracy": 0.5} for n in (1, 2, 3)]
 DRAWN = {
-    "curves": lambda: pictures.training_curves(EPOCHS, "loss", "log_loss"),
-    "one epoch": lambda: pictures.training_curves(EPOCHS[:1], "accuracy", "accuracy"),
-    "lengths": lambda: pictures.token_lengths(np.array([3, 9, 24, 24]), 24, "rows"),
+    "curves": lambda: pictures.training_curves(EPOCHS, "loss", "log_loss", kept=2),
+    "one epoch": lambda: pictures.training_curves(EPOCHS[:1], "accuracy", "accuracy", kept=1),
+    "lengths": lambda: pictures.token_lengths(np.array([3, 9, 24, 24]), 24, 1, "rows"),
     "matrix": lambda: pictures.confusion_matrix([[5, 1], [0, 4]], ["<b>$x$</b>", "日本語"]),
     "matrix of one label's rows": lambda: pictures.confusion_matrix([[0, 0], [0, 0]], ["a", "b"]),
     "large matrix": lambda: pictures.confusion_matrix(np.eye(60, dtype=int) * 3, [f"label {i}" for i in range(60)]),

@@ -121,3 +121,43 @@ def test_probabilities_bear_large_logits():
     np.testing.assert_allclose(
         TASK.probabilities(np.array([[1000.0, 1000.0], [-1000.0, 0.0]])), [[0.5, 0.5], [0.0, 1.0]]
     )
+
+
+def held_out(**predicted):
+    return {"per_class": {label: {"rows": 5, "predicted": count} for label, count in predicted.items()}}
+
+
+def test_warnings_name_labels_that_are_never_predicted():
+    scores = {"validation": held_out(a=9, b=0, c=1), "test": held_out(a=10, b=0, c=0)}
+    assert TASK.warnings(scores, ["a", "b", "c"], {}) == [
+        "labels that the model never predicts, with their validation and test rows: b: 10"
+    ]
+    assert TASK.warnings({"test": held_out(a=5, b=5)}, ["a", "b"], {}) == []
+
+
+def test_warnings_name_the_one_label_that_is_predicted():
+    (warning,) = TASK.warnings({"validation": held_out(a=0, b=10)}, ["a", "b"], {})
+    assert warning == "the model predicts 'b' for all validation rows; train it longer, or on more rows"
+
+
+def test_warnings_say_how_many_rows_a_wanted_precision_needs():
+    logits = np.stack([np.zeros(90), np.where(np.arange(90) < 20, 3.0, -3.0) + np.arange(90) / 1e3], -1)
+    targets = (np.arange(90) < 20).astype("int32")
+    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
+    scores = {"validation": TASK.metrics(logits, targets, ["no", "yes"], decision)}
+    (warning,) = TASK.warnings(scores, ["no", "yes"], decision)
+    assert warning.startswith(
+        "--wanted-precision 0.95: no threshold keeps it at 95% confidence by the 90 validation rows; about "
+    )
+    assert f"{decision['rows_needed']:,} would do" in warning
+
+
+def test_held_out_scores_have_intervals_and_the_majority_baseline():
+    logits = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 1.0]])
+    targets = np.array([0, 1, 1, 1], "int32")
+    train = {"rows": 10, "label_rows": {"yes": 8, "no": 2}}
+    scores = TASK.held_out_scores(logits, targets, ["no", "yes"], {}, train)
+    assert scores["baseline"]["accuracy"] == 0.75
+    assert scores["baseline"]["roc_auc"] == 0.5
+    assert scores["intervals"]["accuracy"][0] < scores["accuracy"] < scores["intervals"]["accuracy"][1]
+    assert "baseline" not in TASK.held_out_scores(logits, targets, ["no", "yes"], {}, {"rows": 10})

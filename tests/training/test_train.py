@@ -340,3 +340,25 @@ def test_new_folder_accepts_leftovers_of_file_managers(tmp_path):
     (tmp_path / ".DS_Store").write_bytes(b"")
     (tmp_path / "Thumbs.db").write_bytes(b"")
     assert new_folder(tmp_path) == tmp_path
+
+
+def test_warnings_of_a_run_are_kept_and_shown_in_its_report(tiny_pair, tmp_path, capsys):
+    rows = [(f"{text} {'so nice and very good ' * 6}", label) for text, label in make_reviews(60)]
+    data = write_csv(tmp_path / "rows.csv", rows)
+    run = train(tiny_pair, tmp_path / "run", data=data, epochs=1, learning_rate=1e-6)
+    err, report = capsys.readouterr().err, (run.path / "report.html").read_text()
+    truncated = "42 of 42 train rows, 9 of 9 validation rows, 9 of 9 test rows are longer than --seq-length 24 tokens"
+    never = "for all validation and test rows; train it longer, or on more rows"
+    for warning in (truncated, never):
+        assert warning in err
+        assert sum(warning in each for each in run.warnings) == 1
+        assert warning in report
+    assert json.loads((run.path / "warnings.json").read_text()) == run.warnings
+
+
+def test_evaluate_says_how_many_rows_are_truncated(tiny_run, tmp_path, capsys):
+    data = write_csv(tmp_path / "rows.csv", [*make_reviews(4), ("good " * 30, "positive"), ("bad " * 22, "negative")])
+    tfhub_ft.evaluate(tiny_run, data=data, report=tmp_path / "report.html")
+    warning = "1 of 6 rows are longer than --seq-length 24 tokens; the rest of their text is not read"
+    assert f"Warning: {warning}\n" in capsys.readouterr().err
+    assert warning in (tmp_path / "report.html").read_text()

@@ -99,8 +99,11 @@ def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
     run = train(name, **how, **given)
 
     from tfhub_ft.evaluation.tables import scores_table
+    from tfhub_ft.evaluation.thresholds import precision_summary
 
     print_tables(scores_table(run.metrics))
+    for sentence in precision_summary(run.metrics, run.labels, run.decision):
+        print(sentence)
     print(f"Run: {run.path}")
     print(f"Report: {run.path / 'report.html'}")
     print_next("predict", run.path, *(f"a {field} of yours" for field in run.recipe.task.fields))

@@ -16,7 +16,7 @@ from tfhub_ft.arguments import check_path
 from tfhub_ft.cache import cache_dir
 from tfhub_ft.compress.soft_losses import SOFT_LOSSES
 from tfhub_ft.compress.vocabulary import domain_vocabulary
-from tfhub_ft.console import say
+from tfhub_ft.console import recorded_warnings, say
 from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.rows import read_all
@@ -79,7 +79,8 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     count = _layers_of(student)
     chosen = _student_settings(run, student, count, lesson, settings)
     folder = new_folder(output_dir)
-    data = _dataset(run, chosen, any(settings.get(name) for name in DATA))
+    with recorded_warnings() as warnings:
+        data = _dataset(run, chosen, any(settings.get(name) for name in DATA))
     texts = _texts(run, data, lesson, chosen)
     if count is None:
         _check_encoder(student, chosen)
@@ -91,7 +92,9 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         teacher.check_hidden_states()
     try:
         chosen = _cut_student(teacher, chosen, kept, lesson, texts, folder)
-        training = _StudentTraining(run, chosen, data, texts, teacher.logits(texts))
+        logits = teacher.logits(texts)
+        with recorded_warnings() as more:
+            training = _StudentTraining(run, chosen, data, texts, logits)
         if kept:
             take_head(teacher.network, training.network)
         training.objective = _objective(run, lesson, teacher, training, kept)
@@ -101,6 +104,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         shutil.rmtree(folder, ignore_errors=True)
         raise
     with made.locked():
+        made.add_warnings([*warnings, *more])
         return training.finish(made)
 
 

@@ -1,7 +1,7 @@
 """The token ids of many rows, and batches of rows of similar length cut from them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,14 +18,16 @@ class TokenRows:
     """The token ids of many rows, without padding.
 
     Args:
-        word_ids: int32 (tokens,), all rows behind each other.
+        word_ids: int32 (tokens,), the rows one after the other.
         type_ids: int8 (tokens,), the segment that each token belongs to.
         starts: int64 (rows + 1,), where each row starts.
+        truncated: bool (rows,), whether a row had more tokens than are read; None where nothing is truncated.
     """
 
     word_ids: np.ndarray
     type_ids: np.ndarray
     starts: np.ndarray
+    truncated: np.ndarray | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -34,6 +36,11 @@ class TokenRows:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
         return np.diff(self.starts)
+
+    @property
+    def truncated_rows(self) -> int:
+        """How many rows had more tokens than are read."""
+        return 0 if self.truncated is None else int(self.truncated.sum())
 
     @property
     def signature(self) -> dict[str, Any]:
@@ -61,13 +68,25 @@ class TokenRows:
     def subset(self, rows: np.ndarray) -> "TokenRows":
         """Some of the rows, in the order of their indices, int (rows,)."""
         _, places = places_of(self.starts, rows)
-        return TokenRows(self.word_ids[places], self.type_ids[places], starts_of(self.lengths[rows]))
+        truncated = None if self.truncated is None else self.truncated[rows]
+        starts = starts_of(self.lengths[rows])
+        return TokenRows(self.word_ids[places], self.type_ids[places], starts, truncated=truncated)
 
     def by_length(self, batch_size: int) -> Iterator[np.ndarray]:
         """Indices of all rows, in batches from the longest to the shortest."""
         order = np.argsort(-self.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
+
+
+def truncation_warning(rows: str, seq_length: int) -> str:
+    """A warning that rows are longer than what is read of them.
+
+    Args:
+        rows: how many of which rows, such as "3 of 40 test rows".
+        seq_length: the tokens that are read.
+    """
+    return f"{rows} are longer than --seq-length {seq_length} tokens; the rest of their text is not read"
 
 
 def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
@@ -85,10 +104,12 @@ def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
     def make(_: int, some: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:
         columns = [tf.constant(column) for column in zip(*some, strict=True)]
         tokens = preprocessor.without_padding(columns)
-        return dict(zip(("word_ids", "type_ids", "lengths"), (each.numpy() for each in tokens), strict=True))
+        names = ("word_ids", "type_ids", "lengths", "truncated")
+        return dict(zip(names, (each.numpy() for each in tokens), strict=True))
 
     arrays = token_arrays(preprocessor, inputs, make, kind="rows")
-    return TokenRows(arrays["word_ids"], arrays["type_ids"], starts_of(arrays["lengths"]))
+    starts = starts_of(arrays["lengths"])
+    return TokenRows(arrays["word_ids"], arrays["type_ids"], starts, truncated=arrays["truncated"])
 
 
 def words_of(some: Iterable[TokenRows], vocabulary: int) -> np.ndarray:

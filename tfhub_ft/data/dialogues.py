@@ -28,6 +28,11 @@ class PackedDialogues(TokenRows):
     cut: int = 0
 
     @property
+    def truncated_rows(self) -> int:
+        """How many dialogues had lost their first turns."""
+        return self.cut
+
+    @property
     def signature(self) -> dict[str, Any]:
         """What a batch is, as tf.TensorSpecs by name."""
         import tensorflow as tf

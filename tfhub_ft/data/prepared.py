@@ -31,7 +31,7 @@ class Prepared:
     Its `prepared.json` tells the recipe, the settings, the preprocessor's digest, the labels and the splits, with the
     rows and the sha256 of each shard. A record of a shard is a tf.train.Example of a row:
 
-    - `input_word_ids` and `input_type_ids`, int64 (tokens,), without padding;
+    - `input_word_ids` and `input_type_ids`, int64 (tokens,), without padding; `truncated`, 1 where there were more;
     - `target`, what the loss takes of the row: int64, or float of regression and of several labels;
     - `line` and `row`: the line of the file that the row starts in, and its values as JSON;
     - of a recipe that reads long rows by windows, the tokens of all windows, one behind the other, and with them
@@ -132,7 +132,9 @@ class Prepared:
         import tensorflow as tf
 
         wanted = WINDOWED if windowed else TOKENS
-        features = {name: tf.io.RaggedFeature(tf.int64) for name in [*wanted, *(["window_lengths"] * windowed)]}
+        # Folders of version 0.1 do not say which rows are truncated.
+        rows = ["window_lengths"] if windowed else [name for name in ("truncated",) if name in self.index["features"]]
+        features = {name: tf.io.RaggedFeature(tf.int64) for name in [*wanted, *rows]}
         records = tf.data.TFRecordDataset([str(self.path / name) for name in self.splits[split]["shards"]])
         batches = records.batch(ROWS_AT_ONCE).map(
             lambda batch: tf.io.parse_example(batch, features), num_parallel_calls=tf.data.AUTOTUNE
@@ -145,6 +147,7 @@ class Prepared:
                 part |= {"lengths": values["window_lengths"], "windows": lengths["window_lengths"]}
                 yield {**part, "row_words": lengths["word_starts"]}
             else:
+                part |= {name: values[name].astype(bool) for name in rows}
                 yield {**part, "lengths": lengths["input_word_ids"]}
 
 
@@ -213,6 +216,8 @@ def examples(tokens: TokenRows, targets: Any, rows: Sequence[Row]) -> Iterator[b
             starts, stops = tokens.words_of(number)
             features |= {"word": tokens.word[here], "starts_word": tokens.starts_word[here]}
             features |= {"word_starts": starts, "word_ends": stops, "window_lengths": lengths[windows]}
+        elif tokens.truncated is not None:
+            features["truncated"] = tokens.truncated[number : number + 1]
         at_tokens = isinstance(targets, TokenTargets)
         features["target"] = targets.values[here] if at_tokens else np.ravel(targets[windows])
         features["line"] = np.array([row.line])

@@ -115,25 +115,33 @@ class HubPreprocessor(keras.layers.Layer):
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
         return self._packed([self._tokenized(tf.reshape(segment, [-1])) for segment in segments])
 
-    def without_padding(self, segments: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """The tokens that `call` gives without the padding, those of all rows behind each other.
+    def without_padding(self, segments: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
+        """The tokens that `call` returns, without the padding, the rows one after the other.
 
         Args:
             segments: one or two string tensors of shape (batch,).
 
         Returns:
-            The word ids, int32 (tokens,), the segment of each token, int8 (tokens,), and the tokens of each row, int64
-            (batch,).
+            The word ids, int32 (tokens,); the segment of each token, int8 (tokens,); the tokens of each row, int64
+            (batch,); and whether a row had more of them, bool (batch,).
         """
         return self._graphs.run(self._without_padding, *segments)
 
-    def _without_padding(self, *segments: Any) -> tuple[Any, Any, Any]:
+    def _without_padding(self, *segments: Any) -> tuple[Any, Any, Any, Any]:
         import tensorflow as tf
 
-        packed = self._packed([self._tokenized(segment) for segment in segments])
+        tokens = [flat(self._tokenized(segment)) for segment in segments]
+        packed = self._packed(tokens)
         here = packed["input_mask"] > 0
         ids, types = (tf.boolean_mask(packed[name], here) for name in ("input_word_ids", "input_type_ids"))
-        return ids, tf.cast(types, tf.int8), tf.math.count_nonzero(here, -1)
+        truncated = self._row_tokens(tokens) > self.seq_length
+        return ids, tf.cast(types, tf.int8), tf.math.count_nonzero(here, -1), truncated
+
+    def _row_tokens(self, tokens: list[Any]) -> Any:
+        """The tokens of each row before truncation, [CLS] and [SEP] included, int64 (batch,)."""
+        import tensorflow as tf
+
+        return tf.add_n([each.row_lengths() for each in tokens]) + len(tokens) + 1
 
     def digest(self) -> str:
         """What tokens follow from, the module's files and the layer's settings, as a hexadecimal number."""
@@ -160,7 +168,7 @@ class HubPreprocessor(keras.layers.Layer):
 
     def _packed(self, tokens: list[Any]) -> dict[str, Any]:
         """One or two segments of tokens as an encoder reads them."""
-        tokens = [each.merge_dims(1, 2) if each.shape.rank == 3 else each for each in tokens]
+        tokens = [flat(each) for each in tokens]
         packed = self._pack(tokens, self._length(tokens))
         if self.padding == "max_length":
             packed = {name: _with_length(ids, self.seq_length) for name, ids in packed.items()}
@@ -171,7 +179,7 @@ class HubPreprocessor(keras.layers.Layer):
 
         if self.padding == "max_length":
             return tf.constant(self.seq_length)
-        longest = tf.reduce_max(tf.add_n([each.row_lengths() for each in tokens])) + len(tokens) + 1
+        longest = tf.reduce_max(self._row_tokens(tokens))
         return tf.cast(tf.clip_by_value(longest, MIN_SEQ_LENGTH, self.seq_length), tf.int32)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, keras.KerasTensor]:
@@ -229,6 +237,11 @@ class Graphs:
         if key not in self._made:
             self._made[key] = tf.function(function, input_signature=open_specs)
         return self._made[key](*tensors)
+
+
+def flat(tokens: Any) -> Any:
+    """Tokens as ragged (texts, tokens), which may come as ragged (texts, words, tokens)."""
+    return tokens.merge_dims(1, 2) if tokens.shape.rank == 3 else tokens
 
 
 def _of_any_size(tensor: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from tfhub_ft.encoders import MASK
-from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor
+from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor, flat
 from tfhub_ft.errors import InputError
 
 _LETTER = r"[^\s\p{Z}\p{P}\p{S}\p{Cc}\p{Han}]"
@@ -154,8 +154,7 @@ class WindowPreprocessor(HubPreprocessor):
         }
 
     def _pieces(self, texts: Any) -> Any:
-        tokens = self._tokenized(texts)
-        return tokens.merge_dims(1, 2) if tokens.shape.rank == 3 else tokens
+        return flat(self._tokenized(texts))
 
     def _cut(self, splits: Any, lead: Any) -> tuple[Any, Any, Any, Any]:
         """The windows of rows whose tokens stand behind each other.

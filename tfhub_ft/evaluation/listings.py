@@ -38,54 +38,64 @@ def per_class(scores: Mapping[str, Any]) -> Listing:
     return Listing("Labels", more, ["label", *columns], rows)
 
 
-def confident_mistakes(
-    texts: Sequence[str], given: Sequence[str], answered: Sequence[str], confidence: "np.ndarray"
-) -> Listing:
-    """The wrong answers that the model was surest of.
+def label_issues(
+    texts: Sequence[str],
+    given: Sequence[str],
+    predicted: Sequence[str],
+    targets: "np.ndarray",
+    probabilities: "np.ndarray",
+    labels: Sequence[str],
+    confidence: "np.ndarray",
+) -> list[Listing]:
+    """Two tables of wrong predictions: rows whose own label looks wrong, and the other mistakes, surest first.
+
+    A label looks wrong where the row is more typical of another label than half of that label's own rows are: the model
+    gives that label a higher probability than it gives to the median of them. A row is in one of the tables only.
 
     Args:
         texts: of the rows.
         given: their labels.
-        answered: the model's.
-        confidence: float (rows,), how sure it was of its answer.
-    """
-    wrong = [i for i in range(len(texts)) if given[i] != answered[i]]
-    surest = sorted(wrong, key=lambda i: -confidence[i])[:ROWS_SHOWN]
-    rows = [[cut(texts[i]), given[i], answered[i], float(confidence[i])] for i in surest]
-    says = f"{len(wrong):,} of {len(texts):,} answers are not the row's label."
-    return Listing("Most confident mistakes", says, ["text", "label", "answer", "confidence"], rows)
-
-
-def doubtful_labels(
-    texts: Sequence[str], targets: "np.ndarray", probabilities: "np.ndarray", labels: Sequence[str]
-) -> Listing:
-    """Rows whose label looks wrong: the model is as sure of another label as it is of that label's own rows.
-
-    Args:
-        texts: of the rows.
-        targets: int (rows,), indices of labels.
+        predicted: the labels that the model predicts.
+        targets: int (rows,), indices of labels; negative where a row's label is none of them.
         probabilities: float (rows, labels).
-        labels: their names.
+        labels: the labels' names.
+        confidence: float (rows,), the probability of the prediction.
 
     Reference:
         Northcutt, Jiang and Chuang 2021 (confident learning), https://arxiv.org/abs/1911.00068
     """
     import numpy as np
 
-    own = probabilities[np.arange(len(targets)), targets]
-    # A label that no row has is nothing to be as sure of.
-    usual = [own[targets == label].mean() if (targets == label).any() else np.inf for label in range(len(labels))]
-    sure = np.where(probabilities >= np.array(usual), probabilities, 0)
-    other = sure.argmax(-1)
-    doubted = np.flatnonzero((sure.max(-1) > 0) & (other != targets))
-    doubted = doubted[np.argsort(own[doubted], kind="stable")]
-    rows = [[cut(texts[i]), labels[targets[i]], labels[other[i]], float(own[i])] for i in doubted[:ROWS_SHOWN]]
-    says = (
-        f"{len(doubted):,} of {len(texts):,} rows: the model is as sure of another label as it is of that label's own"
-        " rows. Some are its mistakes; some are the data's."
-    )
-    columns = ["text", "label", "perhaps", "probability of the label"]
-    return Listing("Labels that look wrong", says, columns, rows)
+    wrong = np.flatnonzero([one != other for one, other in zip(given, predicted, strict=True)])
+    typical = np.full(len(texts), np.nan)
+    for label in range(len(labels)):
+        own = np.sort(probabilities[targets == label, label])
+        likely = wrong[(targets[wrong] >= 0) & (targets[wrong] != label) & (probabilities[wrong].argmax(-1) == label)]
+        if len(own) and len(likely):
+            typical[likely] = np.searchsorted(own, probabilities[likely, label]) / len(own)
+    doubtful = wrong[typical[wrong] > 0.5]
+    doubtful = doubtful[np.argsort(-typical[doubtful], kind="stable")]
+    mistakes = np.setdiff1d(wrong, doubtful)
+    mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
+    return [
+        Listing(
+            "Labels that look wrong",
+            f"{len(doubtful):,} of {len(texts):,} rows are more typical of another label than half of that label's own"
+            " rows are. The model may be mistaken, or the label.",
+            ["text", "label", "perhaps", "more typical than"],
+            [
+                [cut(texts[i]), given[i], labels[probabilities[i].argmax()], f"{typical[i]:.0%} of its rows"]
+                for i in doubtful[:ROWS_SHOWN]
+            ],
+        ),
+        Listing(
+            "Most confident mistakes",
+            f"{len(wrong):,} of {len(texts):,} predictions are not the row's label; of {len(mistakes):,} of them the"
+            " label does not look wrong.",
+            ["text", "label", "prediction", "confidence"],
+            [[cut(texts[i]), given[i], predicted[i], float(confidence[i])] for i in mistakes[:ROWS_SHOWN]],
+        ),
+    ]
 
 
 def cut(text: str) -> str:

@@ -277,11 +277,16 @@ def retrieval_metrics(
         Henderson et al. 2019, https://arxiv.org/abs/1904.06472
     """
     ranks = reply_ranks(prompts, replies, identities, candidates=candidates)
+    values = retrieval_values(ranks, candidates)
+    return {"rows": len(ranks), **{name: float(each.mean()) for name, each in values.items()}}
+
+
+def retrieval_values(ranks: "np.ndarray", candidates: int) -> dict[str, "np.ndarray"]:
+    """The values of each row that the scores of `retrieval_metrics` are means of, by name."""
     return {
-        "rows": len(ranks),
-        f"recall_at_1_of_{candidates}": float((ranks == 1).mean()),
-        f"recall_at_3_of_{candidates}": float((ranks <= 3).mean()),
-        f"mean_reciprocal_rank_of_{candidates}": float((1 / ranks).mean()),
+        f"recall_at_1_of_{candidates}": ranks == 1,
+        f"recall_at_3_of_{candidates}": ranks <= 3,
+        f"mean_reciprocal_rank_of_{candidates}": 1 / ranks,
     }
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a report, drawn by matplotlib as SVG that takes its colours from the page."""
+"""Plots of a report, drawn by matplotlib as SVG in the colors of the page."""
 
 import logging
 import re
@@ -35,6 +35,8 @@ STYLE = {
 }
 MATRIX_NUMBERS, MATRIX_NAMES, CURVES = 12, 40, 4
 POINTS = 400
+# Counts that differ by so much are drawn on a logarithmic axis.
+LOG_FROM = 1000
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ class Picture:
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure = Figure(figsize=self.size, layout="constrained")
             FigureCanvasSVG(figure)
-            self.draw(figure.subplots())
+            axes = figure.subplots()
+            self.draw(axes)
+            handles, names = axes.get_legend_handles_labels()
+            if handles:
+                figure.legend(handles, names, loc="outside lower center", ncols=2)
             figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         drawn = written.getvalue()
         drawn = drawn[drawn.index("<svg") :]
@@ -79,56 +85,71 @@ class Picture:
         return Markup(re.sub(r'width="[^"]*" height="[^"]*"', lambda _: label, drawn, count=1))
 
 
-def training_curves(epochs: Sequence[Mapping[str, float | None]], training: str, validation: str) -> Picture:
+def training_curves(
+    epochs: Sequence[Mapping[str, float | None]], training: str, validation: str, *, kept: int
+) -> Picture:
     """A number by epoch, of training and of validation, as far as the epochs have it.
 
     Args:
         epochs: a row for each epoch, as history.csv has them.
         training: the number of the training rows, such as "loss".
         validation: the number of the validation rows, such as "log_loss".
+        kept: the epoch whose weights were kept, which is marked.
     """
-    curves = [
-        (who, [(int(row["epoch"]), row[key]) for row in epochs if row.get(key) is not None])
-        for who, key in (("training", training), ("validation", f"val_{validation}"))
-    ]
-    curves = [(who, points) for who, points in curves if points]
-    last = ", ".join(f"{who} {points[-1][1]:.3f}" for who, points in curves)
+    names = {"training (running mean)": training, f"validation {validation.replace('_', ' ')}": f"val_{validation}"}
+    curves = {
+        name: [(int(row["epoch"]), row[key]) for row in epochs if row.get(key) is not None]
+        for name, key in names.items()
+    }
+    curves = {name: points for name, points in curves.items() if points}
+    at_kept = [f"{name} {dict(points)[kept]:.3f}" for name, points in curves.items() if kept in dict(points)]
 
     def draw(axes: "Axes") -> None:
-        for (who, points), (color, line) in zip(curves, LINES):
-            axes.plot(*zip(*points), line, color=color, marker="o", markersize=4, label=who)
+        for (name, points), (color, line) in zip(curves.items(), LINES):
+            axes.plot(*zip(*points), line, color=color, marker="o", markersize=4, label=name)
         numbers = [int(row["epoch"]) for row in epochs]
+        axes.axvline(kept, color=INK, linestyle=":", linewidth=0.8, label=f"kept: epoch {kept}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(training.replace("_", " "))
         axes.set_xticks(numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
-        axes.legend()
 
-    return Picture(training.replace("_", " ").capitalize(), f"By epoch; after the last one {last}.", draw)
+    says = f"By epoch. In epoch {kept}, which was kept: {', '.join(at_kept)}."
+    return Picture(training.replace("_", " ").capitalize(), says, draw)
 
 
-def token_lengths(lengths: "np.ndarray", seq_length: int, unit: str) -> Picture:
+def token_lengths(lengths: "np.ndarray", seq_length: int, truncated: int, unit: str) -> Picture:
     """How many tokens rows have.
 
     Args:
         lengths: int (rows,), at most `seq_length`.
         seq_length: the most tokens of a row.
-        unit: "rows", which are cut there, or the "windows" of long rows.
+        truncated: the rows that had more.
+        unit: "rows", or the "windows" of long rows.
     """
     import numpy as np
 
-    full = int((lengths >= seq_length).sum())
-
     def draw(axes: "Axes") -> None:
-        axes.hist(lengths, bins=np.linspace(0, max(int(lengths.max()), 2) + 1, 40), color=BLUE)
+        counts, _, _ = axes.hist(lengths, bins=np.linspace(0, max(int(lengths.max()), 2) + 1, 40), color=BLUE)
         axes.axvline(seq_length, color=ORANGE, linestyle="--", label=f"--seq-length {seq_length}")
         axes.set_xlabel("tokens")
         axes.set_ylabel(f"training {unit}")
-        axes.legend()
+        _log_counts(axes, counts)
 
     says = f"Half of the training {unit} have at most {np.median(lengths):.0f} tokens, 95% at most"
-    says += f" {np.quantile(lengths, 0.95):.0f}; {full:,} of {len(lengths):,} have {seq_length}."
-    says += " What stands behind is not read." if unit == "rows" and full else ""
+    says += f" {np.quantile(lengths, 0.95):.0f}."
+    if unit == "rows":
+        says += f" {truncated:,} of {len(lengths):,} rows have more than {seq_length}"
+        says += ": the rest of their text is not read." if truncated else "."
     return Picture("Tokens", says, draw)
+
+
+def _log_counts(axes: "Axes", counts: Any) -> None:
+    """Draw counts on a logarithmic axis where the largest are a thousand times the smallest."""
+    import numpy as np
+
+    there = np.asarray(counts)[np.asarray(counts) > 0]
+    if there.size and there.max() >= LOG_FROM * there.min():
+        axes.set_yscale("log")
 
 
 def confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Picture:
@@ -207,7 +228,6 @@ def roc_curves(scores: "np.ndarray", truth: "np.ndarray", names: Sequence[str], 
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
-        axes.legend(loc="lower right")
 
     return Picture("ROC", _areas_in_words("Area under the curve", areas, names), draw)
 
@@ -232,7 +252,6 @@ def precision_recall_curves(
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
         axes.set_ylim(0, 1.03)
-        axes.legend(loc="lower left")
 
     return Picture("Precision and recall", _areas_in_words("Average precision", areas, names), draw)
 
@@ -305,14 +324,16 @@ def score_distribution(
     edges = np.histogram_bin_edges(every, bins=30)
 
     def draw(axes: "Axes") -> None:
+        every_count = []
         for (name, values), (color, line) in zip(scores.items(), LINES):
-            axes.hist(values, bins=edges, color=color, alpha=0.25)
+            counts, _, _ = axes.hist(values, bins=edges, color=color, alpha=0.25)
+            every_count += counts.tolist()
             axes.hist(values, bins=edges, histtype="step", edgecolor=color, linestyle=line, label=shortened(name, 24))
         if threshold is not None:
             axes.axvline(threshold, color=INK, linestyle="--", label=f"threshold {threshold:.3f}")
         axes.set_xlabel(axis)
         axes.set_ylabel("rows")
-        axes.legend()
+        _log_counts(axes, every_count)
 
     return Picture(title, says, draw)
 

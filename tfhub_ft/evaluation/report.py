@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs no network."""
+"""The report of a run: one HTML file that works offline."""
 
 import importlib.metadata
 import platform
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.evaluation.listings import Listing
 from tfhub_ft.evaluation.pictures import Picture, token_lengths, training_curves
-from tfhub_ft.evaluation.tables import headlines
+from tfhub_ft.evaluation.tables import scores_listing
+from tfhub_ft.evaluation.thresholds import precision_summary
 from tfhub_ft.files import write_text
 from tfhub_ft.run import DISTILLATION, Run
 from tfhub_ft.settings import option_name
@@ -40,7 +41,7 @@ CHIPS_SHOWN = 4
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows that a model has answered.
+    """Rows that a model has scored.
 
     Args:
         task: what the rows mean.
@@ -50,7 +51,7 @@ class Scored:
         labels: the labels, in the order of the logits.
         decision: the thresholds that turn logits into answers.
         calibration: what `calibrate` told; empty where nothing was calibrated.
-        scores: what `task.metrics` gave.
+        scores: what `task.held_out_scores` returned.
         written: of answers that are written freely, {"prompt", "reply", and what the model answers} a row, by the names
             of the columns that a report shows.
     """
@@ -76,14 +77,20 @@ class Training:
     """How a run was trained.
 
     Args:
-        epochs: a row an epoch, as history.csv has them.
+        epochs: a row for each epoch, as history.csv has them.
+        kept_epoch: the number of the epoch whose weights were kept.
         lengths: tokens of each training row, int (rows,).
+        truncated: the training rows that had more tokens.
+        unit: what has these lengths: rows, or the windows of long rows.
         weights: how many there are, and how many of them train.
         peak_memory: bytes.
     """
 
-    epochs: Sequence[Mapping[str, float]]
+    epochs: Sequence[Mapping[str, float | None]]
+    kept_epoch: int
     lengths: "np.ndarray"
+    truncated: int
+    unit: str
     weights: tuple[int, int]
     peak_memory: int
 
@@ -95,6 +102,7 @@ def write_report(
     *,
     of: str,
     scores: Mapping[str, Mapping[str, Any]],
+    warnings: Sequence[str] = (),
     training: Training | None = None,
 ) -> None:
     """Write a report.
@@ -102,16 +110,15 @@ def write_report(
     Args:
         path: of the HTML file.
         run: whose model was scored.
-        scored: the rows that the pictures and tables are of.
+        scored: the rows that the plots and tables show.
         of: what these rows are, in a few words.
         scores: by what they are of, for the table of scores.
-        training: of a report that tells how the run was trained.
+        warnings: sentences that begin in lower case.
+        training: how the run was trained; only a report of a training run has it.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     parts = scored.task.report(scored)
-    pictures = [part for part in parts if isinstance(part, Picture)]
-    told = _training_pictures(run, training) if training else []
     page = Environment(
         loader=PackageLoader("tfhub_ft.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("report.html")
@@ -120,12 +127,14 @@ def write_report(
         page.render(
             title=f"{run.recipe.name}: {run.path.name}",
             sentence=_sentence(run, scored, of),
-            chips=[(name, scored.scores[name]) for name in CHIPS if scored.scores.get(name) is not None][:CHIPS_SHOWN],
-            scores=Listing("Scores", "", ["", *scores], _score_rows(scores)),
+            chips=_chips(scored.scores),
+            warnings=[f"{warning[0].upper()}{warning[1:]}." for warning in warnings],
+            scores=scores_listing(scores),
+            threshold=precision_summary(scores, scored.labels, scored.decision),
             of=of,
-            pictures=pictures,
+            pictures=[part for part in parts if isinstance(part, Picture)],
             listings=[part for part in parts if isinstance(part, Listing)],
-            training=told,
+            training=_training_pictures(run, training) if training else [],
             facts=_facts(training) if training else [],
             data=[(name, split["file"], split["rows"]) for name, split in run.splits.items()],
             command=_command(run),
@@ -136,6 +145,16 @@ def write_report(
     )
 
 
+def _chips(scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The first scores of the page: name, value, and its interval."""
+    intervals, chips = scores.get("intervals", {}), []
+    for name in CHIPS:
+        if scores.get(name) is not None and len(chips) < CHIPS_SHOWN:
+            interval = "to".join(f" {end:.3f} " for end in intervals[name]).strip() if name in intervals else ""
+            chips.append((name.replace("_", " "), f"{scores[name]:.3f}", interval))
+    return chips
+
+
 def _sentence(run: Run, scored: Scored, of: str) -> str:
     trained = run.splits["train"]["rows"]
     return (
@@ -144,18 +163,10 @@ def _sentence(run: Run, scored: Scored, of: str) -> str:
     )
 
 
-def _score_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
-    return [
-        [name.replace("_", " "), *(split.get(name) for split in scores.values())]
-        for name in headlines(scores)
-        if any(split.get(name) is not None for split in scores.values())
-    ]
-
-
 def _training_pictures(run: Run, training: Training) -> list[Picture]:
     names = [("loss", "log_loss"), (run.recipe.task.best,) * 2]
-    curves = [training_curves(training.epochs, *each) for each in names]
-    return [*curves, token_lengths(training.lengths, run.settings.seq_length, run.recipe.task.unit)]
+    curves = [training_curves(training.epochs, *each, kept=training.kept_epoch) for each in names]
+    return [*curves, token_lengths(training.lengths, run.settings.seq_length, training.truncated, training.unit)]
 
 
 def _facts(training: Training) -> list[tuple[str, str]]:

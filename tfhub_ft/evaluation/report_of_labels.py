@@ -1,4 +1,4 @@
-"""What a report shows of answers that are labels."""
+"""Plots and tables of a report on predictions that are labels."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,10 @@ def of_one_label(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndar
     Args:
         scored: the rows.
         probabilities: float (rows, labels).
-        chosen: int (rows,), the labels answered.
+        chosen: int (rows,), the labels predicted.
     """
     targets, labels, texts = scored.targets, scored.labels, scored.texts
-    answered, given = [labels[i] for i in chosen], [row.values["label"] for row in scored.rows]
+    predicted, given = [labels[i] for i in chosen], [row.values["label"] for row in scored.rows]
     threshold = scored.decision.get("threshold")
     parts: list[Any] = [pictures.confusion_matrix(scored.scores["confusion_matrix"], labels)]
     parts += _rankings(probabilities, targets[:, None] == range(len(labels)), labels, threshold)
@@ -34,21 +34,8 @@ def of_one_label(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndar
     return [
         *parts,
         listings.per_class(scored.scores),
-        listings.confident_mistakes(texts, given, answered, own),
-        *_doubtful_labels(texts, targets, probabilities, labels),
+        *listings.label_issues(texts, given, predicted, targets, probabilities, labels, own),
     ]
-
-
-def _doubtful_labels(
-    texts: "Sequence[str]", targets: "np.ndarray", probabilities: "np.ndarray", labels: "Sequence[str]"
-) -> list[listings.Listing]:
-    """The rows whose label looks wrong, among those whose label the model knows."""
-    import numpy as np
-
-    known = np.flatnonzero(targets >= 0)
-    if not len(known):
-        return []
-    return [listings.doubtful_labels([texts[i] for i in known], targets[known], probabilities[known], labels)]
 
 
 def _rankings(
@@ -81,10 +68,10 @@ def _scores(
             threshold=threshold,
         )
     return pictures.score_distribution(
-        {"right answers": confidence[right], "wrong answers": confidence[~right]},
+        {"correct": confidence[right], "wrong": confidence[~right]},
         title="Scores",
-        axis="probability of the answer",
-        says="How sure the model is of its right and of its wrong answers.",
+        axis="probability of the prediction",
+        says="How sure the model is of its correct and of its wrong predictions.",
     )
 
 
@@ -94,7 +81,7 @@ def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarra
     Args:
         scored: the rows; the last label is that of rows out of scope.
         probabilities: float (rows, labels but the last one).
-        chosen: int (rows,), the labels answered.
+        chosen: int (rows,), the labels predicted.
     """
     import numpy as np
 
@@ -111,14 +98,14 @@ def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarra
             {name: values for name, values in kinds.items() if len(values)},
             title="Out of scope",
             axis="out-of-scope score",
-            says="Rows behind the threshold are answered as out of scope.",
+            says="Rows above the threshold are predicted to be out of scope.",
             threshold=scored.decision["threshold"],
         )
     )
     sure = np.where(chosen == len(labels) - 1, score, 1 - score)
     parts.append(listings.per_class(scored.scores))
-    parts.append(listings.confident_mistakes(texts, given, [labels[i] for i in chosen], sure))
-    return [*parts, *_doubtful_labels(texts, targets, probabilities, labels[:-1])]
+    predicted = [labels[i] for i in chosen]
+    return [*parts, *listings.label_issues(texts, given, predicted, targets, probabilities, labels[:-1], sure)]
 
 
 def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:

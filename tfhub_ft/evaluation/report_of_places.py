@@ -1,15 +1,21 @@
 """What a report shows of answers that are numbers, spans of a text, or replies."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.evaluation.listings import ROWS_SHOWN, Listing, cut, per_class
-from tfhub_ft.evaluation.pictures import bars, scatter, score_distribution
+from tfhub_ft.evaluation.pictures import bars, confusion_matrix, scatter, score_distribution
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.evaluation.report import Scored
+
+# Kind, first and last word.
+Entity = tuple[str, int, int]
+NO_ENTITY = "no entity"
 
 
 def of_numbers(scored: "Scored", answered: "np.ndarray", truth: "np.ndarray") -> list[Any]:
@@ -28,28 +34,79 @@ def of_numbers(scored: "Scored", answered: "np.ndarray", truth: "np.ndarray") ->
     ]
 
 
-def of_entities(scored: "Scored", answered: Sequence[list[str]], truth: Sequence[list[str]]) -> list[Any]:
-    """The parts of a report on entities; tags of the words of each row."""
+def of_entities(scored: "Scored", predicted: Sequence[list[str]], truth: Sequence[list[str]]) -> list[Any]:
+    """The parts of a report on entities.
+
+    Args:
+        scored: the rows.
+        predicted: the tags of the words of each row.
+        truth: the true ones.
+    """
     from seqeval.metrics.sequence_labeling import get_entities
 
+    found, wanted = ([set(get_entities(tags)) for tags in each] for each in (predicted, truth))
     rows = []
-    for row, mine, true in zip(scored.rows, answered, truth, strict=True):
-        found, wanted = set(get_entities(mine)), set(get_entities(true))
-        if wrong := found ^ wanted:
+    for row, mine, true in zip(scored.rows, found, wanted, strict=True):
+        if wrong := mine ^ true:
             words = row.values["tokens"]
-            missed, made_up = (_entities(words, each) for each in (wanted - found, found - wanted))
-            rows.append((len(wrong), [cut(" ".join(words)), missed, made_up]))
+            missed, spurious = (_entities(words, each) for each in (true - mine, mine - true))
+            rows.append((len(wrong), [cut(" ".join(words)), missed, spurious]))
     rows.sort(key=lambda row: -row[0])
     f1 = {kind: each["f1"] for kind, each in scored.scores["per_class"].items()}
-    says = f"{len(rows):,} of {len(truth):,} rows have an entity too many or too few."
+    says = f"{len(rows):,} of {len(truth):,} rows have a missed or a spurious entity."
     return [
         *([bars(f1, title="F1 by kind", axis="F1 of whole entities")] if f1 else []),
+        *_entity_errors(found, wanted),
         per_class(scored.scores),
-        Listing("Rows with most mistakes", says, ["text", "missed", "made up"], [row for _, row in rows[:ROWS_SHOWN]]),
+        Listing("Rows with most mistakes", says, ["text", "missed", "spurious"], [row for _, row in rows[:ROWS_SHOWN]]),
     ]
 
 
-def _entities(words: Sequence[str], entities: set[tuple[str, int, int]]) -> str:
+def _entity_errors(found: Sequence[set[Entity]], wanted: Sequence[set[Entity]]) -> list[Any]:
+    """What true entities were taken for: a confusion matrix of kinds, and a table of kinds and borders of errors."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    errors: dict[str, Counter[str]] = {}
+    for mine, true in zip(found, wanted, strict=True):
+        for entity in true:
+            other, error = _closest(entity, mine)
+            pairs[entity[0], other] += 1
+            errors.setdefault(entity[0], Counter())[error] += 1
+        for entity in mine:
+            if not any(_overlap(entity, other) for other in true):
+                pairs[NO_ENTITY, entity[0]] += 1
+                errors.setdefault(entity[0], Counter())["spurious"] += 1
+    kinds = sorted({kind for pair in pairs for kind in pair} - {NO_ENTITY})
+    if not kinds:
+        return []
+    names = [*kinds, NO_ENTITY]
+    matrix = confusion_matrix([[pairs[true, other] for other in names] for true in names], names)
+    columns = ["exact", "wrong borders", "wrong kind", "wrong kind and borders", "missed", "spurious"]
+    rows = [[kind, *(errors.get(kind, Counter())[column] for column in columns)] for kind in kinds]
+    says = "True entities by how the closest prediction that overlaps them is wrong; spurious ones overlap none."
+    return [
+        replace(matrix, title="Kinds of entities", says=f"True entities by the kind of the closest one. {matrix.says}"),
+        Listing("Kinds and borders", says, ["kind", *columns], rows),
+    ]
+
+
+def _closest(entity: Entity, predicted: set[Entity]) -> tuple[str, str]:
+    """The kind of the prediction that overlaps an entity most, and how it is wrong."""
+    near = [other for other in predicted if _overlap(entity, other)]
+    if not near:
+        return NO_ENTITY, "missed"
+    other = max(near, key=lambda other: (_overlap(entity, other), other[0] == entity[0], other[1] - other[2], other))
+    is_kind, is_place = other[0] == entity[0], other[1:] == entity[1:]
+    if is_kind:
+        return other[0], "exact" if is_place else "wrong borders"
+    return other[0], "wrong kind" if is_place else "wrong kind and borders"
+
+
+def _overlap(entity: Entity, other: Entity) -> int:
+    """The words that two entities share."""
+    return max(0, min(entity[2], other[2]) - max(entity[1], other[1]) + 1)
+
+
+def _entities(words: Sequence[str], entities: set[Entity]) -> str:
     named = sorted((first, f"{' '.join(words[first : last + 1])} ({kind})") for kind, first, last in entities)
     return ", ".join(text for _, text in named) or "none"
 

@@ -4,7 +4,10 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -29,21 +32,33 @@ def span_metrics(predicted: Sequence[str], truth: Sequence[Sequence[str]], best:
     Reference:
         Rajpurkar et al. 2018 and its evaluation script, https://rajpurkar.github.io/SQuAD-explorer/
     """
-    exact = [span_exact_match(text, trues) for text, trues in zip(predicted, truth)]
-    f1 = [span_f1(text, trues) for text, trues in zip(predicted, truth)]
-    there = [i for i, trues in enumerate(truth) if trues]
-    absent = [i for i, trues in enumerate(truth) if not trues]
+    values = span_values(predicted, truth, best)
     return {
         "rows": len(truth),
-        "exact_match": _mean(exact),
-        "f1": _mean(f1),
-        "answerable_rows": len(there),
-        "answerable_exact_match": _mean([exact[i] for i in there]),
-        "answerable_f1": _mean([f1[i] for i in there]),
-        "best_span_exact_match": _mean([span_exact_match(best[i], truth[i]) for i in there]),
-        "best_span_f1": _mean([span_f1(best[i], truth[i]) for i in there]),
-        "unanswerable_rows": len(absent),
-        "unanswerable_accuracy": _mean([exact[i] for i in absent]),
+        "answerable_rows": len(values["answerable_f1"]),
+        "unanswerable_rows": len(values["unanswerable_accuracy"]),
+        **{name: float(each.mean()) if len(each) else None for name, each in values.items()},
+    }
+
+
+def span_values(
+    predicted: Sequence[str], truth: Sequence[Sequence[str]], best: Sequence[str]
+) -> "dict[str, np.ndarray]":
+    """The values of each row that the scores of `span_metrics` are means of, by name; the arguments are the same."""
+    import numpy as np
+
+    exact = np.array([span_exact_match(text, trues) for text, trues in zip(predicted, truth)])
+    f1 = np.array([span_f1(text, trues) for text, trues in zip(predicted, truth)])
+    there = np.array([bool(trues) for trues in truth], bool)
+    spans = [(best[i], truth[i]) for i in np.flatnonzero(there)]
+    return {
+        "exact_match": exact,
+        "f1": f1,
+        "answerable_exact_match": exact[there],
+        "answerable_f1": f1[there],
+        "best_span_exact_match": np.array([span_exact_match(*each) for each in spans]),
+        "best_span_f1": np.array([span_f1(*each) for each in spans]),
+        "unanswerable_accuracy": exact[~there],
     }
 
 
@@ -92,7 +107,3 @@ def _f1(words: list[str], true: list[str]) -> float:
         return float(words == true)
     shared = sum((Counter(words) & Counter(true)).values())
     return 2 * shared / (len(words) + len(true))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

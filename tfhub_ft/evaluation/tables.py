@@ -1,4 +1,4 @@
-"""Scores as a person reads them: rich tables."""
+"""Tables of scores for the console and for reports."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,28 +6,72 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tfhub_ft.evaluation.listings import Listing
+
 CLASSES_SHOWN = 20
 FORMS = {"saved_model": "SavedModel", "tflite": "TFLite", "tflite_text": "TFLite", "onnx": "ONNX"}
 
 
+TRAINING_COLUMN = "train (running mean)"
+
+
 def headlines(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The names of the plain numbers among the scores, in the order in which the splits have them."""
+    """The names of the plain numbers among the scores, in the order in which the splits have them.
+
+    Of scores that are equal by definition, such as F1 and macro F1 of many labels, only the more exact name is there.
+    """
     names = dict.fromkeys(name for split in scores.values() for name in split)
     plain = (int, float, type(None))
-    return [name for name in names if all(isinstance(split.get(name), plain) for split in scores.values())]
+    names = [name for name in names if all(isinstance(split.get(name), plain) for split in scores.values())]
+    held_out = [split for name, split in scores.items() if name != "train"] or list(scores.values())
+    return [
+        name
+        for name in names
+        if f"{name}_macro" not in names or any(split.get(name) != split.get(f"{name}_macro") for split in held_out)
+    ]
+
+
+def score_columns(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the columns of scores are called; those of training rows are means over an epoch in which weights moved."""
+    return [TRAINING_COLUMN if name == "train" else name for name in scores]
+
+
+def _intervals(scores: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Sequence[float]]:
+    """The intervals of the last scores."""
+    return list(scores.values())[-1].get("intervals", {})
 
 
 def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> "Table":
-    """A table with a column a split and a row a score."""
+    """A table with a row for each score and a column for each split, and the 95% intervals of the last one."""
     from rich.table import Table
 
-    table = Table(title="Scores")
-    table.add_column("")
-    for split in scores:
-        table.add_column(split, justify="right")
+    table, intervals = Table(title="Scores"), _intervals(scores)
+    for number, column in enumerate(["", *score_columns(scores), *(["95% interval"] if intervals else [])]):
+        table.add_column(column, justify="right" if number else "left")
     for name in headlines(scores):
-        table.add_row(name.replace("_", " "), *(_cell(split.get(name)) for split in scores.values()))
+        interval = [" to ".join(map(_cell, intervals[name])) if name in intervals else ""] if intervals else []
+        table.add_row(name.replace("_", " "), *(_cell(split.get(name)) for split in scores.values()), *interval)
     return table
+
+
+def scores_listing(scores: Mapping[str, Mapping[str, Any]]) -> "Listing":
+    """The same for a report, with what the most frequent label alone would score."""
+    from tfhub_ft.evaluation.listings import Listing
+
+    intervals, last = _intervals(scores), list(scores.values())[-1]
+    baseline = last.get("baseline", {})
+    rows = []
+    for name in headlines(scores):
+        values = [split.get(name) for split in scores.values()]
+        if all(value is None for value in values):
+            continue
+        interval = [" to ".join(map(_cell, intervals[name])) if name in intervals else None] if intervals else []
+        rows.append([name.replace("_", " "), *values, *interval, *([baseline.get(name)] if baseline else [])])
+    extra = [*(["95% interval"] if intervals else []), *(["majority baseline"] if baseline else [])]
+    says = "Intervals are exact for proportions and from resampled rows for all other scores." if intervals else ""
+    if baseline:
+        says += " The baseline gives every row the most frequent label of the training rows, at its share of them."
+    return Listing("Scores", says.strip(), ["", *score_columns(scores), *extra], rows)
 
 
 def classes_table(metrics: Mapping[str, Any]) -> "Table":

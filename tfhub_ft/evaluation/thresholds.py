@@ -2,6 +2,7 @@
 
 import bisect
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -132,6 +133,59 @@ def _rows_needed(rows: int, flagged: int, right: int, wanted: float) -> int | No
         return None
     digits = 10 ** max(0, len(str(int(estimate))) - 2)
     return math.ceil(estimate / digits) * digits
+
+
+def precision_warning(scores: Mapping[str, Mapping[str, Any]], decision: Mapping[str, Any]) -> list[str]:
+    """A warning where validation rows do not show the wanted precision; none where they do, or none is wanted.
+
+    Args:
+        scores: of held-out splits.
+        decision: what `threshold_for_precision` returned; empty where no precision is wanted.
+    """
+    if decision.get("is_confident", True):
+        return []
+    rows, needed = scores["validation"]["rows"], decision["rows_needed"]
+    advice = f"about {needed:,} would do" if needed else "more rows would not help: the model's precision is too low"
+    return [
+        f"--wanted-precision {decision['wanted_precision']:g}: no threshold keeps it at"
+        f" {decision['confidence']:.0%} confidence by the {rows:,} validation rows; {advice}; the threshold with the"
+        " highest lower bound on precision is used"
+    ]
+
+
+def precision_summary(
+    scores: Mapping[str, Mapping[str, Any]], labels: Sequence[str], decision: Mapping[str, Any]
+) -> list[str]:
+    """What the threshold for a wanted precision gives on each split, a sentence each; none where none is wanted.
+
+    Args:
+        scores: by split; those of training rows are left out.
+        labels: the labels, of which the last one is the positive one.
+        decision: what `threshold_for_precision` returned.
+    """
+    if "wanted_precision" not in decision:
+        return []
+    from tfhub_ft.evaluation.intervals import proportion_interval
+
+    confidence = f"{decision['confidence']:.0%} confidence" if decision.get("is_confident") else "not shown"
+    summary = [
+        f"Threshold {decision['threshold']:.4f} on the probability of {labels[-1]!r}, for a precision of at least"
+        f" {decision['wanted_precision']:g} ({confidence})."
+    ]
+    for split, each in scores.items():
+        if "per_class" not in each:
+            continue
+        positive = each["per_class"][labels[-1]]
+        right = round(positive["precision"] * positive.get("predicted", 0))
+        interval = ""
+        if positive.get("predicted"):
+            low, high = proportion_interval(right, positive["predicted"])
+            interval = f", 95% interval {low:.4f} to {high:.4f}"
+        summary.append(
+            f"{split.capitalize()}: precision {positive['precision']:.4f} ({right:,} of"
+            f" {positive.get('predicted', 0):,}{interval}), recall {positive['recall']:.4f}."
+        )
+    return summary
 
 
 def thresholds_for_f1(scores: "np.ndarray", truth: "np.ndarray") -> list[float]:

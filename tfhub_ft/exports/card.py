@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalogue import CATALOGUE
 from tfhub_ft.evaluation.tables import headlines, logit_difference
+from tfhub_ft.evaluation.thresholds import precision_summary
 from tfhub_ft.exports.dialogue_card import dialogue_call, licence_of, limits_of, weights_table
 from tfhub_ft.exports.export import WEIGHTS
 from tfhub_ft.exports.markdown import plain, python_string
@@ -57,7 +58,7 @@ def model_card(
             _data(run),
             f"## Scores\n\n{_scores(metrics)}",
             weights_table(forms) if writes else _forms(forms),
-            _limits(run, forms),
+            _limits(run, metrics, forms),
             "## How to call it",
             *calls,
             f"## Settings\n\n```\n{json.dumps(run.settings.as_dict(), indent=1, ensure_ascii=False)}\n```\n",
@@ -118,17 +119,20 @@ def _forms(forms: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _limits(run: Run, forms: Sequence[dict[str, Any]]) -> str:
+def _limits(run: Run, metrics: dict[str, Any], forms: Sequence[dict[str, Any]]) -> str:
     settings, limits = run.settings, []
     if isinstance(run.recipe.task, Dialogue):
         limits += limits_of(run, forms)
     elif isinstance(run.recipe.task, WindowedTask):
         limits.append(f"Texts of any length are read, in windows of {settings.seq_length} tokens.")
     else:
-        limits.append(f"What is behind a row's first {settings.seq_length} tokens is not read.")
+        limits.append(f"Only the first {settings.seq_length} tokens of a row are read.")
     limits.append("The scores hold for texts like those of the test rows; others were not tried.")
-    if run.decision:
-        limits.append(f"The thresholds of its answers were chosen on validation rows: `{json.dumps(run.decision)}`.")
+    if summary := precision_summary(metrics, run.labels, run.decision):
+        limits.append(plain(" ".join(summary)))
+    elif run.decision:
+        limits.append(f"The thresholds were chosen on validation rows: `{json.dumps(run.decision)}`.")
+    limits += [f"{plain(warning[0].upper() + warning[1:])}." for warning in run.warnings]
     for form in forms:
         if words := form.get("vocabulary"):
             limits.append(
@@ -276,6 +280,9 @@ def _scores(metrics: dict[str, Any]) -> str:
     ]
     for split, scores in shown.items():
         lines.append(f"| {split} | " + " | ".join(_number(scores.get(name)) for name in names) + " |")
+        if intervals := scores.get("intervals"):
+            ends = [" to ".join(map(_number, intervals[name])) if name in intervals else "" for name in names]
+            lines.append(f"| {split}, 95% interval | " + " | ".join(ends) + " |")
     return "\n".join(lines)
 
 

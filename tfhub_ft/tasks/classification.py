@@ -1,7 +1,7 @@
 """One label for each row, which is a text or a pair of texts."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,28 @@ class Classification(Task):
 
         probabilities = self.probabilities(logits)
         return classification_metrics(probabilities, targets, labels, predicted=_chosen(probabilities, decision))
+
+    def intervals(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import classification_intervals
+
+        probabilities = self.probabilities(logits)
+        return classification_intervals(probabilities, targets, _chosen(probabilities, decision))
+
+    def baseline(
+        self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]
+    ) -> "np.ndarray":
+        import numpy as np
+
+        return np.tile(np.log([max(label_rows.get(label, 0), SMALLEST) for label in labels]), (rows, 1))
+
+    def warnings(
+        self, scores: Mapping[str, Mapping[str, Any]], labels: Sequence[str], decision: dict[str, Any]
+    ) -> list[str]:
+        from tfhub_ft.evaluation.thresholds import precision_warning
+
+        return [*super().warnings(scores, labels, decision), *precision_warning(scores, decision)]
 
     def judged(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

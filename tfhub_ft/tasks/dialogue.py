@@ -206,6 +206,13 @@ class Dialogue(Task):
         own = {"reply_tokens": count, "token_accuracy": accuracy, "perplexity": perplexity}
         return {"rows": len(targets), "sequences": len(logits), **own}
 
+    def intervals(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import guess_intervals
+
+        return guess_intervals(logits, "token_accuracy")
+
     def judge(self, model: "keras.Model", rows: Sequence[Row], seed: int) -> "ReplyJudge":
         from tfhub_ft.evaluation.written_replies import ReplyJudge
 

@@ -165,9 +165,24 @@ class Entities(WindowedTask):
         decision: dict[str, Any],
     ) -> dict[str, Any]:
         """The scores of whole entities, and "log_loss", the mean cross-entropy of the words' tags."""
+        import numpy as np
+
         from tfhub_ft.evaluation.metrics import entity_metrics
 
-        return {**entity_metrics(*_tags(logits, targets, labels)), "log_loss": _log_loss(logits, targets)}
+        losses = np.concatenate(_tag_losses(logits, targets))
+        log_loss = float(losses.mean()) if len(losses) else None
+        return {**entity_metrics(*_tags(logits, targets, labels)), "log_loss": log_loss}
+
+    def intervals(
+        self,
+        logits: Sequence["np.ndarray"],
+        targets: Sequence["np.ndarray"],
+        labels: Sequence[str],
+        decision: dict[str, Any],
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import entity_intervals
+
+        return entity_intervals(*_tags(logits, targets, labels), _tag_losses(logits, targets))
 
     def judged(
         self,
@@ -248,14 +263,16 @@ class Entities(WindowedTask):
         return answers
 
 
-def _log_loss(logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"]) -> float | None:
-    """The mean cross-entropy of the tags of all words; None where no training row has any of the tags."""
+def _tag_losses(logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"]) -> list["np.ndarray"]:
+    """The cross-entropy of the tags of each row's words, as far as training rows have the tag, float64 (words,)."""
     import numpy as np
     from scipy.special import log_softmax
 
-    each, tags = np.concatenate(logits).astype("float64"), np.concatenate(targets)
-    known = np.flatnonzero(tags >= 0)
-    return float(-log_softmax(each[known], -1)[np.arange(len(known)), tags[known]].mean()) if len(known) else None
+    losses = -log_softmax(np.concatenate(logits).astype("float64"), -1)
+    tags = np.concatenate(targets)
+    losses = losses[np.arange(len(tags)), np.maximum(tags, 0)]
+    ends = np.cumsum([len(row) for row in targets])[:-1]
+    return [each[row >= 0] for each, row in zip(np.split(losses, ends), targets, strict=True)]
 
 
 def _tags(

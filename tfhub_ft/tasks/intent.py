@@ -1,6 +1,6 @@
 """One label out of many for each text, or none of them: a text may be out of scope."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,23 @@ class Intent(Classification):
         from tfhub_ft.evaluation.metrics import intent_metrics
 
         return intent_metrics(self.probabilities(logits), targets, labels, decision["threshold"])
+
+    def intervals(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import intent_intervals
+
+        probabilities = self.probabilities(logits)
+        predicted = _chosen(probabilities, labels, decision)
+        return intent_intervals(probabilities, targets, len(labels), predicted, targets == OUT_OF_SCOPE)
+
+    def baseline(
+        self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]
+    ) -> "np.ndarray":
+        return super().baseline(label_rows, train_rows, rows, labels[:-1])
+
+    def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
+        return {"threshold": 1.0}
 
     def judged(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

@@ -93,6 +93,13 @@ class MaskedWords(WindowedTask):
         own = {"masked_tokens": count, "masked_accuracy": accuracy, "perplexity": perplexity}
         return {"rows": len(targets), "windows": len(logits), **own}
 
+    def intervals(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import guess_intervals
+
+        return guess_intervals(logits, "masked_accuracy")
+
     def report(self, scored: "Scored") -> list[Any]:
         import numpy as np
 

@@ -1,7 +1,7 @@
 """Any number of labels for each row."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,25 @@ class Multilabel(Task):
         from tfhub_ft.evaluation.metrics import multilabel_metrics
 
         return multilabel_metrics(self.probabilities(logits), targets, labels, decision["thresholds"])
+
+    def intervals(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import multilabel_intervals
+
+        return multilabel_intervals(self.probabilities(logits), targets, decision["thresholds"])
+
+    def baseline(
+        self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]
+    ) -> "np.ndarray":
+        import numpy as np
+        from scipy.special import logit
+
+        shares = np.array([label_rows.get(label, 0) / train_rows for label in labels])
+        return np.tile(logit(shares.clip(1e-7, 1 - 1e-7)), (rows, 1))
+
+    def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
+        return {"thresholds": [0.5] * len(labels)}
 
     def judged(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]

@@ -68,6 +68,13 @@ class Regression(Task):
 
         return regression_metrics(_scaled(logits, labels)[:, 0], _scaled(targets, labels)[:, 0])
 
+    def intervals(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import regression_intervals
+
+        return regression_intervals(_scaled(logits, labels)[:, 0], _scaled(targets, labels)[:, 0])
+
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.report_of_places import of_numbers
 

@@ -114,6 +114,16 @@ class Retrieval(Task):
 
         return retrieval_metrics(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
 
+    def intervals(
+        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import mean_intervals
+        from tfhub_ft.evaluation.metrics import reply_ranks, retrieval_values
+
+        return mean_intervals(
+            retrieval_values(reply_ranks(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES), CANDIDATES)
+        )
+
     def report(self, scored: "Scored") -> list[Any]:
         from tfhub_ft.evaluation.metrics import reply_ranks
         from tfhub_ft.evaluation.report_of_places import of_replies

@@ -163,6 +163,19 @@ class Spans(WindowedTask):
 
         return span_metrics(_answered(logits, decision), [_texts(answers) for answers in targets], _scored(logits)[0])
 
+    def intervals(
+        self,
+        logits: Sequence[dict[str, Any]],
+        targets: Sequence[list[dict[str, Any]]],
+        labels: Sequence[str],
+        decision: dict[str, Any],
+    ) -> dict[str, tuple[float, float]]:
+        from tfhub_ft.evaluation.intervals import mean_intervals
+        from tfhub_ft.evaluation.span_metrics import span_values
+
+        truth = [_texts(answers) for answers in targets]
+        return mean_intervals(span_values(_answered(logits, decision), truth, _scored(logits)[0]))
+
     def judged(
         self,
         logits: Sequence[dict[str, Any]],

@@ -1,11 +1,13 @@
 """What every task tells the framework: its rows, its loss, its scores and its answers."""
 
 import importlib
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_text
+from tfhub_ft.data.labels import listed_counts
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
 
@@ -56,6 +58,29 @@ def described_task(described: dict[str, Any], path: Path) -> "Task":
     task = load_task(described["task"])
     object.__setattr__(task, "fields", tuple(described["inputs"]))
     return task
+
+
+def never_predicted(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A warning of the labels that rows have and a model never predicts; none where all labels are predicted.
+
+    Args:
+        scores: of held-out splits, each with a "per_class" that has the "rows" and the "predicted" rows of each label.
+    """
+    rows, predicted = Counter(), Counter()
+    for split in scores.values():
+        for label, each in split.get("per_class", {}).items():
+            rows[label] += each["rows"]
+            predicted[label] += each.get("predicted", 0)
+    missed = {label: count for label, count in rows.most_common() if count and not predicted[label]}
+    if not missed:
+        return []
+    where = " and ".join(scores)
+    found = [label for label, count in predicted.items() if count]
+    if not found:
+        return [f"the model predicts no label for any of the {where} rows; train it longer, or on more rows"]
+    if len(found) == 1:
+        return [f"the model predicts {found[0]!r} for all {where} rows; train it longer, or on more rows"]
+    return [f"labels that the model never predicts, with their {where} rows: {listed_counts(missed)}"]
 
 
 class Task:
@@ -211,6 +236,59 @@ class Task:
     ) -> dict[str, Any]:
         """The scores of logits against targets."""
         raise NotImplementedError
+
+    def intervals(
+        self, logits: Any, targets: Any, labels: Sequence[str], decision: dict[str, Any]
+    ) -> dict[str, tuple[float, float]]:
+        """The 95% confidence intervals of the scores that `metrics` returns, by name."""
+        return {}
+
+    def baseline(self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]) -> Any:
+        """Logits of `rows` rows that predict the training rows' shares of the labels for each; None without labels.
+
+        Args:
+            label_rows: the training rows of each label, by the names of `counted`.
+            train_rows: the training rows.
+            rows: how many rows.
+            labels: the labels, in the order of the logits.
+        """
+        return None
+
+    def held_out_scores(
+        self,
+        logits: Any,
+        targets: Any,
+        labels: Sequence[str],
+        decision: dict[str, Any],
+        train: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What `metrics` returns, with the "intervals" of the scores, and the "baseline": scores of the label shares.
+
+        Args:
+            logits, targets, labels, decision: as for `metrics`.
+            train: what metrics.json has of the training rows; where it lacks "label_rows" there is no baseline.
+        """
+        scores = self.metrics(logits, targets, labels, decision)
+        intervals = self.intervals(logits, targets, labels, decision)
+        defined = {name: list(ends) for name, ends in intervals.items() if scores.get(name) is not None}
+        found = {"intervals": defined} if defined else {}
+        label_rows = (train or {}).get("label_rows")
+        constant = self.baseline(label_rows, train["rows"], len(targets), labels) if label_rows else None
+        if constant is not None:
+            constant_decision = self.decide_baseline(labels)
+            baseline = self.metrics(constant, targets, labels, constant_decision)
+            found["baseline"] = {name: value for name, value in baseline.items() if isinstance(value, float)}
+        return {**scores, **found}
+
+    def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
+        """The thresholds by which the logits of `baseline` become the most frequent label, or labels."""
+        return {}
+
+    def warnings(
+        self, scores: Mapping[str, Mapping[str, Any]], labels: Sequence[str], decision: dict[str, Any]
+    ) -> list[str]:
+        """What is wrong with a finished model, as far as its scores show it; `scores` are those of held-out splits."""
+        return never_predicted(scores)
 
     def judged(
         self, logits: Any, targets: Any, labels: Sequence[str], decision: dict[str, Any]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.arguments import check_path, check_type
-from tfhub_ft.console import hush, say
+from tfhub_ft.console import hush, recorded_warnings, say
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.prepared import with_prepared
 from tfhub_ft.errors import InputError
@@ -73,11 +73,13 @@ def train(
     resolved = resolved_settings(recipe, config, settings)
     with _written_by_chief(resolved.strategy, output_dir) as scratch:
         folder = new_folder(scratch or output_dir or _next_folder(recipe.name))
-        data = load_dataset(recipe.task, resolved, recipe.demo)
-        training = Training(recipe, resolved, data)
+        with recorded_warnings() as warnings:
+            data = load_dataset(recipe.task, resolved, recipe.demo)
+            training = Training(recipe, resolved, data)
         new_folder(folder)
         run = Run.create(folder, name, resolved, data.labels, data.described())
         with run.locked():
+            run.add_warnings(warnings)
             training.finish(run)
     return Run(output_dir or folder)
 
@@ -189,5 +191,7 @@ def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) ->
     if recover:
         settings = settings.replaced({"learning_rate": settings.learning_rate / 2})
         say(f"Going on with half the learning rate, {settings.learning_rate:g}")
-    training = Training(recipe, settings, data)
+    with recorded_warnings() as warnings:
+        training = Training(recipe, settings, data)
+    run.add_warnings(warnings)
     training.finish(run.with_settings(settings) if recover else run)

@@ -10,8 +10,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.console import say
+from tfhub_ft.console import recorded_warnings, say, warn
+from tfhub_ft.data.batches import truncation_warning
 from tfhub_ft.data.datasets import Dataset
+from tfhub_ft.data.labels import count_labels
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError, RowFault, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
@@ -90,10 +92,18 @@ class Training:
         read = "Reading tokens of" if data.prepared else "Tokenizing"
         say(f"{read} {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
+        self._warn_of_truncation()
         self._initialize_head()
         self._check_that_something_trains()
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
+
+    def _warn_of_truncation(self) -> None:
+        truncated = {name: tokens.truncated_rows for name, tokens in self.tokens.items()}
+        if any(truncated.values()):
+            rows = {name: len(split.rows) for name, split in self.data.splits.items()}
+            shown = ", ".join(f"{count:,} of {rows[name]:,} {name} rows" for name, count in truncated.items())
+            warn(truncation_warning(shown, self.settings.seq_length))
 
     def _initialize_head(self) -> None:
         self.recipe.task.initialize(self.network, self.tokens["train"], self.data.targets["train"], self.settings)
@@ -158,6 +168,11 @@ class Training:
             # The merged weights are rounded differently from the updates.
             validation = None
         scores, scored = self._score(state, validation)
+        with recorded_warnings() as warnings:
+            held_out = {name: scores[name] for name in ("validation", "test") if name in scores}
+            for warning in self.recipe.task.warnings(held_out, self.data.labels, scored.decision):
+                warn(warning)
+        run.add_warnings(warnings)
         if judge:
             scores, scored = _with_written(scores, scored, judge, untrained)
         with written_aside(run.path / MODEL) as aside:
@@ -390,17 +405,18 @@ class Training:
             say(f"Scoring {len(data.splits[name].rows):,} validation rows")
             validation = self._validated(task.row_logits(self.model, self.tokens[name]))
         logits, calibration, decision = validation.logits, validation.calibration, validation.decision
-        scores = {
-            "train": {"rows": len(data.splits["train"].rows), "trained_weights": self.trained_weights, **seen},
-            name: validation.scores,
-        }
+        rows = data.splits["train"].rows
+        label_rows = dict(count_labels(task, rows).most_common())
+        labeled = {"label_rows": label_rows} if label_rows else {}
+        train = {"rows": len(rows), **labeled, "trained_weights": self.trained_weights, **seen}
+        scores = {"train": train, name: task.held_out_scores(logits, data.targets[name], data.labels, decision, train)}
         if calibration:
             apply_temperature(self.network, calibration["temperature"])
         if self._last == "test":
             name = "test"
             say(f"Scoring {len(data.splits[name].rows):,} test rows")
             logits = task.row_logits(self.model, self.tokens[name])
-            scores[name] = task.metrics(logits, data.targets[name], data.labels, decision)
+            scores[name] = task.held_out_scores(logits, data.targets[name], data.labels, decision, train)
         rows, targets = data.splits[name].rows, data.targets[name]
         return scores, Scored(task, rows, logits, targets, data.labels, decision, calibration, scores[name])
 
@@ -422,9 +438,25 @@ class Training:
         from tfhub_ft.memory import peak_memory
 
         weights = (self.network.count_params(), self.trained_weights)
-        training = report.Training(state["epochs"], self.tokens["train"].lengths, weights, peak_memory())
-        of = f"{list(self.data.splits)[-1]} rows"
-        report.write_report(run.path / REPORT, run, scored, of=of, scores=scores, training=training)
+        tokens = self.tokens["train"]
+        training = report.Training(
+            epochs=state["epochs"],
+            kept_epoch=state["best_epoch"],
+            lengths=tokens.lengths,
+            truncated=tokens.truncated_rows,
+            unit=self.recipe.task.unit,
+            weights=weights,
+            peak_memory=peak_memory(),
+        )
+        report.write_report(
+            run.path / REPORT,
+            run,
+            scored,
+            of=f"{self._last} rows",
+            scores=scores,
+            warnings=run.warnings,
+            training=training,
+        )
 
     def _write_sample(self, run: Run) -> None:
         rows = self.data.splits["validation"].rows

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.arguments import check_path, check_type
-from tfhub_ft.console import say
+from tfhub_ft.console import recorded_warnings, say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.evaluation.metrics import goodness
@@ -186,7 +186,10 @@ def _tried(trial: "optuna.Trial", name: str, recipe: Recipe, settings: Settings,
     remove(path)
     run = Run.create(path, name, settings, data.labels, data.described())
     with run.locked():
-        Training(recipe, settings, data).finish(run)
+        with recorded_warnings() as warnings:
+            training = Training(recipe, settings, data)
+        run.add_warnings(warnings)
+        training.finish(run)
     epochs = run.training_state["epochs"]
     trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in epochs), 1))
     score = goodness(recipe.task.best, run.metrics["validation"][recipe.task.best])
