@@ -63,7 +63,12 @@ class TrainingSettings:
 
     seq_length: int = setting(128, "The most tokens of a row, [CLS] and [SEP] included.", minimum=3)
 
-    epochs: int = setting(3, "How often to go through the training rows.", minimum=1)
+    epochs: int = setting(
+        3, "Number of training epochs; of few rows more, where none is given, until --min-steps are reached.", minimum=1
+    )
+    min_steps: int = setting(
+        100, "Minimum number of training steps, where --epochs is not given; --patience grows with it.", minimum=0
+    )
     batch_size: int = setting(32, "Rows of a training step.", minimum=1)
     batch_tokens: int = setting(
         0, "Tokens of a training step, padding included, in place of --batch-size; 0 counts rows.", minimum=0

@@ -113,7 +113,7 @@ def dry_run_tables(told: Mapping[str, Any]) -> "list[Table]":
         ("rows that are cut", f"{tokens['cut']:,} of {tokens['rows']:,}"),
         ("weights that train", f"{weights['trained']:,} of {weights['all']:,}"),
         ("precision", told["precision"]),
-        ("steps an epoch", f"{told['steps_an_epoch']:,}"),
+        ("epochs", f"{told['epochs']:,}, of {told['steps_an_epoch']:,} steps each"),
         ("an epoch", "seconds at most, on kept features" if epoch is None else f"about {_duration(epoch)}"),
         ("all of it", f"about {_duration(told['seconds'])}"),
         ("memory", f"{told['peak_memory_bytes'] / 1e6:,.0f} MB so far, the largest batch included"),

@@ -19,7 +19,7 @@ from tfhub_ft.memory import peak_memory
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.hardware import matrix_products_in
-from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.training.train import given_settings, resolved_settings
 from tfhub_ft.training.training import Training, pooler_left_out
 
 SAMPLED_ROWS, STEPS, UNCUT = 10_000, 8, 100_000
@@ -41,7 +41,7 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     Returns:
         {"splits": {name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}, "tokens": {"rows",
         "p50", "p95", "longest", "cut"}, "settings": those that differ from the recipe's own, "weights": {"all",
-        "trained"}, "steps_an_epoch", "precision", "seconds_an_epoch", "seconds", "peak_memory_bytes", "warnings"}.
+        "trained"}, "steps_an_epoch", "epochs", "precision", "seconds_an_epoch", "seconds", "peak_memory_bytes", "warnings"}.
 
     Raises:
         InputError: a setting, a file or a row is not as it must be.
@@ -55,6 +55,8 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     leaked = leaked_rows(recipe.task, data.splits)
     splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
     training = Training(recipe, resolved, data)
+    training.reach_min_steps(given_settings(recipe, config, settings))
+    resolved = training.settings
     tokens = _token_lengths(training)
     cost = _cost(training)
     own = recipe.settings.as_dict()
@@ -116,6 +118,7 @@ def _cost(training: Training) -> dict[str, Any]:
         "weights": {"all": network.count_params(), "trained": trained},
         "precision": training.precision,
         "steps_an_epoch": -(-len(training.tokens["train"]) // settings.batch_size),
+        "epochs": settings.epochs,
     }
     if training.frozen:
         seconds = _encoding_seconds(training)

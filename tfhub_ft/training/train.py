@@ -69,15 +69,16 @@ def train(
             )
     name, recipe = str(recipe), load_recipe(recipe)
     if resume or recover:
-        return _resume(recipe, output_dir, _given(recipe, config, settings), recover)
+        return _resume(recipe, output_dir, given_settings(recipe, config, settings), recover)
     resolved = resolved_settings(recipe, config, settings)
     with _written_by_chief(resolved.strategy, output_dir) as scratch:
         folder = new_folder(scratch or output_dir or _next_folder(recipe.name))
         with recorded_warnings() as warnings:
             data = load_dataset(recipe.task, resolved, recipe.demo)
             training = Training(recipe, resolved, data)
+        training.reach_min_steps(given_settings(recipe, config, settings))
         new_folder(folder)
-        run = Run.create(folder, name, resolved, data.labels, data.described())
+        run = Run.create(folder, name, training.settings, data.labels, data.described())
         with run.locked():
             run.add_warnings(warnings)
             training.finish(run)
@@ -103,10 +104,12 @@ def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mappi
     Raises:
         InputError: the file or a value is not as it must be.
     """
-    return recipe.settings.replaced(_given(recipe, config, settings), source=str(config) if config else "")
+    given = given_settings(recipe, config, settings)
+    return recipe.settings.replaced(given, source=str(config) if config else "")
 
 
-def _given(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the user has set, in a YAML file, as arguments or by the choice of prepared rows."""
     config = None if config is None else check_path("config", config)
     given = {**(_read_config(config, recipe) if config else {}), **settings}
     return with_prepared(recipe.name, given) if given.get("prepared") else given

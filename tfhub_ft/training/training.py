@@ -5,7 +5,7 @@ import json
 import math
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,36 @@ class Training:
         self._check_that_something_trains()
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
+
+    def reach_min_steps(self, given: Collection[str]) -> None:
+        """Add epochs, and as much patience, until the settings' minimum number of steps is reached.
+
+        Args:
+            given: the names of the settings that the user has set: a number of epochs that is among them stays.
+
+        Reference:
+            Mosbach, Andriushchenko and Klakow 2021, https://arxiv.org/abs/2006.04884; Zhang et al. 2021,
+            https://arxiv.org/abs/2006.05987 (few rows need more steps)
+        """
+        settings = self.settings
+        steps = max(1, self._count_steps() // settings.accumulate_steps)
+        epochs = max(settings.epochs, math.ceil(settings.min_steps / steps))
+        if "epochs" in given or epochs == settings.epochs:
+            return
+        patience = settings.patience
+        if "patience" not in given:
+            patience = math.ceil(patience * epochs / settings.epochs)
+        self.settings = settings.replaced({"epochs": epochs, "patience": patience})
+        say(f"Training for {epochs} epochs, of {steps:,} steps each, to reach --min-steps {settings.min_steps}")
+
+    def _count_steps(self) -> int:
+        """The steps of an epoch."""
+        from tfhub_ft.data.batches import TrainingBatches
+
+        tokens, settings = self.tokens["train"], self.settings
+        targets = range(len(tokens))
+        sizes = {"batch_size": settings.batch_size, "batch_tokens": settings.batch_tokens}
+        return len(TrainingBatches(tokens, targets, seed=settings.seed, **sizes))
 
     def _warn_of_truncation(self) -> None:
         truncated = {name: tokens.truncated_rows for name, tokens in self.tokens.items()}

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from tfhub_ft.files import check_folder, check_output, contents, remove, write_t
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
-from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.training.train import given_settings, resolved_settings
 from tfhub_ft.training.training import Training
 
 if TYPE_CHECKING:
@@ -71,11 +71,13 @@ def tune(
     name, recipe = str(recipe), load_recipe(recipe)
     check_type("trials", trials, int, "a whole number")
     fixed = resolved_settings(recipe, config, settings)
+    given = given_settings(recipe, config, settings)
     if search is USUAL:
         search = [each for each in USUAL if each.partition("=")[0] in fixed.names()]
     elif isinstance(search, str):
         search = [search]
     space = parse_search(search, fixed)
+    given |= dict.fromkeys(space)
     folder = check_path("output_dir", output_dir)
     check_output(folder / BEST, "--output-dir", inputs=[Path(config)] if config else [])
     study = _study(folder, recipe, fixed, space)
@@ -86,7 +88,7 @@ def tune(
     def objective(trial: "optuna.Trial") -> float:
         chosen = {key: _suggested(trial, key, ends) for key, ends in space.items()}
         say(f"Trial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in chosen.items()))
-        return _tried(trial, name, recipe, fixed.replaced(chosen), data, folder)
+        return _tried(trial, name, recipe, fixed.replaced(chosen), given, data, folder)
 
     # Ctrl-C ends the search after what was done.
     with contextlib.suppress(KeyboardInterrupt):
@@ -94,7 +96,7 @@ def tune(
     rows = _rows(study)
     if not rows:
         raise WorkError(f"{folder}: no trial came to its end; lower the learning rates")
-    _write_best(folder, name, fixed, rows[0], list(space))
+    _write_best(folder, name, rows[0], list(space))
     return rows
 
 
@@ -180,14 +182,23 @@ def _without_test(data: Dataset) -> Dataset:
     )
 
 
-def _tried(trial: "optuna.Trial", name: str, recipe: Recipe, settings: Settings, data: Dataset, folder: Path) -> float:
-    """The validation score of a training, of which everything but the weights is kept."""
-    path = folder / TRIALS / f"{trial.number:03}"
+def _tried(
+    trial: "optuna.Trial",
+    name: str,
+    recipe: Recipe,
+    settings: Settings,
+    given: Collection[str],
+    data: Dataset,
+    folder: Path,
+) -> float:
+    """The validation score of a training run, of which everything but the weights is kept."""
+    path = _trial_folder(folder, trial.number)
     remove(path)
-    run = Run.create(path, name, settings, data.labels, data.described())
+    with recorded_warnings() as warnings:
+        training = Training(recipe, settings, data)
+    training.reach_min_steps(given)
+    run = Run.create(path, name, training.settings, data.labels, data.described())
     with run.locked():
-        with recorded_warnings() as warnings:
-            training = Training(recipe, settings, data)
         run.add_warnings(warnings)
         training.finish(run)
     epochs = run.training_state["epochs"]
@@ -197,6 +208,10 @@ def _tried(trial: "optuna.Trial", name: str, recipe: Recipe, settings: Settings,
     (path / MODEL).unlink()
     say(f"Trial {trial.number}: {recipe.task.best.replace('_', ' ')} {abs(score):.4f}")
     return score
+
+
+def _trial_folder(folder: Path, number: int) -> Path:
+    return folder / TRIALS / f"{number:03}"
 
 
 def _rows(study: "optuna.Study") -> list[dict[str, Any]]:
@@ -209,10 +224,10 @@ def _rows(study: "optuna.Study") -> list[dict[str, Any]]:
     ]
 
 
-def _write_best(folder: Path, name: str, fixed: Settings, best: Mapping[str, Any], varied: Sequence[str]) -> None:
+def _write_best(folder: Path, name: str, best: Mapping[str, Any], varied: Sequence[str]) -> None:
     import yaml
 
-    settings = fixed.replaced({key: best[key] for key in varied}).as_dict()
+    settings = Run(_trial_folder(folder, best["trial"])).settings.as_dict()
     head = f"# the best of a search: trial {best['trial']}, score {best['score']:.4f}; varied were"
     head += f" {', '.join(map(option_name, varied))}\n"
     content = {"recipe": name, **settings}
