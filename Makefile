@@ -7,7 +7,7 @@ DEMO_RUN := runs/demo
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO_RUN)
-	$(BIN)/tfhub-ft train sentiment --output-dir $(DEMO_RUN) --epochs 4 --batch-size 16 --learning-rate 1e-4
+	$(BIN)/tfhub-ft train sentiment --output-dir $(DEMO_RUN)
 	$(BIN)/tfhub-ft export $(DEMO_RUN) --output-dir saved_models/demo
 	$(BIN)/tfhub-ft predict saved_models/demo \
 		"An evening I will remember for years: sharp, tender and very funny." \

@@ -19,6 +19,7 @@ def test_it_tells_rows_tokens_weights_time_and_memory(tiny_pair, reviews_csv):
     assert told["tokens"]["p50"] <= told["tokens"]["p95"] <= told["tokens"]["longest"]
     assert told["weights"]["trained"] <= told["weights"]["all"]
     assert told["steps_an_epoch"] == -(-112 // TINY_SETTINGS["batch_size"])
+    assert told["epochs"] == TINY_SETTINGS["epochs"]
     assert 0 < told["seconds_an_epoch"] < told["seconds"]
     assert told["peak_memory_bytes"] > 1e8
     assert told["settings"]["seq_length"] == TINY_SETTINGS["seq_length"]
@@ -35,11 +36,12 @@ def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path, capsys):
         freeze="all",
     )  # fmt: skip
     warnings = "\n".join(plan["warnings"])
-    for words in ("longer than --seq-length 5", "repeat the text", "more than one"):
+    err = capsys.readouterr().err
+    for words in ("longer than --seq-length 5", "repeat the text", "more than one", "test rows repeat a text"):
         assert words in warnings
+        assert err.count(words) == 1
     assert plan["splits"]["test"]["also_in_training"] == 2
-    assert capsys.readouterr().err.count("2 of 22 test rows repeat a text of the training rows") == 1
-    assert "test rows" not in warnings
+    assert "2 of 22 test rows repeat a text of the training rows" in warnings
     assert plan["seconds_an_epoch"] is None
     assert plan["tokens"]["longest"] > 5
 
@@ -80,3 +82,22 @@ def test_bad_rows_are_told_as_in_training(tmp_path):
     write_csv(tmp_path / "rows.csv", [("", "a")])
     with pytest.raises(InputError, match="rows.csv, line 2"):
         dry_run("sentiment", data=tmp_path / "rows.csv")
+
+
+def test_dry_run_plans_the_minimum_number_of_steps(tiny_pair, reviews_csv):
+    settings = {"data": reviews_csv, "encoder": tiny_pair, "seq_length": 24}
+    plan = dry_run("sentiment", **settings)
+    assert (plan["epochs"], plan["steps_an_epoch"]) == (25, 4)
+    assert plan["settings"]["patience"] == 17
+    assert dry_run("sentiment", min_steps=30, patience=3, **settings)["settings"]["patience"] == 3
+    assert dry_run("sentiment", epochs=2, **settings)["epochs"] == 2
+    assert dry_run("sentiment", min_steps=0, **settings)["epochs"] == 3
+
+
+def test_dry_run_counts_truncated_rows(tiny_pair, tmp_path, capsys):
+    rows = [(f"{text} {'so nice ' * (20 if number % 3 == 0 else 0)}", label)
+            for number, (text, label) in enumerate(make_reviews(60))]  # fmt: skip
+    plan = dry_run("sentiment", train=write_csv(tmp_path / "rows.csv", rows), encoder=tiny_pair, seq_length=24)
+    assert plan["tokens"]["rows"] == 51
+    assert 15 <= plan["tokens"]["truncated"] <= 20
+    assert f"{plan['tokens']['truncated']} of 51 train rows" in capsys.readouterr().err

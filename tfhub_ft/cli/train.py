@@ -88,8 +88,6 @@ def _dry_run(name: str, config: str | None, given: dict[str, Any]) -> None:
     from tfhub_ft.evaluation.tables import dry_run_tables
 
     print_tables(*dry_run_tables(told))
-    for warning in told["warnings"]:
-        print(f"Warning: {warning}.")
     print("Nothing was trained.")
 
 

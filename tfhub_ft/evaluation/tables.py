@@ -110,7 +110,7 @@ def dry_run_tables(told: Mapping[str, Any]) -> "list[Table]":
     lengths = f"half {tokens['p50']:.0f}, 95% {tokens['p95']:.0f}, longest {tokens['longest']:,}"
     for name, value in (
         ("tokens of a row, at most", lengths),
-        ("rows that are cut", f"{tokens['cut']:,} of {tokens['rows']:,}"),
+        ("rows that are truncated", f"{tokens['truncated']:,} of {tokens['rows']:,}"),
         ("weights that train", f"{weights['trained']:,} of {weights['all']:,}"),
         ("precision", told["precision"]),
         ("epochs", f"{told['epochs']:,}, of {told['steps_an_epoch']:,} steps each"),

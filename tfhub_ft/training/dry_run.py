@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfhub_ft.console import say
+from tfhub_ft.console import recorded_warnings, say, warn
 from tfhub_ft.data.datasets import Dataset, Split, leaked_rows, load_dataset
 from tfhub_ft.data.dialogues import PackedDialogues
 from tfhub_ft.data.fingerprints import fingerprints, folded
@@ -23,7 +23,7 @@ from tfhub_ft.training.train import given_settings, resolved_settings
 from tfhub_ft.training.training import Training, pooler_left_out
 
 SAMPLED_ROWS, STEPS, UNCUT = 10_000, 8, 100_000
-FEW_ROWS, RARE, CUT = 10, 0.05, 0.05
+FEW_ROWS, RARE = 10, 0.05
 # A validation step takes no gradients: about a third of a training step.
 FORWARD = 1 / 3
 
@@ -40,8 +40,9 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
 
     Returns:
         {"splits": {name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}, "tokens": {"rows",
-        "p50", "p95", "longest", "cut"}, "settings": those that differ from the recipe's own, "weights": {"all",
-        "trained"}, "steps_an_epoch", "epochs", "precision", "seconds_an_epoch", "seconds", "peak_memory_bytes", "warnings"}.
+        "p50", "p95", "longest", "truncated"}, "settings": those that differ from the recipe's own, "weights": {"all",
+        "trained"}, "steps_an_epoch", "epochs", "precision", "seconds_an_epoch", "seconds", "peak_memory_bytes",
+        "warnings"}.
 
     Raises:
         InputError: a setting, a file or a row is not as it must be.
@@ -51,23 +52,27 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     """
     recipe = load_recipe(recipe)
     resolved = resolved_settings(recipe, config, settings)
-    data = load_dataset(recipe.task, resolved, recipe.demo)
-    leaked = leaked_rows(recipe.task, data.splits)
-    splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
-    training = Training(recipe, resolved, data)
-    training.reach_min_steps(given_settings(recipe, config, settings))
-    resolved = training.settings
-    tokens = _token_lengths(training)
-    cost = _cost(training)
+    with recorded_warnings() as warnings:
+        data = load_dataset(recipe.task, resolved, recipe.demo)
+        leaked = leaked_rows(recipe.task, data.splits)
+        splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
+        training = Training(recipe, resolved, data)
+        training.reach_min_steps(given_settings(recipe, config, settings))
+        tokens = _token_lengths(training)
+        cost = _cost(training)
+        memory = peak_memory()
+        for warning in _warnings(splits["train"], memory, data, recipe.task):
+            warn(warning)
     own = recipe.settings.as_dict()
-    told = {
+    changed = {name: value for name, value in training.settings.as_dict().items() if value != own[name]}
+    return {
         "splits": splits,
         "tokens": tokens,
-        "settings": {name: value for name, value in resolved.as_dict().items() if value != own[name]},
+        "settings": changed,
         **cost,
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": memory,
+        "warnings": warnings,
     }
-    return {**told, "warnings": _warnings(told, data, recipe.task, resolved.seq_length)}
 
 
 def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
@@ -85,10 +90,9 @@ def _folded(task: Any, row: Any) -> str:
 
 
 def _token_lengths(training: Training) -> dict[str, Any]:
-    """How long the texts of training rows are, before anything is cut."""
+    """How many tokens the training rows have before truncation; of many rows a sample is measured."""
     task, preprocessor, tokens = training.recipe.task, training.preprocessor, training.tokens["train"]
-    lengths, most = tokens.lengths, training.settings.seq_length
-    cut = None
+    lengths = tokens.dialogue_lengths if isinstance(tokens, PackedDialogues) else tokens.lengths
     if isinstance(preprocessor, HubPreprocessor) and not isinstance(task, WindowedTask):
         uncut = HubPreprocessor(
             preprocessor.encoder,
@@ -99,14 +103,12 @@ def _token_lengths(training: Training) -> dict[str, Any]:
         rows = training.data.splits["train"].rows
         some = np.random.default_rng(0).permutation(len(rows))[:SAMPLED_ROWS]
         lengths = task.encode(uncut, [task.inputs(rows[int(i)]) for i in some]).lengths
-    if isinstance(tokens, PackedDialogues):
-        lengths, cut = tokens.dialogue_lengths, tokens.cut
     return {
-        "rows": len(lengths),
+        "rows": len(training.data.splits["train"].rows),
         "p50": float(np.median(lengths)),
         "p95": float(np.quantile(lengths, 0.95)),
         "longest": int(lengths.max()),
-        "cut": int((lengths > most).sum()) if cut is None else cut,
+        "truncated": tokens.truncated_rows,
     }
 
 
@@ -167,25 +169,22 @@ def _encoding_seconds(training: Training) -> float:
     return seconds * every / sum(map(len, chosen))
 
 
-def _warnings(told: dict[str, Any], data: Dataset, task: Any, seq_length: int) -> list[str]:
-    found, tokens, train = [], told["tokens"], told["splits"]["train"]
-    if tokens["cut"] > CUT * tokens["rows"]:
-        found.append(
-            f"{tokens['cut'] / tokens['rows']:.0%} of the training rows are longer than --seq-length {seq_length}:"
-            f" what stands behind is not read; 95% have at most {tokens['p95']:.0f} tokens"
-        )
+def _warnings(train: dict[str, Any], peak_memory_bytes: int, data: Dataset, task: Any) -> list[str]:
+    found = []
     for label, rows in train["labels"].items():
         if rows < FEW_ROWS:
-            found.append(f"label {label!r} has {rows} training rows, which is too few to learn from or to judge by")
+            found.append(
+                f"label {label!r} has {rows} training rows, which are too few to learn from or to be scored on"
+            )
         elif rows < RARE * train["rows"] and len(train["labels"]) == 2:
             found.append(f"label {label!r} has {rows / train['rows']:.1%} of the training rows: accuracy says little")
     if repeated := train["rows"] - train["distinct_texts"]:
         found.append(f"{repeated:,} training rows repeat the text of another")
-    if train["labels"] and (torn := _contradictions(data, task)):
-        found.append(f"{torn:,} texts stand in the training rows with more than one label")
+    if train["labels"] and (contradictions := _contradictions(data, task)):
+        found.append(f"{contradictions:,} texts have more than one label in the training rows")
     room = _memory_of_machine()
-    if room and told["peak_memory_bytes"] > 0.9 * room:
-        found.append(f"the steps took {told['peak_memory_bytes'] / 1e9:.1f} GB of the machine's {room / 1e9:.1f} GB")
+    if room and peak_memory_bytes > 0.9 * room:
+        found.append(f"the steps took {peak_memory_bytes / 1e9:.1f} GB of the machine's {room / 1e9:.1f} GB")
     return found
 
 
