@@ -13,7 +13,7 @@ import numpy as np
 from tfhub_ft.arguments import check_path
 from tfhub_ft.console import quiet
 from tfhub_ft.data.columns import Column, check_label, check_text
-from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.rows import ReadOptions, read_all
 from tfhub_ft.errors import InputError
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
 from tfhub_ft.prediction import Predictor, open_predictor, predict
@@ -216,7 +216,7 @@ def read_answers(path: Path, intents: Predictor) -> dict[str, str]:
     """
     columns = [Column("label", LABEL_ALIASES, check_label), Column("answer", ("reply", "response", "text"), check_text)]
     answers: dict[str, str] = {}
-    for row in read_all(path, columns):
+    for row in read_all(path, columns, options=ReadOptions(named=False)):
         label = row.values["label"]
         if label not in intents.labels:
             near = difflib.get_close_matches(label, intents.labels, n=1)

@@ -14,7 +14,8 @@ from tfhub_ft.errors import InputError
 
 STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
 DATA = ("train", "validation", "test", "data", "prepared")
-_OF_ROWS = ("train", "validation", "test", "data", "skip_bad_rows", "encoder", "preprocessor", "seq_length", "seed")
+_READING = ("skip_bad_rows", "delimiter", "encoding", "header")
+_OF_ROWS = ("train", "validation", "test", "data", *_READING, "encoder", "preprocessor", "seq_length", "seed")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -60,6 +61,15 @@ class TrainingSettings:
         None, "One file, split 70/15/15 into train, validation and test by the seed, stratified.", path=True
     )
     skip_bad_rows: bool = setting(False, "Count and skip bad rows, where the first one is an error otherwise.")
+    delimiter: str | None = setting(
+        None, "Delimiter of csv and tsv files: one character, such as ';', or tab. Detected by default."
+    )
+    encoding: str | None = setting(
+        None, "Encoding of text files, such as cp1252; by default UTF-8, or what a byte order mark says."
+    )
+    header: bool = setting(
+        True, "Whether csv and tsv files begin with a header line. Without it, columns are named by number: 1, 2 ..."
+    )
 
     seq_length: int = setting(128, "The most tokens of a row, [CLS] and [SEP] included.", minimum=3)
 

@@ -6,7 +6,6 @@ from tfhub_ft.data.labels import (
     count_labels,
     drop_labels,
     rare_labels,
-    scored_rows,
     warn_of_missing_labels,
     warn_of_spellings,
     warn_of_unseen_labels,
@@ -96,12 +95,6 @@ def test_drop_labels_says_how_many_rows_and_refuses_to_drop_all(capsys):
     assert capsys.readouterr().err == "f.csv: dropped 2 rare labels by number of rows: b: 2, c: 1\n"
     with pytest.raises(InputError, match="f.csv: every row has a label that --min-label-rows drops"):
         drop_labels(Classification(), ONE, ["a", "b", "c"], "f.csv")
-
-
-def test_scored_rows_drops_what_training_dropped_and_warns_of_the_rest(capsys):
-    rows = scored_rows(Classification(), ONE, ["a"], "f.csv", dropped=["c"])
-    assert [row.values["label"] for row in rows] == ["a", "a", "a", "b", "b"]
-    assert "Warning: f.csv: 1 label not seen in training (b: 2); their rows count as wrong" in capsys.readouterr().err
 
 
 def test_labels_that_training_rows_lack_are_named_once_with_their_rows(capsys):

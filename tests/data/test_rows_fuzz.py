@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from tfhub_ft.data.rows import read_rows
+from tfhub_ft.data.rows import ReadOptions, read_rows
 from tfhub_ft.errors import InputError
 from tfhub_ft.recipe import load_recipe
 
@@ -21,10 +21,19 @@ PARTS = {
     "jsonl": ['{"text": "a", "label": "b"}', "{", "}", "[", "]", ":", ",", '"text"', '"label"', "null", "1e999", "NaN",
               '"\\ud800"', "\n", "[" * 2000, "-", "true", '{"text": {"text": 1}, "label": []}'],
     "conll": ["EU B-ORG\n", "\n", "rejects O\n", "-DOCSTART- -X- O\n", "\t", " ", "I-PER", "B-", "O", "a b c\n"],
+    "labels": ["text,labels\n", "a,", "['x', 'y']", '"[""x""]"', "x;y", "x|y", ",", ";", "[", "]", "'", '"', "(", "{}",
+               "set()", "np.str_('a')", "\\", "nan", "\n", "[1 2]", "array(['a'], dtype=object)"],
+    "txt": ["EU NNP I-ORG\n", "\n", "S-X", "E-X", "O\n", "-DOCSTART-\n", "M-X\n", " ", "\t", "I-\n", "B-X-Y\n"],
+    "array": ["[", "]", '{"text": "a", "label": "b"}', ",", '{\n"text": "a",\n"label": "b"}', '{"data": [', "}", '"',
+              "\\", "[" * 2000, "\n", "1", "-", "null", '{"text": {"0": "a"}, "label": {"0": "b"}}'],
     "json": ['{"data": [', '{"paragraphs": [', '{"context": "a b c", "qas": [', '{"question": "q", "answers": [',
              '{"text": "b", "answer_start": 2}', "]}", "]", "}", ",", '"id": "1"', '"is_impossible": true', "-1", "{}"],
 }  # fmt: skip
-RECIPES = {"csv": "sentiment", "tsv": "sentiment", "jsonl": "multilabel", "conll": "ner", "json": "qa"}
+RECIPES = {"csv": "sentiment", "tsv": "sentiment", "jsonl": "multilabel", "conll": "ner", "json": "qa",
+           "labels": "multilabel", "txt": "ner", "array": "sentiment"}  # fmt: skip
+SUFFIXES = {"labels": "csv", "array": "json"}
+ENCODINGS = [*[None] * 8, "utf-8", "utf-16", "utf-16-le", "cp1252", "shift_jis", "utf-7", "utf-32"]
+DELIMITERS = [*[None] * 3, ";", "tab", "\x0b"]
 
 
 def contents(kind):
@@ -33,23 +42,33 @@ def contents(kind):
     return some.lists(piece, max_size=25).map(b"".join)
 
 
+option_sets = some.builds(
+    ReadOptions,
+    encoding=some.sampled_from(ENCODINGS),
+    delimiter=some.sampled_from(DELIMITERS),
+    header=some.booleans(),
+    usual_encoding=some.sampled_from(ENCODINGS),
+    keep_blank=some.booleans(),
+)
+
+
 @pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzip"])
 def test_any_file_is_read_or_refused_in_one_line(kind, zipped, tmp_path):
     recipe = load_recipe(RECIPES[kind])
     task = recipe.task
     columns = task.columns(recipe.settings)
-    file = tmp_path / f"rows.{kind}{'.gz' if zipped else ''}"
+    file = tmp_path / f"rows.{SUFFIXES.get(kind, kind)}{'.gz' if zipped else ''}"
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(contents(kind), some.integers(0, 10**6))
-    def reads(content, cut):
+    @given(contents(kind), some.integers(0, 10**6), option_sets)
+    def reads(content, cut, options):
         if zipped:
             packed = gzip.compress(content)
             content = packed[: len(packed) - cut % 3]
         file.write_bytes(content)
         try:
-            for row in read_rows(file, columns, check=task.check_row):
+            for row in read_rows(file, columns, options=options, check=task.check_row):
                 assert row.line >= 1
                 assert set(row.values) == {column.name for column in columns}
         except InputError as error:

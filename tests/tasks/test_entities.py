@@ -75,17 +75,17 @@ def test_conll_files_are_read(tmp_path):
     [
         (
             "a.jsonl",
-            '{"tokens": ["a"], "tags": ["I-x"]}',
+            '{"tokens": ["a"], "tags": ["I-x"]}\n{"tokens": ["a"], "tags": ["B-x"]}',
             "line 1: column 'tags' breaks BIO at tag 1: I-x continues",
         ),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["B-y", "I-x"]}', "breaks BIO at tag 2"),
-        ("a.jsonl", '{"tokens": ["a"], "tags": ["x"]}', "has the tag 'x', number 1: tags are O, B-KIND and I-KIND"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": ["x"]}', "has the tag 'x', number 1; tags are O, B-KIND and I-KIND"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}', "line 1: has 2 tokens and 1 tags"),
         ("a.jsonl", '{"tokens": "a b", "tags": ["O"]}', "column 'tokens' is a text, not a list of tokens"),
         ("a.jsonl", '{"tokens": ["a", " "], "tags": ["O", "O"]}', "has a token, number 2, that is empty"),
         ("a.jsonl", '{"tokens": [], "tags": []}', "column 'tokens' is an empty list"),
         ("a.jsonl", '{"tokens": ["a"], "tags": "O"}', "column 'tags' is a text, not a list of tags"),
-        ("a.jsonl", '{"tokens": ["a"], "tags": [1]}', "column 'tags' has no texts"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": [1]}', "column 'tags' has numbers where tags have names"),
         ("a.conll", "a O\nb\n", "line 2: the tag is missing after the token"),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_passage_stands_in_one_split_only(tmp_path):
         ("a.json", squad([("a", {"question": "q", "answers": []})]), 'says "is_impossible": true'),
         ("a.json", squad([("a", {"answers": []})]), "question 1: column 'question' is null, not text"),
         ("a.json", squad([("a", {"question": "q", "answers": ["a"]})]), "has an answer that is no"),
-        ("a.json", '{"rows": []}', "a.json: is not a SQuAD file"),
+        ("a.json", '{"data": 5}', "a.json: is neither a SQuAD file"),
         ("a.json", '{"data": [', "a.json, line 1: is not valid JSON"),
         ("a.jsonl", '{"question": "q", "context": "c"}', "column 'answers' or 'answer' not found"),
     ],

@@ -1,16 +1,20 @@
 """`tfhub-ft compare EXPORT_DIR --data F`."""
 
+from typing import Any
+
 import click
 
+from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("compare")
 @click.argument("export_dir")
 @click.option("--data", required=True, metavar="FILE", help="File with rows to score, as for evaluate.")
+@reading_options(labels=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--picture", metavar="FILE", help="Where the picture goes: png, svg or pdf. [EXPORT_DIR/compare.png]")
-def command(export_dir: str, data: str, as_json: bool, picture: str | None) -> None:
+def command(export_dir: str, data: str, as_json: bool, picture: str | None, **reading: Any) -> None:
     """Measure every form of an export: bytes, memory, load time, latency, throughput, scores, agreement.
 
     It also writes compare.json and a picture, compare.png, into EXPORT_DIR.
@@ -19,7 +23,7 @@ def command(export_dir: str, data: str, as_json: bool, picture: str | None) -> N
     """
     from tfhub_ft.compress.compare import compare
 
-    measured = compare(export_dir, data=data, picture=picture)
+    measured = compare(export_dir, data=data, picture=picture, **reading)
     if as_json:
         print_json(measured)
         return

@@ -1,7 +1,10 @@
 """`tfhub-ft diff RUN1 RUN2`."""
 
+from typing import Any
+
 import click
 
+from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import print_json, print_tables
 
 
@@ -9,15 +12,16 @@ from tfhub_ft.console import print_json, print_tables
 @click.argument("one")
 @click.argument("other")
 @click.option("--data", metavar="FILE", help="Rows to score both on. [default: the test rows of the first run]")
+@reading_options(labels=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(one: str, other: str, data: str | None, as_json: bool) -> None:
+def command(one: str, other: str, data: str | None, as_json: bool, **reading: Any) -> None:
     """Lay two runs side by side: settings, scores on the same rows, answers that changed.
 
     Example: tfhub-ft diff runs/first runs/second --data more_reviews.csv
     """
     from tfhub_ft.evaluation.diff import diff
 
-    compared = diff(one, other, data=data)
+    compared = diff(one, other, data=data, **reading)
     if as_json:
         print_json(compared)
         return

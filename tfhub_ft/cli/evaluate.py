@@ -1,24 +1,27 @@
 """`tfhub-ft evaluate RUN --data F`."""
 
+from typing import Any
+
 import click
 
+from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("evaluate")
 @click.argument("run")
 @click.option("--data", required=True, metavar="FILE", help="File with the rows to score.")
-@click.option("--skip-bad-rows", is_flag=True, help="Count and skip bad rows.")
+@reading_options(labels=True)
 @click.option("--report", metavar="FILE.html", help="Write a report with pictures and the mistakes, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(run: str, data: str, skip_bad_rows: bool, report: str | None, as_json: bool) -> None:
+def command(run: str, data: str, report: str | None, as_json: bool, **reading: Any) -> None:
     """Score a run on other rows.
 
     Example: tfhub-ft evaluate runs/reviews --data more_reviews.csv --report more.html
     """
     from tfhub_ft.evaluation.evaluate import evaluate
 
-    scores = evaluate(run, data=data, skip_bad_rows=skip_bad_rows, report=report)
+    scores = evaluate(run, data=data, report=report, **reading)
     if as_json:
         print_json(scores)
         return

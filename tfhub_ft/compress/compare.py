@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.arguments import check_path
 from tfhub_ft.console import say
-from tfhub_ft.data.columns import without_options
-from tfhub_ft.data.labels import DROPPED, scored_rows
-from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.data.labels import DROPPED
+from tfhub_ft.data.rows import Row
+from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.export import EXPORTS
 from tfhub_ft.files import check_output, matching_files, write_json
@@ -26,7 +26,9 @@ BATCH, TIMED_ROWS = 32, 200
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | None = None) -> list[dict[str, Any]]:
+def compare(
+    export_dir: str | Path, *, data: str | Path, picture: str | Path | None = None, **reading: Any
+) -> list[dict[str, Any]]:
     """Measure every form of an export. What `tfhub-ft compare` does.
 
     Each form is loaded, called and timed in a process of its own, one after the other: its newest SavedModel from text
@@ -41,6 +43,7 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
         export_dir: the export folder; its run may have gone.
         data: a file of rows with what is right, as for `evaluate`.
         picture: where the picture goes instead: a png, svg or pdf file.
+        reading: how the file is read, as for `evaluate`.
 
     Returns:
         For each form {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes": of
@@ -72,7 +75,7 @@ def compare(export_dir: str | Path, *, data: str | Path, picture: str | Path | N
     inputs = [*matching_files(data), folder / EXPORTS, *(form.path for form in forms)]
     for output, option in ((picture, "--picture"), (folder / "compare.json", "EXPORT_DIR")):
         check_output(output, option, inputs)
-    task, rows, targets = _rows(folder, forms, data)
+    task, rows, targets = _rows(folder, forms, data, reading)
     if isinstance(task, Dialogue):
         from tfhub_ft.compress.reply_forms import TIMED, measure_reply_forms
 
@@ -110,7 +113,9 @@ def _measure_forms(
     return measured
 
 
-def _rows(folder: Path, forms: "Sequence[Form]", data: Path) -> "tuple[Task, list[Row], Any]":
+def _rows(
+    folder: Path, forms: "Sequence[Form]", data: Path, reading: dict[str, Any]
+) -> "tuple[Task, Sequence[Row], Any]":
     """The task, and the checked rows with their targets."""
     from tfhub_ft.compress.forms import description_of, read_exports, task_of
 
@@ -123,17 +128,22 @@ def _rows(folder: Path, forms: "Sequence[Form]", data: Path) -> "tuple[Task, lis
         raise InputError(f"{folder} has ONNX alone, which reads tokens: export a SavedModel of the run into it too")
     task, labels = task_of(teller), description_of(teller)["labels"]
     exports = read_exports(folder)
-    columns = task.columns(_ColumnNames(**exports.get("columns", {})))
-    rows = read_all(data, without_options(columns), check=task.check_row)
-    rows = scored_rows(task, rows, labels, str(data), dropped=exports.get(DROPPED, ()))
+    settings = _ColumnNames(**exports.get("columns", {}))
+    rows = read_scored_rows(task, settings, labels, data, dropped=exports.get(DROPPED, ()), **reading)
     return task, rows, task.targets(rows, labels, str(data))
 
 
 class _ColumnNames(SimpleNamespace):
-    """The columns that a run's settings named, for tasks that ask settings for them; others go by their usual names."""
+    """The columns that a run's settings named, in place of the settings; what is not named is None."""
+
+    header = True
 
     def __getattr__(self, name: str) -> None:
         return None
+
+    def replaced(self, changes: dict[str, Any]) -> "_ColumnNames":
+        """A copy with some values changed, as of settings."""
+        return _ColumnNames(**vars(self) | changes)
 
 
 def _measured(form: "Form", answers: "Answers", folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tfhub_ft.compress.vocabulary import domain_vocabulary
 from tfhub_ft.console import recorded_warnings, say
 from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
-from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.rows import ReadOptions, read_all
 from tfhub_ft.data.sequences import Mapped, kept, pick
 from tfhub_ft.encoders.cutting import architecture_of, cut_encoder, evenly_spread
 from tfhub_ft.encoders.encoder_layer import encoder_of
@@ -178,7 +178,8 @@ def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> S
         return labelled
     # The lines of a txt file have no columns to be named.
     named = None if ".txt" in Path(lesson.unlabelled).suffixes else chosen
-    rows = read_all(lesson.unlabelled, task.text_columns(named), skip_bad_rows=chosen.skip_bad_rows)
+    options = ReadOptions.of_other_file(chosen)
+    rows = read_all(lesson.unlabelled, task.text_columns(named), options=options, skip_bad_rows=chosen.skip_bad_rows)
     held_out = fingerprints(
         _folded(task.inputs(row)) for name in SPLITS[1:] if name in data.splits for row in data.splits[name].rows
     )

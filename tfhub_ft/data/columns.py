@@ -63,6 +63,12 @@ class Place(NamedTuple):
     name: str
     names: tuple[str, ...] = ()
 
+    @property
+    def is_unusual(self) -> bool:
+        """Whether the user named the column, by a name that is none of the usual ones."""
+        usual = (self.column.name, *self.column.aliases)
+        return self.column.column == self.name and not self.names and self.name not in usual
+
     def value(self, record: dict[str, Any]) -> Any:
         """The raw value of the column in a record."""
         return {name: record[name] for name in self.names} if self.names else record[self.name]
@@ -74,7 +80,11 @@ def without_options(columns: Sequence[Column]) -> list[Column]:
 
 
 def find_columns(
-    names: Sequence[str], columns: Sequence[Column], rows: Callable[[], Iterable[dict[str, Any]]]
+    names: Sequence[str],
+    columns: Sequence[Column],
+    rows: Callable[[], Iterable[dict[str, Any]]] = tuple,
+    *,
+    by_number: bool = False,
 ) -> list[Place]:
     """Find columns among the names of a file's columns.
 
@@ -82,6 +92,7 @@ def find_columns(
         names: of the file's columns, in its order.
         columns: those that are looked for.
         rows: returns the first rows of the file, for what an error says of a missing column.
+        by_number: whether a column may be named by its number, from 1.
 
     Returns:
         The place of each column, or of those that are read instead of it.
@@ -92,22 +103,28 @@ def find_columns(
     places = []
     for column in columns:
         try:
-            places.append(_find(names, column, rows))
+            places.append(_find(names, column, rows, by_number))
         except ValueError as missing:
             if not column.instead:
                 raise
             try:
-                places += find_columns(names, column.instead, rows)
+                places += find_columns(names, column.instead, rows, by_number=by_number)
             except ValueError as error:
                 raise ValueError(f"{missing}; or, in its place: {error}") from None
+    for place, other in itertools.combinations(places, 2):
+        if place.name == other.name:
+            advice = f"; name another with {other.column.option}" if other.column.option else ""
+            raise ValueError(f"{place.column.name} and {other.column.name} are both read from {place.name!r}{advice}")
     return places
 
 
-def _find(names: Sequence[str], column: Column, rows: Callable[[], Iterable[dict[str, Any]]]) -> Place:
+def _find(names: Sequence[str], column: Column, rows: Callable[[], Iterable[dict[str, Any]]], by_number: bool) -> Place:
     wanted = (column.column,) if column.column else (column.name, *column.aliases)
     for name in wanted:
         if found := _named(names, name, column):
             return Place(column, found)
+    if by_number and column.column and column.column.isdecimal() and 0 < int(column.column) <= len(names):
+        return Place(column, names[int(column.column) - 1])
     if column.several and column.column and "," in column.column:
         wanted = tuple(part.strip() for part in column.column.split(",") if part.strip())
         found = [_named(names, name, column) for name in wanted]

@@ -23,7 +23,7 @@ from tfhub_ft.data.labels import (
     warn_of_unseen_labels,
 )
 from tfhub_ft.data.prepared import Prepared
-from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.data.rows import ReadOptions, Row, read_all
 from tfhub_ft.data.sequences import pick
 from tfhub_ft.data.splits import split_rows
 from tfhub_ft.errors import InputError
@@ -162,7 +162,13 @@ def _splits_of_files(
 
 
 def _read(file: Path, task: "Task", settings: "Settings") -> Sequence[Row]:
-    return read_all(file, task.columns(settings), check=task.check_row, skip_bad_rows=settings.skip_bad_rows)
+    return read_all(
+        file,
+        task.columns(settings),
+        options=ReadOptions.of(settings),
+        check=task.check_row,
+        skip_bad_rows=settings.skip_bad_rows,
+    )
 
 
 def _parts(

@@ -22,27 +22,6 @@ BOOLEANS = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 DROPPED = "dropped_labels"
 
 
-def scored_rows(
-    task: "Task", rows: Sequence[Row], labels: Sequence[str], source: str, *, dropped: Collection[str] = ()
-) -> Sequence[Row]:
-    """The rows of a file that a trained model is scored on, with a warning where it does not know their labels.
-
-    Args:
-        task: what the rows mean.
-        rows: the rows of the file.
-        labels: the labels of the model.
-        source: the file.
-        dropped: the labels that its training run dropped.
-
-    Raises:
-        InputError: no row is left.
-    """
-    rows = drop_labels(task, rows, dropped, source)
-    if task.known_labels(labels):
-        warn_of_unseen_labels(task, count_labels(task, rows), labels, source)
-    return rows
-
-
 def count_labels(task: "Task", rows: Sequence[Row]) -> Counter[str]:
     """The number of rows of each label, as the task counts them."""
     counts: Counter[str] = Counter()

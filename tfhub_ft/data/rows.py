@@ -1,8 +1,9 @@
-"""Rows from files of many formats, checked one by one; all but SQuAD's in bounded memory."""
+"""Rows from files of many formats, checked one by one, in bounded memory but for SQuAD's."""
 
 import itertools
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +13,22 @@ from typing import Any
 from tfhub_ft.console import say
 from tfhub_ft.data.columns import Column, Place, check_label, check_text, find_columns, is_nan, without_options
 from tfhub_ft.data.formats import open_source
-from tfhub_ft.data.formats.source import Source
+from tfhub_ft.data.formats.source import ReadOptions, Source
 from tfhub_ft.data.sequences import kept
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import matching_files
 
-__all__ = ["Column", "Row", "check_label", "check_text", "keep_rows", "read_all", "read_rows", "without_options"]
+__all__ = [
+    "Column",
+    "ReadOptions",
+    "Row",
+    "check_label",
+    "check_text",
+    "keep_rows",
+    "read_all",
+    "read_rows",
+    "without_options",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +55,34 @@ def read_rows(
     path: str | os.PathLike,
     columns: Sequence[Column],
     *,
+    options: ReadOptions | None = None,
     check: RowCheck | None = None,
     on_bad_row: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
     """Read and check the rows of a file, one at a time.
 
-    The file is UTF-8 text, and its suffix tells its format, `.gz` after it that it is compressed:
+    The file is UTF-8 text, or text in another encoding that a byte order mark or the options tell; it may be compressed
+    by gzip. Its suffix, with or without `.gz`, tells its format:
 
-    - `.csv`: a header line, then rows as in RFC 4180. A quoted field may hold commas, doubled quotes and line ends.
-    - `.tsv`: a header line, then rows of fields between tabs. There is no quoting: a quote is a character like any
-      other. The format has none, and the many tsv files with a lone quote in a text would lose rows to a reader that
-      pairs them.
-    - `.jsonl`, `.ndjson`: a JSON object a line. The first object that has every column settles the keys that are read.
-    - `.conll`, `.bio`: a token and its tag a line, the first and the last of the line's columns; a blank line ends a
-      row, whose columns are `tokens` and `tags`.
-    - `.txt`: a text a line, the column `text`.
+    - `.csv`: a header line, then rows as in RFC 4180. A quoted field may hold delimiters, doubled quotes and line ends.
+      The delimiter is detected.
+    - `.tsv`: a header line, then rows of fields between tabs. A quote is a character like any other, unless the whole
+      file has quotes as pandas writes them.
+    - `.jsonl`, `.ndjson`: a JSON object a line, objects over several lines, or a list of them. The first object that
+      has every column settles the keys that are read.
+    - `.json`: SQuAD 1 or 2, where a row is a question, with the columns `question`, `context` and `answers`; a list of
+      objects, or an object a line.
+    - `.conll`, `.bio`, `.iob`, `.iob2`: a token and its tag a line, the first and the last of the line's columns; a
+      blank line ends a row, whose columns are `tokens` and `tags`.
+    - `.txt`: a text a line, the column `text`; where tokens and tags are read, a CoNLL file.
     - `.tfrecord`: a tf.train.Example a row, whose features are the columns.
-    - `.json`: SQuAD 1 or 2; a row is a question, with the columns `question`, `context` and `answers`.
 
-    Blank lines are skipped. Line ends are LF, CRLF or CR.
+    Blank lines, and rows of nothing but delimiters, are skipped. Line ends are LF, CRLF or CR.
 
     Args:
         path: the file.
         columns: the columns to read; others are ignored.
+        options: what the file itself does not tell.
         check: takes a row's clean values, and raises a ValueError where they do not fit together.
         on_bad_row: called with the error message of each bad row, which is then skipped. Without it the first bad
             row is an error. Faults of the file as a whole are errors in any case; a quote that is never closed and
@@ -83,18 +99,24 @@ def read_rows(
         for row in read_rows("reviews.csv", columns):
             print(row.line, row.values["text"], row.values["label"])
     """
-    source = open_source(Path(path), columns)
+    source = open_source(Path(path), columns, options or ReadOptions())
     yield from _rows(source, _fitted(columns, [source]), check, on_bad_row)
 
 
 def read_all(
-    path: str | os.PathLike, columns: Sequence[Column], *, check: RowCheck | None = None, skip_bad_rows: bool = False
+    path: str | os.PathLike,
+    columns: Sequence[Column],
+    *,
+    options: ReadOptions | None = None,
+    check: RowCheck | None = None,
+    skip_bad_rows: bool = False,
 ) -> Sequence[Row]:
     """Read and check all rows of a file, or of many.
 
     Args:
         path: the file, as for `read_rows`, or a pattern such as part-*.jsonl.
         columns: the columns to read; others are ignored.
+        options: as for `read_rows`.
         check: as for `read_rows`.
         skip_bad_rows: leave bad rows out and print their number to standard error.
 
@@ -114,7 +136,7 @@ def read_all(
         skipped, first = skipped + 1, first or message.removeprefix(f"{Path(path)}, ")
 
     on_bad_row = skip if skip_bad_rows else None
-    sources = [open_source(file, columns) for file in matching_files(path)]
+    sources = [open_source(file, columns, options or ReadOptions()) for file in matching_files(path)]
     columns = _fitted(columns, sources)
     found = itertools.chain.from_iterable(_rows(source, columns, check, on_bad_row) for source in sources)
     texts = [column.name for column in columns if column.check is check_text]
@@ -136,10 +158,11 @@ def read_all(
             f"Warning: {Path(path)}: {missing:,} row{'s have' if missing > 1 else ' has'} the text nan, which pandas"
             " writes for a missing value; remove them if that is what it means"
         )
-    for column in columns:
-        for note in column.check.notes() if column.fit else ():
-            kind, _, text = note.rpartition("Warning: ")
-            say(f"{'Warning: ' if kind else ''}{Path(path)}: {text}")
+    notes = [note for source in sources for note in source.notes]
+    notes += [note for column in columns if column.fit for note in column.check.notes()]
+    for note in dict.fromkeys(notes):
+        is_warning = note.startswith("Warning: ")
+        say(f"{'Warning: ' if is_warning else ''}{Path(path)}: {note.removeprefix('Warning: ')}")
     return rows
 
 
@@ -182,20 +205,52 @@ def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
     places: list[Place] = []
     if source.names is not None:
         try:
-            places = find_columns(source.names, columns, partial(_sample, source))
+            places = find_columns(source.names, columns, partial(_sample, source), by_number=True)
         except ValueError as error:
-            raise InputError(f"{source.path}: {error}") from None
+            how = f" ({'; '.join(source.notes)})" if source.notes else ""
+            raise InputError(f"{source.path}: {error}{_no_header(source, columns)}{how}") from None
+    named = [place for place in places if source.has_header and place.is_unusual]
     for number, record, fault in source.records():
         cells = None
         if not fault:
             try:
                 places = places or find_columns(list(record), columns, lambda: [record])  # noqa: B023
                 cells = [(place, place.value(record)) for place in places]
+                if any(record[place.name] == place.name for place in named):
+                    raise InputError(source.located(number, _repeated(source, named, record)))
             except ValueError as error:
                 fault = str(error)
             except KeyError as error:
                 fault = f"column {error} is missing"
         yield number, cells, fault
+
+
+def _no_header(source: Source, columns: Sequence[Column]) -> str:
+    """What an error about a missing column adds where the first line looks like a row."""
+    if not source.has_header or not _is_like_row(source):
+        return ""
+    option = next((column.option for column in columns if column.option), None)
+    if not option:
+        return "; if line 1 is a row, add a line with the names of the columns above it"
+    return f"; or, if line 1 is a row, add --no-header and name columns by number, such as {option} 1"
+
+
+def _is_like_row(source: Source) -> bool:
+    """Whether the names of a file's columns are long, are numbers, or occur in their columns."""
+    names = [name for name in source.names if name.strip()]
+    if any(len(name.split()) > 4 or re.fullmatch(r"\s*-?\d+([.,]\d+)?\s*", name) for name in names):
+        return True
+    return any(row[name] == name for row in _sample(source) for name in names)
+
+
+def _repeated(source: Source, named: Sequence[Place], record: dict[str, Any]) -> str:
+    """The fault of a row with a value that is the name of its column, which the user took from the first line."""
+    name = next(place.name for place in named if record[place.name] == place.name)
+    numbers = " ".join(f"{place.column.option} {source.names.index(place.name) + 1}" for place in named)
+    return (
+        f"column {name!r} has the value {name!r}, as if line 1 were a row and not a header; add --no-header and name"
+        f" the columns by number: {numbers}"
+    )
 
 
 def _sample(source: Source) -> list[dict[str, Any]]:

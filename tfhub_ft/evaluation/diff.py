@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.arguments import check_path
 from tfhub_ft.console import progress, say, warn
-from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
-from tfhub_ft.data.labels import scored_rows
-from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
 from tfhub_ft.evaluation.tables import headlines
@@ -27,7 +24,9 @@ if TYPE_CHECKING:
 RESAMPLED, INTERVAL, CHANGED_SHOWN = 500, 95, 20
 
 
-def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | None = None) -> dict[str, Any]:
+def diff(
+    one: str | Path | Run, other: str | Path | Run, *, data: str | Path | None = None, **reading: Any
+) -> dict[str, Any]:
     """Lay two runs of the same task side by side. What `tfhub-ft diff` does.
 
     Args:
@@ -35,6 +34,7 @@ def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | N
         other: another one.
         data: a file of rows that both are scored on; by default the test rows of `one`, or its validation rows where it
             has no test rows.
+        reading: how `data` is read, as for `evaluate`.
 
     Returns:
         {"rows", "settings": {name: [one's, other's]} where they differ, "scores": {name: {"one", "other", "difference",
@@ -53,9 +53,8 @@ def diff(one: str | Path | Run, other: str | Path | Run, *, data: str | Path | N
         McNemar 1947, https://doi.org/10.1007/BF02295996 (the exact test); Efron and Tibshirani 1993 (the bootstrap)
     """
     runs = [each if isinstance(each, Run) else Run(each) for each in (one, other)]
-    data = None if data is None else check_path("data", data)
     _check(*runs)
-    rows = _rows(runs, data)
+    rows = _rows(runs, data, reading)
     sides = [_Side(run, rows) for run in runs]
     names = headlines({str(i): side.scores for i, side in enumerate(sides)})
     settings = [run.settings.as_dict() | {"recipe": run.recipe_name} for run in runs]
@@ -120,13 +119,14 @@ def _check(one: Run, other: Run) -> None:
         raise InputError(f"{one.path} and {other.path} have different labels: they cannot be compared")
 
 
-def _rows(runs: Sequence[Run], data: str | Path | None) -> "Sequence[Row]":
+def _rows(runs: Sequence[Run], data: Any, reading: dict[str, Any]) -> "Sequence[Row]":
     """The rows that both runs are scored on."""
     one, other = runs
     task = one.recipe.task
-    if data:
-        rows = read_all(data, without_options(task.columns(one.settings)), check=task.check_row)
-        return scored_rows(task, rows, one.labels, str(data), dropped=one.dropped_labels)
+    if data is None and any(value not in (None, False) for value in reading.values()):
+        raise InputError("options that say how a file is read need --data")
+    if data is not None:
+        return read_scored_rows(task, one.settings, one.labels, data, dropped=one.dropped_labels, **reading)
     found = load_dataset(task, one.settings, one.recipe.demo, labels=one.labels, splits=one.splits)
     if not found.is_of(one.splits):
         raise InputError(f"{one.path}: its files have changed since it was trained; name rows with --data")

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.arguments import check_path, check_type
+from tfhub_ft.arguments import check_path
 from tfhub_ft.console import recorded_warnings, say, warn
 from tfhub_ft.data.batches import truncation_warning
-from tfhub_ft.data.columns import without_options
-from tfhub_ft.data.labels import scored_rows
-from tfhub_ft.data.rows import read_all
+from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_output, matching_files
@@ -19,18 +17,20 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: str | Path | Run, *, data: str | Path, skip_bad_rows: bool = False, report: str | Path | None = None
+    run: str | Path | Run, *, data: str | Path, report: str | Path | None = None, **reading: Any
 ) -> dict[str, Any]:
-    """The scores of a run on the rows of a file. What `tfhub-ft evaluate` does.
+    """Score a run on the rows of a file. What `tfhub-ft evaluate` does.
 
     Args:
         run: a run or its folder.
-        data: a csv, tsv or jsonl file with the columns that the run was trained on.
-        skip_bad_rows: count and skip bad rows, where the first one is an error otherwise.
+        data: a file with the columns that the run was trained on, or a pattern of files.
         report: an HTML file to write, with pictures and the rows that the run is wrong about.
+        reading: how the file is read: `skip_bad_rows`, to count and skip bad rows where the first one is an error
+            otherwise; `delimiter`, `encoding`, `header` and `label_separator`, as for `train`, where they are not
+            detected and differ from those of the run.
 
     Returns:
-        The same scores that metrics.json has of the test rows.
+        The same scores that metrics.json has of the test rows. Rows whose label the run does not know count as wrong.
 
     Raises:
         InputError: the run or the file is not as it must be.
@@ -41,13 +41,12 @@ def evaluate(
     run = run if isinstance(run, Run) else Run(run)
     data = check_path("data", data)
     report = None if report is None else check_path("report", report)
-    check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
     if report:
         if report.suffix != ".html":
             raise InputError(f"--report {report}: must name an .html file")
         check_output(report, "--report", inputs=[*matching_files(data), *run_files(run.path)])
     with recorded_warnings() as warnings:
-        scored = _scored(run, data, skip_bad_rows)
+        scored = _scored(run, data, reading)
     if report:
         from tfhub_ft.evaluation.report import write_report
 
@@ -56,13 +55,11 @@ def evaluate(
     return dict(scored.scores)
 
 
-def _scored(run: Run, data: Path, skip_bad_rows: bool) -> "Scored":
+def _scored(run: Run, data: Path, reading: dict[str, Any]) -> "Scored":
     from tfhub_ft.evaluation.report import Scored
 
     task, labels = run.recipe.task, run.labels
-    columns = without_options(task.columns(run.settings))
-    rows = read_all(data, columns, check=task.check_row, skip_bad_rows=skip_bad_rows)
-    rows = scored_rows(task, rows, labels, str(data), dropped=run.dropped_labels)
+    rows = read_scored_rows(task, run.settings, labels, data, dropped=run.dropped_labels, **reading)
     targets = task.targets(rows, labels, str(data))
 
     say(f"Scoring {len(rows):,} rows by {run.path}")

@@ -8,7 +8,7 @@ from tfhub_ft.console import with_bar
 from tfhub_ft.data.columns import Column, check_tokens
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
-from tfhub_ft.data.tags import check_tags
+from tfhub_ft.data.tags import check_tags, fit_tags, layout_advice
 from tfhub_ft.errors import InputError
 from tfhub_ft.tasks.task import UNSEEN
 from tfhub_ft.tasks.windowed import WindowedTask
@@ -49,8 +49,8 @@ class Entities(WindowedTask):
 
     def columns(self, settings: "Settings") -> list[Column]:
         return [
-            Column("tokens", ("words",), check_tokens, settings.tokens_column, "--tokens-column"),
-            Column("tags", ("ner_tags", "labels"), check_tags, settings.tags_column, "--tags-column"),
+            Column("tokens", ("words",), check_tokens, settings.tokens_column, "--tokens-column", hint=layout_advice),
+            Column("tags", ("ner_tags", "labels"), check_tags, settings.tags_column, "--tags-column", fit=fit_tags),
         ]
 
     def check_row(self, values: dict[str, Any]) -> None:

@@ -8,31 +8,35 @@ from pathlib import Path
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats import conll, csv, jsonl, squad, text, tfrecord
 from tfhub_ft.data.formats.lines import unreadable
-from tfhub_ft.data.formats.source import Source
+from tfhub_ft.data.formats.source import ReadOptions, Source
+from tfhub_ft.data.formats.unreadable import folder, other_format, other_suffix
 from tfhub_ft.errors import InputError
 
-READERS: dict[str, Callable[[Path, Sequence[Column]], Source]] = {
+READERS: dict[str, Callable[[Path, Sequence[Column], ReadOptions], Source]] = {
     ".csv": csv.open_csv,
     ".tsv": csv.open_tsv,
     ".jsonl": jsonl.open_jsonl,
     ".ndjson": jsonl.open_jsonl,
+    ".json": squad.open_json,
     ".conll": conll.open_conll,
     ".bio": conll.open_conll,
-    ".json": squad.open_squad,
+    ".iob": conll.open_conll,
+    ".iob2": conll.open_conll,
     ".txt": text.open_text,
     ".tfrecord": tfrecord.open_tfrecord,
 }
 
 
-def open_source(path: Path, columns: Sequence[Column]) -> Source:
-    """Open a file of rows by its suffix; `.gz` after that means that it is compressed.
+def open_source(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
+    """Open a file of rows by its suffix; `.gz` may follow it.
 
     Args:
         path: the file.
         columns: those that will be read.
+        options: what the file itself does not tell.
 
     Raises:
-        InputError: the file is missing, or its format is not known.
+        InputError: the file is missing, or its format is not read; the message says what to do.
     """
     try:
         mode = path.stat().st_mode
@@ -41,11 +45,13 @@ def open_source(path: Path, columns: Sequence[Column]) -> Source:
     except OSError as error:
         raise unreadable(path, error) from None
     if stat.S_ISDIR(mode):
-        raise InputError(f"{path}: is a folder; name a file in it")
+        raise InputError(f"{path}: {folder(path, tuple(READERS))}")
+    if other := other_format(path):
+        raise InputError(f"{path}: {other}")
     suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
     if suffix not in READERS:
-        raise InputError(f"{path}: is none of {', '.join(READERS)}, with or without .gz; convert it to one of them")
-    return READERS[suffix](path, columns)
+        raise InputError(f"{path}: {other_suffix(path, columns, tuple(READERS))}")
+    return READERS[suffix](path, columns, options)
 
 
 def _nearest(path: Path) -> str:

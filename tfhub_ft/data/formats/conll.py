@@ -7,16 +7,16 @@ from pathlib import Path
 
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.lines import is_blank, read_lines
-from tfhub_ft.data.formats.source import Record, Source
+from tfhub_ft.data.formats.source import ReadOptions, Record, Source
 
 
-def open_conll(path: Path, columns: Sequence[Column]) -> Source:
+def open_conll(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
     """A CoNLL file: a row has the columns `tokens` and `tags`, the first and the last column of its lines."""
-    return Source(path, partial(_records, path))
+    return Source(path, partial(_records, path, options))
 
 
-def _records(path: Path) -> Iterator[Record]:
-    lines = (line for line in read_lines(path) if not line.text.startswith("-DOCSTART-"))
+def _records(path: Path, options: ReadOptions) -> Iterator[Record]:
+    lines = (line for line in read_lines(path, options) if not line.text.startswith("-DOCSTART-"))
     for blank, group in itertools.groupby(lines, key=lambda line: is_blank(line.text)):
         if blank:
             continue

@@ -1,68 +1,214 @@
-"""Tables: csv files, with quotes, and tsv files, without."""
+"""Tables: csv and tsv files, with any delimiter, with and without quotes or a header."""
 
+import contextlib
 import csv
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tfhub_ft.data.columns import Column
+from tfhub_ft.data.columns import Column, find_columns
 from tfhub_ft.data.formats.lines import Line, is_blank, read_lines
-from tfhub_ft.data.formats.source import Record, Source, first_record
+from tfhub_ft.data.formats.source import ReadOptions, Record, Source
 from tfhub_ft.errors import InputError
 
 # Far above any text, and still small enough that a quote left open near the top of a huge file cannot fill the memory.
 FIELD_LIMIT = 2**22
+# Lines and characters at the start of a file that tell its delimiter.
+LINES_EXAMINED, CHARACTERS_EXAMINED = 200, 2**18
+DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 
-# The fields of a csv row that are followed by a comma, and a field whose quote is not closed.
-_CLOSED_FIELDS = re.compile(r'(?:(?:"[^"]*(?:""[^"]*)*"|[^",\r\n][^,\r\n]*)?,)*')
+# The first line that Excel reads the delimiter from.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _OPEN_FIELD = re.compile(r'"[^"]*(?:""[^"]*)*')
+_TSV_FIELD = r'(?:"([^"]*(?:""[^"]*)*)"|[^"\t\r\n]*)'
+_TSV_RECORD = re.compile(rf"{_TSV_FIELD}(?:\t{_TSV_FIELD})*[\r\n]*")
+_TSV_FIELDS = re.compile(rf"(?:^|\t){_TSV_FIELD}")
 
 # A row's line, its fields, and what is wrong with it; one of the last two is None.
 _Fields = tuple[int, list[str] | None, str | None]
 
 
-def open_csv(path: Path, columns: Sequence[Column]) -> Source:
-    """A csv file: a header line, then rows as in RFC 4180; quoted fields may hold commas, doubled quotes, line ends."""
-    return _open_table(path, _csv_fields, "a comma that is not in quotes")
+def open_csv(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
+    """A csv file: rows as in RFC 4180. A quoted field may hold delimiters, doubled quotes and line ends.
 
-
-def open_tsv(path: Path, columns: Sequence[Column]) -> Source:
-    """A tsv file: a header line, then rows of fields between tabs.
-
-    There is no quoting: a quote is a character like any other. The format has none, and the many tsv files with a lone
-    quote in a text would lose rows to a reader that pairs them.
+    The delimiter is the one in a first line such as sep=; or the one by which the header has the columns, and
+    the rows as many fields as the header.
     """
-    return _open_table(path, _tsv_fields, "a tab")
+    return _open_table(path, columns, options, tuple(DELIMITERS), quoted=True)
 
 
-def _open_table(path: Path, fields: Callable[[Path], Iterator[_Fields]], separator: str) -> Source:
-    header = first_record(path, fields(path))
-    return Source(path, partial(_records, path, fields, header, separator), names=header)
+def open_tsv(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
+    """A tsv file: rows of fields between tabs.
+
+    A quote is a character like any other, since the many tsv files with a lone quote in a text would lose rows to a
+    reader that pairs them. Only where every quote of the file is as pandas and the csv module write it, around whole
+    fields and doubled within, and not all of them could be left out, the fields are read as in a csv file.
+    """
+    return _open_table(path, columns, options, ("\t", *(each for each in DELIMITERS if each != "\t")), quoted=False)
 
 
-def _records(
-    path: Path, fields: Callable[[Path], Iterator[_Fields]], header: list[str], separator: str
-) -> Iterator[Record]:
-    for line, values, fault in itertools.islice(fields(path), 1, None):
-        if not fault and len(values) != len(header):
-            fault = f"has {len(values)} of {len(header)} fields"
-            fault += f"; is there {separator} in a text?" if len(values) > len(header) else ""
-        yield line, None if fault else dict(zip(header, values)), fault
+@dataclass(frozen=True)
+class _Table:
+    """How a table is read.
+
+    Args:
+        path: the file.
+        options: of the file.
+        delimiter: between fields.
+        quoted: whether fields may be in quotes.
+        skipped: lines at the start of the file that are not part of the table.
+    """
+
+    path: Path
+    options: ReadOptions
+    delimiter: str
+    quoted: bool
+    skipped: int
+
+    def lines(self) -> Iterator[Line]:
+        return itertools.islice(read_lines(self.path, self.options), self.skipped, None)
+
+    def rows(self) -> Iterator[_Fields]:
+        """The rows of the file, its header among them, from the first one on that has something in it."""
+        rows = _quoted_rows(self) if self.quoted else _plain_rows(self)
+        return itertools.dropwhile(lambda row: row[1] is not None and _is_empty(row[1]), rows)
+
+    def records(self, header: list[str]) -> Iterator[Record]:
+        rows = self.rows()
+        if self.options.header:
+            next(rows)
+        for line, fields, fault in rows:
+            if fault:
+                yield line, None, fault
+                continue
+            if _is_empty(fields):
+                if self.options.keep_blank:
+                    yield line, dict.fromkeys(header, ""), None
+                continue
+            if _is_empty(fields[len(header) :]):
+                fields = fields[: len(header)]
+            if len(fields) != len(header):
+                fault = f"has {len(fields)} of {len(header)} fields"
+                named = DELIMITERS.get(self.delimiter, repr(self.delimiter))
+                outside = " that is not in quotes" if self.quoted else ""
+                fault += f"; is there {named}{outside} in a text?" if len(fields) > len(header) else ""
+            yield line, None if fault else dict(zip(header, fields)), fault
 
 
-def _csv_fields(path: Path) -> Iterator[_Fields]:
+def _open_table(
+    path: Path, columns: Sequence[Column], options: ReadOptions, delimiters: Sequence[str], *, quoted: bool
+) -> Source:
+    lines, size = [], 0
+    for line in itertools.islice(read_lines(path, options), LINES_EXAMINED):
+        lines.append(line)
+        size += len(line.text)
+        if size > CHARACTERS_EXAMINED:
+            break
+    separator = _SEPARATOR_LINE.fullmatch(lines[0].text) if lines else None
+    named = options.delimiter or (separator[1] if separator else None)
+    texts = [line.text for line in lines[1 if separator else 0 :] if not is_blank(line.text)]
+    found = named or _delimiter(texts, columns, options, delimiters) or options.usual_delimiter or delimiters[0]
+    notes = []
+    if not quoted:
+        quoted = found != "\t" or _has_quoted_fields(path, options)
+        if found == "\t" and quoted:
+            notes.append("fields in quotes are read as in a csv file; every quote of the file is as pandas writes it")
+    table = _Table(path, options, found, quoted, skipped=1 if separator else 0)
+    if found != delimiters[0] and not named:
+        notes.append(f"read with the delimiter {found!r}")
+    header = _header(table)
+    return Source(path, lambda: table.records(header), header, has_header=options.header, notes=tuple(notes))
+
+
+def _header(table: _Table) -> list[str]:
+    """The names of the columns; empty ones at the end, as spreadsheets leave them, are none."""
+    number, fields, fault = next(table.rows(), (0, None, None))
+    if fault:
+        raise InputError(f"{table.path}, line {number}: {fault}")
+    if fields is None:
+        raise InputError(f"{table.path}: no rows found")
+    if not table.options.header:
+        return [str(place) for place in range(1, len(fields) + 1)]
+    while len(fields) > 1 and not fields[-1].strip():
+        fields.pop()
+    return fields
+
+
+def _delimiter(
+    texts: Sequence[str], columns: Sequence[Column], options: ReadOptions, delimiters: Sequence[str]
+) -> str | None:
+    """The delimiter that gives the columns and rows of as many fields; None where the header has one field only.
+
+    Args:
+        texts: the first lines.
+        columns: those that will be read.
+        options: tell whether there is a header.
+        delimiters: those that may be, the likeliest first.
+    """
+    best, best_fit = None, (False, 0.0)
+    for delimiter in delimiters:
+        rows = [row for row in _parsed(texts, delimiter) if not _is_empty(row)]
+        if not rows or len(rows[0]) < 2:
+            continue
+        names = rows[0] if options.header else [str(place) for place in range(1, len(rows[0]) + 1)]
+        fit = (_has_columns(names, columns), sum(len(row) == len(rows[0]) for row in rows) / len(rows))
+        if fit > best_fit:
+            best, best_fit = delimiter, fit
+    return best
+
+
+def _parsed(texts: Sequence[str], delimiter: str) -> Iterator[list[str]]:
+    """The fields of lines, as far as they can be parsed."""
+    with contextlib.suppress(csv.Error):
+        yield from csv.reader((text.replace("\0", "\ufffd") for text in texts), delimiter=delimiter)
+
+
+def _is_empty(fields: Sequence[str]) -> bool:
+    return not any(map(str.strip, fields))
+
+
+def _has_columns(names: Sequence[str], columns: Sequence[Column]) -> bool:
+    try:
+        find_columns(names, columns)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_quoted_fields(path: Path, options: ReadOptions) -> bool:
+    """Whether all quotes of a tsv file are around whole fields, doubled within, and some of these fields need them."""
+    parts: list[str] = []
+    is_open, size, needed = False, 0, False
+    for number, text, _ in read_lines(path, options):
+        if not is_open and '"' not in text:
+            continue
+        parts.append(text)
+        size += len(text)
+        is_open ^= bool(text.count('"') % 2)
+        if is_open and size <= FIELD_LIMIT:
+            continue
+        record = "".join(parts)
+        if is_open or not _TSV_RECORD.fullmatch(record):
+            return False
+        # A header is in quotes where all fields are.
+        needed = needed or number == 1 or any(set(field) & set('"\t\r\n') for field in _TSV_FIELDS.findall(record))
+        parts, size = [], 0
+    return needed and not is_open
+
+
+def _quoted_rows(table: _Table) -> Iterator[_Fields]:
     # The limit is one for the process; it is only ever raised, so that no other reader's rows turn bad.
     csv.field_size_limit(max(csv.field_size_limit(), FIELD_LIMIT))
     taken: list[Line] = []
 
     def texts() -> Iterator[str]:
-        for line in read_lines(path):
+        for line in table.lines():
             taken.append(line)
             yield line.text.replace("\0", "\ufffd")  # Python 3.10 stops at a NUL
 
-    parser = csv.reader(texts(), strict=True)
+    parser = csv.reader(texts(), delimiter=table.delimiter, strict=True)
     while True:
         taken.clear()
         try:
@@ -70,14 +216,14 @@ def _csv_fields(path: Path) -> Iterator[_Fields]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield _quoting_fault(path, taken, str(error))
+            yield _quoting_fault(table, taken, str(error))
             continue
         if not is_blank(taken[0].text):
             broken = next((line for line in taken if line.fault), None)
             yield (broken.number, None, broken.fault) if broken else (taken[0].number, fields, None)
 
 
-def _quoting_fault(path: Path, taken: list[Line], error: str) -> _Fields:
+def _quoting_fault(table: _Table, taken: list[Line], error: str) -> _Fields:
     """The record of the lines that csv refuses; an InputError where nobody can tell the rows after them apart."""
     start, last = taken[0].number, taken[-1].number
     if "new-line character" in error:
@@ -85,26 +231,27 @@ def _quoting_fault(path: Path, taken: list[Line], error: str) -> _Fields:
     if "expected after" in error:
         end = f" in line {last}" if last > start else ""
         return start, None, f'text follows a closing quote{end}; double each quote that belongs to a text ("")'
-    opened = _open_quote(taken)
-    if opened is None:
+    line = _open_quote(table.delimiter, taken)
+    if line is None:
         return start, None, f"a field has more than {FIELD_LIMIT} characters"
     advice = 'close it, or double it if it belongs to the text ("")'
-    if opened < last:
-        raise InputError(f"{path}, line {opened}: a quote opens here and is still open in line {last}; {advice}")
-    return opened, None, f"a quote opens here and is never closed; {advice}"
+    if line < last:
+        raise InputError(f"{table.path}, line {line}: a quote opens here and is still open in line {last}; {advice}")
+    return line, None, f"a quote opens here and is never closed; {advice}"
 
 
-def _open_quote(taken: list[Line]) -> int | None:
+def _open_quote(delimiter: str, taken: list[Line]) -> int | None:
     """The line in which the quote opens that a row's lines leave open, if they do."""
-    text = "".join(line.text for line in taken)
-    place = _CLOSED_FIELDS.match(text).end()
+    text, between = "".join(line.text for line in taken), re.escape(delimiter)
+    closed = re.compile(rf'(?:(?:"[^"]*(?:""[^"]*)*"|[^"{between}\r\n][^{between}\r\n]*)?{between})*')
+    place = closed.match(text).end()
     if not _OPEN_FIELD.fullmatch(text, place):
         return None
     ends = itertools.accumulate(len(line.text) for line in taken)
     return next(line.number for line, end in zip(taken, ends, strict=True) if place < end)
 
 
-def _tsv_fields(path: Path) -> Iterator[_Fields]:
-    for number, text, fault in read_lines(path):
+def _plain_rows(table: _Table) -> Iterator[_Fields]:
+    for number, text, fault in table.lines():
         if not is_blank(text):
-            yield number, None if fault else text.rstrip("\r\n").split("\t"), fault
+            yield number, None if fault else text.rstrip("\r\n").split(table.delimiter), fault

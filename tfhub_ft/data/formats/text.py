@@ -1,31 +1,37 @@
-"""txt files: a text a line."""
+"""txt files: a text a line, or a token and its tag a line."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from tfhub_ft.data.columns import Column
+from tfhub_ft.data.formats.conll import open_conll
 from tfhub_ft.data.formats.lines import is_blank, read_lines
-from tfhub_ft.data.formats.source import Record, Source
+from tfhub_ft.data.formats.source import ReadOptions, Record, Source
+from tfhub_ft.data.formats.unreadable import table_of_folders
 from tfhub_ft.errors import InputError
 
 
-def open_text(path: Path, columns: Sequence[Column]) -> Source:
-    """A txt file: a line is a row with the column `text`.
+def open_text(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
+    """A txt file: a line is a row with the column `text`; for tokens and tags a CoNLL file.
 
     Raises:
         InputError: the rows have other columns.
     """
+    if {column.name for column in columns} == {"tokens", "tags"}:
+        return open_conll(path, columns, options)
     others = [each.name for each in columns if "text" not in (each.name, *each.aliases, each.column)]
     if others:
+        folders = table_of_folders(path.parent.parent) if len(path.parts) > 2 else None
+        advice = f"; if its folder is its label, make a csv file of all: {folders}" if folders else ""
         raise InputError(
-            f"{path}: a .txt file has a text a line, without {', '.join(others)}; name a table .csv or, if tabs"
-            " separate its columns, .tsv"
+            f"{path}: a .txt file has a text a line, without {', '.join(others)}; rename a table to .csv or, if tabs"
+            f" separate its columns, .tsv{advice}"
         )
-    return Source(path, partial(_records, path))
+    return Source(path, partial(_records, path, options))
 
 
-def _records(path: Path) -> Iterator[Record]:
-    for number, text, fault in read_lines(path):
-        if not is_blank(text):
+def _records(path: Path, options: ReadOptions) -> Iterator[Record]:
+    for number, text, fault in read_lines(path, options):
+        if options.keep_blank or not is_blank(text):
             yield number, *((None, fault) if fault else ({"text": text.rstrip("\r\n")}, None))

@@ -1,15 +1,14 @@
 """TFRecord files, in which each record is a tf.train.Example."""
 
-import gzip
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.columns import Column
-from tfhub_ft.data.formats.source import Record, Source
+from tfhub_ft.data.formats.lines import opened
+from tfhub_ft.data.formats.source import ReadOptions, Record, Source
 from tfhub_ft.errors import InputError
 
 # The length of a record and its checksum come before it, another checksum after it.
@@ -18,8 +17,8 @@ _HEADER, _FOOTER = struct.Struct("<QI"), 4
 _MOST = 2**28
 
 
-def open_tfrecord(path: Path, columns: Sequence[Column]) -> Source:
-    """A TFRecord file, compressed by gzip where its name ends in .gz: a row's columns are the features of a record.
+def open_tfrecord(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
+    """A TFRecord file, which may be compressed: a row's columns are the features of a record.
 
     A feature of bytes is UTF-8 text; one with several values is a list. TensorFlow itself is not started.
 
@@ -49,19 +48,13 @@ def record_contents(path: Path) -> Iterator[bytes]:
     Raises:
         InputError: the file ends within a record, or is not a TFRecord file.
     """
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    try:
-        with opened(path, "rb") as file:
-            while header := file.read(_HEADER.size):
-                length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else _MOST
-                content = file.read(length + _FOOTER) if length < _MOST else b""
-                if len(content) < length + _FOOTER:
-                    raise InputError(f"{path}: is not a whole TFRecord file; write or fetch it again")
-                yield content[:length]
-    except (gzip.BadGzipFile, zlib.error, EOFError):
-        raise InputError(f"{path}: is not a whole gzip file; fetch or compress it again") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    with opened(path) as file:
+        while header := file.read(_HEADER.size):
+            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else _MOST
+            content = file.read(length + _FOOTER) if length < _MOST else b""
+            if len(content) < length + _FOOTER:
+                raise InputError(f"{path}: is not a whole TFRecord file; write or fetch it again")
+            yield content[:length]
 
 
 def _value(feature: Any) -> Any:
