@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
@@ -6,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import tfhub_ft
-from tests.conftest import make_reviews, write_csv
+from tests.conftest import make_reviews
 from tfhub_ft.data.columns import Column, check_text
+from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.errors import InputError
 from tfhub_ft.prediction import answer_writer, open_predictor, predict_file, predict_shards, write_answers
 
@@ -53,34 +55,107 @@ def test_an_empty_text_is_refused(by_run):
         tfhub_ft.predict(by_run, ["good", " "])
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.txt"])
-def test_files_are_answered_row_by_row(by_run, tmp_path, name):
-    path = tmp_path / name
-    if name.endswith("csv"):
-        write_csv(path, [(text, "x") for text in TEXTS], header=("review", "other"))
-    elif name.endswith("jsonl"):
-        path.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS))
+def write_texts(path, texts):
+    """A file of texts in the format of its name; a missing text is None."""
+    plain = Path(path.name.removesuffix(".gz")).suffix
+    if plain == ".csv":
+        file = io.StringIO()
+        csv.writer(file).writerows(
+            [("id", "review", "label"), *((f"A-{i}", text, "x") for i, text in enumerate(texts))]
+        )
+        content = file.getvalue()
+    elif plain == ".tsv":
+        content = "".join(
+            f"{row}\n" for row in ["id\treview", *(f"A-{i}\t{text or ''}" for i, text in enumerate(texts))]
+        )
+    elif plain == ".json":
+        content = json.dumps([{"id": i, "review": text} for i, text in enumerate(texts)])
+    elif plain == ".jsonl":
+        content = "".join(json.dumps({"id": i, "review": text}) + "\n" for i, text in enumerate(texts))
     else:
-        path.write_text("\n".join([*TEXTS, "", ""]))
-    answers = list(predict_file(by_run, path, columns=COLUMNS))
-    assert [a["text"] for a in answers] == TEXTS
-    assert [a["label"] for a in answers] == [a["label"] for a in tfhub_ft.predict(by_run, TEXTS)]
+        content = "".join(f"{text or ''}\n" for text in texts)
+    path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
+    return path
 
 
-def test_a_bad_row_leaves_no_file(by_run, tmp_path):
-    path = write_csv(tmp_path / "rows.csv", [("good",), ("",)], header=("text",))
-    path.write_text("text,other\ngood,1\n,2\n")
-    with pytest.raises(InputError, match="line 3"):
-        write_answers(predict_file(by_run, path, columns=COLUMNS), tmp_path / "answers.csv")
-    assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
+FILES = ["rows.csv", "rows.tsv", "rows.jsonl", "rows.json", "rows.txt"]
 
 
-def test_standard_input_says_which_byte_is_broken(by_run):
-    stream = io.TextIOWrapper(io.BytesIO(b"good film\nbad \xff\n"))
-    with pytest.raises(InputError, match="standard input, line 2: byte 5 is not UTF-8"):
-        list(predict_file(by_run, stream, columns=COLUMNS))
-    with pytest.raises(InputError, match="standard input has no texts"):
-        list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(b"\n")), columns=COLUMNS))
+@pytest.mark.parametrize("name", [*FILES, *(f"{name}.gz" for name in FILES)])
+def test_files_are_predicted_row_by_row_and_rows_without_a_text_keep_their_place(by_run, tmp_path, name, capsys):
+    texts = [None, *TEXTS[:3], "", "  ", *TEXTS[3:6], None]
+    path = write_texts(tmp_path / name, texts)
+    predictions = list(predict_file(by_run, path, columns=COLUMNS))
+    assert len(predictions) == len(texts)
+    expected = iter(tfhub_ft.predict(by_run, TEXTS[:6]))
+    for text, prediction in zip(texts, predictions):
+        if text and text.strip():
+            assert prediction == {"text": text, **next(expected)}
+        else:
+            blank = {"text": "", "label": None, "score": None, "probabilities": {"negative": None, "positive": None}}
+            assert prediction == blank
+    assert capsys.readouterr().err == f"{path}: 4 of 10 rows without a text; their predictions are empty\n"
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_as_many_predictions_come_out_as_lines_go_in(by_run, tmp_path, end):
+    (tmp_path / "rows.txt").write_bytes(f"\ufeffgood\r\n\r\nbad{end}".encode())
+    stream = io.TextIOWrapper(io.BytesIO(f"good\n\nbad{end}".encode()))
+    for source in (tmp_path / "rows.txt", str(tmp_path / "rows.txt"), stream):
+        assert [each["text"] for each in predict_file(by_run, source)] == ["good", "", "bad"]
+    (tmp_path / "blank.txt").write_text("\n\n")
+    assert list(predict_file(by_run, tmp_path / "blank.txt")) == [{"text": ""}] * 2
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_other_columns_are_kept(by_run, tmp_path, name):
+    path = write_texts(tmp_path / name, ["good", None])
+    predictions = list(predict_file(by_run, path, columns=COLUMNS, keep_columns=True))
+    kept = {"csv": {"id": "A-1", "input_label": "x"}, "jsonl": {"id": 1}}[path.suffix[1:]]
+    assert list(predictions[1]) == [*kept, "text", "label", "score", "probabilities"]
+    assert {key: predictions[1][key] for key in kept} == kept
+    write_answers(predictions, tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [str(kept["id"])[:-1] + end for end in "01"]
+    assert (rows[1]["text"], rows[1]["label"], rows[1]["probability_positive"]) == ("", "", "")
+
+
+def test_bad_rows_are_an_error_or_counted_and_left_out(by_run, tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "good"}\n{"text": 5}\nbroken\n{"text": ""}\n{"text": "nan"}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2: column 'text' is a number \(5\), not text"):
+        write_answers(predict_file(by_run, path), tmp_path / "answers.csv")
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+    capsys.readouterr()
+    predictions = list(predict_file(by_run, path, skip_bad_rows=True))
+    assert [each["text"] for each in predictions] == ["good", "", "nan"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}: 1 of 3 rows without a text; their predictions are empty",
+        f"Warning: {path}: 1 row with the text nan, which pandas writes for a missing value",
+        f"{path}: skipped 2 bad rows (first: line 2: column 'text' is a number (5), not text)",
+    ]
+
+
+def test_standard_input_names_the_byte_that_is_broken(by_run):
+    content = b"good film\nbad \xff\n"
+    with pytest.raises(InputError, match="standard input, line 2: byte 5 .0xff. is not UTF-8; .* --encoding cp1252"):
+        list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(content))))
+    options = ReadOptions(encoding="cp1252")
+    predictions = list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(content)), options=options))
+    assert predictions[1]["text"] == "bad ÿ"
+    with pytest.raises(InputError, match="standard input: no rows found"):
+        list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(b""))))
+
+
+def test_files_are_read_with_the_encoding_of_the_run_where_none_is_detected(by_run, monkeypatch, tmp_path):
+    settings = by_run.settings.replaced({"encoding": "cp1252", "delimiter": "~"})
+    monkeypatch.setattr(by_run, "settings", settings)
+    options = by_run.read_options(delimiter=None, encoding=None, header=True)
+    of_run = "id~text\n1~größer\n"
+    for content in (of_run.encode("cp1252"), of_run.encode(), b"id;text\n1;gr\xf6\xdfer\n"):
+        (tmp_path / "rows.csv").write_bytes(content)
+        assert next(predict_file(by_run, tmp_path / "rows.csv", options=options))["text"] == "größer"
 
 
 ANSWERS = [{"text": 'a "quote",\tand\nmore', "label": "no", "score": 0.75, "probabilities": {"no": 0.75, "yes": 0.25}}]

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from tfhub_ft.arguments import check_path, check_texts, check_type, plain_text, type_name
-from tfhub_ft.console import decode_input, progress, to_json, with_bar
+from tfhub_ft.console import progress, say, to_json, with_bar
 from tfhub_ft.data.batches import TokenRows
-from tfhub_ft.data.columns import Column
-from tfhub_ft.data.rows import read_rows
+from tfhub_ft.data.columns import Column, is_nan
+from tfhub_ft.data.rows import ReadOptions
+from tfhub_ft.data.texts import TextRow, read_texts
 from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.exports.saved_model import read_task, versions
 from tfhub_ft.files import check_output, check_place, contents, write_json, written_aside
 from tfhub_ft.run import Run
-from tfhub_ft.settings import PRECISIONS
+from tfhub_ft.settings import PRECISIONS, TrainingSettings
 from tfhub_ft.tasks.task import Task, described_task
 from tfhub_ft.training.strategies import answers_of_replicas
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 BATCH = 64
 BATCH_CHARACTERS = 2**17
 SHARDS = "answers.json"
-# What an error calls a row, and the row's segments: texts, or messages in place of a prompt.
-NamedRow = tuple[str, tuple[Any, ...]]
 
 
 def predict(
@@ -62,8 +61,8 @@ def predict(
     rows = check_texts("texts", texts)
     predictor = model if isinstance(model, Predictor) else open_predictor(model, precision=precision)
     rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(rows, 1)]
-    named = ((f"text {number}", row) for number, row in enumerate(rows, 1))
-    return [answer for _, answer in _answered(predictor, named)]
+    named = (TextRow(f"text {number}", row, row, {}) for number, row in enumerate(rows, 1))
+    return [prediction for _, prediction in _predicted(predictor, named, None)]
 
 
 class Predictor:
@@ -74,6 +73,7 @@ class Predictor:
         labels: the labels, in the order of the logits.
         load: makes the function from rows of segments to answers.
         name: of the run or the export.
+        settings: of the run; None of an export.
     """
 
     def __init__(
@@ -82,8 +82,14 @@ class Predictor:
         labels: Sequence[str],
         load: Callable[[], Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]],
         name: str,
+        settings: TrainingSettings | None = None,
     ):
-        self.task, self.labels, self._load, self.name = task, labels, load, name
+        self.task, self.labels, self._load, self.name, self.settings = task, labels, load, name, settings
+
+    def read_options(self, *, delimiter: str | None, encoding: str | None, header: bool) -> ReadOptions:
+        """How files are read, with the delimiter and the encoding of the run where none is named or detected."""
+        usual = {name: getattr(self.settings, name, None) for name in ("delimiter", "encoding")}
+        return ReadOptions(delimiter, encoding, header, usual["delimiter"], usual["encoding"])
 
     @cached_property
     def _answer(self) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
@@ -245,7 +251,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
         return answer_in_precision
 
-    return Predictor(task, run.labels, load, str(run.path.resolve()))
+    return Predictor(task, run.labels, load, str(run.path.resolve()), run.settings)
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
@@ -274,64 +280,101 @@ def _lite_predictor(path: Path) -> Predictor:
 
 
 def predict_file(
-    model: "str | Path | Run | Predictor", source: "Path | TextIO", *, columns: Sequence[Column] | None = None
+    model: "str | Path | Run | Predictor",
+    source: "str | Path | TextIO",
+    *,
+    columns: Sequence[Column] | None = None,
+    options: ReadOptions | None = None,
+    skip_bad_rows: bool = False,
+    keep_columns: bool = False,
 ) -> Iterator[dict]:
-    """Answer the rows of a file or of a stream of lines, in bounded memory.
+    """Predict the rows of a file or of a stream of lines, in bounded memory.
+
+    A row without a text, such as a blank line of a txt file, has an empty prediction: every row keeps its place.
 
     Args:
         model: as for `predict`.
-        source: a csv, tsv or jsonl file; or a txt file or an open stream, a row a line, blank lines skipped, the two
-            texts of a pair with a tab between them.
-        columns: the columns that csv, tsv and jsonl files are read by; the task's own names by default.
+        source: a file of rows; or a txt file or an open stream, a text a line, the two texts of a pair with a tab
+            between them.
+        columns: the columns that the texts are read from; the task's own names by default.
+        options: what the file itself does not tell.
+        skip_bad_rows: count bad rows and leave them out, where the first one is an error otherwise.
+        keep_columns: whether predictions have the other columns of the file, too. One that is called as a part of the
+            prediction is called input_NAME.
 
     Yields:
-        For each row, in order, its texts by the task's names (text, or sentence1 and sentence2) and the answer.
+        For each row, in order, the kept columns, its texts by the task's names (text, or sentence1 and sentence2) and
+        the prediction, whose parts are None for a row without a text.
 
     Raises:
-        InputError: the file or a row is not as it must be; or there is no such model.
+        InputError: the file or a row is not as it must be; or the model is not found.
     """
     predictor = model if isinstance(model, Predictor) else open_predictor(model)
-    rows = _rows(source, columns or predictor.task.text_columns(), predictor)
-    for segments, answer in _answered(predictor, rows):
-        yield {**dict(zip(predictor.task.fields, segments, strict=True)), **answer}
+    fields, skipped = predictor.task.fields, []
+    counts = {"rows": 0, "empty": 0, "nan": 0}
+    rows = read_texts(
+        source,
+        columns or predictor.task.text_columns(),
+        options=options,
+        keep_columns=keep_columns,
+        on_bad_row=skipped.append if skip_bad_rows else None,
+    )
+    for row, prediction in _predicted(predictor, rows, skipped.append if skip_bad_rows else None):
+        counts["rows"] += 1
+        counts["empty"] += row.segments is None
+        counts["nan"] += any(isinstance(text, str) and is_nan(text) for text in row.texts)
+        named = {**dict(zip(fields, row.texts, strict=True)), **prediction}
+        yield {**{f"input_{name}" if name in named else name: value for name, value in row.others.items()}, **named}
+    _say_counts("standard input" if hasattr(source, "read") else str(source), counts, skipped)
 
 
-def _rows(source: Path | TextIO, columns: Sequence[Column], predictor: Predictor) -> Iterator[NamedRow]:
-    if isinstance(source, Path) and source.suffix.lower() != ".txt":
-        for row in read_rows(source, columns):
-            yield f"{source}, line {row.line}", tuple(row.values[column.name] for column in columns)
-        return
-    name = str(source) if isinstance(source, Path) else "standard input"
-    try:
-        lines = source.open("rb") if isinstance(source, Path) else source.buffer
-    except OSError as error:
-        raise InputError(f"{source}: {error.strerror}") from None
-    empty = True
-    for number, line in enumerate(lines, 1):
-        try:
-            text = line.decode("utf-8-sig") if isinstance(source, Path) else decode_input(line)
-            text = text.rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: byte {error.start + 1} is not UTF-8; save it as UTF-8") from None
-        if text.strip():
-            empty = False
-            segments = text.split("\t") if len(predictor.task.fields) > 1 else text
-            place = f"{name}, line {number}"
-            yield place, predictor.segments(segments, place)
-    if empty:
-        raise InputError(f"{name} has no texts")
+def _say_counts(name: str, counts: dict[str, int], skipped: Sequence[str]) -> None:
+    if counts["empty"]:
+        say(f"{name}: {counts['empty']:,} of {counts['rows']:,} rows without a text; their predictions are empty")
+    if counts["nan"]:
+        rows = f"{counts['nan']:,} row{'s' if counts['nan'] > 1 else ''}"
+        say(f"Warning: {name}: {rows} with the text nan, which pandas writes for a missing value")
+    if skipped:
+        first = skipped[0].removeprefix(f"{name}, ")
+        say(f"{name}: skipped {len(skipped):,} bad row{'s' if len(skipped) > 1 else ''} (first: {first})")
 
 
-def _answered(predictor: Predictor, rows: Iterable[NamedRow]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """The segments of each row and its answer; some rows are answered at once."""
-    rows = iter(rows)
+def _predicted(
+    predictor: Predictor, rows: Iterable[TextRow], on_bad_row: Callable[[str], None] | None
+) -> Iterator[tuple[TextRow, dict[str, Any]]]:
+    """Each row and its prediction; some rows are predicted at once. Those before the first prediction wait for it."""
+    rows, blank, waiting = iter(rows), None, []
     while window := list(itertools.islice(rows, predictor.task.answered_at_once)):
-        names, segments = zip(*window, strict=True)
+        window, predictions = _window(predictor, window, on_bad_row)
+        if blank is None and predictions:
+            blank = _blank(predictions[0])
+        found = iter(predictions)
+        waiting += [(row, blank if row.segments is None else next(found)) for row in window]
+        if blank is not None:
+            yield from ((row, blank if prediction is None else prediction) for row, prediction in waiting)
+            waiting = []
+    yield from ((row, {}) for row, _ in waiting)
+
+
+def _window(
+    predictor: Predictor, window: list[TextRow], on_bad_row: Callable[[str], None] | None
+) -> tuple[list[TextRow], list[dict[str, Any]]]:
+    """The rows that can be predicted or have no text, and the predictions of the former."""
+    while True:
+        texts = [row for row in window if row.segments is not None]
         try:
-            answers = predictor(segments)
+            return window, predictor([row.segments for row in texts])
         except RowFault as fault:
-            raise InputError(f"{names[fault.row]}: {fault}") from None
-        yield from zip(segments, answers, strict=True)
+            bad = texts[fault.row]
+            if on_bad_row is None:
+                raise InputError(f"{bad.place}: {fault}") from None
+            on_bad_row(f"{bad.place}: {fault}")
+            window = [row for row in window if row is not bad]
+
+
+def _blank(prediction: dict[str, Any]) -> dict[str, Any]:
+    """A prediction of the same parts, all None."""
+    return {name: dict.fromkeys(value) if isinstance(value, dict) else None for name, value in prediction.items()}
 
 
 def write_answers(answers: Iterable[dict[str, Any]], path: Path) -> int:
@@ -358,8 +401,7 @@ def predict_shards(
     model: "str | Path | Run | Predictor",
     sources: Sequence[Path],
     folder: Path,
-    *,
-    columns: Sequence[Column] | None = None,
+    **how: Any,
 ) -> Iterator[tuple[Path, int]]:
     """Answer many files, each into a file of a folder; those that a run before this one has answered are left alone.
 
@@ -368,9 +410,9 @@ def predict_shards(
 
     Args:
         model: as for `predict`.
-        sources: csv, tsv, jsonl or txt files.
+        sources: files as for `predict_file`.
         folder: where a file is written for each, by its name: csv for csv, tsv for tsv, jsonl for others.
-        columns: as for `predict_file`.
+        how: the other arguments of `predict_file`.
 
     Yields:
         Each file of answers, and how many rows were answered now: 0 where it was there.
@@ -401,7 +443,7 @@ def predict_shards(
         if before and (folder / target).is_file():
             yield folder / target, 0
             continue
-        rows = write_answers(predict_file(predictor, source, columns=columns), folder / target)
+        rows = write_answers(predict_file(predictor, source, **how), folder / target)
         done[target] = {**now, "rows": rows}
         write_json(listed, done)
         yield folder / target, rows
@@ -429,12 +471,16 @@ def answer_writer(form: str, file: TextIO) -> Callable[[dict[str, Any]], None]:
         if not header:
             header.extend(cells)
             write_row(header)
-        write_row([_cell(cells[name]) for name in header])
+        write_row([_cell(cells.get(name)) for name in header])
 
     return write
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list | tuple):
         return ", ".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)

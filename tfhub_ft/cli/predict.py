@@ -2,18 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import decode_input
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_output, is_pattern, matching_files
 
 if TYPE_CHECKING:
-    from tfhub_ft.data.columns import Column
     from tfhub_ft.prediction import Predictor
     from tfhub_ft.tasks.task import Task
 
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     "--input",
     "source",
     metavar="FILE",
-    help="Answer its rows: csv, tsv, jsonl, json (SQuAD), txt; - is standard input; 'part-*.jsonl' are many files.",
+    help="Predict its rows: csv, tsv, jsonl, json, txt ...; - is standard input; 'part-*.jsonl' are many files.",
 )
 @click.option(
     "--output",
     metavar="FILE",
     help="Write the answers here: csv, tsv or jsonl; of many files, a folder, and go on there.",
 )
+@click.option("--keep-columns", is_flag=True, help="Copy the other columns of --input, such as an id, to the output.")
 @click.option("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts in --input.")
 @click.option(
     "--first-column",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Column of a pair's second text (or the passage) in --input.",
 )
+@reading_options(labels=False)
 @click.option(
     "--precision",
     default="float32",
@@ -60,18 +63,24 @@ def command(
     texts: tuple[str, ...],
     source: str | None,
     output: str | None,
+    keep_columns: bool,
+    skip_bad_rows: bool,
+    delimiter: str | None,
+    encoding: str | None,
+    header: bool | None,
     precision: str,
     as_json: bool,
     **columns: str | None,
 ) -> None:
-    """Answer texts by a run or an export. A recipe of pairs reads two texts for each answer.
+    """Predict texts by a run or an export. A recipe of pairs reads two texts for each prediction.
 
-    Without texts and --input, a text a line is read from standard input (a tab between the two of a pair).
+    Without texts and --input, a text a line is read from standard input (a tab between the two of a pair). A line or a
+    row without a text has an empty prediction, so that predictions line up with the input.
 
     \b
     Examples: tfhub-ft predict runs/reviews "a warm, funny film"
               tfhub-ft predict runs/pairs "It rains." "The street is wet."
-              tfhub-ft predict saved_models/reviews --input new.csv --output answers.csv
+              tfhub-ft predict saved_models/reviews --input new.csv --output answers.csv --keep-columns
               tfhub-ft predict runs/reviews --input 'corpus/part-*.jsonl' --output answers
     """
     if texts and source:
@@ -89,8 +98,14 @@ def command(
         inputs = [Path("/dev/stdin" if source in (None, "-") else source), Path(model), *run_files(Path(model))]
         check_output(Path(output), "--output", inputs)
     fields = predictor.task.fields
+    how = {
+        "columns": predictor.task.text_columns(SimpleNamespace(**columns)),
+        "options": predictor.read_options(delimiter=delimiter, encoding=encoding, header=header is not False),
+        "skip_bad_rows": skip_bad_rows,
+        "keep_columns": keep_columns,
+    }
     if shards:
-        _answer_shards(predictor, shards, Path(output), predictor.task.text_columns(SimpleNamespace(**columns)))
+        _answer_shards(predictor, shards, Path(output), how)
         return
     if texts:
         rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
@@ -100,8 +115,9 @@ def command(
         stream = source in (None, "-")
         if stream and sys.stdin.isatty():
             raise InputError("no texts: give some, or --input FILE, or lines on standard input")
-        named_columns = predictor.task.text_columns(SimpleNamespace(**columns))
-        answers = predict_file(predictor, sys.stdin if stream else Path(source), columns=named_columns)
+        if stream and not how["options"].usual_encoding:
+            how["options"] = replace(how["options"], usual_encoding=sys.stdin.encoding)
+        answers = predict_file(predictor, sys.stdin if stream else Path(source), **how)
     if output:
         print(f"{output}: {write_answers(answers, Path(output)):,} answers")
         return
@@ -110,11 +126,11 @@ def command(
         write(answer)
 
 
-def _answer_shards(predictor: "Predictor", shards: list[Path], folder: Path, columns: "list[Column]") -> None:
+def _answer_shards(predictor: "Predictor", shards: list[Path], folder: Path, how: dict[str, Any]) -> None:
     from tfhub_ft.prediction import predict_shards
 
     rows = 0
-    for file, count in predict_shards(predictor, shards, folder, columns=columns):
+    for file, count in predict_shards(predictor, shards, folder, **how):
         rows += count
         print(f"{file}: {count:,} answers" if count else f"{file}: was there", file=sys.stderr)
     print(f"{folder}: {len(shards):,} files, {rows:,} answers")

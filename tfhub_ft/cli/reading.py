@@ -21,7 +21,7 @@ def reading_options(*, labels: bool) -> Callable[[Any], Any]:
         click.option(
             "--header/--no-header",
             default=None,
-            help="Whether csv and tsv files begin with a header line. [as the run's files]",
+            help=f"Whether csv and tsv files begin with a header line. [{'as of the run' if labels else 'header'}]",
         ),
     ]
     if labels:

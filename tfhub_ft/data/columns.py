@@ -31,6 +31,8 @@ class Column:
         instead: the columns that are read in a file that lacks this one.
         several: whether `column` may name several columns of the file, with commas between them; `check` then takes
             their values by name.
+        rest: whether it is read from all columns that no other one is read from; `check` then takes their values by
+            name.
         fit: makes the check from all raw values of the column, where it depends on them. What it returns may have a
             method `notes`, which is called after the last value: lines about what was read.
         hint: takes the option and some rows of a file that lacks the column, and returns what to do about it.
@@ -46,6 +48,7 @@ class Column:
     option: str = ""
     instead: "tuple[Column, ...]" = ()
     several: bool = False
+    rest: bool = False
     fit: Callable[[Iterable[Any]], Callable[[Any], Any]] | None = None
     hint: Callable[[str, Iterable[dict[str, Any]]], str | None] | None = None
 
@@ -56,7 +59,8 @@ class Place(NamedTuple):
     Args:
         column: the column.
         name: its name in the file.
-        names: those of the file's columns that it is read from, where these are several.
+        names: those of the file's columns that it is read from, where these are several; or, of what is left of a row,
+            those that it is not read from.
     """
 
     column: Column
@@ -71,6 +75,8 @@ class Place(NamedTuple):
 
     def value(self, record: dict[str, Any]) -> Any:
         """The raw value of the column in a record."""
+        if self.column.rest:
+            return {name: value for name, value in record.items() if name not in self.names}
         return {name: record[name] for name in self.names} if self.names else record[self.name]
 
 
@@ -102,6 +108,10 @@ def find_columns(
     """
     places = []
     for column in columns:
+        if column.rest:
+            read = itertools.chain.from_iterable(place.names or (place.name,) for place in places)
+            places.append(Place(column, column.name, tuple(read)))
+            continue
         try:
             places.append(_find(names, column, rows, by_number))
         except ValueError as missing:
@@ -199,6 +209,11 @@ def check_label(value: Any) -> str:
 def composed(label: str) -> str:
     """A label in Unicode's composed form, NFC."""
     return label if label.isascii() else unicodedata.normalize("NFC", label)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a raw value is null, NaN or a blank text."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def is_nan(text: str) -> bool:

@@ -77,7 +77,7 @@ def read_rows(
     - `.txt`: a text a line, the column `text`; where tokens and tags are read, a CoNLL file.
     - `.tfrecord`: a tf.train.Example a row, whose features are the columns.
 
-    Blank lines, and rows of nothing but delimiters, are skipped. Line ends are LF, CRLF or CR.
+    Blank lines, and rows of delimiters alone, are skipped. Line ends are LF, CRLF or CR.
 
     Args:
         path: the file.
@@ -100,7 +100,7 @@ def read_rows(
             print(row.line, row.values["text"], row.values["label"])
     """
     source = open_source(Path(path), columns, options or ReadOptions())
-    yield from _rows(source, _fitted(columns, [source]), check, on_bad_row)
+    yield from rows_of(source, _fitted(columns, [source]), check=check, on_bad_row=on_bad_row)
 
 
 def read_all(
@@ -138,7 +138,9 @@ def read_all(
     on_bad_row = skip if skip_bad_rows else None
     sources = [open_source(file, columns, options or ReadOptions()) for file in matching_files(path)]
     columns = _fitted(columns, sources)
-    found = itertools.chain.from_iterable(_rows(source, columns, check, on_bad_row) for source in sources)
+    found = itertools.chain.from_iterable(
+        rows_of(source, columns, check=check, on_bad_row=on_bad_row) for source in sources
+    )
     texts = [column.name for column in columns if column.check is check_text]
     missing = 0
 
@@ -171,10 +173,14 @@ def keep_rows(rows: Iterable[Row]) -> Sequence[Row]:
     return kept(rows, parts=operator.attrgetter("line", "values"), made=lambda parts: Row(*parts))
 
 
-def _rows(
-    source: Source, columns: Sequence[Column], check: RowCheck | None, on_bad_row: Callable[[str], None] | None
+def rows_of(
+    source: Source,
+    columns: Sequence[Column],
+    *,
+    check: RowCheck | None = None,
+    on_bad_row: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
-    """The good rows of a file; arguments and errors are those of `read_rows`."""
+    """The good rows of an opened file; the other arguments and errors are those of `read_rows`."""
     empty = True
     for number, cells, fault in _cells(source, columns):
         empty = False

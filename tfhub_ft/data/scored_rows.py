@@ -30,7 +30,7 @@ def read_scored_rows(
     Args:
         task: what the rows mean.
         settings: those of the run that trained the model. They name the columns, and fill in what is not named here and
-            not told by the file.
+            not detected in the file.
         labels: the labels of the model.
         data: the file, or a pattern of files.
         dropped: the labels that the run dropped.

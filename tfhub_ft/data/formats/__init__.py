@@ -48,10 +48,15 @@ def open_source(path: Path, columns: Sequence[Column], options: ReadOptions) -> 
         raise InputError(f"{path}: {folder(path, tuple(READERS))}")
     if other := other_format(path):
         raise InputError(f"{path}: {other}")
-    suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
-    if suffix not in READERS:
+    reader = READERS.get(suffix_of(path))
+    if not reader:
         raise InputError(f"{path}: {other_suffix(path, columns, tuple(READERS))}")
-    return READERS[suffix](path, columns, options)
+    return reader(path, columns, options)
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells a file's format, in lower case: the one before .gz."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
 def _nearest(path: Path) -> str:

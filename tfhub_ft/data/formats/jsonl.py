@@ -115,7 +115,7 @@ class _Text:
                 return self._buffer[self._place : self._place + 1]
 
     def skip(self, count: int) -> None:
-        """Leave characters behind."""
+        """Skip characters."""
         self.line += self._buffer.count("\n", self._place, self._place + count)
         self._place += count
 

@@ -65,7 +65,8 @@ def read_lines(path: Path, options: ReadOptions) -> Iterator[Line]:
 
 def read_stream(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Line]:
     """The lines of a stream that cannot be read twice; `name` is what an error calls it. Otherwise as `read_lines`."""
-    yield from _lines(stream, name, encoding_of(stream.peek(HEAD), options, None), options)
+    buffered = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
+    yield from _lines(buffered, name, encoding_of(buffered.peek(HEAD), options, None), options)
 
 
 def encoding_of(head: bytes, options: ReadOptions, path: Path | None) -> str:
@@ -79,9 +80,18 @@ def encoding_of(head: bytes, options: ReadOptions, path: Path | None) -> str:
     if options.encoding:
         return "utf-8-sig" if codecs.lookup(options.encoding).name == "utf-8" else options.encoding
     marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
-    if not marked and options.usual_encoding and path and not _can_decode(path, "utf-8"):
+    if not marked and options.usual_encoding and not (_can_decode(path, "utf-8") if path else _is_utf8(head)):
         return options.usual_encoding
     return marked or "utf-8-sig"
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether the first bytes of a stream are UTF-8; the last character may be cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_blank(text: str) -> bool:

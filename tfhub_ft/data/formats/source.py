@@ -100,7 +100,7 @@ class Source:
     """A file of records.
 
     Args:
-        path: the file.
+        path: the file, or what an error calls a stream.
         records: reads the file from its start.
         names: of the columns, where the file lists them; None where each record has names of its own.
         has_header: whether the names are the file's first line.
@@ -108,13 +108,17 @@ class Source:
         notes: how the file is read, where that is not the usual way.
     """
 
-    path: Path
+    path: Path | str
     records: Callable[[], Iterator[Record]]
     names: list[str] | None = None
     has_header: bool = False
     unit: str = "line"
     notes: tuple[str, ...] = ()
 
+    def place(self, number: int) -> str:
+        """The file and a record's number, for a message."""
+        return f"{self.path}, {self.unit} {number}"
+
     def located(self, number: int, fault: str) -> str:
-        """What is wrong with a record, with the file and the record's number."""
-        return f"{self.path}, {self.unit} {number}: {fault}"
+        """What is wrong with a record, with its place."""
+        return f"{self.place(number)}: {fault}"

@@ -1,15 +1,17 @@
 """txt files: a text a line, or a token and its tag a line."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.conll import open_conll
-from tfhub_ft.data.formats.lines import is_blank, read_lines
+from tfhub_ft.data.formats.lines import Line, is_blank, read_lines, read_stream
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
 from tfhub_ft.data.formats.unreadable import table_of_folders
 from tfhub_ft.errors import InputError
+
+STREAM = "standard input"
 
 
 def open_text(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
@@ -28,10 +30,15 @@ def open_text(path: Path, columns: Sequence[Column], options: ReadOptions) -> So
             f"{path}: a .txt file has a text a line, without {', '.join(others)}; rename a table to .csv or, if tabs"
             f" separate its columns, .tsv{advice}"
         )
-    return Source(path, partial(_records, path, options))
+    return Source(path, lambda: _records(read_lines(path, options), options))
 
 
-def _records(path: Path, options: ReadOptions) -> Iterator[Record]:
-    for number, text, fault in read_lines(path, options):
+def open_stream(stream: BinaryIO, options: ReadOptions) -> Source:
+    """Standard input, a text a line; its records can be read once."""
+    return Source(STREAM, lambda: _records(read_stream(stream, STREAM, options), options))
+
+
+def _records(lines: Iterator[Line], options: ReadOptions) -> Iterator[Record]:
+    for number, text, fault in lines:
         if options.keep_blank or not is_blank(text):
             yield number, *((None, fault) if fault else ({"text": text.rstrip("\r\n")}, None))
