@@ -114,6 +114,7 @@ def folder(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "reviews.csv", make_reviews(160))
     write_csv(tmp_path / "more_reviews.csv", make_reviews(40, seed=1))
+    write_csv(tmp_path / "new.csv", [("A-1", "good film"), ("A-2", "")], header=("id", "text"))
     write_csv(tmp_path / "urls.csv", make_reviews(80), header=("url", "label"))
     write_csv(tmp_path / "rows.csv", make_reviews(80))
     for part in (1, 2):

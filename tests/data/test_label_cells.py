@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tfhub_ft.data.label_cells import fit_labels, parse_list
+from tfhub_ft.data.label_cells import fit_labels
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.errors import InputError
 from tfhub_ft.recipe import load_recipe
@@ -103,35 +103,6 @@ def test_lists_of_values_need_no_way_of_reading():
     read = fit_labels([["a;b"], ["c"]])
     assert read(["a;b"]) == ("a;b",)
     assert read.notes() == []
-
-
-@pytest.mark.parametrize(
-    ("cell", "items"),
-    [
-        ("['it''s']", ["it", "s"]),
-        ('["it\'s", \'say "hi"\']', ["it's", 'say "hi"']),
-        (r"['a\'b', 'c\\d']", ["a'b", r"c\d"]),
-        (r'["caf\u00e9"]', ["café"]),
-        ("['a',\n 'b']", ["a", "b"]),
-        ("['a'\n 'b']", ["a", "b"]),
-        ("[u'a', u'b']", ["a", "b"]),
-        ("[1 0 12]", ["1", "0", "12"]),
-        ("[np.int64(1), np.int64(2)]", ["1", "2"]),
-        ("set()", []),
-        ("()", []),
-        ("[ ]", []),
-        ("('a',)", ["a"]),
-        ("['a', 'b, c']", ["a", "b, c"]),
-    ],
-)
-def test_parse_list_reads_what_programs_write(cell, items):
-    assert parse_list(cell) == items
-
-
-@pytest.mark.parametrize("cell", ["price", "['a'", "{'a': 1}", "[['a'], ['b']]", "['a', nan]", "[None]", "['a' + 'b']"])
-def test_parse_list_refuses_what_is_not_a_list_of_labels(cell):
-    with pytest.raises(ValueError, match=r"not a list|missing label"):
-        parse_list(cell)
 
 
 def rows_of(path, content, **settings):

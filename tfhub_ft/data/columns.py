@@ -1,6 +1,9 @@
 """The columns that tasks read from rows, and the checks of their values."""
 
+import ast
+import contextlib
 import itertools
+import json
 import math
 import re
 import shlex
@@ -8,6 +11,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+from tfhub_ft.data.list_cells import is_list, parse_list
 
 # What a column of a label may hold.
 FLAGS = {
@@ -289,13 +294,14 @@ def check_tokens(value: Any) -> list[str]:
     """Return a row's tokens, which are texts without white space around them.
 
     Args:
-        value: a list of texts, as jsonl files hold it.
+        value: a list of texts, as jsonl files hold it, or such a list in a cell of a table.
 
     Raises:
         ValueError: it is of another kind or empty, or a token is.
     """
+    value = listed_in_cell(value)
     if not isinstance(value, list):
-        raise ValueError(f"is {kind_of(value)}, not a list of tokens")
+        raise ValueError(f"is {kind_of(value)}, not a list of tokens such as ['Ada', 'wrote']")
     if not value:
         raise ValueError("is an empty list")
     for number, token in enumerate(value, 1):
@@ -306,17 +312,26 @@ def check_tokens(value: Any) -> list[str]:
     return [token.strip() for token in value]
 
 
+def listed_in_cell(value: Any) -> Any:
+    """The list that a cell of a table holds; any other value unchanged."""
+    return parse_list(value) if isinstance(value, str) and is_list(value) else value
+
+
 def check_answers(value: Any) -> list[dict[str, Any]]:
     """Return the answers of a question, {"text", "answer_start"} each; an empty list where it cannot be answered.
 
     Args:
-        value: a list as SQuAD has it, or {"text": [...], "answer_start": [...]}.
+        value: a list as SQuAD has it, or {"text": [...], "answer_start": [...]}; or either in a cell of a table.
 
     Raises:
         ValueError: it is of another kind.
     """
     if value is None:
         raise ValueError('is missing or empty; a question without an answer says "is_impossible": true')
+    for parse in (json.loads, ast.literal_eval):
+        if isinstance(value, str) and value.strip()[:1] in ("{", "["):
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                value = parse(value.strip())
     if isinstance(value, dict) and isinstance(value.get("text"), list) and isinstance(value.get("answer_start"), list):
         pairs = itertools.zip_longest(value["text"], value["answer_start"])
         value = [{"text": text, "answer_start": start} for text, start in pairs]

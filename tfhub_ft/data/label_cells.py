@@ -1,14 +1,12 @@
-"""Cells that hold several labels: lists as Python, JSON and NumPy write them, or labels between separators."""
+"""Cells that hold several labels: lists, or labels between separators."""
 
-import ast
 import itertools
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfhub_ft.data.columns import check_labels, is_nan
+from tfhub_ft.data.list_cells import is_list, is_quoted_list, parse_list
 
 # Separators that are detected, the usual one first, and others that are only reported.
 SEPARATORS = (",", ";", "|", "#", "\t", "\n")
@@ -19,18 +17,6 @@ ESCAPED = {r"\t": "\t", r"\n": "\n", "tab": "\t"}
 # where it replaces the comma, and where one that is not detected is reported.
 LEAST_SHARE, SHARE_OF_RIVAL, REPORTED_SHARE = 1 / 3, 1 / 2, 0.8
 CELLS_EXAMINED, LISTS_EXAMINED, LABELS_SHOWN = 100_000, 1000, 10
-
-_WRAPPED = re.compile(r"\s*(?:frozenset|set|array|list|tuple)\((.*?)(?:,\s*dtype=[^)]*)?\)\s*", re.DOTALL)
-_BRACKETED = re.compile(r"\s*(?:\[(.*)\]|\((.*)\)|\{(.*)\})\s*", re.DOTALL)
-_QUOTED_LIST = re.compile(r"""\s*(?:\w+\(\s*)?[\[({]\s*(?:(?:np\.\w+\()?[uU]?['"]|[\])}])""")
-_ITEM = re.compile(
-    r"""\s*(?:
-        (?P<wrapper>np\.\w+\()? [uU]? (?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*') (?(wrapper)\))
-        | (?P<bare>np\.\w+\([^()'"]*\)|[^\s,'"\[\](){}:](?:[^,'"\[\](){}:]*[^\s,'"\[\](){}:])?)
-    )\s*(?:,|(?=['"]|np\.)|$)""",
-    re.DOTALL | re.VERBOSE,
-)
-_MISSING = ("none", "nan", "null")
 
 
 class LabelCells:
@@ -98,7 +84,7 @@ def fit_labels(values: Iterable[Any], *, separator: str | None = None) -> LabelC
     if separator is not None:
         return LabelCells(ESCAPED.get(separator, separator))
     cells = _distinct_cells(values)
-    if cells and (any(map(_QUOTED_LIST.match, cells)) or all(map(_is_list, cells))):
+    if cells and (any(map(is_quoted_list, cells)) or all(map(is_list, cells))):
         return LabelCells(None, lists=True)
     chosen = _separator(cells)
     labels = list(dict.fromkeys(part.strip() for cell in cells for part in (cell.split(chosen) if chosen else [cell])))
@@ -110,53 +96,6 @@ def fit_labels(values: Iterable[Any], *, separator: str | None = None) -> LabelC
     return LabelCells(chosen, doubts=doubts)
 
 
-def parse_list(cell: str) -> list[str]:
-    """The items of a list in a cell, such as ['a', 'b'], ["a", "b"], ('a',), {'a', 'b'}, ['a' 'b'] or [].
-
-    Raises:
-        ValueError: it cannot be read, or an item is missing.
-    """
-    wrapped = _WRAPPED.fullmatch(cell)
-    inner = wrapped[1] if wrapped else cell
-    if not inner.strip():
-        return []
-    bracketed = _BRACKETED.fullmatch(inner)
-    if not bracketed:
-        raise ValueError(f"is {_shortened(cell)}, not a list as in other rows")
-    content = next(group for group in bracketed.groups() if group is not None)
-    items, place = [], 0
-    while content[place:].strip():
-        item = _ITEM.match(content, place)
-        if not item:
-            raise ValueError(f"is {_shortened(cell)}, not a list of labels that can be read")
-        items.append(_unquoted(item["quoted"]) if item["quoted"] else _bare(item["bare"]))
-        place = item.end()
-    if len(items) == 1 and not bracketed[0].count("'") and re.fullmatch(r"-?\d+(\s+-?\d+)+", items[0]):
-        return items[0].split()
-    return items
-
-
-def _unquoted(literal: str) -> str:
-    if "\\" not in literal:
-        return literal[1:-1]
-    try:
-        return json.loads(literal) if literal[0] == '"' else ast.literal_eval(literal)
-    except (ValueError, SyntaxError):
-        raise ValueError(f"has the label {_shortened(literal)}, whose backslashes cannot be read") from None
-
-
-def _bare(word: str) -> str:
-    wrapped = re.fullmatch(r"np\.\w+\((.*)\)", word)
-    word = wrapped[1] if wrapped else word
-    if word.casefold() in _MISSING:
-        raise ValueError(f"has a missing label ({word})")
-    return word
-
-
-def _shortened(cell: str) -> str:
-    return repr(cell if len(cell) <= 60 else f"{cell[:57]}...")
-
-
 def _distinct_cells(values: Iterable[Any]) -> list[str]:
     """The different texts among raw values; empty where the first values are all lists."""
     cells: dict[str, None] = {}
@@ -166,10 +105,6 @@ def _distinct_cells(values: Iterable[Any]) -> list[str]:
         if len(cells) >= CELLS_EXAMINED or (number >= LISTS_EXAMINED and not cells):
             break
     return list(cells)
-
-
-def _is_list(cell: str) -> bool:
-    return bool(_BRACKETED.fullmatch(cell) or _WRAPPED.fullmatch(cell))
 
 
 class _Separated:

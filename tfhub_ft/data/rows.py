@@ -222,7 +222,7 @@ def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
             try:
                 places = places or find_columns(list(record), columns, lambda: [record])  # noqa: B023
                 cells = [(place, place.value(record)) for place in places]
-                if any(record[place.name] == place.name for place in named):
+                if named and any(record[place.name] == place.name for place in named):
                     raise InputError(source.located(number, _repeated(source, named, record)))
             except ValueError as error:
                 fault = str(error)

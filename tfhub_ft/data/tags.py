@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from tfhub_ft.data.columns import composed, kind_of
+from tfhub_ft.data.columns import composed, kind_of, listed_in_cell
 
 OUTSIDE = "O"
 # The first letters of tags: a new entity, one that continues, one that ends, one of a single word.
@@ -27,7 +27,7 @@ class Tags:
         """The tags of a row in BIO, where an I- continues the entity before it.
 
         Args:
-            value: a list of tags.
+            value: a list of tags, or such a list in a cell of a table.
 
         Raises:
             ValueError: it is of another kind, or an I- continues nothing.
@@ -35,8 +35,9 @@ class Tags:
         Reference:
             Ramshaw and Marcus 1995, https://aclanthology.org/W95-0107
         """
+        value = listed_in_cell(value)
         if not isinstance(value, list):
-            raise ValueError(f"is {kind_of(value)}, not a list of tags")
+            raise ValueError(f"is {kind_of(value)}, not a list of tags such as ['B-PER', 'O']")
         if any(isinstance(tag, int) for tag in value):
             raise ValueError(
                 "has numbers where tags have names: replace each number by its name, [names[tag] for tag in tags], with"
@@ -99,6 +100,10 @@ def fit_tags(values: Iterable[Any]) -> Tags:
     """
     begins_inside = False
     for value in values:
+        try:
+            value = listed_in_cell(value)
+        except ValueError:
+            continue
         tags = value if isinstance(value, list) and all(isinstance(tag, str) for tag in value) else []
         for before, tag in itertools.pairwise([OUTSIDE, *tags]):
             if tag[:1] in (FIRST, *SINGLE) and before[2:] != tag[2:]:

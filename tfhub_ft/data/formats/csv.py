@@ -79,22 +79,24 @@ class _Table:
         rows = self.rows()
         if self.options.header:
             next(rows)
+        width = len(header)
         for line, fields, fault in rows:
             if fault:
                 yield line, None, fault
-                continue
-            if _is_empty(fields):
+            elif not any(map(str.strip, fields)):
                 if self.options.keep_blank:
                     yield line, dict.fromkeys(header, ""), None
-                continue
-            if _is_empty(fields[len(header) :]):
-                fields = fields[: len(header)]
-            if len(fields) != len(header):
-                fault = f"has {len(fields)} of {len(header)} fields"
-                named = DELIMITERS.get(self.delimiter, repr(self.delimiter))
-                outside = " that is not in quotes" if self.quoted else ""
-                fault += f"; is there {named}{outside} in a text?" if len(fields) > len(header) else ""
-            yield line, None if fault else dict(zip(header, fields)), fault
+            elif len(fields) == width or (len(fields) > width and _is_empty(fields[width:])):
+                yield line, dict(zip(header, fields)), None
+            else:
+                yield line, None, self._width_fault(len(fields), width)
+
+    def _width_fault(self, found: int, wanted: int) -> str:
+        fault = f"has {found} of {wanted} fields"
+        if found < wanted:
+            return fault
+        named = DELIMITERS.get(self.delimiter, repr(self.delimiter))
+        return f"{fault}; is there {named}{' that is not in quotes' if self.quoted else ''} in a text?"
 
 
 def _open_table(
