@@ -34,8 +34,22 @@ SETS = [
         lambda labels: "[" + ", ".join(labels) + "]",
         lambda labels: "{" + ",".join(labels) + "}",
         lambda labels: f"[{' '.join(map(repr, labels))}]",
+        lambda labels: "".join(f"<{label}>" for label in labels),
     ],
-    ids=["list", "json", "tuple", "set", "frozenset", "numpy", "numpy-items", "repr", "bare", "postgres", "spaces"],
+    ids=[
+        "list",
+        "json",
+        "tuple",
+        "set",
+        "frozenset",
+        "numpy",
+        "numpy-items",
+        "repr",
+        "bare",
+        "postgres",
+        "spaces",
+        "tags",
+    ],  # fmt: skip
 )
 def test_lists_in_cells_are_read_as_lists(write):
     cells = [write(list(labels)) for labels in SETS]
@@ -88,6 +102,11 @@ def test_labels_that_contain_another_separator_are_reported():
     read = fit_labels(["very good", "bad", "very bad", "good"])
     read("bad")
     assert len(read.notes()) == 2
+
+
+def test_separators_at_the_ends_of_single_labels_are_left_out():
+    read = fit_labels(["a;", "b;", ";c"])
+    assert [read(cell) for cell in ("a;", "b;", ";c", ";")] == [("a",), ("b",), ("c",), ()]
 
 
 def test_a_named_separator_is_the_only_one():

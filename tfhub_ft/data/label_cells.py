@@ -11,6 +11,8 @@ from tfhub_ft.data.list_cells import is_list, is_quoted_list, parse_list
 # Separators that are detected, the usual one first, and others that are only reported.
 SEPARATORS = (",", ";", "|", "#", "\t", "\n")
 REPORTED = ("/", "&", "+", " ")
+# What is left at the ends of cells by programs that write a separator after each label.
+AT_ENDS = ",;| \t\r\n"
 # Separators that are hard to type in a shell.
 ESCAPED = {r"\t": "\t", r"\n": "\n", "tab": "\t"}
 # The least share of the parts of cells with a separator that other cells have as well: where it may be the separator,
@@ -48,7 +50,7 @@ class LabelCells:
         if self.lists:
             parts = parse_list(cell)
         else:
-            parts = cell.split(self.separator) if self.separator else [cell]
+            parts = cell.split(self.separator) if self.separator else [cell.strip(AT_ENDS)]
         return [part for part in parts if part.strip()]
 
     def notes(self) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import re
 
 _WRAPPED = re.compile(r"\s*(?:frozenset|set|array|list|tuple)\((.*?)(?:,\s*dtype=[^)]*)?\)\s*", re.DOTALL)
+_TAGS = re.compile(r"\s*(?:<[^<>]+>)+\s*")
 _BRACKETED = re.compile(r"\s*(?:\[(.*)\]|\((.*)\)|\{(.*)\})\s*", re.DOTALL)
 _QUOTED_LIST = re.compile(r"""\s*(?:\w+\(\s*)?[\[({]\s*(?:(?:np\.\w+\()?[uU]?['"]|[\])}])""")
 _ITEM = re.compile(
@@ -19,7 +20,7 @@ _MISSING = ("none", "nan", "null")
 
 def is_list(cell: str) -> bool:
     """Whether a cell is in brackets of any kind."""
-    return bool(_BRACKETED.fullmatch(cell) or _WRAPPED.fullmatch(cell))
+    return any(pattern.fullmatch(cell) for pattern in (_BRACKETED, _WRAPPED, _TAGS))
 
 
 def is_quoted_list(cell: str) -> bool:
@@ -28,11 +29,13 @@ def is_quoted_list(cell: str) -> bool:
 
 
 def parse_list(cell: str) -> list[str]:
-    """The items of a list in a cell, such as ['a', 'b'], ["a", "b"], ('a',), {'a', 'b'}, ['a' 'b'] or [].
+    """The items of a list in a cell, such as ['a', 'b'], ["a", "b"], ('a',), {'a', 'b'}, ['a' 'b'], <a><b> or [].
 
     Raises:
         ValueError: it cannot be read, or an item is missing.
     """
+    if _TAGS.fullmatch(cell):
+        return cell.strip()[1:-1].split("><")
     wrapped = _WRAPPED.fullmatch(cell)
     inner = wrapped[1] if wrapped else cell
     if not inner.strip():
