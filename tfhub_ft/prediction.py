@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from tfhub_ft.arguments import check_path, check_texts, check_type, plain_text, type_name
-from tfhub_ft.console import progress, say, to_json, with_bar
+from tfhub_ft.console import progress, say, to_json, warn, with_bar
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.columns import Column, is_nan
 from tfhub_ft.data.rows import ReadOptions
@@ -333,7 +333,7 @@ def _say_counts(name: str, counts: dict[str, int], skipped: Sequence[str]) -> No
         say(f"{name}: {counts['empty']:,} of {counts['rows']:,} rows without a text; their predictions are empty")
     if counts["nan"]:
         rows = f"{counts['nan']:,} row{'s' if counts['nan'] > 1 else ''}"
-        say(f"Warning: {name}: {rows} with the text nan, which pandas writes for a missing value")
+        warn(f"{name}: {rows} with the text nan, which pandas writes for a missing value")
     if skipped:
         first = skipped[0].removeprefix(f"{name}, ")
         say(f"{name}: skipped {len(skipped):,} bad row{'s' if len(skipped) > 1 else ''} (first: {first})")

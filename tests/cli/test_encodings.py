@@ -77,7 +77,7 @@ def test_predict_reads_utf8_or_the_consoles_encoding(console, tiny_run, encoding
 def test_predict_refuses_input_in_another_encoding(console, tiny_run):
     code, _, err = console("utf-8", "predict", tiny_run, stdin=b"fine\ncaf\xe9\n")
     assert code == 2
-    assert b"standard input, line 2: byte 4 is not UTF-8" in err
+    assert b"standard input, line 2: byte 4 (0xe9) is not UTF-8" in err
 
 
 def test_predict_reads_arguments_that_python_could_not_decode(console, tiny_run):

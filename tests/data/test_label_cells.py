@@ -91,17 +91,16 @@ def test_labels_that_contain_another_separator_are_kept_whole(cells, labels):
 def test_labels_that_contain_another_separator_are_reported():
     read = fit_labels(["R|B", "Pop", "Jazz"])
     assert [read(cell) for cell in ("R|B", "Pop")] == [("R|B",), ("Pop",)]
-    assert read.notes() == [
-        "labels: 2 (Pop, R|B), at most one in each row",
-        "Warning: labels such as 'R|B' contain '|', which was not read as a separator; if it is one, add"
-        " --label-separator '|'",
+    assert read.notes() == ["labels: 2 (Pop, R|B), at most one in each row"]
+    assert read.warnings() == [
+        "labels such as 'R|B' contain '|', which was not read as a separator; if it is one, add --label-separator '|'"
     ]
     read = fit_labels(["price/staff", "price", "staff", "staff/price"])
     read("price/staff")
-    assert "--label-separator '/'" in read.notes()[1]
+    assert "--label-separator '/'" in read.warnings()[0]
     read = fit_labels(["very good", "bad", "very bad", "good"])
     read("bad")
-    assert len(read.notes()) == 2
+    assert len(read.warnings()) == 1
 
 
 def test_separators_at_the_ends_of_single_labels_are_left_out():

@@ -1,5 +1,6 @@
 """`tfhub-ft predict RUN|SAVED_MODEL`."""
 
+import codecs
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -115,7 +116,8 @@ def command(
         stream = source in (None, "-")
         if stream and sys.stdin.isatty():
             raise InputError("no texts: give some, or --input FILE, or lines on standard input")
-        if stream and not how["options"].usual_encoding:
+        is_utf8 = codecs.lookup(sys.stdin.encoding or "utf-8").name == "utf-8"
+        if stream and not is_utf8 and not how["options"].usual_encoding:
             how["options"] = replace(how["options"], usual_encoding=sys.stdin.encoding)
         answers = predict_file(predictor, sys.stdin if stream else Path(source), **how)
     if output:

@@ -38,8 +38,8 @@ class Column:
             their values by name.
         rest: whether it is read from all columns that no other one is read from; `check` then takes their values by
             name.
-        fit: makes the check from all raw values of the column, where it depends on them. What it returns may have a
-            method `notes`, which is called after the last value: lines about what was read.
+        fit: makes the check from all raw values of the column, where it depends on them. What it returns has the
+            methods `notes` and `warnings`, which are called after the last value: lines about what was read.
         hint: takes the option and some rows of a file that lacks the column, and returns what to do about it.
 
     Example:

@@ -54,20 +54,22 @@ class LabelCells:
         return [part for part in parts if part.strip()]
 
     def notes(self) -> list[str]:
-        """What was read, and what else it may mean, for standard error; empty where no cell was a text."""
+        """What was read; empty where no cell was a text."""
         if not self._labels:
             return []
         shown = ", ".join(itertools.islice(sorted(self._labels), LABELS_SHOWN))
         more = ", ..." if len(self._labels) > LABELS_SHOWN else ""
         way = f"separated by {self.separator!r}" if self.separator else "at most one in each row"
         way = "in lists" if self.lists else way
-        notes = [f"labels: {len(self._labels):,} ({shown}{more}), {way}"]
-        for separator, label in self.doubts:
-            notes.append(
-                f"Warning: labels such as {label!r} contain {separator!r}, which was not read as a separator; if it is"
-                f" one, add --label-separator {separator!r}"
-            )
-        return notes
+        return [f"labels: {len(self._labels):,} ({shown}{more}), {way}"]
+
+    def warnings(self) -> list[str]:
+        """What else the cells may mean; empty where no cell was a text."""
+        return [
+            f"labels such as {label!r} contain {separator!r}, which was not read as a separator; if it is one, add"
+            f" --label-separator {separator!r}"
+            for separator, label in (self.doubts if self._labels else ())
+        ]
 
 
 def fit_labels(values: Iterable[Any], *, separator: str | None = None) -> LabelCells:

@@ -50,14 +50,14 @@ def warn_of_spellings(counts: Mapping[str, int], source: str, *, wanted: Collect
     if alike:
         groups = [" and ".join(f"{label!r} ({counts[label]:,})" for label in labels) for labels in alike]
         more = f" and {len(groups) - LABELS_SHOWN:,} more" if len(groups) > LABELS_SHOWN else ""
-        say(
-            f"Warning: {source}: labels that differ only in case, white space or the spelling of numbers and booleans,"
+        warn(
+            f"{source}: labels that differ only in case, white space or the spelling of numbers and booleans,"
             f" with their rows: {'; '.join(groups[:LABELS_SHOWN])}{more}; if they mean the same, give them one spelling"
         )
     missing = {label: counts[label] for label in counts if label.casefold() in MAYBE_MISSING and label not in wanted}
     if missing:
-        say(
-            f"Warning: {source}: labels that may mean missing values, with their rows: {listed_counts(missing)}; they"
+        warn(
+            f"{source}: labels that may mean missing values, with their rows: {listed_counts(missing)}; they"
             " are kept as labels, so remove these rows if they are not"
         )
 
@@ -135,8 +135,8 @@ def warn_of_unseen_labels(task: "Task", counts: Mapping[str, int], labels: Seque
     if unseen := unseen_labels(task, counts, labels):
         spellings = {spelling_key(label): label for label in task.known_labels(labels)}
         alike = [f"{each!r} is {spellings[key]!r} there" for each in unseen if (key := spelling_key(each)) in spellings]
-        say(
-            f"Warning: {source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
+        warn(
+            f"{source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
             f" their rows count as wrong{'; ' if alike else ''}{', '.join(alike[:LABELS_SHOWN])}"
         )
 

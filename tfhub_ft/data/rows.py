@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.console import say
+from tfhub_ft.console import say, warn
 from tfhub_ft.data.columns import Column, Place, check_label, check_text, find_columns, is_nan, without_options
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.source import ReadOptions, Source
@@ -156,15 +156,16 @@ def read_all(
     if skipped:
         say(f"{Path(path)}: skipped {bad}")
     if missing:
-        say(
-            f"Warning: {Path(path)}: {missing:,} row{'s have' if missing > 1 else ' has'} the text nan, which pandas"
-            " writes for a missing value; remove them if that is what it means"
+        warn(
+            f"{Path(path)}: {missing:,} row{'s have' if missing > 1 else ' has'} the text nan, which pandas writes for"
+            " a missing value; remove them if that is what it means"
         )
-    notes = [note for source in sources for note in source.notes]
-    notes += [note for column in columns if column.fit for note in column.check.notes()]
-    for note in dict.fromkeys(notes):
-        is_warning = note.startswith("Warning: ")
-        say(f"{'Warning: ' if is_warning else ''}{Path(path)}: {note.removeprefix('Warning: ')}")
+    fitted = [column.check for column in columns if column.fit]
+    notes = [source.notes for source in sources] + [check.notes() for check in fitted]
+    for note in dict.fromkeys(itertools.chain(*notes)):
+        say(f"{Path(path)}: {note}")
+    for warning in (warning for check in fitted for warning in check.warnings()):
+        warn(f"{Path(path)}: {warning}")
     return rows
 
 

@@ -76,6 +76,10 @@ class Tags:
         found = [name for name, own in letters.items() if self._converted & own] + (["IOB1"] if self.iob1 else [])
         return [f"tags are converted from {found[0]} to BIO"] if found else []
 
+    def warnings(self) -> list[str]:
+        """Nothing: all schemes of tags are told apart."""
+        return []
+
 
 def _continues(tag: str, before: str) -> bool:
     """Whether a tag may be of the same entity as the one before it."""
