@@ -49,7 +49,7 @@ SETS = [
         "postgres",
         "spaces",
         "tags",
-    ],  # fmt: skip
+    ],
 )
 def test_lists_in_cells_are_read_as_lists(write):
     cells = [write(list(labels)) for labels in SETS]

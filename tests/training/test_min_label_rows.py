@@ -55,7 +55,7 @@ def test_prepared_rows_are_those_that_are_left(run, data, tiny_pair, tmp_path):
     how = {"encoder": str(tiny_pair), "seq_length": SETTINGS["seq_length"]}
     prepared = prepare("multilabel", data=data, min_label_rows=3, output_dir=tmp_path / "rows", **how)
     assert prepared.index["labels"] == run.labels
-    told = dry_run("multilabel", prepared=prepared.path, **SETTINGS | {"encoder": str(tiny_pair)})
-    assert told["splits"]["train"]["rows"] == run.splits["train"]["rows"]
+    plan = dry_run("multilabel", prepared=prepared.path, **SETTINGS | {"encoder": str(tiny_pair)})
+    assert plan["splits"]["train"]["rows"] == run.splits["train"]["rows"]
     with pytest.raises(InputError, match="--min-label-rows 9: the rows in .* were prepared with 3"):
         dry_run("multilabel", prepared=prepared.path, min_label_rows=9, encoder=str(tiny_pair), **SETTINGS)
