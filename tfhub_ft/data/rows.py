@@ -216,7 +216,7 @@ def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
         except ValueError as error:
             how = f" ({'; '.join(source.notes)})" if source.notes else ""
             raise InputError(f"{source.path}: {error}{_no_header(source, columns)}{how}") from None
-    named = [place for place in places if source.has_header and place.is_unusual]
+    named = [place for place in places if source.has_header and place.column.option and place.is_unusual]
     for number, record, fault in source.records():
         cells = None
         if not fault:
