@@ -55,7 +55,7 @@ def text_model(
     from tfhub_ft.encoders import HubEncoder
 
     def network(tokens: dict[str, Any]) -> Any:
-        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation)(tokens)
+        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder")(tokens)
         return head({**encoded, "input_mask": tokens["input_mask"]})
 
     return _behind_preprocessor(
@@ -112,7 +112,7 @@ def bi_encoder_model(
 
     def network(tokens: dict[str, Any]) -> Any:
         one = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation)(one)
+        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder")(one)
         embedding = MeanPooling(name="embedding")(encoded["sequence_output"], one["input_mask"])
         embedding_model = keras.Model(one, embedding, name="embedding_model")
         return compare(embedding_model(SplitSegments(name="split_segments")(tokens)))
@@ -160,7 +160,7 @@ def pair_model(
     from tfhub_ft.heads import CosineFeature, MeanPooling, SplitSegments
 
     def network(tokens: dict[str, Any]) -> Any:
-        encode = HubEncoder(encoder, freeze=freeze, implementation=implementation)
+        encode = HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder")
         apart = SplitSegments(name="split_segments")(tokens)
         embeddings = MeanPooling(name="embeddings")(encode(apart)["sequence_output"], apart["input_mask"])
         features = [encode(tokens)["pooled_output"], CosineFeature(name="cosine")(embeddings)]
@@ -210,7 +210,11 @@ def masked_word_model(
 
         head = MaskedWordHead(name="masked_word_head")
         return _scored_guesses(
-            tokens, vocabulary, mask_share, HubEncoder(encoder, freeze=freeze, implementation=implementation), head
+            tokens,
+            vocabulary,
+            mask_share,
+            HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder"),
+            head,
         )
 
     return _behind_preprocessor(
@@ -288,8 +292,8 @@ def _behind_preprocessor(
 
     texts = [keras.Input(shape=(), dtype="string", name=text) for text in inputs]
     texts = texts if len(texts) > 1 else texts[0]
-    preprocess = WindowPreprocessor(encoder, **options, **windows) if windows else HubPreprocessor(encoder, **options)
-    tokens = preprocess(texts)
+    preprocess = WindowPreprocessor if windows else HubPreprocessor
+    tokens = preprocess(encoder, name="preprocessor", **options, **(windows or {}))(texts)
     token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
     token_model = keras.Model(token_inputs, network(token_inputs), name="token_model")
     return keras.Model(texts, token_model(tokens), name=name)

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.freezing import frozen_names, top_layers
 from tfhub_ft.encoders.hub_export import write_encoder
 from tfhub_ft.encoders.lora import DEFAULT_TARGETS, read_adapter, updated_matrices, write_adapter
@@ -38,7 +39,7 @@ class _Narrowed:
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class HubEncoder(keras.layers.Layer):
+class HubEncoder(DefaultNamed):
     """A TF Hub text encoder as a layer of Keras 3: its variables are Keras weights that `fit` trains.
 
     An encoder of a family that is known (BERT, DistilBERT, ELECTRA and ALBERT as TF Hub has them) is computed natively,
@@ -77,6 +78,8 @@ class HubEncoder(keras.layers.Layer):
         https://www.tensorflow.org/hub/common_saved_model_apis/text#transformer-encoders
     """
 
+    default_name = "encoder"
+
     def __init__(
         self,
         encoder: str = "minilm-l6",
@@ -89,7 +92,7 @@ class HubEncoder(keras.layers.Layer):
         recompute: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(**{"name": "encoder", **kwargs})
+        super().__init__(**kwargs)
         self.encoder, self.implementation, self._freeze = str(encoder), implementation, str(freeze)
         self.recompute, self._lora, self._updates = recompute, None, {}
         self._narrowed: _Narrowed | None = None

@@ -10,8 +10,10 @@ from typing import Any
 
 import keras
 
+from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_preprocessor
+from tfhub_ft.encoders.text_layer import TextLayer, flat
 from tfhub_ft.errors import InputError
 from tfhub_ft.placement import on_cpu
 
@@ -24,7 +26,7 @@ _NO_MATTER_FOR_TOKENS = ("name", "dtype", "trainable", "encoder", "preprocessor"
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class HubPreprocessor(keras.layers.Layer):
+class HubPreprocessor(TextLayer, DefaultNamed):
     """Tokenizes and packs texts with the TF Hub preprocessor that belongs to an encoder.
 
     The layer carries the preprocessor's graph and vocabulary: a `.keras` file that holds it reloads without the cache
@@ -39,7 +41,7 @@ class HubPreprocessor(keras.layers.Layer):
             (XLA, TPU) need it.
 
     Call arguments:
-        inputs: a string tensor of shape (batch,), or a list of two such tensors for pairs of segments.
+        inputs: texts, or a list or tuple of two batches of texts for pairs of segments; see `TextLayer`.
 
     Returns:
         {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (batch, length).
@@ -47,14 +49,16 @@ class HubPreprocessor(keras.layers.Layer):
     The loaded SavedModel is the layer's `module`.
 
     Raises:
-        InputError: no such preprocessor, or a `seq_length` under 3.
+        InputError: no such preprocessor, a `seq_length` under 3, or inputs that are not texts.
 
     Example:
-        tokens = HubPreprocessor("minilm-l6", seq_length=64)(tf.constant(["a warm, funny film"]))
+        tokens = HubPreprocessor("minilm-l6", seq_length=64)(["a warm, funny film"])
 
     Reference:
         https://www.tensorflow.org/hub/common_saved_model_apis/text#preprocessing
     """
+
+    default_name = "preprocessor"
 
     def __init__(
         self,
@@ -71,7 +75,7 @@ class HubPreprocessor(keras.layers.Layer):
         if padding not in ("longest", "max_length"):
             raise ValueError(f"padding must be 'longest' or 'max_length', not {padding!r}")
         attach = kwargs.pop("attach", True)
-        super().__init__(trainable=False, **{"name": "preprocessor", **kwargs})
+        super().__init__(**{"trainable": False, **kwargs})
         self.encoder, self.preprocessor = str(encoder), preprocessor and str(preprocessor)
         self.seq_length, self.lowercase, self.padding = seq_length, lowercase, padding
         self.module = None
@@ -110,10 +114,8 @@ class HubPreprocessor(keras.layers.Layer):
 
     @on_cpu
     def call(self, inputs: Any) -> dict[str, Any]:
-        import tensorflow as tf
-
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
-        return self._packed([self._tokenized(tf.reshape(segment, [-1])) for segment in segments])
+        return self._packed([self._tokenized(flat(segment)) for segment in segments])
 
     def without_padding(self, segments: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         """The tokens that `call` returns, without the padding, the rows one after the other.
@@ -193,7 +195,7 @@ class HubPreprocessor(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubPreprocessor":
-        return cls(**{k: v for k, v in config.items() if k != "trainable"}, attach=False)
+        return cls(**config, attach=False)
 
     def write_module(self, folder: Path) -> None:
         """Write the preprocessor as a TF Hub SavedModel.

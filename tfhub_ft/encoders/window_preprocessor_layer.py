@@ -7,6 +7,7 @@ import keras
 
 from tfhub_ft.encoders import MASK
 from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor, flat
+from tfhub_ft.encoders.text_layer import flat
 from tfhub_ft.errors import InputError
 
 _LETTER = r"[^\s\p{Z}\p{P}\p{S}\p{Cc}\p{Han}]"
@@ -36,7 +37,7 @@ class WindowPreprocessor(HubPreprocessor):
         masks: whether "[MASK]" in a text is the encoder's token of that name.
 
     Call arguments:
-        inputs: a string tensor of shape (batch,), or a list of two.
+        inputs: texts, or a list or tuple of two batches of texts; see `TextLayer`.
 
     Returns:
         {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (windows, length): as many windows as
@@ -94,7 +95,7 @@ class WindowPreprocessor(HubPreprocessor):
         import tensorflow_text
 
         # A NUL would end the text for the regular expression; a space of the same size leaves all places as they are.
-        texts = tf.strings.regex_replace(tf.reshape(texts, [-1]), r"\x00", " ")
+        texts = tf.strings.regex_replace(flat(texts), r"\x00", " ")
         if self.masks:
             texts = tf.strings.regex_replace(texts, re.escape(MASK), MASK_SIGN)
         pattern = PATTERNS[self.split]
@@ -126,7 +127,7 @@ class WindowPreprocessor(HubPreprocessor):
         import tensorflow as tf
 
         pieces = self._pieces(words.flat_values)
-        asked = None if question is None else self._pieces(tf.reshape(question, [-1]))[:, : self.seq_length // 3]
+        asked = None if question is None else self._pieces(flat(question))[:, : self.seq_length // 3]
         lead = 1 + (0 if asked is None else asked.row_lengths() + 1)
         row, place, tokens, own = self._cut(tf.gather(pieces.row_splits, words.row_splits), lead)
         word = pieces.value_rowids()

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfhub_ft.data.dialogues import PackedDialogues, packed
+from tfhub_ft.encoders.text_layer import TextLayer, flat
 from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.language_models.chat_template import (
     ASSISTANT,
@@ -28,7 +29,7 @@ Tokens = tuple[list[int], list[bool]]
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class DialoguePreprocessor(keras.layers.Layer):
+class DialoguePreprocessor(TextLayer):
     """Prompts and replies as token ids, written by a chat template.
 
     What a template writes around messages may be special tokens; a message never is: one that holds such a token is
@@ -42,7 +43,7 @@ class DialoguePreprocessor(keras.layers.Layer):
         seq_length: the most tokens of a dialogue.
 
     Call arguments:
-        texts: two string tensors (batch,), a prompt and its reply.
+        texts: a list of two batches of texts, prompts and replies; see `TextLayer`.
 
     Returns:
         {"token_ids", "dialogue", "learnt"}, each int32 (batch, length), as `LanguageModel` takes them.
@@ -72,7 +73,8 @@ class DialoguePreprocessor(keras.layers.Layer):
     def call(self, texts: Sequence[Any]) -> dict[str, Any]:
         import tensorflow as tf
 
-        before, replies = self.prompt_tokens(texts[0]), self.tokenize_in_graph(texts[1])
+        prompts, replies = map(flat, texts)
+        before, replies = self.prompt_tokens(prompts), self.tokenize_in_graph(replies)
         replies = tf.concat([replies, tf.fill([replies.nrows(), 1], self.end_id)], 1)
         token_ids = tf.concat([before, replies], 1)[:, -self.seq_length :]
         learnt = tf.concat([tf.zeros_like(before), tf.ones_like(replies)], 1)[:, -self.seq_length :]
