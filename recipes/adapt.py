@@ -10,8 +10,9 @@ From the command line:
 
 In Python:
 
+    import tensorflow as tf
+
     from tfhub_ft.recipes import adapt
-    from tfhub_ft.tasks.losses import GuessedCrossEntropy
 
     model = adapt.build_model(encoder="minilm-l6")
     sums = model(tf.constant(["A text of your own."]))

@@ -7,10 +7,16 @@ From the command line:
 
 In Python:
 
-    from tfhub_ft.recipes import chat
+    import keras
+    import tensorflow as tf
 
+    from tfhub_ft.recipes import chat
+    from tfhub_ft.tasks.losses import InBatchNegatives
+
+    prompts, replies = ["hello", "where is my order"], ["hi there", "it was sent today"]
+    reply_numbers = [0, 1]
     model = chat.build_model(encoder="minilm-l6")
-    model.compile(keras.optimizers.AdamW(5e-5), tfhub_ft.tasks.losses.InBatchNegatives())
+    model.compile(keras.optimizers.AdamW(5e-5), InBatchNegatives())
     model.fit(tf.data.Dataset.from_tensor_slices(((prompts, replies), reply_numbers)).batch(64))
 """
 

@@ -7,10 +7,15 @@ From the command line:
 
 In Python:
 
-    from tfhub_ft.recipes import dialogue
+    import keras
+    import tensorflow as tf
 
+    from tfhub_ft.recipes import dialogue
+    from tfhub_ft.tasks.losses import GuessedCrossEntropy
+
+    prompts, replies = ["hello", "where is my order"], ["hi there", "it was sent today"]
     model = dialogue.build_model(language_model="smollm2-135m-instruct")
-    model.compile(keras.optimizers.AdamW(1e-5), tfhub_ft.tasks.losses.GuessedCrossEntropy())
+    model.compile(keras.optimizers.AdamW(1e-5), GuessedCrossEntropy())
     model.fit(tf.data.Dataset.from_tensor_slices(((prompts, replies), tf.zeros(len(prompts)))).batch(8))
 """
 

@@ -9,8 +9,12 @@ From the command line:
 
 In Python:
 
+    import keras
+    import tensorflow as tf
+
     from tfhub_ft.recipes import intent
 
+    texts, labels = ["what is my balance", "book a table for two"], [10, 42]
     model = intent.build_model(encoder="minilm-l6", num_classes=150)
     model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))

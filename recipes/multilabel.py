@@ -6,9 +6,13 @@ From the command line:
 
 In Python:
 
+    import keras
+    import tensorflow as tf
+
     from tfhub_ft.recipes import multilabel
 
-    model = multilabel.build_model(encoder="minilm-l6", num_classes=28)
+    texts, labels = ["good food, slow service", "a lovely room"], [[1, 1, 0], [0, 0, 1]]
+    model = multilabel.build_model(encoder="minilm-l6", num_classes=3)
     model.compile(keras.optimizers.AdamW(5e-5), keras.losses.BinaryCrossentropy(from_logits=True))
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
 """

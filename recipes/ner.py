@@ -10,6 +10,8 @@ From the command line:
 
 In Python:
 
+    import tensorflow as tf
+
     from tfhub_ft.recipes import ner
 
     model = ner.build_model(encoder="minilm-l6", num_classes=3)

@@ -9,8 +9,13 @@ From the command line:
 
 In Python:
 
+    import keras
+    import tensorflow as tf
+
     from tfhub_ft.recipes import pair
 
+    premises, hypotheses = ["a man is eating soup", "a dog sleeps"], ["a man eats", "a cat sleeps"]
+    labels = [1, 0]
     model = pair.build_model(encoder="minilm-l6", num_classes=2)
     model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tf.data.Dataset.from_tensor_slices(((premises, hypotheses), labels)).batch(32))

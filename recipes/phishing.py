@@ -8,8 +8,12 @@ From the command line:
 
 In Python:
 
+    import keras
+    import tensorflow as tf
+
     from tfhub_ft.recipes import phishing
 
+    urls, labels = ["http://example.com/login.php?id=7", "https://www.python.org/downloads/"], [1, 0]
     model = phishing.build_model(encoder="minilm-l6", num_classes=2)
     model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tf.data.Dataset.from_tensor_slices((urls, labels)).batch(32))

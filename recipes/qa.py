@@ -9,6 +9,8 @@ From the command line:
 
 In Python:
 
+    import tensorflow as tf
+
     from tfhub_ft.recipes import qa
 
     model = qa.build_model(encoder="minilm-l6")

@@ -6,8 +6,12 @@ From the command line:
 
 In Python:
 
+    import keras
+    import tensorflow as tf
+
     from tfhub_ft.recipes import sentiment
 
+    texts, labels = ["a warm, funny film", "two hours I will never get back"], [1, 0]
     model = sentiment.build_model(encoder="minilm-l6", num_classes=2)
     model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))

@@ -10,8 +10,13 @@ From the command line:
 
 In Python:
 
+    import keras
+    import tensorflow as tf
+
     from tfhub_ft.recipes import similarity
 
+    firsts, seconds = ["a man is eating soup", "a dog sleeps"], ["a man eats", "the bus is late"]
+    scores = [4.2, 0.3]
     model = similarity.build_model(encoder="minilm-l6")
     model.compile(keras.optimizers.AdamW(5e-5), "mse")
     model.fit(tf.data.Dataset.from_tensor_slices(((firsts, seconds), scores)).batch(32))

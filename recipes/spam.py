@@ -10,8 +10,12 @@ From the command line:
 
 In Python:
 
+    import keras
+    import tensorflow as tf
+
     from tfhub_ft.recipes import spam
 
+    texts, labels = ["win a free phone now", "see you at lunch"], [1, 0]
     model = spam.build_model(encoder="minilm-l6", num_classes=2)
     model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))

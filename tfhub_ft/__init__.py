@@ -12,10 +12,17 @@ Example:
 
 import importlib
 import os
+import sys
 from typing import Any
+
+from tfhub_ft import registration
 
 # Keras reads this when it is first imported; a hub module's variables are TensorFlow's.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+sys.meta_path.insert(0, registration)
+# Keras may have been imported before.
+registration.find_spec(__name__)
 
 __version__ = "0.1.0"
 __all__ = [

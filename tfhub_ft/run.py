@@ -30,7 +30,7 @@ from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import locked, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.settings import DialogueSettings, TrainingSettings
+from tfhub_ft.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
@@ -207,15 +207,6 @@ class Run:
         """
         import keras
 
-        import tfhub_ft.encoders.encoder_layer
-        import tfhub_ft.encoders.window_preprocessor_layer
-        import tfhub_ft.heads
-        import tfhub_ft.masked_words  # noqa: F401  the layers register themselves
-
-        if isinstance(self.settings, DialogueSettings):
-            import tfhub_ft.language_models.byte_pair
-            import tfhub_ft.language_models.dialogue_preprocessor_layer
-            import tfhub_ft.language_models.language_model_layer  # noqa: F401
         path = self._existing(MODEL)
         try:
             return keras.models.load_model(path, compile=False)

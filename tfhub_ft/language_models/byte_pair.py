@@ -40,7 +40,7 @@ _BYTES = set(pre_tokenizers.ByteLevel.alphabet())
 class ByteLevelTokenizer(BytePairTokenizer):
     """KerasHub's byte-pair tokenizer with the right words, the same ones in Python and in a TensorFlow graph.
 
-    A preset that holds it is read by `keras_hub.models.CausalLM.from_preset` once this module was imported.
+    After `import tfhub_ft`, `keras_hub.models.CausalLM.from_preset` reads a preset that holds it.
 
     In Python it is Hugging Face's `tokenizers` with the right pre-tokenizer. In a graph it consists of TensorFlow's own
     operations and of tables that never change, so a SavedModel can hold it, many requests can use it at once, and its

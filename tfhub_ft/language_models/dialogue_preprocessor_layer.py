@@ -116,14 +116,10 @@ class DialoguePreprocessor(TextLayer):
     @cached_property
     def around_prompts(self) -> tuple[list[int], list[int]]:
         """The token ids that the template writes before a prompt, and between it and its reply."""
-        import tensorflow as tf
-
         *system, turn = turns_of(self.template, [{"role": USER, "content": MARK}], self.system)
         before = [part for each in system for part in each[1:]] + [turn.head]
-        # In a graph KerasHub's tokenizers give no numbers.
-        with tf.init_scope():
-            before, behind = self.ids_of(before), self.ids_of([turn.tail, begin_of_reply(self.template)])
-        return sum(before, []), sum(behind, [])
+        after = [turn.tail, begin_of_reply(self.template)]
+        return sum(self.ids_of(before), []), sum(self.ids_of(after), [])
 
     @cached_property
     def end_id(self) -> int:
@@ -152,7 +148,11 @@ class DialoguePreprocessor(TextLayer):
     @on_cpu
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts, at least one."""
-        return [list(map(int, ids)) for ids in self.tokenizer(list(texts))]
+        import tensorflow as tf
+
+        # In a graph, KerasHub's tokenizers return tensors instead of numbers.
+        with tf.init_scope():
+            return [list(map(int, ids)) for ids in self.tokenizer(list(texts))]
 
     def prompt_ids(self, messages: Sequence[Message], *, room: int = 1, row: int = 0) -> list[int]:
         """The token ids of a dialogue up to where the assistant's next message begins.

@@ -8,6 +8,7 @@ import keras
 from tfhub_ft.tasks.task import OUT_OF_SCOPE, UNSEEN
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class WeightedCrossEntropy(keras.losses.Loss):
     """Cross-entropy of logits, with a weight a class and the focal factor.
 
@@ -26,9 +27,10 @@ class WeightedCrossEntropy(keras.losses.Loss):
         Lin et al. 2017, https://arxiv.org/abs/1708.02002; Hendrycks et al. 2019, https://arxiv.org/abs/1812.04606
     """
 
-    def __init__(self, weights: Sequence[float] | None = None, *, focal_gamma: float = 0.0):
-        super().__init__(name="cross_entropy")
-        self.weights, self.focal_gamma = weights, focal_gamma
+    def __init__(self, weights: Sequence[float] | None = None, *, focal_gamma: float = 0.0, **kwargs: Any):
+        super().__init__(**{"name": "cross_entropy", **kwargs})
+        self.weights = None if weights is None else list(map(float, weights))
+        self.focal_gamma = focal_gamma
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         ops = keras.ops
@@ -43,7 +45,11 @@ class WeightedCrossEntropy(keras.losses.Loss):
             losses *= ops.convert_to_tensor(self.weights, "float32")
         return ops.sum(losses, -1)
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weights": self.weights, "focal_gamma": self.focal_gamma}
 
+
+@keras.saving.register_keras_serializable("tfhub_ft")
 class TwoClassAUC(keras.metrics.AUC):
     """ROC AUC of the second of two classes, from logits (batch, 2) and targets (batch,)."""
 
@@ -52,6 +58,7 @@ class TwoClassAUC(keras.metrics.AUC):
         super().update_state(is_second, keras.ops.softmax(y_pred)[:, 1], sample_weight)
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """Accuracy over the rows that are in scope; those with the target `OUT_OF_SCOPE` do not count."""
 
@@ -75,6 +82,7 @@ class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
         return super().call(keras.ops.maximum(y_true, -1), y_pred)
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class TagF1(keras.metrics.Metric):
     """F1 over the words' tags other than the first one, O: near the F1 of whole entities, and computed in the step.
 
@@ -82,8 +90,8 @@ class TagF1(keras.metrics.Metric):
     logits (batch, length, tags).
     """
 
-    def __init__(self, name: str = "tag_f1"):
-        super().__init__(name=name)
+    def __init__(self, name: str = "tag_f1", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
         self.right, self.found, self.there = (
             self.add_weight(shape=(), initializer="zeros", name=part) for part in ("right", "found", "there")
         )
@@ -103,6 +111,7 @@ class TagF1(keras.metrics.Metric):
         return 2 * self.right / keras.ops.maximum(self.found + self.there, 1.0)
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class SpanCrossEntropy(keras.losses.Loss):
     """Mean cross-entropy of where a span starts and where it ends.
 
@@ -111,8 +120,8 @@ class SpanCrossEntropy(keras.losses.Loss):
         y_pred: float logits (batch, length, 2).
     """
 
-    def __init__(self):
-        super().__init__(name="span_cross_entropy")
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"name": "span_cross_entropy", **kwargs})
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         ops = keras.ops
@@ -121,6 +130,7 @@ class SpanCrossEntropy(keras.losses.Loss):
         return -ops.mean(ops.take_along_axis(log_probabilities, places, 1)[:, 0], -1)
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class SpanOverlap(keras.metrics.Mean):
     """Mean F1, counted in tokens, between each window's likeliest start and end and its true span."""
 
@@ -133,6 +143,7 @@ class SpanOverlap(keras.metrics.Mean):
         super().update_state(2 * ops.cast(ops.maximum(shared, 0), "float32") / ops.cast(sizes, "float32"))
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class InBatchNegatives(keras.losses.Loss):
     """Each prompt shall be closer to its own reply than to the batch's others, and each reply to its own prompt.
 
@@ -147,8 +158,8 @@ class InBatchNegatives(keras.losses.Loss):
         Henderson et al. 2017, section 4.4, https://arxiv.org/abs/1705.00652
     """
 
-    def __init__(self, scale: float = 20.0):
-        super().__init__(name="in_batch_negatives")
+    def __init__(self, scale: float = 20.0, **kwargs: Any):
+        super().__init__(**{"name": "in_batch_negatives", **kwargs})
         self.scale = scale
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -160,7 +171,11 @@ class InBatchNegatives(keras.losses.Loss):
         back = ops.take_along_axis(ops.log_softmax(ops.transpose(logits)), own[:, None], 1)[:, 0]
         return -(forth + back) / 2
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
 
+
+@keras.saving.register_keras_serializable("tfhub_ft")
 class InBatchRecall(keras.metrics.Mean):
     """The share of prompts whose own reply is the closest one of the batch."""
 
@@ -180,11 +195,12 @@ def in_batch_cosines(y_true: Any, y_pred: Any) -> Any:
     return ops.where(repeated, -100.0, cosines)
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class GuessedCrossEntropy(keras.losses.Loss):
     """Mean cross-entropy of guessed tokens, from the sums of each row: float (batch, 3), loss, right ones, guesses."""
 
-    def __init__(self):
-        super().__init__(name="guessed_cross_entropy")
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"name": "guessed_cross_entropy", **kwargs})
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         # Keras takes the mean over the rows: scaled so that it is the mean over the guesses.
@@ -192,11 +208,12 @@ class GuessedCrossEntropy(keras.losses.Loss):
         return y_pred[:, 0] * keras.ops.cast(keras.ops.shape(y_pred)[0], "float32") / guesses
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class GuessAccuracy(keras.metrics.Metric):
     """The share of right guesses, from the same sums."""
 
-    def __init__(self, name: str = "guess_accuracy"):
-        super().__init__(name=name)
+    def __init__(self, name: str = "guess_accuracy", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
         self.sums = self.add_weight(shape=(3,), initializer="zeros", name="sums")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -206,6 +223,7 @@ class GuessAccuracy(keras.metrics.Metric):
         return self.sums[1] / keras.ops.maximum(self.sums[2], 1.0)
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class GuessProbability(GuessAccuracy):
     """The geometric mean of the probabilities of the tokens that were to be guessed: 1 / perplexity."""
 

@@ -50,7 +50,6 @@ class FeatureRows(TokenRows):
         return self.features[rows]
 
 
-@keras.saving.register_keras_serializable("tfhub_ft")
 class Pooler(keras.layers.Layer):
     """The pooler of an encoder on its own: tanh of a linear layer, with the encoder's own weights.
 
