@@ -178,16 +178,6 @@ def test_the_api_page_has_every_public_name():
         assert getattr(tfhub_ft, name) in found, name
 
 
-@pytest.mark.parametrize(("words", "completed"), [("tfhub-ft tra", "train"), ("tfhub-ft train phi", "phishing")])
-def test_the_shell_completes_commands_and_recipes(words, completed):
-    environment = {"_TFHUB_FT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = subprocess.run(
-        [sys.executable, "-c", "from tfhub_ft.cli.main import main; main()"],
-        env={**os.environ, **environment}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.stdout == f"plain,{completed}\n"
-
-
 def test_a_command_that_does_not_exist_would_be_found():
     with pytest.raises(click.UsageError):
         parse(group, ["evaluate", "runs/one", "--no-such-option"])

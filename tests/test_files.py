@@ -4,7 +4,15 @@ import hashlib
 import pytest
 
 from tfhub_ft.errors import WorkError
-from tfhub_ft.files import check_room, contents, folder_bytes, sha256_of, write_json, written_aside
+from tfhub_ft.files import (
+    check_room,
+    contents,
+    folder_bytes,
+    sha256_of,
+    undone_on_failure,
+    write_json,
+    written_aside,
+)
 
 
 def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
@@ -65,3 +73,21 @@ def test_contents_leaves_out_what_file_managers_leave(tmp_path):
         (tmp_path / name).mkdir()
     assert contents(tmp_path) == ["a", "b.txt"]
     assert contents(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_undone_on_failure_leaves_a_folder_as_it_was(tmp_path, exists):
+    folder = tmp_path / "runs" / "one"
+    if exists:
+        folder.mkdir(parents=True)
+        (folder / ".git").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(KeyboardInterrupt), undone_on_failure(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "pair").mkdir()
+        (folder / "file").write_text("x")
+        raise KeyboardInterrupt
+    assert sorted(tmp_path.rglob("*")) == before
+    with undone_on_failure(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    assert folder.is_dir()

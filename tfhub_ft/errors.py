@@ -4,10 +4,17 @@
 class TfhubFtError(Exception):
     """Base of the errors that a command reports as one line, without a traceback.
 
-    The message names what is wrong (file, row, option or handle) and what to do.
+    The message names what is wrong (file, row, option or handle) and what to do. Line feeds in it, which texts of
+    libraries have, become spaces.
+
+    Args:
+        message: the message.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class InputError(TfhubFtError):

@@ -85,6 +85,22 @@ def locked(folder: Path, taken: str) -> Iterator[None]:
         os.close(opened)
 
 
+@contextlib.contextmanager
+def undone_on_failure(folder: Path) -> Iterator[None]:
+    """Remove what was written into a folder within this context, and a new folder itself, where an error ends it."""
+    before = set(os.listdir(folder)) if folder.is_dir() else set()
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    except BaseException:
+        for name in set(os.listdir(folder)) - before if folder.is_dir() else ():
+            remove(folder / name)
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+        raise
+
+
 def is_pattern(name: str | os.PathLike) -> bool:
     """Whether a name is none of a file, but a pattern of files' names such as part-*.jsonl."""
     return glob.has_magic(str(name)) and not Path(name).is_file()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, find_handle, lookup
+from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, find_handle, is_preprocessor, lookup
 
 HUB = "https://tfhub.dev/"
 HANDLE = re.compile(r"https://tfhub\.dev/[A-Za-z0-9]+(?:/[A-Za-z0-9_.-]+)+/[1-9][0-9]*")
@@ -265,6 +265,38 @@ def test_find_handle_knows_the_kaggle_pages(page, name):
 )
 def test_find_handle_of_anything_else_is_none(handle):
     assert find_handle(handle) is None
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        "https://tfhub.dev/tensorflow/bert_en_uncased_preprocess/1",
+        "https://tfhub.dev/google/universal-sentence-encoder-cmlm/multilingual-preprocess/2",
+        "https://www.kaggle.com/models/tensorflow/bert/frameworks/tensorFlow2/variations/en-uncased-preprocess/versions/3",
+        "https://kaggle.com/models/tensorflow/bert/TensorFlow2/en-uncased-preprocess/3",
+        "https://www.kaggle.com/models/tensorflow/albert/tensorFlow2/en-preprocess/3",
+        "https://www.kaggle.com/models/google/muril/tensorFlow2/preprocess/1",
+        "https://www.kaggle.com/models/google/universal-sentence-encoder/TensorFlow2/cmlm-multilingual-preprocess/2",
+        "https://www.kaggle.com/models/jeongukjae/distilbert/tensorFlow2/en-uncased-preprocess/2",
+    ],
+)
+def test_is_preprocessor_knows_both_hubs(handle):
+    assert is_preprocessor(handle)
+    assert find_handle(handle) is None
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        "bert_en_uncased_preprocess",
+        "https://example.com/tensorflow/bert_en_uncased_preprocess/3",
+        "https://tfhub.dev/me/bert_en_uncased_preprocess/3",
+        "https://www.kaggle.com/models/me/bert/tensorFlow2/en-uncased-preprocess/3",
+        "https://tfhub.dev/tensorflow/bert_en_uncased_L-12_H-768_A-12/4",
+    ],
+)
+def test_is_preprocessor_is_false_for_anything_else(handle):
+    assert not is_preprocessor(handle)
 
 
 def test_importing_the_catalogue_loads_no_framework():

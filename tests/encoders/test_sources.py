@@ -10,6 +10,8 @@ import sys
 import tarfile
 import threading
 import time
+import urllib.error
+import urllib.request
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -391,6 +393,15 @@ class TestTrust:
         assert resolve(BERT.handle).entry is BERT
         assert resolve(saved_model(tmp_path / "mine"), saved_model(tmp_path / "beside")).entry is None
 
+    def test_preprocessors_of_the_catalog_are_trusted(self, hub, tmp_path, monkeypatch):
+        monkeypatch.delenv("TFHUB_FT_TRUST")
+        kaggle = "https://www.kaggle.com/models/tensorflow/bert/tensorFlow2/en-uncased-preprocess/3"
+        hub.add(PREPROCESSOR_PATH)
+        hub.add("/api/v1/models/tensorflow/bert/tensorFlow2/en-uncased-preprocess/3/download")
+        mine = saved_model(tmp_path / "mine")
+        for handle in (BERT.preprocessor, kaggle):
+            assert resolve(mine, handle).preprocessor.is_dir()
+
 
 class TestPinnedArchives:
     PATH = "/e.tar.gz"
@@ -448,7 +459,11 @@ class TestFailedDownloads:
     def test_cut_off_half_way(self, hub, cache):
         body = tar_gz(MODEL)
         half = body[: len(body) // 2]
-        words = (f"{len(half):,} of {len(body):,} bytes", "cut off", f"`tfhub-ft encoders pull {self.HANDLE}`")
+        words = (
+            f"{len(half):,} of {len(body):,} bytes",
+            "cut off",
+            f"`tfhub-ft encoders pull {self.HANDLE} --preprocessor",
+        )
         self.refused(hub, cache, *words, body=half, lengths=len(body))
 
     def test_cut_off_half_way_without_a_length(self, hub, cache):
@@ -510,6 +525,13 @@ class TestFailedDownloads:
     def test_no_name_resolution(self, cache, monkeypatch):
         monkeypatch.setenv("TFHUB_FT_MIRROR", "http://mirror.invalid")
         fails("http://mirror.invalid/", "cannot be reached", encoder="bert-base-uncased")
+
+    def test_a_reason_of_several_lines_is_one_line(self, cache, monkeypatch):
+        def refuse(*arguments, **named):
+            raise urllib.error.URLError("no route\nto the host\r\n(proxy)")
+
+        monkeypatch.setattr(urllib.request, "urlopen", refuse)
+        fails("(no route to the host (proxy))", encoder="bert-base-uncased")
 
     def test_a_server_that_says_nothing(self, cache, monkeypatch):
         monkeypatch.setattr(sources, "_TIMEOUT_S", 0.2)

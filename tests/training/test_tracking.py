@@ -8,9 +8,10 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
-from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 from tfhub_ft.training.tracking import Tracker, tracker_of
+from tfhub_ft.training.tune import tune
 
 
 @pytest.fixture
@@ -59,8 +60,11 @@ def test_mlflow_is_told_of_a_training(store, tiny_pair, reviews_csv, tmp_path):
 
 
 def test_a_resumed_training_goes_on_in_its_run_of_mlflow(store, run):
-    tracker_of("mlflow").begin(run).on_epoch_end(0, {"loss": 0.5})
-    resumed = tracker_of("mlflow").begin(run)
+    tracker = tracker_of("mlflow")
+    known = tracker.begin("sentiment", "copy", {"epochs": 3})
+    tracker.on_epoch_end(0, {"loss": 0.5})
+    resumed = tracker_of("mlflow")
+    assert resumed.begin("sentiment", "copy", {"epochs": 3}, known["mlflow"]) == known
     resumed.on_epoch_end(1, {"loss": 0.25})
     assert logged(store).info.status == "RUNNING"
     resumed.finish(run)
@@ -69,27 +73,44 @@ def test_a_resumed_training_goes_on_in_its_run_of_mlflow(store, run):
     assert [each.step for each in store.get_metric_history(found.info.run_id, "loss")] == [1, 2]
 
 
-def test_a_process_that_ends_before_the_training_does_has_failed(store, run):
-    script = (
-        "import sys\nfrom tfhub_ft.run import Run\nfrom tfhub_ft.training.tracking import tracker_of\n"
-        "tracker_of('mlflow').begin(Run(sys.argv[1]))"
-    )
-    done = subprocess.run([sys.executable, "-c", script, run.path], capture_output=True, text=True)
+def test_a_process_that_ends_before_the_training_does_has_failed(store):
+    script = "from tfhub_ft.training.tracking import tracker_of\ntracker_of('mlflow').begin('sentiment', 'one', {})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "mlflow" not in done.stderr
     assert logged(store).info.status == "FAILED"
 
 
-def test_a_store_that_does_not_take_it_ends_the_training_before_it_begins(store, run, monkeypatch):
+def test_tracker_of_refuses_a_store_that_cannot_be_opened(store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://at.all")
-    with pytest.raises(WorkError, match="--track mlflow: .*--resume goes on") as caught:
-        tracker_of("mlflow").begin(run)
+    with pytest.raises(InputError, match="--track mlflow: .*; set MLFLOW_TRACKING_URI to a store") as caught:
+        tracker_of("mlflow")
     assert "\n" not in str(caught.value)
-    assert not run.tracked
+
+
+def test_train_leaves_nothing_where_the_store_refuses_the_run(store, tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    def refuse(*arguments, **named):
+        raise PermissionError("may read, but not write")
+
+    monkeypatch.setattr(type(store), "create_run", refuse)
+    settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv, "track": "mlflow"}
+    with pytest.raises(InputError, match="--track mlflow: may read, but not write; set MLFLOW_TRACKING_URI"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "runs" / "one", **settings)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tune_leaves_nothing_where_its_first_trial_is_refused(store, tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://at.all")
+    settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv, "track": "mlflow"}
+    with pytest.raises(InputError, match="--track mlflow"):
+        tune("sentiment", output_dir=tmp_path / "runs" / "search", trials=2, **settings)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_store_that_goes_away_does_not_end_the_training(store, run, monkeypatch, capsys):
-    tracker = tracker_of("mlflow").begin(run)
+    tracker = tracker_of("mlflow")
+    tracker.begin("sentiment", "copy", {})
 
     def gone(*arguments, **named):
         raise ConnectionError("the store is gone\nand more")
@@ -108,17 +129,18 @@ def test_weights_and_biases_is_told_of_a_training(run, tmp_path, monkeypatch, ca
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
-    tracker = tracker_of("wandb").begin(run)
-    kept, told = run.tracked["wandb"], tracker.run
-    assert (told.project, told.name, told.id) == ("sentiment", "copy", kept)
-    assert told.config["learning_rate"] == TINY_SETTINGS["learning_rate"]
+    tracker = tracker_of("wandb")
+    kept = tracker.begin("sentiment", "copy", run.settings.as_dict())["wandb"]
+    assert (tracker.run.project, tracker.run.name, tracker.run.id) == ("sentiment", "copy", kept)
+    assert tracker.run.config["learning_rate"] == TINY_SETTINGS["learning_rate"]
     tracker.on_epoch_end(0, {"loss": 0.5, "val_accuracy": 0.75})
     tracker.finish(run)
     assert capfd.readouterr() == ("", "")
     (log,) = (tmp_path / "wandb").glob(f"offline-run-*/run-{kept}.wandb")
     for what in ("val_accuracy", "test/accuracy", "report.html", "recipe.yaml"):
         assert what.encode() in log.read_bytes(), what
-    resumed = tracker_of("wandb").begin(run)
+    resumed = tracker_of("wandb")
+    resumed.begin("sentiment", "copy", {}, kept)
     assert resumed.run.id == kept
     resumed.run.finish()
 
@@ -134,6 +156,7 @@ def test_a_tracker_that_is_not_installed_is_one_line_before_the_work(track, revi
 
 def test_a_training_that_is_not_tracked_tells_nobody(run):
     tracker = tracker_of(None)
-    assert type(tracker.begin(run)) is Tracker
+    assert type(tracker) is Tracker
+    assert tracker.begin("sentiment", "copy", {}) == {}
     tracker.finish(run)
     assert not run.tracked

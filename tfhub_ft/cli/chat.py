@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.console import decode_input, say
 from tfhub_ft.errors import InputError
 
@@ -14,11 +15,19 @@ if TYPE_CHECKING:
 
 
 @click.command("chat")
-@click.argument("model", required=False, metavar="[RUN]")
-@click.option("--intent", metavar="RUN", help="A run or export of the recipe intent, asked first: it knows requests.")
-@click.option("--answers", metavar="FILE", help="Its intents' answers: csv, tsv or jsonl, columns label and answer.")
-@click.option("--retrieve", metavar="RUN", help="A run or export of the recipe chat, asked next: it knows questions.")
-@click.option("--generate", metavar="RUN", help="A run of the recipe dialogue: it writes the reply to all else.")
+@click.argument("model", type=PATH, required=False, metavar="[RUN]")
+@click.option(
+    "--intent", type=PATH, metavar="RUN", help="A run or export of the recipe intent, asked first: it knows requests."
+)
+@click.option(
+    "--answers", type=PATH, metavar="FILE", help="Its intents' answers: csv, tsv or jsonl, columns label and answer."
+)
+@click.option(
+    "--retrieve", type=PATH, metavar="RUN", help="A run or export of the recipe chat, asked next: it knows questions."
+)
+@click.option(
+    "--generate", type=PATH, metavar="RUN", help="A run of the recipe dialogue: it writes the reply to all else."
+)
 @click.option("--say-source", is_flag=True, help="Put before each answer where it came from.")
 @click.option(
     "--known-above",

@@ -4,16 +4,19 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("compare")
-@click.argument("export_dir")
-@click.option("--data", required=True, metavar="FILE", help="File with rows to score, as for evaluate.")
+@click.argument("export_dir", type=PATH)
+@click.option("--data", type=PATH, required=True, metavar="FILE", help="File with rows to score, as for evaluate.")
 @reading_options(labels=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--picture", metavar="FILE", help="Where the picture goes: png, svg or pdf. [EXPORT_DIR/compare.png]")
+@click.option(
+    "--picture", type=PATH, metavar="FILE", help="Where the picture goes: png, svg or pdf. [EXPORT_DIR/compare.png]"
+)
 def command(export_dir: str, data: str, as_json: bool, picture: str | None, **reading: Any) -> None:
     """Measure every form of an export: bytes, memory, load time, latency, throughput, scores, agreement.
 

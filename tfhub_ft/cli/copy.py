@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from tfhub_ft.cli.parameters import PATH, RECIPE
 from tfhub_ft.console import command_line
 
 
 @click.command("copy")
-@click.argument("recipe")
-@click.argument("file", metavar="FILE.py")
+@click.argument("recipe", type=RECIPE)
+@click.argument("file", type=PATH, metavar="FILE.py")
 def command(recipe: str, file: str) -> None:
     """Copy a recipe into a file of your own, to change and to train.
 

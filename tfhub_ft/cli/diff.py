@@ -4,14 +4,17 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("diff")
-@click.argument("one")
-@click.argument("other")
-@click.option("--data", metavar="FILE", help="Rows to score both on. [default: the test rows of the first run]")
+@click.argument("one", type=PATH)
+@click.argument("other", type=PATH)
+@click.option(
+    "--data", type=PATH, metavar="FILE", help="Rows to score both on. [default: the test rows of the first run]"
+)
 @reading_options(labels=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(one: str, other: str, data: str | None, as_json: bool, **reading: Any) -> None:

@@ -6,20 +6,24 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH, STUDENT
 from tfhub_ft.cli.train import setting_option
 from tfhub_ft.console import print_next, print_tables
 from tfhub_ft.settings import Distillation, Settings
 
 OWN = [
-    click.Argument(["run"]),
+    click.Argument(["run"], type=PATH),
     click.Option(
         ["--student"],
+        type=STUDENT,
         required=True,
         metavar="layers:N|ENCODER",
         help="N of the run's own layers, every k-th and the last one; or another encoder: a name, a handle, a URL or a"
         " folder.",
     ),
-    click.Option(["--output-dir"], required=True, metavar="RUN", help="The student's run folder, new or empty."),
+    click.Option(
+        ["--output-dir"], type=PATH, required=True, metavar="RUN", help="The student's run folder, new or empty."
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import click
 
+from tfhub_ft.cli.parameters import ENCODER, PATH, PRETRAINED
 from tfhub_ft.console import print_json, print_next, print_tables
 from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
 from tfhub_ft.errors import InputError, WorkError
@@ -49,7 +50,7 @@ def list_encoders(as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", type=ENCODER)
 def show(name: str) -> None:
     """Show what the catalogue knows of an encoder.
 
@@ -63,8 +64,10 @@ def show(name: str) -> None:
 
 
 @command.command("pull")
-@click.argument("name")
-@click.option("--preprocessor", metavar="NAME", help="Its preprocessor, where it cannot be found from it.")
+@click.argument("name", type=PRETRAINED)
+@click.option(
+    "--preprocessor", type=ENCODER, metavar="NAME", help="Its preprocessor, where it cannot be found from it."
+)
 def pull(name: str, preprocessor: str | None) -> None:
     """Fetch an encoder and its preprocessor into the cache, or a language model for dialogues.
 
@@ -82,8 +85,8 @@ def pull(name: str, preprocessor: str | None) -> None:
 
 
 @command.command("verify")
-@click.argument("folder")
-@click.option("--preprocessor", metavar="DIR", help="Its preprocessor, where it does not stand beside it.")
+@click.argument("folder", type=PATH)
+@click.option("--preprocessor", type=PATH, metavar="DIR", help="Its preprocessor, where it is not beside the encoder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
     """Check that a SavedModel follows the TF Hub text API. Exit code 1 where it does not.
@@ -104,8 +107,8 @@ def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
 
 
 @command.command("convert")
-@click.argument("checkpoint_dir")
-@click.argument("out_dir")
+@click.argument("checkpoint_dir", type=PATH)
+@click.argument("out_dir", type=PATH)
 def convert(checkpoint_dir: str, out_dir: str) -> None:
     """Convert a Hugging Face checkpoint folder into a TF Hub encoder and preprocessor.
 
@@ -123,8 +126,8 @@ def convert(checkpoint_dir: str, out_dir: str) -> None:
 
 
 @command.command("export")
-@click.argument("run")
-@click.argument("out_dir")
+@click.argument("run", type=PATH)
+@click.argument("out_dir", type=PATH)
 def export(run: str, out_dir: str) -> None:
     """Write the fine-tuned encoder of a run as a TF Hub encoder and preprocessor.
 

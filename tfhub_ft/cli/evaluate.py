@@ -4,15 +4,16 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import print_json, print_tables
 
 
 @click.command("evaluate")
-@click.argument("run")
-@click.option("--data", required=True, metavar="FILE", help="File with the rows to score.")
+@click.argument("run", type=PATH)
+@click.option("--data", type=PATH, required=True, metavar="FILE", help="File with the rows to score.")
 @reading_options(labels=True)
-@click.option("--report", metavar="FILE.html", help="Write a report with pictures and the mistakes, too.")
+@click.option("--report", type=PATH, metavar="FILE.html", help="Write a report with pictures and the mistakes, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(run: str, data: str, report: str | None, as_json: bool, **reading: Any) -> None:
     """Score a run on other rows.

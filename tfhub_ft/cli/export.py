@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.evaluation.tables import logit_difference
 from tfhub_ft.exports.export import FORMATS, WEIGHTS
 from tfhub_ft.exports.tflite import QUANTIZATIONS
@@ -20,8 +21,10 @@ def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any],
 
 
 @click.command("export")
-@click.argument("run")
-@click.option("--output-dir", required=True, metavar="DIR", help="The export folder, such as saved_models/reviews.")
+@click.argument("run", type=PATH)
+@click.option(
+    "--output-dir", type=PATH, required=True, metavar="DIR", help="The export folder, such as saved_models/reviews."
+)
 @_list_option("--format", "formats", default="saved_model", help=f"Any of {', '.join(FORMATS)}, with commas between.")
 @_list_option(
     "--quantize",

@@ -94,6 +94,7 @@ def _without_flags(arguments: list[str]) -> tuple[list[str], set[str]]:
 
 def _report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
+        error.message = " ".join(error.message.splitlines())
         error.show()
         return error.exit_code
     if isinstance(error, TfhubFtError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.cli.reading import reading_options
 from tfhub_ft.console import decode_input
 from tfhub_ft.errors import InputError
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
 
 
 @click.command("predict")
-@click.argument("model")
+@click.argument("model", type=PATH)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option(
     "--input",
     "source",
+    type=PATH,
     metavar="FILE",
     help="Predict its rows: csv, tsv, jsonl, json, txt ...; - is standard input; 'part-*.jsonl' are many files.",
 )
 @click.option(
     "--output",
+    type=PATH,
     metavar="FILE",
     help="Write the answers here: csv, tsv or jsonl; of many files, a folder, and go on there.",
 )

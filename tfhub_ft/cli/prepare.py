@@ -5,16 +5,18 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.cli.train import RecipeGroup, recipe_argument, setting_option
 from tfhub_ft.console import print_next
-from tfhub_ft.recipe import Recipe, load_recipe
+from tfhub_ft.recipe import Recipe
 
 
 class PrepareGroup(RecipeGroup):
     """A group that has a command for each recipe, and for each recipe file."""
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        return prepare_command(name, load_recipe(name))
+    @staticmethod
+    def recipe_command(name: str, recipe: Recipe) -> click.Command:
+        return prepare_command(name, recipe)
 
 
 @click.command("prepare", cls=PrepareGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
@@ -31,14 +33,22 @@ def command() -> None:
 def prepare_command(name: str, recipe: Recipe) -> click.Command:
     """The click command that prepares a recipe's rows."""
     own = [
-        click.Option(["--output-dir"], metavar="DIR", required=True, help="Folder of the shards; it goes on there."),
+        click.Option(
+            ["--output-dir"],
+            type=PATH,
+            metavar="DIR",
+            required=True,
+            help="Folder of the shards; a stopped preparation continues in it.",
+        ),
         click.Option(
             ["--shards"],
             type=click.IntRange(1),
             help="Files of the training rows; other splits have as large ones. [default: one for each 50,000 rows]",
         ),
         click.Option(["--workers"], type=click.IntRange(1), help="Threads that tokenize. [default: as many as cores]"),
-        click.Option(["--config"], metavar="FILE", help="YAML file of settings; options go before it."),
+        click.Option(
+            ["--config"], type=PATH, metavar="FILE", help="YAML file with settings; command-line options override it."
+        ),
     ]
     fields = {field.name: field for field in dataclasses.fields(recipe.settings)}
     options = [setting_option(fields[key], getattr(recipe.settings, key)) for key in recipe.settings.of_rows()]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
+
 
 @click.command("serve")
-@click.argument("export_dir")
+@click.argument("export_dir", type=PATH)
 @click.option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="For gRPC.")
 @click.option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="For REST.")
 def command(export_dir: str, port: int, rest_port: int) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from tfhub_ft.cli.parameters import NAMED, PATH
 from tfhub_ft.console import print_next, print_tables
+from tfhub_ft.errors import InputError
 from tfhub_ft.recipe import RECIPES, Recipe, load_recipe
 from tfhub_ft.settings import option_name, value_type
 
@@ -14,14 +17,37 @@ from tfhub_ft.settings import option_name, value_type
 class RecipeGroup(click.Group):
     """A group that has a command for each recipe, and for each recipe file."""
 
+    @staticmethod
+    def recipe_command(name: str, recipe: Recipe) -> click.Command:
+        """Return the command of a recipe."""
+        raise NotImplementedError
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(RECIPES)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        return train_command(name, load_recipe(name))
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        try:
+            return self.recipe_command(name, load_recipe(name))
+        except InputError:
+            # A shell that completes a command line shows no errors.
+            if ctx.resilient_parsing:
+                return None
+            raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the recipes that begin so, otherwise let the shell complete the path of a recipe file."""
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
 
-@click.command("train", cls=RecipeGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
+class TrainGroup(RecipeGroup):
+    """A group that trains by each recipe."""
+
+    @staticmethod
+    def recipe_command(name: str, recipe: Recipe) -> click.Command:
+        return train_command(name, recipe)
+
+
+@click.command("train", cls=TrainGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
 def command() -> None:
     """Fine-tune an encoder by a recipe.
 
@@ -34,8 +60,12 @@ def command() -> None:
 def train_command(name: str, recipe: Recipe) -> click.Command:
     """The click command of a recipe: an option for each field of its settings."""
     own = [
-        click.Option(["--output-dir"], metavar="RUN", help="The run folder, new or empty. [default: runs/NAME-N]"),
-        click.Option(["--config"], metavar="FILE", help="YAML file of settings; options go before it."),
+        click.Option(
+            ["--output-dir"], type=PATH, metavar="RUN", help="The run folder, new or empty. [default: runs/NAME-N]"
+        ),
+        click.Option(
+            ["--config"], type=PATH, metavar="FILE", help="YAML file with settings; command-line options override it."
+        ),
         click.Option(["--resume"], is_flag=True, help="Go on with the training in --output-dir where it was stopped."),
         click.Option(
             ["--recover"], is_flag=True, help="The same where the loss was no number, at half the learning rate."
@@ -73,9 +103,9 @@ def setting_option(field: dataclasses.Field, default: Any) -> click.Option:
         declared, kwargs = f"{option}/--no-{option[2:]}", {}
     else:
         choices = metadata["choices"]
-        declared, kwargs = option, {"type": click.Choice(choices) if choices else kind}
+        declared, kwargs = option, {"type": click.Choice(choices) if choices else NAMED.get(field.name, kind)}
         if metadata["path"]:
-            kwargs["metavar"] = "FILE"
+            kwargs = {"type": PATH, "metavar": "FILE"}
     shown = "" if default is None or kind is bool else f" [default: {default}]"
     return click.Option([declared], default=None, help=metadata["help"] + shown, **kwargs)
 

@@ -6,16 +6,18 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.cli.train import RecipeGroup, recipe_argument, setting_option
 from tfhub_ft.console import print_next, print_tables
-from tfhub_ft.recipe import Recipe, load_recipe
+from tfhub_ft.recipe import Recipe
 
 
 class TuneGroup(RecipeGroup):
     """A group that has a command for each recipe, and for each recipe file."""
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        return tune_command(name, load_recipe(name))
+    @staticmethod
+    def recipe_command(name: str, recipe: Recipe) -> click.Command:
+        return tune_command(name, recipe)
 
 
 @click.command("tune", cls=TuneGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
@@ -31,7 +33,13 @@ def command() -> None:
 def tune_command(name: str, recipe: Recipe) -> click.Command:
     """The click command of a recipe's search."""
     own = [
-        click.Option(["--output-dir"], metavar="DIR", required=True, help="Folder of the search; it goes on there."),
+        click.Option(
+            ["--output-dir"],
+            type=PATH,
+            metavar="DIR",
+            required=True,
+            help="Folder of the search; a stopped search continues in it.",
+        ),
         click.Option(["--trials"], type=click.IntRange(1), default=12, show_default=True, help="Trainings in all."),
         click.Option(
             ["--search"],
@@ -41,7 +49,7 @@ def tune_command(name: str, recipe: Recipe) -> click.Command:
             " several times."
             " [default: learning rate, epochs and freezing]",
         ),
-        click.Option(["--config"], metavar="FILE", help="YAML file of settings that stay."),
+        click.Option(["--config"], type=PATH, metavar="FILE", help="YAML file with settings that are not varied."),
     ]
     options = [
         setting_option(field, getattr(recipe.settings, field.name)) for field in dataclasses.fields(recipe.settings)

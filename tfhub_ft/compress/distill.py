@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from tfhub_ft.encoders.cutting import architecture_of, cut_encoder, evenly_sprea
 from tfhub_ft.encoders.encoder_layer import encoder_of
 from tfhub_ft.encoders.sources import resolve
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of, write_text, written_aside
+from tfhub_ft.files import sha256_of, undone_on_failure, write_text, written_aside
 from tfhub_ft.run import DISTILLATION, MODEL, Run
 from tfhub_ft.settings import DATA, Distillation, Settings
 from tfhub_ft.training.train import new_folder
@@ -90,7 +89,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     kept = teacher.layers_for(count) if count else None
     if lesson.hidden_weight:
         teacher.check_hidden_states()
-    try:
+    with undone_on_failure(folder):
         chosen = _cut_student(teacher, chosen, kept, lesson, texts, folder)
         logits = teacher.logits(texts)
         with recorded_warnings() as more:
@@ -99,10 +98,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
             take_head(teacher.network, training.network)
         training.objective = _objective(run, lesson, teacher, training, kept)
         _write_description(folder, teacher, student, lesson, kept, training)
-        made = Run.create(folder, run.recipe_name, chosen, data.labels, data.described())
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        made = training.create_run(folder, run.recipe_name)
     with made.locked():
         made.add_warnings([*warnings, *more])
         return training.finish(made)

@@ -220,6 +220,8 @@ _KAGGLE_STARTS = (
     ("google/electra_", "google/electra/"),
     ("google/experts/bert/", "google/experts-bert/"),
     ("google/LaBSE", "google/labse/labse"),
+    ("google/universal-sentence-encoder-cmlm/", "google/universal-sentence-encoder/cmlm-"),
+    ("google/MuRIL_preprocess", "google/muril/preprocess"),
     ("google/MuRIL-Large", "google/muril/large"),
     ("google/MuRIL", "google/muril/muril"),
 )
@@ -234,7 +236,7 @@ _KAGGLE_URL = re.compile(
 
 
 def _kaggle_path(path: str) -> str:
-    """The owner, model and variation on Kaggle Models of an encoder's path on tfhub.dev."""
+    """Return the owner, model and variation on Kaggle Models of a path on tfhub.dev."""
     for start, kaggle_start in _KAGGLE_STARTS:
         if path.startswith(start):
             return kaggle_start + re.sub("[_/]", "-", path.removeprefix(start)).lower()
@@ -250,6 +252,8 @@ def _tfhub_path(handle: str) -> str:
 _BY_NAME = {entry.name: entry for entry in CATALOGUE}
 _BY_TFHUB_PATH = {_tfhub_path(entry.handle): entry for entry in CATALOGUE if entry.handle}
 _BY_KAGGLE_PATH = {_kaggle_path(path): entry for path, entry in _BY_TFHUB_PATH.items()}
+_PREPROCESSORS = {_tfhub_path(entry.preprocessor) for entry in CATALOGUE if entry.preprocessor}
+_KAGGLE_PREPROCESSORS = {_kaggle_path(path) for path in _PREPROCESSORS}
 
 
 def lookup(name: str) -> CatalogueEntry:
@@ -298,3 +302,15 @@ def find_handle(handle: str) -> CatalogueEntry | None:
     if match:
         return _BY_KAGGLE_PATH.get(f"{match['model']}/{match['variation']}".lower())
     return _BY_TFHUB_PATH.get(_tfhub_path(handle))
+
+
+def is_preprocessor(handle: str) -> bool:
+    """Return whether a handle is of a preprocessor of the catalog, in any version and spelling, as for `find_handle`.
+
+    Example:
+        assert is_preprocessor("https://tfhub.dev/tensorflow/bert_en_uncased_preprocess/3")
+    """
+    match = _KAGGLE_URL.fullmatch(handle)
+    if match:
+        return f"{match['model']}/{match['variation']}".lower() in _KAGGLE_PREPROCESSORS
+    return _tfhub_path(handle) in _PREPROCESSORS

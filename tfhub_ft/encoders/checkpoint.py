@@ -11,7 +11,6 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import write_text
 
 SUPPORTED = ("bert", "distilbert")
 
@@ -104,7 +103,7 @@ class Checkpoint:
         dropout: the rate behind embeddings and dense layers, in training.
         attention_dropout: the rate on attention probabilities, in training.
         do_lower_case: whether texts are lower-cased (and their accents stripped) before they are split.
-        vocab_file: the WordPiece vocabulary, a token a line.
+        vocabulary: the WordPiece tokens, in the order of their ids.
         weights: float32 arrays by their names in Hugging Face's torch model, without the leading "bert." or
             "distilbert."; a dense layer's weight is [out, in].
     """
@@ -123,7 +122,7 @@ class Checkpoint:
     dropout: float
     attention_dropout: float
     do_lower_case: bool
-    vocab_file: Path
+    vocabulary: tuple[str, ...]
     weights: dict[str, np.ndarray]
 
     @property
@@ -155,7 +154,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     The weights are read from `model.safetensors`, from shards named by `model.safetensors.index.json`, or from
     `tf_model.h5`; float16 and bfloat16 become float32. Heads (a language model's, a classifier's) are left out. A
     `pytorch_model.bin` is a pickle, which can run any code, and is never loaded. Where there is no `vocab.txt`, a
-    WordPiece `tokenizer.json` gives the vocabulary, and `vocab.txt` is written beside it.
+    WordPiece `tokenizer.json` gives the vocabulary. Nothing is written into the folder.
 
     Args:
         folder: the checkpoint folder.
@@ -179,13 +178,13 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     config = _read_json(config_file)
     architecture = _architecture(config_file, config)
     tokenizer = _read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-    vocab_file = _vocabulary(folder, tokenizer, architecture["vocab_size"])
+    vocabulary = _vocabulary(folder, tokenizer, architecture["vocab_size"])
     source = _weights_file(folder)
     return Checkpoint(
         name=folder.resolve().name,
         **architecture,
         do_lower_case=_lower_case(folder, config, tokenizer),
-        vocab_file=vocab_file,
+        vocabulary=tuple(vocabulary),
         weights=_read_weights(source, expected_shapes(architecture)),
     )
 
@@ -264,14 +263,18 @@ def _rate(path: Path, config: dict[str, Any], key: str, default: float) -> float
     return float(value)
 
 
-def _vocabulary(folder: Path, tokenizer: dict[str, Any], rows: int) -> Path:
-    """The path of vocab.txt, checked; made from tokenizer.json where that is all there is."""
+def _vocabulary(folder: Path, tokenizer: dict[str, Any], rows: int) -> list[str]:
+    """Return the tokens of vocab.txt, otherwise of tokenizer.json, checked."""
     kind = tokenizer.get("tokenizer_class") or "BertTokenizer"
     if not any(known in kind for known in _WORDPIECE_CLASSES):
         path = folder / "tokenizer_config.json"
         raise InputError(f"{path}: tokenizer_class is {kind}; only BERT's WordPiece tokenizer is supported")
     path = folder / "vocab.txt"
-    tokens = _read_vocabulary(path) if path.is_file() else _vocabulary_of_tokenizer(folder / "tokenizer.json")
+    if path.is_file():
+        tokens = _read_vocabulary(path)
+    else:
+        path = folder / "tokenizer.json"
+        tokens = _vocabulary_of_tokenizer(path)
     missing = [token for token in _SPECIAL_TOKENS if token not in tokens]
     if missing:
         raise InputError(f"{path}: has no {', '.join(missing)}; take the vocabulary that belongs to the weights")
@@ -283,9 +286,7 @@ def _vocabulary(folder: Path, tokenizer: dict[str, Any], rows: int) -> Path:
             f"{path}: {len(tokens)} tokens, but config.json says vocab_size {rows}; take the vocabulary that belongs to"
             " the weights (where these were padded, add a line such as [unused1000] for every row that is left over)"
         )
-    if not path.is_file():
-        _write_vocabulary(path, tokens)
-    return path
+    return tokens
 
 
 def _read_vocabulary(path: Path) -> list[str]:
@@ -308,16 +309,6 @@ def _vocabulary_of_tokenizer(path: Path) -> list[str]:
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise InputError(f"{path}: the ids of its vocabulary are not 0, 1, 2, ...; get the model's vocab.txt")
     return sorted(vocabulary, key=vocabulary.__getitem__)
-
-
-def _write_vocabulary(path: Path, tokens: list[str]) -> None:
-    try:
-        write_text(path, "\n".join(tokens) + "\n")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written from tokenizer.json ({error.strerror}); copy the folder to one of your own"
-        ) from None
-    say(f"{path}: written from tokenizer.json")
 
 
 def _lower_case(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> bool:

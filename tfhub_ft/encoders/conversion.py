@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -234,15 +235,14 @@ def _build(checkpoint: Checkpoint, folder: Path) -> None:
         outputs["pooled_output"] = outputs["sequence_output"][:, 0, :]
     encoder = tf_keras.Model(inputs, {**outputs, "default": outputs["pooled_output"]})
     _assign(encoder, dict(_values(checkpoint)))
-    encoder.vocab_file = tf.saved_model.Asset(str(checkpoint.vocab_file))
-    encoder.do_lower_case = tf.Variable(checkpoint.do_lower_case, trainable=False)
-    encoder.save(str(folder / "encoder"), include_optimizer=False, save_format="tf")
-    _build_preprocessor(
-        folder / "preprocessor",
-        checkpoint.vocab_file,
-        checkpoint.do_lower_case,
-        min(DEFAULT_SEQ_LENGTH, checkpoint.max_positions),
-    )
+    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as scratch:
+        vocab_file = Path(scratch) / "vocab.txt"
+        vocab_file.write_text("\n".join(checkpoint.vocabulary) + "\n", encoding="utf-8", newline="")
+        encoder.vocab_file = tf.saved_model.Asset(str(vocab_file))
+        encoder.do_lower_case = tf.Variable(checkpoint.do_lower_case, trainable=False)
+        encoder.save(str(folder / "encoder"), include_optimizer=False, save_format="tf")
+        seq_length = min(DEFAULT_SEQ_LENGTH, checkpoint.max_positions)
+        _build_preprocessor(folder / "preprocessor", vocab_file, checkpoint.do_lower_case, seq_length)
 
 
 def _build_preprocessor(folder: Path, vocab_file: Path, do_lower_case: bool, seq_length: int) -> None:

@@ -132,7 +132,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
     def _without_padding(self, *segments: Any) -> tuple[Any, Any, Any, Any]:
         import tensorflow as tf
 
-        tokens = [flat(self._tokenized(segment)) for segment in segments]
+        tokens = [flat_tokens(self._tokenized(segment)) for segment in segments]
         packed = self._packed(tokens)
         here = packed["input_mask"] > 0
         ids, types = (tf.boolean_mask(packed[name], here) for name in ("input_word_ids", "input_type_ids"))
@@ -170,7 +170,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     def _packed(self, tokens: list[Any]) -> dict[str, Any]:
         """One or two segments of tokens as an encoder reads them."""
-        tokens = [flat(each) for each in tokens]
+        tokens = [flat_tokens(each) for each in tokens]
         packed = self._pack(tokens, self._length(tokens))
         if self.padding == "max_length":
             packed = {name: _with_length(ids, self.seq_length) for name, ids in packed.items()}
@@ -241,7 +241,7 @@ class Graphs:
         return self._made[key](*tensors)
 
 
-def flat(tokens: Any) -> Any:
+def flat_tokens(tokens: Any) -> Any:
     """Tokens as ragged (texts, tokens), which may come as ragged (texts, words, tokens)."""
     return tokens.merge_dims(1, 2) if tokens.shape.rank == 3 else tokens
 

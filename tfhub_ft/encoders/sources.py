@@ -16,7 +16,7 @@ from tfhub_ft import __version__
 from tfhub_ft.cache import cache_dir, entry_of, keep
 from tfhub_ft.console import command_line, progress
 from tfhub_ft.encoders import embedded
-from tfhub_ft.encoders.catalogue import CatalogueEntry, UnknownEncoder, find_handle, lookup
+from tfhub_ft.encoders.catalogue import CatalogueEntry, UnknownEncoder, find_handle, is_preprocessor, lookup
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of
 
@@ -162,14 +162,14 @@ class _Archive:
         handle: names it, whatever server it comes from.
         url: where it is downloaded.
         sha256: what the archive's must be, where that was asked for.
-        pull_name: what `tfhub-ft encoders pull` takes.
+        pull: the arguments of `tfhub-ft encoders pull` that fetch it.
         is_catalogued: whether the catalogue has it.
     """
 
     handle: str
     url: str
     sha256: str | None
-    pull_name: str
+    pull: tuple[str, ...]
     is_catalogued: bool
 
     @property
@@ -271,7 +271,7 @@ class _Archive:
 
     @property
     def _pull(self) -> str:
-        return f"`{command_line('tfhub-ft', 'encoders', 'pull', self.pull_name)}`"
+        return f"`{command_line('tfhub-ft', 'encoders', 'pull', *self.pull)}`"
 
 
 _Source = _Folder | _Embedded | _Archive
@@ -281,12 +281,13 @@ def _sources(
     encoder: str | os.PathLike, preprocessor: str | os.PathLike | None
 ) -> tuple[CatalogueEntry | None, _Source, _Source | None]:
     entry = _catalogued(encoder, "encoder")
-    encoder_source = _source(encoder, "encoder", entry)
+    pull = (os.fspath(encoder), *(() if preprocessor is None else ("--preprocessor", os.fspath(preprocessor))))
+    encoder_source = _source(encoder, "encoder", entry, pull)
     if preprocessor is not None:
         preprocessor_entry = _catalogued(preprocessor, "preprocessor")
-        return entry, encoder_source, _source(preprocessor, "preprocessor", preprocessor_entry)
+        return entry, encoder_source, _source(preprocessor, "preprocessor", preprocessor_entry, pull)
     if entry:
-        return entry, encoder_source, _source(entry.name, "preprocessor", entry)
+        return entry, encoder_source, _source(entry.name, "preprocessor", entry, pull)
     return None, encoder_source, _beside(encoder_source) if isinstance(encoder_source, _Folder) else None
 
 
@@ -312,13 +313,13 @@ def _catalogued(asked: str | os.PathLike, part: str) -> CatalogueEntry | None:
         raise InputError(f"--{part} {asked}: {error}; or give a folder or a URL") from None
 
 
-def _source(asked: str | os.PathLike, part: str, entry: CatalogueEntry | None) -> _Source:
+def _source(asked: str | os.PathLike, part: str, entry: CatalogueEntry | None, pull: tuple[str, ...]) -> _Source:
     if isinstance(asked, str) and _SCHEME.match(asked):
-        return _archive(asked, entry.name if entry else asked, is_catalogued=entry is not None)
+        return _archive(asked, pull)
     if entry is None:
         return _local(asked, part)
     handle = entry.handle if part == "encoder" else entry.preprocessor
-    return _archive(handle, entry.name, is_catalogued=True) if handle else _Embedded(part)
+    return _archive(handle, pull) if handle else _Embedded(part)
 
 
 def _local(asked: str | os.PathLike, part: str) -> _Folder:
@@ -337,10 +338,11 @@ def _beside(encoder: _Folder) -> _Folder | None:
     return next((_Folder(path) for path in candidates if (path / SAVED_MODEL).is_file()), None)
 
 
-def _archive(asked: str, pull_name: str, *, is_catalogued: bool) -> _Archive:
+def _archive(asked: str, pull: tuple[str, ...]) -> _Archive:
     bare, pin = _without_pin(asked)
     handle, url = _addresses(bare)
-    return _Archive(handle, url, pin, pull_name, is_catalogued)
+    is_catalogued = find_handle(bare) is not None or is_preprocessor(bare)
+    return _Archive(handle, url, pin, pull if is_catalogued else (*pull, "--trust"), is_catalogued)
 
 
 def _without_pin(asked: str) -> tuple[str, str | None]:

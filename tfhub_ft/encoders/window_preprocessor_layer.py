@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from tfhub_ft.encoders import MASK
-from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor, flat
+from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor, flat_tokens
 from tfhub_ft.encoders.text_layer import flat
 from tfhub_ft.errors import InputError
 
@@ -155,7 +155,7 @@ class WindowPreprocessor(HubPreprocessor):
         }
 
     def _pieces(self, texts: Any) -> Any:
-        return flat(self._tokenized(texts))
+        return flat_tokens(self._tokenized(texts))
 
     def _cut(self, splits: Any, lead: Any) -> tuple[Any, Any, Any, Any]:
         """The windows of rows whose tokens stand behind each other.

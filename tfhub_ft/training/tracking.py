@@ -1,17 +1,17 @@
-"""What a training tells a tracker of experiments: its settings, each epoch's losses, its scores and its report."""
+"""Log training runs to MLflow and Weights & Biases: settings, losses of each epoch, scores and the report."""
 
 import atexit
+import contextlib
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tfhub_ft.console import warn
-from tfhub_ft.errors import InputError, WorkError, first_line
-from tfhub_ft.files import write_json
-from tfhub_ft.run import RECIPE, REPORT, TRACKED, Run
+from tfhub_ft.errors import InputError, first_line
+from tfhub_ft.run import RECIPE, REPORT, Run
 
 if TYPE_CHECKING:
     import mlflow
@@ -21,18 +21,24 @@ LOOKED_AT = (REPORT, RECIPE)
 
 
 class Tracker(keras.callbacks.Callback):
-    """The tracker of a training that is not tracked: it logs nothing. The base of those that do."""
+    """The tracker of a training run that is not tracked: it logs nothing. The base of those that do."""
 
-    def begin(self, run: Run) -> "Tracker":
-        """Begin to log a run, or go on with it where it was resumed.
+    def begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None = None) -> dict[str, str]:
+        """Begin to log a run, before its folder exists, or continue it.
+
+        Args:
+            recipe: the name of the recipe.
+            name: the name of the run.
+            config: the settings.
+            known: where it continues: its identifier in the tracker's store.
 
         Returns:
-            Itself, a callback for `fit`.
+            What tracking.json holds: the identifier, by the name of the tracker.
 
         Raises:
-            WorkError: the tracker does not take it.
+            InputError: the tracker refuses it.
         """
-        return self
+        return {}
 
     def finish(self, run: Run) -> None:
         """Log the scores of a finished run, its report and its settings as files."""
@@ -42,18 +48,21 @@ class _Logging(Tracker):
     """Logs by what its subclasses know: how to begin, how to log numbers, how to end."""
 
     name: str
+    advice: str
 
-    def begin(self, run: Run) -> Tracker:
-        """Begin to log a run, or go on with it; which one it is in the tracker's store is kept in the run folder."""
+    def begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None = None) -> dict[str, str]:
+        """Begin to log a run, or continue it."""
         self._lost = False
+        with self._refusals():
+            return {self.name: self._begin(recipe, name, config, known)}
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Turn an error of the tracker into an InputError."""
         try:
-            known = self._begin(run, run.tracked.get(self.name))
+            yield
         except Exception as error:
-            raise WorkError(
-                f"--track {self.name}: {first_line(error)}; with that put right, --resume goes on"
-            ) from error
-        write_json(run.path / TRACKED, {self.name: known})
-        return self
+            raise InputError(f"--track {self.name}: {first_line(error)}; {self.advice}") from error
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Log the losses and scores of an epoch."""
@@ -74,7 +83,7 @@ class _Logging(Tracker):
             self._lost = True
             warn(f"--track {self.name}: {first_line(error)}; training continues without it")
 
-    def _begin(self, run: Run, known: str | None) -> str:
+    def _begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
         raise NotImplementedError
 
     def _log(self, numbers: Mapping[str, float], step: int) -> None:
@@ -92,29 +101,36 @@ class MlflowTracker(_Logging):
     """
 
     name = "mlflow"
+    advice = "set MLFLOW_TRACKING_URI to a store that MLflow can write to"
     client: "mlflow.MlflowClient"
 
-    def _begin(self, run: Run, known: str | None) -> str:
+    def __init__(self):
+        super().__init__()
         import mlflow
-        from mlflow.entities import Param
 
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        self.client = mlflow.MlflowClient()
-        self.run_id = known or self._new_run(run)
+        with self._refusals():
+            self.client = mlflow.MlflowClient()
+            # It opens the store.
+            self.client.search_experiments(max_results=1)
+
+    def _begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
+        from mlflow.entities import Param
+
+        self.run_id = known or self._new_run(recipe, name)
         if known:
             self.client.update_run(known, status="RUNNING")
         else:
-            params = [Param(key, str(value)) for key, value in _settings(run).items()]
+            params = [Param(key, str(value)) for key, value in config.items()]
             self.client.log_batch(self.run_id, params=params)
         atexit.register(self._tell, self._left)
         return self.run_id
 
-    def _new_run(self, run: Run) -> str:
-        name = run.recipe.name
-        found = self.client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self.client.create_experiment(name)
-        return self.client.create_run(experiment, run_name=_name(run)).info.run_id
+    def _new_run(self, recipe: str, name: str) -> str:
+        found = self.client.get_experiment_by_name(recipe)
+        experiment = found.experiment_id if found else self.client.create_experiment(recipe)
+        return self.client.create_run(experiment, run_name=name).info.run_id
 
     def _log(self, numbers: Mapping[str, float], step: int) -> None:
         for name, value in numbers.items():
@@ -140,17 +156,18 @@ class WandbTracker(_Logging):
     """
 
     name = "wandb"
+    advice = "check `wandb login` and the WANDB_ variables"
     run: "wandb.Run"
 
-    def _begin(self, run: Run, known: str | None) -> str:
+    def _begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
         import wandb
 
         self.run = wandb.init(
-            project=run.recipe.name,
-            name=_name(run),
+            project=recipe,
+            name=name,
             id=known,
             resume="allow" if known else None,
-            config=_settings(run),
+            config=dict(config),
             allow_val_change=True,
             reinit="create_new",
             # It would take hold of the streams that progress is shown on.
@@ -176,23 +193,19 @@ TRACKERS = {each.name: each for each in (MlflowTracker, WandbTracker)}
 
 
 def tracker_of(track: str | None) -> Tracker:
-    """The tracker that the setting `track` names; without one, one that logs nothing.
+    """Return the tracker that the setting `track` names; without one, one that logs nothing.
 
     Raises:
-        InputError: it is not installed.
+        InputError: it is not installed, or its store cannot be opened.
 
     Example:
-        tracker_of("mlflow").begin(run)
+        tracker_of("mlflow").begin("sentiment", "my run", {"epochs": 3})
     """
     if not track:
         return Tracker()
     if importlib.util.find_spec(track) is None:
         raise InputError(f"--track {track} is not installed: pip install 'tfhub_ft[{track}]'")
     return TRACKERS[track]()
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return {"recipe": run.recipe_name, **run.settings.as_dict()}
 
 
 def _scores(run: Run) -> dict[str, float]:
@@ -204,7 +217,3 @@ def _scores(run: Run) -> dict[str, float]:
         for name, value in scores.items()
         if isinstance(value, int | float)
     }
-
-
-def _name(run: Run) -> str:
-    return run.path.resolve().name

@@ -77,8 +77,7 @@ def train(
             data = load_dataset(recipe.task, resolved, recipe.demo)
             training = Training(recipe, resolved, data)
         training.reach_min_steps(given_settings(recipe, config, settings))
-        new_folder(folder)
-        run = Run.create(folder, name, training.settings, data.labels, data.described())
+        run = training.create_run(new_folder(folder), name)
         with run.locked():
             run.add_warnings(warnings)
             training.finish(run)
@@ -197,4 +196,5 @@ def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) ->
     with recorded_warnings() as warnings:
         training = Training(recipe, settings, data)
     run.add_warnings(warnings)
+    training.continue_run(run)
     training.finish(run.with_settings(settings) if recover else run)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import recorded_warnings, say, warn
@@ -29,6 +30,7 @@ from tfhub_ft.run import (
     MODEL,
     REPORT,
     SAMPLE,
+    TRACKED,
     Run,
 )
 from tfhub_ft.settings import TrainingSettings
@@ -182,6 +184,36 @@ class Training:
         except RowFault as fault:
             raise InputError(f"{source.file}, line {source.rows[fault.row].line}: {fault}") from None
 
+    def create_run(self, folder: Path, recipe_name: str) -> Run:
+        """Create the folder of the run, once the tracker has accepted the run.
+
+        Args:
+            folder: the folder, new or empty.
+            recipe_name: the recipe's name, or the path of its file.
+
+        Raises:
+            InputError: the tracker refuses the run.
+        """
+        tracked = self._begin_tracking(folder, recipe_name)
+        run = Run.create(folder, recipe_name, self.settings, self.data.labels, self.data.described())
+        if tracked:
+            write_json(run.path / TRACKED, tracked)
+        return run
+
+    def continue_run(self, run: Run) -> None:
+        """Let the tracker continue a run that is resumed.
+
+        Raises:
+            InputError: the tracker refuses it.
+        """
+        known = run.tracked.get(self.settings.track)
+        if tracked := self._begin_tracking(run.path, run.recipe_name, known):
+            write_json(run.path / TRACKED, tracked)
+
+    def _begin_tracking(self, folder: Path, recipe_name: str, known: str | None = None) -> dict[str, str]:
+        config = {"recipe": recipe_name, **self.settings.as_dict()}
+        return self.tracker.begin(self.recipe.name, folder.resolve().name, config, known)
+
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
         from tfhub_ft.training.callbacks import remove_weights
@@ -334,7 +366,7 @@ class Training:
             checkpoints,
             interruptions,
             keras.callbacks.TensorBoard(run.path / LOGS, write_graph=False),
-            self.tracker.begin(run),
+            self.tracker,
             *self._unfreezing(learner, len(batches)),
         ]
         done = len(checkpoints.state["epochs"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import shutil
 import warnings
@@ -14,7 +15,7 @@ from tfhub_ft.console import recorded_warnings, say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.evaluation.metrics import goodness
-from tfhub_ft.files import check_folder, check_output, contents, remove, write_text
+from tfhub_ft.files import check_folder, check_output, contents, remove, undone_on_failure, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
@@ -80,19 +81,25 @@ def tune(
     given |= dict.fromkeys(space)
     folder = check_path("output_dir", output_dir)
     check_output(folder / BEST, "--output-dir", inputs=[Path(config)] if config else [])
-    study = _study(folder, recipe, fixed, space)
+    _check_search_folder(folder)
     data = _without_test(load_dataset(recipe.task, fixed, recipe.demo))
-    left = trials - len(_rows(study))
-    say(f"{max(left, 0)} of {trials} trials are to be done in {folder}")
 
     def objective(trial: "optuna.Trial") -> float:
         chosen = {key: _suggested(trial, key, ends) for key, ends in space.items()}
         say(f"Trial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in chosen.items()))
         return _tried(trial, name, recipe, fixed.replaced(chosen), given, data, folder)
 
-    # Ctrl-C ends the search after what was done.
+    is_new = not (folder / JOURNAL).is_file()
+    # A search whose first trial is refused leaves nothing.
+    with undone_on_failure(folder) if is_new else contextlib.nullcontext():
+        study = _study(folder, recipe, fixed, space)
+        left = max(trials - len(_rows(study)), 0)
+        say(f"Running {left} of {trials} trials in {folder}")
+        if is_new:
+            study.optimize(objective, n_trials=1, catch=(WorkError,))
+    # Ctrl-C ends the search with the trials so far.
     with contextlib.suppress(KeyboardInterrupt):
-        study.optimize(objective, n_trials=max(left, 0), catch=(WorkError,))
+        study.optimize(objective, n_trials=left - is_new, catch=(WorkError,))
     rows = _rows(study)
     if not rows:
         raise WorkError(f"{folder}: no trial came to its end; lower the learning rates")
@@ -138,17 +145,20 @@ def _typed(text: str, kind: type, part: str) -> Any:
         raise InputError(f"--search {text}: {part!r} is no number") from None
 
 
-def _study(folder: Path, recipe: Recipe, fixed: Settings, space: Mapping[str, Any]) -> "optuna.Study":
-    """The search that a folder holds, or a new one."""
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError:
-        raise InputError("tfhub-ft tune needs Optuna: pip install 'tfhub_ft[tune]'") from None
+def _check_search_folder(folder: Path) -> None:
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("tfhub-ft tune needs Optuna: pip install 'tfhub_ft[tune]'")
     check_folder(folder)
     if contents(folder) and not (folder / JOURNAL).is_file():
         raise InputError(f"--output-dir {folder}: not empty, and without a search; choose another folder")
+
+
+def _study(folder: Path, recipe: Recipe, fixed: Settings, space: Mapping[str, Any]) -> "optuna.Study":
+    """The search that a folder holds, or a new one."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
@@ -197,7 +207,7 @@ def _tried(
     with recorded_warnings() as warnings:
         training = Training(recipe, settings, data)
     training.reach_min_steps(given)
-    run = Run.create(path, name, training.settings, data.labels, data.described())
+    run = training.create_run(path, name)
     with run.locked():
         run.add_warnings(warnings)
         training.finish(run)
