@@ -1,5 +1,6 @@
 """What a terminal, and what a file is shown of a long work."""
 
+import logging
 import os
 import pty
 import re
@@ -8,7 +9,7 @@ import sys
 
 import pytest
 
-from tfhub_ft.console import print_tables, recorded_warnings, warn
+from tfhub_ft.console import print_tables, quiet, recorded_warnings, warn
 from tfhub_ft.evaluation.tables import classes_table, scores_table
 
 SCRIPT = """
@@ -91,3 +92,16 @@ def test_recorded_warnings_keeps_each_distinct_warning_once(capsys):
         warn("three")
     warn("four")
     assert (outer, inner) == (["one", "two", "three"], ["two", "one"])
+
+
+def test_quiet_keeps_no_log_handlers(capfd):
+    handlers = list(logging.root.handlers)
+    logging.root.handlers.clear()
+    try:
+        with quiet():
+            logging.basicConfig(force=True)
+            logging.warning("inside")
+        logging.getLogger("library").warning("outside")
+    finally:
+        logging.root.handlers[:] = handlers
+    assert capfd.readouterr().err == "outside\n"

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import shlex
 import sys
@@ -190,11 +191,14 @@ def quiet() -> Iterator[None]:
     """Keep what converters and interpreters print, from C++ too, off the screen."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         kept = [os.dup(1), os.dup(2)]
+        handlers = list(logging.root.handlers)
         try:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
             yield
         finally:
+            # A handler that was added meanwhile writes to a file that is closed now.
+            logging.root.handlers[:] = handlers
             for number, copy in enumerate(kept, 1):
                 os.dup2(copy, number)
                 os.close(copy)

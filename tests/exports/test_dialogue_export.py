@@ -226,7 +226,7 @@ def test_what_differs_from_the_model_is_refused(export, run, pairs, monkeypatch)
     ("wanted", "said"),
     [
         ({"formats": ["tflite"]}, "--format tflite: the recipe dialogue writes replies token by token: export a saved"),
-        ({"quantize": ["dynamic"]}, "--quantize dynamic: there are none, bfloat16, int8"),
+        ({"quantize": ["dynamic"]}, "--quantize dynamic: expected one or more of none, bfloat16, int8"),
         ({"vocabulary": "domain"}, "--vocabulary domain: a language model keeps all of its words; leave it out"),
     ],
 )

@@ -10,6 +10,7 @@ import tfhub_ft
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports import export, saved_model
 from tfhub_ft.run import Run
+from tfhub_ft.settings import Settings
 
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
 
@@ -89,6 +90,48 @@ def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
     )
     with pytest.raises(WorkError, match="label differs"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "formats", "quantize", "message"),
+    [
+        (
+            "spam",
+            "saved_model",
+            "float16",
+            "float16: saved_model takes 'none'; add one, or leave saved_model out",
+        ),
+        ("spam", "saved_model,tflite", "dynamic", "--quantize dynamic: saved_model takes 'none'; add one"),
+        ("spam", "onnx", "float16", "--quantize float16: onnx takes 'none' or 'dynamic'"),
+        ("spam", "tflite_text", "int8", "--quantize int8: tflite_text takes 'none' or 'float16' or 'dynamic'"),
+        ("spam", "tflite,onnx", "int8", "--quantize int8: onnx takes"),
+        ("spam", "saved_model,onnx", "none,int8", "--quantize int8: saved_model takes 'none', onnx takes 'none' or"),
+        ("chat", "onnx", "dynamic", "--quantize dynamic: onnx takes 'none'; add one, or leave onnx out"),
+        ("chat", "onnx", "none,dynamic", "--quantize dynamic: onnx takes 'none'; leave dynamic out, or add a format"),
+    ],
+)
+def test_quantizations_that_a_format_lacks_are_refused(recipe, formats, quantize, message, tmp_path):
+    run = Run.create(tmp_path / "run", recipe, Settings(), ["a", "b"], {})
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=formats.split(","), quantize=quantize.split(","))
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    ("quantize", "made", "shown"),
+    [
+        ("none,dynamic", {"saved_model": ["none"], "tflite": ["none", "dynamic"]}, ""),
+        ("none,int8", {"tflite": ["none", "int8"], "tflite_text": ["none"]}, "int8 of tflite_text"),
+        ("dynamic", {"onnx": ["dynamic"], "tflite": ["dynamic"]}, ""),
+        (None, {"saved_model": ["none"], "tflite": ["none", "dynamic"], "onnx": ["none"]}, ""),
+    ],
+)
+def test_each_format_is_made_in_the_quantizations_that_it_takes(quantize, made, shown, tmp_path, capsys):
+    run = Run.create(tmp_path / "run", "spam", Settings(), ["a", "b"], {})
+    quantize = quantize and quantize.split(",")
+    export._check_quantizations(run, list(made), quantize)
+    assert {each: export._quantizations(run, each, quantize) for each in made} == made
+    assert capsys.readouterr().err.startswith(f"Not made: {shown}" if shown else "")
 
 
 def test_folders_that_hold_something_else_are_refused(tiny_run, tiny_export, tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfhub_ft
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.exports import onnx_file
+from tfhub_ft.exports import lite_proof, onnx_file
 from tfhub_ft.exports.onnx_file import prove_onnx, write_onnx
 from tfhub_ft.exports.proof import Call
 from tfhub_ft.models import text_model
@@ -95,6 +96,26 @@ def test_every_kind_of_head_is_converted(name, arguments, labels, tiny_pair, tmp
     model = recipe.build_model(encoder=str(tiny_pair), seq_length=32, **arguments)
     write_onnx(model, recipe.task, labels, {}, tmp_path / "one.onnx")
     assert prove_onnx(tmp_path / "one.onnx", call_of(model, recipe.task, labels, {}, [TEXTS, TEXTS[:1]]))["rows"] >= 4
+
+
+@needs_onnx
+def test_export_writes_dynamic_files_that_agree(tiny_run, tmp_path):
+    folder = tfhub_ft.export(tiny_run, output_dir=tmp_path / "one", formats=["onnx"], quantize=["none", "dynamic"])
+    whole, dynamic = json.loads((folder / "export.json").read_text())["forms"]
+    assert (whole["path"], dynamic["path"]) == ("onnx/one.onnx", "onnx/one_dynamic.onnx")
+    assert dynamic["bytes"] < whole["bytes"]
+    assert dynamic["agreement"] >= 0.98
+    assert 0 < dynamic["max_logit_difference"] < 0.1
+    assert dynamic["score"]["form"] == pytest.approx(dynamic["score"]["model"], abs=0.01)
+    assert "| ONNX, from tokens on, dynamic | `onnx/one_dynamic.onnx` |" in (folder / "README.md").read_text()
+
+
+@needs_onnx
+def test_export_keeps_no_dynamic_file_that_differs(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setitem(lite_proof.TOLERANCES, "dynamic", lite_proof.Tolerance(1.1, 0))
+    with pytest.raises(WorkError, match=r"onnx/one_dynamic\.onnx was not kept: 100\.0% of the answers"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path / "one", formats=["onnx"], quantize=["dynamic"])
+    assert not (tmp_path / "one").exists()
 
 
 @needs_onnx

@@ -8,7 +8,6 @@ import click
 from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.evaluation.tables import logit_difference
 from tfhub_ft.exports.export import FORMATS, WEIGHTS
-from tfhub_ft.exports.tflite import QUANTIZATIONS
 
 
 def _listed(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
@@ -29,8 +28,9 @@ def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any],
 @_list_option(
     "--quantize",
     default=None,
-    help=f"What is made of each TFLite format: any of {', '.join(QUANTIZATIONS)} [none,dynamic]; or the weights of a"
-    f" model that writes replies: any of {', '.join(WEIGHTS)} [none].",
+    help=f"Quantizations of the TFLite ({', '.join(FORMATS['tflite'])} [none,dynamic]) and ONNX files"
+    f" ({', '.join(FORMATS['onnx'])} [none]); for a model that writes replies, weights of its SavedModel"
+    f" ({', '.join(WEIGHTS)} [none]).",
 )
 @click.option(
     "--vocabulary",

@@ -94,7 +94,7 @@ def read_exports(folder: Path) -> dict[str, Any]:
 
 def _order(item: tuple[tuple[str, str], Any]) -> tuple[int, int]:
     (form, quantization), _ = item
-    return ORDER.index(quantization), FORMATS.index(form)
+    return ORDER.index(quantization), list(FORMATS).index(form)
 
 
 def description_of(form: Form) -> dict[str, Any]:

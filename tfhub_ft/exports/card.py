@@ -238,7 +238,7 @@ print(text.TextClassifier.create_from_model_path({file}).classify("a text"))
 def _lite_text_call(run: Run, folder: Path, form: dict[str, Any], feeds: dict[str, list[dict[str, Any]]]) -> str:
     return f"""## TFLite with the tokenizer inside
 
-One text at a time; LiteRT needs TF Text's operations, which its Python package has:
+One text or several; LiteRT needs TF Text's operations, which its Python package has:
 
 ```python
 import numpy as np

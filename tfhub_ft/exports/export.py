@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 EXPORTS = "export.json"
 # Of a model that writes replies: float32, or less.
 WEIGHTS = ("none", "bfloat16", "int8")
-FORMATS = ("saved_model", "tflite", "tflite_text", "onnx")
+# The quantizations that each format takes.
+FORMATS = {
+    "saved_model": ("none",),
+    "tflite": ("none", "float16", "dynamic", "int8"),
+    # Its calibration cannot run a tokenizer.
+    "tflite_text": ("none", "float16", "dynamic"),
+    "onnx": ("none", "dynamic"),
+}
+BY_DEFAULT = {"tflite": ("none", "dynamic"), "tflite_text": ("none", "dynamic")}
 
 
 def export(
@@ -45,9 +53,10 @@ def export(
         output_dir: the export folder, such as saved_models/reviews; made where there is none.
         formats: "saved_model"; "tflite", from token ids on; "tflite_text", with the tokenizer in the file, for models
             that read one text; "onnx", from token ids on.
-        quantize: what is made of each TFLite format: "none" (float32), "float16", "dynamic" (weights in int8) and
-            "int8" (activations too, calibrated with training rows); by default "none" and "dynamic". Of a run that
-            writes replies, the weights of its SavedModel: "none", "bfloat16" and "int8"; by default "none".
+        quantize: the quantizations, each for the formats that take it: "none" (float32), which all formats take;
+            "float16" (TFLite); "dynamic", weights in int8 (TFLite and ONNX); and "int8", activations too, calibrated
+            with training rows (tflite). By default "none", and for TFLite "dynamic", too. For a run that writes
+            replies, the weights of its SavedModel: "none", "bfloat16" and "int8"; by default "none".
         vocabulary: "all", or "domain": the words that the training rows need and some more, in every form of this
             export. Their answers must be the model's on 98% of the rows of the proof, and its score within a point.
 
@@ -83,7 +92,6 @@ def export_forms(
     # Files and the served model are called by the name of the folder, which "." and ".." lack.
     folder = folder if folder.name not in ("", "..") else folder.resolve()
     writes = isinstance(run.recipe.task, Dialogue)
-    quantize = (("none",) if writes else ("none", "dynamic")) if quantize is None else quantize
     _check_wanted(run, formats, quantize, vocabulary)
     exports = _existing_exports(folder, run)
     exports["columns"] = {
@@ -152,7 +160,7 @@ def _trim(work: "Work") -> dict[str, Any]:
     return {"vocabulary": {"words": words, **kept}}
 
 
-def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], vocabulary: str) -> None:
+def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str] | None, vocabulary: str) -> None:
     from tfhub_ft.exports.dialogue_export import check_dialogue_forms
     from tfhub_ft.exports.tflite import QUANTIZATIONS
     from tfhub_ft.tasks.windowed import WindowedTask
@@ -160,12 +168,13 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
     task = run.recipe.task
     quantizations = WEIGHTS if isinstance(task, Dialogue) else QUANTIZATIONS
     for option, wanted, known in (("--format", formats, FORMATS), ("--quantize", quantize, quantizations)):
-        unknown = next((each for each in wanted if each not in known), None)
-        if unknown is not None or not wanted:
-            raise InputError(f"{option} {unknown or ''}: there are {', '.join(known)}")
+        unknown = next((each for each in wanted or () if each not in known), None)
+        if unknown is not None or (wanted is not None and not wanted):
+            raise InputError(f"{option} {unknown or ''}: expected one or more of {', '.join(known)}")
     if isinstance(task, Dialogue):
         check_dialogue_forms(run, formats, vocabulary)
         return
+    _check_quantizations(run, formats, quantize)
     if task.name == "masked_words" and any(each.startswith("tflite") for each in formats):
         raise InputError(
             f"--format tflite: {run.path} is an encoder; train a recipe with --encoder {command_line(run.path)} first"
@@ -173,11 +182,6 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
     if "tflite_text" in formats and (len(task.fields) > 1 or isinstance(task, WindowedTask)):
         what = "two texts" if len(task.fields) > 1 else "long texts in windows"
         raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")
-    if "tflite_text" in formats and "int8" in quantize:
-        why = "int8 of tflite_text: its calibration cannot run a tokenizer; use tflite, from tokens on"
-        if set(quantize) == {"int8"}:
-            raise InputError(f"--quantize {why}")
-        say(f"Left out: {why}")
     if "onnx" in formats:
         from tfhub_ft.exports.onnx_file import check_onnx_is_installed
 
@@ -190,27 +194,52 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str], voc
         raise InputError(f"--vocabulary {vocabulary}: there are all, domain")
 
 
-def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str]) -> list[Callable[[], dict[str, Any]]]:
-    """What makes and proves each wanted form."""
+def _quantizations(run: Run, format: str, quantize: Sequence[str] | None) -> list[str]:
+    """The quantizations that a format is made in."""
+    takes = FORMATS[format]
+    if format == "onnx" and not run.recipe.task.measure:
+        # Its file tells the best of many by number: there is nothing to hold int8 weights to.
+        takes = ("none",)
+    return [each for each in (BY_DEFAULT.get(format, ("none",)) if quantize is None else quantize) if each in takes]
+
+
+def _check_quantizations(run: Run, formats: Sequence[str], quantize: Sequence[str] | None) -> None:
+    """Raise an InputError where a format takes none of the quantizations, or none of the formats takes one."""
+    if quantize is None:
+        return
+    made = {format: _quantizations(run, format, quantize) for format in formats}
+    takes = {format: " or ".join(map(repr, _quantizations(run, format, FORMATS["tflite"]))) for format in formats}
+    for format, quantizations in made.items():
+        if not quantizations:
+            raise InputError(
+                f"--quantize {','.join(quantize)}: {format} takes {takes[format]}; add one, or leave {format} out"
+            )
+    for each in quantize:
+        if not any(each in quantizations for quantizations in made.values()):
+            known = ", ".join(f"{format} takes {takes[format]}" for format in formats)
+            raise InputError(f"--quantize {each}: {known}; leave {each} out, or add a format that takes it")
+    for format, quantizations in made.items():
+        left_out = [each for each in quantize if each not in quantizations]
+        # Whoever asks for quantized files beside a SavedModel knows that it is float32.
+        if left_out and format != "saved_model":
+            say(f"Not made: {' and '.join(left_out)} of {format}, which takes {takes[format]}")
+
+
+def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str] | None) -> list[Callable[[], dict[str, Any]]]:
+    """What makes and verifies each wanted form."""
     from tfhub_ft.exports.dialogue_export import DialogueWork, export_dialogue
     from tfhub_ft.exports.lite_export import LiteExport
     from tfhub_ft.exports.onnx_file import export_onnx
     from tfhub_ft.exports.saved_model import export_saved_model
 
     if isinstance(work, DialogueWork):
-        return [partial(export_dialogue, work, each) for each in WEIGHTS if each in quantize]
+        return [partial(export_dialogue, work, each) for each in WEIGHTS if each in (quantize or ("none",))]
+    made = {each: _quantizations(work.run, each, quantize) for each in FORMATS if each in formats}
     steps = [partial(export_saved_model, work)] if "saved_model" in formats else []
-    if wanted := [each for each in FORMATS if each in formats and each.startswith("tflite")]:
-        export_lite = LiteExport(work, wanted, quantize)
-        steps += [
-            partial(export_lite, form, quantization)
-            for form in wanted
-            for quantization in quantize
-            if (form, quantization) != ("tflite_text", "int8")
-        ]
-    if "onnx" in formats:
-        steps.append(partial(export_onnx, work))
-    return steps
+    if lite := {form: quantizations for form, quantizations in made.items() if form.startswith("tflite")}:
+        export_lite = LiteExport(work, lite)
+        steps += [partial(export_lite, form, each) for form, quantizations in lite.items() for each in quantizations]
+    return steps + [partial(export_onnx, work, each) for each in made.get("onnx", ())]
 
 
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:

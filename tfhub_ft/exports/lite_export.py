@@ -1,6 +1,6 @@
 """The TFLite files of an export, each proven, or not there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tfhub_ft.exports import tflite
 from tfhub_ft.exports.fresh_process import token_feed
 from tfhub_ft.exports.lite_metadata import with_metadata
 from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer
-from tfhub_ft.exports.lite_proof import KerasAnswers, prove_lite
+from tfhub_ft.exports.lite_proof import prove_lite
 from tfhub_ft.exports.saved_model import described
 from tfhub_ft.exports.tokenizer_check import other_characters, other_tokens, varied_texts
 from tfhub_ft.exports.work import Work
@@ -25,30 +25,24 @@ class LiteExport:
 
     Args:
         work: the export.
-        forms: those that will be asked for: "tflite", "tflite_text".
-        quantize: the quantizations that will be asked for.
+        forms: the quantizations of each format, "tflite" and "tflite_text", that will be asked for.
 
     Raises:
         InputError: one of them cannot be made of this run.
     """
 
-    def __init__(self, work: Work, forms: Sequence[str], quantize: Sequence[str]):
+    def __init__(self, work: Work, forms: Mapping[str, Sequence[str]]):
         self.work, self.preprocessor = work, work.model.get_layer("preprocessor")
         if "tflite_text" in forms and self.vocabulary is None:
             raise InputError(
                 f"--format tflite_text: the encoder {work.run.settings.encoder} has no WordPiece vocabulary, which the"
                 " tokenizer of a file needs; use tflite, from tokens on"
             )
-        if "int8" in quantize and not self.work.rows.calibration:
+        if "int8" in forms.get("tflite", ()) and not self.work.rows.calibration:
             file = work.run.splits["train"]["file"]
             raise InputError(
                 f"--quantize int8 is calibrated with training rows, and {file} has gone or changed: put it back"
             )
-
-    @cached_property
-    def expected(self) -> KerasAnswers:
-        """What the model answers."""
-        return KerasAnswers(self.work.run, self.work.model, self.work.rows)
 
     @cached_property
     def vocabulary(self) -> str | None:
@@ -83,7 +77,7 @@ class LiteExport:
             say(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} rows")
             try:
                 tokenizer = self._check_tokenizer(LiteModel(aside))
-                proof = prove_lite(aside, quantization, self.expected)
+                proof = prove_lite(aside, quantization, self.work.answers)
             except WorkError as error:
                 raise WorkError(f"{path} was not kept: {error}") from None
         return {"form": form, "quantization": quantization, "path": path, "bytes": size, **tokenizer, **proof}

@@ -106,11 +106,11 @@ class KerasAnswers:
         network = self.model.get_layer("token_model")
         return [self._told(network(feed, training=False)) for feed in feeds]
 
-    def text_outputs(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The logits of texts, one at a time, as a file's output tells them."""
+    def text_outputs(self, batches: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Return the logits of batches of texts, as a file's output has them."""
         import tensorflow as tf
 
-        return [self._told(self.model(tf.constant([text]), training=False)) for text in texts]
+        return [self._told(self.model(tf.constant(texts), training=False)) for texts in batches]
 
     def _told(self, logits: Any) -> np.ndarray:
         return self.task.file_logits(np.asarray(self.task.file_output(logits)))
@@ -154,8 +154,9 @@ def _raw(lite: LiteModel, keras_answers: KerasAnswers) -> tuple[FreshRun, list[n
     asked = keras_answers.rows.asked[:COMPARED]
     if lite.reads_texts:
         texts = [text for (text,) in asked]
-        feeds = [{"text": np.array([text.encode()])} for text in texts]
-        return run_fresh("tflite_text", lite.file, feeds, feeds), keras_answers.text_outputs(texts)
+        batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+        feeds = [{"text": np.array([text.encode() for text in batch])} for batch in batches]
+        return run_fresh("tflite_text", lite.file, feeds, one_by_one(feeds)), keras_answers.text_outputs(batches)
     feeds = keras_answers.batches(asked)
     return run_fresh("tflite", lite.file, feeds, one_by_one(feeds)), keras_answers.outputs(feeds)
 

@@ -1,4 +1,4 @@
-"""A model as an ONNX file, from token ids on, and the proof that ONNX Runtime answers by it as Keras does."""
+"""Export a model from token ids on as an ONNX file, and verify that ONNX Runtime reproduces its predictions."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from tfhub_ft.console import quiet, say
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.exports.fresh_process import one_by_one, run_fresh
+from tfhub_ft.exports.fresh_process import FreshRun, one_by_one, run_fresh
 from tfhub_ft.exports.proof import TOLERANCE, Call, fault
 from tfhub_ft.files import written_aside
 
@@ -55,23 +55,35 @@ def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decisi
         aside.write_bytes(content)
 
 
-def export_onnx(work: "Work") -> dict[str, Any]:
-    """The ONNX file of an export, proven, or nothing.
+def export_onnx(work: "Work", quantization: str = "none") -> dict[str, Any]:
+    """Write and verify an ONNX file of an export.
+
+    Args:
+        work: the export.
+        quantization: "none", or "dynamic", which has weights in int8.
 
     Returns:
         What export.json says of it.
 
     Raises:
         InputError: the extra `onnx` is not installed.
-        WorkError: it answers differently from the model.
+        WorkError: its predictions differ from the model's; the file is removed.
     """
-    path = f"onnx/{work.folder.name}.onnx"
+    path = f"onnx/{work.folder.name}{'' if quantization == 'none' else f'_{quantization}'}.onnx"
     say(f"Converting to ONNX: {Path(path).name}")
     with written_aside(work.folder / path) as aside:
-        aside.write_bytes(_onnx_bytes(work.model, work.task, work.run.labels, work.run.decision))
-        proof = prove_onnx(aside, work.calls["tokens"])
+        content = _onnx_bytes(work.model, work.task, work.run.labels, work.run.decision)
+        if quantization == "none":
+            aside.write_bytes(content)
+            verified = prove_onnx(aside, work.calls["tokens"])
+        else:
+            _write_quantized(content, aside)
+            try:
+                verified = _verify_quantized(work, aside, quantization)
+            except WorkError as error:
+                raise WorkError(f"{path} was not kept: {error}") from None
         size = aside.stat().st_size
-    return {"form": "onnx", "path": path, "bytes": size, **proof}
+    return {"form": "onnx", "quantization": quantization, "path": path, "bytes": size, **verified}
 
 
 def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
@@ -92,17 +104,54 @@ def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
     check_onnx_is_installed()
     names = [name for name, array in call.expected[0].items() if array.dtype.kind in "fiub"]
     found = run_fresh("onnx", file, call.feeds, one_by_one(call.feeds))
-    difference = 0.0
     for output, expected in zip(found.outputs, call.expected, strict=True):
         for name in names:
             wrong = fault(name, output[name], expected[name]) if name in output else f"it has no output {name}"
             if wrong:
                 raise WorkError(f"the ONNX file answers differently from the model ({wrong}): it was not kept")
-        difference = max(difference, float(np.abs(output[names[0]] - expected[names[0]]).max(initial=0)))
     return {
         "rows": sum(len(expected[names[0]]) for expected in call.expected),
         "tolerance": TOLERANCE,
-        "max_logit_difference": difference,
+        "max_logit_difference": _difference(found, call, names[0]),
+        "latency_ms": found.latency_ms,
+    }
+
+
+def _difference(found: FreshRun, call: Call, name: str) -> float:
+    """The largest absolute difference of an output from the Keras model's."""
+    pairs = zip(found.outputs, call.expected, strict=True)
+    return max(float(np.abs(output[name] - expected[name]).max(initial=0)) for output, expected in pairs)
+
+
+def _write_quantized(content: bytes, file: Path) -> None:
+    """Write an ONNX model with weights in int8, a scale for each channel; activations are quantized as they come."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with quiet():
+        quantize_dynamic(onnx.load_model_from_string(content), file, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def _verify_quantized(work: "Work", file: Path, quantization: str) -> dict[str, Any]:
+    """Compare the predictions and the score of a quantized ONNX file with the Keras model's.
+
+    Returns:
+        {"rows", "max_logit_difference", "agreement", "score", "latency_ms"}, as of a TFLite file.
+
+    Raises:
+        WorkError: too few predictions agree, or the score is too low, by the tolerances of TFLite files.
+    """
+    from tfhub_ft.compress.forms import Form, TokenForm
+
+    task, rows, expected, call = work.task, work.rows, work.answers, work.calls["tokens"]
+    found = run_fresh("onnx", file, call.feeds, one_by_one(call.feeds))
+    network = TokenForm(Form("onnx", file, quantization, "tokens"), task, work.model.get_layer("preprocessor"))
+    decisions = task.decisions(task.answerer(network, work.run.labels, work.run.decision)(rows.asked), work.run.labels)
+    score = None if expected.score is None else expected.score_of(task.row_logits(network, expected.tokens))
+    return {
+        "rows": len(rows.asked),
+        "max_logit_difference": _difference(found, call, "logits"),
+        **expected.check(quantization, decisions, score),
         "latency_ms": found.latency_ms,
     }
 

@@ -40,9 +40,10 @@ def token_function(model: "keras.Model", task: "Task") -> Any:
 
 
 def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str], *, lowercase: bool) -> Any:
-    """A graph from `text`, string (1,), to the one output of a file: the tokenizer stands in it.
+    """Return a graph from `text`, string (batch,), to the one output of a file; it contains the tokenizer.
 
-    The tokenizer is TF Text's FastBertTokenizer, which TFLite has as custom operations.
+    The tokenizer is TF Text's FastBertTokenizer, which TFLite has as custom operations. Texts are padded to the longest
+    by dense operations: TFLite lacks ragged ones.
 
     Args:
         model: a text-in model of one text, with a `preprocessor` and a `token_model`.
@@ -63,13 +64,20 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str],
         vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lowercase
     )
 
-    @tf.function(input_signature=[tf.TensorSpec((1,), tf.string, name="text")], autograph=False)
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")], autograph=False)
     def from_text(text):  # noqa: ANN001, ANN202
-        pieces = tokenizer.tokenize(text).flat_values[:most]
-        ids = tf.concat([[first], pieces, [last]], 0)[None]
+        pieces = tokenizer.tokenize(text)
+        splits = tf.cast(pieces.row_splits, tf.int32)
+        starts, lengths = splits[:-1], tf.minimum(splits[1:] - splits[:-1], most)
+        # Each row is [CLS], its pieces and [SEP], which is the padding, too.
+        place = tf.expand_dims(tf.range(tf.reduce_max(lengths) + 2), 0)
+        starts, lengths = tf.expand_dims(starts, 1), tf.expand_dims(lengths, 1)
+        values = tf.concat([pieces.flat_values, [last]], 0)
+        piece = tf.gather(values, tf.minimum(starts + tf.maximum(place - 1, 0), tf.size(values) - 1))
+        ids = tf.where(place == 0, first, tf.where(place <= lengths, piece, last))
         features = {
             "input_word_ids": ids,
-            "input_mask": tf.ones_like(ids),
+            "input_mask": tf.cast(place <= lengths + 1, tf.int32),
             "input_type_ids": tf.zeros_like(ids),
         }
         return {task.file_output_name: task.file_output(network(features, training=False))}

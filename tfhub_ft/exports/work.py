@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tfhub_ft.exports.lite_proof import KerasAnswers
     from tfhub_ft.exports.proof import Call
 
 
@@ -31,6 +32,13 @@ class Work:
     def rows(self) -> ProofRows:
         """Validation rows, and training rows."""
         return proof_rows(self.run)
+
+    @cached_property
+    def answers(self) -> "KerasAnswers":
+        """What the model predicts for these rows, and its score on them."""
+        from tfhub_ft.exports.lite_proof import KerasAnswers
+
+        return KerasAnswers(self.run, self.model, self.rows)
 
     @cached_property
     def feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
