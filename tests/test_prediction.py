@@ -5,13 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import tfhub_ft
 from tests.conftest import make_reviews
+from tfhub_ft.cli.main import group
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import ReadOptions
+from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
 from tfhub_ft.errors import InputError
-from tfhub_ft.prediction import answer_writer, open_predictor, predict_file, predict_shards, write_answers
+from tfhub_ft.prediction import Predictor, answer_writer, open_predictor, predict_file, predict_shards, write_answers
 
 COLUMNS = [Column("text", ("review",), check_text, option="--text-column")]
 TEXTS = [text for text, _ in make_reviews(50, seed=5)]
@@ -44,6 +47,53 @@ def test_an_export_answers_as_its_run(by_run, by_export, tiny_export):
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
     by_version = open_predictor(tiny_export / "1")
     assert by_version([("good film",)])[0] == by_export([("good film",)])[0]
+
+
+LONG = "the " * 60 + "good film"
+
+
+def test_truncated_rows_are_counted_by_the_tokens_that_the_model_reads(by_run, by_export, lite):
+    assert by_run.seq_length == by_export.seq_length == lite.seq_length == 24
+    fits = ("a " * 22).strip()
+    rows = [("good film",), (LONG,), (fits,), (f"{fits} a",), ("x" * 300,)]
+    assert [by_run.truncated_rows([row]) for row in rows] == [0, 1, 0, 1, 0]
+    for predictor in (by_run, by_export, lite):
+        assert predictor.truncated_rows(rows) == 2
+        assert predictor.truncated_rows([]) == 0
+
+
+@pytest.fixture(scope="module")
+def lite(tiny_run, tmp_path_factory):
+    folder = tfhub_ft.export(tiny_run, output_dir=tmp_path_factory.mktemp("exports") / "one", formats=["tflite"])
+    return open_predictor(folder / "tflite/one_fp32.tflite")
+
+
+def test_predict_warns_of_truncated_texts(tiny_run, by_run, tiny_export, capsys):
+    warning = "Warning: 1 of 2 texts are longer than --seq-length 24 tokens; the rest of their text is not read\n"
+    for model in (tiny_run, tiny_export):
+        tfhub_ft.predict(model, [LONG, "good"])
+        assert capsys.readouterr().err.endswith(warning)
+        tfhub_ft.predict(model, ["good film"])
+        assert "longer than" not in capsys.readouterr().err
+    tfhub_ft.predict(by_run, [LONG, "good"])
+    assert capsys.readouterr().err == ""
+    done = CliRunner().invoke(group, ["predict", str(tiny_run), LONG, "good"])
+    assert done.stderr.endswith(warning)
+
+
+def test_files_warn_once_of_truncated_rows(by_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfhub_ft.prediction.COUNTED_AT_ONCE", 3)
+    file = write_texts(tmp_path / "rows.csv", ["good", LONG, None, "bad film", LONG, LONG, "a", LONG])
+    assert len(list(predict_file(by_run, file, columns=COLUMNS))) == 8
+    error = capsys.readouterr().err
+    assert f"Warning: {file}: 4 of 8 rows are longer than --seq-length 24 tokens" in error
+    assert error.count("longer than") == 1
+
+
+def test_windows_truncate_nothing(by_run, tiny_pair):
+    layer = WindowPreprocessor(tiny_pair / "preprocessor", seq_length=16)
+    windows = Predictor(by_run.task, by_run.labels, lambda: None, "windows", lambda: layer)
+    assert windows.truncated_rows([(LONG,)]) == 0
 
 
 def test_no_texts_are_no_answers(by_run):

@@ -4,7 +4,7 @@ import csv
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from tfhub_ft.arguments import check_path, check_texts, check_type, plain_text, type_name
 from tfhub_ft.console import progress, say, to_json, warn, with_bar
-from tfhub_ft.data.batches import TokenRows
+from tfhub_ft.data.batches import TokenRows, truncated_rows, truncation_warning
 from tfhub_ft.data.columns import Column, is_nan
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, read_texts
 from tfhub_ft.errors import InputError, RowFault
-from tfhub_ft.exports.saved_model import read_task, versions
+from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
 from tfhub_ft.files import check_output, check_place, contents, write_json, written_aside
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS, TrainingSettings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BATCH = 64
 BATCH_CHARACTERS = 2**17
+COUNTED_AT_ONCE = 1024
 SHARDS = "answers.json"
 
 
@@ -62,7 +63,16 @@ def predict(
     predictor = model if isinstance(model, Predictor) else open_predictor(model, precision=precision)
     rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(rows, 1)]
     named = (TextRow(f"text {number}", row, row, {}) for number, row in enumerate(rows, 1))
-    return [prediction for _, prediction in _predicted(predictor, named, None)]
+    predictions = [prediction for _, prediction in _predicted(predictor, named, None)]
+    if predictor is not model:
+        warn_of_truncation(predictor, rows)
+    return predictions
+
+
+def warn_of_truncation(predictor: "Predictor", rows: Sequence[tuple[str, ...]]) -> None:
+    """Warn of rows of segments that have more tokens than the model reads."""
+    if truncated := predictor.truncated_rows(rows):
+        warn(truncation_warning(f"{truncated:,} of {len(rows):,} texts", predictor.seq_length))
 
 
 class Predictor:
@@ -73,6 +83,7 @@ class Predictor:
         labels: the labels, in the order of the logits.
         load: makes the function from rows of segments to answers.
         name: of the run or the export.
+        load_preprocessor: gives the layer that tokenizes its texts, or None.
         settings: of the run; None of an export.
     """
 
@@ -82,9 +93,11 @@ class Predictor:
         labels: Sequence[str],
         load: Callable[[], Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]],
         name: str,
+        load_preprocessor: Callable[[], Any],
         settings: TrainingSettings | None = None,
     ):
         self.task, self.labels, self._load, self.name, self.settings = task, labels, load, name, settings
+        self._load_preprocessor = load_preprocessor
 
     def read_options(self, *, delimiter: str | None, encoding: str | None, header: bool) -> ReadOptions:
         """How files are read, with the delimiter and the encoding of the run where none is named or detected."""
@@ -98,6 +111,31 @@ class Predictor:
     def __call__(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
         """The answers of rows, each a tuple of the task's segments."""
         return self._answer(rows) if rows else []
+
+    @cached_property
+    def _preprocessor(self) -> Any:
+        return self._load_preprocessor()
+
+    @property
+    def seq_length(self) -> int:
+        """The tokens that are read of a row, or of a window of it."""
+        return self._preprocessor.seq_length
+
+    def truncated_rows(self, rows: Sequence[tuple[str, ...]]) -> int:
+        """How many rows of segments have more tokens than the model reads; 0 where it reads long texts in windows.
+
+        Texts that may be too long are tokenized once more, so it takes longer than a sum of lengths.
+        """
+        from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+        from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
+
+        layer = self._preprocessor
+        if not isinstance(layer, HubPreprocessor) or isinstance(layer, WindowPreprocessor):
+            return 0
+        # A character has at most one token where it is ASCII, and at most three after Unicode decomposition.
+        most = [sum(len(text) * (1 if text.isascii() else 3) for text in row) + len(row) + 1 for row in rows]
+        long = [row for row, tokens in zip(rows, most, strict=True) if tokens > layer.seq_length]
+        return sum(truncated_rows(layer, [long[i] for i in batch]) for batch in batches_by_size(long))
 
     def segments(self, text: Any, name: str) -> tuple[str, ...]:
         """A text, or a tuple or list of texts, as the task's segments.
@@ -231,14 +269,14 @@ def batches_by_size(rows: Sequence[tuple[str, ...]]) -> Iterator[list[int]]:
 
 
 def _run_predictor(run: Run, precision: str) -> Predictor:
-    task = run.recipe.task
+    task, load_model = run.recipe.task, cache(run.load_model)
 
     def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         from tfhub_ft.encoders import HubEncoder
         from tfhub_ft.training.hardware import keep_freed_memory, matrix_products_in, resolve_precision
 
         keep_freed_memory()
-        model, resolved = run.load_model(), resolve_precision(precision)
+        model, resolved = load_model(), resolve_precision(precision)
         if resolved != "float32":
             for layer in model._flatten_layers():
                 if isinstance(layer, HubEncoder) and layer.is_native:
@@ -251,32 +289,42 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
         return answer_in_precision
 
-    return Predictor(task, run.labels, load, str(run.path.resolve()), run.settings)
+    def preprocessor() -> Any:
+        return load_model().get_layer("preprocessor")
+
+    return Predictor(task, run.labels, load, str(run.path.resolve()), preprocessor, run.settings)
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
     described = read_task(path)
     task, inputs = described_task(described, path), described["inputs"]
 
-    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+    @cache
+    def loaded() -> Any:
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
 
-        signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+        return tf.saved_model.load(str(path))
 
+    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         def worded(outputs: dict[str, np.ndarray], rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             return task.served_answers(outputs, rows, described["labels"], described["decision"])
 
-        return graph_answerer(signature, inputs, worded)
+        return graph_answerer(loaded().signatures["serving_default"], inputs, worded)
 
-    return Predictor(task, described["labels"], load, str(path.resolve()))
+    def preprocessor() -> Any:
+        return saved_preprocessor(path, loaded()) if "preprocessor" in described else None
+
+    return Predictor(task, described["labels"], load, str(path.resolve()), preprocessor)
 
 
 def _lite_predictor(path: Path) -> Predictor:
     from tfhub_ft.exports.lite_model import LiteModel
 
     lite = LiteModel(path)
-    return Predictor(lite.task, lite.labels, lambda: lite.answers, str(path.resolve()))
+    return Predictor(
+        lite.task, lite.labels, lambda: lite.answers, str(path.resolve()), lambda: lite.get_layer("preprocessor")
+    )
 
 
 def predict_file(
@@ -311,7 +359,13 @@ def predict_file(
     """
     predictor = model if isinstance(model, Predictor) else open_predictor(model)
     fields, skipped = predictor.task.fields, []
-    counts = {"rows": 0, "empty": 0, "nan": 0}
+    counts = {"rows": 0, "empty": 0, "nan": 0, "truncated": 0}
+    uncounted: list[tuple[str, ...]] = []
+
+    def count_truncated() -> None:
+        counts["truncated"] += predictor.truncated_rows(uncounted)
+        uncounted.clear()
+
     rows = read_texts(
         source,
         columns or predictor.task.text_columns(),
@@ -321,11 +375,21 @@ def predict_file(
     )
     for row, prediction in _predicted(predictor, rows, skipped.append if skip_bad_rows else None):
         counts["rows"] += 1
-        counts["empty"] += row.segments is None
+        if row.segments is None:
+            counts["empty"] += 1
+        else:
+            uncounted.append(row.segments)
+        if len(uncounted) == COUNTED_AT_ONCE:
+            count_truncated()
         counts["nan"] += any(isinstance(text, str) and is_nan(text) for text in row.texts)
         named = {**dict(zip(fields, row.texts, strict=True)), **prediction}
         yield {**{f"input_{name}" if name in named else name: value for name, value in row.others.items()}, **named}
-    _say_counts("standard input" if hasattr(source, "read") else str(source), counts, skipped)
+    count_truncated()
+    name = "standard input" if hasattr(source, "read") else str(source)
+    if counts["truncated"]:
+        rows = f"{name}: {counts['truncated']:,} of {counts['rows']:,} rows"
+        warn(truncation_warning(rows, predictor.seq_length))
+    _say_counts(name, counts, skipped)
 
 
 def _say_counts(name: str, counts: dict[str, int], skipped: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """`tfhub-ft evaluate RUN --data F`."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,6 +29,6 @@ def command(run: str, data: str, report: str | None, as_json: bool, **reading: A
         return
     from tfhub_ft.evaluation.tables import classes_table, scores_table
 
-    print_tables(scores_table({data: scores}), *([classes_table(scores)] if "per_class" in scores else []))
+    print_tables(scores_table({Path(data).name: scores}), *([classes_table(scores)] if "per_class" in scores else []))
     if report:
         print(f"Report: {report}")

@@ -94,7 +94,14 @@ def command(
         raise InputError(f"--input {source} are {len(shards)} files: --output must name a folder for their answers")
     if output and not shards and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
-    from tfhub_ft.prediction import answer_writer, open_predictor, predict, predict_file, write_answers
+    from tfhub_ft.prediction import (
+        answer_writer,
+        open_predictor,
+        predict,
+        predict_file,
+        warn_of_truncation,
+        write_answers,
+    )
     from tfhub_ft.run import run_files
 
     predictor = open_predictor(model, precision=precision)
@@ -115,6 +122,7 @@ def command(
         rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
         named = (dict(zip(fields, row, strict=True)) for row in rows)
         answers = ({**row, **answer} for row, answer in zip(named, predict(predictor, rows), strict=True))
+        warn_of_truncation(predictor, rows)
     else:
         stream = source in (None, "-")
         if stream and sys.stdin.isatty():

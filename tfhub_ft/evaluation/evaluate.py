@@ -50,7 +50,7 @@ def evaluate(
     if report:
         from tfhub_ft.evaluation.report import write_report
 
-        scores = {str(data): scored.scores}
+        scores = {data.name: scored.scores}
         write_report(report, run, scored, of=f"rows of {data}", scores=scores, warnings=warnings)
     return dict(scored.scores)
 

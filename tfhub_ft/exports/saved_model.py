@@ -135,15 +135,20 @@ def read_task(saved_model: Path) -> dict[str, Any]:
         raise InputError(f"{saved_model} is no export of tfhub_ft: it has no readable {TASK_ASSET}") from None
 
 
-def saved_preprocessor(saved_model: Path) -> Any:
-    """The preprocessing layer of a SavedModel that `write_saved_model` wrote, made of what stands in it."""
+def saved_preprocessor(saved_model: Path, loaded: Any = None) -> Any:
+    """Return the preprocessing layer of a SavedModel that `write_saved_model` wrote.
+
+    Args:
+        saved_model: its folder.
+        loaded: what `tf.saved_model.load` returned for it, if it is loaded.
+    """
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
 
     from tfhub_ft.exports.lite_model import preprocessor_layer
 
     layer = preprocessor_layer(read_task(saved_model)["preprocessor"])
-    modules = tf.saved_model.load(str(saved_model)).modules
+    modules = (loaded or tf.saved_model.load(str(saved_model))).modules
     module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
     layer.take(module, SimpleNamespace(name=str(saved_model)))
     return layer
