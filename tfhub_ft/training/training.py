@@ -302,8 +302,9 @@ class Training:
             run.path / CHECKPOINTS, self.trained, validation, metric=task.best, patience=settings.patience
         )
         done = checkpoints.restore(learner)
+        steps = "1 step" if len(batches) == 1 else f"{len(batches):,} steps"
         say(
-            f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {len(batches):,} steps an epoch, in"
+            f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {steps} an epoch, in"
             f" {self.precision}{self._said_of_replicas()}" + (f", from epoch {done + 1}" if done else "")
         )
         self._take_epochs(run, learner, validation, checkpoints, batches)
