@@ -146,6 +146,9 @@ class Checkpoints(keras.callbacks.Callback):
             self.state = json.loads(path.read_text(encoding="utf-8"))
             if self.state["last"]:
                 model.load_weights(self.folder / self.state["last"])
+                # Checkpoints of version 0.1 have no random states.
+                for variable, value in zip(_random_states(model), self.state.get("random_states", [])):
+                    variable.assign(value)
         self.state.pop("diverged", None)
         done = len(self.state["epochs"])
         self._resumed = (done, self.state.get("step", 0))
@@ -177,9 +180,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def save_within(self, epoch: int, step: int) -> None:
         """Save what was learnt up to a step of an epoch, and its sums of losses and scores."""
-        import tensorflow as tf
-
-        sums = [tf.convert_to_tensor(variable.value).numpy().tolist() for variable in self._metric_variables()]
+        sums = _values(self._metric_variables())
         self._keep_last(f"last-{epoch + 1}-{step}.weights.h5", {**self.state, "step": step, "sums": sums})
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -218,7 +219,7 @@ class Checkpoints(keras.callbacks.Callback):
     def _keep_last(self, name: str, state: dict[str, Any]) -> None:
         before = self.state["last"]
         self._save(self.model, name)
-        self.state = {**state, "last": name}
+        self.state = {**state, "last": name, "random_states": _values(_random_states(self.model))}
         write_json(self.folder / STATE, self.state)
         if before and before != name:
             (self.folder / before).unlink(missing_ok=True)
@@ -228,6 +229,18 @@ class Checkpoints(keras.callbacks.Callback):
         with written_aside(self.folder / name) as aside:
             check_room(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
             model.save_weights(aside)
+
+
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    """The state of each random generator of a model's layers, such as Dropout's, which `save_weights` leaves out."""
+    saved = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
+    return [variable for variable in model.variables if id(variable) not in saved]
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[Any]:
+    import tensorflow as tf
+
+    return [tf.convert_to_tensor(variable.value).numpy().tolist() for variable in variables]
 
 
 def remove_weights(folder: Path) -> None:
