@@ -117,6 +117,15 @@ def test_an_undefined_score_leaves_the_choice_of_the_epoch_to_the_log_loss(tiny_
     assert run.metrics["train"]["epoch"] == 1 + losses.index(min(losses))
 
 
+def test_few_rows_train_for_a_minimum_number_of_steps(tiny_pair, reviews_csv, tmp_path, capsys):
+    settings = {"data": reviews_csv, **{name: value for name, value in TINY_SETTINGS.items() if name != "epochs"}}
+    run = tfhub_ft.train(
+        "sentiment", output_dir=tmp_path / "run", encoder=tiny_pair, **{**settings, "patience": 9}, min_steps=50
+    )
+    assert "Training for 4 epochs, of 14 steps each, to reach --min-steps 50" in capsys.readouterr().err
+    assert (run.settings.epochs, run.settings.patience, len(run.training_state["epochs"])) == (4, 9, 4)
+
+
 @pytest.mark.slow
 def test_patience_ends_the_training(tiny_pair, reviews_csv, tmp_path):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=8, learning_rate=0.0, patience=1)
