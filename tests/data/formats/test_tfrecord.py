@@ -65,16 +65,36 @@ def test_bad_records_are_named(tmp_path):
 def test_a_file_that_was_cut_is_told(tmp_path, kept):
     path = write(tmp_path / "rows.tfrecord", [example(text="good", label="a")] * 2)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match="not a whole TFRecord file"):
+    with pytest.raises(InputError, match=r"rows.tfrecord: ends within record \d"):
         read_all(path, COLUMNS)
 
 
 def test_other_files_by_that_name_are_told(tmp_path):
     path = tmp_path / "rows.tfrecord"
     path.write_text("text,label\ngood,a\n" * 10)
-    with pytest.raises(InputError, match="not a whole TFRecord file"):
+    with pytest.raises(InputError, match="is not a TFRecord file; write or fetch the file again"):
         read_all(path, COLUMNS)
     path = tmp_path / "rows.tfrecord.gz"
     path.write_bytes(gzip.compress(example(text="good", label="a") * 100)[:30])
-    with pytest.raises(InputError, match=r"TFRecord|gzip"):
+    with pytest.raises(InputError, match=r"TFRecord|gzip|ends within"):
         read_all(path, COLUMNS)
+
+
+def test_a_record_that_differs_from_its_checksum_is_named(tmp_path):
+    good, bad = example(text="good", label="positive"), example(text="dull", label="negative")
+    path = write(tmp_path / "rows.tfrecord", [good, bad, good])
+    path.write_bytes(path.read_bytes().replace(b"negative", b"positive"))
+    with pytest.raises(InputError, match="rows.tfrecord, record 2: differs from its checksum; write or fetch"):
+        read_all(path, COLUMNS)
+    assert [row.values["label"] for row in read_all(path, COLUMNS, skip_bad_rows=True)] == ["positive", "positive"]
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_a_length_that_differs_from_its_checksum_ends_the_file(tmp_path, place):
+    records = [example(text="good", label="a")] * 2
+    path = write(tmp_path / "rows.tfrecord", records)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 + place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="rows.tfrecord, record 2: its length differs from its checksum"):
+        read_all(path, COLUMNS, skip_bad_rows=True)
