@@ -228,6 +228,40 @@ def test_what_is_written_reads_back(tmp_path, form):
         assert text.splitlines()[1].split("\t") == ['a "quote", and more', "no", "0.75", "0.75", "0.25"]
 
 
+FORMULAS = ["=1+1", "+1", "-1", "@me", "\t=1", "\r=1", "＝1"]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+def test_texts_that_a_spreadsheet_would_run_are_kept_or_escaped(tmp_path, form):
+    rows = [{"text": text, "note": "'=x", "label": "-a", "score": -0.5} for text in [*FORMULAS, " =1", "plain", ""]]
+    path = tmp_path / f"answers.{form}"
+    delimiter = "," if form == "csv" else "\t"
+
+    def cells():
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file, delimiter=delimiter))[1:]
+
+    write_answers(iter(rows), path)
+    texts = [row["text"] if form == "csv" else row["text"].strip() for row in rows]
+    assert [row[0] for row in cells()] == texts
+    write_answers(iter(rows), path, spreadsheet_safe=True)
+    risky = FORMULAS if form == "csv" else [*FORMULAS, " =1"]
+    escaped = [f"'{text}" if row["text"] in risky else text for row, text in zip(rows, texts, strict=True)]
+    assert cells() == [[text, "'=x", "'-a", "-0.5"] for text in escaped]
+
+
+def test_spreadsheet_safe_needs_a_table(tiny_run, tmp_path):
+    for arguments in (["good"], ["good", "--output", str(tmp_path / "one.jsonl")]):
+        done = CliRunner().invoke(group, ["predict", str(tiny_run), *arguments, "--spreadsheet-safe"])
+        assert str(done.exception) == "--spreadsheet-safe: needs an --output that ends in .csv or .tsv"
+    output = tmp_path / "one.csv"
+    done = CliRunner().invoke(
+        group, ["predict", str(tiny_run), "=good film", "--output", str(output), "--spreadsheet-safe"]
+    )
+    assert done.exit_code == 0
+    assert output.read_text(encoding="utf-8").splitlines()[1].startswith('"\'=good film","')
+
+
 def test_a_writer_writes_to_an_open_file():
     file = io.StringIO()
     answer_writer("jsonl", file)(ANSWERS[0])

@@ -31,6 +31,7 @@ BATCH = 64
 BATCH_CHARACTERS = 2**17
 COUNTED_AT_ONCE = 1024
 SHARDS = "answers.json"
+FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def predict(
@@ -441,8 +442,13 @@ def _blank(prediction: dict[str, Any]) -> dict[str, Any]:
     return {name: dict.fromkeys(value) if isinstance(value, dict) else None for name, value in prediction.items()}
 
 
-def write_answers(answers: Iterable[dict[str, Any]], path: Path) -> int:
+def write_answers(answers: Iterable[dict[str, Any]], path: Path, *, spreadsheet_safe: bool = False) -> int:
     """Write answers to a file, whole or not at all; its suffix tells the format: csv, tsv or jsonl.
+
+    Args:
+        answers: as `predict_file` yields them.
+        path: the file.
+        spreadsheet_safe: see `answer_writer`.
 
     Returns:
         How many there were.
@@ -453,7 +459,7 @@ def write_answers(answers: Iterable[dict[str, Any]], path: Path) -> int:
         aside.open("w", encoding="utf-8", newline="") as file,
         progress(f"Answering into {path}", None, "rows") as advance,
     ):
-        write = answer_writer(path.suffix.lower().lstrip("."), file)
+        write = answer_writer(path.suffix.lower().lstrip("."), file, spreadsheet_safe=spreadsheet_safe)
         for answer in answers:
             write(answer)
             advance(1)
@@ -465,6 +471,8 @@ def predict_shards(
     model: "str | Path | Run | Predictor",
     sources: Sequence[Path],
     folder: Path,
+    *,
+    spreadsheet_safe: bool = False,
     **how: Any,
 ) -> Iterator[tuple[Path, int]]:
     """Answer many files, each into a file of a folder; those that a run before this one has answered are left alone.
@@ -476,6 +484,7 @@ def predict_shards(
         model: as for `predict`.
         sources: files as for `predict_file`.
         folder: where a file is written for each, by its name: csv for csv, tsv for tsv, jsonl for others.
+        spreadsheet_safe: see `answer_writer`.
         how: the other arguments of `predict_file`.
 
     Yields:
@@ -507,7 +516,8 @@ def predict_shards(
         if before and (folder / target).is_file():
             yield folder / target, 0
             continue
-        rows = write_answers(predict_file(predictor, source, **how), folder / target)
+        answers = predict_file(predictor, source, **how)
+        rows = write_answers(answers, folder / target, spreadsheet_safe=spreadsheet_safe)
         done[target] = {**now, "rows": rows}
         write_json(listed, done)
         yield folder / target, rows
@@ -519,15 +529,38 @@ def _shard_name(source: Path) -> str:
     return stem + (suffix if suffix in (".csv", ".tsv") else ".jsonl")
 
 
-def answer_writer(form: str, file: TextIO) -> Callable[[dict[str, Any]], None]:
+def answer_writer(form: str, file: TextIO, *, spreadsheet_safe: bool = False) -> Callable[[dict[str, Any]], None]:
     """A function that writes answers to an open file as "csv", "tsv" or "jsonl", the texts first.
 
     In csv and tsv a list is one cell, its parts between commas, and each probability a column of its own.
+
+    Args:
+        form: "csv", "tsv" or "jsonl".
+        file: where to.
+        spreadsheet_safe: of csv and tsv, whether cells that a spreadsheet would take for a formula begin with an
+            apostrophe, and all cells of a csv are quoted.
+
+    Reference:
+        https://owasp.org/www-community/attacks/CSV_Injection
     """
     if form == "jsonl":
         return lambda answer: print(to_json(answer, file), file=file)
-    write_row = csv.writer(file).writerow if form == "csv" else _tsv_row(file)
+    quoting = csv.QUOTE_ALL if spreadsheet_safe else csv.QUOTE_MINIMAL
+    write_cells = csv.writer(file, quoting=quoting).writerow
     header: list[str] = []
+
+    def cell_of(value: Any) -> str:
+        # A tab or a line end inside a text would end its field: tsv has no quoting.
+        cell = " ".join(_cell(value).split()) if form == "tsv" else _cell(value)
+        is_formula = cell.startswith(FORMULA_SIGNS) and not isinstance(value, int | float)
+        return f"'{cell}" if spreadsheet_safe and is_formula else cell
+
+    def write_row(values: Iterable[Any]) -> None:
+        cells = [cell_of(value) for value in values]
+        if form == "tsv":
+            print("\t".join(cells), file=file)
+        else:
+            write_cells(cells)
 
     def write(answer: dict[str, Any]) -> None:
         cells = {name: value for name, value in answer.items() if name != "probabilities"}
@@ -535,7 +568,7 @@ def answer_writer(form: str, file: TextIO) -> Callable[[dict[str, Any]], None]:
         if not header:
             header.extend(cells)
             write_row(header)
-        write_row([_cell(cells.get(name)) for name in header])
+        write_row(cells.get(name) for name in header)
 
     return write
 
@@ -548,8 +581,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _tsv_row(file: TextIO) -> Callable[[list[str]], None]:
-    # A tab or a line end inside a text would end its field: the format has no quoting.
-    return lambda row: print("\t".join(" ".join(str(cell).split()) for cell in row), file=file)

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     help="Write the answers here: csv, tsv or jsonl; of many files, a folder, and go on there.",
 )
 @click.option("--keep-columns", is_flag=True, help="Copy the other columns of --input, such as an id, to the output.")
+@click.option(
+    "--spreadsheet-safe",
+    is_flag=True,
+    help="In csv and tsv, put an apostrophe before texts that a spreadsheet would take for a formula.",
+)
 @click.option("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts in --input.")
 @click.option(
     "--first-column",
@@ -68,6 +73,7 @@ def command(
     source: str | None,
     output: str | None,
     keep_columns: bool,
+    spreadsheet_safe: bool,
     skip_bad_rows: bool,
     delimiter: str | None,
     encoding: str | None,
@@ -94,6 +100,8 @@ def command(
         raise InputError(f"--input {source} are {len(shards)} files: --output must name a folder for their answers")
     if output and not shards and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
+    if spreadsheet_safe and not shards and Path(output or "").suffix.lower() not in (".csv", ".tsv"):
+        raise InputError("--spreadsheet-safe: needs an --output that ends in .csv or .tsv")
     from tfhub_ft.prediction import (
         answer_writer,
         open_predictor,
@@ -116,7 +124,7 @@ def command(
         "keep_columns": keep_columns,
     }
     if shards:
-        _answer_shards(predictor, shards, Path(output), how)
+        _answer_shards(predictor, shards, Path(output), {**how, "spreadsheet_safe": spreadsheet_safe})
         return
     if texts:
         rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
@@ -132,7 +140,8 @@ def command(
             how["options"] = replace(how["options"], usual_encoding=sys.stdin.encoding)
         answers = predict_file(predictor, sys.stdin if stream else Path(source), **how)
     if output:
-        print(f"{output}: {write_answers(answers, Path(output)):,} answers")
+        count = write_answers(answers, Path(output), spreadsheet_safe=spreadsheet_safe)
+        print(f"{output}: {count:,} answers")
         return
     write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, predictor.task)
     for answer in answers:
