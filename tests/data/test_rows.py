@@ -540,6 +540,15 @@ def test_a_quote_that_the_next_row_closes_is_a_bad_row_and_not_a_wrong_one(write
     assert messages[0].startswith("line 2: text follows a closing quote in line 3;")
 
 
+def test_every_line_that_an_open_quote_takes_in_counts_as_a_bad_row(write, capsys):
+    path = write("a.csv", 'text,label\nfirst,0\n"left open,1\none,0\ntwo,1\n"good",0\nlast,1\n')
+    rows, messages = read_skipping(path)
+    assert rows == [(2, "first", "0"), (7, "last", "1")]
+    assert messages[1:] == [f"line {line}: belongs to the quotes of line 3" for line in (4, 5, 6)]
+    read_all(path, COLUMNS, skip_bad_rows=True)
+    assert "a.csv: skipped 4 bad rows (first: line 3: text follows" in capsys.readouterr().err
+
+
 def test_a_quote_left_open_in_a_huge_file_is_found_in_bounded_memory(tmp_path):
     path = tmp_path / "a.csv"
     with path.open("w") as file:

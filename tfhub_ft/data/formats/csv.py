@@ -218,7 +218,12 @@ def _quoted_rows(table: _Table) -> Iterator[_Fields]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield _quoting_fault(table, taken, str(error))
+            line, _, fault = _quoting_fault(table, taken, str(error))
+            yield line, None, fault
+            # Each may be a row of its own that the quote has taken in.
+            for other in taken:
+                if other.number != line:
+                    yield other.number, None, f"belongs to the quotes of line {taken[0].number}"
             continue
         if not is_blank(taken[0].text):
             broken = next((line for line in taken if line.fault), None)
