@@ -6,6 +6,7 @@ decision.json  the thresholds that turn logits into answers, chosen on the valid
 calibration.json  the temperature that the model's logits were divided by, fitted on the validation rows
 splits.json    which rows of which file were train, validation and test
 sample.jsonl   some validation rows, which exports are proven on
+kept_rows.jsonl  rows with their labels, for what needs some after the run's files have gone
 warnings.json  the warnings that were given
 history.csv    a row for each epoch
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
@@ -20,13 +21,18 @@ tracking.json  of a run with --track: which one it is in the tracker's store
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.arguments import check_path
+from tfhub_ft.data.datasets import SPLITS as SPLIT_NAMES
+from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
+from tfhub_ft.data.locations import content_fault, find_rows
+from tfhub_ft.data.prepared import prepared_fault
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import locked, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
@@ -40,7 +46,7 @@ DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.htm
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
-TRACKED, WARNINGS = "tracking.json", "warnings.json"
+TRACKED, WARNINGS, KEPT_ROWS = "tracking.json", "warnings.json", "kept_rows.jsonl"
 
 
 def run_files(folder: Path) -> list[Path]:
@@ -50,6 +56,7 @@ def run_files(folder: Path) -> list[Path]:
         LABELS,
         SPLITS,
         SAMPLE,
+        KEPT_ROWS,
         DECISION,
         CALIBRATION,
         REPORT,
@@ -167,6 +174,56 @@ class Run:
         """Inputs of some validation rows, a list of segments each."""
         with self._existing(SAMPLE).open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
+
+    @property
+    def kept_rows(self) -> KeptRows | None:
+        """Rows of each split with their labels; None where a version wrote the run that kept none."""
+        path = self.path / KEPT_ROWS
+        return KeptRows.read(path, self.recipe.task.columns(self.settings)) if path.is_file() else None
+
+    def located_settings(self) -> TrainingSettings:
+        """The settings with the names under which the rows are found now.
+
+        Each file is looked for under the name that was given, from the current folder, then relative to the run folder.
+
+        Raises:
+            InputError: a file is missing or has changed.
+        """
+        settings, splits = self.settings, self.splits
+        if settings.prepared:
+            recorded = {name: split.get("prepared", {}) for name, split in splits.items()}
+            relative = recorded["train"].get("relative")
+            return settings.replaced(
+                {"prepared": self._found(settings.prepared, relative, partial(prepared_fault, recorded=recorded))}
+            )
+        names = [name for name in SPLIT_NAMES if getattr(settings, name)] or ["data"]
+        found = {}
+        for name in names:
+            recorded = splits["train" if name == "data" else name]
+            given = getattr(settings, name) or self.recipe.demo
+            found[name] = self._found(given, recorded.get("relative"), partial(content_fault, recorded=recorded))
+        return settings.replaced(found)
+
+    def load_rows(self, settings: TrainingSettings | None = None) -> Dataset:
+        """Read the rows that the run was trained on, split as they were.
+
+        Args:
+            settings: what `located_settings` returned.
+
+        Raises:
+            InputError: a file is missing or has changed.
+        """
+        settings = settings or self.located_settings()
+        data = load_dataset(self.recipe.task, settings, self.recipe.demo, labels=self.labels, splits=self.splits)
+        if not data.is_of(self.splits):
+            raise InputError(f"{self.path}: the rows that it was trained on are not found: {data.sources} has changed")
+        return data
+
+    def _found(self, given: str | Path, relative: str | None, fault: Callable[[Path], str | None]) -> str:
+        path, faults = find_rows(Path(given), relative, self.path, fault)
+        if path is None:
+            raise InputError(f"{self.path}: the rows that it was trained on are not found: {' and '.join(faults)}")
+        return str(path)
 
     @property
     def tracked(self) -> dict[str, str]:

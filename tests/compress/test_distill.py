@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import shutil
 import types
 
@@ -194,6 +195,10 @@ def test_rows_that_have_changed_since_are_noticed(tiny_run, tmp_path):
     described = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
     described["data"] = str(write_csv(tmp_path / "changed.csv", make_reviews(150)))
     (tmp_path / "run" / "recipe.yaml").write_text(yaml.safe_dump(described))
-    with pytest.raises(InputError, match="was trained on other rows: the files have changed since"):
+    splits = json.loads((tmp_path / "run" / "splits.json").read_text())
+    splits["train"]["relative"] = "../gone.csv"
+    (tmp_path / "run" / "splits.json").write_text(json.dumps(splits))
+    faults = rf"{described['data']} has changed and {tmp_path}/gone.csv is missing; restore them, or name files with"
+    with pytest.raises(InputError, match=faults):
         tfhub_ft.distill(tmp_path / "run", student="layers:1", output_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -69,6 +69,21 @@ def test_tables_show_what_differs(told):
         assert words in console.file.getvalue()
 
 
+def test_diff_falls_back_on_the_test_rows_of_the_run(tiny_run, tmp_path, capsys):
+    one = shutil.copytree(tiny_run, tmp_path / "one")
+    splits = json.loads((one / "splits.json").read_text())
+    for split in splits.values():
+        split["sha256"] = "of other rows"
+    (one / "splits.json").write_text(json.dumps(splits))
+    expected = diff(tiny_run, tiny_run)
+    capsys.readouterr()
+    assert diff(one, tiny_run) == expected
+    err = capsys.readouterr().err
+    assert "has changed; comparing on 24 of its 24 test rows, which it has kept" in err
+    assert "one" in diff(tiny_run, one)["scores"]["accuracy"]
+    assert "has changed; whether it was trained on rows that are compared on is not known" in capsys.readouterr().err
+
+
 def test_runs_that_cannot_be_compared(tiny_run, tmp_path):
     rows = [(text, f"very {label}") for text, label in make_reviews(60)]
     write_csv(tmp_path / "rows.csv", rows)
@@ -78,7 +93,11 @@ def test_runs_that_cannot_be_compared(tiny_run, tmp_path):
         diff(tiny_run, other)
     recipe = yaml.safe_load((other / "recipe.yaml").read_text())
     (other / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": str(tmp_path / "rows.csv")}))
-    with pytest.raises(InputError, match="have changed"):
+    splits = json.loads((other / "splits.json").read_text())
+    splits["train"]["relative"] = "../rows.csv"
+    (other / "splits.json").write_text(json.dumps(splits))
+    (other / "kept_rows.jsonl").unlink()
+    with pytest.raises(InputError, match=r"rows\.csv has changed; restore them, or name rows with --data"):
         diff(other, other)
     (other / "metrics.json").unlink()
     with pytest.raises(InputError, match="did not finish"):

@@ -25,6 +25,8 @@ def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run):
     }
     proof = json.loads((tiny_export / "export.json").read_text())["forms"][0]
     assert proof["rows"] == len(Run(tiny_run).sample) == 24
+    sample = str(tiny_run / "sample.jsonl")
+    assert proof["verified_on"] == {"files": [sample], "kept_by_run": True, "rows": 24, "labels": False}
     assert max(proof["max_logit_difference"].values()) <= proof["tolerance"] == 1e-4
     variables = tiny_export / "1" / "variables" / "variables.data-00000-of-00001"
     count = Run(tiny_run).load_model().count_params()

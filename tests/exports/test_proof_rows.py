@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 
+from tfhub_ft.errors import InputError
 from tfhub_ft.exports.proof_rows import proof_rows
 from tfhub_ft.run import Run
 
@@ -15,3 +16,17 @@ def test_rows_come_with_what_is_right_in_the_runs_own_order_of_labels(tiny_run, 
     shutil.copytree(tiny_run, taught)
     (taught / "labels.json").write_text(json.dumps(["neutral", *Run(tiny_run).labels]))
     np.testing.assert_array_equal(proof_rows(Run(taught)).targets, rows.targets + 1)
+
+
+def test_proof_rows_are_the_same_after_the_files_have_gone(tiny_run, tmp_path, monkeypatch):
+    rows = proof_rows(Run(tiny_run))
+    monkeypatch.setattr(Run, "located_settings", fail)
+    kept = proof_rows(Run(tiny_run))
+    assert (kept.asked, kept.inputs, kept.calibration) == (rows.asked, rows.inputs, rows.calibration)
+    np.testing.assert_array_equal(kept.targets, rows.targets)
+    assert kept.fault == "gone"
+    assert not rows.fault
+
+
+def fail(run):
+    raise InputError("gone")

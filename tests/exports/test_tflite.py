@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import zipfile
 
@@ -176,14 +177,46 @@ def test_words_that_the_domain_does_not_use_are_left_out(tiny_run, tmp_path):
     assert [a["label"] for a in answers] == [a["label"] for a in tfhub_ft.predict(tiny_run, texts)]
 
 
-def test_int8_needs_training_rows(tiny_run, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
+@pytest.fixture
+def lost_rows(tiny_run, tmp_path):
+    """A copy of `tiny_run` whose file of rows has gone."""
+    run = shutil.copytree(tiny_run, tmp_path / "run")
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": str(tmp_path / "gone.csv")}))
-    with pytest.raises(InputError, match="--quantize int8 is calibrated with training rows, and .*put it back"):
-        tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=["tflite"], quantize=["int8"])
+    splits = json.loads((run / "splits.json").read_text())
+    del splits["train"]["relative"]
+    (run / "splits.json").write_text(json.dumps(splits))
+    return run
+
+
+def test_export_falls_back_on_the_rows_of_the_run(lite, lost_rows, tmp_path, capsys):
+    if len(forms(lite)) > 3:
+        pytest.skip("with some kinds alone")
+    tfhub_ft.export(lost_rows, output_dir=tmp_path / "exports", formats=["tflite"], quantize=["int8"])
+    (form,) = forms(tmp_path / "exports").values()
+    expected = forms(lite)["tflite/lite_int8.tflite"]
+    for name in ("rows", "agreement", "score", "max_logit_difference"):
+        assert form[name] == expected[name], name
+    kept = f"{lost_rows}/kept_rows.jsonl"
+    assert form["verified_on"] == {"files": [kept], "kept_by_run": True, "rows": 136, "labels": True}
+    assert f"{kept}, kept by the run, with labels" in (tmp_path / "exports" / "README.md").read_text()
+    fault = "the rows that it was trained on are not found: .*gone.csv is missing; verifying on rows that the run has"
+    assert re.search(fault, capsys.readouterr().err)
+
+
+def test_every_form_says_what_it_was_verified_on(lite, reviews_csv):
+    for form in forms(lite).values():
+        verified = {"files": [str(reviews_csv)], "kept_by_run": False, "rows": 136, "labels": True}
+        assert form["verified_on"] == verified
+    assert (lite / "README.md").read_text().count(f"136 rows of {reviews_csv}, with labels |") == len(forms(lite))
+
+
+def test_int8_needs_training_rows(lost_rows, tmp_path, capsys):
+    (lost_rows / "kept_rows.jsonl").unlink()
+    with pytest.raises(InputError, match="--quantize int8 is calibrated with training rows; .*gone.csv is missing; re"):
+        tfhub_ft.export(lost_rows, output_dir=tmp_path / "exports", formats=["tflite"], quantize=["int8"])
     assert not (tmp_path / "exports").exists()
+    assert "verifying on 24 rows of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

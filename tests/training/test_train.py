@@ -27,8 +27,9 @@ def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
     run = Run(tiny_run)
     names = {p.name for p in tiny_run.iterdir()}
     assert names == {
-        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "decision.json", "calibration.json",
-        "history.csv", "metrics.json", "report.html", "model.keras", "checkpoints", "logs",
+        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "kept_rows.jsonl", "decision.json",
+        "calibration.json", "warnings.json", "history.csv", "metrics.json", "report.html", "model.keras",
+        "checkpoints", "logs",
     }  # fmt: skip
     assert run.labels == ["negative", "positive"]
     assert set(run.metrics) == {"train", "validation", "test"}

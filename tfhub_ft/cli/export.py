@@ -56,9 +56,11 @@ def command(run: str, output_dir: str, formats: list[str], quantize: list[str] |
 
 
 def _proven(form: dict[str, Any]) -> str:
-    rows = f"on {form['rows']:,} rows"
+    from tfhub_ft.exports.proof_rows import verified_on
+
+    rows = f"on {verified_on(form)}"
     writes = "max_logit_difference" not in form
-    parts = [rows if writes else f"{rows} logits within {logit_difference(form):.1e} of the model's"]
+    parts = [rows if writes else f"{rows}: logits within {logit_difference(form):.1e} of the model's"]
     if form.get("agreement") is not None:
         parts.append(f"{form['agreement']:.1%} of the {'replies' if writes else 'answers'} equal")
     if score := form.get("score"):

@@ -79,7 +79,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     chosen = _student_settings(run, student, count, lesson, settings)
     folder = new_folder(output_dir)
     with recorded_warnings() as warnings:
-        data = _dataset(run, chosen, any(settings.get(name) for name in DATA))
+        data, chosen = _dataset(run, chosen, any(settings.get(name) for name in DATA))
     texts = _texts(run, data, lesson, chosen)
     if count is None:
         _check_encoder(student, chosen)
@@ -153,17 +153,17 @@ def _check_encoder(student: str | Path, chosen: Settings) -> None:
         raise InputError(str(error).replace("--encoder ", "--student ", 1)) from None
 
 
-def _dataset(run: Run, chosen: Settings, own_files: bool) -> Dataset:
-    """The student's rows: of files of its own, or else the teacher's, split as they were."""
+def _dataset(run: Run, chosen: Settings, own_files: bool) -> tuple[Dataset, Settings]:
+    """The student's rows, and settings that name them: files of its own, or else the teacher's, split as they were."""
     recipe = run.recipe
     if own_files:
-        return load_dataset(recipe.task, chosen, recipe.demo, labels=run.labels)
-    data = load_dataset(recipe.task, run.settings, recipe.demo, labels=run.labels, splits=run.splits)
-    if not data.is_of(run.splits):
-        raise InputError(
-            f"{run.path} was trained on other rows: the files have changed since; name files with --train or --data"
-        )
-    return data
+        return load_dataset(recipe.task, chosen, recipe.demo, labels=run.labels), chosen
+    try:
+        located = run.located_settings()
+        data = run.load_rows(located)
+    except InputError as error:
+        raise InputError(f"{error}; restore them, or name files with --train or --data") from None
+    return data, chosen.replaced({name: getattr(located, name) for name in DATA if getattr(run.settings, name)})
 
 
 def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> Sequence[tuple[str, ...]]:

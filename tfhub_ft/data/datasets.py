@@ -22,12 +22,12 @@ from tfhub_ft.data.labels import (
     warn_of_spellings,
     warn_of_unseen_labels,
 )
+from tfhub_ft.data.locations import location_of
 from tfhub_ft.data.prepared import Prepared
 from tfhub_ft.data.rows import ReadOptions, Row, read_all
 from tfhub_ft.data.sequences import pick
 from tfhub_ft.data.splits import split_rows
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import matching_files, sha256_of
 
 if TYPE_CHECKING:
     from tfhub_ft.settings import Settings
@@ -50,15 +50,15 @@ class Split:
     rows: Sequence[Row]
     numbers: Sequence[int] | None = None
 
-    def described(self, sha256: list[str]) -> dict[str, Any]:
-        """The file, its sha256, how many rows, and which, where they are not the whole file.
+    def described(self, location: dict[str, Any]) -> dict[str, Any]:
+        """The file by its location, how many rows, and which, where they are not the whole file.
 
         These are the lines of a file; of several files, the places among all their rows, from 0.
         """
-        told = {"file": str(self.file), "sha256": sha256 if len(sha256) > 1 else sha256[0], "rows": len(self.rows)}
+        told = {**location, "rows": len(self.rows)}
         if self.numbers is None:
             return told
-        several = len(sha256) > 1
+        several = isinstance(location["sha256"], list)
         return {**told, **({"numbers": [*self.numbers]} if several else {"lines": [row.line for row in self.rows]})}
 
 
@@ -80,22 +80,31 @@ class Dataset:
     prepared: Prepared | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
 
-    def described(self) -> dict[str, Any]:
-        """What splits.json holds."""
+    def described(self, folder: Path | None = None) -> dict[str, Any]:
+        """What splits.json holds.
+
+        Args:
+            folder: the run folder, which the files are also named relative to; None for what belongs to no run.
+        """
         if self.prepared:
-            return {name: self.prepared.described(name) for name in self.splits}
-        named = {split.file for split in self.splits.values()}
-        digests = {file: [sha256_of(each) for each in matching_files(file)] for file in named}
-        described = {name: split.described(digests[split.file]) for name, split in self.splits.items()}
+            return {name: self.prepared.described(name, folder) for name in self.splits}
+        locations = {file: location_of(file, folder) for file in {split.file for split in self.splits.values()}}
+        described = {name: split.described(locations[split.file]) for name, split in self.splits.items()}
         if self.dropped:
             described["train"][DROPPED] = dict(self.dropped)
         return described
+
+    @property
+    def sources(self) -> str:
+        """The files that the rows come from, in words."""
+        return " and ".join(dict.fromkeys(str(split.file) for split in self.splits.values()))
 
     def is_of(self, splits: dict[str, dict[str, Any]]) -> bool:
         """Whether these are the rows that a splits.json describes, wherever their files are now."""
 
         def contents(described: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-            return {name: {k: v for k, v in split.items() if k != "file"} for name, split in described.items()}
+            places = ("file", "relative", "bytes", "prepared")
+            return {name: {k: v for k, v in split.items() if k not in places} for name, split in described.items()}
 
         return contents(self.described()) == contents(splits)
 

@@ -11,6 +11,7 @@ import numpy as np
 from tfhub_ft.data.batches import TokenRows, starts_of
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.tfrecord import record_contents
+from tfhub_ft.data.locations import relative_name
 from tfhub_ft.data.rows import Row, keep_rows
 from tfhub_ft.data.token_store import ROWS_AT_ONCE, arrays_of_rows
 from tfhub_ft.data.windows import TokenTargets, WindowRows
@@ -58,9 +59,22 @@ class Prepared:
         """The splits by name: the file that their rows come from, its sha256, which rows, and the shards."""
         return self.index["splits"]
 
-    def described(self, split: str) -> dict[str, Any]:
-        """What splits.json holds of a split."""
-        return {name: value for name, value in self.splits[split].items() if name != "shards"}
+    def described(self, split: str, folder: Path | None = None) -> dict[str, Any]:
+        """What splits.json holds of a split.
+
+        Args:
+            split: its name.
+            folder: the run folder, which this one is also named relative to.
+        """
+        described = {name: value for name, value in self.splits[split].items() if name != "shards"}
+        if folder is None:
+            return described
+        return {**described, "prepared": {"relative": relative_name(self.path, folder), "sha256": self.digest(split)}}
+
+    def digest(self, split: str) -> str:
+        """A digest over the shards of a split, in hexadecimal."""
+        digests = [shard["sha256"] for shard in self.splits[split]["shards"].values()]
+        return hashlib.sha256(json.dumps(["prepared", *digests]).encode()).hexdigest()
 
     def rows(self, split: str, columns: Sequence[Column]) -> Sequence[Row]:
         """The rows of a split. TensorFlow is not started.
@@ -98,9 +112,8 @@ class Prepared:
                 f" it was prepared with {' '.join(made_with)}"
             )
         windowed = "window_lengths" in self.index["features"]
-        digests = [shard["sha256"] for shard in self.splits[split]["shards"].values()]
-        key = hashlib.sha256(json.dumps(["prepared", *digests]).encode()).hexdigest()
-        arrays = arrays_of_rows(self.splits[split]["rows"], lambda: key, self._arrays(split, windowed))
+        rows = self.splits[split]["rows"]
+        arrays = arrays_of_rows(rows, lambda: self.digest(split), self._arrays(split, windowed))
         starts = starts_of(arrays.pop("lengths"))
         if not windowed:
             return TokenRows(**arrays, starts=starts)
@@ -149,6 +162,23 @@ class Prepared:
             else:
                 part |= {name: values[name].astype(bool) for name in rows}
                 yield {**part, "lengths": lengths["input_word_ids"]}
+
+
+def prepared_fault(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What is wrong with a folder as the prepared rows that a splits.json records; None where it is these.
+
+    Args:
+        folder: the folder.
+        recorded: of each split the entry "prepared"; empty of runs that do not record it.
+    """
+    try:
+        prepared = Prepared(folder)
+    except InputError as error:
+        return "is missing" if not folder.exists() else f"cannot be used ({error})"
+    if set(prepared.splits) != set(recorded):
+        return "has changed"
+    same = (each.get("sha256") in (None, prepared.digest(split)) for split, each in recorded.items())
+    return None if all(same) else "has changed"
 
 
 def read_index(folder: Path) -> dict[str, Any]:

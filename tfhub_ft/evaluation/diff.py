@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.console import progress, say, warn
-from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
@@ -33,7 +32,7 @@ def diff(
         one: a finished run, or its folder.
         other: another one.
         data: a file of rows that both are scored on; by default the test rows of `one`, or its validation rows where it
-            has no test rows.
+            has no test rows. Where their file is not found, those that the run has kept, up to 1,000.
         reading: how `data` is read, as for `evaluate`.
 
     Returns:
@@ -127,14 +126,20 @@ def _rows(runs: Sequence[Run], data: Any, reading: dict[str, Any]) -> "Sequence[
         raise InputError("options that say how a file is read need --data")
     if data is not None:
         return read_scored_rows(task, one.settings, one.labels, data, dropped=one.dropped_labels, **reading)
-    found = load_dataset(task, one.settings, one.recipe.demo, labels=one.labels, splits=one.splits)
-    if not found.is_of(one.splits):
-        raise InputError(f"{one.path}: its files have changed since it was trained; name rows with --data")
-    split = list(found.splits)[-1]
-    rows = found.splits[split].rows
-    say(f"Comparing on the {len(rows):,} {split} rows of {one.path}")
-    others = load_dataset(task, other.settings, other.recipe.demo, labels=other.labels, splits=other.splits)
-    seen = others.splits["train"].rows
+    split = list(one.splits)[-1]
+    try:
+        rows = one.load_rows().splits[split].rows
+        say(f"Comparing on the {len(rows):,} {split} rows of {one.path}")
+    except InputError as error:
+        kept = one.kept_rows
+        if not (rows := getattr(kept, split, ())):
+            raise InputError(f"{error}; restore them, or name rows with --data") from None
+        say(f"{error}; comparing on {len(rows):,} of its {one.splits[split]['rows']:,} {split} rows, which it has kept")
+    try:
+        seen = other.load_rows().splits["train"].rows
+    except InputError as error:
+        warn(f"{error}; whether it was trained on rows that are compared on is not known")
+        return rows
     texts = [fingerprints(folded(task.group(row)) for row in each) for each in (rows, seen)]
     if leaked := int(np.isin(*texts).sum()):
         warn(f"{other.path} was trained on {leaked:,} of these rows, which raises its scores; pass others with --data")

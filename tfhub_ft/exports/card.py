@@ -11,6 +11,7 @@ from tfhub_ft.evaluation.thresholds import precision_summary
 from tfhub_ft.exports.dialogue_card import dialogue_call, licence_of, limits_of, weights_table
 from tfhub_ft.exports.export import WEIGHTS
 from tfhub_ft.exports.markdown import plain, python_string
+from tfhub_ft.exports.proof_rows import verified_on
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue
@@ -103,7 +104,7 @@ def _forms(forms: Sequence[dict[str, Any]]) -> str:
         " where those are few). The time is the median of one row, on the machine that exported it; from tokens on,"
         " tokenizing is not in it.",
         "",
-        "| form | file | MB | rows | logits differ by at most | equal answers | score (model's) | one row, ms |",
+        "| form | file | MB | verified on | logits differ by at most | equal answers | score (model's) | one row, ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for form in forms:
@@ -113,7 +114,7 @@ def _forms(forms: Sequence[dict[str, Any]]) -> str:
         quantized = form.get("quantization", "none")
         kind = TITLES[form["form"]] + ("" if quantized == "none" else f", {quantized}")
         lines.append(
-            f"| {kind} | `{plain(form['path'])}` | {form['bytes'] / 1e6:.1f} | {form['rows']:,} |"
+            f"| {kind} | `{plain(form['path'])}` | {form['bytes'] / 1e6:.1f} | {plain(verified_on(form))} |"
             f" {logit_difference(form):.1e} | {equal} | {kept} | {form['latency_ms']['p50']} |"
         )
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.exports.markdown import plain, python_string
+from tfhub_ft.exports.proof_rows import verified_on
 from tfhub_ft.exports.serving import model_name
 from tfhub_ft.exports.serving_guide import serving_guide
 from tfhub_ft.language_models.presets import CATALOGUE
@@ -37,14 +38,15 @@ def weights_table(forms: Sequence[dict[str, Any]]) -> str:
         "Each was loaded in a fresh process, wrote replies to prompts of validation rows and scored true ones, and both"
         " was held against the Keras model. The time is the median of one reply, on the machine that exported it.",
         "",
-        "| weights | folder | MB | prompts | equal replies | equal words, up to the first other one | perplexity"
+        "| weights | folder | MB | verified on | equal replies | equal words, up to the first other one | perplexity"
         " (model's) | one reply, ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for form in forms:
         name = "float32" if form["quantization"] == "none" else form["quantization"]
         lines.append(
-            f"| {name} | `{form['path']}` | {form['bytes'] / 1e6:.1f} | {form['rows']:,} | {form['agreement']:.1%} |"
+            f"| {name} | `{form['path']}` | {form['bytes'] / 1e6:.1f} | {plain(verified_on(form))} |"
+            f" {form['agreement']:.1%} |"
             f" {form['same_words']:.1%} | {form['score']['form']:.4f} ({form['score']['model']:.4f}) |"
             f" {form['latency_ms']['p50']} |"
         )

@@ -73,6 +73,7 @@ def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
         write_serving_files(work.folder, inside, most_rows=MOST_ROWS)
     path = str((folder / str(version)).relative_to(work.folder))
     form = {"form": "saved_model", "quantization": quantization, "version": version, "path": path, "bytes": size}
+    proof["verified_on"] = work.rows.described(proof["rows"], labels=len(work.rows.inputs) > 0)
     return {**form, **operations, **proof}
 
 

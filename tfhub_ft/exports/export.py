@@ -147,8 +147,7 @@ def _trim(work: "Work") -> dict[str, Any]:
     from tfhub_ft.exports.lite_proof import KerasAnswers
 
     if not work.rows.learnt:
-        file = work.run.splits["train"]["file"]
-        raise InputError(f"--vocabulary domain needs the training rows, and {file} has gone or changed: put it back")
+        raise InputError(f"--vocabulary domain needs all training rows; {work.rows.fault}; restore them")
     whole = KerasAnswers(work.run, work.model, work.rows)
     work.model = trimmed_model(work.run, work.model, work.rows.learnt)
     trimmed = KerasAnswers(work.run, work.model, work.rows)

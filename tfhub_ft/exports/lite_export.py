@@ -39,10 +39,7 @@ class LiteExport:
                 " tokenizer of a file needs; use tflite, from tokens on"
             )
         if "int8" in forms.get("tflite", ()) and not self.work.rows.calibration:
-            file = work.run.splits["train"]["file"]
-            raise InputError(
-                f"--quantize int8 is calibrated with training rows, and {file} has gone or changed: put it back"
-            )
+            raise InputError(f"--quantize int8 is calibrated with training rows; {work.rows.fault}; restore them")
 
     @cached_property
     def vocabulary(self) -> str | None:

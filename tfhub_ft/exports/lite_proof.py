@@ -125,8 +125,8 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
         keras_answers: what the model answers.
 
     Returns:
-        {"rows", "max_logit_difference", "agreement": share of equal labels or None, "score": {"name", "model",
-        "form"} or None, "latency_ms": {"p50", "p95"} of one row without padding}.
+        {"rows", "verified_on": which rows, "max_logit_difference", "agreement": share of equal labels or None,
+        "score": {"name", "model", "form"} or None, "latency_ms": {"p50", "p95"} of one row without padding}.
 
     Raises:
         WorkError: it is too far off, or cannot be run.
@@ -143,6 +143,7 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
         score = keras_answers.score_of(logits)
     return {
         "rows": len(rows.asked),
+        "verified_on": rows.described(len(rows.asked), labels=score is not None),
         "max_logit_difference": difference,
         **keras_answers.check(quantization, decisions, score),
         "latency_ms": found.latency_ms,

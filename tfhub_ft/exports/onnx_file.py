@@ -12,6 +12,7 @@ from tfhub_ft.console import quiet, say
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.fresh_process import FreshRun, one_by_one, run_fresh
 from tfhub_ft.exports.proof import TOLERANCE, Call, fault
+from tfhub_ft.exports.proof_rows import sample_described
 from tfhub_ft.files import written_aside
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def export_onnx(work: "Work", quantization: str = "none") -> dict[str, Any]:
         if quantization == "none":
             aside.write_bytes(content)
             verified = prove_onnx(aside, work.calls["tokens"])
+            verified["verified_on"] = sample_described(work.run, verified["rows"])
         else:
             _write_quantized(content, aside)
             try:
@@ -136,7 +138,7 @@ def _verify_quantized(work: "Work", file: Path, quantization: str) -> dict[str, 
     """Compare the predictions and the score of a quantized ONNX file with the Keras model's.
 
     Returns:
-        {"rows", "max_logit_difference", "agreement", "score", "latency_ms"}, as of a TFLite file.
+        {"rows", "verified_on", "max_logit_difference", "agreement", "score", "latency_ms"}, as of a TFLite file.
 
     Raises:
         WorkError: too few predictions agree, or the score is too low, by the tolerances of TFLite files.
@@ -150,6 +152,7 @@ def _verify_quantized(work: "Work", file: Path, quantization: str) -> dict[str, 
     score = None if expected.score is None else expected.score_of(task.row_logits(network, expected.tokens))
     return {
         "rows": len(rows.asked),
+        "verified_on": rows.described(len(rows.asked), labels=score is not None),
         "max_logit_difference": _difference(found, call, "logits"),
         **expected.check(quantization, decisions, score),
         "latency_ms": found.latency_ms,

@@ -1,19 +1,15 @@
 """The rows that an export is proven on and calibrated with: of the run's own splits."""
 
-import itertools
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.console import say, warn
+from tfhub_ft.data.kept_rows import LEAST_ROWS, KeptRows
+from tfhub_ft.data.rows import Row
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError
-from tfhub_ft.run import Run
-
-LEAST_ROWS, MOST_ROWS, CALIBRATION_ROWS = 200, 1000, 100
+from tfhub_ft.run import KEPT_ROWS, SAMPLE, Run
 
 
 @dataclass(frozen=True)
@@ -22,10 +18,12 @@ class ProofRows:
 
     Args:
         asked: the segments that a prediction reads.
-        inputs: what training reads of the same rows; empty where their file has gone.
+        inputs: what training reads of the same rows; empty where no labels are known.
         targets: what is right; empty likewise.
         calibration: segments of some training rows; empty likewise.
-        learnt: what training read of all its rows; empty likewise.
+        learnt: what training read of all its rows; empty where their file is not found.
+        sources: the files that the rows come from.
+        fault: why these are not the files that the run was trained on; empty where they are.
     """
 
     asked: Sequence[tuple[str, ...]]
@@ -33,41 +31,66 @@ class ProofRows:
     targets: Any
     calibration: Sequence[tuple[str, ...]]
     learnt: Sequence[tuple[str, ...]]
+    sources: Sequence[str]
+    fault: str = ""
+
+    def described(self, rows: int, *, labels: bool) -> dict[str, Any]:
+        """What export.json has of a verification, `verified_on`.
+
+        Args:
+            rows: how many were compared.
+            labels: whether they were compared with what is right, too.
+        """
+        return {"files": [*self.sources], "kept_by_run": bool(self.fault), "rows": rows, "labels": labels}
 
 
 def proof_rows(run: Run) -> ProofRows:
     """Up to 1,000 validation rows of a run with what is right, and 100 training rows to calibrate with.
 
     Of fewer than 200 validation rows a single answer would weigh too much: training rows are put behind them. Where the
-    files of the run have gone or changed, the rows that the run has kept, without what is right.
+    files of the run are not found, the rows that the run has kept; versions that kept none leave rows without labels.
     """
-    task = run.recipe.task
+    task, fault, learnt = run.recipe.task, "", ()
     try:
-        data = load_dataset(task, run.settings, run.recipe.demo, labels=run.labels, splits=run.splits)
-    except InputError:
-        data = None
-    if data is None or not data.is_of(run.splits):
-        return ProofRows([tuple(row) for row in run.sample], [], [], [], [])
-    chance = random.Random(run.settings.seed)
-    validation, training = data.splits["validation"].rows, data.splits["train"].rows
-    chosen = {"validation": sorted(chance.sample(range(len(validation)), min(MOST_ROWS, len(validation))))}
-    calibration = [task.asked(row) for row in chance.sample(training, min(CALIBRATION_ROWS, len(training)))]
-    more = min(LEAST_ROWS - len(validation), len(training))
-    if more > 0:
-        chosen["train"] = sorted(chance.sample(range(len(training)), more))
-    rows = [data.splits[split].rows[i] for split, numbers in chosen.items() for i in numbers]
+        data = run.load_rows()
+        rows, learnt = KeptRows.drawn_from(data.splits, run.settings.seed), data.splits["train"].rows
+        used = ["validation", "train"][: 1 + (len(data.splits["validation"].rows) < LEAST_ROWS)]
+        sources = [*dict.fromkeys(str(data.splits[name].file) for name in used)]
+    except InputError as error:
+        rows, sources, fault = run.kept_rows, [str(run.path / KEPT_ROWS)], str(error)
+    if rows is None:
+        sample = [tuple(row) for row in run.sample]
+        warn(f"{fault}; verifying on {len(sample):,} rows of {run.path / SAMPLE}, without labels")
+        return ProofRows(sample, [], [], [], [], [str(run.path / SAMPLE)], fault)
+    if fault:
+        say(f"{fault}; verifying on rows that the run has kept")
+
+    def asked(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+        return [task.asked(row) for row in rows]
+
     return ProofRows(
-        asked=[task.asked(row) for row in rows],
-        inputs=[task.inputs(row) for row in rows],
-        targets=_joined([_picked(data.targets[split], numbers) for split, numbers in chosen.items()]),
-        calibration=calibration,
-        learnt=Mapped(task.inputs, training),
+        asked=asked(rows.verification),
+        inputs=[task.inputs(row) for row in rows.verification],
+        targets=task.targets(rows.verification, run.labels, sources[0]),
+        calibration=asked(rows.calibration),
+        learnt=Mapped(task.inputs, learnt),
+        sources=sources,
+        fault=fault,
     )
 
 
-def _picked(targets: Any, numbers: list[int]) -> Any:
-    return [targets[i] for i in numbers] if isinstance(targets, list) else targets[numbers]
+def sample_described(run: Run, rows: int) -> dict[str, Any]:
+    """What export.json has of a verification on the run's sample rows, which have no labels."""
+    return {"files": [str(run.path / SAMPLE)], "kept_by_run": True, "rows": rows, "labels": False}
 
 
-def _joined(parts: list[Any]) -> Any:
-    return list(itertools.chain(*parts)) if isinstance(parts[0], list) else np.concatenate(parts)
+def verified_on(form: dict[str, Any]) -> str:
+    """The rows that a form was verified on, in words: how many, which, and whether they have labels.
+
+    Args:
+        form: what export.json says of it; versions that did not record the rows leave their number.
+    """
+    if not (on := form.get("verified_on")):
+        return f"{form['rows']:,} rows"
+    kept = ", kept by the run" if on["kept_by_run"] else ""
+    return f"{on['rows']:,} rows of {', '.join(on['files'])}{kept}, with{'' if on['labels'] else 'out'} labels"

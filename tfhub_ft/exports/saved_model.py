@@ -30,6 +30,7 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
         WorkError: it answers differently from the model.
     """
     from tfhub_ft.exports.proof import prove
+    from tfhub_ft.exports.proof_rows import sample_described
     from tfhub_ft.exports.serving import model_name, prepare_for_serving, write_serving_files
 
     run, version, calls = work.run, next_version(work.folder), work.calls
@@ -43,6 +44,7 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
         proof = prove(aside, calls)
         size = folder_bytes(aside)
         write_serving_files(work.folder)
+    proof["verified_on"] = sample_described(run, proof["rows"])
     return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}
 
 

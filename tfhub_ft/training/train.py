@@ -4,13 +4,13 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tfhub_ft.arguments import check_path, check_type
 from tfhub_ft.console import hush, recorded_warnings, say
-from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import with_prepared
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_folder, contents
@@ -162,11 +162,11 @@ def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, A
             shutil.copytree(run.path, scratch, ignore=shutil.ignore_patterns(LOGS))
             run = Run(scratch)
         with run.locked():
-            _go_on(run, recipe, given, recover)
+            _go_on(run, recipe, given, recover, Run(output_dir).load_rows)
     return Run(output_dir)
 
 
-def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) -> None:
+def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool, load_rows: Callable[[], Dataset]) -> None:
     if run.recipe.name != recipe.name:
         raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
     for name, value in run.settings.replaced(given).as_dict().items():
@@ -186,9 +186,10 @@ def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) ->
         raise InputError(f"{run.path}: its loss was a number as far as it came; go on with --resume")
     if diverged and not recover:
         raise InputError(f"{run.path}: its loss was no number, and would be so again; go on with --recover")
-    data = load_dataset(recipe.task, run.settings, recipe.demo, splits=run.splits)
-    if not data.is_of(run.splits):
-        raise InputError(f"{run.path} was started on other rows: the files have changed since")
+    try:
+        data = load_rows()
+    except InputError as error:
+        raise InputError(f"{error}; restore them, or train again") from None
     settings = run.settings
     if recover:
         settings = settings.replaced({"learning_rate": settings.learning_rate / 2})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.console import recorded_warnings, say, warn
 from tfhub_ft.data.batches import truncation_warning
 from tfhub_ft.data.datasets import Dataset
+from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import count_labels
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError, RowFault, WorkError
@@ -25,6 +26,7 @@ from tfhub_ft.run import (
     CHECKPOINTS,
     DECISION,
     HISTORY,
+    KEPT_ROWS,
     LOGS,
     METRICS,
     MODEL,
@@ -195,7 +197,7 @@ class Training:
             InputError: the tracker refuses the run.
         """
         tracked = self._begin_tracking(folder, recipe_name)
-        run = Run.create(folder, recipe_name, self.settings, self.data.labels, self.data.described())
+        run = Run.create(folder, recipe_name, self.settings, self.data.labels, self.data.described(folder))
         if tracked:
             write_json(run.path / TRACKED, tracked)
         return run
@@ -526,6 +528,7 @@ class Training:
         chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
         lines = [json.dumps(self.recipe.task.asked(row), ensure_ascii=False) for row in chosen]
         write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
+        KeptRows.drawn_from(self.data.splits, self.settings.seed).write(run.path / KEPT_ROWS)
 
 
 def _with_written(

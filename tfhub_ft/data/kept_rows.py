@@ -1,0 +1,89 @@
+"""The rows that a run keeps with their labels, for what needs rows after the run's files have gone."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfhub_ft.data.columns import Column
+from tfhub_ft.data.rows import Row
+from tfhub_ft.errors import InputError
+from tfhub_ft.files import write_text
+
+if TYPE_CHECKING:
+    from tfhub_ft.data.datasets import Split
+
+LEAST_ROWS, MOST_ROWS, CALIBRATION_ROWS = 200, 1000, 100
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """Some rows of each split.
+
+    Args:
+        validation: up to 1,000 validation rows.
+        train: training rows that make them 200, where they are fewer; none otherwise.
+        calibration: up to 100 training rows.
+        test: up to 1,000 test rows.
+    """
+
+    validation: Sequence[Row]
+    train: Sequence[Row]
+    calibration: Sequence[Row]
+    test: Sequence[Row]
+
+    @property
+    def verification(self) -> list[Row]:
+        """The rows that exports are verified on: of fewer than 200 a single prediction would weigh too much."""
+        return [*self.validation, *self.train]
+
+    @classmethod
+    def drawn_from(cls, splits: "Mapping[str, Split]", seed: int) -> "KeptRows":
+        """Draw rows of splits; the same rows and seed give the same rows."""
+        rng, rows = random.Random(seed), {name: split.rows for name, split in splits.items()}
+
+        def draw(name: str, count: int) -> list[Row]:
+            own = rows.get(name, ())
+            return [own[i] for i in sorted(rng.sample(range(len(own)), max(0, min(count, len(own)))))]
+
+        validation = draw("validation", MOST_ROWS)
+        calibration = rng.sample(rows["train"], min(CALIBRATION_ROWS, len(rows["train"])))
+        train = draw("train", LEAST_ROWS - len(validation))
+        return cls(validation, train, calibration, draw("test", MOST_ROWS))
+
+    def write(self, path: Path) -> None:
+        """Write the rows as a JSON lines file; none where a task of somebody's own has values that JSON lacks."""
+        try:
+            lines = [
+                json.dumps({"kept_as": field.name, "line": row.line, "values": row.values}, ensure_ascii=False)
+                for field in fields(self)
+                for row in getattr(self, field.name)
+            ]
+        except TypeError:
+            return
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+    @classmethod
+    def read(cls, path: Path, columns: Sequence[Column]) -> "KeptRows":
+        """Read the rows that `write` wrote.
+
+        Args:
+            path: the file.
+            columns: those that the task reads.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        # JSON knows no tuples; a check gives what it gave before.
+        checks = {each.name: each.check for column in columns for each in (column, *column.instead)}
+        parts: dict[str, list[Row]] = {field.name: [] for field in fields(cls)}
+        try:
+            with path.open(encoding="utf-8") as file:
+                for kept in map(json.loads, file):
+                    values = {name: checks[name](value) for name, value in kept["values"].items()}
+                    parts[kept["kept_as"]].append(Row(kept["line"], values))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); restore the file, or train again") from None
+        return cls(**parts)
