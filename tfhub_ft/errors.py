@@ -12,6 +12,8 @@ class TfhubFtError(Exception):
     """
 
     exit_code = 1
+    # Keras then does not add the arguments of the layer's call, which are several lines.
+    _keras_call_info_injected = True
 
     def __init__(self, message: str):
         super().__init__(" ".join(line.strip() for line in message.splitlines()))

@@ -246,7 +246,8 @@ def sha256_of_arrays(arrays: "Iterable[np.ndarray]") -> str:
 
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+        # Without a view, bfloat16 has no buffer.
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -1,5 +1,7 @@
 """What works with Keras' own text layer works with these layers: each test runs the same code with both."""
 
+import shutil
+
 import keras
 import numpy as np
 import pandas as pd
@@ -203,3 +205,172 @@ def test_a_name_that_is_given_is_kept(tiny_pair):
     vectors = [HubEncoder(str(tiny_pair), name=name)(tokens)["pooled_output"] for name in names]
     model = keras.Model(text, keras.layers.Add()(vectors))
     assert [layer.name for layer in model.layers if isinstance(layer, HubEncoder)] == ["encoder", "encoder_1", "mine"]
+
+
+@keras.saving.register_keras_serializable("contract")
+class OwnLayers(keras.Model):
+    """Makes its layers itself; its preprocessor and encoder are given by `made_by`, as a caller's code would."""
+
+    made_by = None
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.preprocessor, self.encoder = self.made_by.preprocessor(), self.made_by.encoder()
+        self.head = keras.layers.Dense(2)
+
+    def call(self, texts, training=False):
+        return self.head(self.made_by.vectors(self.encoder, self.preprocessor(texts)))
+
+
+@keras.saving.register_keras_serializable("contract")
+class GivenLayers(OwnLayers):
+    """Is given its text layers, and makes its head itself."""
+
+    def __init__(self, preprocessor, encoder, **kwargs):
+        keras.Model.__init__(self, **kwargs)
+        self.preprocessor, self.encoder, self.head = preprocessor, encoder, keras.layers.Dense(2)
+
+    def get_config(self):
+        layers = {"preprocessor": self.preprocessor, "encoder": self.encoder}
+        return {**super().get_config(), **{k: keras.saving.serialize_keras_object(v) for k, v in layers.items()}}
+
+    @classmethod
+    def from_config(cls, config):
+        layers = {k: keras.saving.deserialize_keras_object(config.pop(k)) for k in ("preprocessor", "encoder")}
+        return cls(**layers, **config)
+
+
+@keras.saving.register_keras_serializable("contract")
+class Outer(keras.Model):
+    """Holds a subclassed model."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner, self.head = OwnLayers(), keras.layers.Dense(3)
+
+    def call(self, texts, training=False):
+        return self.head(self.inner(texts))
+
+
+def given_layers(parts):
+    OwnLayers.made_by = parts
+    return GivenLayers(parts.preprocessor(), parts.encoder())
+
+
+def outer(parts):
+    OwnLayers.made_by = parts
+    return Outer()
+
+
+KINDS = [functional, given_layers, outer]
+
+
+def trained_model(kind, parts):
+    """A model whose weights are no initial ones, and its predictions."""
+    model = kind(parts)
+    model(TEXTS)
+    for weight in model.weights:
+        if weight.dtype == "float32":
+            weight.assign(weight + np.random.default_rng(0).normal(0, 0.1, weight.shape))
+    return model, np.asarray(model(TEXTS))
+
+
+def assert_predicts(model, expected):
+    np.testing.assert_allclose(model(TEXTS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_models_of_every_kind_reload_and_export_to_the_same_predictions(parts, kind, tmp_path):
+    model, expected = trained_model(kind, parts)
+    model.save(tmp_path / "model.keras")
+    assert_predicts(keras.models.load_model(tmp_path / "model.keras"), expected)
+    signature = [keras.InputSpec(shape=(None,), dtype="string")]
+    model.export(tmp_path / "export", input_signature=signature, verbose=False)
+    exported = tf.saved_model.load(tmp_path / "export")
+    np.testing.assert_allclose(exported.serve(TEXTS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [functional, given_layers])
+def test_a_clone_with_the_weights_of_its_original_predicts_the_same(parts, kind):
+    model, expected = trained_model(kind, parts)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    assert_predicts(clone, expected)
+
+
+def test_a_model_from_its_config_or_json_predicts_the_same_with_the_same_weights(parts, tmp_path):
+    model, expected = trained_model(functional, parts)
+    model.save_weights(tmp_path / "model.weights.h5")
+    for other in (keras.Model.from_config(model.get_config()), keras.models.model_from_json(model.to_json())):
+        other.load_weights(tmp_path / "model.weights.h5")
+        assert_predicts(other, expected)
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.hdf5"])
+def test_a_legacy_file_reloads_to_the_same_predictions(parts, name, tmp_path):
+    model, expected = trained_model(functional, parts)
+    model.save(tmp_path / name)
+    assert_predicts(keras.models.load_model(tmp_path / name), expected)
+    other = functional(parts)
+    other.load_weights(tmp_path / name)
+    assert_predicts(other, expected)
+
+
+@pytest.mark.parametrize("implementation", ["native", "graph"])
+def test_layers_from_their_configs_predict_as_new_layers_do(tiny_pair, implementation):
+    layers = HubPreprocessor(str(tiny_pair)), HubEncoder(str(tiny_pair), implementation=implementation)
+    preprocessor, encoder = (type(each).from_config(each.get_config()) for each in layers)
+    expected = layers[1](layers[0](TEXTS))
+    predicted = encoder(preprocessor(TEXTS))
+    assert predicted.keys() == expected.keys()
+    np.testing.assert_allclose(predicted["sequence_output"], expected["sequence_output"], atol=1e-6)
+    # A clone of a clone that was not called.
+    again = HubEncoder.from_config(HubEncoder.from_config(layers[1].get_config()).get_config())
+    np.testing.assert_allclose(again(layers[0](TEXTS))["pooled_output"], expected["pooled_output"], atol=1e-6)
+
+
+def moved(folder, tiny_pair):
+    """A copy of the encoder's folder, which a test can change."""
+    shutil.copytree(tiny_pair, folder)
+    return folder
+
+
+@pytest.mark.parametrize("implementation", ["native", "graph"])
+def test_clones_that_lack_trained_weights_are_refused_in_one_line(tiny_pair, implementation):
+    parts = Ours(tiny_pair, implementation)
+    model, expected = trained_model(functional, parts)
+    clone = keras.models.clone_model(model)
+    for _ in range(2):
+        with pytest.raises(InputError, match="^encoder: was made from the config of a layer with other [^\n]*set_wei"):
+            clone.predict(TEXTS, verbose=0)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_allclose(clone.predict(TEXTS, verbose=0), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["native", "graph"])
+def test_clones_whose_encoder_has_gone_are_refused_in_one_line(tiny_pair, implementation, tmp_path):
+    parts = Ours(moved(tmp_path / "pair", tiny_pair), implementation)
+    preprocessor, encoder = parts.preprocessor(), parts.encoder()
+    tokens = preprocessor(TEXTS)
+    shutil.rmtree(tmp_path / "pair")
+    with pytest.raises(InputError, match="^preprocessor: was made without its vocabulary [^\n]*$"):
+        HubPreprocessor.from_config(preprocessor.get_config())(TEXTS)
+    with pytest.raises(InputError, match="^encoder: was made without its weights [^\n]*$"):
+        HubEncoder.from_config(encoder.get_config())(tokens)
+
+
+@pytest.mark.parametrize("implementation", ["native", "graph"])
+def test_a_legacy_file_whose_encoder_has_gone_is_refused_when_it_is_loaded(tiny_pair, implementation, tmp_path):
+    model = functional(Ours(moved(tmp_path / "pair", tiny_pair), implementation))
+    model.save(tmp_path / "model.h5")
+    shutil.rmtree(tmp_path / "pair")
+    with pytest.raises(InputError, match="without its vocabulary [^\n]*.keras file"):
+        keras.models.load_model(tmp_path / "model.h5")
+
+
+def test_a_clone_whose_vocabulary_has_changed_is_refused(tiny_pair, tmp_path):
+    config = HubPreprocessor(str(moved(tmp_path / "pair", tiny_pair))).get_config()
+    [vocabulary] = (tmp_path / "pair" / "preprocessor" / "assets").glob("*.txt")
+    vocabulary.write_text(vocabulary.read_text(encoding="utf-8").replace("good", "gooood"), encoding="utf-8")
+    with pytest.raises(InputError, match="^preprocessor: [^\n]*with another vocabulary than [^\n]* has now; load"):
+        HubPreprocessor.from_config(config)(TEXTS)

@@ -14,6 +14,7 @@ import numpy as np
 from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.freezing import frozen_names, top_layers
 from tfhub_ft.encoders.hub_export import write_encoder
+from tfhub_ft.encoders.keras_state import is_building, is_reading_legacy_file
 from tfhub_ft.encoders.lora import DEFAULT_TARGETS, read_adapter, updated_matrices, write_adapter
 from tfhub_ft.encoders.native import Architecture, Dropout, encode, role_of
 from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
@@ -45,6 +46,9 @@ class HubEncoder(DefaultNamed):
     An encoder of a family that is known (BERT, DistilBERT, ELECTRA and ALBERT as TF Hub has them) is computed natively,
     by TensorFlow operations on the SavedModel's weights, which is faster and follows Keras' dtype policy; any other by
     the SavedModel's graph. A `.keras` file that holds the layer reloads without the cache and without a network.
+
+    A layer made by `from_config`, as clones and models in `.h5` files have it, takes what it was not given by
+    `set_weights` or from a file from where `encoder` says, and refuses other weights than the original had.
 
     Args:
         encoder: a catalogue name, a handle, a URL or a SavedModel folder.
@@ -92,7 +96,9 @@ class HubEncoder(DefaultNamed):
         recompute: bool = False,
         **kwargs: Any,
     ):
+        digest = kwargs.pop("weights_sha256", None)
         super().__init__(**kwargs)
+        self._expected_digest, self._lacks_weights = digest, spec is not None
         self.encoder, self.implementation, self._freeze = str(encoder), implementation, str(freeze)
         self.recompute, self._lora, self._updates = recompute, None, {}
         self._narrowed: _Narrowed | None = None
@@ -134,6 +140,63 @@ class HubEncoder(DefaultNamed):
         self.module, self._workspace = open_module(folder, seed=self.seed)
         self.spec = describe(self.module, self.encoder)
         return self.module.variables
+
+    def _require_weights(self) -> None:
+        """Fill in what a layer that was made from its config lacks, once it is needed.
+
+        Raises:
+            InputError: there is no such encoder, or its weights are not those that the layer's original had.
+        """
+        if not self._lacks_weights or is_building():
+            return
+        import tensorflow as tf
+
+        remedy = "copy the weights by set_weights, or load the model from a .keras file"
+        with tf.init_scope():
+            missing = self._unset_variables
+            if not missing and (self.is_native or self.module is not None):
+                self._lacks_weights = False
+                return
+            try:
+                folder = resolve_encoder(self.encoder)
+                source = read_values(folder) if missing else {}
+                for name, variable in missing.items():
+                    variable.assign(source[name])
+                if not self.is_native and self.module is None:
+                    self._attach(folder)
+            except (InputError, KeyError, ValueError) as error:
+                self._unset(missing)
+                raise InputError(f"{self.name}: was made without its weights ({error}); {remedy}") from None
+            self._lacks_weights = False
+            if missing and self._expected_digest not in (None, self._digest()):
+                self._unset(missing)
+                raise InputError(
+                    f"{self.name}: was made from the config of a layer with other weights than {self.encoder} has;"
+                    f" {remedy}"
+                )
+
+    @property
+    def _unset_variables(self) -> dict[str, "keras.Variable"]:
+        """The variables that were given no value, by name."""
+        by_name = self._by_name
+        unset = {name: variable for name, variable in by_name.items() if _is_unset(variable)}
+        # Booleans and integers cannot tell by themselves.
+        others = {name: variable for name, variable in by_name.items() if "float" not in variable.dtype}
+        return unset | others if unset else {}
+
+    def _unset(self, variables: dict[str, "keras.Variable"]) -> None:
+        self._lacks_weights = True
+        for variable in variables.values():
+            variable.assign(_unset_value(variable))
+
+    def _attach(self, folder: Path) -> None:
+        """Compute by the graph of a SavedModel on the weights that the layer holds."""
+        held = [variable.value for variable in self._module_variables]
+        self.module, self._workspace = open_module(folder, seed=self.seed, variables=held)
+
+    def _digest(self) -> str:
+        """What predictions follow from, as a hexadecimal number."""
+        return sha256_of_arrays(self.values.values())
 
     @property
     def is_native(self) -> bool:
@@ -199,7 +262,8 @@ class HubEncoder(DefaultNamed):
     @property
     def values(self) -> dict[str, np.ndarray]:
         """The weights that it has now, by their names in the SavedModel."""
-        values = {name: np.asarray(held.value) for name, held in self._by_name.items()}
+        self._require_weights()
+        values = {name: _numpy(held) for name, held in self._by_name.items()}
         return values | {name: values[name] + self._update(name) for name in self._updates}
 
     @property
@@ -334,7 +398,8 @@ class HubEncoder(DefaultNamed):
             up.assign(factors[f"{name}/up"])
 
     def _base_digest(self) -> str:
-        return sha256_of_arrays(np.asarray(held.value) for held in self._module_variables)
+        self._require_weights()
+        return sha256_of_arrays(map(_numpy, self._module_variables))
 
     def reinitialize(self, layers: int) -> None:
         """Draw the weights of the top layers, and of the pooler, anew.
@@ -349,6 +414,7 @@ class HubEncoder(DefaultNamed):
             Zhang et al. 2021, https://arxiv.org/abs/2006.05987
         """
         chosen = top_layers(self.names, layers, "--reinit-layers")
+        self._require_weights()
         for number, (name, variable) in enumerate(self._by_name.items()):
             if name not in chosen:
                 continue
@@ -365,6 +431,7 @@ class HubEncoder(DefaultNamed):
         Args:
             word_ids: whose embeddings stay, int (words,), ascending, without repetition.
         """
+        self._require_weights()
         table = self.word_embeddings
         numbers = np.zeros(table.shape[0], "int32")
         numbers[word_ids] = np.arange(len(word_ids))
@@ -392,6 +459,7 @@ class HubEncoder(DefaultNamed):
         Args:
             dtype: "bfloat16" or "float16".
         """
+        self._require_weights()
         for name, held in self._by_name.items():
             if name.endswith("kernel") and "pooler" not in name:
                 self._replace(held, held.value, dtype)
@@ -416,6 +484,7 @@ class HubEncoder(DefaultNamed):
         if self.is_native:
             write_encoder(folder, self.values, Architecture(**self.spec["architecture"]))
             return
+        self._require_weights()
         shutil.copytree(self._workspace.name, folder)
         tf.train.Checkpoint(self.module).write(str(folder / "variables" / "variables"))
 
@@ -437,6 +506,7 @@ class HubEncoder(DefaultNamed):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         import tensorflow as tf
 
+        self._require_weights()
         training = bool(training) and not self.body_is_frozen
         table = self.word_embeddings
         tied = {} if table is None else {"word_embeddings": tf.convert_to_tensor(table)}
@@ -444,15 +514,27 @@ class HubEncoder(DefaultNamed):
             outputs = self._encode(inputs, training)
             return {**{name: outputs[name] for name in self.spec["outputs"]}, **tied}
         if self.module is None:
-            raise RuntimeError(f"layer {self.name} has no graph: load it by keras.models.load_model, not by a clone")
+            return {**self._empty_outputs(inputs), **tied}
         features = {name: tf.cast(inputs[name], tf.int32) for name in self.spec["inputs"]}
         options = {"training": training} if self.spec["takes_training"] else {}
         outputs = self.module(features, **options)
         return {**{name: outputs[name] for name in self.spec["outputs"]}, **tied}
 
+    def _empty_outputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow as tf
+
+        batch, length = tf.unstack(tf.shape(inputs["input_word_ids"]))
+
+        def zeros(spec: keras.KerasTensor) -> Any:
+            return tf.zeros((batch, spec.shape[-1]) if len(spec.shape) == 2 else (batch, length, spec.shape[-1]))
+
+        specs = self.compute_output_spec(inputs)
+        return keras.tree.map_structure(zeros, {name: specs[name] for name in self.spec["outputs"]})
+
     def _encode(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
         import tensorflow as tf
 
+        self._require_weights()
         self._graphs.record()
         weights = {role_of(name): tf.convert_to_tensor(held) for name, held in self._by_name.items()}
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
@@ -509,17 +591,29 @@ class HubEncoder(DefaultNamed):
 
     def get_config(self) -> dict[str, Any]:
         own = {n: getattr(self, n) for n in ("encoder", "implementation", "freeze", "seed", "spec", "recompute")}
-        return {**super().get_config(), **own, "lora": self._lora and dict(self._lora)}
+        is_incomplete = self._lacks_weights and self._unset_variables
+        digest = self._expected_digest if is_incomplete else self._digest()
+        return {**super().get_config(), **own, "lora": self._lora and dict(self._lora), "weights_sha256": digest}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "HubEncoder":
+        layer = cls(**config)
+        if is_reading_legacy_file() and not layer.is_native:
+            # The file has its weights, but not its graph.
+            layer._attach(resolve_encoder(layer.encoder))
+        return layer
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
+        self._require_weights()
         for number, variable in enumerate(self._held):
-            store[str(number)] = np.asarray(variable.value)
+            store[str(number)] = _numpy(variable)
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
         if len(store) != len(self._held):
             raise ValueError(f"layer {self.name} has {len(self._held)} weights, and the file {len(store)}")
         for number, variable in enumerate(self._held):
             variable.assign(store[str(number)])
+        self._lacks_weights = not self.is_native and self.module is None
 
     @property
     def _held(self) -> list["keras.Variable"]:
@@ -530,13 +624,13 @@ class HubEncoder(DefaultNamed):
     def save_assets(self, dir_path: str) -> None:
         if self.is_native:
             return
+        self._require_weights()
         shutil.copytree(self._workspace.name, dir_path, dirs_exist_ok=True)
 
     def load_assets(self, dir_path: str) -> None:
         if self.is_native:
             return
-        held = [variable.value for variable in self._module_variables]
-        self.module, self._workspace = open_module(Path(dir_path), seed=self.seed, variables=held)
+        self._attach(Path(dir_path))
 
 
 def encoder_of(network: keras.Model) -> HubEncoder:
@@ -545,9 +639,32 @@ def encoder_of(network: keras.Model) -> HubEncoder:
 
 
 def _uninitialized(variables: list[dict[str, Any]]) -> list[Any]:
+    """Variables of NaN, so that one that was given no value is told from one that was."""
     import tensorflow as tf
 
-    return [tf.Variable(tf.zeros(v["shape"], v["dtype"]), trainable=v["trainable"], name=v["name"]) for v in variables]
+    return [
+        tf.Variable(_unset_value(tf.TensorSpec(v["shape"], v["dtype"])), trainable=v["trainable"], name=v["name"])
+        for v in variables
+    ]
+
+
+def _numpy(variable: "keras.Variable") -> np.ndarray:
+    # np.asarray fails on a scalar variable of several replicas within their strategy's scope.
+    return np.asarray(variable.numpy())
+
+
+def _unset_value(variable: Any) -> Any:
+    import tensorflow as tf
+
+    dtype = tf.as_dtype(variable.dtype)
+    return tf.fill(variable.shape, tf.cast(float("nan") if dtype.is_floating else 0, dtype))
+
+
+def _is_unset(variable: "keras.Variable") -> bool:
+    import tensorflow as tf
+
+    value = tf.convert_to_tensor(variable)
+    return value.dtype.is_floating and bool(tf.reduce_all(tf.math.is_nan(value)))
 
 
 def describe(module: Any, name: str) -> dict[str, Any]:

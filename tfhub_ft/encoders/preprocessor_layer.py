@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from tfhub_ft.encoders.default_names import DefaultNamed
+from tfhub_ft.encoders.keras_state import is_building, is_reading_legacy_file
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_preprocessor
 from tfhub_ft.encoders.text_layer import TextLayer, flat
@@ -22,7 +23,7 @@ MIN_SEQ_LENGTH = 3
 # Seconds, about what making a graph takes: once a function has run for so long without one, it is worth it.
 GRAPH_AFTER = 1.0
 # The rest of a layer's config; the module's files say what `encoder` and `preprocessor` only name.
-_NO_MATTER_FOR_TOKENS = ("name", "dtype", "trainable", "encoder", "preprocessor", "padding")
+_NO_MATTER_FOR_TOKENS = ("name", "dtype", "trainable", "encoder", "preprocessor", "padding", "module_sha256")
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
@@ -30,7 +31,8 @@ class HubPreprocessor(TextLayer, DefaultNamed):
     """Tokenizes and packs texts with the TF Hub preprocessor that belongs to an encoder.
 
     The layer carries the preprocessor's graph and vocabulary: a `.keras` file that holds it reloads without the cache
-    and without a network.
+    and without a network. A layer made by `from_config`, as clones and models in `.h5` files have it, reads them from
+    where `encoder` and `preprocessor` say, and refuses others than the original had.
 
     Args:
         encoder: the encoder whose preprocessor is wanted: a catalogue name, a handle, a URL or a folder.
@@ -74,7 +76,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             raise InputError(f"--seq-length {seq_length}: [CLS], a token and [SEP] need at least {MIN_SEQ_LENGTH}")
         if padding not in ("longest", "max_length"):
             raise ValueError(f"padding must be 'longest' or 'max_length', not {padding!r}")
-        attach = kwargs.pop("attach", True)
+        attach, self._expected_digest = kwargs.pop("attach", True), kwargs.pop("module_sha256", None)
         super().__init__(**{"trainable": False, **kwargs})
         self.encoder, self.preprocessor = str(encoder), preprocessor and str(preprocessor)
         self.seq_length, self.lowercase, self.padding = seq_length, lowercase, padding
@@ -83,6 +85,37 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         self.built = True
         if attach:
             self._attach(resolve_preprocessor(encoder, preprocessor))
+
+    def _require_module(self) -> None:
+        """Load the module of a layer that was made from its config, once it is needed.
+
+        Raises:
+            InputError: there is no such preprocessor, or it is not the one that the layer's original had.
+        """
+        if self.module is not None:
+            return
+        import tensorflow as tf
+
+        remedy = "load the model from a .keras file, or copy it by copy.deepcopy"
+        try:
+            folder = resolve_preprocessor(self.encoder, self.preprocessor)
+            with tf.init_scope():
+                self._attach(folder)
+        except InputError as error:
+            raise InputError(f"{self.name}: was made without its vocabulary ({error}); {remedy}") from None
+        if self._expected_digest not in (None, self._module_digest()):
+            self.module = None
+            raise InputError(
+                f"{self.name}: was made from the config of a layer with another vocabulary than"
+                f" {self.preprocessor or self.encoder} has now; {remedy}"
+            )
+
+    def _module_digest(self) -> str:
+        from tfhub_ft.files import sha256_of
+
+        folder = Path(self._workspace.name)
+        files = {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+        return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
     def _attach(self, folder: Path) -> None:
         module, workspace = open_module(folder, keep_values=True)
@@ -102,6 +135,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         Raises:
             InputError: the preprocessor has no WordPiece vocabulary.
         """
+        self._require_module()
         return read_vocabulary(Path(self._workspace.name), self.encoder)
 
     @property
@@ -109,11 +143,14 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         """Whether the module's own tokenizer lower-cases and strips accents."""
         import tensorflow as tf
 
+        self._require_module()
         upper, lower = self.module.tokenize(tf.constant(["AN ÉCLAIR", "an eclair"])).to_list()
         return upper == lower
 
     @on_cpu
     def call(self, inputs: Any) -> dict[str, Any]:
+        if self.module is None and is_building():
+            return self._empty_tokens()
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
         return self._packed([self._tokenized(flat(segment)) for segment in segments])
 
@@ -149,6 +186,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         """What tokens follow from, the module's files and the layer's settings, as a hexadecimal number."""
         from tfhub_ft.files import sha256_of
 
+        self._require_module()
         folder = Path(self._workspace.name)
         settings = {k: v for k, v in self.get_config().items() if k not in _NO_MATTER_FOR_TOKENS}
         files = {str(p.relative_to(folder)): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -159,10 +197,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         """The tokens of texts, ragged (texts, tokens) or (texts, words, tokens)."""
         import tensorflow as tf
 
-        if self.module is None:
-            raise RuntimeError(
-                f"layer {self.name} has no vocabulary: load it by keras.models.load_model, not by a clone"
-            )
+        self._require_module()
         if self.lowercase:
             # tf.strings.lower drops what is behind a NUL, which tokenizers take for white space.
             texts = tf.strings.lower(tf.strings.regex_replace(texts, r"\x00", " "), encoding="utf-8")
@@ -184,6 +219,11 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         longest = tf.reduce_max(self._row_tokens(tokens))
         return tf.cast(tf.clip_by_value(longest, MIN_SEQ_LENGTH, self.seq_length), tf.int32)
 
+    def _empty_tokens(self) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {name: tf.zeros((1, self.seq_length), tf.int32) for name in TOKEN_INPUTS}
+
     def compute_output_spec(self, inputs: Any) -> dict[str, keras.KerasTensor]:
         batch = (inputs[0] if isinstance(inputs, list | tuple) else inputs).shape[0]
         length = self.seq_length if self.padding == "max_length" else None
@@ -191,11 +231,15 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("encoder", "preprocessor", "seq_length", "lowercase", "padding")}
-        return {**super().get_config(), **own}
+        digest = self._expected_digest if self.module is None else self._module_digest()
+        return {**super().get_config(), **own, "module_sha256": digest}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubPreprocessor":
-        return cls(**config, attach=False)
+        layer = cls(**config, attach=False)
+        if is_reading_legacy_file():
+            layer._require_module()
+        return layer
 
     def write_module(self, folder: Path) -> None:
         """Write the preprocessor as a TF Hub SavedModel.
@@ -203,9 +247,11 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         Args:
             folder: a folder that does not exist yet.
         """
+        self._require_module()
         shutil.copytree(self._workspace.name, folder)
 
     def save_assets(self, dir_path: str) -> None:
+        self._require_module()
         shutil.copytree(self._workspace.name, dir_path, dirs_exist_ok=True)
 
     def load_assets(self, dir_path: str) -> None:

@@ -4,8 +4,7 @@ import gc
 from typing import Any
 from weakref import WeakSet
 
-from keras.src.backend.common import global_state
-
+from tfhub_ft.encoders.keras_state import entry_layer
 from tfhub_ft.errors import InputError
 
 
@@ -30,8 +29,8 @@ class TracedGraphs:
         if tf.executing_eagerly():
             return
         self._graphs.add(tf.compat.v1.get_default_graph())
-        if call_context := global_state.get_global_attribute("current_call_ctx"):
-            self._models.add(call_context.entry_layer)
+        if model := entry_layer():
+            self._models.add(model)
 
     def retrace(self) -> None:
         """Make Keras models trace their train, test and predict functions again."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfhub_ft.encoders import MASK
+from tfhub_ft.encoders.keras_state import is_building
 from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor, flat_tokens
 from tfhub_ft.encoders.text_layer import flat
 from tfhub_ft.errors import InputError
@@ -74,6 +75,8 @@ class WindowPreprocessor(HubPreprocessor):
         self.split, self.masks = split, masks
 
     def call(self, inputs: Any) -> dict[str, Any]:
+        if self.module is None and is_building():
+            return self._empty_tokens()
         question, text = inputs if isinstance(inputs, list | tuple) else (None, inputs)
         windows = self.windows(self.split_words(text)[0], question)
         return {name: windows[name] for name in TOKEN_INPUTS}
