@@ -16,13 +16,28 @@ def copied(tiny_run, tmp_path):
 
 
 DAMAGES = [
-    ("labels.json", "{}", r"run/labels\.json cannot be read \(it holds a dict, not a list\); train again or restore"),
+    (
+        "labels.json",
+        "{}",
+        r"run/labels\.json cannot be read \(the content is of type dict; expected list\); train again",
+    ),
+    (
+        "labels.json",
+        '[["a"], "b"]',
+        r"labels\.json cannot be read \(entry 1 of the content is of type list; expected str",
+    ),
+    ("labels.json", '["a", "a"]', r"labels\.json cannot be read \(the label 'a' is there twice\)"),
+    ("labels.json", "[" * 9_000, r"labels\.json cannot be read \(it is nested too deeply\)"),
+    ("labels.json", b"\xff", r"labels\.json cannot be read \('utf-8' codec"),
     ("decision.json", '{"thresh', r"run/decision\.json cannot be read \(Unterminated string"),
     ("decision.json", None, r"run has no decision\.json, which every run has: restore the file, or train again$"),
     ("model.keras", None, r"run has no model\.keras, which every run has"),
     ("model.keras", "PK", r"run/model\.keras cannot be read \("),
     ("recipe.yaml", "recipe: [1, 2", r"run/recipe\.yaml cannot be read \("),
-    ("recipe.yaml", "recipe: [1, 2]", r"run/recipe\.yaml does not say which recipe"),
+    ("recipe.yaml", "recipe: [1, 2]", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type list"),
+    ("recipe.yaml", "epochs: 3", r"run/recipe\.yaml cannot be read \(the content has no 'recipe'\)"),
+    ("recipe.yaml", "recipe: 5", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type int"),
+    ("recipe.yaml", "recipe: " + "[" * 9_000, r"run/recipe\.yaml cannot be read \(it is nested too deeply\)"),
     ("recipe.yaml", None, r"run is no run folder: it has no recipe\.yaml"),
     ("metrics.json", None, r"run has no decision\.json: its training did not finish; go on with --resume"),
 ]
@@ -34,10 +49,28 @@ def test_a_damaged_run_names_the_file(copied, name, content, message):
     if name == "metrics.json":
         (copied / "decision.json").unlink()
     if content is not None:
-        (copied / name).write_text(content)
+        (copied / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message) as caught:
         tfhub_ft.predict(copied, ["good film"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read"),
+    [
+        ("splits.json", '{"train": 3, "validation": {}}', lambda run: run.splits),
+        ("splits.json", '{"train": {"file": 1, "rows": 2}}', lambda run: run.splits),
+        ("metrics.json", "[]", lambda run: run.metrics),
+        ("metrics.json", '{"train": {}}', lambda run: run.metrics),
+        ("sample.jsonl", '["a"]\n{"b": 1}', lambda run: run.sample),
+        ("warnings.json", "[1]", lambda run: run.warnings),
+        ("calibration.json", "7", lambda run: run.calibration),
+    ],
+)
+def test_each_file_of_a_run_must_hold_what_a_training_writes(copied, name, content, read):
+    (copied / name).write_text(content)
+    with pytest.raises(InputError, match=rf"run/{name} cannot be read \(.*\); train again or restore the file"):
+        read(Run(copied))
 
 
 @pytest.mark.parametrize(

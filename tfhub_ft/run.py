@@ -20,7 +20,6 @@ tracking.json  of a run with --track: which one it is in the tracker's store
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
 from tfhub_ft.data.prepared import prepared_fault
+from tfhub_ft.documents import check_distinct, parse_json, read_json, read_yaml
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import locked, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
@@ -45,6 +45,7 @@ RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "s
 DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.html"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
+_TRAINING_STATE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None))}
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 TRACKED, WARNINGS, KEPT_ROWS = "tracking.json", "warnings.json", "kept_rows.jsonl"
 
@@ -133,7 +134,9 @@ class Run:
     @cached_property
     def labels(self) -> list[str]:
         """The labels, in the order of the logits."""
-        return self._json(LABELS, list)
+        labels = self._json(LABELS, [str])
+        with self._unreadable(self.path / LABELS):
+            return check_distinct(labels)
 
     @cached_property
     def decision(self) -> dict[str, Any]:
@@ -148,7 +151,7 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """The warnings of the training run, each once; empty where a version wrote the run that kept none."""
-        return self._json(WARNINGS, list) if (self.path / WARNINGS).is_file() else []
+        return self._json(WARNINGS, [str]) if (self.path / WARNINGS).is_file() else []
 
     def add_warnings(self, warnings: Sequence[str]) -> None:
         """Keep warnings with the run, each once."""
@@ -157,7 +160,7 @@ class Run:
     @property
     def splits(self) -> dict[str, Any]:
         """Which rows of which file each split has."""
-        return self._json(SPLITS)
+        return self._json(SPLITS, dict.fromkeys(("train", "validation"), {"file": str, "rows": int}))
 
     @property
     def dropped_labels(self) -> dict[str, int]:
@@ -167,13 +170,14 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """The scores, by split."""
-        return self._json(METRICS)
+        return self._json(METRICS, {"train": dict, "validation": dict})
 
     @property
     def sample(self) -> list[list[str]]:
         """Inputs of some validation rows, a list of segments each."""
-        with self._existing(SAMPLE).open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+        path = self._existing(SAMPLE)
+        with path.open(encoding="utf-8") as file, self._unreadable(path):
+            return [parse_json(line, [str]) for line in file]
 
     @property
     def kept_rows(self) -> KeptRows | None:
@@ -228,7 +232,7 @@ class Run:
     @property
     def tracked(self) -> dict[str, str]:
         """The run's name in a tracker's store, by tracker; empty where none was told of it."""
-        return self._json(TRACKED) if (self.path / TRACKED).is_file() else {}
+        return self._json(TRACKED, {str: str}) if (self.path / TRACKED).is_file() else {}
 
     @property
     def finished(self) -> bool:
@@ -239,7 +243,7 @@ class Run:
     def training_state(self) -> dict[str, Any]:
         """What the checkpoints of a training know that has not ended; empty before the first one."""
         path = Path(CHECKPOINTS) / STATE
-        return self._json(str(path)) if (self.path / path).is_file() else {}
+        return self._json(str(path), _TRAINING_STATE) if (self.path / path).is_file() else {}
 
     def with_settings(self, settings: TrainingSettings) -> "Run":
         """The run with other settings, which its recipe.yaml then has."""
@@ -275,27 +279,22 @@ class Run:
 
     @cached_property
     def _yaml(self) -> dict[str, Any]:
-        import yaml
+        return read_yaml(self.path / RECIPE, {"recipe": str})
 
-        path = self.path / RECIPE
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read ({first_line(error)})") from error
-        if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
-            raise InputError(f"{path} does not say which recipe it belongs to")
-        return content
-
-    def _json(self, name: str, kind: type = dict) -> Any:
+    def _json(self, name: str, shape: Any = dict) -> Any:
         path = self._existing(name)
+        with self._unreadable(path):
+            return read_json(path, shape)
+
+    @contextlib.contextmanager
+    def _unreadable(self, path: Path) -> Iterator[None]:
+        """An error within this context says what to do about a file that cannot be read."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, kind):
-                raise ValueError(f"it holds a {type(content).__name__}, not a {kind.__name__}")
-        except ValueError as error:
+            yield
+        except (InputError, ValueError) as error:
+            said = str(error) if isinstance(error, InputError) else f"{path} cannot be read ({first_line(error)})"
             with self._told_of_version():
-                raise InputError(f"{path} cannot be read ({error}); train again or restore the file") from error
-        return content
+                raise InputError(f"{said}; train again or restore the file") from error
 
     def _existing(self, name: str) -> Path:
         path = self.path / name

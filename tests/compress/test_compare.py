@@ -133,7 +133,7 @@ def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, revi
         with pytest.raises(InputError, match=match):
             tfhub_ft.compare(folder, data=data)
 
-    refused(tmp_path, reviews_csv, r"has no readable export\.json: tfhub-ft export")
+    refused(tmp_path, reviews_csv, r"export\.json: No such file or directory; tfhub-ft export")
     refused(forms, tmp_path / "none.csv", r"none\.csv: no such file")
     folder = some_forms(forms, tmp_path / "reviews", lambda form: True)
     (folder / "onnx" / "reviews.onnx").unlink()

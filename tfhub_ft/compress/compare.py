@@ -117,7 +117,8 @@ def _rows(
     folder: Path, forms: "Sequence[Form]", data: Path, reading: dict[str, Any]
 ) -> "tuple[Task, Sequence[Row], Any]":
     """The task, and the checked rows with their targets."""
-    from tfhub_ft.compress.forms import description_of, read_exports, task_of
+    from tfhub_ft.compress.forms import description_of, task_of
+    from tfhub_ft.exports.export import read_exports
 
     if any(form.name == "onnx" for form in forms):
         from tfhub_ft.exports.onnx_file import check_onnx_is_installed

@@ -12,7 +12,7 @@ import numpy as np
 from tfhub_ft.console import command_line
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
-from tfhub_ft.exports.export import FORMATS
+from tfhub_ft.exports.export import FORMATS, read_exports
 from tfhub_ft.exports.fresh_process import KINDS, Feed
 from tfhub_ft.exports.lite_metadata import read_description
 from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer, computed_outside
@@ -61,7 +61,10 @@ def find_forms(folder: Path) -> list[Form]:
     Raises:
         InputError: the folder is no export, or a form has gone.
     """
-    entries = read_exports(folder)["forms"]
+    try:
+        entries = read_exports(folder)["forms"]
+    except InputError as error:
+        raise InputError(f"{error}; tfhub-ft export RUN --output-dir DIR makes an export folder") from None
     # Of files there is one a quantization, of SavedModels one a version, the newest last.
     newest = {(entry["form"], entry.get("quantization", "none")): entry for entry in entries}
     forms = []
@@ -76,20 +79,6 @@ def find_forms(folder: Path) -> list[Form]:
         export = command_line("tfhub-ft", "export", "RUN", "--output-dir", folder)
         raise InputError(f"{folder}/export.json names no form: {export} makes some")
     return forms
-
-
-def read_exports(folder: Path) -> dict[str, Any]:
-    """What export.json says of a folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    try:
-        return json.loads((folder / "export.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(
-            f"{folder} has no readable export.json: tfhub-ft export RUN --output-dir DIR makes an export folder"
-        ) from None
 
 
 def _order(item: tuple[tuple[str, str], Any]) -> tuple[int, int]:

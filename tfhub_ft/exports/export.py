@@ -1,6 +1,5 @@
 """Exporting a run: forms of its model, each proven, or not there."""
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.arguments import check_names, check_path, check_type
 from tfhub_ft.console import command_line, progress, say
 from tfhub_ft.data.labels import DROPPED
+from tfhub_ft.documents import read_json
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
 from tfhub_ft.files import check_folder, contents, remove, write_json, write_text
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfhub_ft.exports.work import Work
 
 EXPORTS = "export.json"
+_EXPORTS_SHAPE = {"recipe": str, "labels": [str], "forms": [{"form": str, "path": str}]}
 # Of a model that writes replies: float32, or less.
 WEIGHTS = ("none", "bfloat16", "int8")
 # The quantizations that each format takes.
@@ -241,6 +242,15 @@ def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str] | None)
     return steps + [partial(export_onnx, work, each) for each in made.get("onnx", ())]
 
 
+def read_exports(folder: Path) -> dict[str, Any]:
+    """What export.json says of an export folder.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    return read_json(folder / EXPORTS, _EXPORTS_SHAPE)
+
+
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
     path, own = folder / EXPORTS, {"recipe": run.recipe.name, "labels": run.labels}
     check_folder(folder)
@@ -251,13 +261,10 @@ def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
             raise InputError(f"--output-dir {folder} holds other things ({strangers[0]} ...) and no {EXPORTS}")
         return {**own, "forms": []}
     try:
-        exports = json.loads(path.read_text(encoding="utf-8"))
-        theirs = {"recipe": exports["recipe"], "labels": exports["labels"]}
-        [(form["form"], form["path"]) for form in exports["forms"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or name another folder"
-        ) from None
+        exports = read_exports(folder)
+    except InputError as error:
+        raise InputError(f"{error}; restore it, or name another folder") from None
+    theirs = {"recipe": exports["recipe"], "labels": exports["labels"]}
     if theirs != own:
         labels = f" with the labels {', '.join(theirs['labels'][:5])}" if theirs["labels"] else ""
         raise InputError(

@@ -6,10 +6,12 @@ the TFLite metadata format wants it: https://ai.google.dev/edge/litert/conversio
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.errors import InputError
+from tfhub_ft.exports.saved_model import parse_description
 
 if TYPE_CHECKING:
     import flatbuffers
@@ -67,9 +69,11 @@ def read_description(file: Path) -> dict[str, Any]:
         raise InputError(f"{file} does not exist")
     try:
         with zipfile.ZipFile(file) as archive:
-            return json.loads(archive.read(DESCRIPTION))
-    except (zipfile.BadZipFile, KeyError, ValueError):
+            return parse_description(archive.read(DESCRIPTION))
+    except (zipfile.BadZipFile, KeyError):
         raise InputError(f"{file} is no TFLite export of tfhub_ft: it carries no {DESCRIPTION}") from None
+    except (ValueError, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(f"{file} is damaged: {DESCRIPTION} cannot be read ({error}); export it again") from None
 
 
 def read_vocabulary_text(file: Path) -> str | None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
+from tfhub_ft.documents import check_distinct, parse_json
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import folder_bytes, written_aside
 
@@ -132,9 +133,21 @@ def read_task(saved_model: Path) -> dict[str, Any]:
         InputError: the folder is no export of tfhub_ft.
     """
     try:
-        return json.loads((saved_model / TASK_ASSET).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{saved_model} is no export of tfhub_ft: it has no readable {TASK_ASSET}") from None
+        content = (saved_model / TASK_ASSET).read_text(encoding="utf-8")
+        return parse_description(content)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{saved_model} is no export of tfhub_ft: {TASK_ASSET} cannot be read ({error})") from None
+
+
+def parse_description(content: str | bytes) -> dict[str, Any]:
+    """Parse what `described` returned, as JSON.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    description = parse_json(content, {"task": str, "inputs": [str], "labels": [str], "decision": dict})
+    check_distinct(description["labels"])
+    return description
 
 
 def saved_preprocessor(saved_model: Path, loaded: Any = None) -> Any:

@@ -12,6 +12,7 @@ from tfhub_ft.arguments import check_path, check_type
 from tfhub_ft.console import hush, recorded_warnings, say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import with_prepared
+from tfhub_ft.documents import read_yaml
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_folder, contents
 from tfhub_ft.recipe import Recipe, load_recipe
@@ -115,17 +116,13 @@ def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[
 
 
 def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
-    import yaml
-
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from None
+        values = read_yaml(path) or {}
+    except InputError as error:
+        raise InputError(f"--config {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"--config {path}: must hold a setting a line, such as `epochs: 3`")
-    if Path(values.pop("recipe", recipe.name)).stem != recipe.name:
+    if Path(str(values.pop("recipe", recipe.name))).stem != recipe.name:
         raise InputError(f"--config {path} belongs to another recipe than {recipe.name}")
     values.pop("tfhub_ft", None)
     return values
