@@ -2,6 +2,10 @@ import csv
 import gzip
 import io
 import json
+import multiprocessing
+import pickle
+import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +98,36 @@ def test_windows_truncate_nothing(by_run, tiny_pair):
     layer = WindowPreprocessor(tiny_pair / "preprocessor", seq_length=16)
     windows = Predictor(by_run.task, by_run.labels, lambda: None, "windows", lambda: layer)
     assert windows.truncated_rows([(LONG,)]) == 0
+
+
+@pytest.mark.parametrize("kind", ["tiny_run", "tiny_export"])
+def test_a_pickled_predictor_loads_again(kind, request, monkeypatch, tmp_path):
+    path = request.getfixturevalue(kind)
+    monkeypatch.chdir(path.parent)
+    predictor = open_predictor(path.name, precision="auto")
+    fresh = pickle.dumps(predictor)
+    expected = tfhub_ft.predict(predictor, TEXTS[:2])
+    monkeypatch.chdir(tmp_path)
+    assert len(fresh) < 1000
+    assert pickle.dumps(predictor) == fresh
+    again = pickle.loads(fresh)
+    assert tfhub_ft.predict(again, TEXTS[:2]) == expected
+    assert (again.name, again.precision) == (predictor.name, "auto" if kind == "tiny_run" else "float32")
+
+
+def test_a_pickled_predictor_whose_run_has_gone_says_so(tiny_run, tmp_path):
+    pickled = pickle.dumps(open_predictor(shutil.copytree(tiny_run, tmp_path / "run")))
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(InputError, match="run does not exist"):
+        pickle.loads(pickled)
+
+
+def test_predictors_answer_in_spawned_processes(tiny_run):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        answers = pool.submit(tfhub_ft.predict, open_predictor(tiny_run), TEXTS[:2]).result(timeout=300)
+    assert [answer["label"] for answer in answers] == [
+        answer["label"] for answer in tfhub_ft.predict(tiny_run, TEXTS[:2])
+    ]
 
 
 def test_no_texts_are_no_answers(by_run):

@@ -1,5 +1,6 @@
 """A run folder that is damaged, or of another version, is told in one line."""
 
+import pickle
 import shutil
 
 import pytest
@@ -13,6 +14,15 @@ from tfhub_ft.run import Run
 @pytest.fixture
 def copied(tiny_run, tmp_path):
     return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def test_a_pickled_run_is_found_from_another_folder(copied, monkeypatch):
+    monkeypatch.chdir(copied.parent)
+    run = Run(copied.name)
+    assert run.recipe.name == "sentiment"
+    pickled = pickle.dumps(run)
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickled).metrics == Run(copied).metrics
 
 
 DAMAGES = [

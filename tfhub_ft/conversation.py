@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from tfhub_ft.data.rows import ReadOptions, read_all
 from tfhub_ft.errors import InputError
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
 from tfhub_ft.prediction import Predictor, open_predictor, predict
+from tfhub_ft.processes import check_not_forked
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.classification import LABEL_ALIASES
 
@@ -92,6 +94,8 @@ class Conversation:
             raise InputError("a conversation needs a run: give --intent, --retrieve or --generate")
         if bool(intent) != bool(answers):
             raise InputError("--intent and --answers belong together: give both or neither")
+        check_not_forked("a conversation")
+        self._loaded_in = os.getpid()
         self._intents = _opened("intent", intent) if intent else None
         self._answers = read_answers(check_path("answers", answers), self._intents) if self._intents and answers else {}
         self._bank = _opened("retrieve", retrieve) if retrieve else None
@@ -120,8 +124,10 @@ class Conversation:
             conversation goes on from what was said.
 
         Raises:
-            InputError: as for `reply`, where the first part is read.
+            InputError: as for `reply`, where the first part is read; or the process was forked after the conversation
+                was loaded.
         """
+        check_not_forked("a conversation", self._loaded_in)
         messages = [*self.messages, {"role": USER, "content": prompt}]
         source, parts = (
             self._answer_of_intent(prompt)

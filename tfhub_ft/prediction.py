@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from tfhub_ft.data.texts import TextRow, read_texts
 from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
 from tfhub_ft.files import check_output, check_place, contents, write_json, written_aside
+from tfhub_ft.processes import check_not_forked
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS, TrainingSettings
 from tfhub_ft.tasks.task import Task, described_task
@@ -79,6 +81,9 @@ def warn_of_truncation(predictor: "Predictor", rows: Sequence[tuple[str, ...]]) 
 class Predictor:
     """A run or an export that answers; loaded once, when it is first called, for many calls of `predict`.
 
+    A pickled predictor holds the path and the precision, and loads the model again. A predictor cannot be used in a
+    process that was forked after TensorFlow was started.
+
     Args:
         task: what is answered.
         labels: the labels, in the order of the logits.
@@ -86,6 +91,7 @@ class Predictor:
         name: of the run or the export.
         load_preprocessor: gives the layer that tokenizes its texts, or None.
         settings: of the run; None of an export.
+        precision: of the run's matrix products.
     """
 
     def __init__(
@@ -96,9 +102,15 @@ class Predictor:
         name: str,
         load_preprocessor: Callable[[], Any],
         settings: TrainingSettings | None = None,
+        precision: str = "float32",
     ):
         self.task, self.labels, self._load, self.name, self.settings = task, labels, load, name, settings
         self._load_preprocessor = load_preprocessor
+        self.precision = precision
+        self._loaded_in: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen_predictor, (self.name, self.precision)
 
     def read_options(self, *, delimiter: str | None, encoding: str | None, header: bool) -> ReadOptions:
         """How files are read, with the delimiter and the encoding of the run where none is named or detected."""
@@ -107,10 +119,16 @@ class Predictor:
 
     @cached_property
     def _answer(self) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        self._loaded_in = os.getpid()
         return self._load()
 
     def __call__(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        """The answers of rows, each a tuple of the task's segments."""
+        """The answers of rows, each a tuple of the task's segments.
+
+        Raises:
+            InputError: the process was forked after TensorFlow was started.
+        """
+        check_not_forked(self.name, self._loaded_in)
         return self._answer(rows) if rows else []
 
     @cached_property
@@ -164,6 +182,9 @@ class Predictor:
 def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Predictor:
     """A run or an export, ready for many calls of `predict`.
 
+    In a web server, load and call it in the workers: TensorFlow does not work in a process that was forked after it was
+    started.
+
     Args:
         model: as for `predict`.
         precision: of a run's matrix products: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the
@@ -188,6 +209,10 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
     if precision not in ("float32", "auto"):
         raise InputError(f"--precision {precision}: {path} is an export, which has its own; leave it out")
     return _lite_predictor(path) if is_lite else _saved_model_predictor(path if is_saved_model else found[-1])
+
+
+def _reopen_predictor(name: str, precision: str) -> Predictor:
+    return open_predictor(name, precision=precision)
 
 
 def logits_function(
@@ -293,7 +318,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
     def preprocessor() -> Any:
         return load_model().get_layer("preprocessor")
 
-    return Predictor(task, run.labels, load, str(run.path.resolve()), preprocessor, run.settings)
+    return Predictor(task, run.labels, load, str(run.path.resolve()), preprocessor, run.settings, precision)
 
 
 def _saved_model_predictor(path: Path) -> Predictor:

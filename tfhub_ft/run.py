@@ -93,6 +93,9 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Run, (self.path.absolute(),)
+
     @classmethod
     def create(cls, path: Path, recipe_name: str, settings: TrainingSettings, labels: list[str], splits: dict) -> "Run":
         """Make the folder of a training that is about to start; recipe.yaml, written last, makes it a run."""

@@ -19,6 +19,7 @@ from tfhub_ft.data.labels import count_labels
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.errors import InputError, RowFault, WorkError
 from tfhub_ft.files import write_json, write_text, written_aside
+from tfhub_ft.processes import check_not_forked
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import (
     ADAPTER,
@@ -78,6 +79,7 @@ class Training:
         from tfhub_ft.training.strategies import build_strategy, is_chief
         from tfhub_ft.training.tracking import tracker_of
 
+        check_not_forked(f"a training by the recipe {recipe.name}")
         self.recipe, self.settings, self.data = recipe, settings, data
         self.tracker = tracker_of(settings.track if is_chief(settings.strategy) else None)
         keep_freed_memory()
@@ -218,6 +220,12 @@ class Training:
 
     def finish(self, run: Run) -> Run:
         """Train, keep the best epoch, score it, and write what a run folder holds."""
+        from tfhub_ft.memory import gradients_forgotten
+
+        with gradients_forgotten():
+            return self._finish(run)
+
+    def _finish(self, run: Run) -> Run:
         from tfhub_ft.training.callbacks import remove_weights
         from tfhub_ft.training.strategies import sum_over_workers
 
