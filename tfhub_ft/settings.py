@@ -13,6 +13,10 @@ from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
 
 STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
+NO_PARAMETER_SERVERS = (
+    "--strategy parameter-server: Keras 3 does not train with parameter servers; multi-worker shares the work out among"
+    " as many machines, and loses nothing when one fails"
+)
 DATA = ("train", "validation", "test", "data", "prepared")
 _READING = ("skip_bad_rows", "delimiter", "encoding", "header")
 _OF_ROWS = ("train", "validation", "test", "data", *_READING, "encoder", "preprocessor", "seq_length", "seed")
@@ -425,10 +429,7 @@ def value_type(field: dataclasses.Field) -> type:
 def _check_strategy(name: str) -> None:
     """Raise an InputError where no strategy is called so."""
     if name == "parameter-server":
-        raise InputError(
-            "--strategy parameter-server: Keras 3 does not train with parameter servers; multi-worker shares the work"
-            " out among as many machines, and loses nothing when one fails"
-        )
+        raise InputError(NO_PARAMETER_SERVERS)
     if name not in STRATEGIES and not name.startswith("tpu:"):
         raise InputError(f"--strategy {name}: must be one of {', '.join(STRATEGIES)}, or tpu:NAME")
 

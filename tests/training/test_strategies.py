@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews
@@ -142,8 +143,6 @@ def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
 
 
 def test_any_strategy_of_tensorflow_is_taken(alone, tiny_pair, reviews_csv, tmp_path):
-    import tensorflow as tf
-
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     run = tfhub_ft.train(
         "sentiment",
@@ -154,6 +153,105 @@ def test_any_strategy_of_tensorflow_is_taken(alone, tiny_pair, reviews_csv, tmp_
         **SETTINGS,
     )
     assert_same(run, alone)
+
+
+WITH_OBJECT = """
+import json, os, sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = {
+    "mirrored": lambda: tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]),
+    "multi-worker": tf.distribute.MultiWorkerMirroredStrategy,
+}[os.environ["STRATEGY"]]()
+import tfhub_ft
+settings = json.loads(os.environ["SETTINGS"])
+run = tfhub_ft.train("sentiment", strategy=strategy, **settings)
+"""
+
+
+def settings_in_environment(tiny_pair, data, folder, **settings):
+    return json.dumps({**SETTINGS, **settings, "data": str(data), "encoder": str(tiny_pair), "output_dir": str(folder)})
+
+
+def test_mirrored_object_trains_to_what_one_device_does(alone, tiny_pair, reviews_csv, tmp_path):
+    given = settings_in_environment(tiny_pair, reviews_csv, tmp_path / "run")
+    code, _, said = tfhub_ft_command(program=WITH_OBJECT, STRATEGY="mirrored", SETTINGS=given)
+    assert code == 0, said
+    assert "shared out among 2 replicas" in said
+    assert_same(Run(tmp_path / "run"), alone)
+
+
+@pytest.mark.slow
+def test_multi_worker_object_trains_to_what_one_device_does(alone, tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "PROGRAM", WITH_OBJECT)
+    monkeypatch.setenv("STRATEGY", "multi-worker")
+    monkeypatch.setenv("SETTINGS", settings_in_environment(tiny_pair, reviews_csv, tmp_path / "run"))
+    assert launch.launch(["train", "sentiment", "--output-dir", str(tmp_path / "run")], workers=2) == 0
+    assert_same(Run(tmp_path / "run"), alone)
+
+
+def test_what_is_not_a_strategy_is_refused_in_one_line(tiny_pair, reviews_csv, tmp_path):
+    class Servers(tf.distribute.experimental.ParameterServerStrategy):
+        def __init__(self):
+            pass
+
+    for strategy, message in ((2, "got int 2"), (None, "got NoneType None"), (Servers(), "does not train with param")):
+        with pytest.raises(InputError, match=f"^[^\n]*{message}[^\n]*$"):
+            tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "run", strategy=strategy)
+    assert not (tmp_path / "run").exists()
+
+
+SAVE_WITHIN_SCOPE = """
+import pathlib, sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras, numpy as np
+from tfhub_ft import HubEncoder, HubPreprocessor
+pair, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+texts, words = ["good film", "the food was bad"], ["good", "bad"]
+
+def control():
+    tokens = keras.layers.TextVectorization(vocabulary=words, output_sequence_length=4)(texts)
+    inputs = keras.Input((None,), dtype="int64")
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 2)(inputs))), tokens
+
+def ours(**options):
+    tokens = HubPreprocessor(pair, seq_length=8)(texts)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in tokens}
+    return keras.Model(inputs, HubEncoder(pair, **options)(inputs)["pooled_output"]), tokens
+
+lora = {"rank": 2, "alpha": 4, "targets": ["query"]}
+with tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]).scope():
+    for make in (control, lambda: ours(lora=lora), lambda: ours(implementation="graph")):
+        model, tokens = make()
+        model.compile("adam", keras.losses.MeanSquaredError())
+        checkpoints = [
+            keras.callbacks.ModelCheckpoint(folder / "best.keras"),
+            keras.callbacks.ModelCheckpoint(folder / "best.weights.h5", save_weights_only=True),
+        ]
+        target = np.zeros((2, model.output.shape[-1]))
+        model.fit(tokens, target, verbose=0, callbacks=checkpoints)
+        model.save(folder / "model.keras")
+        model.save(folder / "model.h5")
+        model.save_weights(folder / "model.weights.h5")
+        copies = [keras.models.load_model(folder / name) for name in ("best.keras", "model.keras", "model.h5")]
+        for name in ("best.weights.h5", "model.weights.h5"):
+            copies.append(keras.models.clone_model(model))
+            copies[-1].compile("adam", keras.losses.MeanSquaredError())
+            copies[-1].load_weights(folder / name)
+        for copy in copies:
+            for one, other in zip(copy.get_weights(), model.get_weights(), strict=True):
+                np.testing.assert_array_equal(one, other)
+        for layer in model.layers:
+            if isinstance(layer, HubEncoder):
+                assert len(layer.values) == len(layer.names)
+"""
+
+
+@pytest.mark.slow
+def test_models_save_and_load_within_the_scope_of_a_strategy(tiny_pair, tmp_path):
+    code, _, said = tfhub_ft_command(tiny_pair, tmp_path, program=SAVE_WITHIN_SCOPE)
+    assert code == 0, said
 
 
 PROBE = """
@@ -211,8 +309,6 @@ def test_where_no_tpu_answers_that_is_said(name):
 
 
 def test_workers_must_meet_before_tensorflow_is_used(monkeypatch):
-    import tensorflow as tf
-
     tf.constant(1)
     described = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(described))

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfhub_ft.console import quiet, say
 from tfhub_ft.errors import InputError, first_line
+from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES
 
 NO_CLUSTER = (
     "--strategy multi-worker: this process was not told of the others: set TF_CONFIG, start it by SLURM's srun, or"
@@ -42,6 +43,39 @@ def build_strategy(name: str) -> Any:
     if name.partition(":")[0] == "tpu":
         return _tpu(name.partition(":")[2])
     return tf.distribute.get_strategy()
+
+
+def check_strategy(strategy: Any, output_dir: Any) -> None:
+    """Raise an InputError where an object is not a strategy that a training can run in.
+
+    Args:
+        strategy: what the caller gave in the place of a name.
+        output_dir: the run folder that the caller named, if any.
+    """
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.Strategy):
+        given = f"{type(strategy).__name__} {strategy!r}"
+        raise InputError(
+            f"strategy: expected a name ({', '.join(STRATEGIES)}) or a tf.distribute.Strategy, got {given}"
+        )
+    if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
+        raise InputError(NO_PARAMETER_SERVERS)
+    if workers_of(strategy) > 1:
+        check_shared_folder(output_dir)
+
+
+def check_shared_folder(output_dir: Any) -> None:
+    """Raise an InputError where several workers were not told one run folder."""
+    if not output_dir:
+        raise InputError("--strategy multi-worker needs --output-dir, the same for all workers")
+
+
+def needs_fixed_shapes(strategy: Any) -> bool:
+    """Whether batches must have one shape, as on a TPU."""
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
 def _multi_worker() -> Any:

@@ -18,7 +18,7 @@ from tfhub_ft.files import check_folder, contents
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.run import DISTILLATION, LOGS, Run
 from tfhub_ft.settings import Settings, option_name
-from tfhub_ft.training.strategies import is_chief
+from tfhub_ft.training.strategies import check_shared_folder, check_strategy, is_chief
 from tfhub_ft.training.training import Training
 
 
@@ -59,6 +59,7 @@ def train(
         check_type(argument, flag, bool, "True or False")
     strategy = settings.get("strategy", "one")
     if not isinstance(strategy, str):
+        check_strategy(strategy, output_dir)
         with strategy.scope():
             return train(
                 recipe,
@@ -88,8 +89,8 @@ def train(
 @contextlib.contextmanager
 def _written_by_chief(strategy: str, output_dir: str | Path | None) -> Iterator[Path | None]:
     """None where this process writes the run; a folder of its own, deleted afterwards, where another one does."""
-    if strategy == "multi-worker" and not output_dir:
-        raise InputError("--strategy multi-worker needs --output-dir, the same for all workers")
+    if strategy == "multi-worker":
+        check_shared_folder(output_dir)
     if is_chief(strategy):
         yield None
         return

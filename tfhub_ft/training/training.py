@@ -153,8 +153,10 @@ class Training:
         return FrozenBody.of(self.network, self.tokens["train"])
 
     def _check_shapes(self) -> None:
+        from tfhub_ft.training.strategies import needs_fixed_shapes
+
         settings, replicas = self.settings, self.strategy.num_replicas_in_sync
-        if settings.strategy.startswith("tpu") and (settings.batch_size % replicas or settings.batch_tokens):
+        if needs_fixed_shapes(self.strategy) and (settings.batch_size % replicas or settings.batch_tokens):
             raise InputError(
                 f"--strategy tpu: --batch-size must be a multiple of its {replicas} cores, without --batch-tokens"
             )
@@ -280,11 +282,12 @@ class Training:
     def batches(self) -> "TrainingBatches":
         """The batches of training rows."""
         from tfhub_ft.data.batches import TrainingBatches, length_buckets
+        from tfhub_ft.training.strategies import needs_fixed_shapes
 
         settings = self.settings
         tokens, targets = self.training_rows()
         buckets = length_buckets(tokens.lengths, settings.seq_length) if settings.padding == "buckets" else ()
-        if settings.strategy.startswith("tpu"):
+        if needs_fixed_shapes(self.strategy):
             buckets = [settings.seq_length]
         return TrainingBatches(
             tokens,
@@ -420,11 +423,9 @@ class Training:
         return True
 
     def _widen_words(self, learner: "keras.Model", steps: int) -> None:
-        import keras
-
         optimizer = _inner(learner.optimizer)
         # An epoch that was ended early has fewer.
-        steps = min(steps, int(keras.ops.convert_to_numpy(optimizer.iterations)))
+        steps = min(steps, int(optimizer.iterations.numpy()))
         with self.strategy.scope():
             self.encoder.widen_words(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
 
