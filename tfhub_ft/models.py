@@ -47,7 +47,7 @@ def text_model(
         the model `model.get_layer("token_model")`.
 
     Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
+        InputError: there is no such encoder, it reads fewer tokens, or it does not fit the other arguments.
 
     Example:
         text_model(lambda encoded: keras.layers.Dense(3)(encoded["pooled_output"]), name="mine", encoder="minilm-l6")
@@ -100,7 +100,7 @@ def bi_encoder_model(
         A model from two string tensors of shape (batch,) to what `compare` gives.
 
     Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
+        InputError: there is no such encoder, it reads fewer tokens, or it does not fit the other arguments.
 
     Reference:
         Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
@@ -152,7 +152,7 @@ def pair_model(
         A model from two string tensors of shape (batch,) to logits.
 
     Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
+        InputError: there is no such encoder, it reads fewer tokens, or it does not fit the other arguments.
     """
     import keras
 
@@ -288,14 +288,17 @@ def _behind_preprocessor(
     import keras
 
     from tfhub_ft.encoders import HubPreprocessor
+    from tfhub_ft.encoders.encoder_layer import encoder_of
     from tfhub_ft.encoders.window_preprocessor_layer import WindowPreprocessor
 
     texts = [keras.Input(shape=(), dtype="string", name=text) for text in inputs]
     texts = texts if len(texts) > 1 else texts[0]
     preprocess = WindowPreprocessor if windows else HubPreprocessor
-    tokens = preprocess(encoder, name="preprocessor", **options, **(windows or {}))(texts)
+    preprocessor = preprocess(encoder, name="preprocessor", **options, **(windows or {}))
+    tokens = preprocessor(texts)
     token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
     token_model = keras.Model(token_inputs, network(token_inputs), name="token_model")
+    encoder_of(token_model).check_length(preprocessor.seq_length)
     return keras.Model(texts, token_model(tokens), name=name)
 
 

@@ -22,6 +22,7 @@ from tfhub_ft.encoders.recognition import native_spec, read_values
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_encoder
 from tfhub_ft.encoders.traced_graphs import TracedGraphs
+from tfhub_ft.encoders.truncation import pad_hidden_states, rows_are_cut, truncate
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of_arrays
 
@@ -60,19 +61,22 @@ class HubEncoder(DefaultNamed):
             computed: less memory, more time. Native encoders alone can.
 
     Call arguments:
-        inputs: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (batch, length).
+        inputs: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (batch, length). Of a row that
+            has more tokens than the encoder reads, its first ones and the last one are read.
         training: whether the encoder's dropout is active.
 
     Returns:
         {"pooled_output": float32 (batch, hidden), "sequence_output": float32 (batch, length, hidden),
         "encoder_outputs": a list of the layers' outputs, each like sequence_output, "word_embeddings": the weight
-        itself, float32 (vocabulary, size), for an output that is tied to it}, as far as the encoder has them.
+        itself, float32 (vocabulary, size), for an output that is tied to it}, as far as the encoder has them. Hidden
+        states of tokens that are not read are zero.
 
     The loaded SavedModel is the layer's `module`; None where it is computed natively.
 
     Raises:
         InputError: no such encoder, a SavedModel that is no text encoder, or of another family than `implementation`
-            asks for; or a `freeze` that does not fit it.
+            asks for; a `freeze` that does not fit it; or symbolic inputs of a preprocessor, or of a length, that has
+            more tokens than the encoder reads.
 
     Example:
         encoded = HubEncoder("minilm-l6", freeze="embeddings")(tokens)
@@ -258,6 +262,13 @@ class HubEncoder(DefaultNamed):
     def max_seq_length(self) -> int | None:
         """The most tokens of a row, where the encoder's position embeddings set a limit."""
         return self.spec["max_seq_length"]
+
+    def check_length(self, seq_length: int) -> None:
+        """Raise an InputError where rows may have more tokens than the encoder reads."""
+        if self.max_seq_length and seq_length > self.max_seq_length:
+            raise InputError(
+                f"--seq-length {seq_length}: the encoder {self.encoder} reads at most {self.max_seq_length} tokens"
+            )
 
     @property
     def values(self) -> dict[str, np.ndarray]:
@@ -510,15 +521,29 @@ class HubEncoder(DefaultNamed):
         training = bool(training) and not self.body_is_frozen
         table = self.word_embeddings
         tied = {} if table is None else {"word_embeddings": tf.convert_to_tensor(table)}
-        if self.is_native:
-            outputs = self._encode(inputs, training)
-            return {**{name: outputs[name] for name in self.spec["outputs"]}, **tied}
-        if self.module is None:
+        if not self.is_native and self.module is None:
             return {**self._empty_outputs(inputs), **tied}
-        features = {name: tf.cast(inputs[name], tf.int32) for name in self.spec["inputs"]}
+        outputs = self._encode(inputs, training) if self.is_native else self._run_module(inputs, training)
+        outputs = {name: outputs[name] for name in self.spec["outputs"]}
+        if self._may_be_too_long(inputs):
+            outputs = pad_hidden_states(outputs, tf.shape(inputs["input_word_ids"])[1])
+        return {**outputs, **tied}
+
+    def _run_module(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
+        tokens = self._tokens(inputs)
         options = {"training": training} if self.spec["takes_training"] else {}
-        outputs = self.module(features, **options)
-        return {**{name: outputs[name] for name in self.spec["outputs"]}, **tied}
+        return self.module({name: tokens[name] for name in self.spec["inputs"]}, **options)
+
+    def _tokens(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs as int32, cut to the tokens that the encoder reads."""
+        import tensorflow as tf
+
+        tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS if name in inputs}
+        return truncate(tokens, self.max_seq_length) if self._may_be_too_long(inputs) else tokens
+
+    def _may_be_too_long(self, inputs: dict[str, Any]) -> bool:
+        length, most = inputs["input_word_ids"].shape[1], self.max_seq_length
+        return bool(most) and not rows_are_cut() and (length is None or length > most)
 
     def _empty_outputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         import tensorflow as tf
@@ -537,7 +562,7 @@ class HubEncoder(DefaultNamed):
         self._require_weights()
         self._graphs.record()
         weights = {role_of(name): tf.convert_to_tensor(held) for name, held in self._by_name.items()}
-        tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS}
+        tokens = self._tokens(inputs)
         if self._narrowed:
             tokens["input_word_ids"] = tf.gather(self._narrowed.numbers, tokens["input_word_ids"])
         return encode(
@@ -577,6 +602,10 @@ class HubEncoder(DefaultNamed):
 
     def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         batch, length = inputs["input_word_ids"].shape
+        # Models of earlier versions, which layers without weights belong to, still load.
+        if not self._lacks_weights:
+            source = getattr(inputs["input_word_ids"], "_keras_history", None)
+            self.check_length(length or getattr(getattr(source, "operation", None), "seq_length", 0))
 
         def tensor(shape: list[int | None]) -> keras.KerasTensor:
             return keras.KerasTensor((batch, shape[-1]) if len(shape) == 2 else (batch, length, shape[-1]))

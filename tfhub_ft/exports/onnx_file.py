@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.console import quiet, say
+from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.fresh_process import FreshRun, one_by_one, run_fresh
 from tfhub_ft.exports.proof import TOLERANCE, Call, fault
@@ -34,9 +35,9 @@ def check_onnx_is_installed() -> None:
 def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any], file: Path) -> None:
     """Write the part of a model behind its preprocessor as an ONNX file.
 
-    Its inputs are those of a SavedModel's signature `tokens`, int32 (batch, length), any batch and any length; its
-    outputs are the signature's numbers by the same names, `logits` first. What is said in words is made from the
-    file's metadata: `task`, and `labels` and `decision` as JSON.
+    Its inputs are those of a SavedModel's signature `tokens`, int32 (batch, length), any batch and any length, which
+    is cut to the preprocessor's `seq_length`; its outputs are the signature's numbers by the same names, `logits`
+    first. What is said in words is made from the file's metadata: `task`, and `labels` and `decision` as JSON.
 
     Args:
         model: the text-in model, with a `token_model`.
@@ -178,13 +179,13 @@ def _frozen(
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    network = model.get_layer("token_model")
+    network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
     names: list[str] = []
 
     @tf.function(input_signature=[tokens])
     def numbers(features):  # noqa: ANN001, ANN202
-        served = task.served(network(features, training=False), labels, decision)
+        served = task.served(call_truncated(network, features, most), labels, decision)
         served = {name: output for name, output in served.items() if output.dtype != tf.string}
         names[:] = served
         return list(served.values())

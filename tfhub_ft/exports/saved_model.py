@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
 from tfhub_ft.documents import check_distinct, parse_json
+from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import folder_bytes, written_aside
 
@@ -70,9 +71,10 @@ def write_saved_model(
     """Write a text-in model as a SavedModel for TF Serving.
 
     Its signatures are `serving_default`, which takes the model's texts by name, string (batch,); and `tokens`, which
-    takes `input_word_ids`, `input_mask` and `input_type_ids`, int32 (batch, length). Both give what the task serves,
-    by name. A bi-encoder has a third one, `embed`, from `text` to `embedding`, float32 (batch, hidden). In
-    assets.extra stand labels.json, and task.json with all that turns texts into tokens and logits into answers.
+    takes `input_word_ids`, `input_mask` and `input_type_ids`, int32 (batch, length), cut to the preprocessor's
+    `seq_length`. Both give what the task serves, by name. A bi-encoder has a third one, `embed`, from `text` to
+    `embedding`, float32 (batch, hidden). In assets.extra stand labels.json, and task.json with all that turns texts
+    into tokens and logits into answers.
 
     Args:
         model: the text-in model, with a `preprocessor` and a `token_model`.
@@ -83,7 +85,7 @@ def write_saved_model(
     """
     import tensorflow as tf
 
-    network = model.get_layer("token_model")
+    network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     names = [tensor.name for tensor in model.inputs]
     texts = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
@@ -98,7 +100,7 @@ def write_saved_model(
 
     @tf.function(input_signature=[tokens])
     def from_tokens(features):  # noqa: ANN001, ANN202
-        return task.served(network(features, training=False), labels, decision)
+        return task.served(call_truncated(network, features, most), labels, decision)
 
     signatures = {"serving_default": from_text, "tokens": from_tokens}
     if embed := embedding_model(model):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import quiet
+from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.errors import WorkError
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ def token_function(model: "keras.Model", task: "Task") -> Any:
         task: says what the output is.
 
     Returns:
-        A tf.function of int32 (batch, length) by name.
+        A tf.function of int32 (batch, length) by name, which are cut to the preprocessor's `seq_length`.
     """
     import tensorflow as tf
 
-    network = model.get_layer("token_model")
+    network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
     return tf.function(
-        lambda features: {task.file_output_name: task.file_output(network(features, training=False))},
+        lambda features: {task.file_output_name: task.file_output(call_truncated(network, features, most))},
         input_signature=[tokens],
         autograph=False,
     )
