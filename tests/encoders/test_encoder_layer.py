@@ -227,13 +227,6 @@ np.testing.assert_allclose(
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_a_clone_without_its_graph_says_what_to_do(tiny_pair):
-    layer = HubEncoder(str(tiny_pair), implementation="graph")
-    clone = HubEncoder.from_config(layer.get_config())
-    with pytest.raises(RuntimeError, match=r"keras\.models\.load_model"):
-        clone(TOKENS)
-
-
 @pytest.mark.parametrize("freeze", ["all", "all-but-pooler"])
 def test_where_nothing_below_the_pooler_trains_there_is_no_dropout(tiny_pair, implementation, freeze):
     layer = HubEncoder(str(tiny_pair), implementation=implementation, freeze=freeze)
