@@ -202,3 +202,19 @@ def test_rows_that_have_changed_since_are_noticed(tiny_run, tmp_path):
     with pytest.raises(InputError, match=faults):
         tfhub_ft.distill(tmp_path / "run", student="layers:1", output_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_student_of_a_run_that_has_moved_names_the_rows(tiny_run, reviews_csv, tmp_path, monkeypatch):
+    run = shutil.copytree(tiny_run, tmp_path / "there" / "run")
+    shutil.copy(reviews_csv, tmp_path / "there" / "rows.csv")
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": "rows.csv"}))
+    splits = json.loads((run / "splits.json").read_text())
+    for split in splits.values():
+        split |= {"file": "rows.csv", "relative": "../rows.csv"}
+    (run / "splits.json").write_text(json.dumps(splits))
+    monkeypatch.chdir(tmp_path)
+    student = tfhub_ft.distill(run, student="layers:1", output_dir="small", epochs=1)
+    assert student.settings.data == str(tmp_path / "there" / "rows.csv")
+    assert student.splits["train"]["relative"] == "../there/rows.csv"
+    assert student.splits["train"]["lines"] == Run(tiny_run).splits["train"]["lines"]

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,27 @@ def signalled(monkeypatch):
         monkeypatch.setattr("tfhub_ft.training.callbacks.EpochOrder", Sender)
 
     return send
+
+
+def test_a_stopped_run_is_resumed_after_it_has_moved_with_its_rows(
+    tiny_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch
+):
+    (tmp_path / "project").mkdir()
+    shutil.copy(reviews_csv, tmp_path / "project" / "rows.csv")
+    signalled(signal.SIGTERM)
+    monkeypatch.chdir(tmp_path / "project")
+    with pytest.raises(Preempted):
+        train(tiny_pair, "run", data="rows.csv")
+    monkeypatch.undo()
+    moved = shutil.move(tmp_path / "project", tmp_path / "moved")
+    rows = (moved / "rows.csv").read_bytes()
+    (moved / "rows.csv").write_bytes(rows.replace(b"good", b"evil"))
+    with pytest.raises(
+        InputError, match=r"rows\.csv is missing and .*rows\.csv has changed; restore them, or train aga"
+    ):
+        tfhub_ft.train("sentiment", output_dir=moved / "run", resume=True)
+    (moved / "rows.csv").write_bytes(rows)
+    assert_same(tfhub_ft.train("sentiment", output_dir=moved / "run", resume=True), Run(tiny_run))
 
 
 @pytest.mark.parametrize("at", [STEP, pytest.param(13, marks=pytest.mark.slow)])
