@@ -197,6 +197,14 @@ def test_the_first_layer_of_a_kind_keeps_its_default_name_in_every_model(tiny_pa
         assert isinstance(model.get_layer("preprocessor_1"), HubPreprocessor)
 
 
+def test_layers_whose_model_is_gone_do_not_take_the_default_name(tiny_pair, tmp_path):
+    parts, kept = Ours(tiny_pair, "native"), []
+    for _ in range(3):
+        model = functional(parts)
+        model.save(tmp_path / "model.keras")
+        kept += [model.get_layer("encoder"), keras.models.load_model(tmp_path / "model.keras").get_layer("encoder")]
+
+
 def test_a_name_that_is_given_is_kept(tiny_pair):
     parts = Ours(tiny_pair, "native")
     text = keras.Input((), dtype="string")

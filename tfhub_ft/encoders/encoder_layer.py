@@ -627,6 +627,7 @@ class HubEncoder(DefaultNamed):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubEncoder":
         layer = cls(**config)
+        layer._is_made_of_config = True
         if is_reading_legacy_file() and not layer.is_native:
             # The file has its weights, but not its graph.
             layer._attach(resolve_encoder(layer.encoder))

@@ -237,6 +237,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubPreprocessor":
         layer = cls(**config, attach=False)
+        layer._is_made_of_config = True
         if is_reading_legacy_file():
             layer._require_module()
         return layer
