@@ -1,5 +1,11 @@
 import errno
 import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +15,7 @@ from tfhub_ft.files import (
     contents,
     folder_bytes,
     sha256_of,
+    temporary_folder,
     undone_on_failure,
     write_json,
     written_aside,
@@ -91,3 +98,78 @@ def test_undone_on_failure_leaves_a_folder_as_it_was(tmp_path, exists):
     with undone_on_failure(folder):
         folder.mkdir(parents=True, exist_ok=True)
     assert folder.is_dir()
+
+
+def killed(program, folder):
+    """A process that has started `program` in a folder, waits, and is killed at the end of the test."""
+    program = f"import sys\nfrom tfhub_ft.files import *\n{program}\n    print(flush=True)\n    sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    return process
+
+
+WRITES = "with written_aside('model.bin') as aside:\n    aside.write_bytes(b'half')"
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
+    process = killed(WRITES, tmp_path)
+    left = set(tmp_path.iterdir())
+    write_json(tmp_path / "other.json", 1)
+    assert left < set(tmp_path.iterdir())
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    write_json(tmp_path / "other.json", 2)
+    assert list(tmp_path.iterdir()) == [tmp_path / "other.json"]
+
+
+def test_folders_like_those_of_a_killed_process_stay(tmp_path):
+    (tmp_path / ".tfhub_ft-mine").mkdir()
+    (tmp_path / ".tfhub_ft-mine" / "file").write_text("x")
+    (tmp_path / ".tfhub_ft-link").symlink_to(tmp_path / ".tfhub_ft-mine")
+    before = sorted(tmp_path.rglob("*"))
+    write_json(tmp_path / "other.json", 1)
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "other.json"])
+
+
+def test_temporary_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
+    process = killed("with temporary_folder() as folder:\n    Path(folder, 'big').write_bytes(b'x')", tmp_path)
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_folder():
+        assert left.is_dir()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    again = killed("with temporary_folder() as folder:", tmp_path)
+    assert not left.exists()
+    again.communicate(b"")
+    assert again.returncode == 0
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch):
+    calls = []
+    names = lambda number: Path(os.readlink(f"/proc/self/fd/{number}")).name  # noqa: E731
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (calls.append(names(number)), sync(number)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), replace(*paths)))
+    write_json(tmp_path / "state.json", {})
+    assert calls == ["state.json", "replace", tmp_path.name]
+    calls.clear()
+    with written_aside(tmp_path / "1") as aside:
+        aside.mkdir()
+        (aside / "variables").mkdir()
+        (aside / "variables" / "data").write_bytes(b"x")
+    assert calls == ["data", "variables", "1", "replace", tmp_path.name]
+
+
+def test_a_process_leaves_no_temporary_folder(tmp_path):
+    process = killed("with temporary_folder() as folder:", tmp_path)
+    process.communicate(b"")
+    assert process.returncode == 0
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ import platformdirs
 
 from tfhub_ft import __version__
 from tfhub_ft.errors import WorkError
-from tfhub_ft.files import sha256_of, write_json
+from tfhub_ft.files import remove_remains, scratch_folder, sha256_of, sync, write_json
 
 CACHE_VARIABLE = "TFHUB_FT_CACHE"
 ENTRY_FILE = "entry.json"
@@ -54,21 +54,22 @@ def keep(
     Raises:
         WorkError: the cache cannot be written.
     """
-    import tempfile
-
     cache = folder.parent
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with _alone(cache / f".lock-{folder.name}"):
             if read(folder) is not None:
                 return
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch:
-                made = Path(scratch) / "made"
+            remove_remains(cache)
+            with scratch_folder(cache) as scratch:
+                made = scratch / "made"
                 facts = make(made)
                 when = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 facts = {**facts, "fetched": when, "tfhub_ft": __version__, "files": _prints(made)}
                 write_json(made / ENTRY_FILE, facts)
+                sync(made)
                 _put_in_place(made, folder, read)
+                sync(cache, deep=False)
     except OSError as error:
         raise WorkError(
             f"{cache}: the cache cannot be written ({error}); make room, or set {CACHE_VARIABLE} to a folder that can"

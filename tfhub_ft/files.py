@@ -1,37 +1,52 @@
 """Files that are whole or not there: written aside, then renamed into place."""
 
+import atexit
 import contextlib
 import errno
+import fcntl
+import functools
 import glob
 import hashlib
 import json
 import os
 import shutil
-import uuid
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.errors import InputError, TfhubFtError, WorkError
 
 if TYPE_CHECKING:
     import numpy as np
 
+_SCRATCH, _LOCK = "tfhub_ft-", ".lock"
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; make room and do it again",
+    errno.EDQUOT: "the disk is full; make room and do it again",
+    errno.EFBIG: "a file would become larger than this process may write; raise the limit (ulimit -f)",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "permission denied; choose another place, or change its permissions",
+}
+
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or a folder to; rename it to `path` on success, remove it on failure.
+    """Yield a path to write a file or a folder to; move it to `path` on success, remove it on failure.
+
+    What was written is on the disk, not only in the system's memory, before it replaces what was there: after a power
+    cut `path` is the old one or the new one. What processes left there that were killed while they wrote is removed.
 
     Args:
         path: the file or the folder. An existing file is replaced, an existing folder is not. A link stays a link: what
             it points to is replaced.
 
     Yields:
-        A path that does not exist yet, on the same file system.
+        A path that does not exist yet, on the same file system, with the same name.
 
     Raises:
         InputError: `path` is a link to something that does not exist.
-        WorkError: the disk is full.
+        WorkError: the disk is full, or the file may not be written.
 
     Example:
         with written_aside("metrics.json") as aside:
@@ -42,21 +57,133 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
         check_link(path)
         path = path.resolve()
     made = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
     try:
-        yield aside
-        os.replace(aside, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_remains(path.parent)
+        with scratch_folder(path.parent) as scratch:
+            aside = scratch / path.name
+            yield aside
+            sync(aside)
+            os.replace(aside, path)
+        sync(path.parent, deep=False)
     except Exception as error:
-        if disk_is_full(error):
-            raise WorkError(f"{path} was not written: the disk is full; make room and do it again") from error
+        if fault := write_fault(error, path):
+            raise fault from error
         raise
     finally:
-        remove(aside)
         for parent in made:
             # Only folders that are empty, because nothing came of what was written, can be removed.
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a hidden folder in `parent` that is removed afterwards, by `remove_remains` where the process is killed."""
+    folder, lock = _new_scratch(parent, f".{_SCRATCH}")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory:
+    """Return a folder in the system's temporary folder that other users cannot read.
+
+    It is removed at the end of its context or with its object; where the process is killed, by the next process that
+    calls this function.
+    """
+    return tempfile.TemporaryDirectory(dir=_process_folder(tempfile.gettempdir()))
+
+
+@functools.cache
+def _process_folder(parent: str) -> Path:
+    remove_remains(Path(parent), prefix=_SCRATCH)
+    folder, _ = _new_scratch(Path(parent), _SCRATCH)
+    atexit.register(_remove_of_process, folder, os.getpid())
+    return folder
+
+
+def _remove_of_process(folder: Path, process: int) -> None:
+    # Whoever forked this process still uses it.
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_remains(parent: Path, prefix: str = f".{_SCRATCH}") -> None:
+    """Remove the scratch folders that dead processes of this user left in a folder.
+
+    A living process holds the lock of its scratch folders, on whatever machine or in whatever container it runs. Where
+    the file system knows no locks, they are left.
+
+    Args:
+        parent: the folder; it need not exist.
+        prefix: what the names of scratch folders begin with.
+    """
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    _remove_dead(Path(entry.path))
+
+
+def _remove_dead(folder: Path) -> None:
+    if folder.lstat().st_uid != os.getuid():
+        return
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        # Its process was killed, or is about to make the lock, and takes another folder if it cannot.
+        folder.rmdir()
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _new_scratch(parent: Path, prefix: str) -> tuple[Path, int]:
+    """Make a scratch folder; return it and the open file whose lock says that its process lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # Another process is about to remove it.
+                os.close(lock)
+                continue
+            except OSError:
+                # Some file systems know no locks.
+                return folder, lock
+            if (folder / _LOCK).exists():
+                return folder, lock
+            os.close(lock)
+
+
+def sync(path: Path, *, deep: bool = True) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk.
+
+    Args:
+        path: the file or the folder.
+        deep: whether the files and folders in a folder are meant, too.
+    """
+    is_folder = path.is_dir()
+    for each in path.iterdir() if is_folder and deep else ():
+        if not each.is_symlink():
+            sync(each)
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        # Some file systems cannot do that for folders.
+        if not is_folder or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager
@@ -70,8 +197,6 @@ def locked(folder: Path, taken: str) -> Iterator[None]:
     Raises:
         InputError: one has.
     """
-    import fcntl
-
     opened = os.open(folder, os.O_RDONLY)
     try:
         # Some file systems know no locks.
@@ -201,10 +326,25 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk, or somebody's share of it, is full; TensorFlow and HDF5 say it in words."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "errno", None) in full or any(os.strerror(code) in str(error) for code in full)
+def write_fault(error: BaseException, path: str | os.PathLike) -> WorkError | None:
+    """Return what to raise for an error because of which a file cannot be written; None for other errors.
+
+    TensorFlow, HDF5 and Keras say such errors in words.
+
+    Args:
+        error: the error. One that is worded for the user already is another error.
+        path: what was to be written.
+
+    Returns:
+        An error that names the path and what to do: the disk, or somebody's share of it, is full, the file would become
+        too large, the file system is read-only, or permission is denied.
+    """
+    if isinstance(error, TfhubFtError):
+        return None
+    code = getattr(error, "errno", None)
+    if code not in _ADVICE:
+        code = next((each for each in _ADVICE if os.strerror(each) in str(error)), None)
+    return WorkError(f"{path} was not written: {_ADVICE[code]}") if code else None
 
 
 def check_room(path: Path, needed: int) -> None:

@@ -34,7 +34,7 @@ from tfhub_ft.data.locations import content_fault, find_rows
 from tfhub_ft.data.prepared import prepared_fault
 from tfhub_ft.documents import check_distinct, parse_json, read_json, read_yaml
 from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.files import locked, write_json, write_text
+from tfhub_ft.files import contents, locked, remove_remains, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import TrainingSettings
 
@@ -106,6 +106,16 @@ class Run:
             recipe_name = str(Path(recipe_name).resolve())
         cls._write_settings(path, recipe_name, settings)
         return cls(path)
+
+    @staticmethod
+    def is_beginning(path: Path) -> bool:
+        """Return whether a folder holds what `create` had written when its process was killed, and nothing else."""
+        shapes = {LABELS: [str], SPLITS: dict}
+        names = contents(path)
+        try:
+            return bool(names) and all(name in shapes and read_json(path / name, shapes[name]) for name in names)
+        except InputError:
+            return False
 
     @staticmethod
     def _write_settings(path: Path, recipe_name: str, settings: TrainingSettings) -> None:
@@ -255,12 +265,14 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Within this context no other process trains in the folder.
+        """Within this context no other process trains in the folder; what killed ones left there is removed.
 
         Raises:
             InputError: one does.
         """
         with locked(self.path, f"{self.path} is in use: another process trains in it"):
+            for folder in (self.path, self.path / CHECKPOINTS):
+                remove_remains(folder)
             yield
 
     def load_model(self) -> "keras.Model":

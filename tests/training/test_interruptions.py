@@ -63,7 +63,7 @@ def signalled(monkeypatch):
 
 
 def test_a_stopped_run_is_resumed_after_it_has_moved_with_its_rows(
-    tiny_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch
+    whole_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch
 ):
     (tmp_path / "project").mkdir()
     shutil.copy(reviews_csv, tmp_path / "project" / "rows.csv")
@@ -80,7 +80,7 @@ def test_a_stopped_run_is_resumed_after_it_has_moved_with_its_rows(
     ):
         tfhub_ft.train("sentiment", output_dir=moved / "run", resume=True)
     (moved / "rows.csv").write_bytes(rows)
-    assert_same(tfhub_ft.train("sentiment", output_dir=moved / "run", resume=True), Run(tiny_run))
+    assert_same(tfhub_ft.train("sentiment", output_dir=moved / "run", resume=True), whole_run)
 
 
 @pytest.mark.parametrize("at", [STEP, pytest.param(13, marks=pytest.mark.slow)])
@@ -188,3 +188,37 @@ def test_a_process_that_is_killed_goes_on_to_the_same_end(whole_run, tiny_pair, 
         process = begin("--resume")
     assert process.wait() == 0
     assert_same(resumed, whole_run)
+
+
+def test_remains_of_a_kill_go_at_the_next_start(tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch):
+    signalled(signal.SIGTERM)
+    with pytest.raises(Preempted):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv)
+    monkeypatch.undo()
+    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+        (folder / ".tfhub_ft-dead").mkdir()
+        (folder / ".tfhub_ft-dead" / ".lock").touch()
+        (folder / ".tfhub_ft-dead" / "last-2.weights.h5").write_bytes(b"half")
+    (tmp_path / "run" / "checkpoints" / "last-7.weights.h5").write_bytes(b"of a kill before it was removed")
+    run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    assert not [path for path in run.path.rglob("*") if path.name.startswith((".", "last-"))]
+    (tmp_path / "run" / "checkpoints" / "best.weights.h5").write_bytes(b"of a kill after metrics.json")
+    with pytest.raises(InputError, match="is finished"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("names", [["labels.json"], ["labels.json", "splits.json"]])
+def test_a_folder_that_was_killed_before_it_was_a_run_is_new(whole_run, tiny_pair, reviews_csv, tmp_path, names):
+    (tmp_path / "run").mkdir()
+    for name in names:
+        shutil.copy(whole_run.path / name, tmp_path / "run" / name)
+    with pytest.raises(InputError, match="killed before it began; leave --resume out"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    assert train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=1).finished
+
+
+def test_a_folder_with_other_labels_is_not_new(tiny_pair, reviews_csv, tmp_path):
+    (tmp_path / "labels.json").write_text('{"mine": 1}', encoding="utf-8")
+    with pytest.raises(InputError, match="not empty"):
+        train(tiny_pair, tmp_path, data=reviews_csv)

@@ -4,13 +4,14 @@ import importlib
 import logging
 import os
 import sys
+import tempfile
 
 import click
 
 from tfhub_ft import __version__
 from tfhub_ft.console import hush, prepare_streams
 from tfhub_ft.errors import TfhubFtError, kind_and_first_line
-from tfhub_ft.files import disk_is_full
+from tfhub_ft.files import write_fault
 from tfhub_ft.memory import collect_seldom
 
 COMMANDS = {
@@ -100,8 +101,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, TfhubFtError):
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    if disk_is_full(error):
-        print("Error: the disk is full: make room, here or where TMPDIR points, and do it again", file=sys.stderr)
-        return 1
+    if fault := write_fault(error, getattr(error, "filename", None) or f"a file, here or in {tempfile.gettempdir()},"):
+        print(f"Error: {fault}", file=sys.stderr)
+        return fault.exit_code
     print(f"Error: {kind_and_first_line(error)} (--debug shows where)", file=sys.stderr)
     return 1

@@ -1,6 +1,5 @@
 """A trained model without the words that its domain does not use."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from tfhub_ft.compress.vocabulary import domain_vocabulary
 from tfhub_ft.encoders.cutting import cut_encoder
 from tfhub_ft.encoders.encoder_layer import encoder_of
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import temporary_folder
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.windowed import WindowedTask
 
@@ -45,7 +45,7 @@ def trimmed_model(run: Run, model: "keras.Model", texts: Sequence[tuple[str, ...
         trimmed_model(run, run.load_model(), [("a warm, funny film",)])
     """
     preprocessor, network = model.get_layer("preprocessor"), model.get_layer("token_model")
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
+    with temporary_folder() as folder:
         pair = Path(folder) / "pair"
         words = domain_vocabulary(texts, preprocessor)
         cut_encoder(encoder_of(network), preprocessor, pair, vocabulary=words, seq_length=preprocessor.seq_length)

@@ -10,7 +10,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from tfhub_ft.console import progress, say
 from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
 from tfhub_ft.encoders.reference import forward
 from tfhub_ft.errors import TfhubFtError, WorkError, kind_and_first_line
-from tfhub_ft.files import check_new, written_aside
+from tfhub_ft.files import check_new, temporary_folder, written_aside
 from tfhub_ft.memory import collect_seldom
 from tfhub_ft.placement import QUIET_AND_ON_CPU
 from tfhub_ft.processes import child_environment
@@ -235,7 +234,7 @@ def _build(checkpoint: Checkpoint, folder: Path) -> None:
         outputs["pooled_output"] = outputs["sequence_output"][:, 0, :]
     encoder = tf_keras.Model(inputs, {**outputs, "default": outputs["pooled_output"]})
     _assign(encoder, dict(_values(checkpoint)))
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as scratch:
+    with temporary_folder() as scratch:
         vocab_file = Path(scratch) / "vocab.txt"
         vocab_file.write_text("\n".join(checkpoint.vocabulary) + "\n", encoding="utf-8", newline="")
         encoder.vocab_file = tf.saved_model.Asset(str(vocab_file))

@@ -1,7 +1,6 @@
 """A smaller encoder cut out of a trained one: some of its layers, the words of a domain."""
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from tfhub_ft.encoders.hub_export import write_encoder
 from tfhub_ft.encoders.native import Architecture, role_of
 from tfhub_ft.encoders.recognition import UnknownFamily, recognize
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.files import written_aside
+from tfhub_ft.files import temporary_folder, written_aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +132,7 @@ def _write_preprocessor(
     from tfhub_ft.encoders.conversion import DEFAULT_SEQ_LENGTH, write_preprocessor
 
     positions = next(len(value) for name, value in values.items() if "position_embedding" in name)
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as scratch:
+    with temporary_folder() as scratch:
         vocab_file = Path(scratch) / "vocab.txt"
         vocab_file.write_text("\n".join(vocabulary) + "\n", encoding="utf-8", newline="")
         write_preprocessor(

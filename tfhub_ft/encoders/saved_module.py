@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.files import is_leftover
+from tfhub_ft.files import is_leftover, temporary_folder
 
 VARIABLES = "variables"
 RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")
@@ -34,7 +34,7 @@ def open_module(
     import tensorflow_hub as hub
     import tensorflow_text  # noqa: F401  registers the operations that preprocessors use
 
-    workspace = tempfile.TemporaryDirectory(prefix="tfhub_ft-")
+    workspace = temporary_folder()
     copy = Path(workspace.name)
     left_out = {"keras_metadata.pb"} if keep_values else {"keras_metadata.pb", VARIABLES}
     shutil.copytree(

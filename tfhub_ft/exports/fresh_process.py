@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.errors import WorkError
+from tfhub_ft.files import temporary_folder
 from tfhub_ft.memory import collect_seldom, peak_memory
 from tfhub_ft.placement import QUIET_AND_ON_CPU
 from tfhub_ft.processes import child_environment
@@ -60,7 +60,7 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
     Raises:
         WorkError: the form cannot be run.
     """
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
+    with temporary_folder() as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
         parts = {"feed": feeds, "row": rows[:timed]}
         arrays = {

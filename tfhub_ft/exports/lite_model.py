@@ -1,7 +1,6 @@
 """A TFLite file that stands in for the Keras model that it was made of, so that both answer by the same code."""
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from tfhub_ft.console import quiet
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.lite_metadata import read_description, read_vocabulary_text
+from tfhub_ft.files import temporary_folder
 from tfhub_ft.tasks.task import Task, described_task
 
 
@@ -173,7 +173,7 @@ def preprocessor_of_vocabulary(vocabulary: str, config: dict[str, Any], *, lower
         lowercase: whether the vocabulary is of lower-cased words without accents.
     """
     layer = preprocessor_layer(config)
-    workspace = tempfile.TemporaryDirectory(prefix="tfhub_ft-")
+    workspace = temporary_folder()
     file = Path(workspace.name) / "assets" / "vocab.txt"
     file.parent.mkdir()
     file.write_text(vocabulary, encoding="utf-8")

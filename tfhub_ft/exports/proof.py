@@ -1,7 +1,6 @@
 """The proof that an export answers as the model that it was made of: computed in a fresh process, on real rows."""
 
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from tfhub_ft.errors import WorkError
 from tfhub_ft.exports.fresh_process import run_quietly
+from tfhub_ft.files import temporary_folder
 from tfhub_ft.memory import collect_seldom
 
 TOLERANCE = 1e-4
@@ -67,7 +67,7 @@ def ask(
     Raises:
         WorkError: the export cannot be run.
     """
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder:
+    with temporary_folder() as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
         arrays = {
             f"{signature}|{number:06}|{name}": array

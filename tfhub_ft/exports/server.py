@@ -3,12 +3,12 @@
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path, PurePosixPath
 
 from tfhub_ft.console import command_line
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG, SERVER, docker_command, server_command
+from tfhub_ft.files import temporary_folder
 
 
 def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
@@ -41,7 +41,7 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
             " packages that https://www.tensorflow.org/tfx/serving/setup names), or use its image:"
             f" {command_line(*docker_command(folder))}"
         )
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as scratch:
+    with temporary_folder() as scratch:
         (Path(scratch) / MODELS_CONFIG).write_text(models, encoding="utf-8")
         batching = str((folder / BATCHING_CONFIG).resolve())
         models_file = [f"--model_config_file={scratch}/{MODELS_CONFIG}"]

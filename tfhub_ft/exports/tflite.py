@@ -1,6 +1,5 @@
 """A trained model as TFLite files: from tokens or from text on, in float32, float16, dynamic-range or full int8."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.console import quiet
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.errors import WorkError
+from tfhub_ft.files import temporary_folder
 
 if TYPE_CHECKING:
     import keras
@@ -109,7 +109,7 @@ def convert(
 
     if quantization == "int8":
         return _calibrated(convert(function), calibration or ())
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, quiet():
+    with temporary_folder() as folder, quiet():
         tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: _frozen(function)})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # The tokenizer's operations; a model without them has none.
@@ -152,7 +152,7 @@ def _calibrated(content: bytes, calibration: "Sequence[dict[str, np.ndarray]]") 
     from ai_edge_quantizer import qtyping, quantizer
 
     operations = qtyping.TFLOperationName
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-") as folder, quiet():
+    with temporary_folder() as folder, quiet():
         file = Path(folder) / "model.tflite"
         file.write_bytes(content)
         work = quantizer.Quantizer(str(file))

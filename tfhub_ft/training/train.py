@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import with_prepared
 from tfhub_ft.documents import read_yaml
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import check_folder, contents
+from tfhub_ft.files import check_folder, contents, temporary_folder
 from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.run import DISTILLATION, LOGS, Run
+from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, Run
 from tfhub_ft.settings import Settings, option_name
 from tfhub_ft.training.strategies import check_shared_folder, check_strategy, is_chief
 from tfhub_ft.training.training import Training
@@ -95,7 +94,7 @@ def _written_by_chief(strategy: str, output_dir: str | Path | None) -> Iterator[
         yield None
         return
     hush()
-    with tempfile.TemporaryDirectory(prefix="tfhub_ft-worker-") as scratch:
+    with temporary_folder() as scratch:
         yield Path(scratch) / "run"
 
 
@@ -138,7 +137,7 @@ def new_folder(folder: Path) -> Path:
     check_folder(folder)
     if (folder / "recipe.yaml").exists():
         raise InputError(f"--output-dir {folder} already holds a run: name another folder, or go on with --resume")
-    if contents(folder):
+    if contents(folder) and not Run.is_beginning(folder):
         raise InputError(f"--output-dir {folder}: not empty; choose another folder")
     return folder
 
@@ -153,6 +152,8 @@ def _next_folder(name: str) -> Path:
 def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, Any], recover: bool) -> Run:
     if not output_dir:
         raise InputError(f"--{'recover' if recover else 'resume'} needs --output-dir, the run to go on with")
+    if Run.is_beginning(check_path("output_dir", output_dir)):
+        raise InputError(f"{output_dir}: its training was killed before it began; leave --resume out")
     run = Run(output_dir)
     with _written_by_chief(run.settings.strategy, output_dir) as scratch:
         if scratch:
@@ -165,6 +166,8 @@ def _resume(recipe: Recipe, output_dir: str | Path | None, given: Mapping[str, A
 
 
 def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool, load_rows: Callable[[], Dataset]) -> None:
+    from tfhub_ft.training.callbacks import remove_weights
+
     if run.recipe.name != recipe.name:
         raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
     for name, value in run.settings.replaced(given).as_dict().items():
@@ -174,6 +177,8 @@ def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool, lo
                 " and goes on with that; leave the option out"
             )
     if run.finished:
+        # In case it was killed before it had done that itself.
+        remove_weights(run.path / CHECKPOINTS)
         raise InputError(f"{run.path} is finished: there is nothing to resume")
     if (run.path / DISTILLATION).is_file():
         raise InputError(
