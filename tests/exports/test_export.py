@@ -151,7 +151,7 @@ def test_folders_that_hold_something_else_are_refused(tiny_run, tiny_export, tmp
 @pytest.mark.parametrize("content", ['{"recipe": "senti', "[]", '{"recipe": "sentiment", "labels": []}'])
 def test_an_export_json_that_cannot_be_read_is_refused(tiny_run, tmp_path, content):
     (tmp_path / "export.json").write_text(content)
-    with pytest.raises(InputError, match=r"export\.json cannot be read \(.*\): restore it, or name another folder"):
+    with pytest.raises(InputError, match=r"export\.json cannot be read \(.*\); restore it, or name another folder"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path)
 
 
@@ -178,6 +178,22 @@ def test_a_disk_that_fills_up_at_the_end_leaves_a_folder_for_the_next_export(tin
     monkeypatch.undo()
     tfhub_ft.export(tiny_run, output_dir=folder)
     assert (folder / "1").is_dir()
+
+
+def test_a_folder_that_another_process_exports_into_is_refused(tiny_run, tmp_path, monkeypatch):
+    folder, refused = tmp_path / "exports", []
+
+    def export_as_another(*arguments):
+        with pytest.raises(InputError, match="exports: is in use, another process exports into it; do it again later"):
+            tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"])
+        refused.append(True)
+        raise WorkError("stopped")
+
+    monkeypatch.setattr(saved_model, "write_saved_model", export_as_another)
+    with pytest.raises(WorkError, match="stopped"):
+        tfhub_ft.export(tiny_run, output_dir=folder)
+    assert refused
+    assert not folder.exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

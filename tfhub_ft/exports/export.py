@@ -1,6 +1,7 @@
 """Exporting a run: forms of its model, each proven, or not there."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.documents import read_json
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
-from tfhub_ft.files import check_folder, contents, remove, write_json, write_text
+from tfhub_ft.files import check_folder, contents, locked, remove, remove_remains, write_json, write_text
 from tfhub_ft.placement import tensor_float_32
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue
@@ -65,8 +66,8 @@ def export(
         The export folder.
 
     Raises:
-        InputError: the run is not finished, the folder holds the exports of something else, or the run cannot have
-            one of the forms.
+        InputError: the run is not finished, the folder holds the exports of something else or another process exports
+            into it, or the run cannot have one of the forms.
         WorkError: a form answers differently from the model; of that one nothing is left behind.
 
     Example:
@@ -92,8 +93,40 @@ def export_forms(
     check_type("vocabulary", vocabulary, str, "all or domain")
     # Files and the served model are called by the name of the folder, which "." and ".." lack.
     folder = folder if folder.name not in ("", "..") else folder.resolve()
-    writes = isinstance(run.recipe.task, Dialogue)
     _check_wanted(run, formats, quantize, vocabulary)
+    check_folder(folder)
+    with _exporting_into(folder):
+        _export(run, folder, formats, quantize, vocabulary, on_form)
+
+
+@contextlib.contextmanager
+def _exporting_into(folder: Path) -> Iterator[None]:
+    """Within this context no other process exports into the folder, which is made, and removed if it stays empty.
+
+    Raises:
+        InputError: one does.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, f"--output-dir {folder}: is in use, another process exports into it; do it again later"):
+            for each in (folder, *folder.glob("*/")):
+                remove_remains(each)
+            yield
+    finally:
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _export(
+    run: Run,
+    folder: Path,
+    formats: Sequence[str],
+    quantize: Sequence[str] | None,
+    vocabulary: str,
+    on_form: Callable[[dict[str, Any]], None],
+) -> None:
     exports = _existing_exports(folder, run)
     exports["columns"] = {
         name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
@@ -107,7 +140,7 @@ def export_forms(
     from tfhub_ft.memory import give_back_memory
 
     say(f"Loading {run.path}")
-    work = (DialogueWork if writes else Work)(run, run.load_model(), folder)
+    work = (DialogueWork if isinstance(run.recipe.task, Dialogue) else Work)(run, run.load_model(), folder)
     words = _trim(work) if vocabulary == "domain" else {}
     written, faults, steps = False, [], _steps(work, formats, quantize)
     with progress("Making and proving each form", len(steps), "forms") as advance, tensor_float_32(allowed=False):
