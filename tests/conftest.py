@@ -1,6 +1,8 @@
 """What every test may use: a tiny random BERT as a Hugging Face checkpoint, and its TF Hub pair."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,36 @@ def _random_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, 
         centre = 1.0 if name.endswith(("LayerNorm.weight", "layer_norm.weight")) else 0.0
         weights[name] = (centre + random.normal(0, 0.1, shape)).astype(np.float32)
     return weights
+
+
+class ReadOnly:
+    """Has folders refuse to be written into, also by root, to whom permissions mean nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.folders: list[str] = []
+        for module, name in ((os, "mkdir"), (os, "open"), (os, "unlink")):
+            monkeypatch.setattr(module, name, self._refusing(getattr(module, name)))
+
+    def __call__(self, folder: Path) -> None:
+        self.folders.append(str(folder))
+
+    def _refusing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *arguments: Any, **options: Any) -> Any:
+            writes = function.__name__ != "open" or arguments[0] & (os.O_WRONLY | os.O_RDWR)
+            if writes and str(path).startswith(tuple(self.folders)):
+                self.refuse(path)
+            return function(path, *arguments, **options)
+
+        return call
+
+    def refuse(self, path: Any, *arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
+    """Call it with a folder that cannot be written into from then on."""
+    return ReadOnly(monkeypatch)
 
 
 @pytest.fixture(scope="session")

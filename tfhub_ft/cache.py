@@ -1,22 +1,24 @@
 """The cache: folders that are made once, whole or not there, and safe for many processes at once."""
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 
 from tfhub_ft import __version__
-from tfhub_ft.errors import WorkError
+from tfhub_ft.documents import check_shape, read_json
+from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import remove_remains, scratch_folder, sha256_of, sync, write_json
 
 CACHE_VARIABLE = "TFHUB_FT_CACHE"
 ENTRY_FILE = "entry.json"
-_HASHED = 2**20
+T = TypeVar("T")
+# Files below are read whenever the entry is used.
+_SMALL = 2**20
 
 
 def cache_dir() -> Path:
@@ -29,14 +31,61 @@ def cache_dir() -> Path:
 
 def entry_of(folder: Path) -> dict[str, Any] | None:
     """What the cache knows about a whole entry; None where there is none, or where its files are other ones by now."""
+    return _sound_entry(folder)
+
+
+def load_kept(get: Callable[[], Path], load: Callable[[Path], T]) -> T:
+    """Load a folder; where it is an entry of the cache that was damaged without a trace, get and load it once more.
+
+    Args:
+        get: returns the folder, and makes it where it is not there.
+        load: takes the folder.
+
+    Returns:
+        What `load` returned.
+    """
+    folder = get()
     try:
-        entry = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return load(folder)
+    # TensorFlow has many kinds of errors for files that are damaged.
+    except Exception:
+        entry = next((each for each in (folder, folder.parent) if (each / ENTRY_FILE).is_file()), None)
+        if entry is None or entry.parent != cache_dir() or _sound_entry(entry, thorough=True):
+            raise
+        with contextlib.suppress(OSError):
+            (entry / ENTRY_FILE).unlink()
+        return load(get())
+
+
+def _sound_entry(folder: Path, *, thorough: bool = False) -> dict[str, Any] | None:
+    """What an entry says, if its files are what it says; files that seem untouched are read if they are small.
+
+    Args:
+        folder: the entry's.
+        thorough: whether all files are read.
+    """
+    try:
+        # Entries of earlier versions do not say what they hold, or not of all; file managers leave further files.
+        entry = read_json(folder / ENTRY_FILE, dict)
+        files = entry.get("files", {})
+        check_shape(files, {str: list})
+        touched = {}
+        for name, (size, sha256, *time) in files.items():
+            found = (folder / name).stat()
+            if found.st_size != size:
+                return None
+            is_touched = [found.st_mtime_ns] != time
+            if sha256 and (thorough or is_touched or size < _SMALL) and sha256_of(folder / name) != sha256:
+                return None
+            if time and is_touched:
+                touched[name] = [size, sha256, found.st_mtime_ns]
+    except (OSError, ValueError, InputError):
         return None
-    if not isinstance(entry, dict):
-        return None
-    # Entries of earlier versions do not say what they hold; file managers leave further files.
-    return entry if entry.get("files", {}).items() <= _prints(folder).items() else None
+    if touched:
+        # A copy, all of which then need not be read again. A cache may be read-only.
+        with contextlib.suppress(OSError, WorkError):
+            write_json(folder / ENTRY_FILE, {**entry, "files": {**files, **touched}})
+    return entry
 
 
 def keep(
@@ -78,12 +127,10 @@ def keep(
 
 
 def _prints(folder: Path) -> dict[str, list[Any]]:
-    """The size of each file of an entry, and the sha256 of those that are small."""
+    """The size of each file of an entry, its sha256, and when it was changed."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ENTRY_FILE]
-    sizes = {path: path.stat().st_size for path in files}
     return {
-        str(path.relative_to(folder)): [size, sha256_of(path) if size < _HASHED else None]
-        for path, size in sizes.items()
+        str(path.relative_to(folder)): [path.stat().st_size, sha256_of(path), path.stat().st_mtime_ns] for path in files
     }
 
 

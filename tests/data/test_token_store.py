@@ -116,3 +116,14 @@ def test_what_was_not_used_for_long_is_removed(cache, layer):
     tokenize(layer, [*INPUTS, ("bad", "film")])
     assert not old.exists()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_a_read_only_cache_is_read_and_otherwise_done_without(cache, layer, capsys, read_only, monkeypatch):
+    expected = tokenize(layer, INPUTS)
+    read_only(cache)
+    monkeypatch.setattr(os, "utime", read_only.refuse)
+    capsys.readouterr()
+    assert same(tokenize(layer, INPUTS), expected)
+    assert IN_CACHE in capsys.readouterr().err
+    assert len(tokenize(layer, INPUTS[1:])) == len(INPUTS) - 1
+    assert len(list(cache.iterdir())) == 1

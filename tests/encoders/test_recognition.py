@@ -142,3 +142,18 @@ def test_a_bert_that_answers_otherwise_than_its_weights_say_is_refused(tiny_pair
     with pytest.raises(InputError, match="answers differ by"):
         HubEncoder(str(tiny_pair), implementation="native")
     assert not HubEncoder(str(tiny_pair)).is_native
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tiny_pair, cache, read_only):
+    read_only(cache)
+    assert native_spec(tiny_pair / "encoder", "it")["architecture"]["layers"] == 2
+
+
+@pytest.mark.parametrize("content", [b'{"architecture"', b"[]", b"\xff"])
+def test_a_damaged_file_of_the_cache_is_written_anew(tiny_pair, cache, content):
+    expected = native_spec(tiny_pair / "encoder", "it")
+    (file,) = (cache / "native").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    assert native_spec(tiny_pair / "encoder", "it") == expected
+    assert file.read_bytes() == whole

@@ -162,6 +162,16 @@ def fails(*words, error=InputError, **arguments):
     return message
 
 
+def overwrite(file):
+    with file.open("r+b") as opened:
+        opened.seek(2**20)
+        opened.write(b"x" * 400_000)
+
+
+def cached_folder(folder):
+    return cache_module.entry_of(folder) is not None
+
+
 def left_in(cache):
     return sorted(path.name for path in cache.iterdir()) if cache.exists() else []
 
@@ -603,6 +613,48 @@ class TestCache:
         assert file.read_bytes() == b"model"
         assert len(hub.requests) == 2
 
+    def test_an_overwritten_part_of_a_large_file_is_fetched_again(self, hub, cache, preprocessor):
+        hub.add("/me/mine/1", tar_gz(model(bytes(2**21))))
+        file = resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / "saved_model.pb"
+        overwrite(file)
+        resolve("https://tfhub.dev/me/mine/1", preprocessor)
+        assert file.read_bytes() == bytes(2**21)
+
+    def test_damage_that_leaves_no_trace_is_found_when_loading_fails(self, hub, cache, preprocessor):
+        hub.add("/me/mine/1", tar_gz(model(bytes(2**21))))
+
+        def load(folder):
+            if any((folder / "saved_model.pb").read_bytes()):
+                raise RuntimeError("checksum")
+            return folder
+
+        def load_encoder():
+            return cache_module.load_kept(lambda: resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder, load)
+
+        file = load_encoder() / "saved_model.pb"
+        before = file.stat()
+        overwrite(file)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert load_encoder() == file.parent
+        assert len(hub.requests) == 2
+        with pytest.raises(ZeroDivisionError):
+            cache_module.load_kept(lambda: file.parent, lambda folder: 1 / 0)
+        assert cached_folder(file.parent)
+
+    def test_a_copied_entry_is_whole_and_read_through_once(self, hub, cache, preprocessor, monkeypatch):
+        hub.add("/me/mine/1", tar_gz(model(bytes(2**21))))
+        file = resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / "saved_model.pb"
+        os.utime(file, ns=(1, 1))
+        read = []
+        sha256_of = cache_module.sha256_of
+        monkeypatch.setattr(cache_module, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
+        resolve("https://tfhub.dev/me/mine/1", preprocessor)
+        assert "saved_model.pb" in read
+        read.clear()
+        resolve("https://tfhub.dev/me/mine/1", preprocessor)
+        assert "saved_model.pb" not in read
+        assert len(hub.requests) == 1
+
     def test_a_leftover_of_a_file_manager_damages_nothing(self, hub, cache, preprocessor):
         hub.add("/me/mine/1", tar_gz(model(b"model")))
         (resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / ".DS_Store").write_bytes(b"x")
@@ -662,6 +714,24 @@ class TestFolders:
             assert pair.name == os.fspath(spelling)
         assert cached(encoder)
         assert not cache.exists()
+
+    @pytest.mark.parametrize("place", ["encoder", "encoder/assets", "preprocessor"])
+    @pytest.mark.parametrize("target", ["file", "folder", "nothing"])
+    def test_a_link_that_leads_out_is_refused(self, cache, tmp_path, place, target):
+        (tmp_path / "file").write_text("secret")
+        (tmp_path / "folder").mkdir()
+        for part in ("encoder", "preprocessor"):
+            saved_model(tmp_path / "pair" / part)
+        link = tmp_path / "pair" / place / "link"
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(tmp_path / target)
+        fails(f"{link}: a link to {tmp_path / target}, out of the folder", encoder=tmp_path / "pair")
+
+    def test_links_within_and_to_an_encoder_are_followed(self, cache, tmp_path, preprocessor):
+        encoder = saved_model(tmp_path / "mine")
+        (encoder / "link").symlink_to("saved_model.pb")
+        (tmp_path / "other").symlink_to(encoder)
+        assert resolve(tmp_path / "other", preprocessor).encoder == tmp_path / "other"
 
     @pytest.mark.parametrize("name", ["preprocessor", "preprocess"])
     @pytest.mark.parametrize("place", ["mine", "."])

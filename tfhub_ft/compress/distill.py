@@ -1,5 +1,6 @@
 """A smaller model that learns what a trained one answers."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -23,7 +24,7 @@ from tfhub_ft.data.sequences import Mapped, kept, pick
 from tfhub_ft.encoders.cutting import architecture_of, cut_encoder, evenly_spread
 from tfhub_ft.encoders.encoder_layer import encoder_of
 from tfhub_ft.encoders.sources import resolve
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import sha256_of, undone_on_failure, write_text, written_aside
 from tfhub_ft.run import DISTILLATION, MODEL, Run
 from tfhub_ft.settings import DATA, Distillation, Settings
@@ -249,13 +250,15 @@ class _Teacher:
         for segments in texts:
             asked.update(json.dumps(segments).encode())
         path = cache_dir() / "teacher_logits" / f"{asked.hexdigest()}.npy"
-        if path.is_file():
+        # A damaged file is written anew; a cache that cannot be written has them computed each time.
+        with contextlib.suppress(OSError, ValueError):
+            logits = np.load(path)
             say(f"The teacher's scores of {len(texts):,} rows are in the cache")
-            return np.load(path)
+            return logits
         say(f"Scoring {len(texts):,} rows by the teacher")
         task = self.run.recipe.task
         logits = task.row_logits(self.model, task.encode(self.preprocessor, texts))
-        with written_aside(path) as aside, aside.open("wb") as file:
+        with contextlib.suppress(OSError, WorkError), written_aside(path) as aside, aside.open("wb") as file:
             np.save(file, logits)
         return logits
 

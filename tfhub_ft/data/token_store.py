@@ -17,7 +17,7 @@ import numpy as np
 from tfhub_ft.cache import cache_dir
 from tfhub_ft.console import progress, say
 from tfhub_ft.errors import WorkError
-from tfhub_ft.files import sha256_of, write_json, written_aside
+from tfhub_ft.files import sha256_of, temporary_folder, write_json, written_aside
 
 # From so many rows on the cache on disk pays.
 CACHED_FROM = 100_000
@@ -104,7 +104,14 @@ def kept_arrays(kind: str, key: str, parts: Iterable[dict[str, np.ndarray]], des
         return arrays
     try:
         _forget_unused(folder.parent)
-        with written_aside(folder) as aside:
+        with contextlib.ExitStack() as stack:
+            try:
+                aside = stack.enter_context(written_aside(folder))
+            except WorkError:
+                # A read-only cache. The maps outlive the names of their files.
+                aside = Path(stack.enter_context(temporary_folder())) / "arrays"
+                _write(aside, parts)
+                return _read(aside)
             _write(aside, parts)
             # Whatever stands there is damaged, or was written by another process in the meantime.
             shutil.rmtree(folder, ignore_errors=True)
@@ -175,7 +182,9 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         if any(sha256_of(folder / name) != entry["sha256"] for name, entry in index.items()):
             return {}
-        os.utime(folder)
+        # A cache may be read-only.
+        with contextlib.suppress(OSError):
+            os.utime(folder)
         return {name: _mapped(folder / name, entry["dtype"]) for name, entry in index.items()}
     except (OSError, ValueError, KeyError):
         return {}

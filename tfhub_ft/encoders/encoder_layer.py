@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfhub_ft.cache import load_kept
 from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.freezing import frozen_names, top_layers
 from tfhub_ft.encoders.hub_export import write_encoder
@@ -24,7 +24,7 @@ from tfhub_ft.encoders.sources import resolve_encoder
 from tfhub_ft.encoders.traced_graphs import TracedGraphs
 from tfhub_ft.encoders.truncation import pad_hidden_states, rows_are_cut, truncate
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of_arrays
+from tfhub_ft.files import copy_folder, sha256_of_arrays
 
 IMPLEMENTATIONS = ("auto", "native", "graph")
 CALLS_OF_DROPOUT = 1024
@@ -109,7 +109,7 @@ class HubEncoder(DefaultNamed):
         self._graphs = TracedGraphs()
         self.seed = random.randrange(1, 2**31) if seed is None else seed
         self.module = None
-        values = self._open(resolve_encoder(encoder)) if spec is None else None
+        values = load_kept(lambda: resolve_encoder(encoder), self._open) if spec is None else None
         if spec is not None:
             self.spec = spec
         self._hold(_uninitialized(self.spec["variables"]) if values is None else values)
@@ -496,7 +496,7 @@ class HubEncoder(DefaultNamed):
             write_encoder(folder, self.values, Architecture(**self.spec["architecture"]))
             return
         self._require_weights()
-        shutil.copytree(self._workspace.name, folder)
+        copy_folder(Path(self._workspace.name), folder)
         tf.train.Checkpoint(self.module).write(str(folder / "variables" / "variables"))
 
     def _hold(self, values: list[Any]) -> None:
@@ -655,7 +655,7 @@ class HubEncoder(DefaultNamed):
         if self.is_native:
             return
         self._require_weights()
-        shutil.copytree(self._workspace.name, dir_path, dirs_exist_ok=True)
+        copy_folder(Path(self._workspace.name), Path(dir_path))
 
     def load_assets(self, dir_path: str) -> None:
         if self.is_native:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 import keras
 
+from tfhub_ft.cache import load_kept
 from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.keras_state import is_building, is_reading_legacy_file
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_preprocessor
 from tfhub_ft.encoders.text_layer import TextLayer, flat
 from tfhub_ft.errors import InputError
+from tfhub_ft.files import copy_folder, sha256_of
 from tfhub_ft.placement import on_cpu
 
 TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
@@ -84,7 +85,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         self._graphs = Graphs()
         self.built = True
         if attach:
-            self._attach(resolve_preprocessor(encoder, preprocessor))
+            load_kept(lambda: resolve_preprocessor(encoder, preprocessor), self._attach)
 
     def _require_module(self) -> None:
         """Load the module of a layer that was made from its config, once it is needed.
@@ -111,8 +112,6 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             )
 
     def _module_digest(self) -> str:
-        from tfhub_ft.files import sha256_of
-
         folder = Path(self._workspace.name)
         files = {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
@@ -184,8 +183,6 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     def digest(self) -> str:
         """What tokens follow from, the module's files and the layer's settings, as a hexadecimal number."""
-        from tfhub_ft.files import sha256_of
-
         self._require_module()
         folder = Path(self._workspace.name)
         settings = {k: v for k, v in self.get_config().items() if k not in _NO_MATTER_FOR_TOKENS}
@@ -249,11 +246,11 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             folder: a folder that does not exist yet.
         """
         self._require_module()
-        shutil.copytree(self._workspace.name, folder)
+        copy_folder(Path(self._workspace.name), folder)
 
     def save_assets(self, dir_path: str) -> None:
         self._require_module()
-        shutil.copytree(self._workspace.name, dir_path, dirs_exist_ok=True)
+        copy_folder(Path(self._workspace.name), Path(dir_path))
 
     def load_assets(self, dir_path: str) -> None:
         self._attach(Path(dir_path))

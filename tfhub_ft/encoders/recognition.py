@@ -1,9 +1,9 @@
 """Whether a TF Hub encoder is a BERT that `native.py` computes: found out once for each, and kept in the cache."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.cache import cache_dir
+from tfhub_ft.documents import read_json
 from tfhub_ft.encoders.native import OPTIONAL_PARTS, PARTS, Architecture, encode, role_of
 from tfhub_ft.encoders.saved_module import open_module
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import sha256_of, write_json
 from tfhub_ft.placement import on_cpu
 
@@ -54,10 +55,12 @@ def native_spec(folder: Path, name: str) -> dict[str, Any]:
     for file in ("saved_model.pb", "variables/variables.index"):
         key.update(sha256_of(folder / file).encode())
     kept = cache_dir() / "native" / f"{key.hexdigest()[:32]}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8"))
+    # A damaged file is written anew; a cache that cannot be written has it found out each time.
+    with contextlib.suppress(InputError):
+        return read_json(kept, {"architecture": dict, "variables": [dict], "outputs": dict})
     spec = _recognized(folder, name)
-    write_json(kept, spec)
+    with contextlib.suppress(OSError, WorkError):
+        write_json(kept, spec)
     return spec
 
 

@@ -1,12 +1,11 @@
 """A TF Hub module opened so that a Keras layer can carry it: its graph and assets kept, its dropout seeded."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.files import is_leftover, temporary_folder
+from tfhub_ft.files import copy_folder, temporary_folder
 
 VARIABLES = "variables"
 RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")
@@ -36,13 +35,7 @@ def open_module(
 
     workspace = temporary_folder()
     copy = Path(workspace.name)
-    left_out = {"keras_metadata.pb"} if keep_values else {"keras_metadata.pb", VARIABLES}
-    shutil.copytree(
-        folder,
-        copy,
-        dirs_exist_ok=True,
-        ignore=lambda _, names: [name for name in names if name in left_out or is_leftover(name)],
-    )
+    copy_folder(Path(folder), copy, {"keras_metadata.pb"} if keep_values else {"keras_metadata.pb", VARIABLES})
     if seed is not None:
         _seed_random_operations(copy / "saved_model.pb", seed)
     if keep_values:

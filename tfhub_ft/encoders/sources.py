@@ -18,7 +18,7 @@ from tfhub_ft.console import command_line, progress
 from tfhub_ft.encoders import embedded
 from tfhub_ft.encoders.catalogue import CatalogueEntry, UnknownEncoder, find_handle, is_preprocessor, lookup
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of
+from tfhub_ft.files import check_links_stay, sha256_of
 
 MIRROR_VARIABLE = "TFHUB_FT_MIRROR"
 TRUST_VARIABLE = "TFHUB_FT_TRUST"
@@ -326,6 +326,7 @@ def _local(asked: str | os.PathLike, part: str) -> _Folder:
     folder = _absolute(asked)
     for candidate in (folder, *(folder / name for name in _FOLDERS[part])):
         if (candidate / SAVED_MODEL).is_file():
+            check_links_stay(candidate)
             return _Folder(candidate)
     if not folder.is_dir():
         raise InputError(f"--{part} {os.fspath(asked)}: is no folder; give a SavedModel's folder")
@@ -335,7 +336,11 @@ def _local(asked: str | os.PathLike, part: str) -> _Folder:
 def _beside(encoder: _Folder) -> _Folder | None:
     names = _FOLDERS["preprocessor"]
     candidates = [place / name for place in (encoder.path, encoder.path.parent) for name in names]
-    return next((_Folder(path) for path in candidates if (path / SAVED_MODEL).is_file()), None)
+    path = next((path for path in candidates if (path / SAVED_MODEL).is_file()), None)
+    if path is None:
+        return None
+    check_links_stay(path)
+    return _Folder(path)
 
 
 def _archive(asked: str, pull: tuple[str, ...]) -> _Archive:
