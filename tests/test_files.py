@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tfhub_ft.errors import WorkError
+from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.files import (
     check_room,
     contents,
@@ -62,6 +62,33 @@ def test_a_full_disk_is_said_with_the_file_and_leaves_nothing(tmp_path, error):
         aside.write_text("half")
         raise error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EFBIG, "x"), "model.bin was not written: it would become larger .* raise the limit"),
+        (OSError("Unable to write (errno = 27, error message = 'File too large')"), "model.bin was not written: it"),
+        (OSError(errno.EROFS, "x"), "model.bin was not written: the file system is read-only; choose another place"),
+        (PermissionError(errno.EACCES, "x"), "model.bin: permission denied; change its permissions, or choose"),
+    ],
+)
+def test_a_file_that_cannot_be_written_says_what_to_do(tmp_path, error, message):
+    with pytest.raises(WorkError, match=message), written_aside(tmp_path / "deep" / "model.bin"):
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path, read_only):
+    read_only(tmp_path)
+    with pytest.raises(WorkError, match="deep/model.bin was not written: the file system is read-only"):
+        write_json(tmp_path / "deep" / "model.bin", 1)
+
+
+def test_other_errors_and_those_worded_already_stay(tmp_path):
+    for error in (InputError("x: Permission denied; y"), ValueError("x"), FileNotFoundError(errno.ENOENT, "x")):
+        with pytest.raises(type(error), match="x"), written_aside(tmp_path / "model.bin"):
+            raise error
 
 
 def test_room_is_checked_before_a_file_is_written(tmp_path):

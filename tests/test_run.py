@@ -1,5 +1,6 @@
 """A run folder that is damaged, or of another version, is told in one line."""
 
+import errno
 import pickle
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 import tfhub_ft
-from tfhub_ft.errors import InputError
+from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.run import Run
 
 
@@ -98,3 +99,12 @@ def test_a_run_of_another_version_says_so(copied, changes, message):
         with pytest.raises(InputError, match=message + ".*" + told) as caught:
             Run(copied).settings  # noqa: B018
         assert ("was made by" in str(caught.value)) == bool(told)
+
+
+def test_no_room_for_a_temporary_copy_is_not_taken_for_a_damaged_model(copied, monkeypatch):
+    def load(path, **options):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr("keras.models.load_model", load)
+    with pytest.raises(WorkError, match=r"a temporary copy of .*model\.keras in .* would become larger .*ulimit -f"):
+        Run(copied).load_model()

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SCRATCH, _LOCK = "tfhub_ft-", ".lock"
-_ADVICE = {
-    errno.ENOSPC: "the disk is full; make room and do it again",
-    errno.EDQUOT: "the disk is full; make room and do it again",
-    errno.EFBIG: "a file would become larger than this process may write; raise the limit (ulimit -f)",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.EACCES: "permission denied; choose another place, or change its permissions",
+_FAULTS = {
+    errno.ENOSPC: " was not written: the disk is full; make room and do it again",
+    errno.EDQUOT: " was not written: the disk is full; make room and do it again",
+    errno.EFBIG: " was not written: it would become larger than this process may write; raise the limit (ulimit -f)",
+    errno.EROFS: " was not written: the file system is read-only; choose another place",
+    # Also of what cannot be read.
+    errno.EACCES: ": permission denied; change its permissions, or choose another place",
 }
 
 
@@ -375,9 +376,9 @@ def write_fault(error: BaseException, path: str | os.PathLike) -> WorkError | No
     if isinstance(error, TfhubFtError):
         return None
     code = getattr(error, "errno", None)
-    if code not in _ADVICE:
-        code = next((each for each in _ADVICE if os.strerror(each) in str(error)), None)
-    return WorkError(f"{path} was not written: {_ADVICE[code]}") if code else None
+    if code not in _FAULTS:
+        code = next((each for each in _FAULTS if os.strerror(each) in str(error)), None)
+    return WorkError(f"{path}{_FAULTS[code]}") if code else None
 
 
 def check_room(path: Path, needed: int) -> None:

@@ -20,6 +20,7 @@ tracking.json  of a run with --track: which one it is in the tracker's store
 """
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from tfhub_ft.data.locations import content_fault, find_rows
 from tfhub_ft.data.prepared import prepared_fault
 from tfhub_ft.documents import check_distinct, parse_json, read_json, read_yaml
 from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.files import contents, locked, remove_remains, write_json, write_text
+from tfhub_ft.files import contents, locked, remove_remains, write_fault, write_json, write_text
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import TrainingSettings
 
@@ -279,14 +280,21 @@ class Run:
         """The trained text-in model.
 
         Raises:
-            InputError: the training did not come to its end, or the file is damaged.
+            InputError: the training did not come to its end, or the file is damaged or may not be read.
+            WorkError: there is no room for the temporary copies that loading makes.
         """
         import keras
 
         path = self._existing(MODEL)
         try:
+            path.open("rb").close()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; change its permissions") from None
+        try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:
+            if fault := write_fault(error, f"a temporary copy of {path} in {tempfile.gettempdir()}"):
+                raise fault from error
             with self._told_of_version():
                 raise InputError(
                     f"{path} cannot be read ({first_line(error)}); train again or restore the file"

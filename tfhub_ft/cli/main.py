@@ -101,7 +101,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, TfhubFtError):
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    if fault := write_fault(error, getattr(error, "filename", None) or f"a file, here or in {tempfile.gettempdir()},"):
+    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if fault := write_fault(error, path or f"a file, here or in {tempfile.gettempdir()},"):
         print(f"Error: {fault}", file=sys.stderr)
         return fault.exit_code
     print(f"Error: {kind_and_first_line(error)} (--debug shows where)", file=sys.stderr)

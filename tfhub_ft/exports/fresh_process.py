@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.errors import WorkError
-from tfhub_ft.files import temporary_folder
+from tfhub_ft.files import temporary_folder, write_fault
 from tfhub_ft.memory import collect_seldom, peak_memory
 from tfhub_ft.placement import QUIET_AND_ON_CPU
 from tfhub_ft.processes import child_environment
@@ -101,6 +102,8 @@ def run_quietly(command: Sequence[str], what: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
+        if fault := write_fault(OSError(said[-1]), f"a file in {tempfile.gettempdir()}"):
+            raise fault
         raise WorkError(f"{what} cannot be run in a fresh process: {said[-1]}")
 
 

@@ -1,5 +1,6 @@
 """A trained model as TFLite files: from tokens or from text on, in float32, float16, dynamic-range or full int8."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.console import quiet
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.errors import WorkError
-from tfhub_ft.files import temporary_folder
+from tfhub_ft.files import temporary_folder, write_fault
 
 if TYPE_CHECKING:
     import keras
@@ -121,6 +122,8 @@ def convert(
         try:
             return converter.convert()
         except Exception as error:
+            if fault := write_fault(error, f"a file in {tempfile.gettempdir()}"):
+                raise fault from error
             reason = next((line for line in str(error).splitlines() if "error" in line.lower()), str(error))
             raise WorkError(f"this model cannot be converted to TFLite: {reason.strip()[:300]}") from error
 
