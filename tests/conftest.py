@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,16 @@ class ReadOnly:
 def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
     """Call it with a folder that cannot be written into from then on."""
     return ReadOnly(monkeypatch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A configuration folder of the tests' own, and no --trust of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("configuration")
+        patch.setenv("TFHUB_FT_CONFIG", str(folder))
+        patch.delenv("TFHUB_FT_TRUST", raising=False)
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
+import tfhub_ft
 from tfhub_ft.errors import InputError
-from tfhub_ft.processes import check_not_forked, child_environment
+from tfhub_ft.processes import check_not_forked, child_environment, module_command, python_command
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is of Python 3.11")
@@ -14,6 +15,21 @@ def test_child_environment_keeps_modules_of_the_working_folder_out(tmp_path):
     for command in (["-c", "import random"], ["-m", "random", "--help"]):
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=child_environment(), capture_output=True)
         assert b"of the user" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [python_command("import random"), module_command("tfhub_ft.processes")])
+def test_commands_keep_modules_of_the_working_folder_out_of_any_python(command, tmp_path):
+    for name in ("random", "runpy", "os"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the module of the user was run')")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_commands_pass_arguments_and_find_this_package(tmp_path):
+    command = python_command("import tfhub_ft; print(tfhub_ft.__file__, *sys.argv[1:])", "a", "-b")
+    done = subprocess.run(command, cwd=tmp_path, env=child_environment(), capture_output=True, text=True)
+    assert done.stdout.split() == [tfhub_ft.__file__, "a", "-b"]
 
 
 def test_child_environment_makes_output_utf8(monkeypatch):

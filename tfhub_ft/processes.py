@@ -2,23 +2,45 @@
 
 import os
 import sys
+from pathlib import Path
 
 from tfhub_ft.errors import InputError
 
 _forked_from_tensorflow = False
 
 
+def python_command(code: str, *arguments: str) -> list[str]:
+    """Return the command of a child process that runs code, and imports nothing of the working folder.
+
+    Args:
+        code: the program. It finds this package, wherever that is.
+        arguments: of the program.
+    """
+    # Python up to 3.10 knows no safe path; nothing is imported before the working folder is off it.
+    safe = f"import sys\nsys.path[:] = [*filter(None, sys.path), {str(Path(__file__).parents[1])!r}]\n"
+    return [sys.executable, "-c", safe + code, *arguments]
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command of a child process that runs a module, as `python_command` runs code.
+
+    Example:
+        subprocess.run(module_command("pip", "--version"), env=child_environment())
+    """
+    return python_command(f"import runpy\nrunpy.run_module({module!r}, None, '__main__', True)", *arguments)
+
+
 def child_environment(**variables: str) -> dict[str, str]:
     """Return the environment of a child process that runs Python.
 
-    The child does not import modules of the working folder, where a `random.py` of the user's would replace Python's,
-    and its output is UTF-8 whatever the console's encoding is.
+    Its processes, too, import no module of the working folder, where a `random.py` of the user's would replace
+    Python's, and its output is UTF-8 whatever the console's encoding is.
 
     Args:
         variables: further environment variables.
 
     Example:
-        subprocess.run([sys.executable, "-m", "pip", "--version"], env=child_environment())
+        subprocess.run(module_command("pip", "--version"), env=child_environment())
     """
     return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8", **variables}
 

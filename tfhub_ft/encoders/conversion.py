@@ -7,7 +7,6 @@ loads it from disk and compares its answers with the checkpoint's.
 import importlib.util
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from tfhub_ft.errors import TfhubFtError, WorkError, kind_and_first_line
 from tfhub_ft.files import check_new, temporary_folder, written_aside
 from tfhub_ft.memory import collect_seldom
 from tfhub_ft.placement import QUIET_AND_ON_CPU
-from tfhub_ft.processes import child_environment
+from tfhub_ft.processes import child_environment, module_command
 
 TOLERANCE = 1e-4
 DEFAULT_SEQ_LENGTH = 128
@@ -186,10 +185,8 @@ def _pooled(checkpoint: Checkpoint) -> str:
 
 def _run(step: str, source: Path, folder: Path, *options: str) -> str:
     """Do one step in a fresh process; its last line of output."""
-    package_root = str(Path(__file__).parents[2])
-    python_path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-    environment = child_environment(PYTHONPATH=python_path, **QUIET_AND_ON_CPU)
-    command = [sys.executable, "-m", "tfhub_ft.encoders.conversion", step, str(source), str(folder), *options]
+    environment = child_environment(**QUIET_AND_ON_CPU)
+    command = module_command("tfhub_ft.encoders.conversion", step, str(source), str(folder), *options)
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no message"]

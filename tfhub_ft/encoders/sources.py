@@ -19,9 +19,9 @@ from tfhub_ft.encoders import embedded
 from tfhub_ft.encoders.catalogue import CatalogueEntry, UnknownEncoder, find_handle, is_preprocessor, lookup
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_links_stay, sha256_of
+from tfhub_ft.trust import TRUST_VARIABLE, trusts_all
 
 MIRROR_VARIABLE = "TFHUB_FT_MIRROR"
-TRUST_VARIABLE = "TFHUB_FT_TRUST"
 SAVED_MODEL = "saved_model.pb"
 
 _TFHUB = "https://tfhub.dev"
@@ -194,7 +194,7 @@ class _Archive:
     def _make(self, folder: Path) -> dict[str, str]:
         from tfhub_ft.encoders.archives import unpack
 
-        if not self.is_catalogued and not os.environ.get(TRUST_VARIABLE):
+        if not self.is_catalogued and not trusts_all():
             raise InputError(
                 f"{self.handle} is not in the catalogue, and a SavedModel is a program that may do all that you may:"
                 f" pass --trust (in Python set {TRUST_VARIABLE}=1) if you trust its maker"

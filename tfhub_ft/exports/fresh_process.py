@@ -16,7 +16,7 @@ from tfhub_ft.errors import WorkError
 from tfhub_ft.files import temporary_folder, write_fault
 from tfhub_ft.memory import collect_seldom, peak_memory
 from tfhub_ft.placement import QUIET_AND_ON_CPU
-from tfhub_ft.processes import child_environment
+from tfhub_ft.processes import child_environment, module_command
 
 Feed = dict[str, np.ndarray]
 TIMED = 50
@@ -71,8 +71,8 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
             for name, array in call.items()
         }
         np.savez(questions, **arrays)
-        command = [sys.executable, "-m", "tfhub_ft.exports.fresh_process", kind, *map(str, (path, questions, answers))]
-        run_quietly(command, path)
+        words = map(str, (path, questions, answers))
+        run_quietly(module_command("tfhub_ft.exports.fresh_process", kind, *words), path)
         with np.load(answers) as found:
             outputs: list[Feed] = [{} for _ in feeds]
             for key in found:

@@ -13,6 +13,7 @@ from tfhub_ft.errors import WorkError
 from tfhub_ft.exports.fresh_process import run_quietly
 from tfhub_ft.files import temporary_folder
 from tfhub_ft.memory import collect_seldom
+from tfhub_ft.processes import module_command
 
 TOLERANCE = 1e-4
 BATCH = 32
@@ -77,7 +78,7 @@ def ask(
         }
         np.savez(questions, **arrays)
         words = [str(each) for each in (saved_model, questions, answers, timed)]
-        run_quietly([sys.executable, "-m", "tfhub_ft.exports.proof", *words], "the export")
+        run_quietly(module_command("tfhub_ft.exports.proof", *words), "the export")
         with np.load(answers) as found:
             return dict(found)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tfhub_ft.errors import InputError
-from tfhub_ft.processes import child_environment
+from tfhub_ft.processes import child_environment, python_command
 
 # Seconds in which workers save and leave, before they are killed.
 GRACE = 60
@@ -97,7 +97,7 @@ def _start(arguments: list[str], addresses: list[str], number: int, variables: d
     described = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
     width = str(shutil.get_terminal_size().columns)
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        python_command(PROGRAM, *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

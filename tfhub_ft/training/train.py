@@ -14,8 +14,8 @@ from tfhub_ft.data.prepared import with_prepared
 from tfhub_ft.documents import read_yaml
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_folder, contents, temporary_folder
-from tfhub_ft.recipe import Recipe, load_recipe
-from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, Run
+from tfhub_ft.recipe import Recipe, load_own_recipe
+from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, Run
 from tfhub_ft.settings import Settings, option_name
 from tfhub_ft.training.strategies import check_shared_folder, check_strategy, is_chief
 from tfhub_ft.training.training import Training
@@ -68,7 +68,7 @@ def train(
                 recover=recover,
                 **{**settings, "strategy": "one"},
             )
-    name, recipe = str(recipe), load_recipe(recipe)
+    name, recipe = str(recipe), load_own_recipe(recipe)
     if resume or recover:
         return _resume(recipe, output_dir, given_settings(recipe, config, settings), recover)
     resolved = resolved_settings(recipe, config, settings)
@@ -124,7 +124,8 @@ def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
         raise InputError(f"--config {path}: must hold a setting a line, such as `epochs: 3`")
     if Path(str(values.pop("recipe", recipe.name))).stem != recipe.name:
         raise InputError(f"--config {path} belongs to another recipe than {recipe.name}")
-    values.pop("tfhub_ft", None)
+    for name in ORIGIN:
+        values.pop(name, None)
     return values
 
 
@@ -170,6 +171,11 @@ def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool, lo
 
     if run.recipe.name != recipe.name:
         raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
+    if run.recipe.source != recipe.source:
+        raise InputError(
+            f"{run.path} was started with another version of the recipe {recipe.name}; go on with that one,"
+            f" {run.path / RECIPE_FILE}, or train into a new folder"
+        )
     for name, value in run.settings.replaced(given).as_dict().items():
         if value != getattr(run.settings, name):
             raise InputError(

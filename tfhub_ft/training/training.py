@@ -201,7 +201,8 @@ class Training:
             InputError: the tracker refuses the run.
         """
         tracked = self._begin_tracking(folder, recipe_name)
-        run = Run.create(folder, recipe_name, self.settings, self.data.labels, self.data.described(folder))
+        described, source = self.data.described(folder), self.recipe.source
+        run = Run.create(folder, recipe_name, self.settings, self.data.labels, described, source)
         if tracked:
             write_json(run.path / TRACKED, tracked)
         return run

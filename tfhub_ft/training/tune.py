@@ -16,7 +16,7 @@ from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.evaluation.metrics import goodness
 from tfhub_ft.files import check_folder, check_output, contents, remove, undone_on_failure, write_text
-from tfhub_ft.recipe import Recipe, load_recipe
+from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
 from tfhub_ft.training.train import given_settings, resolved_settings
@@ -69,7 +69,7 @@ def tune(
     Reference:
         Akiba et al. 2019 (Optuna), https://arxiv.org/abs/1907.10902
     """
-    name, recipe = str(recipe), load_recipe(recipe)
+    name, recipe = str(recipe), load_own_recipe(recipe)
     check_type("trials", trials, int, "a whole number")
     fixed = resolved_settings(recipe, config, settings)
     given = given_settings(recipe, config, settings)
