@@ -25,6 +25,10 @@ class InputError(TfhubFtError):
     exit_code = 2
 
 
+class UntrustedCode(InputError):
+    """A model brings a program that nobody says is trusted; it was not run."""
+
+
 class WorkError(TfhubFtError):
     """The work was started and failed; nothing half-written is left."""
 

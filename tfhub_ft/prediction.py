@@ -22,6 +22,7 @@ from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
 from tfhub_ft.files import check_output, check_place, contents, write_json, written_aside
 from tfhub_ft.processes import check_not_forked
 from tfhub_ft.run import Run
+from tfhub_ft.saved_graph import load_graph
 from tfhub_ft.settings import PRECISIONS, TrainingSettings
 from tfhub_ft.tasks.task import Task, described_task
 from tfhub_ft.training.strategies import answers_of_replicas
@@ -327,10 +328,7 @@ def _saved_model_predictor(path: Path) -> Predictor:
 
     @cache
     def loaded() -> Any:
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
-
-        return tf.saved_model.load(str(path))
+        return load_graph(path)
 
     def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         def worded(outputs: dict[str, np.ndarray], rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:

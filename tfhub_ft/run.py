@@ -39,6 +39,7 @@ from tfhub_ft.documents import check_distinct, parse_json, read_json, read_yaml
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import contents, locked, remove_remains, write_fault, write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe
+from tfhub_ft.saved_graph import check_archive
 from tfhub_ft.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -310,11 +311,13 @@ class Run:
 
         Raises:
             InputError: the training did not come to its end, or the file is damaged or may not be read.
+            UntrustedCode: a graph in it may do more than compute, and --trust is not given.
             WorkError: there is no room for the temporary copies that loading makes.
         """
         import keras
 
         path = self._existing(MODEL)
+        check_archive(path)
         try:
             path.open("rb").close()
         except OSError as error:

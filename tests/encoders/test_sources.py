@@ -395,6 +395,22 @@ class TestTrust:
         monkeypatch.delenv("TFHUB_FT_TRUST")
         assert resolve("https://tfhub.dev/me/mine/1", preprocessor) == pair
 
+    @pytest.mark.parametrize("address", ["http://models.invalid/bert.tar.gz", "http://192.0.2.1/bert.tar.gz"])
+    def test_http_is_refused_though_trusted(self, address, cache, preprocessor, monkeypatch):
+        asked = no_network(monkeypatch)
+        fails(address, "is not fetched", "use https", encoder=address, preprocessor=preprocessor)
+        monkeypatch.setenv("TFHUB_FT_MIRROR", "http://models.invalid")
+        fails("http://models.invalid/", "is not fetched", encoder="bert-base-uncased")
+        assert asked == []
+
+    def test_redirects_to_http_are_refused(self, hub, cache, preprocessor):
+        hub.redirects["/bert.tar.gz"] = "http://models.invalid/bert.tar.gz"
+        fails(
+            "http://models.invalid/bert.tar.gz is not fetched",
+            encoder=f"{hub.url}/bert.tar.gz",
+            preprocessor=preprocessor,
+        )
+
     def test_the_catalogue_and_folders_of_the_user_are_trusted(self, hub, tmp_path, monkeypatch):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
@@ -533,14 +549,14 @@ class TestFailedDownloads:
         assert left_in(cache) == []
 
     def test_no_name_resolution(self, cache, monkeypatch):
-        monkeypatch.setenv("TFHUB_FT_MIRROR", "http://mirror.invalid")
-        fails("http://mirror.invalid/", "cannot be reached", encoder="bert-base-uncased")
+        monkeypatch.setenv("TFHUB_FT_MIRROR", "https://mirror.invalid")
+        fails("https://mirror.invalid/", "cannot be reached", encoder="bert-base-uncased")
 
     def test_a_reason_of_several_lines_is_one_line(self, cache, monkeypatch):
         def refuse(*arguments, **named):
             raise urllib.error.URLError("no route\nto the host\r\n(proxy)")
 
-        monkeypatch.setattr(urllib.request, "urlopen", refuse)
+        monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
         fails("(no route to the host (proxy))", encoder="bert-base-uncased")
 
     def test_a_server_that_says_nothing(self, cache, monkeypatch):
@@ -792,19 +808,19 @@ class TestFolders:
 
 def no_network(monkeypatch, *, let_through=False):
     """Note the addresses that are asked for; none answers. `let_through` still lets urllib judge the address."""
-    asked, urlopen = [], sources.urllib.request.urlopen
+    asked, open_address = [], urllib.request.OpenerDirector.open
 
     def nowhere(*args):
         raise socket.gaierror("Temporary failure in name resolution")
 
-    def refuse(request, **options):
+    def refuse(opener, request, **options):
         asked.append(request.full_url)
         if let_through:
-            return urlopen(request, **options)
+            return open_address(opener, request, **options)
         raise OSError("no network in this test")
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
-    monkeypatch.setattr(sources.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
     return asked
 
 

@@ -193,10 +193,10 @@ class HubEncoder(DefaultNamed):
         for variable in variables.values():
             variable.assign(_unset_value(variable))
 
-    def _attach(self, folder: Path) -> None:
+    def _attach(self, folder: Path, name: str | None = None) -> None:
         """Compute by the graph of a SavedModel on the weights that the layer holds."""
         held = [variable.value for variable in self._module_variables]
-        self.module, self._workspace = open_module(folder, seed=self.seed, variables=held)
+        self.module, self._workspace = open_module(folder, seed=self.seed, variables=held, name=name)
 
     def _digest(self) -> str:
         """What predictions follow from, as a hexadecimal number."""
@@ -660,7 +660,7 @@ class HubEncoder(DefaultNamed):
     def load_assets(self, dir_path: str) -> None:
         if self.is_native:
             return
-        self._attach(Path(dir_path))
+        self._attach(Path(dir_path), f"the layer {self.name}")
 
 
 def encoder_of(network: keras.Model) -> HubEncoder:

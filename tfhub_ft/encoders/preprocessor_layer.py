@@ -116,8 +116,8 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         files = {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
-    def _attach(self, folder: Path) -> None:
-        module, workspace = open_module(folder, keep_values=True)
+    def _attach(self, folder: Path, name: str | None = None) -> None:
+        module, workspace = open_module(folder, keep_values=True, name=name)
         for name in ("tokenize", "bert_pack_inputs"):
             if not hasattr(module, name):
                 raise InputError(f"{folder} is no TF Hub text preprocessor: it has no {name}")
@@ -253,7 +253,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         copy_folder(Path(self._workspace.name), Path(dir_path))
 
     def load_assets(self, dir_path: str) -> None:
-        self._attach(Path(dir_path))
+        self._attach(Path(dir_path), f"the layer {self.name}")
 
 
 class Graphs:

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.files import copy_folder, temporary_folder
+from tfhub_ft.saved_graph import check_graph
 
 VARIABLES = "variables"
 RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")
 
 
 def open_module(
-    folder: Path, *, seed: int | None = None, variables: Sequence[Any] | None = None, keep_values: bool = False
+    folder: Path,
+    *,
+    seed: int | None = None,
+    variables: Sequence[Any] | None = None,
+    keep_values: bool = False,
+    name: str | None = None,
 ) -> tuple[Any, tempfile.TemporaryDirectory]:
     """Load a SavedModel from a private copy of its graph and assets.
 
@@ -25,14 +31,20 @@ def open_module(
         variables: tf.Variables, named as the module's own, that take their places with the values that they hold.
             Without, the module's variables are made and read from the folder.
         keep_values: whether the variables' values are kept with the graph, where they are few.
+        name: what to call it in an error; by default the folder.
 
     Returns:
         The loaded module, and the workspace that holds its files, without the variables' values unless they are kept.
+
+    Raises:
+        UntrustedCode: its graph may do more than compute, and --trust is not given.
+        InputError: it has no graph that can be read.
     """
     import tensorflow as tf
     import tensorflow_hub as hub
     import tensorflow_text  # noqa: F401  registers the operations that preprocessors use
 
+    check_graph(folder, name)
     workspace = temporary_folder()
     copy = Path(workspace.name)
     copy_folder(Path(folder), copy, {"keras_metadata.pb"} if keep_values else {"keras_metadata.pb", VARIABLES})

@@ -5,6 +5,7 @@ taken. An entry of the cache is one folder, written aside and renamed, so a half
 """
 
 import hashlib
+import ipaddress
 import os
 import re
 import urllib.parse
@@ -62,7 +63,7 @@ def resolve(encoder: str | os.PathLike, preprocessor: str | os.PathLike | None =
     SavedModel archive (.tar.gz, .tgz, .zip), or a folder: a SavedModel, or one that holds `encoder/` and
     `preprocessor/`. An address that ends in `#sha256=...` pins the archive. $TFHUB_FT_MIRROR, a base address, is asked
     in place of tfhub.dev and www.kaggle.com. A SavedModel is a program: what the catalogue does not have is fetched
-    where $TFHUB_FT_TRUST is set alone.
+    where $TFHUB_FT_TRUST is set alone, and over http from this machine alone.
 
     Args:
         encoder: the encoder. A path object is a folder; text is a name before it is a folder.
@@ -199,6 +200,7 @@ class _Archive:
                 f"{self.handle} is not in the catalogue, and a SavedModel is a program that may do all that you may:"
                 f" pass --trust (in Python set {TRUST_VARIABLE}=1) if you trust its maker"
             )
+        self._check_encrypted(self.url)
         archive = folder.with_name("archive")
         with self._open() as response:
             self._save(response, archive)
@@ -210,14 +212,32 @@ class _Archive:
         os.replace(self._saved_model_in(unpacked), folder)
         return {"handle": self.handle, "sha256": digest}
 
+    def _check_encrypted(self, url: str) -> None:
+        """Raise an InputError for an address that anybody on the way could answer."""
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme in ("http", "ftp") and not _is_loopback(parts.hostname or ""):
+            raise InputError(
+                f"{self.handle}: {url} is not fetched, as anybody on the way could change it; use https, or download it"
+                " yourself and give its folder"
+            )
+
     def _open(self) -> Any:
         import http.client
         import urllib.error
         import urllib.request
 
+        check = self._check_encrypted
+
+        class Redirects(urllib.request.HTTPRedirectHandler):
+            def redirect_request(self, *arguments: Any) -> Any:
+                request = super().redirect_request(*arguments)
+                if request is not None:
+                    check(request.full_url)
+                return request
+
         try:
             request = urllib.request.Request(self.url, headers={"User-Agent": f"tfhub_ft/{__version__}"})
-            return urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+            return urllib.request.build_opener(Redirects).open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             error.close()
             raise InputError(self._refused(error.code, error.reason)) from error
@@ -389,6 +409,13 @@ def _kaggle_addresses(asked: str, path: str) -> tuple[str, str]:
         raise InputError(f"{asked}: a Kaggle handle is {_KAGGLE}/models/OWNER/MODEL/tensorFlow2/VARIATION/VERSION")
     model = "{owner}/{model}/tensorFlow2/{variation}/{version}".format_map(found.groupdict())
     return f"{_KAGGLE}/models/{model}", f"{_mirrored(_KAGGLE)}/api/v1/models/{model}/download"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _mirrored(base: str) -> str:

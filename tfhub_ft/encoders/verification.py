@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.errors import InputError, kind_and_first_line
+from tfhub_ft.errors import InputError, UntrustedCode, kind_and_first_line
 from tfhub_ft.placement import on_cpu
+from tfhub_ft.saved_graph import load_graph
 
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 LENGTHS = (3, 16, 40)
@@ -120,12 +121,11 @@ def _check_saved_model(path: Path) -> None:
 
 
 def _load(path: Path) -> tuple[Any, str]:
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  registers the operations of preprocessors, which are told from encoders here
-
     start = time.monotonic()
     try:
-        module = tf.saved_model.load(str(path))
+        module = load_graph(path)
+    except UntrustedCode:
+        raise
     except Exception as error:  # noqa: BLE001  a broken SavedModel fails in many ways
         raise InputError(f"{path}: this SavedModel cannot be loaded ({kind_and_first_line(error)})") from None
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -17,6 +17,7 @@ from tfhub_ft.files import temporary_folder, write_fault
 from tfhub_ft.memory import collect_seldom, peak_memory
 from tfhub_ft.placement import QUIET_AND_ON_CPU
 from tfhub_ft.processes import child_environment, module_command
+from tfhub_ft.saved_graph import check_graph
 
 Feed = dict[str, np.ndarray]
 TIMED = 50
@@ -60,7 +61,10 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
 
     Raises:
         WorkError: the form cannot be run.
+        UntrustedCode: it is a SavedModel that may do more than compute, and --trust is not given.
     """
+    if kind.startswith("saved_model"):
+        check_graph(path)
     with temporary_folder() as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
         parts = {"feed": feeds, "row": rows[:timed]}

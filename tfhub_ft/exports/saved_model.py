@@ -12,6 +12,7 @@ from tfhub_ft.documents import check_distinct, parse_json
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import folder_bytes, written_aside
+from tfhub_ft.saved_graph import load_graph
 
 if TYPE_CHECKING:
     import keras
@@ -157,15 +158,12 @@ def saved_preprocessor(saved_model: Path, loaded: Any = None) -> Any:
 
     Args:
         saved_model: its folder.
-        loaded: what `tf.saved_model.load` returned for it, if it is loaded.
+        loaded: what `load_graph` returned for it, if it is loaded.
     """
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
-
     from tfhub_ft.exports.lite_model import preprocessor_layer
 
     layer = preprocessor_layer(read_task(saved_model)["preprocessor"])
-    modules = (loaded or tf.saved_model.load(str(saved_model))).modules
+    modules = (loaded or load_graph(saved_model)).modules
     module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
     layer.take(module, SimpleNamespace(name=str(saved_model)))
     return layer

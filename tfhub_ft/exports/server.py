@@ -4,11 +4,14 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tfhub_ft.console import command_line
 from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.exports.saved_model import versions
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG, SERVER, docker_command, server_command
 from tfhub_ft.files import temporary_folder
+from tfhub_ft.saved_graph import check_graph
 
 
 def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
@@ -24,17 +27,23 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
 
     Raises:
         InputError: the folder is no export, or one of its two files cannot be read.
+        UntrustedCode: a graph in it may do more than compute, and --trust is not given.
         WorkError: tensorflow_model_server is not installed.
 
     Example:
         serve(Path("saved_models/reviews"))
     """
+    from google.protobuf import text_format
+
     for file in (MODELS_CONFIG, BATCHING_CONFIG):
         if not (folder / file).is_file():
             raise InputError(f"{folder} has no {file}: name a folder that tfhub-ft export wrote, or export again")
     if port == rest_port:
         raise InputError(f"--port and --rest-port are both {port}: gRPC and REST need a port each")
-    models = _models_config(folder)
+    config = _models_config(folder)
+    for model in config.model_config_list.config:
+        for version in versions(Path(model.base_path)):
+            check_graph(version)
     if not shutil.which(SERVER):
         raise WorkError(
             f"{SERVER} is not on the PATH: install it (apt-get install tensorflow-model-server, from the"
@@ -42,13 +51,13 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
             f" {command_line(*docker_command(folder))}"
         )
     with temporary_folder() as scratch:
-        (Path(scratch) / MODELS_CONFIG).write_text(models, encoding="utf-8")
+        (Path(scratch) / MODELS_CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
         batching = str((folder / BATCHING_CONFIG).resolve())
         models_file = [f"--model_config_file={scratch}/{MODELS_CONFIG}"]
         return _until_it_ends(server_command(models_file, batching, port=port, rest_port=rest_port))
 
 
-def _models_config(folder: Path) -> str:
+def _models_config(folder: Path) -> Any:
     """The folder's models.config with the places where its models really stand: TF Serving wants absolute paths."""
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
@@ -61,7 +70,7 @@ def _models_config(folder: Path) -> str:
     for model in config.model_config_list.config:
         if model.base_path.startswith("/models/"):
             model.base_path = str(folder.resolve().joinpath(*PurePosixPath(model.base_path).parts[3:]))
-    return text_format.MessageToString(config)
+    return config
 
 
 def _until_it_ends(command: list[str]) -> int:
