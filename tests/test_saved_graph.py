@@ -1,6 +1,7 @@
 """Graphs are read before they are loaded, and those that reach out of the process are refused."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ from tfhub_ft.encoders import HubEncoder, HubPreprocessor
 from tfhub_ft.encoders.verification import verify_encoder
 from tfhub_ft.errors import InputError, UntrustedCode
 from tfhub_ft.prediction import open_predictor
+from tfhub_ft.processes import child_environment, python_command
 from tfhub_ft.run import Run
 from tfhub_ft.saved_graph import check_graph, load_graph
 
@@ -217,6 +219,30 @@ def saver_as_function(graph):
     graph.object_graph_def.concrete_functions[name].SetInParent()
 
 
+def joined_to_asset(graph):
+    """Join the asset's name and another one."""
+    function, node = initialization(graph)
+    function.node_def.add(name="join", op="StringJoin", input=[node.input[1]]).attr["N"].i = 1
+    node.input[1] = "join:output:0"
+
+
+def shared_variable(graph):
+    """Assign to the variable of the asset's name in a function."""
+    variable = next(node for node in graph.graph_def.node if node.op == "VarHandleOp" and node.attr["dtype"].type == 7)
+    function, _ = initialization(graph)
+    function.node_def.add(name="other", op="VarHandleOp").attr["shared_name"].s = variable.attr["shared_name"].s
+
+
+def initialization(graph):
+    """The function that initializes the table, and its node that does."""
+    return next(
+        (function, node)
+        for function in graph.graph_def.library.function
+        for node in function.node_def
+        if node.op == "InitializeTableFromTextFileV2"
+    )
+
+
 def asset_from_signature(graph):
     """Read a file that a constant names, by a node that is said to be an asset's."""
     call = next(node for node in graph.graph_def.node if "initializer" in node.attr["f"].func.name)
@@ -231,6 +257,8 @@ def asset_from_signature(graph):
 @pytest.mark.parametrize(
     ("change", "operation"),
     [
+        (joined_to_asset, "InitializeTableFromTextFileV2"),
+        (shared_variable, "InitializeTableFromTextFileV2"),
         (saver_from_constant, "RestoreV2|SaveV2|MergeV2Checkpoints"),
         (saver_in_signature, "RestoreV2|SaveV2|MergeV2Checkpoints"),
         (saver_as_function, "SaveV2|MergeV2Checkpoints"),
@@ -264,6 +292,16 @@ def function_twice(graph):
     graph.graph_def.library.function.add().CopyFrom(graph.graph_def.library.function[0])
 
 
+def operation_without_inputs(graph):
+    graph.graph_def.node.add(name="read", op="ReadFile")
+
+
+def endless_row(graph):
+    for number in range(2000):
+        graph.graph_def.node.add(name=f"name_{number + 1}", op="Identity", input=[f"name_{number}"])
+    graph.graph_def.node.add(name="read", op="ReadFile", input=["name_2000"])
+
+
 def constant_resource(graph):
     node = next(n for f in graph.graph_def.library.function for n in f.node_def if n.op == "Const")
     node.attr["value"].tensor.dtype = 20
@@ -275,6 +313,8 @@ def constant_resource(graph):
         (branch_of_operation, "the operation (Stateless)?If in the function"),
         (function_named_as_operation, "the operation WriteFile in its graph"),
         (function_twice, "has the function .* twice"),
+        (operation_without_inputs, "operations without their inputs"),
+        (endless_row, "too many in a row"),
         (constant_resource, "the operation Const in the function .* that holds a resource"),
     ],
 )
@@ -409,3 +449,29 @@ def test_the_default_encoder_needs_no_trust():
     pair = resolve("minilm-l6")
     check_graph(Path(pair.encoder))
     check_graph(Path(pair.preprocessor))
+
+
+SENTENCEPIECE = """
+import io, sys
+from pathlib import Path
+import sentencepiece
+from official.nlp.tools import export_tfhub_lib
+
+folder, model = Path(sys.argv[1]), io.BytesIO()
+sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(["a good film", "the bad food was late"] * 9), model_writer=model, vocab_size=22,
+    unk_id=1, pad_id=0, bos_id=-1, eos_id=-1, user_defined_symbols=["[CLS]", "[SEP]", "[MASK]"],
+)
+(folder / "spm.model").write_bytes(model.getvalue())
+export_tfhub_lib.export_preprocessing(
+    str(folder / "model"), sp_model_file=str(folder / "spm.model"), do_lower_case=True, default_seq_length=32,
+    tokenize_with_offsets=False,
+)
+"""
+
+
+@pytest.mark.slow
+def test_preprocessors_of_albert_need_no_trust(tmp_path):
+    environment = child_environment(TF_USE_LEGACY_KERAS="1", CUDA_VISIBLE_DEVICES="-1")
+    subprocess.run(python_command(SENTENCEPIECE, str(tmp_path)), env=environment, check=True, capture_output=True)
+    assert load_graph(tmp_path / "model").tokenize(tf.constant(["a good film"])).shape[0] == 1

@@ -95,4 +95,4 @@ ALLOWED = frozenset(
 )
 # The input that names the file, by operation.
 READS_ASSETS = {"InitializeTableFromTextFileV2": (1,), "ReadFile": (0,)}
-READS_CHECKPOINTS = {"RestoreV2": (0,), "SaveV2": (0,), "MergeV2Checkpoints": (0, 1)}
+CHECKPOINTS = {"RestoreV2": (0,), "SaveV2": (0,), "MergeV2Checkpoints": (0, 1)}

@@ -14,15 +14,16 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tfhub_ft.allowed_operations import ALLOWED, READS_ASSETS, READS_CHECKPOINTS
+from tfhub_ft.allowed_operations import ALLOWED, CHECKPOINTS, READS_ASSETS
 from tfhub_ft.errors import InputError, UntrustedCode
 from tfhub_ft.trust import TRUST_VARIABLE, trusts_all
 
 SAVED_MODEL, OTHER_FORMATS = "saved_model.pb", ("saved_model.pbtxt", "saved_model.cpb")
 _DEFAULTS = ("Const", "PlaceholderWithDefault")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# How many inputs of an operation a file's name may come through.
-_PASSED_ON = {"Identity": 1, "StringJoin": 1, "ShardedFilename": 1, "Pack": None}
+# How many inputs of an operation a file's name may come through, and that of a file that is written.
+_PASSED_ON = {"Identity": 1}
+_PASSED_ON_TO_WRITE = {"Identity": 1, "StringJoin": 1, "ShardedFilename": 1, "Pack": None}
 _ASSET, _CHECKPOINT, _OTHER = "asset", "checkpoint", "other"
 _INIT = "__saved_model_init_op"
 # By the sha256 of saved_model.pb: what the graph does that it may not do, and the names of its assets.
@@ -125,7 +126,10 @@ def _read_graphs(content: bytes, name: str) -> tuple[str | None, tuple[str, ...]
         graphs = ()
     if not graphs:
         raise InputError(f"{name}: {SAVED_MODEL} cannot be read: it is damaged or empty")
-    fault = next((fault for graph in graphs if (fault := _Graph(graph).fault())), None)
+    try:
+        fault = next((fault for graph in graphs if (fault := _Graph(graph).fault())), None)
+    except (IndexError, RecursionError):
+        fault = "has operations without their inputs, or too many in a row"
     return fault, tuple(asset.filename for graph in graphs for asset in graph.asset_file_def)
 
 
@@ -133,7 +137,7 @@ class _Graph:
     """A graph with its functions; the outermost nodes are those of the function ""."""
 
     def __init__(self, graph: Any):
-        self.graph, self.twice = graph, None
+        self.graph, self.twice, self._passed_on = graph, None, _PASSED_ON
         self.functions: dict[str, list[Any]] = {}
         self.arguments: dict[str, list[str]] = {}
         for function in graph.graph_def.library.function:
@@ -154,12 +158,12 @@ class _Graph:
                     return _said(node.op, function)
                 if node.op == "Const" and not _is_data(node):
                     return f"{_said(node.op, function)} that holds a resource"
-                if node.op in READS_ASSETS or node.op in READS_CHECKPOINTS:
+                if node.op in READS_ASSETS or node.op in CHECKPOINTS:
                     files.append((function, node))
         return next((fault for function, node in files if (fault := self._file_fault(function, node))), None)
 
     def _is_unknown(self, operation: str) -> bool:
-        known = operation in ALLOWED or operation in READS_ASSETS or operation in READS_CHECKPOINTS
+        known = operation in ALLOWED or operation in READS_ASSETS or operation in CHECKPOINTS
         return not (known or self._is_function(operation))
 
     def _is_function(self, name: str) -> bool:
@@ -171,11 +175,12 @@ class _Graph:
     def _file_fault(self, function: str, node: Any) -> str | None:
         """What is wrong with an operation on a file: it may read assets, and checkpoints for the model's saver."""
         wanted, inputs = (
-            (_ASSET, READS_ASSETS[node.op]) if node.op in READS_ASSETS else (_CHECKPOINT, READS_CHECKPOINTS[node.op])
+            (_ASSET, READS_ASSETS[node.op]) if node.op in READS_ASSETS else (_CHECKPOINT, CHECKPOINTS[node.op])
         )
         data = _data_inputs(node)
         for number in inputs:
-            origins = self._origins(function, data[number], set()) if number < len(data) else set()
+            self._passed_on = _PASSED_ON_TO_WRITE if node.op in ("SaveV2", "MergeV2Checkpoints") else _PASSED_ON
+            origins = self._origins(function, data[number], set())
             if origins != {wanted}:
                 other = "a file that is not an asset of the model" if wanted == _ASSET else "a file outside its saver"
                 return f"{_said(node.op, function)}, on {other}"
@@ -196,11 +201,11 @@ class _Graph:
             return {self._fed_nodes[name]}
         if function == "" and node.op == "ReadVariableOp":
             return self._origins_of_variable(_data_inputs(node)[0], seen)
-        if node.op not in _PASSED_ON:
+        if node.op not in self._passed_on:
             return {_OTHER}
         return {
             origin
-            for each in _data_inputs(node)[: _PASSED_ON[node.op]]
+            for each in _data_inputs(node)[: self._passed_on[node.op]]
             for origin in self._origins(function, each, seen)
         }
 
@@ -224,12 +229,14 @@ class _Graph:
         handle = self._nodes[""].get(_node_name(tensor))
         if handle is None or handle.op != "VarHandleOp":
             return {_OTHER}
-        same = {
-            node.name
-            for node in self.functions[""]
-            if node.op == "VarHandleOp" and node.attr["shared_name"].s == handle.attr["shared_name"].s
-        }
-        origins = set()
+        shared = handle.attr["shared_name"].s
+        handles = [
+            (function, node.name)
+            for function, nodes in self.functions.items()
+            for node in nodes
+            if node.op == "VarHandleOp" and node.attr["shared_name"].s == shared
+        ]
+        same, origins = {name for _, name in handles}, {_OTHER for function, _ in handles if function}
         for node in self.functions[""]:
             data = _data_inputs(node)
             if same.isdisjoint(_node_name(each) for each in data) or node.op in (
