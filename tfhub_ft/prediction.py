@@ -18,6 +18,7 @@ from tfhub_ft.data.columns import Column, is_nan
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, read_texts
 from tfhub_ft.errors import InputError, RowFault
+from tfhub_ft.exports.digests import check_artifact
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
 from tfhub_ft.files import check_output, check_place, contents, write_json, written_aside
 from tfhub_ft.processes import check_not_forked
@@ -192,7 +193,8 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
             processor multiplies it fast. An export has its own.
 
     Raises:
-        InputError: there is no such model, or it is an export that is asked for another precision.
+        InputError: there is no such model, it is an export that was changed since it was exported, or one that is asked
+            for another precision.
 
     Example:
         predictor = open_predictor("runs/reviews", precision="auto")
@@ -323,6 +325,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
 
 def _saved_model_predictor(path: Path) -> Predictor:
+    check_artifact(path)
     described = read_task(path)
     task, inputs = described_task(described, path), described["inputs"]
 
@@ -345,7 +348,8 @@ def _saved_model_predictor(path: Path) -> Predictor:
 def _lite_predictor(path: Path) -> Predictor:
     from tfhub_ft.exports.lite_model import LiteModel
 
-    lite = LiteModel(path)
+    # A file that was changed can end the process that loads it.
+    lite = LiteModel(path, isolated=not check_artifact(path))
     return Predictor(
         lite.task, lite.labels, lambda: lite.answers, str(path.resolve()), lambda: lite.get_layer("preprocessor")
     )

@@ -14,7 +14,7 @@ from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.errors import InputError
-from tfhub_ft.exports.export import EXPORTS
+from tfhub_ft.exports.digests import EXPORTS, read_exports
 from tfhub_ft.files import check_output, matching_files, write_json
 
 if TYPE_CHECKING:
@@ -118,7 +118,6 @@ def _rows(
 ) -> "tuple[Task, Sequence[Row], Any]":
     """The task, and the checked rows with their targets."""
     from tfhub_ft.compress.forms import description_of, task_of
-    from tfhub_ft.exports.export import read_exports
 
     if any(form.name == "onnx" for form in forms):
         from tfhub_ft.exports.onnx_file import check_onnx_is_installed

@@ -12,7 +12,8 @@ import numpy as np
 from tfhub_ft.console import command_line
 from tfhub_ft.data.rows import Row
 from tfhub_ft.errors import InputError
-from tfhub_ft.exports.export import FORMATS, read_exports
+from tfhub_ft.exports.digests import check_artifact, read_exports
+from tfhub_ft.exports.export import FORMATS
 from tfhub_ft.exports.fresh_process import KINDS, Feed
 from tfhub_ft.exports.lite_metadata import read_description
 from tfhub_ft.exports.lite_model import LiteModel, carries_tokenizer, computed_outside
@@ -59,7 +60,7 @@ def find_forms(folder: Path) -> list[Form]:
     Of SavedModels it is the newest of each quantization; from text, and from tokens on where it takes these.
 
     Raises:
-        InputError: the folder is no export, or a form has gone.
+        InputError: the folder is no export, or a form has gone or was changed.
     """
     try:
         entries = read_exports(folder)["forms"]
@@ -74,6 +75,7 @@ def find_forms(folder: Path) -> list[Form]:
             reads = ("text", "tokens") if "tokens" in entry.get("outputs", ["tokens"]) else ("text",)
         if not path.exists():
             raise InputError(f"{path} has gone, which {folder}/export.json names: export its run again")
+        check_artifact(path)
         forms += [Form(form, path, quantization, each) for each in reads]
     if not forms:
         export = command_line("tfhub-ft", "export", "RUN", "--output-dir", folder)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.arguments import check_names, check_path, check_type
 from tfhub_ft.console import command_line, progress, say
 from tfhub_ft.data.labels import DROPPED
-from tfhub_ft.documents import read_json
 from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.exports.digests import EXPORTS, digests, read_exports
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
 from tfhub_ft.files import check_folder, contents, locked, remove, remove_remains, write_json, write_text
 from tfhub_ft.placement import tensor_float_32
@@ -21,8 +21,6 @@ from tfhub_ft.tasks.dialogue import Dialogue
 if TYPE_CHECKING:
     from tfhub_ft.exports.work import Work
 
-EXPORTS = "export.json"
-_EXPORTS_SHAPE = {"recipe": str, "labels": [str], "forms": [{"form": str, "path": str}]}
 # Of a model that writes replies: float32, or less.
 WEIGHTS = ("none", "bfloat16", "int8")
 # The quantizations that each format takes.
@@ -164,7 +162,8 @@ def _export(
 
 
 def _record(folder: Path, exports: dict[str, Any], form: dict[str, Any]) -> None:
-    """Name a form in export.json; one that cannot be named there is not left behind."""
+    """Name a form in export.json with its digests; one that cannot be named there is not left behind."""
+    form["sha256"] = digests(folder / form["path"])
     others = [each for each in exports["forms"] if each["path"] != form["path"]]
     try:
         write_json(folder / EXPORTS, exports | {"forms": [*others, form]})
@@ -273,15 +272,6 @@ def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str] | None)
         export_lite = LiteExport(work, lite)
         steps += [partial(export_lite, form, each) for form, quantizations in lite.items() for each in quantizations]
     return steps + [partial(export_onnx, work, each) for each in made.get("onnx", ())]
-
-
-def read_exports(folder: Path) -> dict[str, Any]:
-    """What export.json says of an export folder.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    return read_json(folder / EXPORTS, _EXPORTS_SHAPE)
 
 
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:

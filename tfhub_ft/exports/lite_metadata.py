@@ -78,8 +78,11 @@ def read_description(file: Path) -> dict[str, Any]:
 
 def read_vocabulary_text(file: Path) -> str | None:
     """The vocabulary that a file carries, a token a line; None where it carries none."""
-    with zipfile.ZipFile(file) as archive:
-        return archive.read(VOCABULARY).decode() if VOCABULARY in archive.namelist() else None
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.read(VOCABULARY).decode() if VOCABULARY in archive.namelist() else None
+    except (zipfile.BadZipFile, ValueError, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(f"{file} is damaged: {VOCABULARY} cannot be read ({error}); export it again") from None
 
 
 def _take_in(model: Any, content: bytes) -> None:

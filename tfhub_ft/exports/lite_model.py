@@ -11,6 +11,7 @@ import numpy as np
 
 from tfhub_ft.console import quiet
 from tfhub_ft.errors import InputError
+from tfhub_ft.exports.isolated_runner import IsolatedRunner
 from tfhub_ft.exports.lite_metadata import read_description, read_vocabulary_text
 from tfhub_ft.files import temporary_folder
 from tfhub_ft.tasks.task import Task, described_task
@@ -22,6 +23,7 @@ class LiteModel:
     Args:
         file: a file that `tfhub_ft.export` wrote.
         threads: that compute; as many as there are cores by default.
+        isolated: whether LiteRT runs in a process of its own, which a damaged file may end.
 
     Raises:
         InputError: the file is no such export.
@@ -31,8 +33,8 @@ class LiteModel:
         answers = lite.answers([("a warm, funny film",)])
     """
 
-    def __init__(self, file: Path, *, threads: int | None = None):
-        self.file, self.threads = Path(file), threads or os.cpu_count()
+    def __init__(self, file: Path, *, threads: int | None = None, isolated: bool = False):
+        self.file, self.threads, self.isolated = Path(file), threads or os.cpu_count(), isolated
         self.description = read_description(self.file)
         self.labels, self.decision = self.description["labels"], self.description["decision"]
 
@@ -47,8 +49,18 @@ class LiteModel:
         return described_task(self.description, self.file)
 
     def answers(self, rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        """The answers of rows of segments, as the task words them."""
-        return self._answerer(rows)
+        """The answers of rows of segments, as the task words them.
+
+        Raises:
+            InputError: LiteRT cannot run the file.
+        """
+        try:
+            return self._answerer(rows)
+        except Exception:
+            # TensorFlow words errors within its graphs by itself.
+            if fault := getattr(self.__dict__.get("_network"), "fault", None):
+                raise fault from None
+            raise
 
     @cached_property
     def _answerer(self) -> Any:
@@ -67,7 +79,9 @@ class LiteModel:
 
     @cached_property
     def _network(self) -> "LiteNetwork":
-        return LiteNetwork(self.file, self.task, reads_texts=self.reads_texts, threads=self.threads)
+        make_runner = IsolatedRunner if self.isolated else signature_runner
+        runner = make_runner(self.file, reads_texts=self.reads_texts, threads=self.threads)
+        return LiteNetwork(runner, self.task)
 
     @cached_property
     def _preprocessor(self) -> Any:
@@ -92,23 +106,25 @@ class LiteNetwork:
     """The part of a model from tokens on, computed by LiteRT.
 
     Args:
-        file: the TFLite file.
-        task: knows how to get from its output to logits.
-        reads_texts: whether the tokenizer stands in it.
-        threads: that compute.
+        runner: computes the file's one output.
+        task: knows how to get from it to logits.
     """
 
-    def __init__(self, file: Path, task: Task, *, reads_texts: bool, threads: int | None):
-        self._task, self._lock = task, threading.Lock()
-        self._call = signature_runner(file, reads_texts=reads_texts, threads=threads)
-        self.input = self._call.get_input_details()
-        (output,) = self._call.get_output_details().values()
-        self._shape = [None if size == -1 else size for size in output["shape_signature"].tolist()]
+    def __init__(self, runner: Any, task: Task):
+        self._call, self._task, self._lock = runner, task, threading.Lock()
+        self.fault: InputError | None = None
+        self.input = list(runner.get_input_details())
+        (output,) = runner.get_output_details().values()
+        self._shape = [None if size == -1 else size for size in list(output["shape_signature"])]
 
     def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
         """The file's output for inputs by name."""
         with self._lock:
-            (output,) = self._call(**feed).values()
+            try:
+                (output,) = self._call(**feed).values()
+            except InputError as error:
+                self.fault = error
+                raise
             return output.copy()
 
     def __call__(self, tokens: dict[str, Any], training: bool = False) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfhub_ft.console import command_line
 from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.exports.digests import check_artifact
 from tfhub_ft.exports.saved_model import versions
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG, SERVER, docker_command, server_command
 from tfhub_ft.files import temporary_folder
@@ -26,7 +27,7 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
         The server's exit code; 128 and the signal's number where a signal ended it, as a shell says it.
 
     Raises:
-        InputError: the folder is no export, or one of its two files cannot be read.
+        InputError: the folder is no export, one of its two files cannot be read, or its model was changed.
         UntrustedCode: a graph in it may do more than compute, and --trust is not given.
         WorkError: tensorflow_model_server is not installed.
 
@@ -43,6 +44,7 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
     config = _models_config(folder)
     for model in config.model_config_list.config:
         for version in versions(Path(model.base_path)):
+            check_artifact(version)
             check_graph(version)
     if not shutil.which(SERVER):
         raise WorkError(
