@@ -17,8 +17,9 @@ import pytest
 from click.testing import CliRunner
 
 import tfhub_ft
-from tests.conftest import make_reviews, write_csv
+from tests.conftest import make_checkpoint, make_reviews, write_csv
 from tfhub_ft.cli.main import COMMANDS, FLAGS, group
+from tfhub_ft.encoders.conversion import convert_checkpoint
 from tfhub_ft.recipe import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -155,12 +156,15 @@ def test_the_commands_of_a_page_run_one_after_the_other(file, folder, tiny_run, 
         assert done.exit_code == 0, (line, done.output, done.exception)
 
 
-def test_the_python_of_the_readme_runs(tiny_pair):
+def test_the_python_of_the_readme_runs(tmp_path):
+    # The recipes' default --seq-length is 128.
+    pair = tmp_path / "tiny"
+    convert_checkpoint(make_checkpoint(tmp_path / "checkpoint", max_position_embeddings=128), pair)
     blocks = re.findall(r"^```python\n(.*?)^```", FILES[0].read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:
         names: dict = {}
-        exec(block.replace("minilm-l6", str(tiny_pair)), names)
+        exec(block.replace("minilm-l6", str(pair)), names)
     assert names["encoded"]["pooled_output"].shape == (2, 32)
 
 
