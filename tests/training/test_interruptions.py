@@ -200,6 +200,7 @@ def test_remains_of_a_kill_go_at_the_next_start(tiny_pair, reviews_csv, tmp_path
         (folder / ".tfhub_ft-dead" / ".lock").touch()
         (folder / ".tfhub_ft-dead" / "last-2.weights.h5").write_bytes(b"half")
     (tmp_path / "run" / "checkpoints" / "last-7.weights.h5").write_bytes(b"of a kill before it was removed")
+    (tmp_path / "run" / "checkpoints" / ".1234abcd.last-2.weights.h5").write_bytes(b"of an earlier version")
     run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
     assert not [path for path in run.path.rglob("*") if path.name.startswith((".", "last-"))]
     (tmp_path / "run" / "checkpoints" / "best.weights.h5").write_bytes(b"of a kill after metrics.json")

@@ -245,7 +245,8 @@ def _values(variables: Sequence[keras.Variable]) -> list[Any]:
 
 def remove_weights(folder: Path) -> None:
     """Remove the weights in the checkpoints of a finished training run, which model.keras holds; state.json stays."""
-    for weights in (folder / BEST, *folder.glob("last-*.weights.h5")):
+    # Earlier versions left hidden ones where they were killed.
+    for weights in (folder / BEST, *folder.glob("last-*.weights.h5"), *folder.glob(".*.weights.h5")):
         weights.unlink(missing_ok=True)
 
 
