@@ -251,7 +251,7 @@ class _Teacher:
             asked.update(json.dumps(segments).encode())
         path = cache_dir() / "teacher_logits" / f"{asked.hexdigest()}.npy"
         # A damaged file is written anew; a cache that cannot be written has them computed each time.
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, EOFError):
             logits = np.load(path)
             say(f"The teacher's scores of {len(texts):,} rows are in the cache")
             return logits
