@@ -29,12 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.arguments import check_path
-from tfhub_ft.data.datasets import SPLITS as SPLIT_NAMES
-from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
-from tfhub_ft.data.prepared import prepared_fault
 from tfhub_ft.documents import check_distinct, parse_json, read_json, read_yaml
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import contents, locked, remove_remains, write_fault, write_json, write_text, written_aside
@@ -44,6 +41,8 @@ from tfhub_ft.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
+
+    from tfhub_ft.data.datasets import Dataset
 
 RECIPE, RECIPE_FILE = "recipe.yaml", "recipe.py"
 LABELS, SPLITS, SAMPLE = "labels.json", "splits.json", "sample.jsonl"
@@ -236,6 +235,9 @@ class Run:
         Raises:
             InputError: a file is missing or has changed.
         """
+        from tfhub_ft.data.datasets import SPLITS as SPLIT_NAMES
+        from tfhub_ft.data.prepared import prepared_fault
+
         settings, splits = self.settings, self.splits
         if settings.prepared:
             recorded = {name: split.get("prepared", {}) for name, split in splits.items()}
@@ -251,7 +253,7 @@ class Run:
             found[name] = self._found(given, recorded.get("relative"), partial(content_fault, recorded=recorded))
         return settings.replaced(found)
 
-    def load_rows(self, settings: TrainingSettings | None = None) -> Dataset:
+    def load_rows(self, settings: TrainingSettings | None = None) -> "Dataset":
         """Read the rows that the run was trained on, split as they were.
 
         Args:
@@ -260,6 +262,8 @@ class Run:
         Raises:
             InputError: a file is missing or has changed.
         """
+        from tfhub_ft.data.datasets import load_dataset
+
         settings = settings or self.located_settings()
         data = load_dataset(self.recipe.task, settings, self.recipe.demo, labels=self.labels, splits=self.splits)
         if not data.is_of(self.splits):
