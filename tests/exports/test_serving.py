@@ -6,10 +6,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+import tfhub_ft
 from tfhub_ft.exports import serving
 from tfhub_ft.exports.saved_model import write_saved_model
 from tfhub_ft.exports.serving import WARM_UP, prepare_for_serving, write_serving_files
 from tfhub_ft.recipe import load_recipe
+from tfhub_ft.run import Run
 
 LACKED = "WordpieceTokenizeWithOffsets"
 TEXTS = [f"a good film number {number} in the city" for number in range(10)]
@@ -63,6 +65,20 @@ def test_a_stock_server_runs_and_warms_up_every_signature_of_an_export(tiny_expo
     assert form["lacking_in_tf_serving"] == {"serving_default": [], "tokens": []}
     assert LACKED in form["ops"]["serving_default"]
     assert form["ops"]["tokens"] == []
+
+
+def test_an_export_holds_no_text_of_the_rows_unless_it_is_asked_for(tiny_run, tiny_export, tmp_path):
+    asked = tfhub_ft.export(tiny_run, output_dir=tmp_path / "asked", warmup_rows=True)
+    texts = [row[0].encode() for row in Run(tiny_run).sample]
+
+    def holding(folder):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.name for path in files if any(text in path.read_bytes() for text in texts)}
+
+    assert holding(tiny_export) == set()
+    assert holding(asked) == {"tf_serving_warmup_requests"}
+    made_up, real = ([len(r.inputs["text"].string_val[0]) for r in records(f / "1")[:3]] for f in (tiny_export, asked))
+    assert all(abs(one - other) <= 1 for one, other in zip(made_up, real, strict=True))
 
 
 def test_all_signatures_of_every_kind_are_warmed_up(untrained, capsys):

@@ -39,7 +39,19 @@ def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any],
     metavar="WHICH",
     help="all, or domain: the words that the training rows need and some more.",
 )
-def command(run: str, output_dir: str, formats: list[str], quantize: list[str] | None, vocabulary: str) -> None:
+@click.option(
+    "--warmup-rows",
+    is_flag=True,
+    help="Warm TF Serving up by rows of the run, not by made-up texts; the export has them.",
+)
+def command(
+    run: str,
+    output_dir: str,
+    formats: list[str],
+    quantize: list[str] | None,
+    vocabulary: str,
+    warmup_rows: bool,
+) -> None:
     """Export a run, for TF Serving, TFLite or ONNX Runtime, and prove each form.
 
     \b
@@ -52,7 +64,15 @@ def command(run: str, output_dir: str, formats: list[str], quantize: list[str] |
     def tell(form: dict[str, Any]) -> None:
         print(f"{output_dir.rstrip('/')}/{form['path']}: {form['bytes'] / 1e6:.1f} MB; {_proven(form)}")
 
-    export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize, vocabulary=vocabulary, on_form=tell)
+    export_forms(
+        run,
+        output_dir=output_dir,
+        formats=formats,
+        quantize=quantize,
+        vocabulary=vocabulary,
+        warmup_rows=warmup_rows,
+        on_form=tell,
+    )
 
 
 def _proven(form: dict[str, Any]) -> str:

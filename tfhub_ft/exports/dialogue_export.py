@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.console import say
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.saved_model import next_version
-from tfhub_ft.exports.work import Work
+from tfhub_ft.exports.work import MADE_UP, Work
 from tfhub_ft.files import folder_bytes, written_aside
 
 if TYPE_CHECKING:
@@ -45,6 +45,26 @@ class DialogueWork(Work):
         """Prompts, and pairs of a prompt and its reply, in batches as each signature takes them."""
         return self.replies.feeds
 
+    @cached_property
+    def example_feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
+        """One made-up prompt, and one made-up reply, as each signature takes them."""
+        return {
+            name: [{each: _made_up(column[:1]) for each, column in batches[0].items()}]
+            for name, batches in self.feeds.items()
+        }
+
+    @cached_property
+    def warmup_feeds(self) -> "dict[str, dict[str, np.ndarray]]":
+        """Some rows for each signature, which a server asks before it takes requests: short replies, and one long."""
+        rows = {"serving_default": 1, "generate": MOST_ROWS // 2, "score": MOST_ROWS // 2}
+        keep = (lambda column: column) if self.warmup_rows else _made_up
+        warm = {
+            name: {each: keep(column[: rows[name]]) for each, column in batches[0].items()}
+            for name, batches in self.feeds.items()
+        }
+        warm["generate"]["max_tokens"] = warm["generate"]["max_tokens"].clip(max=WARM_UP_TOKENS)
+        return warm
+
 
 def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
     """The next version of a SavedModel, proven, or nothing: in the export folder itself, or in `bfloat16` or `int8`.
@@ -66,7 +86,7 @@ def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
     with written_aside(folder / str(version)) as aside:
         say(f"Writing the SavedModel{named}")
         write_dialogue_model(work.model, quantization, aside)
-        operations = prepare_for_serving(aside, _warm_up(work.feeds), model_name(work.folder))
+        operations = prepare_for_serving(aside, work.warmup_feeds, model_name(work.folder))
         say("Comparing what it writes and scores with the model, in a fresh process")
         proof = prove_dialogue(aside, work.replies, quantization)
         size = folder_bytes(aside)
@@ -77,11 +97,8 @@ def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
     return {**form, **operations, **proof}
 
 
-def _warm_up(feeds: "dict[str, list[dict[str, np.ndarray]]]") -> "dict[str, dict[str, np.ndarray]]":
-    """Some rows for each signature, which a server asks before it takes requests: short replies, and one long one."""
-    rows = {"serving_default": 1, "generate": MOST_ROWS // 2, "score": MOST_ROWS // 2}
-    warm = {
-        name: {each: column[: rows[name]] for each, column in batches[0].items()} for name, batches in feeds.items()
-    }
-    warm["generate"]["max_tokens"] = warm["generate"]["max_tokens"].clip(max=WARM_UP_TOKENS)
-    return warm
+def _made_up(column: "np.ndarray") -> "np.ndarray":
+    """A short made-up text in place of each text; numbers stay."""
+    import numpy as np
+
+    return np.array([MADE_UP.strip()] * len(column)) if column.dtype.kind in "US" else column

@@ -41,6 +41,7 @@ def export(
     formats: Sequence[str] = ("saved_model",),
     quantize: Sequence[str] | None = None,
     vocabulary: str = "all",
+    warmup_rows: bool = False,
 ) -> Path:
     """Export a run and prove that each form answers as the run's model does. What `tfhub-ft export` does.
 
@@ -59,6 +60,8 @@ def export(
             replies, the weights of its SavedModel: "none", "bfloat16" and "int8"; by default "none".
         vocabulary: "all", or "domain": the words that the training rows need and some more, in every form of this
             export. Their answers must be the model's on 98% of the rows of the proof, and its score within a point.
+        warmup_rows: warm a server up by rows of the run, which the export then holds, instead of made-up texts of the
+            same lengths.
 
     Returns:
         The export folder.
@@ -71,7 +74,14 @@ def export(
     Example:
         tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])
     """
-    export_forms(run, output_dir=output_dir, formats=formats, quantize=quantize, vocabulary=vocabulary)
+    export_forms(
+        run,
+        output_dir=output_dir,
+        formats=formats,
+        quantize=quantize,
+        vocabulary=vocabulary,
+        warmup_rows=warmup_rows,
+    )
     return Path(output_dir)
 
 
@@ -82,6 +92,7 @@ def export_forms(
     formats: Sequence[str],
     quantize: Sequence[str] | None,
     vocabulary: str,
+    warmup_rows: bool,
     on_form: Callable[[dict[str, Any]], None] = lambda form: None,
 ) -> None:
     """The same as `export`; `on_form` takes what export.json says of each form as soon as it is written."""
@@ -94,7 +105,7 @@ def export_forms(
     _check_wanted(run, formats, quantize, vocabulary)
     check_folder(folder)
     with _exporting_into(folder):
-        _export(run, folder, formats, quantize, vocabulary, on_form)
+        _export(run, folder, formats, quantize, vocabulary, warmup_rows, on_form)
 
 
 @contextlib.contextmanager
@@ -123,6 +134,7 @@ def _export(
     formats: Sequence[str],
     quantize: Sequence[str] | None,
     vocabulary: str,
+    warmup_rows: bool,
     on_form: Callable[[dict[str, Any]], None],
 ) -> None:
     exports = _existing_exports(folder, run)
@@ -138,7 +150,8 @@ def _export(
     from tfhub_ft.memory import give_back_memory
 
     say(f"Loading {run.path}")
-    work = (DialogueWork if isinstance(run.recipe.task, Dialogue) else Work)(run, run.load_model(), folder)
+    kind = DialogueWork if isinstance(run.recipe.task, Dialogue) else Work
+    work = kind(run, run.load_model(), folder, warmup_rows=warmup_rows)
     words = _trim(work) if vocabulary == "domain" else {}
     written, faults, steps = False, [], _steps(work, formats, quantize)
     with progress("Making and proving each form", len(steps), "forms") as advance, tensor_float_32(allowed=False):
@@ -156,7 +169,7 @@ def _export(
             written = True
             on_form(form)
     if written:
-        write_text(folder / "README.md", model_card(run, metrics, folder, exports["forms"], work.feeds))
+        write_text(folder / "README.md", model_card(run, metrics, folder, exports["forms"], work.example_feeds))
     if faults:
         raise WorkError("; ".join(faults))
 

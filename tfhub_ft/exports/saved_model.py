@@ -40,9 +40,7 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
     with written_aside(work.folder / str(version)) as aside:
         say("Writing the SavedModel")
         write_saved_model(work.model, work.task, run.labels, run.decision, aside)
-        operations = prepare_for_serving(
-            aside, {name: feeds[0] for name, feeds in work.feeds.items()}, model_name(work.folder)
-        )
+        operations = prepare_for_serving(aside, work.warmup_feeds, model_name(work.folder))
         say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
         proof = prove(aside, calls)
         size = folder_bytes(aside)

@@ -1,5 +1,6 @@
 """What the forms of an export share: the run, its model, the folder, and rows with the model's answers."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from tfhub_ft.exports.proof import Call
 
 
+MADE_UP = "This is an example. "
+
+
+def made_up(text: str) -> str:
+    """A text of the same length that says nothing of the user's rows."""
+    return (MADE_UP * (len(text) // len(MADE_UP) + 1))[: len(text)].strip()
+
+
 class Work:
     """An export in progress.
 
@@ -23,10 +32,13 @@ class Work:
         run: the run.
         model: its text-in model.
         folder: the export folder.
+        warmup_rows: whether the requests that warm a server up hold rows of the run; made-up texts of the same lengths
+            otherwise.
     """
 
-    def __init__(self, run: Run, model: "keras.Model", folder: Path):
+    def __init__(self, run: Run, model: "keras.Model", folder: Path, *, warmup_rows: bool = False):
         self.run, self.model, self.folder, self.task = run, model, folder, run.recipe.task
+        self.warmup_rows = warmup_rows
 
     @cached_property
     def rows(self) -> ProofRows:
@@ -43,16 +55,33 @@ class Work:
     @cached_property
     def feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
         """The run's sample rows in batches, as each signature of a SavedModel takes them."""
+        return self._feeds(self.run.sample)
+
+    @cached_property
+    def example_feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
+        """One made-up row, as each signature takes it."""
+        return self._feeds([[MADE_UP.strip() for _ in self.model.inputs]])
+
+    @cached_property
+    def warmup_feeds(self) -> "dict[str, dict[str, np.ndarray]]":
+        """A batch for each signature, which warms a server up."""
+        from tfhub_ft.exports.proof import BATCH
+
+        rows = [[made_up(text) for text in row] for row in self.run.sample[:BATCH]]
+        feeds = self.feeds if self.warmup_rows else self._feeds(rows)
+        return {name: batches[0] for name, batches in feeds.items()}
+
+    def _feeds(self, rows: Sequence[Sequence[str]]) -> "dict[str, list[dict[str, np.ndarray]]]":
         import numpy as np
 
         from tfhub_ft.exports.proof import BATCH
         from tfhub_ft.exports.saved_model import embedding_model
 
         names = [tensor.name for tensor in self.model.inputs]
-        columns = [np.array(column) for column in zip(*self.run.sample, strict=True)]
+        columns = [np.array(column) for column in zip(*rows, strict=True)]
         texts = [
             {name: column[start : start + BATCH] for name, column in zip(names, columns, strict=True)}
-            for start in range(0, len(self.run.sample), BATCH)
+            for start in range(0, len(rows), BATCH)
         ]
         feeds = {"serving_default": texts, "tokens": [self._tokens(feed) for feed in texts]}
         if embedding_model(self.model):
