@@ -34,7 +34,7 @@ def cut_of(model):
     ],
 )
 def test_both_parts_together_answer_as_the_whole(tiny_pair, recipe, freeze, trained, implementation):
-    model = recipe.build_model(str(tiny_pair), 2, freeze=freeze, implementation=implementation)
+    model = recipe.build_model(str(tiny_pair), 2, seq_length=32, freeze=freeze, implementation=implementation)
     cut, tokens = cut_of(model)
     features = cut.features(tokens, "float32")
     rows = np.arange(3)
@@ -44,18 +44,18 @@ def test_both_parts_together_answer_as_the_whole(tiny_pair, recipe, freeze, trai
 
 
 def test_where_a_trained_pooler_and_something_else_are_read_nothing_is_cut(tiny_pair):
-    model = pair.build_model(str(tiny_pair), freeze="all-but-pooler")
+    model = pair.build_model(str(tiny_pair), seq_length=32, freeze="all-but-pooler")
     tokens = tokenize(model.get_layer("preprocessor"), [("good film", "nice"), ("a bad room", "an awful hotel")])
     assert FrozenBody.of(model.get_layer("token_model"), tokens) is None
 
 
 @pytest.mark.parametrize(("recipe", "freeze"), [(sentiment, "none"), (sentiment, "1"), (spam, "all-but-1")])
 def test_where_the_encoder_trains_nothing_is_cut(tiny_pair, recipe, freeze):
-    assert cut_of(recipe.build_model(str(tiny_pair), 2, freeze=freeze))[0] is None
+    assert cut_of(recipe.build_model(str(tiny_pair), 2, seq_length=32, freeze=freeze))[0] is None
 
 
 def test_features_are_computed_once_and_not_for_other_weights(tiny_pair, cache, capsys):
-    model = sentiment.build_model(str(tiny_pair), 2, freeze="all")
+    model = sentiment.build_model(str(tiny_pair), 2, seq_length=32, freeze="all")
     cut, tokens = cut_of(model)
     first = cut.features(tokens, "float32").features
     assert "Encoding 3 rows once" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def test_the_rewriter_is_on_within_the_context_only():
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])
 def test_a_network_is_in_another_precision_within_the_context_only(tiny_pair, implementation):
-    model = sentiment.build_model(str(tiny_pair), 2, implementation=implementation)
+    model = sentiment.build_model(str(tiny_pair), 2, seq_length=32, implementation=implementation)
     encoder, option = model.get_layer("token_model").get_layer("encoder"), "auto_mixed_precision_onednn_bfloat16"
     with matrix_products_in("bfloat16", model):
         rewritten = tf.config.optimizer.get_experimental_options().get(option, False)
