@@ -110,6 +110,8 @@ def test_ctrl_c_leaves_a_run_that_evaluates(tiny_pair, reviews_csv, tmp_path, si
 
 
 def test_a_second_ctrl_c_leaves_at_once(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+
     class Sender(EpochOrder):
         def on_train_batch_begin(self, batch, logs=None):
             if self.batches.epoch == EPOCH:
@@ -121,7 +123,7 @@ def test_a_second_ctrl_c_leaves_at_once(tiny_pair, reviews_csv, tmp_path, monkey
     monkeypatch.setattr("tfhub_ft.training.callbacks.EpochOrder", Sender)
     with pytest.raises(KeyboardInterrupt):
         train(tiny_pair, tmp_path / "run", data=reviews_csv)
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == before
     assert not Run(tmp_path / "run").finished
     assert len(Run(tmp_path / "run").training_state["epochs"]) == EPOCH
 

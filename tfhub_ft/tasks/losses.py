@@ -67,6 +67,7 @@ class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
         super().update_state(y_true, y_pred, keras.ops.cast(y_true != OUT_OF_SCOPE, "float32"))
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
     """Mean cross-entropy of the words' tags; tokens with a negative target do not count.
 
@@ -75,11 +76,16 @@ class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
         y_pred: float logits (batch, length, tags).
     """
 
-    def __init__(self):
-        super().__init__(from_logits=True, ignore_class=-1, name="tag_cross_entropy")
+    def __init__(self, name: str = "tag_cross_entropy", **kwargs: Any):
+        super().__init__(from_logits=True, ignore_class=-1, name=name, **kwargs)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return super().call(keras.ops.maximum(y_true, -1), y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        config = super().get_config()
+        return {name: value for name, value in config.items() if name not in ("from_logits", "ignore_class")}
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
