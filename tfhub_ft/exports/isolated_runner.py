@@ -15,7 +15,7 @@ import numpy as np
 
 from tfhub_ft.errors import InputError
 from tfhub_ft.placement import QUIET_AND_ON_CPU
-from tfhub_ft.processes import child_environment
+from tfhub_ft.processes import child_environment, module_command
 
 _SIZE_BYTES = 8
 
@@ -39,7 +39,7 @@ class IsolatedRunner:
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the object lives
         arguments = [file, int(reads_texts), threads or os.cpu_count(), questions, answers]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tfhub_ft.exports.isolated_runner", *map(str, arguments)],
+            module_command("tfhub_ft.exports.isolated_runner", *map(str, arguments)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._messages,
