@@ -70,10 +70,10 @@ print(label(predictor), flush=True)
 def test_predictors_answer_or_raise_after_a_fork(kind, request):
     command = [sys.executable, "-W", "ignore", "-c", FORKED, str(request.getfixturevalue(kind))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
-    told = done.stdout.splitlines()
-    label, error = told[0], told[3]
+    lines = done.stdout.splitlines()
+    label, error = lines[0], lines[3]
     assert "this process was forked after TensorFlow was started, which never answers in it; load and call" in error
-    assert told == [label, "0", label, error, "0", error, "0", label], done.stderr
+    assert lines == [label, "0", label, error, "0", error, "0", label], done.stderr
     assert label in ("negative", "positive")
 
 

@@ -1,4 +1,4 @@
-"""Files of this package's classes load in a process that has imported nothing but the package."""
+"""Files of this package's classes load in a process that has imported the package alone."""
 
 import json
 import re

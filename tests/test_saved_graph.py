@@ -430,7 +430,7 @@ def test_exports_are_read_before_they_are_loaded(tiny_export, tmp_path):
     from tfhub_ft.exports.server import serve
 
     export, path = shutil.copytree(tiny_export, tmp_path / "export"), tmp_path / "file"
-    # An export that was moved away from its export.json has no digests to differ from.
+    # An export that was moved away from its export.json cannot differ from it.
     (export / "export.json").unlink()
     add_write(export / "1", path)
     for use in (

@@ -1,4 +1,4 @@
-"""Small JSON and YAML files, read within limits and held against what they must hold.
+"""Small JSON and YAML files, read within limits and checked for what they must hold.
 
 A run, an export and a --config file may come from anybody: each of them is read whole, so that its size, its depth and
 the aliases of YAML are limited.

@@ -259,7 +259,7 @@ def given_layers(parts):
 
 
 def trained_model(kind, parts):
-    """A model whose weights are no initial ones, and its predictions."""
+    """A model with trained weights, and its predictions."""
     model = kind(parts)
     model(TEXTS)
     for weight in model.weights:

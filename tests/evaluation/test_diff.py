@@ -48,10 +48,10 @@ def test_two_runs_side_by_side(told, tiny_run):
 @pytest.mark.slow
 def test_a_run_does_not_differ_from_itself(tiny_run, tmp_path):
     write_csv(tmp_path / "rows.csv", [*make_reviews(30, seed=3), ("", "positive")])
-    told = diff(tiny_run, tiny_run, data=tmp_path / "rows.csv", skip_bad_rows=True)
-    assert told["settings"] == {}
-    assert (told["changed"], told["mcnemar"]["p_value"]) == (0, 1.0)
-    assert told["scores"]["accuracy"]["interval"] == [0, 0]
+    compared = diff(tiny_run, tiny_run, data=tmp_path / "rows.csv", skip_bad_rows=True)
+    assert compared["settings"] == {}
+    assert (compared["changed"], compared["mcnemar"]["p_value"]) == (0, 1.0)
+    assert compared["scores"]["accuracy"]["interval"] == [0, 0]
 
 
 def test_the_exact_test_of_mcnemar():

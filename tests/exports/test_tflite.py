@@ -179,7 +179,7 @@ def test_words_that_the_domain_does_not_use_are_left_out(tiny_run, tmp_path):
 
 @pytest.fixture
 def lost_rows(tiny_run, tmp_path):
-    """A copy of `tiny_run` whose file of rows has gone."""
+    """A copy of `tiny_run` whose file of rows is missing."""
     run = shutil.copytree(tiny_run, tmp_path / "run")
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": str(tmp_path / "gone.csv")}))

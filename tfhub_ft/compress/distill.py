@@ -250,7 +250,7 @@ class _Teacher:
         for segments in texts:
             asked.update(json.dumps(segments).encode())
         path = cache_dir() / "teacher_logits" / f"{asked.hexdigest()}.npy"
-        # A damaged file is written anew; a cache that cannot be written has them computed each time.
+        # A damaged file is replaced; where the cache cannot be written, they are computed each time.
         with contextlib.suppress(OSError, ValueError, EOFError):
             logits = np.load(path)
             say(f"The teacher's scores of {len(texts):,} rows are in the cache")

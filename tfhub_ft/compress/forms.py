@@ -60,7 +60,7 @@ def find_forms(folder: Path) -> list[Form]:
     Of SavedModels it is the newest of each quantization; from text, and from tokens on where it takes these.
 
     Raises:
-        InputError: the folder is no export, or a form has gone or was changed.
+        InputError: the folder is no export, or a form is missing or was changed.
     """
     try:
         entries = read_exports(folder)["forms"]

@@ -55,11 +55,14 @@ class Split:
 
         These are the lines of a file; of several files, the places among all their rows, from 0.
         """
-        told = {**location, "rows": len(self.rows)}
+        described = {**location, "rows": len(self.rows)}
         if self.numbers is None:
-            return told
+            return described
         several = isinstance(location["sha256"], list)
-        return {**told, **({"numbers": [*self.numbers]} if several else {"lines": [row.line for row in self.rows]})}
+        return {
+            **described,
+            **({"numbers": [*self.numbers]} if several else {"lines": [row.line for row in self.rows]}),
+        }
 
 
 @dataclass(frozen=True)

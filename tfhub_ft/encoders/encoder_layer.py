@@ -669,7 +669,7 @@ def encoder_of(network: keras.Model) -> HubEncoder:
 
 
 def _uninitialized(variables: list[dict[str, Any]]) -> list[Any]:
-    """Variables of NaN, so that one that was given no value is told from one that was."""
+    """Variables of NaN, so that those that were given a value can be recognized."""
     import tensorflow as tf
 
     return [

@@ -55,7 +55,7 @@ def native_spec(folder: Path, name: str) -> dict[str, Any]:
     for file in ("saved_model.pb", "variables/variables.index"):
         key.update(sha256_of(folder / file).encode())
     kept = cache_dir() / "native" / f"{key.hexdigest()[:32]}.json"
-    # A damaged file is written anew; a cache that cannot be written has it found out each time.
+    # A damaged file is replaced; where the cache cannot be written, it is found out each time.
     with contextlib.suppress(InputError):
         return read_json(kept, {"architecture": dict, "variables": [dict], "outputs": dict})
     spec = _recognized(folder, name)

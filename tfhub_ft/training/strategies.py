@@ -66,7 +66,7 @@ def check_strategy(strategy: Any, output_dir: Any) -> None:
 
 
 def check_shared_folder(output_dir: Any) -> None:
-    """Raise an InputError where several workers were not told one run folder."""
+    """Raise an InputError where several workers got no common run folder."""
     if not output_dir:
         raise InputError("--strategy multi-worker needs --output-dir, the same for all workers")
 
