@@ -29,11 +29,6 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("tfhub_ft", appauthor=False))
 
 
-def entry_of(folder: Path) -> dict[str, Any] | None:
-    """What the cache knows about a whole entry; None where there is none, or where its files are other ones by now."""
-    return _sound_entry(folder)
-
-
 def load_kept(get: Callable[[], Path], load: Callable[[Path], T]) -> T:
     """Load a folder; where it is an entry of the cache that was damaged without a trace, get and load it once more.
 
@@ -50,19 +45,19 @@ def load_kept(get: Callable[[], Path], load: Callable[[Path], T]) -> T:
     # TensorFlow has many kinds of errors for files that are damaged.
     except Exception:
         entry = next((each for each in (folder, folder.parent) if (each / ENTRY_FILE).is_file()), None)
-        if entry is None or entry.parent != cache_dir() or _sound_entry(entry, thorough=True):
+        if entry is None or entry.parent != cache_dir() or entry_of(entry, thorough=True):
             raise
         with contextlib.suppress(OSError):
             (entry / ENTRY_FILE).unlink()
         return load(get())
 
 
-def _sound_entry(folder: Path, *, thorough: bool = False) -> dict[str, Any] | None:
-    """What an entry says, if its files are what it says; files that seem untouched are read if they are small.
+def entry_of(folder: Path, *, thorough: bool = False) -> dict[str, Any] | None:
+    """What the cache knows about a whole entry; None where there is none, or where its files are other ones by now.
 
     Args:
         folder: the entry's.
-        thorough: whether all files are read.
+        thorough: whether all files are read; otherwise those that are small or seem to be touched.
     """
     try:
         # Entries of earlier versions do not say what they hold, or not of all; file managers leave further files.

@@ -57,25 +57,32 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     if path.is_symlink():
         check_link(path)
         path = path.resolve()
-    made = [parent for parent in path.parents if not parent.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_remains(path.parent)
-        with scratch_folder(path.parent) as scratch:
-            aside = scratch / path.name
-            yield aside
-            sync(aside)
-            os.replace(aside, path)
-        sync(path.parent, deep=False)
+        with not_left_empty(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_remains(path.parent)
+            with scratch_folder(path.parent) as scratch:
+                aside = scratch / path.name
+                yield aside
+                sync(aside)
+                os.replace(aside, path)
+            sync(path.parent, deep=False)
     except Exception as error:
         if fault := write_fault(error, path):
             raise fault from error
         raise
+
+
+@contextlib.contextmanager
+def not_left_empty(folder: Path) -> Iterator[None]:
+    """After this context a folder that did not exist before, and its parents that did not, are removed if empty."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
     finally:
-        for parent in made:
-            # Only folders that are empty, because nothing came of what was written, can be removed.
+        for each in made:
             with contextlib.suppress(OSError):
-                parent.rmdir()
+                each.rmdir()
 
 
 @contextlib.contextmanager
@@ -412,6 +419,12 @@ def sha256_of(path: str | os.PathLike) -> str:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def sha256_of_files(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file in a folder and its subfolders, by its path in the folder."""
+    files = sorted(each for each in folder.rglob("*") if each.is_file())
+    return {each.relative_to(folder).as_posix(): sha256_of(each) for each in files}
 
 
 def sha256_of_arrays(arrays: "Iterable[np.ndarray]") -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfhub_ft.arguments import check_path, check_texts, check_type, plain_text, type_name
 from tfhub_ft.console import progress, say, to_json, warn, with_bar
-from tfhub_ft.data.batches import TokenRows, truncated_rows, truncation_warning
+from tfhub_ft.data.batches import TokenRows, tokenize, truncation_warning
 from tfhub_ft.data.columns import Column, is_nan
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, read_texts
@@ -156,7 +156,7 @@ class Predictor:
         # A character has at most one token where it is ASCII, and at most three after Unicode decomposition.
         most = [sum(len(text) * (1 if text.isascii() else 3) for text in row) + len(row) + 1 for row in rows]
         long = [row for row, tokens in zip(rows, most, strict=True) if tokens > layer.seq_length]
-        return sum(truncated_rows(layer, [long[i] for i in batch]) for batch in batches_by_size(long))
+        return sum(tokenize(layer, [long[i] for i in batch]).truncated_rows for batch in batches_by_size(long))
 
     def segments(self, text: Any, name: str) -> tuple[str, ...]:
         """A text, or a tuple or list of texts, as the task's segments.

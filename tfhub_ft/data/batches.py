@@ -89,15 +89,6 @@ def truncation_warning(rows: str, seq_length: int) -> str:
     return f"{rows} are longer than --seq-length {seq_length} tokens; the rest of their text is not read"
 
 
-def truncated_rows(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> int:
-    """How many rows of segments have more tokens than a `HubPreprocessor` reads."""
-    import tensorflow as tf
-
-    return int(
-        preprocessor.without_padding([tf.constant(column) for column in zip(*inputs, strict=True)])[3].numpy().sum()
-    )
-
-
 def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
     """Run texts through a preprocessing layer, in parallel; the tokens of many rows are kept in the cache on disk.
 

@@ -16,7 +16,7 @@ from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_preprocessor
 from tfhub_ft.encoders.text_layer import TextLayer, flat
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import copy_folder, sha256_of
+from tfhub_ft.files import copy_folder, sha256_of_files
 from tfhub_ft.placement import on_cpu
 
 TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
@@ -112,8 +112,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             )
 
     def _module_digest(self) -> str:
-        folder = Path(self._workspace.name)
-        files = {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+        files = sha256_of_files(Path(self._workspace.name))
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
     def _attach(self, folder: Path, name: str | None = None) -> None:
@@ -184,9 +183,8 @@ class HubPreprocessor(TextLayer, DefaultNamed):
     def digest(self) -> str:
         """What tokens follow from, the module's files and the layer's settings, as a hexadecimal number."""
         self._require_module()
-        folder = Path(self._workspace.name)
         settings = {k: v for k, v in self.get_config().items() if k not in _NO_MATTER_FOR_TOKENS}
-        files = {str(p.relative_to(folder)): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+        files = sha256_of_files(Path(self._workspace.name))
         described = json.dumps([type(self).__name__, settings, files], sort_keys=True, default=str)
         return hashlib.sha256(described.encode()).hexdigest()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfhub_ft.documents import check_shape, read_json
 from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of
+from tfhub_ft.files import sha256_of, sha256_of_files
 
 EXPORTS = "export.json"
 EXPORTS_SHAPE = {"recipe": str, "labels": [str], "forms": [{"form": str, "path": str}]}
@@ -24,10 +24,7 @@ def read_exports(folder: Path) -> dict[str, Any]:
 
 def digests(path: Path) -> str | dict[str, str]:
     """The SHA-256 of a file; of a SavedModel that of each file, by its path in the folder."""
-    if path.is_file():
-        return sha256_of(path)
-    files = sorted(each for each in path.rglob("*") if each.is_file())
-    return {each.relative_to(path).as_posix(): sha256_of(each) for each in files}
+    return sha256_of(path) if path.is_file() else sha256_of_files(path)
 
 
 def check_artifact(path: Path) -> bool:

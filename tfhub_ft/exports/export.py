@@ -13,7 +13,16 @@ from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.digests import EXPORTS, digests, read_exports
 from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
-from tfhub_ft.files import check_folder, contents, locked, remove, remove_remains, write_json, write_text
+from tfhub_ft.files import (
+    check_folder,
+    contents,
+    locked,
+    not_left_empty,
+    remove,
+    remove_remains,
+    write_json,
+    write_text,
+)
 from tfhub_ft.placement import tensor_float_32
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.dialogue import Dialogue
@@ -115,17 +124,12 @@ def _exporting_into(folder: Path) -> Iterator[None]:
     Raises:
         InputError: one does.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
+    with not_left_empty(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, f"--output-dir {folder}: is in use, another process exports into it; do it again later"):
             for each in (folder, *folder.glob("*/")):
                 remove_remains(each)
             yield
-    finally:
-        for each in made:
-            with contextlib.suppress(OSError):
-                each.rmdir()
 
 
 def _export(

@@ -67,9 +67,10 @@ class Work:
         """A batch for each signature, which warms a server up."""
         from tfhub_ft.exports.proof import BATCH
 
-        rows = [[made_up(text) for text in row] for row in self.run.sample[:BATCH]]
-        feeds = self.feeds if self.warmup_rows else self._feeds(rows)
-        return {name: batches[0] for name, batches in feeds.items()}
+        rows = self.run.sample[:BATCH]
+        if not self.warmup_rows:
+            rows = [[made_up(text) for text in row] for row in rows]
+        return {name: batches[0] for name, batches in self._feeds(rows).items()}
 
     def _feeds(self, rows: Sequence[Sequence[str]]) -> "dict[str, list[dict[str, np.ndarray]]]":
         import numpy as np
