@@ -17,6 +17,7 @@ from tfhub_ft.data.batches import TokenRows, tokenize, truncation_warning
 from tfhub_ft.data.columns import Column, is_nan
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, read_texts
+from tfhub_ft.documents import read_json
 from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.exports.digests import check_artifact
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
@@ -532,7 +533,7 @@ def predict_shards(
             raise InputError(f"--output {folder}: is the folder of the input {source}; choose another folder")
         check_output(folder / target, "--output", sources)
     listed = folder / SHARDS
-    done = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
+    done = read_json(listed, {str: {"input": str, "bytes": int, "model": str}}) if listed.is_file() else {}
     if not done and contents(folder):
         raise InputError(f"--output {folder}: not empty, and without predictions; choose another folder")
     for source, target in zip(sources, targets, strict=True):

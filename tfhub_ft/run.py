@@ -49,7 +49,7 @@ LABELS, SPLITS, SAMPLE = "labels.json", "splits.json", "sample.jsonl"
 DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.html"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
-_TRAINING_STATE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None))}
+STATE_SHAPE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None)), "stopped": bool}
 # The entries of recipe.yaml that are no settings.
 ORIGIN = ("recipe", "recipe_sha256", "tfhub_ft")
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
@@ -290,7 +290,7 @@ class Run:
     def training_state(self) -> dict[str, Any]:
         """What the checkpoints of a training know that has not ended; empty before the first one."""
         path = Path(CHECKPOINTS) / STATE
-        return self._json(str(path), _TRAINING_STATE) if (self.path / path).is_file() else {}
+        return self._json(str(path), STATE_SHAPE) if (self.path / path).is_file() else {}
 
     def with_settings(self, settings: TrainingSettings) -> "Run":
         """The run with other settings, which its recipe.yaml then has."""

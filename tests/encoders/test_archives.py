@@ -95,6 +95,13 @@ def test_an_absolute_path_or_a_backslash_is_refused(tmp_path, name):
     refused(zip_of(tmp_path / "a.zip", (name, b"x")), tmp_path, repr(name), "absolute")
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "ä" * 200, "a/" * 2500 + "b"], ids=["long", "bytes", "deep"])
+def test_unpack_refuses_names_that_no_file_system_takes(tmp_path, name):
+    words = (repr(f"{name[:80]}..."), "longer than 255 bytes, or more than 12 folders")
+    refused(tar_gz(tmp_path / "a.tar.gz", ("ok", b"1"), (name, b"x")), tmp_path, *words)
+    refused(zip_of(tmp_path / "a.zip", ("ok", b"1"), (name, b"x")), tmp_path, *words)
+
+
 def test_a_folder_that_leads_out_is_refused(tmp_path):
     refused(tar_gz(tmp_path / "a.tar.gz", ("../made", None)), tmp_path, "leads out")
 

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -98,6 +99,34 @@ def test_sigterm_saves_and_resuming_goes_on_at_the_next_step(
     resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
     assert_same(resumed, whole_run)
     assert [path.name for path in (resumed.path / "checkpoints").glob("last-*")] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, r"last-2-6\.weights\.h5: cannot be loaded \(.*; train again in another folder"),
+        ({"last": "../../last.weights.h5"}, r"state\.json cannot be read \(.* is not the name of a checkpoint"),
+        ({"last": 5}, r"state\.json: 'last' of the content is of type int|state\.json cannot be read"),
+        ({"stopped": "no"}, "state.json"),
+        ([], "state.json"),
+    ],
+)
+def test_resume_refuses_damaged_checkpoints(tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch, state, message):
+    signalled(signal.SIGTERM)
+    with pytest.raises(Preempted):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv)
+    monkeypatch.undo()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    if state is None:
+        with (checkpoints / "last-2-6.weights.h5").open("r+b") as file:
+            file.truncate(5000)
+    else:
+        whole = json.loads((checkpoints / "state.json").read_text())
+        (checkpoints / "state.json").write_text(json.dumps({**whole, **state} if state else state))
+    before = {path.name for path in checkpoints.iterdir()}
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    assert {path.name for path in checkpoints.iterdir()} == before
 
 
 def test_ctrl_c_leaves_a_run_that_evaluates(tiny_pair, reviews_csv, tmp_path, signalled, capsys):

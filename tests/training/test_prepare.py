@@ -221,7 +221,7 @@ def test_other_folders_are_refused(how, tiny_run, reviews_csv):
         ({"seq_length": 23}, "--seq-length 23: the rows in .* were prepared with 24; leave it out"),
         ({"text_column": "body"}, "--text-column body: .* were prepared with None"),
         ({"data": "reviews.csv"}, "give either that folder or files"),
-        ({"prepared": "none"}, r"none: has no prepared\.json; tfhub-ft prepare makes such a folder"),
+        ({"prepared": "none"}, r"none: prepared\.json not found; pass a folder written by tfhub-ft prepare"),
     ],
 )
 def test_what_does_not_fit_the_prepared_rows_is_refused(folder, tmp_path, changes, told):

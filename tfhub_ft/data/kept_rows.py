@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import Row
+from tfhub_ft.documents import parse_json
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import write_text
 
@@ -81,7 +82,8 @@ class KeptRows:
         parts: dict[str, list[Row]] = {field.name: [] for field in fields(cls)}
         try:
             with path.open(encoding="utf-8") as file:
-                for kept in map(json.loads, file):
+                for line in file:
+                    kept = parse_json(line, {"kept_as": str, "line": int, "values": dict})
                     values = {name: checks[name](value) for name, value in kept["values"].items()}
                     parts[kept["kept_as"]].append(Row(kept["line"], values))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -15,11 +15,20 @@ from tfhub_ft.data.locations import relative_name
 from tfhub_ft.data.rows import Row, keep_rows
 from tfhub_ft.data.token_store import ROWS_AT_ONCE, arrays_of_rows
 from tfhub_ft.data.windows import TokenTargets, WindowRows
+from tfhub_ft.documents import read_json
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import sha256_of
 from tfhub_ft.settings import option_name
 
 INDEX = "prepared.json"
+_INDEX_SHAPE = {
+    "recipe": str,
+    "settings": dict,
+    "preprocessor": str,
+    "columns": [str],
+    "features": [str],
+    "splits": {str: {"rows": int, "shards": {str: {"sha256": (str, type(None))}}}},
+}
 # The features of tokens, and the arrays of `TokenRows` and `WindowRows` that they are.
 TOKENS = {"input_word_ids": ("word_ids", "int32"), "input_type_ids": ("type_ids", "int8")}
 WORDS = {"word_starts": ("word_starts", "int32"), "word_ends": ("word_ends", "int32")}
@@ -188,14 +197,11 @@ def read_index(folder: Path) -> dict[str, Any]:
         InputError: it has none, or none that can be read.
     """
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if not isinstance(index["splits"], dict):
-            raise ValueError("it names no splits")
-        return index
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{folder}: has no {INDEX}; tfhub-ft prepare makes such a folder") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / INDEX} cannot be read ({error}); prepare the rows again") from None
+        return read_json(folder / INDEX, _INDEX_SHAPE)
+    except InputError as error:
+        if not (folder / INDEX).exists():
+            raise InputError(f"{folder}: {INDEX} not found; pass a folder written by tfhub-ft prepare") from None
+        raise InputError(f"{error}; prepare the rows again") from None
 
 
 def with_prepared(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:

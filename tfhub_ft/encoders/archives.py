@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import stat
 import tarfile
 import zipfile
@@ -15,6 +16,8 @@ from tfhub_ft.files import written_aside
 
 MAX_BYTES = 16 * 2**30
 MAX_MEMBERS = 10_000
+# What file systems take as the name of a file, and the depth that a path on any of them leaves room for.
+MAX_NAME, MAX_DEPTH = 255, 12
 _CHUNK = 2**20
 _MAX_TAR_HEADER = 16 * 2**20
 # RecursionError: tarfile follows a chain of extended headers by recursion.
@@ -81,7 +84,8 @@ class _Writer:
         self._bytes = 0
 
     def refuse(self, name: str, why: str) -> InputError:
-        return InputError(f"{self.label}: the archive is not safe to unpack: member {name!r} {why}")
+        shown = name if len(name) <= 80 else f"{name[:80]}..."
+        return InputError(f"{self.label}: the archive is not safe to unpack: member {shown!r} {why}")
 
     def add_folder(self, name: str) -> None:
         path = self._place(name)
@@ -109,6 +113,8 @@ class _Writer:
         path = PureWindowsPath(name)
         if path.anchor or "\\" in name or "\0" in name:
             raise self.refuse(name, "has an absolute path, or one with a backslash or a null")
+        if len(path.parts) > MAX_DEPTH or any(len(os.fsencode(part)) > MAX_NAME for part in path.parts):
+            raise self.refuse(name, f"has a name longer than {MAX_NAME} bytes, or more than {MAX_DEPTH} folders")
         if ".." in path.parts:
             raise self.refuse(name, "leads out of the folder ('..')")
         return self.folder.joinpath(*path.parts)

@@ -1,6 +1,5 @@
 """A Hugging Face checkpoint folder read into NumPy arrays: no torch, no TensorFlow, and never a pickle."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.console import say
+from tfhub_ft.documents import read_json
 from tfhub_ft.errors import InputError
 
 SUPPORTED = ("bert", "distilbert")
@@ -175,9 +175,10 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise InputError(f"{folder}: has no config.json, so it is no Hugging Face checkpoint")
-    config = _read_json(config_file)
+    config = read_json(config_file, dict)
     architecture = _architecture(config_file, config)
-    tokenizer = _read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    tokenizer_file = folder / "tokenizer_config.json"
+    tokenizer = read_json(tokenizer_file, dict) if tokenizer_file.is_file() else {}
     vocabulary = _vocabulary(folder, tokenizer, architecture["vocab_size"])
     source = _weights_file(folder)
     return Checkpoint(
@@ -212,16 +213,6 @@ def expected_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
             shapes[f"{_BLOCKS[model_type]}.{index}.{name}.weight"] = special.get(part, (hidden, hidden))
     biases = {n.replace(".weight", ".bias"): s[:1] for n, s in shapes.items() if not n.endswith("_embeddings.weight")}
     return shapes | biases
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); download it again") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: holds no JSON object; download it again")
-    return value
 
 
 def _architecture(path: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -301,7 +292,7 @@ def _read_vocabulary(path: Path) -> list[str]:
 def _vocabulary_of_tokenizer(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path.parent}: has neither vocab.txt nor tokenizer.json; download the vocabulary too")
-    model = _read_json(path).get("model")
+    model = read_json(path, dict).get("model")
     model = model if isinstance(model, dict) else {}
     if model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
         raise InputError(f"{path}: its model is {model.get('type')!r}; without a vocab.txt it must be WordPiece")
@@ -314,7 +305,7 @@ def _vocabulary_of_tokenizer(path: Path) -> list[str]:
 def _lower_case(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> bool:
     """Whether the tokenizer lower-cases: what its files say, or else the model's name."""
     described = folder / "tokenizer.json"
-    normalizer = (_read_json(described).get("normalizer") or {}) if described.is_file() else {}
+    normalizer = (read_json(described, dict).get("normalizer") or {}) if described.is_file() else {}
     lower = tokenizer.get("do_lower_case", normalizer.get("lowercase"))
     if not isinstance(lower, bool):
         name = f"{folder.resolve().name} {config.get('_name_or_path', '')}".lower()
@@ -371,7 +362,7 @@ def _tensors(source: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.ndar
 
 
 def _shards(index: Path) -> list[Path]:
-    files = _read_json(index).get("weight_map")
+    files = read_json(index, dict).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise InputError(f"{index}: has no weight_map; download it again")
     shards = [index.parent / str(name) for name in sorted(set(files.values()))]

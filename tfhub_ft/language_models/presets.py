@@ -2,15 +2,15 @@
 
 import functools
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfhub_ft.cache import cache_dir, entry_of, keep
+from tfhub_ft.documents import read_json
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import scratch_folder, sha256_of
 from tfhub_ft.pypi import check_pip, download_wheel, opened, pull_command, take
@@ -146,7 +146,8 @@ def chat_template(name: str | os.PathLike) -> str | None:
     folder = preset_folder(os.fspath(name))
     if (file := folder / CHAT_TEMPLATE).is_file():
         return file.read_text(encoding="utf-8")
-    templates = _json(file).get("chat_template") if (file := folder / "tokenizer_config.json").is_file() else None
+    tokenizer_config = folder / "tokenizer_config.json"
+    templates = read_json(tokenizer_config, dict).get("chat_template") if tokenizer_config.is_file() else None
     if isinstance(templates, list):
         # Hugging Face keeps several ones as a list of {"name", "template"}.
         templates = {entry.get("name"): entry.get("template") for entry in templates}.get("default")
@@ -233,7 +234,7 @@ def _converted(path: Path) -> Path:
 def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: is no preset of KerasHub (no config.json in it)")
-    _json(folder / "config.json")
+    read_json(folder / "config.json", dict)
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: the preset is without a tokenizer (no tokenizer.json in it)")
     if not any((folder / file).is_file() for file in _WEIGHTS):
@@ -278,13 +279,3 @@ def _from_preset(name: str, folder: Path, dtype: str) -> "keras_hub.models.Causa
         return keras_hub.models.CausalLM.from_preset(str(folder), dtype=dtype, preprocessor=preprocessor)
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError) as error:
         raise InputError(f"{name}: is no causal language model that KerasHub can load ({first_line(error)})") from error
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: is no JSON ({first_line(error)})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: is no JSON object")
-    return content

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -13,10 +12,12 @@ import keras
 
 from tfhub_ft.console import progress, say
 from tfhub_ft.data.batches import TokenRows, TrainingBatches
+from tfhub_ft.documents import read_json
+from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.evaluation.metrics import goodness
 from tfhub_ft.evaluation.validation import Validated
 from tfhub_ft.files import check_room, write_json, written_aside
-from tfhub_ft.run import STATE
+from tfhub_ft.run import STATE, STATE_SHAPE
 from tfhub_ft.training.hardware import matrix_products_in
 
 BEST = "best.weights.h5"
@@ -143,9 +144,12 @@ class Checkpoints(keras.callbacks.Callback):
         """
         path = self.folder / STATE
         if path.is_file():
-            self.state = json.loads(path.read_text(encoding="utf-8"))
-            if self.state["last"]:
-                model.load_weights(self.folder / self.state["last"])
+            self.state = read_json(path, STATE_SHAPE)
+            if last := self.state["last"]:
+                # A path would be loaded from, and removed, elsewhere.
+                if last != Path(last).name:
+                    raise InputError(f"{path} cannot be read ({last!r} is not the name of a checkpoint)")
+                _load(model, self.folder / last)
                 # Checkpoints of version 0.1 have no random states.
                 for variable, value in zip(_random_states(model), self.state.get("random_states", [])):
                     variable.assign(value)
@@ -156,7 +160,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def load_best(self) -> None:
         """Load the weights of the best epoch."""
-        self.network.load_weights(self.folder / BEST)
+        _load(self.network, self.folder / BEST)
 
     @property
     def stopped(self) -> bool:
@@ -229,6 +233,14 @@ class Checkpoints(keras.callbacks.Callback):
         with written_aside(self.folder / name) as aside:
             check_room(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
             model.save_weights(aside)
+
+
+def _load(model: keras.Model, checkpoint: Path) -> None:
+    try:
+        model.load_weights(checkpoint)
+    except (OSError, ValueError, KeyError) as error:
+        message = f"{checkpoint}: cannot be loaded ({first_line(error)}); train again in another folder"
+        raise InputError(message) from None
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:
