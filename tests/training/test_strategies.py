@@ -84,6 +84,24 @@ def test_devices_of_one_machine_train_to_what_one_does(alone, tiny_pair, reviews
     assert_same(Run(tmp_path / "run"), alone)
 
 
+@pytest.mark.slow
+def test_replicas_with_dropout_resume_to_the_same_result(tiny_pair, reviews_csv, tmp_path):
+    settings = {"strategy": "mirrored", "dropout": 0.1, "encoder_dropout": 0.1, "epochs": 4}
+    runs = [tmp_path / "whole", tmp_path / "stopped"]
+    whole, stopped = ([2, "train", "sentiment", *options(tiny_pair, reviews_csv, run, **settings)] for run in runs)
+    code, _, log = tfhub_ft_command(*whole, program=ON_DEVICES)
+    assert code == 0, log
+    launched = launched_until_an_epoch_is_saved(stopped, runs[1], program=ON_DEVICES)
+    launched.terminate()
+    assert launched.wait(120) == 128 + signal.SIGTERM, launched.stderr.read()
+    assert len(Run(runs[1]).training_state["epochs"]) < 4
+    code, _, log = tfhub_ft_command(*stopped, "--resume", program=ON_DEVICES)
+    assert code == 0, log
+    # The sums of losses of two replicas are added in another order.
+    np.testing.assert_allclose(losses_of(Run(runs[1])), losses_of(Run(runs[0])), rtol=1e-6)
+    assert Run(runs[1]).metrics == Run(runs[0]).metrics
+
+
 def test_two_workers_train_to_what_one_does_and_the_first_one_writes(alone, tiny_pair, reviews_csv, tmp_path):
     given = options(tiny_pair, reviews_csv, tmp_path / "run")
     # With an empty cache one of them finds out of what family the encoder is.
@@ -120,8 +138,7 @@ def test_a_worker_is_killed_and_the_training_resumed(alone, tiny_pair, reviews_c
     assert_same(run, alone)
 
 
-def launched_until_an_epoch_is_saved(command, folder):
-    program = "from tfhub_ft.cli.main import main; main()"
+def launched_until_an_epoch_is_saved(command, folder, program="from tfhub_ft.cli.main import main; main()"):
     launched = subprocess.Popen([sys.executable, "-c", program, *map(str, command)], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
     while not (folder / "checkpoints" / "state.json").is_file() and time.monotonic() < until:
