@@ -29,7 +29,13 @@ feel look seem say tell ask try use stop start recommend return wait work break
 
 
 def make_checkpoint(
-    folder: Path, model_type: str = "bert", *, pooler: bool = True, seed: int = 0, **config: Any
+    folder: Path,
+    model_type: str = "bert",
+    *,
+    pooler: bool = True,
+    masked_lm: bool = False,
+    seed: int = 0,
+    **config: Any,
 ) -> Path:
     """Write a tiny random checkpoint as Hugging Face saves one: config.json, tokenizer_config.json, vocab.txt, weights.
 
@@ -37,6 +43,7 @@ def make_checkpoint(
         folder: where to write it.
         model_type: "bert" or "distilbert".
         pooler: whether a BERT gets its pooler's weights.
+        masked_lm: whether it gets a masked-LM head, which shares the word embeddings.
         seed: of the weights.
         **config: entries of config.json that replace the tiny ones.
 
@@ -65,6 +72,7 @@ def make_checkpoint(
     described |= config
     (folder / "config.json").write_text(json.dumps(described))
     shapes = _bert_shapes(described, pooler) if model_type == "bert" else _distilbert_shapes(described)
+    shapes |= _head_shapes(model_type, described) if masked_lm else {}
     save_file(_random_weights(shapes, seed), folder / "model.safetensors")
     return folder
 
@@ -112,6 +120,17 @@ def _distilbert_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes |= _dense(f"{prefix}.ffn.lin2", size, inner)
         shapes |= _norm(f"{prefix}.output_layer_norm", size)
     return shapes
+
+
+def _head_shapes(model_type: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    words = (config["vocab_size"],)
+    if model_type == "bert":
+        size, transform = config["hidden_size"], "cls.predictions.transform"
+        shapes = {**_dense(f"{transform}.dense", size, size), **_norm(f"{transform}.LayerNorm", size)}
+        return {**shapes, "cls.predictions.bias": words}
+    size = config["dim"]
+    shapes = {**_dense("vocab_transform", size, size), **_norm("vocab_layer_norm", size)}
+    return {**shapes, "vocab_projector.bias": words}
 
 
 def _random_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
 
 ORDINARY, CONTINUATION, SPECIAL = range(3)
 

@@ -45,7 +45,8 @@ def fault(folder: Path) -> str:
 
 
 def assert_same_weights(folder: Path, other: Path) -> None:
-    weights, others = read_checkpoint(folder).weights, read_checkpoint(other).weights
+    checkpoints = read_checkpoint(folder), read_checkpoint(other)
+    weights, others = ({**each.weights, **each.masked_lm} for each in checkpoints)
     assert weights.keys() == others.keys()
     for name, value in weights.items():
         np.testing.assert_array_equal(value, others[name], err_msg=name)
@@ -78,7 +79,7 @@ def test_bert_without_pooler_is_read(tmp_path: Path, checkpoint_maker: Callable[
 
 def test_heads_and_old_names_are_understood(bert: Path, tiny_checkpoint: Path) -> None:
     def older(weights: dict[str, np.ndarray]) -> None:
-        weights["cls.predictions.bias"] = np.zeros(3, np.float32)
+        weights["classifier.bias"] = np.zeros(3, np.float32)
         for name in list(weights):
             old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
             weights[old.removeprefix("bert.")] = weights.pop(name)
@@ -111,6 +112,7 @@ def h5_name(name: str, model_type: str) -> str:
         "sa_layer_norm": "gamma",
         "output_layer_norm": "gamma",
         "word_embeddings": "weight",
+        "vocab_layer_norm": "gamma",
     }
     is_table = parts[-2] in ("position_embeddings", "token_type_embeddings")
     if parts[-1] == "bias":
@@ -122,13 +124,16 @@ def h5_name(name: str, model_type: str) -> str:
 
 @pytest.mark.parametrize("model_type", ["bert", "distilbert"])
 def test_tf_weights_are_the_same(tmp_path: Path, checkpoint_maker: Callable[..., Path], model_type: str) -> None:
-    torch, tensorflow = (checkpoint_maker(tmp_path / name, model_type) for name in ("torch", "tensorflow"))
+    torch, tensorflow = (
+        checkpoint_maker(tmp_path / name, model_type, masked_lm=True) for name in ("torch", "tensorflow")
+    )
+    assert len(read_checkpoint(torch).masked_lm) == 5
     (tensorflow / WEIGHTS).unlink()
     with h5py.File(tensorflow / "tf_model.h5", "w") as file:
         for name, value in load_file(torch / WEIGHTS).items():
             stored = h5_name(name, model_type)
             file[stored] = value.T if stored.endswith("kernel:0") else value
-        file["mlm___cls/tf_model/cls/predictions/transform/dense/kernel:0"] = np.zeros((3, 3))
+        file["classifier/tf_model/classifier/kernel:0"] = np.zeros((3, 3))
     assert_same_weights(tensorflow, torch)
 
     (tensorflow / "tf_model.h5").write_bytes((tensorflow / "tf_model.h5").read_bytes()[:5000])

@@ -101,24 +101,35 @@ def test_other_weights_are_noticed_and_nothing_is_left(
     weights = load_file(folder / "model.safetensors")
     weights["bert.encoder.layer.1.output.dense.weight"][3, 5] += 0.5
     save_file(weights, folder / "model.safetensors")
-    # The pair of the unchanged checkpoint stands for one that was built wrong.
-    monkeypatch.setattr(conversion, "build_pair", lambda _, aside: shutil.copytree(tiny_pair, aside))
+    # The pair of the unchanged checkpoint takes the place of one that was written wrong.
+    monkeypatch.setattr(
+        conversion, "write_pair", lambda _, aside: shutil.copytree(tiny_pair, aside, dirs_exist_ok=True)
+    )
     with pytest.raises(WorkError, match=r"differs from the checkpoint's by 0\.\d+, more than 0\.0001"):
         convert_checkpoint(folder, tmp_path / "pair")
     assert names_in(tmp_path) == ["tiny"]
 
 
-def test_a_failing_build_is_one_line_and_nothing_is_left(
-    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_a_masked_lm_head_is_converted(tmp_path: Path, checkpoint_maker: Callable[..., Path], kind: str) -> None:
+    report = convert_checkpoint(checkpoint_maker(tmp_path / "tiny", kind, masked_lm=True), tmp_path / "pair")
+    assert set(report.differences) == {"pooled_output", "sequence_output", "encoder_outputs", "mlm_logits"}
+    assert report.max_difference < TOLERANCE
+    assert "masked_lm_positions" in (tmp_path / "pair" / "README.md").read_text()
+
+
+def test_a_masked_lm_head_of_its_own_words_is_left_out(
+    tmp_path: Path, checkpoint_maker: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = tmp_path / "modules" / "tensorflow"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('no such\\nlibrary')")
-    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
-    with pytest.raises(WorkError) as caught:
-        convert_checkpoint(tiny_checkpoint, tmp_path / "pair")
-    assert str(caught.value) == f"{tiny_checkpoint}: the build of the TF Hub encoder failed: ImportError: no such"
-    assert names_in(tmp_path) == ["modules"]
+    folder = checkpoint_maker(tmp_path / "tiny", masked_lm=True)
+    weights = load_file(folder / "model.safetensors")
+    decoder = weights["bert.embeddings.word_embeddings.weight"].copy()
+    save_file({**weights, "cls.predictions.decoder.weight": decoder}, folder / "model.safetensors")
+    assert read_checkpoint(folder).masked_lm
+    decoder[3] += 1
+    save_file({**weights, "cls.predictions.decoder.weight": decoder}, folder / "model.safetensors")
+    assert not read_checkpoint(folder).masked_lm
+    assert "does not share the word embeddings and is left out" in capsys.readouterr().err
 
 
 def test_an_existing_folder_is_refused_before_work(tmp_path: Path, tiny_checkpoint: Path) -> None:

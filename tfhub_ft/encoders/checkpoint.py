@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,29 @@ _BLOCK_PARTS = {
     },
 }
 
+# The masked-LM head, whose output weights are the word embeddings.
+_HEAD_PARTS = {
+    "bert": {
+        "dense": "predictions.transform.dense",
+        "norm": "predictions.transform.LayerNorm",
+        "bias": "predictions.bias",
+        "decoder": "predictions.decoder.weight",
+    },
+    "distilbert": {
+        "dense": "vocab_transform",
+        "norm": "vocab_layer_norm",
+        "bias": "vocab_projector.bias",
+        "decoder": "vocab_projector.weight",
+    },
+}
+
+_HEAD_WEIGHTS = ("dense.weight", "dense.bias", "norm.weight", "norm.bias", "bias")
+
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _WORDPIECE_CLASSES = ("BertTokenizer", "ElectraTokenizer", "PreTrainedTokenizer", "TokenizersBackend")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_H5_PARTS = {"embeddings", "encoder", "transformer", "pooler"}
+_H5_PARTS = {"embeddings", "encoder", "transformer", "pooler", "predictions"}
+_H5_HEAD = {"vocab_transform", "vocab_layer_norm", "vocab_projector"}
 _H5_ENDINGS = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
 
@@ -106,6 +125,8 @@ class Checkpoint:
         vocabulary: the WordPiece tokens, in the order of their ids.
         weights: float32 arrays by their names in Hugging Face's torch model, without the leading "bert." or
             "distilbert."; a dense layer's weight is [out, in].
+        masked_lm: the masked-LM head as float32 arrays: "dense.weight" [out, in], "dense.bias", "norm.weight",
+            "norm.bias" and "bias" [vocab_size]; empty where the checkpoint has none that shares the word embeddings.
     """
 
     name: str
@@ -124,6 +145,7 @@ class Checkpoint:
     do_lower_case: bool
     vocabulary: tuple[str, ...]
     weights: dict[str, np.ndarray]
+    masked_lm: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def has_pooler(self) -> bool:
@@ -152,7 +174,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     """Read a Hugging Face checkpoint folder: config.json, a WordPiece vocabulary, and weights.
 
     The weights are read from `model.safetensors`, from shards named by `model.safetensors.index.json`, or from
-    `tf_model.h5`; float16 and bfloat16 become float32. Heads (a language model's, a classifier's) are left out. A
+    `tf_model.h5`; float16 and bfloat16 become float32. A masked-LM head is read, other heads are left out. A
     `pytorch_model.bin` is a pickle, which can run any code, and is never loaded. Where there is no `vocab.txt`, a
     WordPiece `tokenizer.json` gives the vocabulary. Nothing is written into the folder.
 
@@ -181,12 +203,15 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     tokenizer = read_json(tokenizer_file, dict) if tokenizer_file.is_file() else {}
     vocabulary = _vocabulary(folder, tokenizer, architecture["vocab_size"])
     source = _weights_file(folder)
+    shapes = expected_shapes(architecture)
+    weights, masked_lm = _read_weights(source, shapes, _head_shapes(architecture), architecture["model_type"])
     return Checkpoint(
         name=folder.resolve().name,
         **architecture,
         do_lower_case=_lower_case(folder, config, tokenizer),
         vocabulary=tuple(vocabulary),
-        weights=_read_weights(source, expected_shapes(architecture)),
+        weights=weights,
+        masked_lm=masked_lm,
     )
 
 
@@ -332,15 +357,25 @@ def _weights_file(folder: Path) -> Path:
     raise InputError(f"{folder}: has no weights (model.safetensors, its shards with their index, or tf_model.h5)")
 
 
-def _read_weights(source: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The wanted tensors of a checkpoint as float32, each checked."""
-    weights = {}
-    for name, tensor in _tensors(source, shapes):
+def _head_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a masked-LM head's tensors, all optional, by their names in Hugging Face's torch model."""
+    parts, hidden = _HEAD_PARTS[architecture["model_type"]], architecture["hidden_size"]
+    dense, norm, words = parts["dense"], parts["norm"], architecture["vocab_size"]
+    shapes = {f"{dense}.weight": (hidden, hidden), parts["decoder"]: (words, hidden), parts["bias"]: (words,)}
+    return shapes | dict.fromkeys((f"{dense}.bias", f"{norm}.weight", f"{norm}.bias"), (hidden,))
+
+
+def _read_weights(
+    source: Path, shapes: dict[str, tuple[int, ...]], head_shapes: dict[str, tuple[int, ...]], model_type: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the tensors of the encoder and those of its masked-LM head as float32, each checked."""
+    wanted, weights = {**shapes, **head_shapes}, {}
+    for name, tensor in _tensors(source, wanted):
         if tensor.dtype.name not in _FLOATS:
             raise InputError(f"{source}: {name} is {tensor.dtype.name}; a quantized checkpoint cannot be converted")
-        if tensor.shape != shapes[name]:
+        if tensor.shape != wanted[name]:
             raise InputError(
-                f"{source}: {name} has the shape {list(tensor.shape)}, by config.json it must be {list(shapes[name])}"
+                f"{source}: {name} has the shape {list(tensor.shape)}, by config.json it must be {list(wanted[name])}"
             )
         weights[name] = np.asarray(tensor, np.float32)
         if not np.isfinite(weights[name]).all():
@@ -350,7 +385,19 @@ def _read_weights(source: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str,
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(f"{source}: lacks {missing[0]}{more}; it does not fit config.json")
-    return weights
+    head = {name: weights.pop(name) for name in head_shapes if name in weights}
+    return weights, _masked_lm(source, head, weights["embeddings.word_embeddings.weight"], _HEAD_PARTS[model_type])
+
+
+def _masked_lm(
+    source: Path, head: dict[str, np.ndarray], word_embeddings: np.ndarray, parts: dict[str, str]
+) -> dict[str, np.ndarray]:
+    decoder = head.pop(parts["decoder"], word_embeddings)
+    if head and not np.array_equal(decoder, word_embeddings):
+        say(f"{source}: its masked-LM head does not share the word embeddings and is left out")
+        return {}
+    names = {part: parts[part.split(".")[0]] + part.removeprefix(part.split(".")[0]) for part in _HEAD_WEIGHTS}
+    return {part: head[name] for part, name in names.items()} if set(names.values()) <= head.keys() else {}
 
 
 def _tensors(source: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -386,7 +433,7 @@ def _safetensors(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.nd
 
 
 def _torch_name(stored: str) -> str:
-    name = re.sub(r"^(bert|distilbert)\.", "", stored)
+    name = re.sub(r"^(bert|distilbert|cls)\.", "", stored)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
@@ -413,5 +460,6 @@ def _name_of_h5(h5_name: str) -> tuple[str, bool]:
     """
     parts = h5_name.removesuffix(":0").replace("_._", "/").split("/")
     start = next((index for index, part in enumerate(parts) if part in _H5_PARTS), len(parts) - 1)
+    start = next((index for index in reversed(range(len(parts))) if parts[index] in _H5_HEAD), start)
     ending = parts[-1]
     return ".".join([*parts[start:-1], _H5_ENDINGS.get(ending, ending)]), ending == "kernel"

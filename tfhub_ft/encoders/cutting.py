@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.console import say
 from tfhub_ft.encoders.freezing import depth_of
-from tfhub_ft.encoders.hub_export import write_encoder
+from tfhub_ft.encoders.hub_export import write_encoder, write_preprocessor
 from tfhub_ft.encoders.native import Architecture, role_of
 from tfhub_ft.encoders.recognition import UnknownFamily, recognize
 from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.files import temporary_folder, written_aside
+from tfhub_ft.files import written_aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,18 +129,15 @@ def _cut(
 def _write_preprocessor(
     folder: Path, preprocessor: "HubPreprocessor", vocabulary: Sequence[str], values: dict[str, "np.ndarray"]
 ) -> None:
-    from tfhub_ft.encoders.conversion import DEFAULT_SEQ_LENGTH, write_preprocessor
+    from tfhub_ft.encoders.conversion import DEFAULT_SEQ_LENGTH
 
     positions = next(len(value) for name, value in values.items() if "position_embedding" in name)
-    with temporary_folder() as scratch:
-        vocab_file = Path(scratch) / "vocab.txt"
-        vocab_file.write_text("\n".join(vocabulary) + "\n", encoding="utf-8", newline="")
-        write_preprocessor(
-            folder / "preprocessor",
-            vocab_file,
-            do_lower_case=preprocessor.is_uncased,
-            seq_length=min(DEFAULT_SEQ_LENGTH, positions),
-        )
+    write_preprocessor(
+        folder / "preprocessor",
+        vocabulary,
+        do_lower_case=preprocessor.is_uncased,
+        seq_length=min(DEFAULT_SEQ_LENGTH, positions),
+    )
 
 
 def _check_tokens(preprocessor: "HubPreprocessor", folder: Path, words: Sequence[str], kept: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from tfhub_ft.encoders.hub_export import write_encoder
 from tfhub_ft.encoders.keras_state import is_building, is_reading_legacy_file
 from tfhub_ft.encoders.lora import DEFAULT_TARGETS, read_adapter, updated_matrices, write_adapter
 from tfhub_ft.encoders.native import Architecture, Dropout, encode, role_of
-from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.encoders.recognition import native_spec, read_values
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_encoder

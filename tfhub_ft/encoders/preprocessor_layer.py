@@ -12,6 +12,7 @@ import keras
 from tfhub_ft.cache import load_kept
 from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.keras_state import is_building, is_reading_legacy_file
+from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.sources import resolve_preprocessor
 from tfhub_ft.encoders.text_layer import TextLayer, flat
@@ -19,7 +20,6 @@ from tfhub_ft.errors import InputError
 from tfhub_ft.files import copy_folder, sha256_of_files
 from tfhub_ft.placement import on_cpu
 
-TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 MIN_SEQ_LENGTH = 3
 # Seconds, about what making a graph takes: once a function has run for so long without one, it is worth it.
 GRAPH_AFTER = 1.0
@@ -329,67 +329,16 @@ def _pack_function(module: Any) -> Callable[[list[Any], Any], dict[str, Any]]:
     two = tf.ragged.constant([[7], [8, 9], [7, 9, 8, 9, 8], [9], [9, 8, 9, 8, 7, 9, 8]], tf.int32)
     length = tf.constant(8)
     theirs = [by_module(segments, length) for segments in ([one], [one, two])]
-    first, last = theirs[0]["input_word_ids"][0, :2].numpy().tolist()
+    first, last, padding = theirs[0]["input_word_ids"][0, :3].numpy().tolist()
 
     def by_us(tokens: list[Any], length: Any) -> dict[str, Any]:
-        return pack_segments(tokens, length, first=first, last=last)
+        return pack_segments(tokens, length, first=first, last=last, padding=padding)
 
     for segments, packed in zip(([one], [one, two]), theirs, strict=True):
         ours = by_us(segments, length)
         if any(ours[name].numpy().tolist() != packed[name].numpy().tolist() for name in TOKEN_INPUTS):
             return by_module
     return by_us
-
-
-def pack_segments(segments: list[Any], length: Any, *, first: int, last: int) -> dict[str, Any]:
-    """One or two segments of tokens, [CLS] before them and [SEP] behind each, cut in turn where they are too long.
-
-    Args:
-        segments: int32, ragged (batch, tokens) each.
-        length: int32, how long a row is.
-        first: the id of [CLS].
-        last: the id of [SEP].
-
-    Returns:
-        {"input_word_ids", "input_mask", "input_type_ids"}, int32 (batch, length), padded with 0.
-    """
-    import tensorflow as tf
-
-    room = tf.cast(length, tf.int64) - len(segments) - 1
-    counts = [segment.row_lengths() for segment in segments]
-    if len(segments) == 1:
-        kept = [tf.minimum(counts[0], room)]
-    else:
-        lead = tf.minimum(counts[0], tf.maximum(room - counts[1], (room + 1) // 2))
-        kept = [lead, tf.minimum(counts[1], room - lead)]
-    one = tf.ones_like(counts[0], tf.int32)[:, None]
-    ids, types = [first * one], [0 * one]
-    for number, (segment, count) in enumerate(zip(segments, kept, strict=True)):
-        cut = _first_tokens(segment, count)
-        ids += [cut, last * one]
-        types += [number * tf.ones_like(cut), number * one]
-    word_ids, type_ids = tf.concat(ids, 1), tf.concat(types, 1)
-    return {
-        "input_word_ids": _padded(word_ids, length),
-        "input_mask": tf.sequence_mask(word_ids.row_lengths(), length, tf.int32),
-        "input_type_ids": _padded(type_ids, length),
-    }
-
-
-def _first_tokens(tokens: Any, count: Any) -> Any:
-    """The first `count` tokens, int64 (batch,), of each row."""
-    import tensorflow as tf
-
-    rows = tokens.value_rowids()
-    place = tf.range(tf.size(tokens.flat_values, tf.int64)) - tf.gather(tokens.row_starts(), rows)
-    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(tokens.flat_values, place < tf.gather(count, rows)), count)
-
-
-def _padded(ragged: Any, length: Any) -> Any:
-    import tensorflow as tf
-
-    dense = ragged.to_tensor(0)
-    return tf.pad(dense, [[0, 0], [0, length - tf.shape(dense)[1]]])
 
 
 def _with_length(ids: Any, length: int) -> Any:

@@ -74,6 +74,22 @@ def forward(
     return {"pooled_output": pooled, "sequence_output": hidden, "encoder_outputs": outputs}
 
 
+def masked_lm_logits(checkpoint: Checkpoint, states: np.ndarray) -> np.ndarray:
+    """Return the logits of the checkpoint's masked-LM head.
+
+    Args:
+        checkpoint: an encoder with a masked-LM head.
+        states: hidden states [..., hidden], such as `sequence_output`.
+
+    Returns:
+        [..., vocab_size].
+    """
+    head, words = checkpoint.masked_lm, checkpoint.weights["embeddings.word_embeddings.weight"]
+    inner = ACTIVATIONS[checkpoint.activation](_dense(states, (head["dense.weight"], head["dense.bias"])))
+    normed = _layer_norm(inner, (head["norm.weight"], head["norm.bias"]), checkpoint.layer_norm_eps)
+    return normed @ words.T.astype(normed.dtype) + head["bias"]
+
+
 def _attention(block: dict[str, Any], hidden: np.ndarray, mask: np.ndarray, heads: int) -> np.ndarray:
     batch, length, width = hidden.shape
 

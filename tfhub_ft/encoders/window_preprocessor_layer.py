@@ -7,7 +7,8 @@ import keras
 
 from tfhub_ft.encoders import MASK
 from tfhub_ft.encoders.keras_state import is_building
-from tfhub_ft.encoders.preprocessor_layer import TOKEN_INPUTS, HubPreprocessor, flat_tokens
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
+from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor, flat_tokens
 from tfhub_ft.encoders.text_layer import flat
 from tfhub_ft.errors import InputError
 

@@ -232,6 +232,6 @@ class WordPieceModule:
 
     def bert_pack_inputs(self, segments: list[Any], seq_length: Any) -> dict[str, Any]:
         """Segments of tokens between [CLS] and [SEP], cut in turn and padded to `seq_length`."""
-        from tfhub_ft.encoders.preprocessor_layer import pack_segments
+        from tfhub_ft.encoders.packing import pack_segments
 
         return pack_segments(segments, seq_length, first=self._first, last=self._last)
