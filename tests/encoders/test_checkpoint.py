@@ -267,7 +267,7 @@ def test_a_missing_file_is_named(bert: Path) -> None:
     (bert / "vocab.txt").unlink()
     assert "neither vocab.txt nor tokenizer.json" in fault(bert)
     (bert / "config.json").unlink()
-    assert "has no config.json" in fault(bert)
+    assert "neither config.json nor bert_config.json found" in fault(bert)
     assert "no such folder" in fault(bert / "elsewhere")
 
 

@@ -1,5 +1,7 @@
 """The pairs that are written equal those of tf-models-official's exporter."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the operations of preprocessors
 
+from tfhub_ft.encoders.checkpoint import read_checkpoint
 from tfhub_ft.encoders.conversion import convert_checkpoint
-from tfhub_ft.processes import child_environment
+from tfhub_ft.errors import InputError
+from tfhub_ft.processes import child_environment, python_command
 
 pytest.importorskip("official", reason="needs tf-models-official, the extra [models]")
 
@@ -100,6 +104,56 @@ def test_pairs_equal_those_of_the_official_exporter(checkpoint_maker, tmp_path, 
     checkpoint = checkpoint_maker(tmp_path / "checkpoint", kind, **options)
     convert_checkpoint(checkpoint, tmp_path / "ours")
     assert_equal_pairs(tmp_path / "ours", official_pair(checkpoint, tmp_path / "ours", tmp_path / "theirs"))
+
+
+MODEL_GARDEN = """
+import json, sys
+import numpy as np, tensorflow as tf
+from official.legacy.bert.configs import BertConfig
+from official.modeling import tf_utils
+from official.nlp.modeling import models
+from official.nlp.tools import export_tfhub_lib
+
+folder, items = sys.argv[1:]
+config = BertConfig.from_json_file(f"{folder}/bert_config.json")
+encoder = export_tfhub_lib.get_bert_encoder(config)
+pretrainer = models.BertPretrainerV2(encoder, mlm_activation=tf_utils.get_activation(config.hidden_act))
+inputs = {"input_word_ids": [[3, 70, 4, 0]], "input_mask": [[1, 1, 1, 0]], "input_type_ids": [[0, 0, 0, 0]]}
+inputs = {**{name: tf.constant(value) for name, value in inputs.items()}, "masked_lm_positions": tf.constant([[1]])}
+pretrainer(inputs)
+random = np.random.default_rng(0)
+for variable in pretrainer.variables:
+    variable.assign(float("gamma" in variable.name) + random.normal(0, 0.2, variable.shape))
+saved = {"pretrainer": pretrainer.checkpoint_items, "encoder": {"encoder": encoder}, "model": {"model": encoder}}[items]
+tf.train.Checkpoint(**saved).write(f"{folder}/bert_model.ckpt")
+outputs = pretrainer(inputs)
+np.savez(f"{folder}/expected.npz", **{name: outputs[name] for name in ("pooled_output", "mlm_logits")})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("items", ["pretrainer", "encoder", "model"])
+def test_checkpoints_of_the_model_garden_are_converted(tiny_checkpoint, tmp_path, items):
+    folder = tmp_path / "uncased_L-2_H-32_A-2"
+    folder.mkdir()
+    config = json.loads((tiny_checkpoint / "config.json").read_text())
+    (folder / "bert_config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
+    shutil.copy(tiny_checkpoint / "vocab.txt", folder)
+    environment = child_environment(TF_USE_LEGACY_KERAS="1", CUDA_VISIBLE_DEVICES="-1")
+    subprocess.run(python_command(MODEL_GARDEN, str(folder), items), env=environment, check=True, capture_output=True)
+    convert_checkpoint(folder, tmp_path / "pair")
+    encoder = tf.saved_model.load(str(tmp_path / "pair" / "encoder"))
+    expected = np.load(folder / "expected.npz")
+    tokens = {"input_word_ids": [[3, 70, 4, 0]], "input_mask": [[1, 1, 1, 0]], "input_type_ids": [[0, 0, 0, 0]]}
+    tokens = {name: tf.constant(value) for name, value in tokens.items()}
+    np.testing.assert_allclose(encoder(tokens)["pooled_output"], expected["pooled_output"], atol=1e-5)
+    assert hasattr(encoder, "mlm") == (items == "pretrainer")
+    if items == "pretrainer":
+        logits = encoder.mlm({**tokens, "masked_lm_positions": tf.constant([[1]])})["mlm_logits"]
+        np.testing.assert_allclose(logits, expected["mlm_logits"], atol=1e-4)
+    shutil.copy(folder / "bert_model.ckpt.index", folder / "other.ckpt.index")
+    with pytest.raises(InputError, match="has 2 checkpoints"):
+        read_checkpoint(folder)
 
 
 @pytest.mark.slow

@@ -110,10 +110,11 @@ def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
 @click.argument("checkpoint_dir", type=PATH)
 @click.argument("out_dir", type=PATH)
 def convert(checkpoint_dir: str, out_dir: str) -> None:
-    """Convert a Hugging Face checkpoint folder into a TF Hub encoder and preprocessor.
+    """Convert a BERT or DistilBERT checkpoint into a TF Hub encoder and preprocessor.
 
-    BERT and DistilBERT: config.json, vocab.txt, and model.safetensors or tf_model.h5. What was converted is compared
-    with a plain NumPy forward pass of the checkpoint; OUT_DIR is then an encoder that every recipe takes.
+    CHECKPOINT_DIR is a Hugging Face folder (config.json, vocab.txt, and model.safetensors or tf_model.h5) or one of the
+    TensorFlow Model Garden (bert_config.json, vocab.txt and a checkpoint; needs the extra [models]). The outputs are
+    compared with those of a NumPy forward pass. Every recipe takes OUT_DIR as its --encoder.
 
     Example: tfhub-ft encoders convert my_checkpoint my_encoder
     """

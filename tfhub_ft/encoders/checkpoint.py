@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint folder read into NumPy arrays: no torch, no TensorFlow, and never a pickle."""
+"""Read checkpoint folders into NumPy arrays, without torch and without pickles."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,7 @@ import numpy as np
 
 from tfhub_ft.console import say
 from tfhub_ft.documents import read_json
+from tfhub_ft.encoders import model_garden
 from tfhub_ft.errors import InputError
 
 SUPPORTED = ("bert", "distilbert")
@@ -171,7 +172,10 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read a Hugging Face checkpoint folder: config.json, a WordPiece vocabulary, and weights.
+    """Read a checkpoint folder of Hugging Face or of the TensorFlow Model Garden.
+
+    A folder of Hugging Face has config.json, a WordPiece vocabulary, and weights. One of the Model Garden has
+    bert_config.json, vocab.txt and one checkpoint; it is read by tf-models-official, the extra [models].
 
     The weights are read from `model.safetensors`, from shards named by `model.safetensors.index.json`, or from
     `tf_model.h5`; float16 and bfloat16 become float32. A masked-LM head is read, other heads are left out. A
@@ -194,15 +198,21 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with config.json, vocab.txt and model.safetensors")
-    config_file = folder / "config.json"
+    config_file, is_of_model_garden = folder / "config.json", False
     if not config_file.is_file():
-        raise InputError(f"{folder}: has no config.json, so it is no Hugging Face checkpoint")
+        config_file, is_of_model_garden = folder / model_garden.CONFIG, True
+    if not config_file.is_file():
+        raise InputError(f"{folder}: not a checkpoint folder (neither config.json nor {model_garden.CONFIG} found)")
     config = read_json(config_file, dict)
+    if is_of_model_garden:
+        # Its "gelu" is the tanh approximation.
+        activation = {"gelu": "gelu_new"}.get(config.get("hidden_act"), config.get("hidden_act"))
+        config |= {"model_type": "bert", "hidden_act": activation}
     architecture = _architecture(config_file, config)
     tokenizer_file = folder / "tokenizer_config.json"
     tokenizer = read_json(tokenizer_file, dict) if tokenizer_file.is_file() else {}
     vocabulary = _vocabulary(folder, tokenizer, architecture["vocab_size"])
-    source = _weights_file(folder)
+    source = config_file if is_of_model_garden else _weights_file(folder)
     shapes = expected_shapes(architecture)
     weights, masked_lm = _read_weights(source, shapes, _head_shapes(architecture), architecture["model_type"])
     return Checkpoint(
@@ -401,6 +411,8 @@ def _masked_lm(
 
 
 def _tensors(source: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    if source.name == model_garden.CONFIG:
+        return ((name, value) for name, value in model_garden.read_weights(source.parent).items() if name in wanted)
     if source.suffix == ".h5":
         return _h5_tensors(source, wanted)
     if source.suffix == ".json":

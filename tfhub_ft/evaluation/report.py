@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tfhub_ft.data.rows import Row
     from tfhub_ft.tasks.task import Task
 
-PACKAGES = ("tfhub_ft", "tensorflow", "tensorflow-text", "tensorflow-hub", "keras", "tf-models-official", "numpy")
+PACKAGES = ("tfhub_ft", "tensorflow", "tensorflow-text", "tensorflow-hub", "keras", "numpy")
 CHIPS = (
     "perplexity",
     "accuracy",
