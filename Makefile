@@ -1,6 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# With what the tests need; EXTRA=test-core is without tf-models-official, which needs TensorFlow 2.20.
+EXTRA ?= test
+TEST_INSTALLED := .venv/installed-$(EXTRA)
 DEMO_RUN := runs/demo
 
 .PHONY: demo test test-slow lint clean
@@ -14,21 +17,27 @@ demo: $(INSTALLED)
 		"The battery died on day two and nobody answered my emails." \
 		"Not what I expected, but I ended up loving every minute of it."
 
-test: $(INSTALLED)
+test: $(TEST_INSTALLED)
 	$(BIN)/python -m pytest
 
-test-slow: $(INSTALLED)
+test-slow: $(TEST_INSTALLED)
 	$(BIN)/python -m pytest -m slow
 
-lint: $(INSTALLED)
+lint: $(TEST_INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-$(INSTALLED): setup.cfg pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "tfhub_ft needs Python 3.10 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+
+$(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
+
+$(TEST_INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
+	touch $@ $(INSTALLED)
 
 clean:
 	rm -rf .venv build *.egg-info runs
