@@ -5,7 +5,6 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from tfhub_ft.encoders.native import Architecture, activate, dense, encode, norm, role_of
 from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
@@ -244,8 +243,12 @@ def _ragged_tensors_unchecked() -> Iterator[None]:
     """Within this context graphs get no assertions about ragged tensors, which would triple the time to tokenize."""
     import tensorflow as tf
 
-    with contextlib.ExitStack() as stack:
-        for name in ("from_row_splits", "from_row_lengths", "from_uniform_row_length"):
-            unchecked = functools.partial(getattr(tf.RaggedTensor, name), validate=False)
-            stack.enter_context(mock.patch.object(tf.RaggedTensor, name, unchecked))
+    names = ("from_row_splits", "from_row_lengths", "from_uniform_row_length")
+    checked = {name: vars(tf.RaggedTensor)[name] for name in names}
+    for name in names:
+        setattr(tf.RaggedTensor, name, functools.partial(getattr(tf.RaggedTensor, name), validate=False))
+    try:
         yield
+    finally:
+        for name, method in checked.items():
+            setattr(tf.RaggedTensor, name, method)
