@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.table import Table
 
 from tfhub_ft.console import print_tables, quiet, recorded_warnings, warn
 from tfhub_ft.evaluation.tables import classes_table, scores_table
@@ -105,3 +106,15 @@ def test_quiet_keeps_no_log_handlers(capfd):
     finally:
         logging.root.handlers[:] = handlers
     assert capfd.readouterr().err == "outside\n"
+
+
+def test_control_characters_of_data_do_not_reach_the_terminal(capsys):
+    table = Table("label \x1b]0;title\x07")
+    table.add_row("a\x1b[31m")
+    print_tables(table)
+    warn("the label '\x1b[2J\x9b' is rare\tand\nlong")
+    output = capsys.readouterr()
+    assert "\x1b" not in output.out + output.err
+    assert "label \\x1b]0;title" in output.out
+    assert "a\\x1b[31m" in output.out
+    assert output.err == "Warning: the label '\\x1b[2J\\x9b' is rare\tand\nlong\n"

@@ -37,6 +37,7 @@ def refused(tmp_path):
         ("a: \0", "not allowed"),
         (b"\xff", "codec can't decode"),
         (BOMB, "more than 16 aliases"),
+        ("a: 1\nb: {c: 1, c: 2}", "'c' is there twice"),
         ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
     ],
 )

@@ -205,6 +205,21 @@ def test_other_columns_are_kept(by_run, tmp_path, name):
     assert (rows[1]["text"], rows[1]["label"], rows[1]["probability_positive"]) == ("", "", "")
 
 
+def test_kept_columns_get_free_names(by_run, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,input_label,label\ngood,a,b\n")
+    (prediction,) = predict_file(by_run, tmp_path / "rows.csv", keep_columns=True)
+    assert (prediction["input_label"], prediction["input_input_label"]) == ("a", "b")
+    (tmp_path / "twice.csv").write_text("id,text,id\n1,good,2\n")
+    with pytest.raises(InputError, match="the column 'id' is there twice; rename one of them"):
+        list(predict_file(by_run, tmp_path / "twice.csv", keep_columns=True))
+    assert len(list(predict_file(by_run, tmp_path / "twice.csv"))) == 1
+
+
+def test_a_lone_surrogate_is_not_a_text(by_run):
+    with pytest.raises(InputError, match="text 2: character 2 is a lone surrogate; replace it"):
+        by_run.predict(["good", "a\ud800"])
+
+
 def test_bad_rows_are_an_error_or_counted_and_left_out(by_run, tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "good"}\n{"text": 5}\nbroken\n{"text": ""}\n{"text": "nan"}\n')

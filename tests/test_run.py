@@ -50,7 +50,20 @@ DAMAGES = [
     ("recipe.yaml", "recipe: 5", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type int"),
     ("recipe.yaml", "recipe: " + "[" * 9_000, r"run/recipe\.yaml cannot be read \(it is nested too deeply\)"),
     ("recipe.yaml", None, r"run is no run folder: it has no recipe\.yaml"),
-    ("metrics.json", None, r"run has no decision\.json: its training did not finish; go on with --resume"),
+    ("metrics.json", None, r"run has no decision\.json, which every run has: restore the file, or train again$"),
+    ("labels.json", '["a", ""]', r"labels\.json cannot be read \(a label is empty\)"),
+    ("labels.json", '["a"]', r"run/labels\.json: has 1 labels, which do not fit the 2 logits of the model; train"),
+    ("labels.json", '["a", "b", "c"]', r"run/labels\.json: has 3 labels, which do not fit the 2 logits of the model"),
+    ("decision.json", '{"threshold": "a"}', r"decision\.json cannot be read \('threshold' is of type str; expected"),
+    ("decision.json", '{"threshold": null}', r"decision\.json cannot be read \('threshold' is of type NoneType"),
+    ("decision.json", '{"threshold": NaN}', r"decision\.json cannot be read \(a threshold is not a number \(NaN\)\)"),
+    ("recipe.yaml", "recipe: sentiment\nseq_length: -3", r"run/recipe\.yaml: --seq-length -3: must be at least"),
+    ("recipe.yaml", "recipe: nope", r"run/recipe\.yaml: no recipe is called 'nope'"),
+    (
+        "recipe.yaml",
+        "recipe: sentiment\nepochs: 1\nepochs: 2",
+        r"recipe\.yaml cannot be read \('epochs' is there twice",
+    ),
 ]
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from tfhub_ft.errors import InputError
@@ -23,7 +24,8 @@ def test_every_field_is_documented():
         ({"batch_tokens": 100}, "--batch-tokens 100: must be at least --seq-length, which is 128"),
         ({"dropout": 1.0}, "--dropout 1.0: must be at most 0.9"),
         ({"learning_rate": "fast"}, "--learning-rate 'fast': must be a number"),
-        ({"learning_rate": float("nan")}, "--learning-rate nan"),
+        ({"learning_rate": float("nan")}, "--learning-rate nan: must be a finite number"),
+        ({"learning_rate": float("inf")}, "--learning-rate inf: must be a finite number"),
         ({"precision": "half"}, "--precision half: must be one of auto, float32, bfloat16"),
         ({"track": "comet"}, "--track comet: must be one of mlflow, wandb"),
         ({"encoder": 5.0}, "--encoder 5.0: must be a text"),
@@ -38,6 +40,11 @@ def test_a_wrong_value_is_one_clear_line(given, message):
         Settings(**given)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_taken():
+    assert Settings(seed=np.int64(3)).seed == 3
+    assert Settings(learning_rate=np.float32(0.5)).learning_rate == 0.5
 
 
 def test_numbers_are_taken_as_yaml_gives_them():

@@ -82,7 +82,7 @@ def plain_text(value: Any) -> Any:
     """A str for a text of NumPy or TensorFlow, or for UTF-8 bytes; a tuple for several; other values unchanged.
 
     Raises:
-        UnicodeDecodeError: it is bytes that are not UTF-8.
+        UnicodeError: it is bytes that are not UTF-8, or holds a lone surrogate.
     """
     if hasattr(value, "numpy") and hasattr(value, "dtype"):
         value = value.numpy()
@@ -90,4 +90,7 @@ def plain_text(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return tuple(map(plain_text, value))
+    if isinstance(value, str):
+        # A lone surrogate is not text.
+        value.encode()
     return value.decode() if isinstance(value, bytes) else value

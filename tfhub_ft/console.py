@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -25,10 +26,19 @@ def hush() -> None:
     os.environ[HUSHED] = "1"
 
 
+def printable(text: str) -> str:
+    """Return a text whose control characters, which could command a terminal, are escaped; line feeds and tabs stay.
+
+    Example:
+        printable("\x1b[2J")  # \\x1b[2J
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def say(message: str) -> None:
     """Print one line of progress to standard error."""
     if HUSHED not in os.environ:
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
 
 
 _recorders: list[list[str]] = []
@@ -40,7 +50,7 @@ def warn(message: str) -> None:
     Args:
         message: one sentence without a full stop, which begins in lower case.
     """
-    print(f"Warning: {message}", file=sys.stderr, flush=True)
+    print(f"Warning: {printable(message)}", file=sys.stderr, flush=True)
     for recorder in _recorders:
         if message not in recorder:
             recorder.append(message)
@@ -117,10 +127,13 @@ def print_next(*arguments: str | Path) -> None:
 def print_tables(*tables: "Table") -> None:
     """Print tables to standard output, as wide as the terminal is; a label in brackets is no markup."""
     from rich.console import Console
+    from rich.segment import Segments
 
     console = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
     for table in tables:
-        console.print(table)
+        # Labels may hold control characters.
+        segments = [each._replace(text=printable(each.text)) for each in console.render(table)]
+        console.print(Segments(segments), end="")
 
 
 def shows_bars() -> bool:

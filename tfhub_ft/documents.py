@@ -86,12 +86,14 @@ def check_shape(value: Any, shape: Any, name: str = "the content") -> None:
 
 
 def check_distinct(labels: list[str]) -> list[str]:
-    """Return labels, none of which is there twice.
+    """Return labels, each of which must be there once and not be empty.
 
     Raises:
-        ValueError: one is.
+        ValueError: one is empty or there twice.
     """
     for label, times in Counter(labels).items():
+        if not label.strip():
+            raise ValueError("a label is empty")
         if times > 1:
             raise ValueError(f"the label {label!r} is there twice")
     return labels
@@ -139,6 +141,12 @@ def _parse_yaml(text: str, shape: Any) -> Any:
                 return super().compose_node(parent, index)
             finally:
                 self.depth -= 1
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := [key for key, times in Counter(keys).items() if times > 1]:
+                raise yaml.YAMLError(f"{twice[0]!r} is there twice")
+            return super().construct_mapping(node, deep)
 
     value = yaml.load(text, Limited)  # noqa: S506  a SafeLoader
     check_shape(value, shape)

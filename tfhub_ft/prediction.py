@@ -4,7 +4,7 @@ import csv
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -170,6 +170,8 @@ class Predictor:
             text = plain_text(text)
         except UnicodeDecodeError as error:
             raise InputError(f"{name}: byte {error.start + 1} is not UTF-8; decode it first") from None
+        except UnicodeEncodeError as error:
+            raise InputError(f"{name}: character {error.start + 1} is a lone surrogate; replace it") from None
         segments = text if isinstance(text, tuple) else (text,)
         if len(segments) != len(fields):
             raise InputError(f"{name}: this model reads {' and '.join(fields)} of each row")
@@ -412,13 +414,24 @@ def predict_file(
             count_truncated()
         counts["nan"] += any(isinstance(text, str) and is_nan(text) for text in row.texts)
         named = {**dict(zip(fields, row.texts, strict=True)), **prediction}
-        yield {**{f"input_{name}" if name in named else name: value for name, value in row.others.items()}, **named}
+        yield {**_renamed(row.others, named), **named}
     count_truncated()
     name = "standard input" if hasattr(source, "read") else str(source)
     if counts["truncated"]:
         rows = f"{name}: {counts['truncated']:,} of {counts['rows']:,} rows"
         warn(truncation_warning(rows, predictor.seq_length))
     _say_counts(name, counts, skipped)
+
+
+def _renamed(others: dict[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """The kept columns, called input_NAME, or input_input_NAME ..., where NAME is that of a text or a prediction."""
+    renamed: dict[str, Any] = {}
+    for name, value in others.items():
+        free = name
+        while free in taken or free in renamed or (free != name and free in others):
+            free = f"input_{free}"
+        renamed[free] = value
+    return renamed
 
 
 def _say_counts(name: str, counts: dict[str, int], skipped: Sequence[str]) -> None:

@@ -22,8 +22,9 @@ tracking.json  of a run with --track: which one it is in the tracker's store
 
 import contextlib
 import hashlib
+import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from tfhub_ft.arguments import check_path
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
-from tfhub_ft.documents import check_distinct, parse_json, read_json, read_yaml
+from tfhub_ft.documents import check_distinct, check_shape, parse_json, read_json, read_yaml
 from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.files import contents, locked, remove_remains, write_fault, write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe
@@ -162,7 +163,10 @@ class Run:
         origin, sha256 = Path(self.recipe_name), self._yaml.get("recipe_sha256")
         with self._told_of_version():
             if not self.recipe_name.endswith(".py"):
-                return load_recipe(self.recipe_name)
+                try:
+                    return load_recipe(self.recipe_name)
+                except InputError as error:
+                    raise InputError(f"{self.path / RECIPE}: {error}") from None
             # Runs of earlier versions have no copy.
             return load_known_recipe(self.path / RECIPE_FILE if sha256 else origin, origin, sha256)
 
@@ -183,7 +187,9 @@ class Run:
     @cached_property
     def decision(self) -> dict[str, Any]:
         """The thresholds that turn logits into answers."""
-        return self._json(DECISION)
+        decision, needed = self._json(DECISION), self.recipe.task.decide_baseline(self.labels)
+        with self._unreadable(self.path / DECISION):
+            return _check_thresholds(decision, needed)
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
@@ -327,7 +333,7 @@ class Run:
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; change its permissions") from None
         try:
-            return keras.models.load_model(path, compile=False)
+            model = keras.models.load_model(path, compile=False)
         except Exception as error:
             if fault := write_fault(error, f"a temporary copy of {path} in {tempfile.gettempdir()}"):
                 raise fault from error
@@ -335,6 +341,13 @@ class Run:
                 raise InputError(
                     f"{path} cannot be read ({first_line(error)}); train again or restore the file"
                 ) from error
+        wanted, outputs = self.recipe.task.model_arguments(self.labels).get("num_classes"), model.outputs[0].shape[-1]
+        if wanted not in (None, outputs):
+            raise InputError(
+                f"{self.path / LABELS}: has {len(self.labels)} labels, which do not fit the {outputs} logits of the"
+                " model; train again or restore the file"
+            )
+        return model
 
     @cached_property
     def _yaml(self) -> dict[str, Any]:
@@ -357,12 +370,18 @@ class Run:
 
     def _existing(self, name: str) -> Path:
         path = self.path / name
-        if not path.is_file() and not self.finished:
+        if not path.is_file() and not self.finished and self._is_resumable:
             raise InputError(f"{self.path} has no {name}: its training did not finish; go on with --resume")
         if not path.is_file():
             with self._told_of_version():
                 raise InputError(f"{self.path} has no {name}, which every run has: restore the file, or train again")
         return path
+
+    @property
+    def _is_resumable(self) -> bool:
+        """Whether the checkpoint of a training that did not finish is there; a finished one has removed it."""
+        last = self.training_state.get("last")
+        return last is None or (self.path / CHECKPOINTS / last).is_file()
 
     @contextlib.contextmanager
     def _told_of_version(self) -> Iterator[None]:
@@ -376,3 +395,28 @@ class Run:
             if made == __version__:
                 raise
             raise InputError(f"{error}; {self.path} was made by tfhub_ft {made}, this is {__version__}") from error
+
+
+def _check_thresholds(decision: dict[str, Any], needed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of decision.json.
+
+    Args:
+        decision: the content.
+        needed: a decision of the same task, whose names and sizes it must have.
+
+    Raises:
+        ValueError: a threshold is missing or is not a number, or there are too many or too few.
+    """
+    check_shape(decision, dict.fromkeys(needed, object))
+    for name in ("threshold", "no_answer_threshold"):
+        if name in decision:
+            check_shape(decision[name], float, repr(name))
+    if "thresholds" in decision:
+        thresholds = decision["thresholds"]
+        check_shape(thresholds, [float], "'thresholds'")
+        if len(thresholds) != len(needed.get("thresholds", thresholds)):
+            raise ValueError(f"'thresholds' has {len(thresholds)} numbers for {len(needed['thresholds'])} labels")
+    named = [decision.get("threshold"), decision.get("no_answer_threshold"), *decision.get("thresholds", [])]
+    if any(isinstance(each, float) and math.isnan(each) for each in named):
+        raise ValueError("a threshold is not a number (NaN)")
+    return decision

@@ -2,10 +2,11 @@
 
 import dataclasses
 import difflib
+import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from tfhub_ft.arguments import check_path, type_name
@@ -147,12 +148,15 @@ class TrainingSettings:
         common = Settings.names()
         return [name for name in cls.names() if name in _OF_ROWS or name not in common]
 
-    def replaced(self, changes: Mapping[str, Any], *, source: str = "") -> "TrainingSettings":
+    def replaced(
+        self, changes: Mapping[str, Any], *, source: str = "", sourced: Collection[str] | None = None
+    ) -> "TrainingSettings":
         """A copy with some values changed.
 
         Args:
             changes: values by field name.
-            source: where they come from, for the error.
+            source: the file that they come from, for the error.
+            sourced: the names of those that come from it; all when not given.
 
         Raises:
             InputError: a name is no setting, or a value is out of its range.
@@ -162,7 +166,13 @@ class TrainingSettings:
                 near = difflib.get_close_matches(str(name), self.names(), n=2)
                 hint = f"; did you mean {' or '.join(near)}?" if near else ""
                 raise InputError(f"{source + ': ' if source else ''}no setting is called {name!r}{hint}")
-        return dataclasses.replace(self, **changes)
+        try:
+            return dataclasses.replace(self, **changes)
+        except InputError as error:
+            option = str(error).split()[0].rstrip(":")
+            if source and option in map(option_name, changes if sourced is None else sourced):
+                raise InputError(f"{source}: {error}") from None
+            raise
 
     def as_dict(self) -> dict[str, Any]:
         """All values by name."""
@@ -445,6 +455,8 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         return None
     if limits["path"]:
         return str(check_path(option, value, "the path of a file (str or Path)"))
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
+        value = value.item()
     if not isinstance(value, str | int | float | os.PathLike | None):
         raise InputError(f"{option}: is {type_name(value)}; expected {_article(kind)}")
     if kind is str and isinstance(value, os.PathLike | int) and not isinstance(value, bool):
@@ -453,7 +465,9 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         value = _number(option, value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{option} {value!r}: must be {_article(kind)}")
-    if limits["minimum"] is not None and not value >= limits["minimum"]:
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"{option} {value}: must be a finite number")
+    if limits["minimum"] is not None and value < limits["minimum"]:
         raise InputError(f"{option} {value}: must be at least {limits['minimum']}")
     if limits["maximum"] is not None and value > limits["maximum"]:
         raise InputError(f"{option} {value}: must be at most {limits['maximum']}")

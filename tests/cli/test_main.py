@@ -157,3 +157,23 @@ def test_quiet_shows_results_alone(tiny_run, tmp_path):
 def test_debug_shows_the_traceback(tmp_path):
     done = tfhub_ft("predict", "none", "a text", "--debug", cwd=tmp_path)
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["tfhub_ft", "tfhub_ft.cli.main"])
+def test_python_m_runs_the_command_line(module):
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("tfhub-ft, version ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["encoders", "fetch"], "Error: No such command 'fetch'."),
+        (["train", "sentiment", "--epochs"], "Error: Option '--epochs' requires an argument."),
+    ],
+)
+def test_usage_errors_are_one_line(arguments, line):
+    done = tfhub_ft(*arguments)
+    assert done.returncode == 2
+    (error,) = done.stderr.splitlines()
+    assert error.startswith(line)

@@ -15,7 +15,7 @@ from tfhub_ft.settings import Settings
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
 
 
-def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run):
+def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run, reviews_csv):
     assert {p.name for p in tiny_export.iterdir()} == {
         "1",
         "export.json",
@@ -24,9 +24,10 @@ def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run):
         "batching.config",
     }
     proof = json.loads((tiny_export / "export.json").read_text())["forms"][0]
-    assert proof["rows"] == len(Run(tiny_run).sample) == 24
-    sample = str(tiny_run / "sample.jsonl")
-    assert proof["verified_on"] == {"files": [sample], "kept_by_run": True, "rows": 24, "labels": False}
+    # All 24 validation rows, and training rows.
+    verified_on = {"files": [str(reviews_csv)], "kept_by_run": False, "rows": 136, "labels": False}
+    assert proof["verified_on"] == verified_on
+    assert proof["rows"] == 136
     assert max(proof["max_logit_difference"].values()) <= proof["tolerance"] == 1e-4
     variables = tiny_export / "1" / "variables" / "variables.data-00000-of-00001"
     count = Run(tiny_run).load_model().count_params()

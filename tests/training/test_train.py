@@ -9,6 +9,7 @@ import yaml
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft import HubEncoder
+from tfhub_ft.encoders.hub_export import write_preprocessor
 from tfhub_ft.errors import InputError
 from tfhub_ft.run import Run
 from tfhub_ft.training.interruptions import Interruptions
@@ -372,3 +373,23 @@ def test_evaluate_says_how_many_rows_are_truncated(tiny_run, tmp_path, capsys):
     warning = "1 of 6 rows are longer than --seq-length 24 tokens; the rest of their text is not read"
     assert f"Warning: {warning}\n" in capsys.readouterr().err
     assert warning in (tmp_path / "report.html").read_text()
+
+
+def test_train_refuses_a_preprocessor_of_a_larger_vocabulary(tiny_pair, checkpoint_maker, reviews_csv, tmp_path):
+    folder = checkpoint_maker(tmp_path / "checkpoint")
+    words = [f"word{number}" for number in range(9)]
+    with (folder / "vocab.txt").open("a") as file:
+        file.write("\n".join(words))
+    vocabulary = (folder / "vocab.txt").read_text().splitlines()
+    write_preprocessor(tmp_path / "larger", vocabulary, do_lower_case=True, seq_length=64)
+    with pytest.raises(InputError, match=r"--preprocessor .*larger: has 327 tokens, but --encoder .* for 318"):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, preprocessor=tmp_path / "larger")
+    assert not (tmp_path / "run").exists()
+
+
+def test_errors_of_a_config_file_name_it(reviews_csv, tmp_path):
+    (tmp_path / "mine.yaml").write_text("epochs: x\nbatch_size: 4\n")
+    with pytest.raises(InputError, match=r"^--config .*mine\.yaml: --epochs 'x': must be a whole number"):
+        tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", output_dir=tmp_path / "run")
+    with pytest.raises(InputError, match=r"^--batch-size 0: must be at least"):
+        tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", epochs=1, batch_size=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tfhub_ft.cli.parameters import PATH
-from tfhub_ft.console import decode_input, say
+from tfhub_ft.console import decode_input, printable, say
 from tfhub_ft.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None
     # Ctrl-C ends the reply alone.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(parts):
         for part in parts:
-            print(begin + part, end="", flush=True)
+            print(begin + printable(part), end="", flush=True)
             begin = ""
     print(begin)
     if source == "written":

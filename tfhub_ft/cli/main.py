@@ -9,7 +9,7 @@ import tempfile
 import click
 
 from tfhub_ft import __version__
-from tfhub_ft.console import hush, prepare_streams
+from tfhub_ft.console import hush, prepare_streams, printable
 from tfhub_ft.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.files import write_fault
 from tfhub_ft.memory import collect_seldom
@@ -97,11 +97,13 @@ def _without_flags(arguments: list[str]) -> tuple[list[str], set[str]]:
 
 def _report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
-        error.message = " ".join(error.message.splitlines())
-        error.show()
+        context = getattr(error, "ctx", None)
+        advice = f" ({context.command_path} --help)" if context else ""
+        message = " ".join(error.format_message().split())
+        print(f"Error: {printable(message)}{advice}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, TfhubFtError):
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
     if fault := write_fault(error, path or f"a file, here or in {tempfile.gettempdir()},"):
@@ -109,3 +111,7 @@ def _report(error: Exception) -> int:
         return fault.exit_code
     print(f"Error: {kind_and_first_line(error)} (--debug shows where)", file=sys.stderr)
     return 1
+
+
+if __name__ == "__main__":
+    main()

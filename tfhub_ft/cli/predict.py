@@ -12,7 +12,7 @@ import click
 
 from tfhub_ft.cli.parameters import PATH
 from tfhub_ft.cli.reading import reading_options
-from tfhub_ft.console import decode_input
+from tfhub_ft.console import decode_input, printable
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import check_output, is_pattern, matching_files
 
@@ -175,7 +175,7 @@ def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, .
 def _print_line(answer: dict, task: "Task") -> None:
     names = task.said or [name for name, value in answer.items() if name not in task.fields and _is_plain(value)]
     read = [" ".join(_last(answer[field]).split()) for field in task.fields]
-    print("\t".join([*(_said(answer[name]) for name in names), *read]))
+    print(printable("\t".join([*(_said(answer[name]) for name in names), *read])))
 
 
 def _last(segment: str | list[dict[str, str]]) -> str:

@@ -114,6 +114,8 @@ def find_columns(
     places = []
     for column in columns:
         if column.rest:
+            if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+                raise ValueError(f"the column {twice[0]!r} is there twice; rename one of them")
             read = itertools.chain.from_iterable(place.names or (place.name,) for place in places)
             places.append(Place(column, column.name, tuple(read)))
             continue

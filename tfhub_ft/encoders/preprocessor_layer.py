@@ -137,6 +137,18 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         return read_vocabulary(Path(self._workspace.name), self.encoder)
 
     @property
+    def vocabulary_size(self) -> int | None:
+        """How many token ids there are, as far as the module says it."""
+        self._require_module()
+        special = getattr(self.module.tokenize, "get_special_tokens_dict", None)
+        if special and "vocab_size" in (ids := special()):
+            return int(ids["vocab_size"])
+        try:
+            return len(self.vocabulary)
+        except InputError:
+            return None
+
+    @property
     def is_uncased(self) -> bool:
         """Whether the module's own tokenizer lower-cases and strips accents."""
         import tensorflow as tf

@@ -146,7 +146,8 @@ def _export(
         name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
     }
     exports[DROPPED] = list(run.dropped_labels)
-    metrics = run.metrics
+    # What is damaged is named before anything is converted.
+    metrics, _ = run.metrics, run.warnings
 
     from tfhub_ft.exports.card import model_card
     from tfhub_ft.exports.dialogue_export import DialogueWork

@@ -13,7 +13,6 @@ from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.errors import InputError, WorkError
 from tfhub_ft.exports.fresh_process import FreshRun, one_by_one, run_fresh
 from tfhub_ft.exports.proof import TOLERANCE, Call, fault
-from tfhub_ft.exports.proof_rows import sample_described
 from tfhub_ft.files import written_aside
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def export_onnx(work: "Work", quantization: str = "none") -> dict[str, Any]:
         if quantization == "none":
             aside.write_bytes(content)
             verified = prove_onnx(aside, work.calls["tokens"])
-            verified["verified_on"] = sample_described(work.run, verified["rows"])
+            verified["verified_on"] = work.rows.described(verified["rows"], labels=False)
         else:
             _write_quantized(content, aside)
             try:

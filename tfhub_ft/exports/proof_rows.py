@@ -79,11 +79,6 @@ def proof_rows(run: Run) -> ProofRows:
     )
 
 
-def sample_described(run: Run, rows: int) -> dict[str, Any]:
-    """What export.json has of a verification on the run's sample rows, which have no labels."""
-    return {"files": [str(run.path / SAMPLE)], "kept_by_run": True, "rows": rows, "labels": False}
-
-
 def verified_on(form: dict[str, Any]) -> str:
     """The rows that a form was verified on, in words: how many, which, and whether they have labels.
 

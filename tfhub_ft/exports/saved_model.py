@@ -33,7 +33,6 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
         WorkError: it answers differently from the model.
     """
     from tfhub_ft.exports.proof import prove
-    from tfhub_ft.exports.proof_rows import sample_described
     from tfhub_ft.exports.serving import model_name, prepare_for_serving, write_serving_files
 
     run, version, calls = work.run, next_version(work.folder), work.calls
@@ -41,11 +40,11 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
         say("Writing the SavedModel")
         write_saved_model(work.model, work.task, run.labels, run.decision, aside)
         operations = prepare_for_serving(aside, work.warmup_feeds, model_name(work.folder))
-        say(f"Comparing its answers with the model's on {len(run.sample)} rows, in a fresh process")
+        say("Comparing its predictions with the model's, in a fresh process")
         proof = prove(aside, calls)
         size = folder_bytes(aside)
         write_serving_files(work.folder)
-    proof["verified_on"] = sample_described(run, proof["rows"])
+    proof["verified_on"] = work.rows.described(proof["rows"], labels=False)
     return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.data.kept_rows import LEAST_ROWS
 from tfhub_ft.exports.fresh_process import token_feed
 from tfhub_ft.exports.proof_rows import ProofRows, proof_rows
 from tfhub_ft.run import Run
@@ -54,8 +55,8 @@ class Work:
 
     @cached_property
     def feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
-        """The run's sample rows in batches, as each signature of a SavedModel takes them."""
-        return self._feeds(self.run.sample)
+        """Rows to verify with in batches, as each signature of a SavedModel takes them: validation rows first."""
+        return self._feeds(self.rows.asked[:LEAST_ROWS])
 
     @cached_property
     def example_feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":

@@ -236,6 +236,8 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def _load(model: keras.Model, checkpoint: Path) -> None:
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: not found; restore the file, or train again in another folder")
     try:
         model.load_weights(checkpoint)
     except (OSError, ValueError, KeyError) as error:

@@ -105,7 +105,8 @@ def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mappi
         InputError: the file or a value is not as it must be.
     """
     given = given_settings(recipe, config, settings)
-    return recipe.settings.replaced(given, source=str(config) if config else "")
+    source = f"--config {config}" if config else ""
+    return recipe.settings.replaced(given, source=source, sourced=given.keys() - settings.keys())
 
 
 def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:

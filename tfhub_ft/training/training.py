@@ -95,6 +95,7 @@ class Training:
             self.encoder, self.rates, self.stages = prepare(self.network, settings)
         self.preprocessor = self.model.get_layer("preprocessor")
         self._check_shapes()
+        self._check_vocabulary()
         read = "Reading tokens of" if data.prepared else "Tokenizing"
         say(f"{read} {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
@@ -103,6 +104,16 @@ class Training:
         self._check_that_something_trains()
         self.precision = resolve_precision(settings.precision)
         self.frozen = self._frozen_body()
+
+    def _check_vocabulary(self) -> None:
+        words = getattr(self.encoder, "word_embeddings", None)
+        tokens = getattr(self.preprocessor, "vocabulary_size", None)
+        if words is not None and tokens is not None and tokens > words.shape[0]:
+            raise InputError(
+                f"--preprocessor {self.settings.preprocessor or self.settings.encoder}: has {tokens:,} tokens, but"
+                f" --encoder {self.settings.encoder} has embeddings for {words.shape[0]:,}; choose those that belong"
+                " together"
+            )
 
     def reach_min_steps(self, given: Collection[str]) -> None:
         """Add epochs, and as much patience, until the settings' minimum number of steps is reached.
