@@ -250,6 +250,13 @@ def test_faults_of_the_vocabulary(bert: Path, change: Callable[[list[str]], list
     assert expected in fault(bert)
 
 
+def test_a_byte_order_mark_is_not_part_of_the_vocabulary(bert: Path) -> None:
+    path = bert / "vocab.txt"
+    tokens = path.read_text().splitlines()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(read_checkpoint(bert).vocabulary) == tokens
+
+
 def test_a_broken_file_is_named(bert: Path) -> None:
     (bert / WEIGHTS).write_bytes((bert / WEIGHTS).read_bytes()[:2000])
     assert "model.safetensors: not a whole safetensors file" in fault(bert)

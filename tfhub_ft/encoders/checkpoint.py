@@ -317,7 +317,7 @@ def _vocabulary(folder: Path, tokenizer: dict[str, Any], rows: int) -> list[str]
 
 def _read_vocabulary(path: Path) -> list[str]:
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
+        lines = path.read_bytes().decode("utf-8").removeprefix("\ufeff").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; download it again") from None
     # Only line feeds end a token: the vocabularies of many languages hold other characters that str.splitlines splits.
