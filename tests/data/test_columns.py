@@ -26,6 +26,8 @@ def test_check_text_refuses(value):
         (1, "1"),
         (0, "0"),
         (-3, "-3"),
+        (1.0, "1.0"),
+        (0.0, "0.0"),
         (True, "true"),
         (False, "false"),
         ("cafe\u0301", "caf\u00e9"),
@@ -40,7 +42,7 @@ def test_check_label_gives_a_string(value, label):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  ", "nan", " NaN ", None, 1.0, float("nan"), ["spam"], {"a": 1}, b"spam", "\udfff"]
+    "value", ["", "  ", "nan", " NaN ", None, 0.5, float("nan"), float("inf"), ["spam"], {"a": 1}, b"spam", "\udfff"]
 )
 def test_check_label_refuses(value):
     with pytest.raises(ValueError, match=r"^(is|holds) "):

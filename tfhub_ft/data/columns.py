@@ -196,14 +196,14 @@ def check_label(value: Any) -> str:
         value: the raw value. Whole numbers, true and false, as jsonl files hold them, are labels, too.
 
     Returns:
-        The label as it is spelled in a csv file: 1 becomes "1", true becomes "true".
+        The label as it is spelled in a csv file: 1 becomes "1", 1.0 becomes "1.0", true becomes "true".
 
     Raises:
         ValueError: it is missing (empty, null or nan) or of another kind.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return str(value)
     if isinstance(value, str):
         label = composed(check_text(value).strip())
