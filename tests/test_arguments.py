@@ -1,5 +1,7 @@
 """Arguments of the wrong type are refused in one line that names them; texts may come in many containers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from tests.conftest import make_reviews
 from tfhub_ft.arguments import check_names, check_texts, plain_text, type_name
 from tfhub_ft.errors import InputError
 from tfhub_ft.evaluation.diff import diff
-from tfhub_ft.prediction import open_predictor
+from tfhub_ft.prediction import open_predictor, predict_file
 from tfhub_ft.training.dry_run import dry_run
 from tfhub_ft.training.prepare import prepare
 from tfhub_ft.training.tune import tune
@@ -85,6 +87,30 @@ def test_a_path_of_the_wrong_type_is_refused_in_one_line(argument, value, tiny_r
         assert str(caught.value).startswith(f"{argument}: is {type_name(value)}; expected "), str(caught.value)
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("argument", [*CALLS, "--encoder", "--preprocessor"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_nul_in_a_path_is_refused_in_one_line(argument, kind, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    setting = argument.removeprefix("--")
+    for call in CALLS.get(argument, [lambda value, run, path: tfhub_ft.train("sentiment", **{setting: value})]):
+        with pytest.raises(InputError) as caught:
+            call(kind("a\0b"), tiny_run, tmp_path / "out")
+        assert str(caught.value) == f"{argument}: 'a\\x00b' holds a NUL character; remove it"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nul_in_the_path_of_texts_is_refused_in_one_line(tiny_run):
+    with pytest.raises(InputError, match="^source: 'a.x00b' holds a NUL character; remove it$"):
+        list(predict_file(open_predictor(tiny_run), "a\0b"))
+
+
+def test_a_nul_in_a_path_of_a_config_is_refused_in_one_line(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text('data: "a\\0b"\n')
+    with pytest.raises(InputError, match="--data: 'a.x00b' holds a NUL character; remove it"):
+        tfhub_ft.train("sentiment", config=config)
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,20 @@ def check_path(argument: str, value: Any, expected: str = PATH) -> Path:
     """Return a path given as a str or a Path.
 
     Raises:
-        InputError: it is of another type.
+        InputError: it is of another type, or holds a NUL character.
     """
-    return Path(check_type(argument, value, (str, os.PathLike), expected))
+    return Path(check_no_nul(argument, check_type(argument, value, (str, os.PathLike), expected)))
+
+
+def check_no_nul(argument: str, value: Any) -> Any:
+    """Return a str or a path unchanged.
+
+    Raises:
+        InputError: it holds a NUL character, which no path may.
+    """
+    if "\0" in str(value):
+        raise InputError(f"{argument}: {str(value)!r} holds a NUL character; remove it")
+    return value
 
 
 def check_names(argument: str, value: Any) -> tuple[str, ...]:

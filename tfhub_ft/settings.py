@@ -9,7 +9,7 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
-from tfhub_ft.arguments import check_path, type_name
+from tfhub_ft.arguments import check_no_nul, check_path, type_name
 from tfhub_ft.encoders.freezing import FREEZE_HELP
 from tfhub_ft.errors import InputError
 
@@ -461,6 +461,8 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         raise InputError(f"{option}: is {type_name(value)}; expected {_article(kind)}")
     if kind is str and isinstance(value, os.PathLike | int) and not isinstance(value, bool):
         value = str(value)
+    if isinstance(value, str):
+        check_no_nul(option, value)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _number(option, value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

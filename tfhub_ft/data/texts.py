@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TextIO
 
+from tfhub_ft.arguments import check_path
 from tfhub_ft.data.columns import Column, check_text, is_missing
 from tfhub_ft.data.formats import open_source, suffix_of
 from tfhub_ft.data.formats.text import open_stream
@@ -57,13 +57,14 @@ def read_texts(
     options = replace(options or ReadOptions(), keep_blank=True)
     fields = len(columns)
     is_stream = hasattr(source, "read")
-    by_line = is_stream or suffix_of(Path(source)) == ".txt"
+    path = None if is_stream else check_path("source", source)
+    by_line = is_stream or suffix_of(path) == ".txt"
     if by_line:
         columns = [Column("text", (), check_text)]
     wanted = [replace(column, check=_optional(column.check)) for column in columns]
     if keep_columns and not by_line:
         wanted.append(Column("", (), lambda others: others, rest=True))
-    opened = open_stream(source.buffer, options) if is_stream else open_source(Path(source), wanted, options)
+    opened = open_stream(source.buffer, options) if is_stream else open_source(path, wanted, options)
     for row in rows_of(opened, wanted, on_bad_row=on_bad_row):
         others = row.values.pop("", {})
         texts = tuple(row.values.values())
