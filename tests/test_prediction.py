@@ -191,6 +191,12 @@ def test_as_many_predictions_come_out_as_lines_go_in(by_run, tmp_path, end):
     assert list(predict_file(by_run, tmp_path / "blank.txt")) == [{"text": ""}] * 2
 
 
+@pytest.mark.parametrize("blank", ["", "  ", '" "', '""'])
+def test_each_row_of_a_single_column_keeps_its_place(by_run, tmp_path, blank):
+    (tmp_path / "rows.csv").write_text(f"text\ngood\n{blank}\nbad\n")
+    assert [each["text"] for each in predict_file(by_run, tmp_path / "rows.csv")] == ["good", "", "bad"]
+
+
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_other_columns_are_kept(by_run, tmp_path, name):
     path = write_texts(tmp_path / name, ["good", None])

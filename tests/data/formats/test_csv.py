@@ -116,6 +116,24 @@ def test_blank_rows_are_kept_where_each_line_counts(write):
     assert [row.values["text"] for row in kept] == ["", "", "", "a", ""]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("header", [True, False])
+def test_blank_lines_of_a_single_column_are_kept_where_each_line_counts(name, header, write):
+    path = write(name, ("\ntext\n" if header else "") + "  \ngood\n  \n\n \t \nbad\r\n \r\n")
+    column = Column("text", (), str, None if header else "1")
+    kept = list(read_rows(path, [column], options=ReadOptions(keep_blank=True, header=header)))
+    assert [row.values["text"] for row in kept] == ["", "good", "", "", "", "bad", ""]
+    assert [row.line for row in kept] == [number + 2 * header for number in range(1, 8)]
+    rows = read_rows(path, [column], options=ReadOptions(header=header))
+    assert [row.values["text"] for row in rows] == ["good", "bad"]
+
+
+def test_blank_lines_of_several_columns_are_no_rows(write):
+    path = write("a.csv", "id,text\n1,a\n\n  \n,\n2,b\n")
+    kept = read_rows(path, [Column("text", (), str)], options=ReadOptions(keep_blank=True))
+    assert [row.values["text"] for row in kept] == ["a", "", "b"]
+
+
 def test_columns_may_be_named_by_number(write):
     columns = [Column("text", (), check_text, "2"), Column("label", (), check_label, "1")]
     path = write("a.csv", "x,y\ngood,very\n")

@@ -26,7 +26,7 @@ _TSV_FIELD = r'(?:"([^"]*(?:""[^"]*)*)"|[^"\t\r\n]*)'
 _TSV_RECORD = re.compile(rf"{_TSV_FIELD}(?:\t{_TSV_FIELD})*[\r\n]*")
 _TSV_FIELDS = re.compile(rf"(?:^|\t){_TSV_FIELD}")
 
-# A row's line, its fields, and what is wrong with it; one of the last two is None.
+# A row's line, its fields (none of a blank line), and what is wrong with it; one of the last two is None.
 _Fields = tuple[int, list[str] | None, str | None]
 
 
@@ -72,19 +72,22 @@ class _Table:
 
     def rows(self) -> Iterator[_Fields]:
         """The rows of the file, its header among them, from the first one on that has something in it."""
-        rows = _quoted_rows(self) if self.quoted else _plain_rows(self)
-        return itertools.dropwhile(lambda row: row[1] is not None and _is_empty(row[1]), rows)
+        return itertools.dropwhile(lambda row: row[1] is not None and _is_empty(row[1]), self._all_rows())
+
+    def _all_rows(self) -> Iterator[_Fields]:
+        return _quoted_rows(self) if self.quoted else _plain_rows(self)
 
     def records(self, header: list[str]) -> Iterator[Record]:
-        rows = self.rows()
+        rows = self._all_rows()
         if self.options.header:
-            next(rows)
+            rows = itertools.islice(self.rows(), 1, None)
         width = len(header)
         for line, fields, fault in rows:
             if fault:
                 yield line, None, fault
             elif not any(map(str.strip, fields)):
-                if self.options.keep_blank:
+                # A blank line is an empty field only where there is a single column.
+                if self.options.keep_blank and (fields or width == 1):
                     yield line, dict.fromkeys(header, ""), None
             elif len(fields) == width or (len(fields) > width and _is_empty(fields[width:])):
                 yield line, dict(zip(header, fields)), None
@@ -225,9 +228,11 @@ def _quoted_rows(table: _Table) -> Iterator[_Fields]:
                 if other.number != line:
                     yield other.number, None, f"belongs to the quotes of line {taken[0].number}"
             continue
-        if not is_blank(taken[0].text):
-            broken = next((line for line in taken if line.fault), None)
-            yield (broken.number, None, broken.fault) if broken else (taken[0].number, fields, None)
+        if is_blank(taken[0].text):
+            yield taken[0].number, [], None
+            continue
+        broken = next((line for line in taken if line.fault), None)
+        yield (broken.number, None, broken.fault) if broken else (taken[0].number, fields, None)
 
 
 def _quoting_fault(table: _Table, taken: list[Line], error: str) -> _Fields:
@@ -260,5 +265,5 @@ def _open_quote(delimiter: str, taken: list[Line]) -> int | None:
 
 def _plain_rows(table: _Table) -> Iterator[_Fields]:
     for number, text, fault in table.lines():
-        if not is_blank(text):
-            yield number, None if fault else text.rstrip("\r\n").split(table.delimiter), fault
+        fields = [] if is_blank(text) else text.rstrip("\r\n").split(table.delimiter)
+        yield number, None if fault else fields, fault

@@ -24,7 +24,8 @@ class ReadOptions:
         header: whether csv and tsv files begin with the names of their columns, which otherwise are numbered from 1.
         usual_delimiter: the delimiter where none is detected.
         usual_encoding: the encoding of files that are not UTF-8.
-        keep_blank: whether a row whose fields are all empty, and a blank line of a txt file, is a row.
+        keep_blank: whether a row whose fields are all empty is a row, and a blank line of a txt file or of a table with
+            a single column.
         named: whether the user can name these options, so that an error may advise it.
 
     Raises:
