@@ -40,8 +40,8 @@ def read_texts(
 ) -> Iterator[TextRow]:
     """Read the texts of a file, or of a stream with a text a line.
 
-    Blank lines of txt files, of tables with a single column and of streams are rows without a text, as are rows whose text is empty or null. The texts
-    of a pair are separated by a tab there.
+    Blank lines of txt files, of tables with a single column and of streams are rows without a text, as are rows whose
+    text is empty or null. The texts of a pair are separated by a tab in txt files and streams.
 
     Args:
         source: the file or the stream.

@@ -134,6 +134,62 @@ def test_blank_lines_of_several_columns_are_no_rows(write):
     assert [row.values["text"] for row in kept] == ["a", "", "b"]
 
 
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ('text, label\n"film 1, ha", "oui"\ngood, non\n', [(2, "film 1, ha", "oui"), (3, "good", "non")]),
+        ('label, text\npos, "film 1 gut, sehr"\n', [(2, "film 1 gut, sehr", "pos")]),
+        ('"text", "label"\n"a", "x"\n', [(2, "a", "x")]),
+        ('"label", "text "\nx,   "a, b"\n', [(2, "a, b", "x")]),
+        (' "text", "label"\n "a ""b"", c", "x"\n', [(2, 'a "b", c', "x")]),
+        ('id; text; label\n1; "a; b"; "x"\n', [(2, "a; b", "x")]),
+        ('text| label\n"two\nlines"| "x"\nb| "two\nlines"\n', [(2, "two\nlines", "x"), (4, "b", "two\nlines")]),
+        ('text, label\r\nsay "hi", "x"\r\n', [(2, 'say "hi"', "x")]),
+        ('text, label\na, ""\nb, "x"\n', None),
+    ],
+)
+def test_spaces_between_a_delimiter_and_a_quote_are_left_out(content, rows, write, capsys):
+    path = write("a.csv", content)
+    if rows is None:
+        with pytest.raises(InputError, match="line 2: column 'label' is empty"):
+            read(path)
+        return
+    assert read(path) == rows
+    read_all(path, COLUMNS)
+    assert "the spaces after delimiters are left out: a quote follows them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        # One quote after spaces does not enclose a field, so that none does.
+        ('label,text\nx, "Great" film\ny, "Great"\n', [(2, ' "Great" film', "x"), (3, ' "Great"', "y")]),
+        ('label,text\nx, "Great\ny,b\n', [(2, ' "Great', "x"), (3, "b", "y")]),
+        ('label,text\n "x",b\n', [(2, "b", '"x"')]),
+        # The spaces are within quotes.
+        ('label,text\nx," ""Great"""\ny,"b, ""c"""\n', [(2, ' "Great"', "x"), (3, 'b, "c"', "y")]),
+        ('label,text\nx,"b, ""c"""\n', [(2, 'b, "c"', "x")]),
+        ('label,text\nx, a\ny,  b "c"\n', [(2, " a", "x"), (3, '  b "c"', "y")]),
+    ],
+)
+def test_other_spaces_and_quotes_are_kept(content, rows, write, capsys):
+    path = write("a.csv", content)
+    assert read(path) == rows
+    read_all(path, COLUMNS)
+    assert "spaces" not in capsys.readouterr().err
+
+
+def test_spaces_are_left_out_where_the_first_lines_end_within_quotes(write):
+    content = "text, label\n" + 'a, "x"\n' * 198 + 'b, "two\nlines"\n'
+    assert read(write("a.csv", content))[-1] == (200, "b", "two\nlines")
+
+
+def test_a_quote_after_spaces_that_is_not_closed_is_located(write):
+    content = "text, label\n" + 'a, "x"\n' * 300 + 'b, "x\n'
+    with pytest.raises(InputError, match="line 302: a quote opens here and is never closed"):
+        read(write("a.csv", content))
+
+
 def test_columns_may_be_named_by_number(write):
     columns = [Column("text", (), check_text, "2"), Column("label", (), check_label, "1")]
     path = write("a.csv", "x,y\ngood,very\n")

@@ -21,6 +21,8 @@ DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertica
 
 # The first line that Excel reads the delimiter from.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+# A field in quotes but for the last one, and the spaces before it.
+_SPACED_FIELD = re.compile(r'( *)"[^"]*(?:""[^"]*)*')
 _OPEN_FIELD = re.compile(r'"[^"]*(?:""[^"]*)*')
 _TSV_FIELD = r'(?:"([^"]*(?:""[^"]*)*)"|[^"\t\r\n]*)'
 _TSV_RECORD = re.compile(rf"{_TSV_FIELD}(?:\t{_TSV_FIELD})*[\r\n]*")
@@ -58,6 +60,7 @@ class _Table:
         options: of the file.
         delimiter: between fields.
         quoted: whether fields may be in quotes.
+        spaced: whether the spaces after a delimiter are no part of a field.
         skipped: lines at the start of the file that are not part of the table.
     """
 
@@ -65,6 +68,7 @@ class _Table:
     options: ReadOptions
     delimiter: str
     quoted: bool
+    spaced: bool
     skipped: int
 
     def lines(self) -> Iterator[Line]:
@@ -114,15 +118,19 @@ def _open_table(
     separator = _SEPARATOR_LINE.fullmatch(lines[0].text) if lines else None
     named = options.delimiter or (separator[1] if separator else None)
     texts = [line.text for line in lines[1 if separator else 0 :] if not is_blank(line.text)]
-    found = named or _delimiter(texts, columns, options, delimiters) or options.usual_delimiter or delimiters[0]
+    head = _Head(texts, cut=len(lines) == LINES_EXAMINED or size > CHARACTERS_EXAMINED)
+    found = named or _delimiter(head, columns, options, delimiters) or options.usual_delimiter or delimiters[0]
     notes = []
     if not quoted:
         quoted = found != "\t" or _has_quoted_fields(path, options)
         if found == "\t" and quoted:
             notes.append("fields in quotes are read as in a csv file; every quote of the file is as pandas writes it")
-    table = _Table(path, options, found, quoted, skipped=1 if separator else 0)
+    spaced = quoted and head.is_spaced(found)
+    table = _Table(path, options, found, quoted, spaced, skipped=1 if separator else 0)
     if found != delimiters[0] and not named:
         notes.append(f"read with the delimiter {found!r}")
+    if spaced:
+        notes.append("the spaces after delimiters are left out: a quote follows them")
     header = _header(table)
     return Source(path, lambda: table.records(header), header, has_header=options.header, notes=tuple(notes))
 
@@ -138,23 +146,58 @@ def _header(table: _Table) -> list[str]:
         return [str(place) for place in range(1, len(fields) + 1)]
     while len(fields) > 1 and not fields[-1].strip():
         fields.pop()
-    return fields
+    return [name.strip() for name in fields] if table.spaced else fields
 
 
-def _delimiter(
-    texts: Sequence[str], columns: Sequence[Column], options: ReadOptions, delimiters: Sequence[str]
-) -> str | None:
+@dataclass(frozen=True)
+class _Head:
+    """The first lines of a table.
+
+    Args:
+        texts: the lines, their ends included.
+        cut: whether others may follow.
+    """
+
+    texts: Sequence[str]
+    cut: bool
+
+    def rows(self, delimiter: str) -> Iterator[list[str]]:
+        """The fields of the lines, as far as they can be parsed."""
+        lines, spaced = (text.replace("\0", "\ufffd") for text in self.texts), self.is_spaced(delimiter)
+        with contextlib.suppress(csv.Error):
+            yield from csv.reader(lines, delimiter=delimiter, skipinitialspace=spaced)
+
+    def is_spaced(self, delimiter: str) -> bool:
+        """Whether fields in quotes follow spaces, as in `a, "b, c"`: every quote after such spaces encloses a field."""
+        if delimiter == " ":
+            return False
+        text, found, place = "".join(self.texts), False, 0
+        ends = rf"{re.escape(delimiter)}\r\n"
+        closing, unquoted = re.compile(rf'"(?:[{ends}]|\Z)'), re.compile(rf"[^{ends}]*[{ends}]?")
+        while place < len(text):
+            field = _SPACED_FIELD.match(text, place)
+            if field and (end := closing.match(text, field.end())):
+                found = found or bool(field[1] and text[place - 1 : place] == delimiter)
+                place = end.end()
+            elif field and field[1]:
+                return found and self.cut and field.end() == len(text)
+            else:
+                place = unquoted.match(text, place).end()
+        return found
+
+
+def _delimiter(head: _Head, columns: Sequence[Column], options: ReadOptions, delimiters: Sequence[str]) -> str | None:
     """The delimiter that gives the columns and rows of as many fields; None where the header has one field only.
 
     Args:
-        texts: the first lines.
+        head: the first lines.
         columns: those that will be read.
         options: tell whether there is a header.
         delimiters: those that may be, the likeliest first.
     """
     best, best_fit = None, (False, 0.0)
     for delimiter in delimiters:
-        rows = [row for row in _parsed(texts, delimiter) if not _is_empty(row)]
+        rows = [row for row in head.rows(delimiter) if not _is_empty(row)]
         if not rows or len(rows[0]) < 2:
             continue
         names = rows[0] if options.header else [str(place) for place in range(1, len(rows[0]) + 1)]
@@ -162,12 +205,6 @@ def _delimiter(
         if fit > best_fit:
             best, best_fit = delimiter, fit
     return best
-
-
-def _parsed(texts: Sequence[str], delimiter: str) -> Iterator[list[str]]:
-    """The fields of lines, as far as they can be parsed."""
-    with contextlib.suppress(csv.Error):
-        yield from csv.reader((text.replace("\0", "\ufffd") for text in texts), delimiter=delimiter)
 
 
 def _is_empty(fields: Sequence[str]) -> bool:
@@ -213,7 +250,7 @@ def _quoted_rows(table: _Table) -> Iterator[_Fields]:
             taken.append(line)
             yield line.text.replace("\0", "\ufffd")  # Python 3.10 stops at a NUL
 
-    parser = csv.reader(texts(), delimiter=table.delimiter, strict=True)
+    parser = csv.reader(texts(), delimiter=table.delimiter, skipinitialspace=table.spaced, strict=True)
     while True:
         taken.clear()
         try:
@@ -243,7 +280,7 @@ def _quoting_fault(table: _Table, taken: list[Line], error: str) -> _Fields:
     if "expected after" in error:
         end = f" in line {last}" if last > start else ""
         return start, None, f'text follows a closing quote{end}; double each quote that belongs to a text ("")'
-    line = _open_quote(table.delimiter, taken)
+    line = _open_quote(table, taken)
     if line is None:
         return start, None, f"a field has more than {FIELD_LIMIT} characters"
     advice = 'close it, or double it if it belongs to the text ("")'
@@ -252,11 +289,12 @@ def _quoting_fault(table: _Table, taken: list[Line], error: str) -> _Fields:
     return line, None, f"a quote opens here and is never closed; {advice}"
 
 
-def _open_quote(delimiter: str, taken: list[Line]) -> int | None:
+def _open_quote(table: _Table, taken: list[Line]) -> int | None:
     """The line in which the quote opens that a row's lines leave open, if they do."""
-    text, between = "".join(line.text for line in taken), re.escape(delimiter)
-    closed = re.compile(rf'(?:(?:"[^"]*(?:""[^"]*)*"|[^"{between}\r\n][^{between}\r\n]*)?{between})*')
-    place = closed.match(text).end()
+    text, between = "".join(line.text for line in taken), re.escape(table.delimiter)
+    spaces, space = (" *", " ") if table.spaced else ("", "")
+    field = rf'"[^"]*(?:""[^"]*)*"|[^"{space}{between}\r\n][^{between}\r\n]*'
+    place = re.compile(rf"(?:{spaces}(?:{field})?{between})*{spaces}").match(text).end()
     if not _OPEN_FIELD.fullmatch(text, place):
         return None
     ends = itertools.accumulate(len(line.text) for line in taken)
