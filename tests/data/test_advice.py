@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -112,6 +113,91 @@ def test_the_first_row_is_not_lost_where_its_cells_are_named_as_columns(write):
     message = error_of(path, text_column=ROWS[0][0], label_column=ROWS[0][1])
     assert f"{path}, line 3: column 'negative' has the value 'negative'" in message
     assert read(path, **options_in(message.rpartition("add ")[2])) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("gut\nschlecht\n", [("gut",), ("schlecht",)]),
+        ('"gut, sehr"\nschlecht\n', [("gut, sehr",), ("schlecht",)]),
+        ("gut\n", [("gut",)]),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_no_text_of_a_single_column_is_lost(name, content, rows, write):
+    path = write(name, content)
+    columns = load_recipe("sentiment").task.text_columns(SimpleNamespace(text_column=None))
+    with pytest.raises(InputError) as caught:
+        read_all(path, columns)
+    settings = options_in(str(caught.value).rpartition("add ")[2])
+    assert settings == {"header": False, "text_column": "1"}
+    columns = load_recipe("sentiment").task.text_columns(SimpleNamespace(text_column=settings["text_column"]))
+    found = read_all(path, columns, options=ReadOptions(header=settings["header"]))
+    assert [tuple(row.values.values()) for row in found] == rows
+
+
+def test_no_row_is_lost_where_all_labels_differ(write):
+    path = write("rows.csv", "gut,pos\nschlecht,neg\n")
+    settings = options_in(error_of(path).rpartition("add ")[2])
+    assert settings == {"header": False, "text_column": "1"}
+    assert read(path, **settings, label_column="2") == [("gut", "pos"), ("schlecht", "neg")]
+
+
+@pytest.mark.parametrize("delimiter", ["^", ":", "~", "#", " ", "/", "!", "\x1f", "'"])
+@pytest.mark.parametrize("names", [("text", "label"), ("body_text", "verdict")])
+def test_a_delimiter_that_is_not_detected_is_named_by_every_error(delimiter, names, write):
+    rows = [("good", "a"), ("bad", "b"), ("good", "b")]
+    path = write("rows.csv", joined([names, *rows], delimiter))
+    columns = {} if names == ("text", "label") else {"text_column": names[0], "label_column": names[1]}
+    whole = delimiter.join(names)
+    for settings in ({}, {"text_column": whole}, {"text_column": whole, "label_column": whole}):
+        followed = options_in(error_of(path, **settings).rpartition("add ")[2])
+        assert followed == {"delimiter": delimiter}
+    assert read(path, **followed, **columns) == rows
+
+
+def test_a_delimiter_is_named_where_texts_hold_it(write):
+    path = write("rows.csv", 'text:label\n"so: good":a\nbad:b\n')
+    assert options_in(error_of(path, delimiter=";").rpartition("add ")[2]) == {"delimiter": ":"}
+    assert read(path, delimiter=":") == [("so: good", "a"), ("bad", "b")]
+
+
+def test_a_space_between_the_usual_names_is_named(write):
+    path = write("rows.csv", 'text label\n"very good" a\nbad b\n')
+    assert options_in(error_of(path, delimiter=";").rpartition("add ")[2]) == {"delimiter": " "}
+    assert read(path, delimiter=" ") == [("very good", "a"), ("bad", "b")]
+
+
+def test_a_delimiter_between_quotes_is_named(write):
+    path = write("rows.csv", '"text"^"label"\n"so ""good""^"^"a"\n')
+    assert options_in(error_of(path).rpartition("add ")[2]) == {"delimiter": "^"}
+    assert read(path, delimiter="^") == [('so "good"^', "a")]
+
+
+def test_a_delimiter_is_named_without_a_header(write):
+    path = write("rows.csv", "good^a\nbad^b\n")
+    settings = {"header": False, "text_column": "1", "label_column": "2"}
+    message = error_of(path, **settings)
+    assert read(path, **settings, **options_in(message.rpartition("add ")[2])) == [("good", "a"), ("bad", "b")]
+
+
+@pytest.mark.parametrize("right", [",", ";", "\t", "|"])
+def test_a_delimiter_that_was_named_wrongly_is_corrected(right, write):
+    path = write("rows.csv", joined(TABLE, right))
+    followed = options_in(error_of(path, delimiter="^").rpartition("add ")[2])
+    assert read(path, **followed) == ROWS
+
+
+def test_a_delimiter_that_does_not_occur_is_left_out_as_the_error_says(write):
+    path = write("rows.csv", "comment\ngood\nbad\n")
+    message = error_of(path, delimiter=";")
+    assert "the delimiter ';' is not in line 1: leave --delimiter out, or name another one" in message
+    assert "--delimiter" not in error_of(path)
+
+
+def test_spaces_in_the_name_of_a_single_column_are_no_delimiter(write):
+    path = write("rows.csv", "my text\nvery good\nbad\n")
+    assert "--delimiter" not in error_of(path)
 
 
 @pytest.mark.parametrize(

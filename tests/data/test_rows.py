@@ -216,7 +216,8 @@ def test_a_checks_message_stands_behind_the_files_own_column_name(write):
 def test_a_missing_column_is_named_with_those_there_are_and_the_option(write, name, content):
     message = error_of(write(name, content))
     assert "column 'text' or 'sentence' or 'review' not found; the columns are 'title', 'body'; " in message
-    assert message.endswith("name one of them with --text-column")
+    advice = "; or, if line 1 is a row, add --no-header and name columns by number, such as --text-column 1"
+    assert message.endswith(f"name one of them with --text-column{'' if name == 'a.jsonl' else advice}")
 
 
 def test_a_missing_named_column_is_an_error_even_where_an_alias_is_there(write):

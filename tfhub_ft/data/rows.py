@@ -13,7 +13,7 @@ from typing import Any
 from tfhub_ft.console import say, warn
 from tfhub_ft.data.columns import Column, Place, check_label, check_text, find_columns, is_nan, without_options
 from tfhub_ft.data.formats import open_source
-from tfhub_ft.data.formats.source import ReadOptions, Source
+from tfhub_ft.data.formats.source import ReadOptions, Source, delimiter_advice
 from tfhub_ft.data.sequences import kept
 from tfhub_ft.errors import InputError
 from tfhub_ft.files import matching_files
@@ -215,7 +215,7 @@ def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
             places = find_columns(source.names, columns, partial(_sample, source), by_number=True)
         except ValueError as error:
             how = f" ({'; '.join(source.notes)})" if source.notes else ""
-            raise InputError(f"{source.path}: {error}{_no_header(source, columns)}{how}") from None
+            raise InputError(f"{source.path}: {error}{_other_reading(source, columns)}{how}") from None
     named = [place for place in places if source.has_header and place.column.option and place.is_unusual]
     for number, record, fault in source.records():
         cells = None
@@ -232,9 +232,17 @@ def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
         yield number, cells, fault
 
 
+def _other_reading(source: Source, columns: Sequence[Column]) -> str:
+    """What an error about a missing column adds where the file may have no header, or another delimiter."""
+    other = _other_delimiter(source, columns)
+    if other and source.has_header and _has_columns(_split(source.names[0], other), columns):
+        return _delimiter(source, columns, other)
+    return _no_header(source, columns) + _delimiter(source, columns, other)
+
+
 def _no_header(source: Source, columns: Sequence[Column]) -> str:
-    """What an error about a missing column adds where the first line looks like a row."""
-    if not source.has_header or not _is_like_row(source):
+    """What an error about a missing column adds where the first line may be a row."""
+    if not source.has_header or not (_is_like_row(source) or _is_unknown(source, columns)):
         return ""
     option = next((column.option for column in columns if column.option), None)
     if not option:
@@ -248,6 +256,59 @@ def _is_like_row(source: Source) -> bool:
     if any(len(name.split()) > 4 or re.fullmatch(r"\s*-?\d+([.,]\d+)?\s*", name) for name in names):
         return True
     return any(row[name] == name for row in _sample(source) for name in names)
+
+
+def _is_unknown(source: Source, columns: Sequence[Column]) -> bool:
+    """Whether no column of a file has a usual name of those that are looked for, and it is of no other layout."""
+    if any(column.hint and column.hint(column.option, _sample(source)) for column in columns):
+        return False
+    return not any(_has_columns(source.names, [replace(column, column=None)]) for column in columns)
+
+
+def _has_columns(names: Sequence[str], columns: Sequence[Column]) -> bool:
+    try:
+        find_columns(names, columns, by_number=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _delimiter(source: Source, columns: Sequence[Column], other: str | None) -> str:
+    """What an error about a missing column adds where a table has a single one, and `other` separates its columns."""
+    if source.delimiter is None or len(source.names) > 1:
+        return ""
+    if not any(column.option for column in columns):
+        return f"; if {other!r} separates its columns, save it with commas in place of that" if other else ""
+    if other:
+        return f"; or, {delimiter_advice(other)}"
+    absent = f"; the delimiter {source.delimiter!r} is not in line 1: leave --delimiter out, or name another one"
+    return absent if source.delimiter_named else ""
+
+
+def _other_delimiter(source: Source, columns: Sequence[Column]) -> str | None:
+    """The character that separates the columns of a table in which they are read as one; None where there is none."""
+    if source.delimiter is None or len(source.names) > 1:
+        return None
+    rows = [row[source.names[0]] for row in _sample(source)]
+    first = source.names[0] if source.has_header else next(iter(rows), "")
+    best, best_fit = None, (False, False)
+    for character in dict.fromkeys(first):
+        parts = _split(first, character)
+        if character.isalnum() or character in ('"', "_", source.delimiter) or not (parts[0] and parts[-1]):
+            continue
+        names = parts if source.has_header else [str(place) for place in range(1, len(parts) + 1)]
+        is_regular = bool(rows) and all(row.count(character) == len(parts) - 1 for row in rows)
+        fit = (_has_columns(names, columns), is_regular)
+        # A space is in many texts.
+        is_likely = character != " " or is_regular or (source.has_header and fit[0])
+        if fit > best_fit and is_likely:
+            best, best_fit = character, fit
+    return best
+
+
+def _split(text: str, delimiter: str) -> list[str]:
+    """The names of columns in the first line of a table that was read as a single column."""
+    return [part.strip(' "') for part in text.split(delimiter)]
 
 
 def _repeated(source: Source, named: Sequence[Place], record: dict[str, Any]) -> str:

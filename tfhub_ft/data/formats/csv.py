@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfhub_ft.data.columns import Column, find_columns
 from tfhub_ft.data.formats.lines import Line, is_blank, read_lines
-from tfhub_ft.data.formats.source import ReadOptions, Record, Source
+from tfhub_ft.data.formats.source import ReadOptions, Record, Source, delimiter_advice
 from tfhub_ft.errors import InputError
 
 # Far above any text, and still small enough that a quote left open near the top of a huge file cannot fill the memory.
@@ -21,6 +21,8 @@ DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertica
 
 # The first line that Excel reads the delimiter from.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+# A first field in quotes, and what is between it and a second one.
+_AFTER_QUOTES = re.compile(r' *"[^"]*(?:""[^"]*)*"([^\w"\r\n]) *"')
 # A field in quotes but for the last one, and the spaces before it.
 _SPACED_FIELD = re.compile(r'( *)"[^"]*(?:""[^"]*)*')
 _OPEN_FIELD = re.compile(r'"[^"]*(?:""[^"]*)*')
@@ -131,15 +133,25 @@ def _open_table(
         notes.append(f"read with the delimiter {found!r}")
     if spaced:
         notes.append("the spaces after delimiters are left out: a quote follows them")
-    header = _header(table)
-    return Source(path, lambda: table.records(header), header, has_header=options.header, notes=tuple(notes))
+    header = _header(table, head)
+    return Source(
+        path,
+        lambda: table.records(header),
+        header,
+        has_header=options.header,
+        delimiter=found,
+        delimiter_named=bool(options.delimiter),
+        notes=tuple(notes),
+    )
 
 
-def _header(table: _Table) -> list[str]:
+def _header(table: _Table, head: "_Head") -> list[str]:
     """The names of the columns; empty ones at the end, as spreadsheets leave them, are none."""
     number, fields, fault = next(table.rows(), (0, None, None))
     if fault:
-        raise InputError(f"{table.path}, line {number}: {fault}")
+        other = _AFTER_QUOTES.match(head.texts[0])
+        advice = f"; or, {delimiter_advice(other[1])}" if other and table.options.named else ""
+        raise InputError(f"{table.path}, line {number}: {fault}{advice}")
     if fields is None:
         raise InputError(f"{table.path}: no rows found")
     if not table.options.header:

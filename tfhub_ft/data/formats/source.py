@@ -1,6 +1,7 @@
 """What every reader of a format gives, records one at a time, and what it may need to know about the file."""
 
 import codecs
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,12 @@ class ReadOptions:
         )
 
 
+def delimiter_advice(delimiter: str) -> str:
+    """How to name a delimiter that was not detected."""
+    value = shlex.quote("tab" if delimiter in TAB else delimiter)
+    return f"if {delimiter!r} separates its columns, add --delimiter {value}"
+
+
 def _checked_delimiter(delimiter: str | None) -> str | None:
     if delimiter is None:
         return None
@@ -105,6 +112,8 @@ class Source:
         records: reads the file from its start.
         names: of the columns, where the file lists them; None where each record has names of its own.
         has_header: whether the names are the file's first line.
+        delimiter: between the fields of a table.
+        delimiter_named: whether the user named it.
         unit: what a record's number counts.
         notes: how the file is read, where that is not the usual way.
     """
@@ -113,6 +122,8 @@ class Source:
     records: Callable[[], Iterator[Record]]
     names: list[str] | None = None
     has_header: bool = False
+    delimiter: str | None = None
+    delimiter_named: bool = False
     unit: str = "line"
     notes: tuple[str, ...] = ()
 
