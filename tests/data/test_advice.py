@@ -156,6 +156,17 @@ def test_a_delimiter_that_is_not_detected_is_named_by_every_error(delimiter, nam
     assert read(path, **followed, **columns) == rows
 
 
+def test_a_delimiter_at_the_end_of_lines_is_named(write):
+    path = write("rows.csv", "text^label^\ngood^a^\n")
+    assert options_in(error_of(path).rpartition("add ")[2]) == {"delimiter": "^"}
+    assert read(path, delimiter="^") == [("good", "a")]
+
+
+def test_a_full_stop_at_the_end_of_texts_is_no_delimiter(write):
+    path = write("rows.csv", "Very good.\nBad.\n")
+    assert "--delimiter" not in error_of(path)
+
+
 def test_a_delimiter_is_named_where_texts_hold_it(write):
     path = write("rows.csv", 'text:label\n"so: good":a\nbad:b\n')
     assert options_in(error_of(path, delimiter=";").rpartition("add ")[2]) == {"delimiter": ":"}

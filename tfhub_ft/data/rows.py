@@ -294,14 +294,14 @@ def _other_delimiter(source: Source, columns: Sequence[Column]) -> str | None:
     best, best_fit = None, (False, False)
     for character in dict.fromkeys(first):
         parts = _split(first, character)
-        if character.isalnum() or character in ('"', "_", source.delimiter) or not (parts[0] and parts[-1]):
+        if character.isalnum() or character in ('"', "_", source.delimiter):
             continue
         names = parts if source.has_header else [str(place) for place in range(1, len(parts) + 1)]
         is_regular = bool(rows) and all(row.count(character) == len(parts) - 1 for row in rows)
         fit = (_has_columns(names, columns), is_regular)
-        # A space is in many texts.
-        is_likely = character != " " or is_regular or (source.has_header and fit[0])
-        if fit > best_fit and is_likely:
+        # A space and a full stop are in many texts.
+        is_between = bool(parts[0] and parts[-1]) and (character != " " or is_regular)
+        if fit > best_fit and (is_between or (source.has_header and fit[0])):
             best, best_fit = character, fit
     return best
 
