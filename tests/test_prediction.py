@@ -223,7 +223,7 @@ def test_kept_columns_get_free_names(by_run, tmp_path):
 
 def test_a_lone_surrogate_is_not_a_text(by_run):
     with pytest.raises(InputError, match="text 2: character 2 is a lone surrogate; replace it"):
-        by_run.predict(["good", "a\ud800"])
+        tfhub_ft.predict(by_run, ["good", "a\ud800"])
 
 
 def test_bad_rows_are_an_error_or_counted_and_left_out(by_run, tmp_path, capsys):

@@ -474,6 +474,7 @@ export_tfhub_lib.export_preprocessing(
 
 @pytest.mark.slow
 def test_preprocessors_of_albert_need_no_trust(tmp_path):
+    pytest.importorskip("official", reason="needs tf-models-official, the extra [models]")
     environment = child_environment(TF_USE_LEGACY_KERAS="1", CUDA_VISIBLE_DEVICES="-1")
     subprocess.run(python_command(SENTENCEPIECE, str(tmp_path)), env=environment, check=True, capture_output=True)
     assert load_graph(tmp_path / "model").tokenize(tf.constant(["a good film"])).shape[0] == 1

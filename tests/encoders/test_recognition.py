@@ -63,6 +63,7 @@ def distilbert(vocab_size, hidden_size, num_attention_heads, max_sequence_length
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
     """Exports one of tf-models' encoders, as TF Hub's ALBERT, ELECTRA and DistilBERT were."""
+    pytest.importorskip("official", reason="needs tf-models-official, the extra [models]")
 
     def export(name):
         import tf_keras

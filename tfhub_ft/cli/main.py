@@ -1,10 +1,13 @@
 """`tfhub-ft`: finds the command, and turns errors into one line and an exit code."""
 
-import importlib
+import functools
+import importlib.util
 import logging
 import os
 import sys
 import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -33,6 +36,9 @@ COMMANDS = {
     "copy": "tfhub_ft.cli.copy",
 }
 INTERRUPTED = 130
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
 FLAGS = {"--debug", "--quiet", "--trust"}
 
 
@@ -59,6 +65,30 @@ def group() -> None:
     """
 
 
+class QuietTensorFlow:
+    """Finder that imports TensorFlow without the lines its libraries print; 2.21 prints them at any log level."""
+
+    def find_spec(self, name: str, *_: object) -> "ModuleSpec | None":
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec:
+            spec.loader.exec_module = functools.partial(_run_without_stderr, spec.loader.exec_module)
+        return spec
+
+
+def _run_without_stderr(function: Callable[..., None], *arguments: object) -> None:
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        function(*arguments)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 2 the input is wrong, 1 the work failed."""
     collect_seldom()
@@ -72,6 +102,7 @@ def main() -> None:
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        sys.meta_path.insert(0, QuietTensorFlow())
     try:
         sys.exit(group.main(arguments, prog_name="tfhub-ft", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
