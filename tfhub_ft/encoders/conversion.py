@@ -1,5 +1,6 @@
 """Convert a Hugging Face checkpoint into a TF Hub encoder and its preprocessor."""
 
+import gc
 import math
 import time
 from collections.abc import Iterator
@@ -108,6 +109,8 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
     with written_aside(out_dir) as aside, progress(writing, 2, "steps") as advance:
         aside.mkdir()
         write_pair(checkpoint, aside)
+        # What was written has its weights still, in cycles of references.
+        gc.collect()
         advance(1)
         say("Comparing its outputs with the checkpoint's ...")
         checked = check_pair(checkpoint, aside)
@@ -176,7 +179,7 @@ def check_pair(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
         word_ids, mask, type_ids = (batch[f"input_{part}"].numpy() for part in ("word_ids", "mask", "type_ids"))
         if word_ids.min() < 0 or word_ids.max() >= checkpoint.vocab_size:
             raise WorkError(f"{checkpoint.name}: the preprocessor makes token ids outside the vocabulary")
-        expected = forward(checkpoint, word_ids, mask, type_ids)
+        expected = forward(checkpoint, word_ids, mask, type_ids, dtype=np.float32)
         with tensor_float_32(False):
             outputs = encoder(batch, training=False)
             if checkpoint.masked_lm:
