@@ -16,7 +16,6 @@ import argparse
 import csv
 import importlib
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -43,21 +42,6 @@ LATE_IMPORTS = {
     "tflite": ("tfhub_ft.exports.lite_model", "tensorflow_text", "ai_edge_litert.interpreter"),
 }
 WARM_UP_TEXTS, TIMED_TEXTS = 64, 150
-HUGGING_FACE_PARTS = {
-    "word_embeddings": "embeddings.word_embeddings",
-    "position_embedding": "embeddings.position_embeddings",
-    "type_embeddings": "embeddings.token_type_embeddings",
-    "embeddings/layer_norm": "embeddings.LayerNorm",
-    "pooler_transform": "pooler.dense",
-    "self_attention/query": "attention.self.query",
-    "self_attention/key": "attention.self.key",
-    "self_attention/value": "attention.self.value",
-    "self_attention/attention_output": "attention.output.dense",
-    "self_attention_layer_norm": "attention.output.LayerNorm",
-    "intermediate": "intermediate.dense",
-    "output": "output.dense",
-    "output_layer_norm": "output.LayerNorm",
-}
 
 
 def main():
@@ -125,6 +109,7 @@ def checkpoint(args):
     """A run's weights as a folder that the peers read: a Hugging Face BERT and, in head.npz, its head."""
     from safetensors.numpy import save_file
 
+    from tfhub_ft.encoders.model_garden import hugging_face_weight
     from tfhub_ft.run import Run
 
     model = Run(args.run).load_model()
@@ -150,20 +135,6 @@ def checkpoint(args):
     save_file(dict(hugging_face_weight(*each) for each in values.items()), args.folder / "model.safetensors")
     kernel, bias = network.get_layer("logits").get_weights()
     np.savez(args.folder / "head.npz", kernel=kernel, bias=bias)
-
-
-def hugging_face_weight(name, value):
-    """A weight's name and value as Hugging Face's BERT has them: a dense layer's is [out, in], its heads not apart."""
-    found = re.fullmatch(r"(?:transformer/layer_(\d+)/)?(.+)/(kernel|bias|embeddings|gamma|beta)", name)
-    layer, part, kind = found.groups()
-    if kind == "kernel":
-        outputs = value.shape[-1] if "attention_output" in part else value[0].size
-        value = value.reshape(-1, outputs).T
-    elif kind == "bias":
-        value = value.reshape(-1)
-    ending = "bias" if kind in ("bias", "beta") else "weight"
-    block = f"encoder.layer.{layer}." if layer else ""
-    return f"{block}{HUGGING_FACE_PARTS[part]}.{ending}", np.ascontiguousarray(value)
 
 
 def export(args):

@@ -18,6 +18,9 @@ from tfhub_ft.files import write_fault
 from tfhub_ft.memory import collect_seldom
 from tfhub_ft.trust import TRUST_VARIABLE
 
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
 COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
     "encoders": "tfhub_ft.cli.encoders",
@@ -36,9 +39,6 @@ COMMANDS = {
     "copy": "tfhub_ft.cli.copy",
 }
 INTERRUPTED = 130
-if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-
 FLAGS = {"--debug", "--quiet", "--trust"}
 
 

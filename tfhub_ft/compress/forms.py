@@ -11,6 +11,7 @@ import numpy as np
 
 from tfhub_ft.console import command_line
 from tfhub_ft.data.rows import Row
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.errors import InputError
 from tfhub_ft.exports.digests import check_artifact, read_exports
 from tfhub_ft.exports.export import FORMATS
@@ -21,7 +22,7 @@ from tfhub_ft.exports.saved_model import read_task, saved_preprocessor
 from tfhub_ft.files import folder_bytes
 from tfhub_ft.prediction import batches_by_size, open_predictor
 from tfhub_ft.tasks.task import Task, described_task
-from tfhub_ft.tasks.windowed import TOKEN_INPUTS, WindowedTask
+from tfhub_ft.tasks.windowed import WindowedTask
 
 # From the least quantized on.
 ORDER = ("none", "bfloat16", "float16", "dynamic", "int8")
@@ -60,7 +61,7 @@ def find_forms(folder: Path) -> list[Form]:
     Of SavedModels it is the newest of each quantization; from text, and from tokens on where it takes these.
 
     Raises:
-        InputError: the folder is no export, or a form is missing or was changed.
+        InputError: the folder is not an export, or a form is missing or was changed.
     """
     try:
         entries = read_exports(folder)["forms"]

@@ -233,7 +233,7 @@ def _cells(source: Source, columns: Sequence[Column]) -> Iterator[_Cells]:
 
 
 def _other_reading(source: Source, columns: Sequence[Column]) -> str:
-    """What an error about a missing column adds where the file may have no header, or another delimiter."""
+    """What an error about a missing column adds where the file may lack a header, or have another delimiter."""
     other = _other_delimiter(source, columns)
     if other and source.has_header and _has_columns(_split(source.names[0], other), columns):
         return _delimiter(source, columns, other)

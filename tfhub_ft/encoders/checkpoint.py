@@ -78,23 +78,25 @@ _BLOCK_PARTS = {
     },
 }
 
-# The masked-LM head, whose output weights are the word embeddings.
-_HEAD_PARTS = {
+# The masked-LM head, whose output weights, the decoder's, are the word embeddings.
+_HEAD_WEIGHTS = {
     "bert": {
-        "dense": "predictions.transform.dense",
-        "norm": "predictions.transform.LayerNorm",
+        "dense.weight": "predictions.transform.dense.weight",
+        "dense.bias": "predictions.transform.dense.bias",
+        "norm.weight": "predictions.transform.LayerNorm.weight",
+        "norm.bias": "predictions.transform.LayerNorm.bias",
         "bias": "predictions.bias",
         "decoder": "predictions.decoder.weight",
     },
     "distilbert": {
-        "dense": "vocab_transform",
-        "norm": "vocab_layer_norm",
+        "dense.weight": "vocab_transform.weight",
+        "dense.bias": "vocab_transform.bias",
+        "norm.weight": "vocab_layer_norm.weight",
+        "norm.bias": "vocab_layer_norm.bias",
         "bias": "vocab_projector.bias",
         "decoder": "vocab_projector.weight",
     },
 }
-
-_HEAD_WEIGHTS = ("dense.weight", "dense.bias", "norm.weight", "norm.bias", "bias")
 
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _WORDPIECE_CLASSES = ("BertTokenizer", "ElectraTokenizer", "PreTrainedTokenizer", "TokenizersBackend")
@@ -198,11 +200,10 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with config.json, vocab.txt and model.safetensors")
-    config_file, is_of_model_garden = folder / "config.json", False
-    if not config_file.is_file():
-        config_file, is_of_model_garden = folder / model_garden.CONFIG, True
-    if not config_file.is_file():
+    found = (folder / name for name in ("config.json", model_garden.CONFIG) if (folder / name).is_file())
+    if (config_file := next(found, None)) is None:
         raise InputError(f"{folder}: not a checkpoint folder (neither config.json nor {model_garden.CONFIG} found)")
+    is_of_model_garden = config_file.name == model_garden.CONFIG
     config = read_json(config_file, dict)
     if is_of_model_garden:
         # Its "gelu" is the tanh approximation.
@@ -369,10 +370,10 @@ def _weights_file(folder: Path) -> Path:
 
 def _head_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of a masked-LM head's tensors, all optional, by their names in Hugging Face's torch model."""
-    parts, hidden = _HEAD_PARTS[architecture["model_type"]], architecture["hidden_size"]
-    dense, norm, words = parts["dense"], parts["norm"], architecture["vocab_size"]
-    shapes = {f"{dense}.weight": (hidden, hidden), parts["decoder"]: (words, hidden), parts["bias"]: (words,)}
-    return shapes | dict.fromkeys((f"{dense}.bias", f"{norm}.weight", f"{norm}.bias"), (hidden,))
+    hidden, words = architecture["hidden_size"], architecture["vocab_size"]
+    shapes = {"dense.weight": (hidden, hidden), "bias": (words,), "decoder": (words, hidden)}
+    names = _HEAD_WEIGHTS[architecture["model_type"]]
+    return {name: shapes.get(part, (hidden,)) for part, name in names.items()}
 
 
 def _read_weights(
@@ -395,19 +396,19 @@ def _read_weights(
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(f"{source}: lacks {missing[0]}{more}; it does not fit config.json")
-    head = {name: weights.pop(name) for name in head_shapes if name in weights}
-    return weights, _masked_lm(source, head, weights["embeddings.word_embeddings.weight"], _HEAD_PARTS[model_type])
+    head = {part: weights.pop(name) for part, name in _HEAD_WEIGHTS[model_type].items() if name in weights}
+    return weights, _masked_lm(source, head, weights["embeddings.word_embeddings.weight"], len(head_shapes))
 
 
 def _masked_lm(
-    source: Path, head: dict[str, np.ndarray], word_embeddings: np.ndarray, parts: dict[str, str]
+    source: Path, head: dict[str, np.ndarray], word_embeddings: np.ndarray, size: int
 ) -> dict[str, np.ndarray]:
-    decoder = head.pop(parts["decoder"], word_embeddings)
+    """The head's weights without the decoder's; none where one is missing or the decoder has words of its own."""
+    decoder = head.pop("decoder", word_embeddings)
     if head and not np.array_equal(decoder, word_embeddings):
         say(f"{source}: its masked-LM head does not share the word embeddings and is left out")
         return {}
-    names = {part: parts[part.split(".")[0]] + part.removeprefix(part.split(".")[0]) for part in _HEAD_WEIGHTS}
-    return {part: head[name] for part, name in names.items()} if set(names.values()) <= head.keys() else {}
+    return head if len(head) == size - 1 else {}
 
 
 def _tensors(source: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -47,7 +47,7 @@ def read_weights(folder: Path) -> dict[str, "np.ndarray"]:
         float32 arrays; a dense layer's weight is [out, in]. Those of the masked-LM head are there where it was kept.
 
     Raises:
-        InputError: tf-models-official is not installed, or the folder has no checkpoint, or several.
+        InputError: tf-models-official is not installed, or the folder has several checkpoints, or none.
         WorkError: the checkpoint does not fit bert_config.json.
 
     Reference:
@@ -68,17 +68,30 @@ def read_weights(folder: Path) -> dict[str, "np.ndarray"]:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise WorkError(f"{indices[0]}: cannot be restored as {CONFIG} describes it ({reason})")
-        return dict(_named(name, value) for name, value in load_file(file).items())
+        return dict(hugging_face_weight(*each) for each in load_file(file).items())
 
 
-def _named(name: str, value: "np.ndarray") -> tuple[str, "np.ndarray"]:
+def hugging_face_weight(name: str, value: "np.ndarray") -> tuple[str, "np.ndarray"]:
+    """Return the name and the value that a weight of a TF Hub BERT has in Hugging Face's torch model.
+
+    Args:
+        name: such as "transformer/layer_0/self_attention/query/kernel".
+        value: float32; attention kernels and biases have an axis of heads.
+
+    Example:
+        hugging_face_weight("pooler_transform/kernel", kernel)  # ("pooler.dense.weight", kernel transposed)
+    """
+    import numpy as np
+
     layer, part, kind = re.fullmatch(r"(?:transformer/layer_(\d+)/)?(.+)/(\w+)", name).groups()
-    prefix = f"encoder.layer.{layer}." if layer else ""
     if kind == "kernel":
-        inputs = value.shape[0] * (value.shape[1] if part == "self_attention/attention_output" else 1)
-        value = value.reshape(inputs, -1).T
+        outputs = value.shape[-1] if part == "self_attention/attention_output" else value[0].size
+        value = value.reshape(-1, outputs).T
+    elif kind == "bias":
+        value = value.reshape(-1)
+    block = f"encoder.layer.{layer}." if layer else ""
     ending = "bias" if kind in ("bias", "beta") else "weight"
-    return f"{prefix}{_PARTS[part]}.{ending}", value.reshape(-1) if ending == "bias" else value
+    return f"{block}{_PARTS[part]}.{ending}", np.ascontiguousarray(value)
 
 
 def _restore(config_file: str, checkpoint: str, out_file: str) -> None:

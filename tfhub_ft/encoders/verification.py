@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.errors import InputError, UntrustedCode, kind_and_first_line
 from tfhub_ft.placement import on_cpu
 from tfhub_ft.saved_graph import load_graph
 
-INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 LENGTHS = (3, 16, 40)
 PADDING_TOLERANCE = 1e-3
 SPECIAL_TOKENS = ("start_of_sequence_id", "end_of_segment_id", "padding_id", "vocab_size")
@@ -147,7 +147,7 @@ def _input_specs(module: Any, path: Path) -> dict[str, Any]:
         dtype = getattr(specs, "dtype", None)
         taken = f"takes one tensor of {dtype.name}s" if dtype is not None else "takes no dictionary"
     raise InputError(
-        f"{path} is a SavedModel but no text encoder: it {taken}, a TF Hub text encoder takes {', '.join(INPUTS)}"
+        f"{path} is a SavedModel but no text encoder: it {taken}, a TF Hub text encoder takes {', '.join(TOKEN_INPUTS)}"
     )
 
 
@@ -162,12 +162,15 @@ def _tried(what: str, check: Callable[..., tuple[bool, str]], *arguments: Any) -
 def _inputs(probe: _Probe) -> tuple[bool, str]:
     import tensorflow as tf
 
-    missing, further = [n for n in INPUTS[:2] if n not in probe.specs], [n for n in probe.specs if n not in INPUTS]
+    missing, further = (
+        [n for n in TOKEN_INPUTS[:2] if n not in probe.specs],
+        [n for n in probe.specs if n not in TOKEN_INPUTS],
+    )
     fits = all(spec.dtype == tf.int32 and len(spec.shape) == 2 for spec in probe.specs.values())
     found = ", ".join(f"{n} {s.dtype.name} {_shape(s.shape)}" for n, s in sorted(probe.specs.items()))
     if missing or further:
         return False, f"{found}; " + (f"lacks {', '.join(missing)}" if missing else f"{', '.join(further)} is unknown")
-    return fits, found if INPUTS[2] in probe.specs else f"{found}; no input_type_ids: it tells no segments apart"
+    return fits, found if TOKEN_INPUTS[2] in probe.specs else f"{found}; no input_type_ids: it tells no segments apart"
 
 
 def _shape(shape: Any) -> str:

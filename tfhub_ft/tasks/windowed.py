@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.tasks.task import Task
 
 if TYPE_CHECKING:
     import keras
 
     from tfhub_ft.data.windows import WindowRows
-
-TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 
 
 class WindowedTask(Task):

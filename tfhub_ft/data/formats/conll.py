@@ -39,7 +39,7 @@ class _Layout:
     notes: tuple[str, ...] = ()
 
     def is_skipped(self, text: str) -> bool:
-        """Whether a line has no token."""
+        """Whether a line is without a token."""
         return text.startswith("-DOCSTART-") or (self.numbered and _is_unnumbered(text))
 
 

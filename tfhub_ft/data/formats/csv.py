@@ -62,7 +62,7 @@ class _Table:
         options: of the file.
         delimiter: between fields.
         quoted: whether fields may be in quotes.
-        spaced: whether the spaces after a delimiter are no part of a field.
+        spaced: whether the spaces after a delimiter do not belong to the field.
         skipped: lines at the start of the file that are not part of the table.
     """
 
