@@ -95,8 +95,8 @@ class Comparison:
 
     def places(self):
         """What the commands name, beside the rows."""
-        from tfhub_ft.encoders.embedded import fetch_checkpoint
-        from tfhub_ft.encoders.sources import resolve_encoder, resolve_preprocessor
+        from tfhub_ft.encoders.default_encoder import fetch_checkpoint
+        from tfhub_ft.encoders.resolve import resolve_encoder, resolve_preprocessor
 
         download = self.work / "download"
         download.mkdir()

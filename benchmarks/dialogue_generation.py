@@ -147,7 +147,7 @@ def finish_replies(clock, write, folder):
 def model(precision="float32"):
     from tfhub_ft.recipes import dialogue
 
-    from tfhub_ft.training.hardware import dtype_policy
+    from tfhub_ft.utils.precision import dtype_policy
 
     built = dialogue.build_model(MODEL)
     language_model_of(built).dtype_policy = dtype_policy(precision)

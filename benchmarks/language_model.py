@@ -67,10 +67,10 @@ def main():
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
     texts = texts_of(parser.parse_args().data_dir)
 
-    from tfhub_ft.files import folder_bytes
     from tfhub_ft.language_models.gguf_conversion import convert_gguf
     from tfhub_ft.language_models.gguf_file import read_gguf
     from tfhub_ft.language_models.presets import CATALOGUE, fetch_gguf, load_causal_lm
+    from tfhub_ft.utils.files import folder_bytes
 
     with tempfile.TemporaryDirectory() as scratch:
         file, preset = Path(scratch) / "model.gguf", Path(scratch) / "preset"

@@ -26,11 +26,11 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy")
 LATE_IMPORTS = {
     "train": (
         "tfhub_ft.training.interruptions",
-        "tfhub_ft.training.learner",
-        "tfhub_ft.training.training",
+        "tfhub_ft.training.train_step",
+        "tfhub_ft.training.trainer",
         "tfhub_ft.training.optimizer",
-        "tfhub_ft.encoders.encoder_layer",
-        "tfhub_ft.evaluation.report",
+        "tfhub_ft.encoders.hub_encoder",
+        "tfhub_ft.evaluation.report.html_report",
         "tensorflow_hub",
         "tensorflow_text",
         "tensorboard.summary.v2",
@@ -38,8 +38,8 @@ LATE_IMPORTS = {
         "matplotlib.backends.backend_svg",
         "jinja2",
     ),
-    "predict": ("tfhub_ft.encoders.encoder_layer", "tensorflow_hub", "tensorflow_text"),
-    "tflite": ("tfhub_ft.exports.lite_model", "tensorflow_text", "ai_edge_litert.interpreter"),
+    "predict": ("tfhub_ft.encoders.hub_encoder", "tensorflow_hub", "tensorflow_text"),
+    "tflite": ("tfhub_ft.inference.runtimes.tflite", "tensorflow_text", "ai_edge_litert.interpreter"),
 }
 WARM_UP_TEXTS, TIMED_TEXTS = 64, 150
 
@@ -71,7 +71,7 @@ def imports(work):
     """Everything heavy that a work needs, tfhub_ft first, as its users import it."""
     clock = Clock()
     import tfhub_ft
-    from tfhub_ft.memory import collect_seldom
+    from tfhub_ft.utils.memory import collect_seldom
 
     # As the command does before it imports.
     collect_seldom()
@@ -146,7 +146,7 @@ def export(args):
 def predict(args):
     clock = imports("predict")
     import tfhub_ft
-    from tfhub_ft.prediction import open_predictor
+    from tfhub_ft.inference.predict import open_predictor
 
     predictor = open_predictor(args.model, **({"precision": args.precision} if args.precision else {}))
     texts, truth = read_rows(args.texts)
@@ -170,8 +170,8 @@ def predict(args):
 
 def tflite(args):
     clock = imports("tflite")
-    from tfhub_ft.exports.fresh_process import one_by_one, token_feed
-    from tfhub_ft.exports.lite_model import LiteModel
+    from tfhub_ft.inference.runtimes.isolated import one_by_one, token_feed
+    from tfhub_ft.inference.runtimes.tflite import LiteModel
 
     lite = LiteModel(args.model, threads=args.threads)
     texts, truth = read_rows(args.texts)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from machine import keep
 
-from tfhub_ft.evaluation.thresholds import threshold_for_precision
+from tfhub_ft.metrics.thresholds import threshold_for_precision
 
 POOLS = Path(__file__).parents[1] / "tests" / "evaluation" / "score_pools.csv"
 POOL_ROWS, DRAWS = 2000, 1000

@@ -23,7 +23,7 @@ from machine import keep, show
 
 import tfhub_ft
 from tfhub_ft.data.rows import read_all
-from tfhub_ft.evaluation.span_metrics import span_metrics
+from tfhub_ft.metrics.span_scores import span_metrics
 
 # For each row: the recipe, its files (several are put behind each other), and the settings that are not its defaults.
 ROWS = {

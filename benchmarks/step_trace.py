@@ -64,8 +64,8 @@ def measured(implementation, data_dir, trace):
 
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
-    from tfhub_ft.training.hardware import matrix_products_in
-    from tfhub_ft.training.training import Training
+    from tfhub_ft.training.trainer import Training
+    from tfhub_ft.utils.precision import matrix_products_in
 
     seconds = {"imports": time.perf_counter() - began}
     recipe = load_recipe("sentiment")

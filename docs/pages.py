@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mkdocs.structure.files import File
 
-from tfhub_ft.encoders.catalogue import CATALOGUE
+from tfhub_ft.encoders.catalog import CATALOGUE
 from tfhub_ft.language_models import presets
 from tfhub_ft.recipe import RECIPES, load_recipe
 from tfhub_ft.settings import Settings, option_name

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.settings import Settings, setting
-from tfhub_ft.tasks.masked_words import MaskedWords
+from tfhub_ft.tasks.masked_lm import MaskedWords
 
 if TYPE_CHECKING:
     import keras
@@ -68,7 +68,7 @@ def build_model(
     Reference:
         Gururangan et al. 2020, https://arxiv.org/abs/2004.10964; Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.models import masked_word_model
+    from tfhub_ft.models.builders import masked_word_model
 
     return masked_word_model(
         name="adapt",

@@ -68,8 +68,8 @@ def build_model(
     Reference:
         Henderson et al. 2017, https://arxiv.org/abs/1705.00652
     """
-    from tfhub_ft.heads import StackHalves
-    from tfhub_ft.models import bi_encoder_model
+    from tfhub_ft.models.builders import bi_encoder_model
+    from tfhub_ft.models.heads import StackHalves
 
     return bi_encoder_model(
         StackHalves(name="pairs"),

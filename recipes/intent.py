@@ -62,8 +62,8 @@ def build_model(
     Reference:
         Larson et al. 2019, https://arxiv.org/abs/1909.02027
     """
-    from tfhub_ft.heads import ClassificationHead
-    from tfhub_ft.models import text_model
+    from tfhub_ft.models.builders import text_model
+    from tfhub_ft.models.heads import ClassificationHead
 
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")
     return text_model(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.settings import LabelSettings, WindowedSettings, setting
-from tfhub_ft.tasks.entities import Entities
+from tfhub_ft.tasks.token_classification import Entities
 
 if TYPE_CHECKING:
     import keras
@@ -72,8 +72,8 @@ def build_model(
     Reference:
         Devlin et al. 2019, section 5.3, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.heads import ClassificationHead
-    from tfhub_ft.models import text_model
+    from tfhub_ft.models.builders import text_model
+    from tfhub_ft.models.heads import ClassificationHead
 
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")
     return text_model(

@@ -64,8 +64,8 @@ def build_model(
     Reference:
         Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.heads import ClassificationHead
-    from tfhub_ft.models import pair_model
+    from tfhub_ft.models.builders import pair_model
+    from tfhub_ft.models.heads import ClassificationHead
 
     return pair_model(
         ClassificationHead(num_classes, dropout=dropout, fitted_inputs=1, name="logits"),

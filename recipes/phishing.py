@@ -71,8 +71,8 @@ def build_model(
     Reference:
         Aung and Yamana 2021 (PhishDataset); Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.heads import ClassificationHead
-    from tfhub_ft.models import text_model
+    from tfhub_ft.models.builders import text_model
+    from tfhub_ft.models.heads import ClassificationHead
 
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")
     return text_model(

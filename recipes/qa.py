@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.settings import WindowedSettings, setting
-from tfhub_ft.tasks.spans import Spans
+from tfhub_ft.tasks.question_answering import Spans
 
 if TYPE_CHECKING:
     import keras
@@ -70,8 +70,8 @@ def build_model(
     Reference:
         Devlin et al. 2019, section 4.2, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.heads import ClassificationHead
-    from tfhub_ft.models import text_model
+    from tfhub_ft.models.builders import text_model
+    from tfhub_ft.models.heads import ClassificationHead
 
     head = ClassificationHead(2, dropout=dropout, name="logits")
     return text_model(

@@ -77,8 +77,8 @@ def build_model(
     Reference:
         Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
     """
-    from tfhub_ft.heads import ClassificationHead, CosineSimilarity
-    from tfhub_ft.models import bi_encoder_model, text_model
+    from tfhub_ft.models.builders import bi_encoder_model, text_model
+    from tfhub_ft.models.heads import ClassificationHead, CosineSimilarity
 
     if mode == "bi-encoder":
         return bi_encoder_model(

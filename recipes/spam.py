@@ -63,8 +63,8 @@ def build_model(
     Reference:
         Sanh et al. 2019 (DistilBERT), https://arxiv.org/abs/1910.01108
     """
-    from tfhub_ft.heads import ClassificationHead, MeanPooling
-    from tfhub_ft.models import text_model
+    from tfhub_ft.models.builders import text_model
+    from tfhub_ft.models.heads import ClassificationHead, MeanPooling
 
     pool = MeanPooling(normalize=False, name="mean")
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")

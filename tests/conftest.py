@@ -197,7 +197,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_pair(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tiny_checkpoint`'s TF Hub SavedModels, `encoder` and `preprocessor`; do not change it."""
-    from tfhub_ft.encoders.conversion import convert_checkpoint
+    from tfhub_ft.encoders.convert import convert_checkpoint
 
     folder = tmp_path_factory.mktemp("pairs") / "tiny"
     convert_checkpoint(tiny_checkpoint, folder)

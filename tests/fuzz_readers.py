@@ -14,8 +14,8 @@ import atheris
 
 with atheris.instrument_imports(include=["tfhub_ft"]):
     from tfhub_ft.data.rows import read_rows
-    from tfhub_ft.errors import InputError
     from tfhub_ft.recipe import load_recipe
+    from tfhub_ft.utils.errors import InputError
 
 # The recipe that reads a format, and where its demo rows come in another one, a file to begin with.
 RECIPES = {"csv": "sentiment", "jsonl": "multilabel", "conll": "ner", "json": "qa"}

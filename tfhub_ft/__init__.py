@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from tfhub_ft import registration
+from tfhub_ft.utils import registration
 
 # Keras reads this when it is first imported; a hub module's variables are TensorFlow's.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -40,16 +40,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "HubEncoder": "tfhub_ft.encoders.encoder_layer",
-    "HubPreprocessor": "tfhub_ft.encoders.preprocessor_layer",
+    "HubEncoder": "tfhub_ft.encoders.hub_encoder",
+    "HubPreprocessor": "tfhub_ft.encoders.hub_preprocessor",
     "Recipe": "tfhub_ft.recipe",
     "Run": "tfhub_ft.run",
-    "compare": "tfhub_ft.compress.compare",
-    "distill": "tfhub_ft.compress.distill",
+    "compare": "tfhub_ft.benchmark.benchmark",
+    "distill": "tfhub_ft.distillation.distill",
     "evaluate": "tfhub_ft.evaluation.evaluate",
     "export": "tfhub_ft.exports.export",
     "load_recipe": "tfhub_ft.recipe",
-    "predict": "tfhub_ft.prediction",
+    "predict": "tfhub_ft.inference.predict",
     "train": "tfhub_ft.training.train",
 }
 

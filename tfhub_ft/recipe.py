@@ -13,16 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.arguments import check_path
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import check_new, write_text
 from tfhub_ft.settings import Settings
-from tfhub_ft.trust import TRUST_VARIABLE, is_known_recipe, record_recipe, trusts_all
+from tfhub_ft.utils.arguments import check_path
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import check_new, write_text
+from tfhub_ft.utils.trust import TRUST_VARIABLE, is_known_recipe, record_recipe, trusts_all
 
 if TYPE_CHECKING:
     import keras
 
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.tasks.base import Task
 
 RECIPES = {
     "sentiment": "tfhub_ft.recipes.sentiment",

@@ -29,16 +29,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.arguments import check_path
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
-from tfhub_ft.documents import check_distinct, check_shape, parse_json, read_json, read_yaml
-from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.files import contents, locked, remove_remains, write_fault, write_json, write_text, written_aside
 from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe
-from tfhub_ft.saved_graph import check_archive
 from tfhub_ft.settings import TrainingSettings
+from tfhub_ft.utils.arguments import check_path
+from tfhub_ft.utils.documents import check_distinct, check_shape, parse_json, read_json, read_yaml
+from tfhub_ft.utils.errors import InputError, first_line
+from tfhub_ft.utils.files import contents, locked, remove_remains, write_fault, write_json, write_text, written_aside
+from tfhub_ft.utils.saved_graph import check_archive
 
 if TYPE_CHECKING:
     import keras

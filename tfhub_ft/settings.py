@@ -9,9 +9,9 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
-from tfhub_ft.arguments import check_no_nul, check_path, type_name
 from tfhub_ft.encoders.freezing import FREEZE_HELP
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.arguments import check_no_nul, check_path, type_name
+from tfhub_ft.utils.errors import InputError
 
 STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
 NO_PARAMETER_SERVERS = (

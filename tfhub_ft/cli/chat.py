@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfhub_ft.cli.parameters import PATH
-from tfhub_ft.console import decode_input, printable, say
-from tfhub_ft.errors import InputError
+from tfhub_ft.cli.param_types import PATH
+from tfhub_ft.utils.console import decode_input, printable, say
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from tfhub_ft.conversation import Conversation
+    from tfhub_ft.language_models.conversation import Conversation
 
 
 @click.command("chat")
@@ -84,7 +84,7 @@ def command(
     """
     if model and (intent or retrieve or generate):
         raise InputError(f"{model} stands beside other runs: name it by --retrieve or --generate, too")
-    from tfhub_ft.conversation import Conversation, option_of
+    from tfhub_ft.language_models.conversation import Conversation, option_of
     from tfhub_ft.language_models.generation import Sampling
 
     runs = {option_of(model): model} if model else {"intent": intent, "retrieve": retrieve, "generate": generate}

@@ -1,35 +1,36 @@
-"""`tfhub-ft compare EXPORT_DIR --data F`."""
+"""`tfhub-ft diff RUN1 RUN2`."""
 
 from typing import Any
 
 import click
 
-from tfhub_ft.cli.parameters import PATH
-from tfhub_ft.cli.reading import reading_options
-from tfhub_ft.console import print_json, print_tables
+from tfhub_ft.cli.param_types import PATH
+from tfhub_ft.cli.read_options import reading_options
+from tfhub_ft.utils.console import print_json, print_tables
 
 
-@click.command("compare")
-@click.argument("export_dir", type=PATH)
-@click.option("--data", type=PATH, required=True, metavar="FILE", help="File with rows to score, as for evaluate.")
+@click.command("diff")
+@click.argument("one", type=PATH)
+@click.argument("other", type=PATH)
+@click.option(
+    "--data", type=PATH, metavar="FILE", help="Rows to score both on. [default: the test rows of the first run]"
+)
 @reading_options(labels=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--picture", type=PATH, metavar="FILE", help="Where the picture goes: png, svg or pdf. [EXPORT_DIR/compare.png]"
-)
-def command(export_dir: str, data: str, as_json: bool, picture: str | None, **reading: Any) -> None:
-    """Measure every form of an export: bytes, memory, load time, latency, throughput, scores, agreement.
+def command(one: str, other: str, data: str | None, as_json: bool, **reading: Any) -> None:
+    """Lay two runs side by side: settings, scores on the same rows, answers that changed.
 
-    It also writes compare.json and a picture, compare.png, into EXPORT_DIR.
-
-    Example: tfhub-ft compare saved_models/reviews --data more_reviews.csv
+    Example: tfhub-ft diff runs/first runs/second --data more_reviews.csv
     """
-    from tfhub_ft.compress.compare import compare
+    from tfhub_ft.evaluation.compare_runs import diff
 
-    measured = compare(export_dir, data=data, picture=picture, **reading)
+    compared = diff(one, other, data=data, **reading)
     if as_json:
-        print_json(measured)
+        print_json(compared)
         return
-    from tfhub_ft.evaluation.tables import comparison_table
+    from tfhub_ft.evaluation.console_tables import diff_tables
 
-    print_tables(comparison_table(measured))
+    print_tables(*diff_tables(compared, one, other))
+    if "mcnemar" in compared:
+        first, second, p = compared["mcnemar"].values()
+        print(f"Right about {first:,} rows alone: {one}; about {second:,}: {other}. McNemar's exact test: p = {p:.3g}.")

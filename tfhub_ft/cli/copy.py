@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from tfhub_ft.cli.parameters import PATH, RECIPE
-from tfhub_ft.console import command_line
+from tfhub_ft.cli.param_types import PATH, RECIPE
+from tfhub_ft.utils.console import command_line
 
 
 @click.command("copy")

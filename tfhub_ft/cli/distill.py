@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from tfhub_ft.cli.parameters import PATH, STUDENT
+from tfhub_ft.cli.param_types import PATH, STUDENT
 from tfhub_ft.cli.train import setting_option
-from tfhub_ft.console import print_next, print_tables
 from tfhub_ft.settings import Distillation, Settings
+from tfhub_ft.utils.console import print_next, print_tables
 
 OWN = [
     click.Argument(["run"], type=PATH),
@@ -28,12 +28,12 @@ OWN = [
 
 
 def _distill(run: str, student: str, output_dir: str, **given: Any) -> None:
-    from tfhub_ft.compress.distill import distill
+    from tfhub_ft.distillation.distill import distill
 
     settings = {name: value for name, value in given.items() if value is not None}
     made = distill(run, student=student, output_dir=output_dir, **settings)
 
-    from tfhub_ft.evaluation.tables import scores_table
+    from tfhub_ft.evaluation.console_tables import scores_table
 
     print_tables(scores_table(made.metrics))
     print(f"Run: {made.path}")

@@ -4,10 +4,10 @@ import dataclasses
 
 import click
 
-from tfhub_ft.cli.parameters import ENCODER, PATH, PRETRAINED
-from tfhub_ft.console import print_json, print_next, print_tables
-from tfhub_ft.encoders.catalogue import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
-from tfhub_ft.errors import InputError, WorkError
+from tfhub_ft.cli.param_types import ENCODER, PATH, PRETRAINED
+from tfhub_ft.encoders.catalog import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
+from tfhub_ft.utils.console import print_json, print_next, print_tables
+from tfhub_ft.utils.errors import InputError, WorkError
 
 
 @click.group("encoders")
@@ -25,7 +25,7 @@ def list_encoders(as_json: bool) -> None:
 
     Example: tfhub-ft encoders list
     """
-    from tfhub_ft.encoders.sources import cached
+    from tfhub_ft.encoders.resolve import cached
 
     if as_json:
         rows = [{**dataclasses.asdict(entry), "cached": cached(entry.name)} for entry in CATALOGUE]
@@ -56,7 +56,7 @@ def show(name: str) -> None:
 
     Example: tfhub-ft encoders show bert-base-uncased
     """
-    from tfhub_ft.encoders.sources import cached
+    from tfhub_ft.encoders.resolve import cached
 
     entry = _lookup(name)
     for field, value in {**dataclasses.asdict(entry), "cached": cached(name)}.items():
@@ -73,7 +73,7 @@ def pull(name: str, preprocessor: str | None) -> None:
 
     Example: tfhub-ft encoders pull minilm-l6
     """
-    from tfhub_ft.encoders.sources import resolve
+    from tfhub_ft.encoders.resolve import resolve
     from tfhub_ft.language_models import presets
 
     if name in (model.name for model in presets.CATALOGUE):
@@ -93,7 +93,7 @@ def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
 
     Example: tfhub-ft encoders verify my_encoder/encoder
     """
-    from tfhub_ft.encoders.verification import verify_encoder
+    from tfhub_ft.encoders.hub_api_check import verify_encoder
 
     findings = verify_encoder(folder, preprocessor)
     if as_json:
@@ -118,7 +118,7 @@ def convert(checkpoint_dir: str, out_dir: str) -> None:
 
     Example: tfhub-ft encoders convert my_checkpoint my_encoder
     """
-    from tfhub_ft.encoders.conversion import convert_checkpoint
+    from tfhub_ft.encoders.convert import convert_checkpoint
 
     report = convert_checkpoint(checkpoint_dir, out_dir)
     print(f"{out_dir}: encoder/ and preprocessor/, a {report.model_type} encoder")

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from tfhub_ft.cli.parameters import PATH
-from tfhub_ft.cli.reading import reading_options
-from tfhub_ft.console import print_json, print_tables
+from tfhub_ft.cli.param_types import PATH
+from tfhub_ft.cli.read_options import reading_options
+from tfhub_ft.utils.console import print_json, print_tables
 
 
 @click.command("evaluate")
@@ -27,7 +27,7 @@ def command(run: str, data: str, report: str | None, as_json: bool, **reading: A
     if as_json:
         print_json(scores)
         return
-    from tfhub_ft.evaluation.tables import classes_table, scores_table
+    from tfhub_ft.evaluation.console_tables import classes_table, scores_table
 
     print_tables(scores_table({Path(data).name: scores}), *([classes_table(scores)] if "per_class" in scores else []))
     if report:

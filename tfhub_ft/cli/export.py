@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from tfhub_ft.cli.parameters import PATH
-from tfhub_ft.evaluation.tables import logit_difference
+from tfhub_ft.cli.param_types import PATH
+from tfhub_ft.evaluation.console_tables import logit_difference
 from tfhub_ft.exports.export import FORMATS, WEIGHTS
 
 
@@ -76,7 +76,7 @@ def command(
 
 
 def _proven(form: dict[str, Any]) -> str:
-    from tfhub_ft.exports.proof_rows import verified_on
+    from tfhub_ft.exports.verification_examples import verified_on
 
     rows = f"on {verified_on(form)}"
     writes = "max_logit_difference" not in form

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from tfhub_ft import __version__
-from tfhub_ft.console import hush, prepare_streams, printable
-from tfhub_ft.errors import TfhubFtError, kind_and_first_line
-from tfhub_ft.files import write_fault
-from tfhub_ft.memory import collect_seldom
-from tfhub_ft.trust import TRUST_VARIABLE
+from tfhub_ft.utils.console import hush, prepare_streams, printable
+from tfhub_ft.utils.errors import TfhubFtError, kind_and_first_line
+from tfhub_ft.utils.files import write_fault
+from tfhub_ft.utils.memory import collect_seldom
+from tfhub_ft.utils.trust import TRUST_VARIABLE
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -31,9 +31,9 @@ COMMANDS = {
     "evaluate": "tfhub_ft.cli.evaluate",
     "predict": "tfhub_ft.cli.predict",
     "distill": "tfhub_ft.cli.distill",
-    "diff": "tfhub_ft.cli.diff",
+    "diff": "tfhub_ft.cli.compare",
     "export": "tfhub_ft.cli.export",
-    "compare": "tfhub_ft.cli.compare",
+    "compare": "tfhub_ft.cli.benchmark",
     "serve": "tfhub_ft.cli.serve",
     "chat": "tfhub_ft.cli.chat",
     "copy": "tfhub_ft.cli.copy",

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tfhub_ft.cli.parameters import PATH
-from tfhub_ft.cli.reading import reading_options
-from tfhub_ft.console import decode_input, printable
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import check_output, is_pattern, matching_files
+from tfhub_ft.cli.param_types import PATH
+from tfhub_ft.cli.read_options import reading_options
+from tfhub_ft.utils.console import decode_input, printable
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import check_output, is_pattern, matching_files
 
 if TYPE_CHECKING:
-    from tfhub_ft.prediction import Predictor
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.inference.predict import Predictor
+    from tfhub_ft.tasks.base import Task
 
 
 @click.command("predict")
@@ -102,7 +102,7 @@ def command(
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
     if spreadsheet_safe and not shards and Path(output or "").suffix.lower() not in (".csv", ".tsv"):
         raise InputError("--spreadsheet-safe: needs an --output that ends in .csv or .tsv")
-    from tfhub_ft.prediction import (
+    from tfhub_ft.inference.predict import (
         answer_writer,
         open_predictor,
         predict,
@@ -149,7 +149,7 @@ def command(
 
 
 def _answer_shards(predictor: "Predictor", shards: list[Path], folder: Path, how: dict[str, Any]) -> None:
-    from tfhub_ft.prediction import predict_shards
+    from tfhub_ft.inference.predict import predict_shards
 
     rows = 0
     for file, count in predict_shards(predictor, shards, folder, **how):

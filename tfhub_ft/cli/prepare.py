@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from tfhub_ft.cli.parameters import PATH
+from tfhub_ft.cli.param_types import PATH
 from tfhub_ft.cli.train import RecipeGroup, recipe_argument, setting_option
-from tfhub_ft.console import print_next
 from tfhub_ft.recipe import Recipe
+from tfhub_ft.utils.console import print_next
 
 
 class PrepareGroup(RecipeGroup):

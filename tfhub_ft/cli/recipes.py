@@ -2,8 +2,8 @@
 
 import click
 
-from tfhub_ft.console import print_json, print_tables
 from tfhub_ft.recipe import RECIPES, load_recipe
+from tfhub_ft.utils.console import print_json, print_tables
 
 
 @click.command("recipes")

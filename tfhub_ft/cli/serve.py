@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tfhub_ft.cli.parameters import PATH
+from tfhub_ft.cli.param_types import PATH
 
 
 @click.command("serve")
@@ -19,6 +19,6 @@ def command(export_dir: str, port: int, rest_port: int) -> None:
 
     Example: tfhub-ft serve saved_models/reviews
     """
-    from tfhub_ft.exports.server import serve
+    from tfhub_ft.exports.serving.server import serve
 
     sys.exit(serve(Path(export_dir), port=port, rest_port=rest_port))

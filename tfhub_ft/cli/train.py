@@ -7,11 +7,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from tfhub_ft.cli.parameters import NAMED, PATH
-from tfhub_ft.console import print_next, print_tables
-from tfhub_ft.errors import InputError
+from tfhub_ft.cli.param_types import NAMED, PATH
 from tfhub_ft.recipe import RECIPES, Recipe, load_recipe
 from tfhub_ft.settings import option_name, value_type
+from tfhub_ft.utils.console import print_next, print_tables
+from tfhub_ft.utils.errors import InputError
 
 
 class RecipeGroup(click.Group):
@@ -115,7 +115,7 @@ def _dry_run(name: str, config: str | None, given: dict[str, Any]) -> None:
 
     told = dry_run(name, config=config, **given)
 
-    from tfhub_ft.evaluation.tables import dry_run_tables
+    from tfhub_ft.evaluation.console_tables import dry_run_tables
 
     print_tables(*dry_run_tables(told))
     print("Nothing was trained.")
@@ -126,8 +126,8 @@ def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
 
     run = train(name, **how, **given)
 
-    from tfhub_ft.evaluation.tables import scores_table
-    from tfhub_ft.evaluation.thresholds import precision_summary
+    from tfhub_ft.evaluation.console_tables import scores_table
+    from tfhub_ft.metrics.thresholds import precision_summary
 
     print_tables(scores_table(run.metrics))
     for sentence in precision_summary(run.metrics, run.labels, run.decision):

@@ -1,1 +1,1 @@
-"""Rows from files, checked; their splits; batches for training."""
+"""Read, check, split, tokenize and batch rows."""

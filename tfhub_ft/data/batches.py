@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.data.token_store import token_arrays
+from tfhub_ft.data.token_cache import token_arrays
 
 POOL_BATCHES = 50
 WORDS_AT_ONCE = 2**20

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.console import warn
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.labels import (
     DROPPED,
@@ -27,11 +26,12 @@ from tfhub_ft.data.prepared import Prepared
 from tfhub_ft.data.rows import ReadOptions, Row, read_all
 from tfhub_ft.data.sequences import pick
 from tfhub_ft.data.splits import split_rows
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.console import warn
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     from tfhub_ft.settings import Settings
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.tasks.base import Task
 
 SPLITS = ("train", "validation", "test")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import Row
-from tfhub_ft.documents import parse_json
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import write_text
+from tfhub_ft.utils.documents import parse_json
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import write_text
 
 if TYPE_CHECKING:
     from tfhub_ft.data.datasets import Split

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfhub_ft.console import say, warn
 from tfhub_ft.data.columns import composed
 from tfhub_ft.data.rows import Row, keep_rows
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.console import say, warn
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.tasks.base import Task
 
 LABELS_SHOWN = 10
 # Labels that may be meant as missing values.

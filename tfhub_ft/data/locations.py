@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import is_pattern, matching_files, sha256_of
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import is_pattern, matching_files, sha256_of
 
 
 def location_of(name: Path, folder: Path | None = None) -> dict[str, Any]:

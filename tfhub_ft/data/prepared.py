@@ -13,12 +13,12 @@ from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.tfrecord import record_contents
 from tfhub_ft.data.locations import relative_name
 from tfhub_ft.data.rows import Row, keep_rows
-from tfhub_ft.data.token_store import ROWS_AT_ONCE, arrays_of_rows
+from tfhub_ft.data.token_cache import ROWS_AT_ONCE, arrays_of_rows
 from tfhub_ft.data.windows import TokenTargets, WindowRows
-from tfhub_ft.documents import read_json
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import sha256_of
 from tfhub_ft.settings import option_name
+from tfhub_ft.utils.documents import read_json
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import sha256_of
 
 INDEX = "prepared.json"
 _INDEX_SHAPE = {

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.console import say, warn
 from tfhub_ft.data.columns import Column, Place, check_label, check_text, find_columns, is_nan, without_options
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.source import ReadOptions, Source, delimiter_advice
 from tfhub_ft.data.sequences import kept
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import matching_files
+from tfhub_ft.utils.console import say, warn
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import matching_files
 
 __all__ = [
     "Column",

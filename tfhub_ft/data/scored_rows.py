@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.arguments import check_path, check_type
 from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.labels import count_labels, drop_labels, warn_of_unseen_labels
 from tfhub_ft.data.rows import ReadOptions, Row, read_all
+from tfhub_ft.utils.arguments import check_path, check_type
 
 if TYPE_CHECKING:
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.tasks.base import Task
 
 
 def read_scored_rows(

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from tfhub_ft.errors import WorkError
+from tfhub_ft.utils.errors import WorkError
 
 # About 50 MB of short texts.
 IN_MEMORY = 100_000

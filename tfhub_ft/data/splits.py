@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from tfhub_ft.data.fingerprints import folded, numbered
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 Labels = str | Sequence[str] | None
 

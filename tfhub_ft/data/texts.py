@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
-from tfhub_ft.arguments import check_path
 from tfhub_ft.data.columns import Column, check_text, is_missing
 from tfhub_ft.data.formats import open_source, suffix_of
 from tfhub_ft.data.formats.text import open_stream
 from tfhub_ft.data.rows import ReadOptions, rows_of
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.arguments import check_path
+from tfhub_ft.utils.errors import InputError
 
 
 @dataclass(frozen=True)

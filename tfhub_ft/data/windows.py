@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.data.batches import TokenRows, places_of, starts_of
-from tfhub_ft.data.token_store import token_arrays
+from tfhub_ft.data.token_cache import token_arrays
 
 
 @dataclass(frozen=True)

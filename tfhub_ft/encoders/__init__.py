@@ -10,11 +10,11 @@ MASK = "[MASK]"
 
 def __getattr__(name: str) -> Any:
     if name == "HubEncoder":
-        from tfhub_ft.encoders.encoder_layer import HubEncoder
+        from tfhub_ft.encoders.hub_encoder import HubEncoder
 
         return HubEncoder
     if name == "HubPreprocessor":
-        from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+        from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
 
         return HubPreprocessor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import written_aside
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import written_aside
 
 MAX_BYTES = 16 * 2**30
 MAX_MEMBERS = 10_000

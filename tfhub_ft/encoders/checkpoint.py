@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.console import say
-from tfhub_ft.documents import read_json
 from tfhub_ft.encoders import model_garden
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.console import say
+from tfhub_ft.utils.documents import read_json
+from tfhub_ft.utils.errors import InputError
 
 SUPPORTED = ("bert", "distilbert")
 

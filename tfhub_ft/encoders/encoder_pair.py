@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.files import check_new, written_aside
+from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.files import check_new, written_aside
 
 if TYPE_CHECKING:
-    from tfhub_ft.encoders.encoder_layer import HubEncoder
-    from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+    from tfhub_ft.encoders.hub_encoder import HubEncoder
+    from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
     from tfhub_ft.run import Run
 
 PROOF_TEXTS = ("A short text.", "Another one, which is longer, says 1, 2 and 3; and then it ends.")
@@ -30,7 +30,7 @@ def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
         export_encoder("runs/reviews", "my_encoder")
         tfhub_ft.train("spam", encoder="my_encoder")
     """
-    from tfhub_ft.encoders.encoder_layer import encoder_of
+    from tfhub_ft.encoders.hub_encoder import encoder_of
     from tfhub_ft.run import Run
     from tfhub_ft.settings import Settings
 
@@ -58,8 +58,8 @@ def write_pair(encoder: "HubEncoder", preprocessor: "HubPreprocessor", folder: P
     import numpy as np
     import tensorflow as tf
 
-    from tfhub_ft.encoders.encoder_layer import HubEncoder
-    from tfhub_ft.encoders.preprocessor_layer import HubPreprocessor
+    from tfhub_ft.encoders.hub_encoder import HubEncoder
+    from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
 
     with written_aside(folder / "preprocessor") as aside:
         preprocessor.write_module(aside)

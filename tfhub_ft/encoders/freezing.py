@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 FREEZE_HELP = (
     "What of the encoder stays as it is: none, embeddings, N (embeddings and the lowest N layers), "

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.encoders.native import Architecture, activate, dense, encode, norm, role_of
+from tfhub_ft.encoders.bert_forward import Architecture, activate, dense, encode, norm, role_of
 from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
-from tfhub_ft.files import temporary_folder
-from tfhub_ft.placement import on_cpu
+from tfhub_ft.utils.devices import on_cpu
+from tfhub_ft.utils.files import temporary_folder
 
 if TYPE_CHECKING:
     import numpy as np

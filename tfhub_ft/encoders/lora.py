@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.encoders.native import role_of
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import written_aside
+from tfhub_ft.encoders.bert_forward import role_of
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import written_aside
 
 TARGETS = {
     "query": "self_attention/query",

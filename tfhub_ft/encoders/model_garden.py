@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.files import temporary_folder
-from tfhub_ft.placement import QUIET_AND_ON_CPU
-from tfhub_ft.processes import child_environment, module_command
+from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
+from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.files import temporary_folder
+from tfhub_ft.utils.processes import child_environment, module_command
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.files import copy_folder, temporary_folder
-from tfhub_ft.saved_graph import check_graph
+from tfhub_ft.utils.files import copy_folder, temporary_folder
+from tfhub_ft.utils.saved_graph import check_graph
 
 VARIABLES = "variables"
 RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 
 class TextLayer(keras.layers.Layer):

@@ -4,8 +4,8 @@ import gc
 from typing import Any
 from weakref import WeakSet
 
-from tfhub_ft.encoders.keras_state import entry_layer
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.keras_compat import entry_layer
 
 
 class TracedGraphs:

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, and how they are shown."""
+"""Evaluate runs, compare them and report on them."""

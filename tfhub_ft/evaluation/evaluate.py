@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.arguments import check_path
-from tfhub_ft.console import recorded_warnings, say, warn
 from tfhub_ft.data.batches import truncation_warning
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import check_output, matching_files
 from tfhub_ft.run import Run, run_files
+from tfhub_ft.utils.arguments import check_path
+from tfhub_ft.utils.console import recorded_warnings, say, warn
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import check_output, matching_files
 
 if TYPE_CHECKING:
-    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.report.html_report import Scored
 
 
 def evaluate(
@@ -48,7 +48,7 @@ def evaluate(
     with recorded_warnings() as warnings:
         scored = _scored(run, data, reading)
     if report:
-        from tfhub_ft.evaluation.report import write_report
+        from tfhub_ft.evaluation.report.html_report import write_report
 
         scores = {data.name: scored.scores}
         write_report(report, run, scored, of=f"rows of {data}", scores=scores, warnings=warnings)
@@ -56,7 +56,7 @@ def evaluate(
 
 
 def _scored(run: Run, data: Path, reading: dict[str, Any]) -> "Scored":
-    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.report.html_report import Scored
 
     task, labels = run.recipe.task, run.labels
     rows = read_scored_rows(task, run.settings, labels, data, dropped=run.dropped_labels, **reading)

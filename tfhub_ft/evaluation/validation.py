@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.evaluation.calibration import fit_calibration
+from tfhub_ft.metrics.calibration import fit_calibration
 
 if TYPE_CHECKING:
     from tfhub_ft.settings import TrainingSettings
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.tasks.base import Task
 
 
 @dataclass(frozen=True)

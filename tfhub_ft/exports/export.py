@@ -7,13 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.arguments import check_names, check_path, check_type
-from tfhub_ft.console import command_line, progress, say
 from tfhub_ft.data.labels import DROPPED
-from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.exports.digests import EXPORTS, digests, read_exports
-from tfhub_ft.exports.serving import BATCHING_CONFIG, MODELS_CONFIG
-from tfhub_ft.files import (
+from tfhub_ft.export_folder import EXPORTS, digests, read_exports
+from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG
+from tfhub_ft.language_models.task import Dialogue
+from tfhub_ft.run import Run
+from tfhub_ft.utils.arguments import check_names, check_path, check_type
+from tfhub_ft.utils.console import command_line, progress, say
+from tfhub_ft.utils.devices import tensor_float_32
+from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.files import (
     check_folder,
     contents,
     locked,
@@ -23,12 +26,9 @@ from tfhub_ft.files import (
     write_json,
     write_text,
 )
-from tfhub_ft.placement import tensor_float_32
-from tfhub_ft.run import Run
-from tfhub_ft.tasks.dialogue import Dialogue
 
 if TYPE_CHECKING:
-    from tfhub_ft.exports.work import Work
+    from tfhub_ft.exports.context import Work
 
 # Of a model that writes replies: float32, or less.
 WEIGHTS = ("none", "bfloat16", "int8")
@@ -149,10 +149,10 @@ def _export(
     # What is damaged is named before anything is converted.
     metrics, _ = run.metrics, run.warnings
 
-    from tfhub_ft.exports.card import model_card
-    from tfhub_ft.exports.dialogue_export import DialogueWork
-    from tfhub_ft.exports.work import Work
-    from tfhub_ft.memory import give_back_memory
+    from tfhub_ft.exports.context import Work
+    from tfhub_ft.exports.model_card import model_card
+    from tfhub_ft.language_models.export import DialogueWork
+    from tfhub_ft.utils.memory import give_back_memory
 
     say(f"Loading {run.path}")
     kind = DialogueWork if isinstance(run.recipe.task, Dialogue) else Work
@@ -194,8 +194,8 @@ def _record(folder: Path, exports: dict[str, Any], form: dict[str, Any]) -> None
 @tensor_float_32(allowed=False)
 def _trim(work: "Work") -> dict[str, Any]:
     """Leave out words that the training rows do not need; what export.json says of it."""
-    from tfhub_ft.compress.trimming import trimmed_model
-    from tfhub_ft.exports.lite_proof import KerasAnswers
+    from tfhub_ft.distillation.trimming import trimmed_model
+    from tfhub_ft.exports.tflite_verify import KerasAnswers
 
     if not work.rows.learnt:
         raise InputError(f"--vocabulary domain needs all training rows; {work.rows.fault}; restore them")
@@ -211,8 +211,8 @@ def _trim(work: "Work") -> dict[str, Any]:
 
 
 def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str] | None, vocabulary: str) -> None:
-    from tfhub_ft.exports.dialogue_export import check_dialogue_forms
     from tfhub_ft.exports.tflite import QUANTIZATIONS
+    from tfhub_ft.language_models.export import check_dialogue_forms
     from tfhub_ft.tasks.windowed import WindowedTask
 
     task = run.recipe.task
@@ -233,11 +233,11 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str] | No
         what = "two texts" if len(task.fields) > 1 else "long texts in windows"
         raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")
     if "onnx" in formats:
-        from tfhub_ft.exports.onnx_file import check_onnx_is_installed
+        from tfhub_ft.exports.onnx import check_onnx_is_installed
 
         check_onnx_is_installed()
     if vocabulary == "domain":
-        from tfhub_ft.compress.trimming import check_trimmable
+        from tfhub_ft.distillation.trimming import check_trimmable
 
         check_trimmable(run)
     elif vocabulary != "all":
@@ -277,10 +277,10 @@ def _check_quantizations(run: Run, formats: Sequence[str], quantize: Sequence[st
 
 def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str] | None) -> list[Callable[[], dict[str, Any]]]:
     """What makes and verifies each wanted form."""
-    from tfhub_ft.exports.dialogue_export import DialogueWork, export_dialogue
-    from tfhub_ft.exports.lite_export import LiteExport
-    from tfhub_ft.exports.onnx_file import export_onnx
+    from tfhub_ft.exports.onnx import export_onnx
     from tfhub_ft.exports.saved_model import export_saved_model
+    from tfhub_ft.exports.tflite_export import LiteExport
+    from tfhub_ft.language_models.export import DialogueWork, export_dialogue
 
     if isinstance(work, DialogueWork):
         return [partial(export_dialogue, work, each) for each in WEIGHTS if each in (quantize or ("none",))]

@@ -7,18 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.console import say
-from tfhub_ft.documents import check_distinct, parse_json
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import folder_bytes, written_aside
-from tfhub_ft.saved_graph import load_graph
+from tfhub_ft.utils.console import say
+from tfhub_ft.utils.documents import check_distinct, parse_json
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import folder_bytes, written_aside
+from tfhub_ft.utils.saved_graph import load_graph
 
 if TYPE_CHECKING:
     import keras
 
-    from tfhub_ft.exports.work import Work
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.exports.context import Work
+    from tfhub_ft.tasks.base import Task
 
 TASK_ASSET, LABELS_ASSET = "assets.extra/task.json", "assets.extra/labels.json"
 
@@ -32,8 +32,8 @@ def export_saved_model(work: "Work") -> dict[str, Any]:
     Raises:
         WorkError: it answers differently from the model.
     """
-    from tfhub_ft.exports.proof import prove
-    from tfhub_ft.exports.serving import model_name, prepare_for_serving, write_serving_files
+    from tfhub_ft.exports.serving.config import model_name, prepare_for_serving, write_serving_files
+    from tfhub_ft.exports.verify import prove
 
     run, version, calls = work.run, next_version(work.folder), work.calls
     with written_aside(work.folder / str(version)) as aside:
@@ -157,7 +157,7 @@ def saved_preprocessor(saved_model: Path, loaded: Any = None) -> Any:
         saved_model: its folder.
         loaded: what `load_graph` returned for it, if it is loaded.
     """
-    from tfhub_ft.exports.lite_model import preprocessor_layer
+    from tfhub_ft.inference.runtimes.tflite import preprocessor_layer
 
     layer = preprocessor_layer(read_task(saved_model)["preprocessor"])
     modules = (loaded or load_graph(saved_model)).modules

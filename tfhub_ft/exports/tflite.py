@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.console import quiet
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.errors import WorkError
-from tfhub_ft.files import temporary_folder, write_fault
+from tfhub_ft.utils.console import quiet
+from tfhub_ft.utils.errors import WorkError
+from tfhub_ft.utils.files import temporary_folder, write_fault
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tfhub_ft.tasks.task import Task
+    from tfhub_ft.tasks.base import Task
 
 QUANTIZATIONS = {"none": "fp32", "float16": "float16", "dynamic": "dynamic", "int8": "int8"}
 SIGNATURE = "serving_default"

@@ -1,1 +1,1 @@
-"""Causal language models: where a preset comes from, conversion from GGUF, and its tokenizer."""
+"""Causal language models: conversion, layers, generation, export and evaluation."""

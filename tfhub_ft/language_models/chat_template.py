@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tfhub_ft.errors import InputError, first_line
+from tfhub_ft.utils.errors import InputError, first_line
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 # Stands for a message, to see what a template writes around it.

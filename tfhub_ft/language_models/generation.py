@@ -11,9 +11,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfhub_ft.errors import InputError, RowFault
 from tfhub_ft.language_models.chat_template import Message
 from tfhub_ft.language_models.compiled_step import CompiledStep
+from tfhub_ft.utils.errors import InputError, RowFault
 
 AT_ONCE = 16
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfhub_ft.console import progress, say
-from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.files import written_aside
 from tfhub_ft.language_models.byte_pair import ByteLevelTokenizer
 from tfhub_ft.language_models.gguf_file import GGUFModel, read_gguf
-from tfhub_ft.language_models.reference import logits_of
+from tfhub_ft.language_models.numpy_llama import logits_of
 from tfhub_ft.language_models.tied_embeddings import keep_tied_embeddings
+from tfhub_ft.utils.console import progress, say
+from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.files import written_aside
 
 if TYPE_CHECKING:
     import keras_hub

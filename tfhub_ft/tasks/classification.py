@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.columns import Column, check_label, composed
 from tfhub_ft.data.labels import label_index, listed
 from tfhub_ft.data.rows import Row
-from tfhub_ft.errors import InputError
-from tfhub_ft.tasks.task import UNSEEN, Task
+from tfhub_ft.tasks.base import UNSEEN, Task
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 SMALLEST = 1e-30
@@ -112,7 +112,7 @@ class Classification(Task):
         """Fit the head's weights of inputs that are computed by formula, such as a cosine, by logistic regression."""
         import numpy as np
 
-        from tfhub_ft.heads import ClassificationHead
+        from tfhub_ft.models.heads import ClassificationHead
 
         head = network.outputs[0]._keras_history.operation
         if isinstance(head, ClassificationHead) and head.fitted_inputs:
@@ -123,7 +123,7 @@ class Classification(Task):
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """The threshold on the positive label's probability, where the settings want a precision."""
-        from tfhub_ft.evaluation.thresholds import threshold_for_precision
+        from tfhub_ft.metrics.thresholds import threshold_for_precision
 
         wanted = getattr(settings, "wanted_precision", 0)
         if not wanted:
@@ -133,7 +133,7 @@ class Classification(Task):
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
-        from tfhub_ft.evaluation.metrics import classification_metrics
+        from tfhub_ft.metrics.scores import classification_metrics
 
         probabilities = self.probabilities(logits)
         return classification_metrics(probabilities, targets, labels, predicted=_chosen(probabilities, decision))
@@ -141,7 +141,7 @@ class Classification(Task):
     def intervals(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.evaluation.intervals import classification_intervals
+        from tfhub_ft.metrics.intervals import classification_intervals
 
         probabilities = self.probabilities(logits)
         return classification_intervals(probabilities, targets, _chosen(probabilities, decision))
@@ -156,7 +156,7 @@ class Classification(Task):
     def warnings(
         self, scores: Mapping[str, Mapping[str, Any]], labels: Sequence[str], decision: dict[str, Any]
     ) -> list[str]:
-        from tfhub_ft.evaluation.thresholds import precision_warning
+        from tfhub_ft.metrics.thresholds import precision_warning
 
         return [*super().warnings(scores, labels, decision), *precision_warning(scores, decision)]
 
@@ -167,7 +167,7 @@ class Classification(Task):
         return [labels[i] for i in chosen], chosen == targets
 
     def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report_of_labels import of_one_label
+        from tfhub_ft.evaluation.report.classification_report import of_one_label
 
         probabilities = self.probabilities(scored.logits)
         return of_one_label(scored, probabilities, _chosen(probabilities, scored.decision))
@@ -220,7 +220,7 @@ def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets:
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    from tfhub_ft.prediction import logits_function
+    from tfhub_ft.inference.predict import logits_function
 
     if len(np.unique(targets)) < 2:
         return

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import composed
 from tfhub_ft.data.rows import Row
+from tfhub_ft.tasks.base import OUT_OF_SCOPE
 from tfhub_ft.tasks.classification import Classification
-from tfhub_ft.tasks.task import OUT_OF_SCOPE
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 
@@ -58,7 +58,7 @@ class Intent(Classification):
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """The threshold on the out-of-scope score."""
-        from tfhub_ft.evaluation.thresholds import threshold_for_rejection
+        from tfhub_ft.metrics.thresholds import threshold_for_rejection
 
         inside = targets != OUT_OF_SCOPE
         probabilities = self.probabilities(logits[inside])
@@ -70,14 +70,14 @@ class Intent(Classification):
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
-        from tfhub_ft.evaluation.metrics import intent_metrics
+        from tfhub_ft.metrics.scores import intent_metrics
 
         return intent_metrics(self.probabilities(logits), targets, labels, decision["threshold"])
 
     def intervals(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.evaluation.intervals import intent_intervals
+        from tfhub_ft.metrics.intervals import intent_intervals
 
         probabilities = self.probabilities(logits)
         predicted = _chosen(probabilities, labels, decision)
@@ -100,7 +100,7 @@ class Intent(Classification):
         return [labels[i] for i in chosen], chosen == np.where(targets == OUT_OF_SCOPE, len(labels) - 1, targets)
 
     def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report_of_labels import of_intents
+        from tfhub_ft.evaluation.report.classification_report import of_intents
 
         probabilities = self.probabilities(scored.logits)
         return of_intents(scored, probabilities, _chosen(probabilities, scored.labels, scored.decision))

@@ -10,15 +10,15 @@ from tfhub_ft.data.columns import Column, check_labels, columns_of_flags
 from tfhub_ft.data.label_cells import fit_labels
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
-from tfhub_ft.errors import InputError
-from tfhub_ft.tasks.task import Task
+from tfhub_ft.tasks.base import Task
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 LABELS_ALIASES = ("label", "tags", "categories", "emotions", "topics")
@@ -101,7 +101,7 @@ class Multilabel(Task):
         """
         import numpy as np
 
-        from tfhub_ft.heads import ClassificationHead
+        from tfhub_ft.models.heads import ClassificationHead
 
         share = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
         for layer in network.layers:
@@ -112,21 +112,21 @@ class Multilabel(Task):
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """A threshold a label: the one with the best F1 on these rows."""
-        from tfhub_ft.evaluation.thresholds import thresholds_for_f1
+        from tfhub_ft.metrics.thresholds import thresholds_for_f1
 
         return {"thresholds": thresholds_for_f1(self.probabilities(logits), targets[:, : len(labels)])}
 
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
-        from tfhub_ft.evaluation.metrics import multilabel_metrics
+        from tfhub_ft.metrics.scores import multilabel_metrics
 
         return multilabel_metrics(self.probabilities(logits), targets, labels, decision["thresholds"])
 
     def intervals(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.evaluation.intervals import multilabel_intervals
+        from tfhub_ft.metrics.intervals import multilabel_intervals
 
         return multilabel_intervals(self.probabilities(logits), targets, decision["thresholds"])
 
@@ -147,14 +147,14 @@ class Multilabel(Task):
     ) -> "tuple[list[str], np.ndarray]":
         import numpy as np
 
-        from tfhub_ft.evaluation.report_of_labels import names_of
+        from tfhub_ft.evaluation.report.classification_report import names_of
 
         given = self.probabilities(logits) >= np.array(decision["thresholds"])
         right = (given == (targets[:, : len(labels)] > 0)).all(-1) & ~targets[:, len(labels) :].any(-1)
         return [names_of(labels, row) for row in given], right
 
     def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report_of_labels import of_many_labels
+        from tfhub_ft.evaluation.report.classification_report import of_many_labels
 
         return of_many_labels(scored, self.probabilities(scored.logits))
 

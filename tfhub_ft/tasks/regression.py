@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_number
 from tfhub_ft.data.rows import Row
-from tfhub_ft.errors import InputError
-from tfhub_ft.tasks.task import Task
+from tfhub_ft.tasks.base import Task
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 SCORE_ALIASES = ("similarity", "rating", "value", "target", "label", "y")
@@ -64,19 +64,19 @@ class Regression(Task):
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
-        from tfhub_ft.evaluation.metrics import regression_metrics
+        from tfhub_ft.metrics.scores import regression_metrics
 
         return regression_metrics(_scaled(logits, labels)[:, 0], _scaled(targets, labels)[:, 0])
 
     def intervals(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.evaluation.intervals import regression_intervals
+        from tfhub_ft.metrics.intervals import regression_intervals
 
         return regression_intervals(_scaled(logits, labels)[:, 0], _scaled(targets, labels)[:, 0])
 
     def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report_of_places import of_numbers
+        from tfhub_ft.evaluation.report.span_report import of_numbers
 
         answered, truth = (_scaled(each, scored.labels)[:, 0] for each in (scored.logits, scored.targets))
         return of_numbers(scored, answered, truth)

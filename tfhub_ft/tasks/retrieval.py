@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import Row
-from tfhub_ft.errors import InputError
-from tfhub_ft.tasks.task import Task
+from tfhub_ft.tasks.base import Task
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tfhub_ft.evaluation.report import Scored
+    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 PROMPT_ALIASES = ("question", "input", "text", "request", "sentence1")
@@ -78,7 +78,7 @@ class Retrieval(Task):
     def scored_network(self, model: "keras.Model") -> "keras.Model":
         import keras
 
-        from tfhub_ft.heads import SplitSegments, StackHalves
+        from tfhub_ft.models.heads import SplitSegments, StackHalves
 
         network = model.get_layer("token_model")
         if "split_segments" in [layer.name for layer in network.layers]:
@@ -92,8 +92,8 @@ class Retrieval(Task):
         import keras
 
         from tfhub_ft.data.batches import tokenize
-        from tfhub_ft.heads import ReplyBank
-        from tfhub_ft.prediction import logits_function
+        from tfhub_ft.inference.predict import logits_function
+        from tfhub_ft.models.heads import ReplyBank
 
         preprocessor = model.get_layer("preprocessor")
         embed = model.get_layer("token_model").get_layer("embedding_model")
@@ -110,23 +110,23 @@ class Retrieval(Task):
     def metrics(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
-        from tfhub_ft.evaluation.metrics import retrieval_metrics
+        from tfhub_ft.metrics.scores import retrieval_metrics
 
         return retrieval_metrics(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
 
     def intervals(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.evaluation.intervals import mean_intervals
-        from tfhub_ft.evaluation.metrics import reply_ranks, retrieval_values
+        from tfhub_ft.metrics.intervals import mean_intervals
+        from tfhub_ft.metrics.scores import reply_ranks, retrieval_values
 
         return mean_intervals(
             retrieval_values(reply_ranks(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES), CANDIDATES)
         )
 
     def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.metrics import reply_ranks
-        from tfhub_ft.evaluation.report_of_places import of_replies
+        from tfhub_ft.evaluation.report.span_report import of_replies
+        from tfhub_ft.metrics.scores import reply_ranks
 
         prompts, replies = scored.logits[:, 0], scored.logits[:, 1]
         return of_replies(scored, reply_ranks(prompts, replies, scored.targets, candidates=CANDIDATES), CANDIDATES)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.packing import TOKEN_INPUTS
-from tfhub_ft.tasks.task import Task
+from tfhub_ft.tasks.base import Task
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +32,7 @@ class WindowedTask(Task):
     def answerer(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        from tfhub_ft.prediction import graph_answerer
+        from tfhub_ft.inference.predict import graph_answerer
 
         return graph_answerer(
             self.text_function(model, labels, decision),

@@ -1,1 +1,1 @@
-"""Fine-tuning: strategy, optimizer, callbacks, and the training of a recipe."""
+"""Train recipes."""

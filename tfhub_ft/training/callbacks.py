@@ -10,15 +10,15 @@ from typing import Any
 
 import keras
 
-from tfhub_ft.console import progress, say
 from tfhub_ft.data.batches import TokenRows, TrainingBatches
-from tfhub_ft.documents import read_json
-from tfhub_ft.errors import InputError, first_line
-from tfhub_ft.evaluation.metrics import goodness
 from tfhub_ft.evaluation.validation import Validated
-from tfhub_ft.files import check_room, write_json, written_aside
+from tfhub_ft.metrics.scores import goodness
 from tfhub_ft.run import STATE, STATE_SHAPE
-from tfhub_ft.training.hardware import matrix_products_in
+from tfhub_ft.utils.console import progress, say
+from tfhub_ft.utils.documents import read_json
+from tfhub_ft.utils.errors import InputError, first_line
+from tfhub_ft.utils.files import check_room, write_json, written_aside
+from tfhub_ft.utils.precision import matrix_products_in
 
 BEST = "best.weights.h5"
 # Bytes of a checkpoint besides its numbers, and of what else is written meanwhile.

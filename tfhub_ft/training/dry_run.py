@@ -10,17 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfhub_ft.console import recorded_warnings, say, warn
 from tfhub_ft.data.datasets import Dataset, Split, leaked_rows, load_dataset
-from tfhub_ft.data.dialogues import PackedDialogues
 from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.encoders import HubPreprocessor
-from tfhub_ft.memory import peak_memory
+from tfhub_ft.language_models.packing import PackedDialogues
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
-from tfhub_ft.training.hardware import matrix_products_in
 from tfhub_ft.training.train import given_settings, resolved_settings
-from tfhub_ft.training.training import Training, pooler_left_out
+from tfhub_ft.training.trainer import Training, pooler_left_out
+from tfhub_ft.utils.console import recorded_warnings, say, warn
+from tfhub_ft.utils.memory import peak_memory
+from tfhub_ft.utils.precision import matrix_products_in
 
 SAMPLED_ROWS, STEPS, UNCUT = 10_000, 8, 100_000
 FEW_ROWS, RARE = 10, 0.05

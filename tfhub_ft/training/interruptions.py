@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from tfhub_ft.console import say
-from tfhub_ft.errors import Preempted
 from tfhub_ft.training.callbacks import Checkpoints
-from tfhub_ft.training.strategies import sum_over_workers
+from tfhub_ft.training.distribution import sum_over_workers
+from tfhub_ft.utils.console import say
+from tfhub_ft.utils.errors import Preempted
 
 EXPLODED = 1e6
 

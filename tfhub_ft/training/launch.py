@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tfhub_ft.errors import InputError
-from tfhub_ft.processes import child_environment, python_command
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.processes import child_environment, python_command
 
 # Seconds in which workers save and leave, before they are killed.
 GRACE = 60

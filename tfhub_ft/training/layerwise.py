@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from tfhub_ft.encoders.freezing import SHARED, depth_of, top_layers
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     from tfhub_ft.encoders import HubEncoder

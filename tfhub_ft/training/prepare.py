@@ -11,19 +11,19 @@ from typing import Any
 from tensorflow.core.example.example_pb2 import Example
 
 from tfhub_ft import __version__
-from tfhub_ft.arguments import check_path, check_type
-from tfhub_ft.console import progress, say
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import INDEX, Prepared, examples, read_index
 from tfhub_ft.data.sequences import Mapped
-from tfhub_ft.data.token_store import ROWS_AT_ONCE, in_parallel
+from tfhub_ft.data.token_cache import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import check_folder, contents, locked, sha256_of, write_json, written_aside
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import DATA, Settings, option_name
 from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.utils.arguments import check_path, check_type
+from tfhub_ft.utils.console import progress, say
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import check_folder, contents, locked, sha256_of, write_json, written_aside
 
 ROWS_OF_A_SHARD = 50_000
 

@@ -3,8 +3,8 @@
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.errors import InputError
 from tfhub_ft.settings import DialogueSettings, Settings, TrainingSettings, option_name
+from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -21,8 +21,8 @@ def fetch(settings: TrainingSettings) -> None:
         preset_folder(settings.language_model)
         return
 
-    from tfhub_ft.encoders.recognition import native_spec
-    from tfhub_ft.encoders.sources import resolve
+    from tfhub_ft.encoders.architecture_detection import native_spec
+    from tfhub_ft.encoders.resolve import resolve
 
     folder = resolve(settings.encoder, settings.preprocessor).encoder
     if settings.implementation != "graph":
@@ -46,7 +46,7 @@ def prepare(network: "keras.Model", settings: TrainingSettings) -> tuple[Any, di
         _enable_lora(layer, settings)
         return layer, {}, []
 
-    from tfhub_ft.encoders.encoder_layer import encoder_of
+    from tfhub_ft.encoders.hub_encoder import encoder_of
     from tfhub_ft.training.layerwise import layer_rates, unfreezing_stages
 
     encoder = encoder_of(network)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfhub_ft.console import warn
-from tfhub_ft.errors import InputError, first_line
 from tfhub_ft.run import RECIPE, REPORT, Run
+from tfhub_ft.utils.console import warn
+from tfhub_ft.utils.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import mlflow

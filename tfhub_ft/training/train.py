@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.arguments import check_path, check_type
-from tfhub_ft.console import hush, recorded_warnings, say
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import with_prepared
-from tfhub_ft.documents import read_yaml
-from tfhub_ft.errors import InputError
-from tfhub_ft.files import check_folder, contents, temporary_folder
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, Run
 from tfhub_ft.settings import Settings, option_name
-from tfhub_ft.training.strategies import check_shared_folder, check_strategy, is_chief
-from tfhub_ft.training.training import Training
+from tfhub_ft.training.distribution import check_shared_folder, check_strategy, is_chief
+from tfhub_ft.training.trainer import Training
+from tfhub_ft.utils.arguments import check_path, check_type
+from tfhub_ft.utils.console import hush, recorded_warnings, say
+from tfhub_ft.utils.documents import read_yaml
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import check_folder, contents, temporary_folder
 
 
 def train(

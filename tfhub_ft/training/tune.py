@@ -10,17 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.arguments import check_path, check_type
-from tfhub_ft.console import recorded_warnings, say
 from tfhub_ft.data.datasets import Dataset, load_dataset
-from tfhub_ft.errors import InputError, WorkError
-from tfhub_ft.evaluation.metrics import goodness
-from tfhub_ft.files import check_folder, check_output, contents, remove, undone_on_failure, write_text
+from tfhub_ft.metrics.scores import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
 from tfhub_ft.training.train import given_settings, resolved_settings
-from tfhub_ft.training.training import Training
+from tfhub_ft.training.trainer import Training
+from tfhub_ft.utils.arguments import check_path, check_type
+from tfhub_ft.utils.console import recorded_warnings, say
+from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.files import check_folder, check_output, contents, remove, undone_on_failure, write_text
 
 if TYPE_CHECKING:
     import optuna

@@ -10,7 +10,7 @@ from tfhub_ft.data.formats import conll, csv, jsonl, squad, text, tfrecord
 from tfhub_ft.data.formats.lines import unreadable
 from tfhub_ft.data.formats.source import ReadOptions, Source
 from tfhub_ft.data.formats.unreadable import folder, other_format, other_suffix
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 READERS: dict[str, Callable[[Path, Sequence[Column], ReadOptions], Source]] = {
     ".csv": csv.open_csv,

@@ -12,7 +12,7 @@ from pathlib import Path
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.lines import Line, is_blank, read_lines
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 _COMMENT = re.compile(r"#\s")
 # What CoNLL-U numbers besides tokens: the range of a multiword token, and an empty node.

@@ -11,7 +11,7 @@ from pathlib import Path
 from tfhub_ft.data.columns import Column, find_columns
 from tfhub_ft.data.formats.lines import Line, is_blank, read_lines
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source, delimiter_advice
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 # Far above any text, and still small enough that a quote left open near the top of a huge file cannot fill the memory.
 FIELD_LIMIT = 2**22

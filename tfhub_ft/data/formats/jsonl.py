@@ -11,7 +11,7 @@ from typing import Any
 from tfhub_ft.data.columns import Column, kind_of
 from tfhub_ft.data.formats.lines import Line, is_blank, read_lines
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 # Characters that are read at once, and the most of one object, of the first one and of any.
 CHUNK, FIRST, MOST = 2**16, 2**22, 2**26

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tfhub_ft.data.formats.source import ReadOptions
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 HEAD = 2**16
 GZIP = b"\x1f\x8b"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 # The number of a record, its values by column, and what is wrong with it; one of the last two is None.
 Record = tuple[int, dict[str, Any] | None, str | None]

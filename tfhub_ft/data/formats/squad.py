@@ -10,7 +10,7 @@ from tfhub_ft.data.columns import Column, kind_of
 from tfhub_ft.data.formats.jsonl import first_text, open_jsonl
 from tfhub_ft.data.formats.lines import read_lines
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 
 def open_json(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:

@@ -9,7 +9,7 @@ from tfhub_ft.data.formats.conll import open_conll
 from tfhub_ft.data.formats.lines import Line, is_blank, read_lines, read_stream
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
 from tfhub_ft.data.formats.unreadable import table_of_folders
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 STREAM = "standard input"
 

@@ -10,7 +10,7 @@ from typing import Any
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.lines import opened
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
-from tfhub_ft.errors import InputError
+from tfhub_ft.utils.errors import InputError
 
 # The length of a record and its checksum come before it, another checksum after it.
 _HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")

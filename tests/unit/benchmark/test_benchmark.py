@@ -1,0 +1,149 @@
+"""Every form of an export, measured in a process of its own and scored on the same rows."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+import tfhub_ft
+from tests.conftest import make_reviews, write_csv
+from tfhub_ft.cli.main import group
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import folder_bytes
+
+FIGURES = {
+    "form", "path", "quantization", "reads", "bytes", "peak_memory_bytes", "load_seconds", "latency_ms",
+    "rows_per_second", "batch_size", "scores", "agreement",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def forms(tiny_run, tiny_export, tmp_path_factory):
+    """An export of every kind of form but a TFLite file that reads texts; do not change it."""
+    folder = tmp_path_factory.mktemp("exports") / "reviews"
+    shutil.copytree(tiny_export, folder)
+    tfhub_ft.export(tiny_run, output_dir=folder, formats=("tflite",), quantize=("none", "dynamic"))
+    tfhub_ft.export(tiny_run, output_dir=folder, formats=("onnx",), quantize=("none",))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(forms, reviews_csv):
+    return tfhub_ft.compare(forms, data=reviews_csv)
+
+
+def test_every_form_is_measured_the_original_first(measured, forms):
+    assert [(each["form"], each["quantization"], each["reads"]) for each in measured] == [
+        ("saved_model", "none", "text"),
+        ("saved_model", "none", "tokens"),
+        ("tflite", "none", "tokens"),
+        ("onnx", "none", "tokens"),
+        ("tflite", "dynamic", "tokens"),
+    ]
+    for each in measured:
+        assert set(each) == FIGURES
+        assert each["bytes"] == folder_bytes(forms / each["path"])
+        assert 0 < each["latency_ms"]["p50"] <= each["latency_ms"]["p95"]
+        assert each["load_seconds"] > 0
+        assert each["rows_per_second"] > 0
+    memory = {(each["form"], each["reads"]): each["peak_memory_bytes"] for each in measured}
+    assert 10e6 < memory["tflite", "tokens"] < memory["saved_model", "text"] / 2
+
+
+def test_scores_are_those_of_evaluate_and_agreement_is_with_the_original(measured, tiny_run, reviews_csv):
+    expected = tfhub_ft.evaluate(tiny_run, data=reviews_csv)
+    for each in measured:
+        if each["quantization"] == "none":
+            assert each["scores"] == {name: pytest.approx(expected[name]) for name in ("accuracy", "f1")}
+            assert each["agreement"] == 1
+        assert each["agreement"] >= 0.9
+
+
+@pytest.mark.slow
+def test_a_file_that_reads_texts_is_measured_too(tiny_run, tiny_export, reviews_csv, tmp_path):
+    folder = shutil.copytree(tiny_export, tmp_path / "reviews")
+    tfhub_ft.export(tiny_run, output_dir=folder, formats=("tflite_text",), quantize=("none",))
+    *_, measured = tfhub_ft.compare(folder, data=reviews_csv)
+    assert (measured["form"], measured["reads"], measured["agreement"]) == ("tflite_text", "text", 1)
+
+
+def some_forms(forms, folder, wanted):
+    """A copy of an export folder whose export.json names only some of its forms."""
+    shutil.copytree(forms, folder, ignore=shutil.ignore_patterns("compare.*"))
+    exports = json.loads((folder / "export.json").read_text())
+    exports["forms"] = [form for form in exports["forms"] if wanted(form)]
+    (folder / "export.json").write_text(json.dumps(exports))
+    return folder
+
+
+def test_other_answers_do_not_agree(forms, measured, reviews_csv, tmp_path):
+    from tfhub_ft.exports.tflite_metadata import read_description, read_vocabulary_text, with_metadata
+
+    folder = some_forms(forms, tmp_path / "reviews", lambda form: form["form"] == "tflite")
+    file = folder / "tflite" / "reviews_dynamic.tflite"
+    described, vocabulary = read_description(file), read_vocabulary_text(file)
+    described["labels"] = described["labels"][::-1]
+    with_metadata(file.read_bytes(), file, described, summary="Reviews.", vocabulary=vocabulary)
+    with pytest.raises(InputError, match=r"reviews_dynamic\.tflite: was changed since it was exported"):
+        tfhub_ft.compare(folder, data=reviews_csv)
+    exports = json.loads((folder / "export.json").read_text())
+    without = [{name: value for name, value in form.items() if name != "sha256"} for form in exports["forms"]]
+    (folder / "export.json").write_text(json.dumps({**exports, "forms": without}))
+    right = next(each["agreement"] for each in measured if each["path"] == "tflite/reviews_dynamic.tflite")
+    assert tfhub_ft.compare(folder, data=reviews_csv)[-1]["agreement"] == pytest.approx(1 - right)
+
+
+def test_what_was_measured_is_kept_with_the_export(measured, forms):
+    kept = json.loads((forms / "compare.json").read_text())
+    assert kept["forms"] == measured
+    assert (kept["rows"], kept["timed_rows"]) == (160, 160)
+    assert (forms / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in forms.iterdir() if path.name.startswith(".")]
+
+
+def test_tflite_files_alone_are_compared_and_printed(forms, tmp_path):
+    folder = some_forms(forms, tmp_path / "reviews", lambda form: form["form"] == "tflite")
+    shutil.rmtree(folder / "1")
+    rows = write_csv(tmp_path / "few.csv", [*make_reviews(8), ("a film", "lukewarm")])
+    picture = tmp_path / "picture.svg"
+    with rows.open("a") as file:
+        file.write(",positive\n")
+    arguments = ["compare", str(folder), "--data", str(rows), "--picture", str(picture), "--skip-bad-rows"]
+    shown = CliRunner().invoke(group, arguments, catch_exceptions=False).stdout
+    assert max(map(len, shown.splitlines())) <= 120
+    for expected in ("TFLite dynamic", "p50 ms", "accuracy", "agreement", "100.00%"):
+        assert expected in shown
+    assert "<svg" in picture.read_text()
+    printed = CliRunner().invoke(group, [*arguments, "--json"], catch_exceptions=False).stdout
+    assert [each["quantization"] for each in json.loads(printed)] == ["none", "dynamic"]
+    # Training rows lack the label lukewarm.
+    assert [each["scores"]["accuracy"] <= 8 / 9 for each in json.loads(printed)] == [True, True]
+
+
+def test_columns_are_those_that_the_run_was_trained_on(forms, reviews_csv, tmp_path):
+    folder = some_forms(forms, tmp_path / "reviews", lambda form: form["path"].endswith("s_dynamic.tflite"))
+    renamed = write_csv(tmp_path / "renamed.csv", make_reviews(8), header=("opinion", "verdict"))
+    with pytest.raises(InputError, match=r"renamed\.csv: column 'text' .*rename one of them to 'text'"):
+        tfhub_ft.compare(folder, data=renamed)
+    exports = json.loads((folder / "export.json").read_text())
+    exports["columns"] = {"text_column": "opinion", "label_column": "verdict"}
+    (folder / "export.json").write_text(json.dumps(exports))
+    (only,) = tfhub_ft.compare(folder, data=renamed)
+    assert only["agreement"] == 1
+
+
+def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, reviews_csv, tmp_path):
+    def refused(folder, data, match):
+        with pytest.raises(InputError, match=match):
+            tfhub_ft.compare(folder, data=data)
+
+    refused(tmp_path, reviews_csv, r"export\.json: No such file or directory; tfhub-ft export")
+    refused(forms, tmp_path / "none.csv", r"none\.csv: no such file")
+    folder = some_forms(forms, tmp_path / "reviews", lambda form: True)
+    (folder / "onnx" / "reviews.onnx").unlink()
+    refused(folder, reviews_csv, r"reviews/onnx/reviews\.onnx has gone, which .*export\.json names")
+    refused(some_forms(forms, tmp_path / "none", lambda form: False), reviews_csv, r"export\.json names no form")
+    only_onnx = some_forms(forms, tmp_path / "onnx", lambda form: form["form"] == "onnx")
+    refused(only_onnx, reviews_csv, r"has ONNX alone, which reads tokens: export a SavedModel")
+    assert not (folder / "compare.png").exists()

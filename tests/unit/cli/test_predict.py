@@ -1,0 +1,116 @@
+"""`tfhub-ft predict` by a run that writes: files of prompts, folders, standard input, and rows that it cannot read."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import write_csv
+from tfhub_ft.cli.predict import command
+from tfhub_ft.utils.errors import InputError
+
+PROMPTS = ["the nest", "my goose", "you"]
+
+
+def predicted(*arguments, lines=()):
+    done = CliRunner().invoke(
+        command, [str(argument) for argument in arguments], input="".join(f"{line}\n" for line in lines)
+    )
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.stdout
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv", "jsonl"])
+def test_files_of_prompts_are_answered(tiny_dialogue_run, tmp_path, suffix):
+    source, target = tmp_path / f"prompts.{suffix}", tmp_path / "replies.jsonl"
+    if suffix == "csv":
+        write_csv(source, [(prompt, "x") for prompt in PROMPTS], header=("said", "prompt"))
+    else:
+        as_line = (lambda prompt: json.dumps({"prompt": prompt})) if suffix == "jsonl" else str
+        source.write_text("\n".join(map(as_line, PROMPTS)))
+    options = ["--prompt-column", "said"] if suffix == "csv" else []
+    predicted(tiny_dialogue_run, "--input", source, "--output", target, *options)
+    assert list(map(json.loads, target.read_text().splitlines())) == [
+        {"prompt": prompt, "reply": "use é"} for prompt in PROMPTS
+    ]
+
+
+def test_messages_are_answered_as_they_are_where_the_user_spoke_last(tiny_dialogue_run, tmp_path):
+    source, target = tmp_path / "dialogues.jsonl", tmp_path / "replies.jsonl"
+    turns = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
+    source.write_text(json.dumps({"messages": turns}))
+    predicted(tiny_dialogue_run, "--input", source, "--output", target)
+    assert json.loads(target.read_text()) == {"prompt": turns, "reply": "use é"}
+    assert predicted(tiny_dialogue_run, "--input", source) == "use é\tuser\n"
+    for messages, said in ((turns[:3], "has no prompt: its last message is of the role assistant"), ([], "is no list")):
+        source.write_text(json.dumps({"messages": messages}))
+        with pytest.raises(InputError, match=f"dialogues.jsonl, line 1: column 'messages' {said}"):
+            predicted(tiny_dialogue_run, "--input", source)
+
+
+def test_rows_keep_their_place_and_their_columns(tiny_dialogue_run, tmp_path):
+    source, target = tmp_path / "prompts.csv", tmp_path / "replies.csv"
+    source.write_text("id;prompt;reply\nA-1;;x\nA-2;the nest\nA-3;the nest;y\n")
+    said = predicted(tiny_dialogue_run, "--input", source, "--output", target, "--keep-columns", "--skip-bad-rows")
+    assert said == f"{target}: 2 answers\n"
+    assert target.read_text().splitlines() == ["id,input_reply,prompt,reply", "A-1,x,,", "A-3,y,the nest,use é"]
+    assert predicted(tiny_dialogue_run, lines=["", "you", "", ""]).splitlines() == ["-\t", "use é\tyou", "-\t", "-\t"]
+    with pytest.raises(InputError, match=r"prompts\.csv, line 3: has 2 of 3 fields"):
+        predicted(tiny_dialogue_run, "--input", source)
+
+
+def test_folders_and_lines_are_answered(tiny_dialogue_run, tmp_path):
+    for part in (1, 2):
+        (tmp_path / f"part-{part}.txt").write_text("\n".join(PROMPTS))
+    predicted(tiny_dialogue_run, "--input", tmp_path / "part-*.txt", "--output", tmp_path / "replies")
+    assert len((tmp_path / "replies" / "part-2.jsonl").read_text().splitlines()) == 3
+    assert predicted(tiny_dialogue_run, lines=PROMPTS).splitlines() == [f"use é\t{prompt}" for prompt in PROMPTS]
+
+
+def test_a_row_that_cannot_be_read_is_named_and_nothing_is_written(tiny_dialogue_run, tmp_path):
+    for row, said in (
+        ("<|im_end|> hi", "holds .*, which only the chat template may write"),
+        ("x" * 200, "is too long"),
+    ):
+        write_csv(tmp_path / "prompts.csv", [("a",), (row,)], header=("prompt",))
+        with pytest.raises(InputError, match=rf"prompts\.csv, line 3: {said}"):
+            predicted(tiny_dialogue_run, "--input", tmp_path / "prompts.csv", "--output", tmp_path / "replies.csv")
+        assert not (tmp_path / "replies.csv").exists()
+        with pytest.raises(InputError, match=f"text 2: {said}"):
+            predicted(tiny_dialogue_run, "a", row)
+        with pytest.raises(InputError, match=f"standard input, line 2: {said}"):
+            predicted(tiny_dialogue_run, lines=["a", row])
+
+
+def test_output_is_not_an_input(tiny_run, tmp_path):
+    rows = write_csv(tmp_path / "rows.csv", [("a film",)], header=("text",))
+    (tmp_path / "link.csv").symlink_to("rows.csv")
+    before = rows.read_bytes()
+    for output in (rows, tmp_path / "link.csv", tiny_run / "history.csv"):
+        with pytest.raises(InputError, match=f"--output {output}: is the input"):
+            predicted(tiny_run, "--input", rows, "--output", output)
+    assert rows.read_bytes() == before
+
+
+def test_output_is_not_the_file_on_standard_input(tiny_run, tmp_path):
+    lines = tmp_path / "lines.csv"
+    lines.write_text("a film\n")
+    with lines.open() as stdin:
+        program = "from tfhub_ft.cli.main import main; main()"
+        arguments = [sys.executable, "-c", program, "predict", str(tiny_run), "--output", str(lines)]
+        done = subprocess.run(arguments, stdin=stdin, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is the input /dev/stdin" in done.stderr
+    assert lines.read_text() == "a film\n"
+
+
+def test_output_may_be_a_link(tiny_run, tmp_path):
+    rows = write_csv(tmp_path / "rows.csv", [("a film",)], header=("text",))
+    (tmp_path / "answers.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("answers.csv")
+    predicted(tiny_run, "--input", rows, "--output", tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert "a film" in (tmp_path / "answers.csv").read_text()

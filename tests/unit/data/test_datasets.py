@@ -1,0 +1,140 @@
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import make_reviews, write_csv
+from tfhub_ft.data import sequences
+from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.data.sequences import OnDisk
+from tfhub_ft.recipe import load_recipe
+from tfhub_ft.tasks.base import UNSEEN
+from tfhub_ft.utils.errors import InputError
+
+
+def loaded(recipe, **settings):
+    recipe = load_recipe(recipe)
+    return load_dataset(recipe.task, recipe.settings.replaced(settings), recipe.demo)
+
+
+@pytest.mark.parametrize("recipe", ["sentiment", "intent", "multilabel", "similarity", "ner", "chat", "qa", "adapt"])
+def test_rows_on_disk_are_the_same_training_data(recipe, monkeypatch):
+    in_memory = loaded(recipe, seed=3)
+    monkeypatch.setattr(sequences, "IN_MEMORY", 10)
+    on_disk = loaded(recipe, seed=3)
+    assert on_disk.described() == in_memory.described()
+    assert on_disk.labels == in_memory.labels
+    for name, split in on_disk.splits.items():
+        assert isinstance(split.rows, OnDisk)
+        assert list(split.rows) == in_memory.splits[name].rows
+        for one, other in zip(on_disk.targets[name], in_memory.targets[name]):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_rows_that_stand_in_two_files_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sequences, "IN_MEMORY", 10)
+    rows = make_reviews(40)
+    train = write_csv(tmp_path / "train.csv", rows)
+    test = write_csv(
+        tmp_path / "test.csv", [*rows[:2], (f" {rows[2][0].upper()} ", rows[2][1]), ("a text of its own", "positive")]
+    )
+    validation = write_csv(tmp_path / "validation.csv", [("another", "positive"), ("and another", "negative")])
+    loaded("sentiment", train=str(train), validation=str(validation), test=str(test))
+    assert "Warning: 3 of 4 test rows repeat a text of the training rows" in capsys.readouterr().err
+
+
+def write_multilabel(path, labels):
+    rows = [{"text": f"text {number}", "labels": each} for number, each in enumerate(labels)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_load_dataset_keeps_rare_labels_in_training_and_names_them(tmp_path, capsys):
+    labels = [["ab"[number % 2], "c"] for number in range(60)]
+    labels[7].append("once")
+    path = write_multilabel(tmp_path / "rows.jsonl", labels)
+    data = loaded("multilabel", data=path)
+    assert any("once" in row.values["labels"] for row in data.splits["train"].rows)
+    assert data.labels == ["a", "b", "c", "once"]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert warnings == [
+        "Warning: 1 label without validation rows (once: 1), 1 label without test rows (once: 1): scores there do not"
+        " cover them; the numbers are their training rows"
+    ]
+
+
+def test_load_dataset_counts_labels_of_other_files_as_wrong(tmp_path, capsys):
+    train = write_csv(tmp_path / "train.csv", make_reviews(40))
+    test = write_csv(tmp_path / "test.csv", [*make_reviews(4, seed=1), ("meh", "neutral"), ("so so", "neutral")])
+    data = loaded("sentiment", train=str(train), test=str(test))
+    assert data.targets["test"].tolist() == [1, 0, 1, 0, UNSEEN, UNSEEN]
+    assert f"Warning: {test}: 1 label not seen in training (neutral: 2)" in capsys.readouterr().err
+
+
+def test_load_dataset_drops_rare_labels_from_every_file(tmp_path, capsys):
+    rows = [*make_reviews(40), ("meh", "neutral"), ("so so", "neutral")]
+    train = write_csv(tmp_path / "train.csv", rows)
+    test = write_csv(tmp_path / "test.csv", [*make_reviews(4, seed=1), ("well", "neutral")])
+    data = loaded("sentiment", train=str(train), test=str(test), min_label_rows=3)
+    assert data.labels == ["negative", "positive"]
+    assert [len(data.splits[name].rows) for name in ("train", "validation", "test")] == [34, 6, 4]
+    assert data.described()["train"]["dropped_labels"] == {"neutral": 2}
+    err = capsys.readouterr().err
+    assert f"{train}: dropped 1 rare label by number of rows: neutral: 2" in err
+    assert f"{test}: dropped 1 rare label by number of rows: neutral: 1" in err
+    assert "Warning" not in err
+
+
+def test_load_dataset_splits_the_rows_of_a_run_as_it_did(tmp_path, capsys):
+    path = write_multilabel(tmp_path / "rows.jsonl", [["a"], ["b"], []] * 20)
+    recipe = load_recipe("multilabel")
+    settings = recipe.settings.replaced({"data": path})
+    described = loaded("multilabel", data=path).described()
+    # As a version that split otherwise may have written it.
+    described["train"]["lines"], described["test"]["lines"] = [*range(1, 51)], [51, 60]
+    described["validation"]["lines"] = [*range(52, 60)]
+    for name in described:
+        described[name]["rows"] = len(described[name]["lines"])
+    capsys.readouterr()
+    data = load_dataset(recipe.task, settings, recipe.demo, labels=["a", "b"], splits=described)
+    assert data.is_of(described)
+    assert [row.line for row in data.splits["test"].rows] == [51, 60]
+    assert capsys.readouterr().err == ""
+    write_multilabel(tmp_path / "rows.jsonl", [["a"], ["b"], []] * 19)
+    assert not load_dataset(recipe.task, settings, recipe.demo, labels=["a"], splits=described).is_of(described)
+
+
+def test_what_is_described_can_be_written_and_compared(reviews_csv):
+    data = loaded("sentiment", data=str(reviews_csv))
+    written = json.loads(json.dumps(data.described()))
+    assert data.is_of(written)
+    written["train"]["lines"][0] += 1
+    assert not data.is_of(written)
+
+
+def test_a_pattern_names_the_rows_of_many_files(tmp_path, reviews_csv):
+    recipe = load_recipe("sentiment")
+    rows = make_reviews(160)
+    for number in range(3):
+        write_csv(tmp_path / f"part-{number}.csv", rows[number * 60 : number * 60 + 60])
+    whole = load_dataset(recipe.task, recipe.settings.replaced({"data": str(reviews_csv)}), recipe.demo)
+    parts = load_dataset(recipe.task, recipe.settings.replaced({"data": str(tmp_path / "part-*.csv")}), recipe.demo)
+    for name, split in whole.splits.items():
+        assert [row.values for row in parts.splits[name].rows] == [row.values for row in split.rows]
+    told = parts.described()["test"]
+    assert [rows[number][0] for number in told["numbers"]] == [row.values["text"] for row in parts.splits["test"].rows]
+    assert len(told["sha256"]) == 3
+    assert parts.is_of(json.loads(json.dumps(parts.described())))
+    (tmp_path / "part-3.csv").write_text("text,label\nanother good film,positive\n")
+    again = load_dataset(recipe.task, recipe.settings.replaced({"data": str(tmp_path / "part-*.csv")}), recipe.demo)
+    assert not again.is_of(parts.described())
+
+
+def test_a_bad_row_of_a_pattern_is_named_by_its_file(tmp_path):
+    recipe = load_recipe("sentiment")
+    write_csv(tmp_path / "part-0.csv", make_reviews(20))
+    (tmp_path / "part-1.csv").write_text("text,label\n,positive\n")
+    with pytest.raises(InputError, match=r"part-1\.csv, line 2"):
+        load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "part-*.csv")}), recipe.demo)
+    with pytest.raises(InputError, match="no file is called so"):
+        load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "none-*.csv")}), recipe.demo)

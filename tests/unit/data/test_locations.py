@@ -1,0 +1,128 @@
+"""Rows of a run are found again after the run, the files or the current folder have moved."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import make_reviews, write_csv
+from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.recipe import load_recipe
+from tfhub_ft.run import Run
+from tfhub_ft.utils.errors import InputError
+
+ONE = {"data": "rows/all.csv"}
+THREE = {"train": "rows/train.csv", "validation": "rows/validation.csv", "test": "rows/test.csv"}
+PATTERN = {"data": "rows/part-*.csv"}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with rows, which is the current one; its name looks like a pattern."""
+    folder = tmp_path / "pro[j]ect"
+    (folder / "rows").mkdir(parents=True)
+    for number, name in enumerate(("all", "train", "validation", "test", "part-1", "part-2")):
+        write_csv(folder / "rows" / f"{name}.csv", make_reviews(40, seed=number))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def start_run(settings, folder="runs/one"):
+    recipe = load_recipe("sentiment")
+    resolved = recipe.settings.replaced(settings)
+    data = load_dataset(recipe.task, resolved, recipe.demo)
+    return Run.create(Path(folder), "sentiment", resolved, data.labels, data.described(Path(folder)))
+
+
+def texts(data):
+    return {name: [row.values["text"] for row in split.rows] for name, split in data.splits.items()}
+
+
+@pytest.mark.parametrize("settings", [ONE, THREE, {"train": "rows/train.csv"}, PATTERN, {}])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_rows_are_found_from_another_folder(project, monkeypatch, settings, absolute):
+    if absolute:
+        settings = {name: os.path.abspath(path) for name, path in settings.items()}
+        if "*" in str(settings):
+            pytest.skip("the folder's own name would be part of the pattern")
+    run = start_run(settings)
+    expected = texts(run.load_rows())
+    monkeypatch.chdir(project.parent / "elsewhere")
+    assert texts(Run(project / "runs" / "one").load_rows()) == expected
+
+
+@pytest.mark.parametrize("settings", [ONE, THREE, PATTERN, {}])
+def test_rows_are_found_after_run_and_files_have_moved(project, monkeypatch, settings):
+    expected = texts(start_run(settings).load_rows())
+    moved = project.parent / "elsewhere" / "mo*ed"
+    shutil.move(project, moved)
+    monkeypatch.chdir("/")
+    data = Run(moved / "runs" / "one").load_rows()
+    assert texts(data) == expected
+    if settings:
+        assert all(str(split.file).startswith(str(moved.parent)) for split in data.splits.values())
+
+
+def test_rows_named_as_given_come_first_where_they_are_the_same(project, monkeypatch):
+    run = start_run(ONE)
+    there = shutil.copytree(project / "rows", project.parent / "elsewhere" / "rows")
+    monkeypatch.chdir(there.parent)
+    run = Run(project / run.path)
+    assert run.located_settings().data == "rows/all.csv"
+    write_csv(there / "all.csv", make_reviews(40, seed=9))
+    assert run.located_settings().data == str(project / "rows" / "all.csv")
+
+
+def test_a_linked_run_folder_finds_its_rows(project, monkeypatch):
+    (project / "disk" / "deep").mkdir(parents=True)
+    (project / "runs").symlink_to(project / "disk" / "deep")
+    expected = texts(start_run(ONE).load_rows())
+    monkeypatch.chdir(project.parent)
+    for path in (project / "runs" / "one", project / "disk" / "deep" / "one"):
+        assert texts(Run(path).load_rows()) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_text(path.read_text().replace("good", "evil")), "has changed"),
+        (lambda path: path.write_text(path.read_text() + "more,positive\n"), "has changed"),
+        (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
+    ],
+)
+def test_rows_that_changed_are_named_in_one_line(project, monkeypatch, change, fault):
+    run = start_run(THREE)
+    change(project / "rows" / "test.csv")
+    with pytest.raises(InputError, match=rf"^runs/one: the rows .* not found: rows/test\.csv {fault}$"):
+        run.load_rows()
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError, match=r"not found: rows/test\.csv is missing and .*rows/test\.csv " + fault + "$"):
+        Run(project / run.path).load_rows()
+
+
+def test_a_run_without_relative_names_still_loads(project, monkeypatch):
+    run = start_run(THREE)
+    expected = texts(run.load_rows())
+    old = {name: {k: v for k, v in s.items() if k not in ("relative", "bytes")} for name, s in run.splits.items()}
+    (run.path / "splits.json").write_text(json.dumps(old))
+    assert texts(Run(run.path).load_rows()) == expected
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError, match=r"not found: rows/train\.csv is missing$"):
+        Run(project / run.path).load_rows()
+
+
+def test_splits_say_where_and_how_large_the_files_are(project):
+    splits = start_run(THREE).splits
+    for name, split in splits.items():
+        path = project / "rows" / f"{name}.csv"
+        assert (split["file"], split["relative"]) == (f"rows/{name}.csv", f"../../rows/{name}.csv")
+        assert split["bytes"] == path.stat().st_size
+    run = start_run(PATTERN, "runs/two")
+    assert run.splits["test"]["relative"] == "../../rows/part-*.csv"
+    assert len(run.splits["test"]["bytes"]) == len(run.splits["test"]["sha256"]) == 2
+    assert yaml.safe_load((run.path / "recipe.yaml").read_text())["data"] == "rows/part-*.csv"

@@ -1,0 +1,71 @@
+"""Rows that a trained model is scored on: their files may differ from those of its run."""
+
+import pytest
+
+from tfhub_ft.data.scored_rows import read_scored_rows
+from tfhub_ft.recipe import load_recipe
+from tfhub_ft.utils.errors import InputError
+
+ROWS = [("größer – gut", "a"), ("fine, too", "b")]
+
+
+def read(path, content, recipe="sentiment", labels=("a", "b"), *, run=None, dropped=(), **reading):
+    """The rows of a file of this content, by a run with some settings."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    recipe = load_recipe(recipe)
+    settings = recipe.settings.replaced(run or {})
+    rows = read_scored_rows(recipe.task, settings, labels, path, dropped=dropped, **reading)
+    return [tuple(row.values.values()) for row in rows]
+
+
+def table(delimiter, header="text,label"):
+    quoted = [tuple(f'"{cell}"' if delimiter in cell else cell for cell in row) for row in ROWS]
+    lines = [header.replace(",", delimiter), *(delimiter.join(row) for row in quoted)]
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+@pytest.mark.parametrize("trained_with", [None, ",", ";", "tab", "~"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_delimiter_that_is_detected_goes_before_that_of_the_run(trained_with, delimiter, tmp_path):
+    assert read(tmp_path / "a.csv", table(delimiter), run={"delimiter": trained_with}) == ROWS
+
+
+def test_a_delimiter_that_is_not_detected_is_that_of_the_run_or_named(tmp_path):
+    assert read(tmp_path / "a.csv", table("~"), run={"delimiter": "~"}) == ROWS
+    assert read(tmp_path / "a.csv", table("~"), run={"delimiter": ";"}, delimiter="~") == ROWS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_an_encoding_of_the_run_is_that_of_files_that_are_not_utf_8(encoding, tmp_path):
+    assert read(tmp_path / "a.csv", table(",").encode(encoding), run={"encoding": "cp1252"}) == ROWS
+    assert read(tmp_path / "a.csv", table(",").encode("cp1250"), run={"encoding": "utf-16"}, encoding="cp1250") == ROWS
+
+
+def test_a_header_may_be_there_where_the_run_had_none(tmp_path):
+    run = {"header": False, "text_column": "1", "label_column": "2"}
+    assert read(tmp_path / "a.csv", table(",", header=""), run=run) == ROWS
+    assert read(tmp_path / "b.csv", table(","), run=run, header=True) == ROWS
+    with pytest.raises(InputError, match="if line 1 is a row, add a line with the names of the columns above it"):
+        read(tmp_path / "c.csv", "größer, oder gut wie nie zuvor,a\nb,a\n")
+
+
+def test_labels_are_separated_as_named(tmp_path):
+    content, labels = "text,labels\nx,a/b\ny,b\n", ("a", "b")
+    assert read(tmp_path / "a.csv", content, "multilabel", labels, label_separator="/") == [
+        ("x", ("a", "b")), ("y", ("b",))
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="no setting is called 'label_separator'"):
+        read(tmp_path / "a.csv", table(","), label_separator="/")
+
+
+def test_bad_rows_are_skipped_and_unknown_labels_are_named(tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    content = table(",") + ",a\nmeh,rare\nwell,new\n"
+    assert read(path, content, skip_bad_rows=True, dropped=["rare"]) == [*ROWS, ("well", "new")]
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}: skipped 1 bad row (first: line 4: column 'text' is empty)",
+        f"{path}: dropped 1 rare label by number of rows: rare: 1",
+        f"Warning: {path}: 1 label not seen in training (new: 1); their rows count as wrong",
+    ]
+    with pytest.raises(InputError, match="skip_bad_rows: is an int; expected True or False"):
+        read(path, content, skip_bad_rows=1)

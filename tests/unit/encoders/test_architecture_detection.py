@@ -1,0 +1,160 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhub_ft.encoders import HubEncoder
+from tfhub_ft.encoders.architecture_detection import native_spec, read_values
+from tfhub_ft.utils.errors import InputError
+
+TOKENS = {
+    "input_word_ids": np.array([[3, 9, 9, 4, 0], [3, 9, 3, 4, 4]], "int32"),
+    "input_mask": np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32"),
+    "input_type_ids": np.array([[0, 0, 1, 1, 0], [0, 0, 0, 1, 1]], "int32"),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("bert", {"hidden_act": "gelu_new", "attention_probs_dropout_prob": 0.2}),
+        ("bert", {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
+        ("distilbert", {"dropout": 0.3}),
+    ],
+)
+def test_what_a_saved_model_does_not_say_is_found_out(checkpoint_maker, tmp_path, kind, options):
+    from tfhub_ft.encoders.convert import convert_checkpoint
+
+    convert_checkpoint(checkpoint_maker(tmp_path / "checkpoint", kind, **options), tmp_path / "pair")
+    found = native_spec(tmp_path / "pair" / "encoder", "it")["architecture"]
+    assert found["activation"] == {"gelu_new": "gelu_tanh"}.get(options.get("hidden_act"), found["activation"])
+    assert found["epsilon"] == options.get("layer_norm_eps", 1e-12)
+    assert found["dropout"] == options.get("dropout", 0.1)
+    assert found["attention_dropout"] == options.get("attention_probs_dropout_prob", 0.1)
+
+
+def distilbert(vocab_size, hidden_size, num_attention_heads, max_sequence_length):
+    """A DistilBERT of tf-models' layers, as https://github.com/jeongukjae/huggingface-to-tfhub makes TF Hub's."""
+    import tf_keras
+    from official.nlp.modeling import layers
+
+    ids, mask = (tf_keras.Input((None,), dtype="int32", name=name) for name in ("input_word_ids", "input_mask"))
+    x = layers.OnDeviceEmbedding(vocab_size, hidden_size, name="word_embeddings")(ids)
+    x = tf_keras.layers.Add()([x, layers.PositionEmbedding(max_sequence_length, name="position_embedding")(x)])
+    x = tf_keras.layers.LayerNormalization(name="embeddings/layer_norm", epsilon=1e-12)(x)
+    x, seen, outputs = tf_keras.layers.Dropout(0.1)(x), layers.SelfAttentionMask()(x, mask), []
+    for number in range(2):
+        block = layers.TransformerEncoderBlock(
+            num_attention_heads, 24, "gelu", output_dropout=0.1, name=f"transformer/layer_{number}"
+        )
+        x = block([x, seen])
+        outputs.append(x)
+    return tf_keras.Model([ids, mask], {"sequence_output": x, "pooled_output": x[:, 0], "encoder_outputs": outputs})
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """Exports one of tf-models' encoders, as TF Hub's ALBERT, ELECTRA and DistilBERT were."""
+    pytest.importorskip("official", reason="needs tf-models-official, the extra [models]")
+
+    def export(name):
+        import tf_keras
+        from official.nlp.modeling import networks
+
+        sizes = {"vocab_size": 40, "hidden_size": 16, "num_attention_heads": 2, "max_sequence_length": 32}
+        network = {
+            "albert": lambda: networks.AlbertEncoder(
+                **sizes, embedding_width=8, num_layers=3, intermediate_size=24, dict_outputs=True
+            ),
+            "electra": lambda: networks.BertEncoder(
+                **sizes, embedding_width=8, num_layers=2, intermediate_size=24, dict_outputs=True
+            ),
+            "distilbert": lambda: distilbert(**sizes),
+        }[name]()
+        random = np.random.default_rng(0)
+        for variable in network.variables:
+            centre = 1.0 if "gamma" in variable.name else 0.0
+            variable.assign(centre + random.normal(0, 0.2, variable.shape))
+        inputs = {tensor.name: tensor for tensor in network.inputs}
+        folder = tmp_path_factory.mktemp("encoders") / name
+        tf_keras.Model(inputs, network.output).save(str(folder), include_optimizer=False, save_format="tf")
+        return folder
+
+    return export
+
+
+@pytest.mark.parametrize("name", ["albert", "distilbert", pytest.param("electra", marks=pytest.mark.slow)])
+def test_other_families_of_tf_hub_are_known_by_their_weights(export, name):
+    folder = export(name)
+    native, graph = (HubEncoder(str(folder), implementation=each)(TOKENS) for each in ("native", "graph"))
+    here = TOKENS["input_mask"] > 0
+    np.testing.assert_allclose(native["pooled_output"], graph["pooled_output"], atol=1e-5)
+    np.testing.assert_allclose(native["sequence_output"][here], graph["sequence_output"][here], atol=1e-5)
+
+
+def test_it_is_found_out_once(tiny_pair, cache, monkeypatch):
+    first = native_spec(tiny_pair / "encoder", "tiny")
+    monkeypatch.setattr("tfhub_ft.encoders.architecture_detection.open_module", None)
+    assert native_spec(tiny_pair / "encoder", "tiny") == json.loads(json.dumps(first))
+    assert len(list((cache / "native").iterdir())) == 1
+
+
+def test_values_are_read_without_loading_the_graph(tiny_pair):
+    module = tf.saved_model.load(str(tiny_pair / "encoder"))
+    values = read_values(tiny_pair / "encoder")
+    for variable in module.variables:
+        np.testing.assert_array_equal(values[variable.name.split(":")[0]], variable)
+
+
+def save_bag_of_words(folder):
+    """A text encoder that is no BERT."""
+
+    class Encoder(tf.__internal__.tracking.AutoTrackable):
+        def __init__(self):
+            self.table = tf.Variable(tf.random.stateless_normal((40, 8), (1, 2)), name="words/table")
+            self.variables = self.trainable_variables = [self.table]
+
+        @tf.function(input_signature=[{name: tf.TensorSpec((None, None), tf.int32, name=name) for name in TOKENS}])
+        def __call__(self, inputs):
+            x = tf.gather(self.table, inputs["input_word_ids"])
+            return {"pooled_output": x[:, 0], "sequence_output": x}
+
+    tf.saved_model.save(Encoder(), str(folder))
+    return folder
+
+
+def test_an_encoder_of_another_family_is_computed_by_its_graph_and_says_which_weights_did_not_fit(tmp_path):
+    folder = save_bag_of_words(tmp_path / "other")
+    assert not HubEncoder(str(folder)).is_native
+    with pytest.raises(InputError, match=r"no weights called word_embeddings.*--implementation"):
+        HubEncoder(str(folder), implementation="native")
+
+
+def test_a_bert_that_answers_otherwise_than_its_weights_say_is_refused(tiny_pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfhub_ft.encoders.architecture_detection.ACTIVATIONS", ("silu",))
+    with pytest.raises(InputError, match="answers differ by"):
+        HubEncoder(str(tiny_pair), implementation="native")
+    assert not HubEncoder(str(tiny_pair)).is_native
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tiny_pair, cache, read_only):
+    read_only(cache)
+    assert native_spec(tiny_pair / "encoder", "it")["architecture"]["layers"] == 2
+
+
+@pytest.mark.parametrize("content", [b'{"architecture"', b"[]", b"\xff"])
+def test_a_damaged_file_of_the_cache_is_written_anew(tiny_pair, cache, content):
+    expected = native_spec(tiny_pair / "encoder", "it")
+    (file,) = (cache / "native").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    assert native_spec(tiny_pair / "encoder", "it") == expected
+    assert file.read_bytes() == whole

@@ -1,0 +1,145 @@
+"""Converting checkpoints: the pair answers as the checkpoint does, or nothing is left."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tfhub_ft.encoders import convert
+from tfhub_ft.encoders.architecture_detection import native_spec
+from tfhub_ft.encoders.checkpoint import read_checkpoint
+from tfhub_ft.encoders.convert import TOLERANCE, convert_checkpoint
+from tfhub_ft.encoders.numpy_bert import forward
+from tfhub_ft.utils.errors import InputError, WorkError
+
+
+def answers_of(pair: Path, texts: list[str]) -> tuple[dict[str, np.ndarray], dict]:
+    """The preprocessor's inputs for some texts and the encoder's answers."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401
+
+    inputs = tf.saved_model.load(str(pair / "preprocessor"))(tf.constant(texts))
+    answers = tf.saved_model.load(str(pair / "encoder"))(inputs, training=False)
+    return {name: value.numpy() for name, value in inputs.items()}, answers
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_bert_pair_answers_as_its_checkpoint(tiny_checkpoint: Path, tiny_pair: Path) -> None:
+    inputs, answers = answers_of(tiny_pair, ["a good film", "Terrible food!"])
+    word_ids, mask = inputs["input_word_ids"], inputs["input_mask"]
+    expected = forward(read_checkpoint(tiny_checkpoint), word_ids, mask, inputs["input_type_ids"])
+    assert word_ids.shape == (2, 64)
+    assert np.abs(answers["pooled_output"] - expected["pooled_output"]).max() < TOLERANCE
+    assert np.abs(np.asarray(answers["default"]) - answers["pooled_output"]).max() == 0
+    assert np.abs(answers["sequence_output"] - expected["sequence_output"])[mask > 0].max() < TOLERANCE
+    assert len(answers["encoder_outputs"]) == 2
+    assert np.abs(answers["pooled_output"][0] - answers["pooled_output"][1]).max() > 0.01
+
+
+def test_pair_carries_its_vocabulary_and_says_what_it_is(tiny_checkpoint: Path, tiny_pair: Path) -> None:
+    vocabulary = (tiny_checkpoint / "vocab.txt").read_bytes()
+    assert (tiny_pair / "encoder" / "assets" / "vocab.txt").read_bytes() == vocabulary
+    assert (tiny_pair / "preprocessor" / "assets" / "vocab.txt").read_bytes() == vocabulary
+    assert "the checkpoint's tanh pooler" in (tiny_pair / "README.md").read_text()
+    assert names_in(tiny_pair.parent) == ["tiny"]
+
+
+def test_distilbert_pools_by_its_first_token(
+    tmp_path: Path,
+    checkpoint_maker: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = checkpoint_maker(tmp_path / "tiny-distilbert", "distilbert", dropout=0.2, activation="relu")
+    report = convert_checkpoint(folder, tmp_path / "out" / "pair")
+    assert report.model_type == "distilbert"
+    assert report.max_difference < TOLERANCE
+    assert set(report.differences) == {"pooled_output", "sequence_output", "encoder_outputs"}
+    assert report.rows > 10
+    assert report.longest == 64
+    first_token = "the last hidden state of the first token ([CLS])"
+    assert first_token in report.pooled
+    assert first_token in capsys.readouterr().err
+    assert first_token in (report.encoder.parent / "README.md").read_text()
+    monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
+    found = native_spec(report.encoder, "it")["architecture"]
+    assert (found["dropout"], found["activation"]) == (0.2, "relu")
+
+    import tensorflow as tf
+
+    encoder = tf.saved_model.load(str(report.encoder))
+    names = {variable.name for variable in encoder.trainable_variables}
+    assert not any("pooler" in name or "type_embeddings" in name for name in names)
+    assert len(names) == 4 + 2 * 16
+    ones = tf.ones((1, 5), tf.int32)
+    inputs = {"input_word_ids": ones * 120, "input_mask": ones}
+    answers = [encoder({**inputs, "input_type_ids": ones * kind}, training=False)["pooled_output"] for kind in (0, 1)]
+    np.testing.assert_array_equal(*answers)
+
+
+@pytest.mark.slow
+def test_unusual_bert_is_converted_exactly(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
+    """No pooler, the tanh GELU, another epsilon, one segment: each is kept, none is made up."""
+    folder = checkpoint_maker(
+        tmp_path / "tiny", pooler=False, hidden_act="gelu_new", layer_norm_eps=1e-2, type_vocab_size=1
+    )
+    report = convert_checkpoint(folder, tmp_path / "pair")
+    assert report.max_difference < TOLERANCE
+    assert "no pooler" in report.pooled
+
+
+def test_other_weights_are_noticed_and_nothing_is_left(
+    tmp_path: Path, checkpoint_maker: Callable[..., Path], tiny_pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint_maker(tmp_path / "tiny")
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.encoder.layer.1.output.dense.weight"][3, 5] += 0.5
+    save_file(weights, folder / "model.safetensors")
+    # The pair of the unchanged checkpoint takes the place of one that was written wrong.
+    monkeypatch.setattr(convert, "write_pair", lambda _, aside: shutil.copytree(tiny_pair, aside, dirs_exist_ok=True))
+    with pytest.raises(WorkError, match=r"differs from the checkpoint's by 0\.\d+, more than 0\.0001"):
+        convert_checkpoint(folder, tmp_path / "pair")
+    assert names_in(tmp_path) == ["tiny"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_a_masked_lm_head_is_converted(tmp_path: Path, checkpoint_maker: Callable[..., Path], kind: str) -> None:
+    report = convert_checkpoint(checkpoint_maker(tmp_path / "tiny", kind, masked_lm=True), tmp_path / "pair")
+    assert set(report.differences) == {"pooled_output", "sequence_output", "encoder_outputs", "mlm_logits"}
+    assert report.max_difference < TOLERANCE
+    assert "masked_lm_positions" in (tmp_path / "pair" / "README.md").read_text()
+
+
+def test_a_masked_lm_head_of_its_own_words_is_left_out(
+    tmp_path: Path, checkpoint_maker: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoint_maker(tmp_path / "tiny", masked_lm=True)
+    weights = load_file(folder / "model.safetensors")
+    decoder = weights["bert.embeddings.word_embeddings.weight"].copy()
+    save_file({**weights, "cls.predictions.decoder.weight": decoder}, folder / "model.safetensors")
+    assert read_checkpoint(folder).masked_lm
+    decoder[3] += 1
+    save_file({**weights, "cls.predictions.decoder.weight": decoder}, folder / "model.safetensors")
+    assert not read_checkpoint(folder).masked_lm
+    assert "does not share the word embeddings and is left out" in capsys.readouterr().err
+
+
+def test_an_existing_folder_is_refused_before_work(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    (tmp_path / "pair").mkdir()
+    with pytest.raises(InputError, match="already exists"):
+        convert_checkpoint(tiny_checkpoint, tmp_path / "pair")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is not a folder; choose another place"):
+        convert_checkpoint(tiny_checkpoint, tmp_path / "file" / "pair")
+
+
+def test_a_wrong_checkpoint_is_refused_before_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        convert_checkpoint(tmp_path / "none", tmp_path / "pair")
+    assert not names_in(tmp_path)

@@ -1,0 +1,325 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhub_ft.encoders import HubEncoder
+from tfhub_ft.utils.errors import InputError
+
+TOKENS = {
+    "input_word_ids": np.array([[3, 90, 91, 4, 0], [3, 92, 93, 94, 4]], "int32"),
+    "input_mask": np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32"),
+    "input_type_ids": np.zeros((2, 5), "int32"),
+}
+
+
+@pytest.fixture(params=["native", "graph"])
+def implementation(request):
+    return request.param
+
+
+def token_inputs():
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in TOKENS}
+
+
+def build(encoder, **options):
+    inputs = token_inputs()
+    return keras.Model(inputs, keras.layers.Dense(2)(HubEncoder(encoder, **options)(inputs)["pooled_output"]))
+
+
+def test_answers_as_the_module_itself(tiny_pair, implementation):
+    module = tf.saved_model.load(str(tiny_pair / "encoder"))
+    expected = module({name: tf.constant(ids) for name, ids in TOKENS.items()}, training=False)
+    encoded = HubEncoder(str(tiny_pair), implementation=implementation)(TOKENS)
+    np.testing.assert_allclose(encoded["pooled_output"], expected["pooled_output"], atol=1e-6)
+    np.testing.assert_allclose(encoded["sequence_output"], expected["sequence_output"], atol=1e-6)
+    assert len(encoded["encoder_outputs"]) == 2
+    np.testing.assert_allclose(encoded["encoder_outputs"][-1], encoded["sequence_output"], atol=1e-6)
+
+
+def test_symbolic_shapes_are_those_of_the_outputs(tiny_pair, implementation):
+    encoded = HubEncoder(str(tiny_pair), implementation=implementation)(token_inputs())
+    assert encoded["pooled_output"].shape == (None, 32)
+    assert encoded["sequence_output"].shape == (None, None, 32)
+    assert [each.shape for each in encoded["encoder_outputs"]] == [(None, None, 32)] * 2
+
+
+def test_its_variables_are_keras_weights_that_fit_trains(tiny_pair, implementation):
+    model = build(str(tiny_pair), implementation=implementation)
+    before = [w.numpy() for w in model.trainable_weights]
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    names = [w.path for w in model.trainable_weights]
+    moved = {name for name, old, new in zip(names, before, model.trainable_weights) if (old != new.numpy()).any()}
+    # A key's bias adds the same to all of a query's scores: its gradient is zero.
+    assert {name for name in names if name not in moved} <= {name for name in names if name.endswith("key_bias")}
+    assert len(names) == 5 + 2 * 16 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trained", "implementation"),
+    [
+        ("none", 39, "native"),
+        ("embeddings", 34, "graph"),
+        ("1", 18, "native"),
+        ("all-but-1", 18, "graph"),
+        ("all-but-pooler", 2, "native"),
+    ],
+)
+def test_what_is_frozen_neither_counts_nor_moves(tiny_pair, implementation, freeze, trained):
+    model = build(str(tiny_pair), freeze=freeze, implementation=implementation)
+    encoder = next(layer for layer in model.layers if isinstance(layer, HubEncoder))
+    assert len(encoder.trainable_weights) == trained
+    frozen = {w.path: w.numpy() for w in encoder.non_trainable_weights}
+    model.compile(keras.optimizers.AdamW(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    for weight in encoder.non_trainable_weights:
+        if weight.name == "steps":
+            continue
+        np.testing.assert_array_equal(weight, frozen[weight.path])
+
+
+def test_freezing_all_leaves_the_head(tiny_pair):
+    model = build(str(tiny_pair), freeze="all")
+    assert [w.path.split("/")[-1] for w in model.trainable_weights] == ["kernel", "bias"]
+    assert build(str(tiny_pair), trainable=False).count_params() == model.count_params()
+    assert len(build(str(tiny_pair), trainable=False).trainable_weights) == 2
+
+
+def trained(layer):
+    return {weight.name for weight in layer.trainable_weights}
+
+
+def switched_off_and_on(model):
+    model.trainable = False
+    assert model.trainable_weights == []
+    model.trainable = True
+    return model
+
+
+def saved_while_off(model, folder):
+    model.trainable = False
+    model.save(folder / "model.keras")
+    model = keras.models.load_model(folder / "model.keras")
+    assert model.trainable_weights == []
+    model.trainable = True
+    return model
+
+
+def switched_in_an_outer_model(model):
+    inputs = token_inputs()
+    outer = keras.Model(inputs, model(inputs))
+    outer.trainable = False
+    outer.trainable = True
+    return model
+
+
+@pytest.mark.parametrize("freeze", ["none", "embeddings", "1", "all-but-1", "all-but-pooler", "all"])
+@pytest.mark.parametrize("switch", [switched_off_and_on, saved_while_off, switched_in_an_outer_model])
+def test_trainable_switched_off_and_on_trains_what_freeze_leaves(tiny_pair, implementation, freeze, switch, tmp_path):
+    model = build(str(tiny_pair), freeze=freeze, implementation=implementation)
+    expected = trained(model)
+    model = switch(model, tmp_path) if switch is saved_while_off else switch(model)
+    assert trained(model) == expected
+    assert next(layer for layer in model.layers if isinstance(layer, HubEncoder)).freeze == freeze
+
+
+def test_freeze_and_trainable_agree_in_any_order(tiny_pair, implementation):
+    expected = trained(HubEncoder(str(tiny_pair), implementation=implementation, freeze="1"))
+    layer = HubEncoder(str(tiny_pair), implementation=implementation, trainable=False)
+    layer.freeze = "1"
+    assert trained(layer) == set()
+    layer.trainable = True
+    assert trained(layer) == expected
+    layer.freeze = "all"
+    layer.trainable = True
+    assert trained(layer) == set()
+    layer.freeze = "1"
+    assert trained(layer) == expected
+
+
+def test_variables_that_the_module_does_not_train_never_train(tiny_pair):
+    layer = HubEncoder(str(tiny_pair), implementation="graph")
+    spec = {**layer.spec, "variables": [{**v, "trainable": "bias" not in v["name"]} for v in layer.spec["variables"]]}
+    layer = HubEncoder(str(tiny_pair), implementation="graph", spec=spec)
+    layer.trainable = False
+    layer.trainable = True
+    assert layer.trainable_weights
+    assert not any("bias" in name for name in trained(layer))
+
+
+def test_an_invalid_freeze_is_refused_and_changes_nothing(tiny_pair):
+    layer = HubEncoder(str(tiny_pair), freeze="1")
+    expected = trained(layer)
+    with pytest.raises(InputError, match="--freeze 3: the encoder has 2 layers"):
+        layer.freeze = "3"
+    assert layer.freeze == "1"
+    assert trained(layer) == expected
+
+
+@pytest.mark.parametrize("other", ["none", "all"])
+def test_weights_files_fit_models_that_freeze_other_layers(tiny_pair, implementation, other, tmp_path):
+    model = build(str(tiny_pair), freeze="1", implementation=implementation)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = build(str(tiny_pair), freeze=other, implementation=implementation)
+    again.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(again.predict(TOKENS, verbose=0), model.predict(TOKENS, verbose=0), atol=1e-6)
+
+
+def test_dropout_is_active_in_training_only_and_follows_from_the_seed(tiny_pair, implementation):
+    def trained_outputs(seed):
+        layer = HubEncoder(str(tiny_pair), seed=seed, implementation=implementation)
+        return [layer(TOKENS, training=True)["pooled_output"].numpy() for _ in range(2)]
+
+    first, again, other = trained_outputs(1), trained_outputs(1), trained_outputs(2)
+    np.testing.assert_array_equal(first, again)
+    assert (first[0] != first[1]).any()
+    assert (first[0] != other[0]).any()
+    layer = HubEncoder(str(tiny_pair))
+    np.testing.assert_array_equal(layer(TOKENS)["pooled_output"], layer(TOKENS)["pooled_output"])
+
+
+def test_the_seed_is_drawn_from_keras_generator(tiny_pair):
+    keras.utils.set_random_seed(3)
+    first = HubEncoder(str(tiny_pair)).seed
+    keras.utils.set_random_seed(3)
+    assert HubEncoder(str(tiny_pair)).seed == first
+
+
+def test_a_keras_file_reloads_without_the_encoder_and_trains_on(tiny_pair, tmp_path, implementation):
+    model = build(str(tiny_pair), freeze="1", implementation=implementation)
+    model.compile(keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(TOKENS, np.array([0, 1]), verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "expected.npz", expected=model.predict(TOKENS, verbose=0), **TOKENS)
+    script = f"""
+import keras, numpy as np, tfhub_ft.encoders.hub_encoder
+kept = dict(np.load({str(tmp_path / "expected.npz")!r}))
+expected = kept.pop("expected")
+model = keras.models.load_model({str(tmp_path / "model.keras")!r})
+np.testing.assert_allclose(model.predict(kept, verbose=0), expected, atol=1e-6)
+steps = int(model.optimizer.iterations)
+model.fit(kept, np.array([0, 1]), verbose=0)
+assert int(model.optimizer.iterations) == steps + 1
+assert len(model.layers[-2].trainable_weights) == 18
+model.save({str(tmp_path / "again.keras")!r})
+np.testing.assert_allclose(
+    keras.models.load_model({str(tmp_path / "again.keras")!r}).predict(kept, verbose=0),
+    model.predict(kept, verbose=0), atol=1e-6)
+"""
+    environment = {"TFHUB_FT_CACHE": str(tmp_path / "empty"), "TFHUB_FT_MIRROR": "http://127.0.0.1:9"}
+    moved = tiny_pair.with_name("moved")
+    tiny_pair.rename(moved)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**__import__("os").environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        moved.rename(tiny_pair)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("freeze", ["all", "all-but-pooler"])
+def test_where_nothing_below_the_pooler_trains_there_is_no_dropout(tiny_pair, implementation, freeze):
+    layer = HubEncoder(str(tiny_pair), implementation=implementation, freeze=freeze)
+    np.testing.assert_array_equal(layer(TOKENS, training=True)["pooled_output"], layer(TOKENS)["pooled_output"])
+
+
+def test_a_native_encoder_follows_the_dtype_policy(tiny_pair):
+    exact = HubEncoder(str(tiny_pair), implementation="native")(TOKENS)["pooled_output"]
+    half = HubEncoder(str(tiny_pair), implementation="native", dtype="mixed_bfloat16")
+    rounded = half(TOKENS)["pooled_output"]
+    assert {weight.dtype for weight in half.trainable_weights} == {"float32"}
+    assert rounded.dtype == tf.float32
+    assert 1e-6 < np.abs(rounded - exact).max() < 0.05
+
+
+def test_no_weight_is_an_int32_which_tensorflow_keeps_from_gpus(tiny_pair):
+    assert {weight.dtype for weight in HubEncoder(str(tiny_pair)).weights} == {"float32", "int64"}
+
+
+def test_an_unknown_implementation_is_named(tiny_pair):
+    with pytest.raises(InputError, match="--implementation fast: not one of"):
+        HubEncoder(str(tiny_pair), implementation="fast")
+
+
+def test_a_preprocessor_is_no_encoder(tiny_pair):
+    with pytest.raises(InputError, match="no TF Hub text encoder"):
+        HubEncoder(str(tiny_pair / "preprocessor"))
+
+
+def test_an_encoder_alone_needs_no_preprocessor(tiny_pair, tmp_path):
+    (tmp_path / "alone").symlink_to(tiny_pair / "encoder")
+    assert HubEncoder(str(tmp_path / "alone")).max_seq_length == 64
+
+
+def test_narrowed_to_some_words_it_answers_the_same_of_them(tiny_pair):
+    encoder = HubEncoder(str(tiny_pair))
+    before, answers = encoder.word_embeddings.numpy(), encoder(TOKENS)["sequence_output"].numpy()
+    words = np.unique(TOKENS["input_word_ids"])
+    encoder.narrow_words(words)
+    assert [w.shape for w in encoder.trainable_weights if "word_embeddings" in w.path] == [(len(words), 32)]
+    np.testing.assert_array_equal(encoder(TOKENS)["sequence_output"], answers)
+
+    encoder.word_embeddings.assign_add(np.ones((len(words), 32)))
+    encoder.widen_words(share=0.5)
+    after = encoder.word_embeddings.numpy()
+    np.testing.assert_array_equal(after[words], before[words] + 1)
+    others = np.setdiff1d(np.arange(len(before)), words)
+    np.testing.assert_array_equal(after[others], before[others] / 2)
+    assert len(encoder.weights) == len(encoder.spec["variables"]) + 1
+
+
+def test_predict_follows_words_that_are_narrowed_and_widened(tiny_pair):
+    model = build(str(tiny_pair))
+    encoder = next(layer for layer in model.layers if isinstance(layer, HubEncoder))
+    before = model.predict(TOKENS, verbose=0)
+    words = np.unique(TOKENS["input_word_ids"])
+    encoder.narrow_words(words)
+    encoder.word_embeddings.assign_add(np.zeros((len(words), 32)) + np.arange(32))
+    narrowed = model.predict(TOKENS, verbose=0)
+    assert np.abs(narrowed - before).max() > 1e-3
+    np.testing.assert_allclose(narrowed, model(TOKENS), atol=1e-5)
+    encoder.widen_words()
+    encoder.word_embeddings.assign_sub(np.zeros(encoder.word_embeddings.shape) + np.arange(32))
+    np.testing.assert_allclose(model.predict(TOKENS, verbose=0), before, atol=1e-5)
+
+
+def float_operations(answer):
+    """The additions and multiplications of a graph of TOKENS."""
+    from tensorflow.compat.v1 import profiler
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(answer, autograph=False).get_concrete_function(
+        {name: tf.TensorSpec(ids.shape, ids.dtype) for name, ids in TOKENS.items()}
+    )
+    graph = convert_variables_to_constants_v2(function).graph
+    options = {**profiler.ProfileOptionBuilder.float_operation(), "output": "none"}
+    return profiler.profile(graph, options=options).total_float_ops
+
+
+def test_the_first_token_is_that_of_the_sequence_output_in_fewer_operations(tiny_pair, implementation):
+    encoder = HubEncoder(str(tiny_pair), implementation=implementation)
+    whole = encoder(TOKENS)["sequence_output"]
+    np.testing.assert_allclose(encoder.first_token(TOKENS), whole[:, 0], atol=1e-5)
+    if implementation == "native":
+        assert float_operations(encoder.first_token) < 0.8 * float_operations(lambda t: encoder(t)["sequence_output"])
+
+
+def test_with_kernels_rounded_once_it_answers_as_with_kernels_rounded_in_every_call(tiny_pair):
+    encoder = HubEncoder(str(tiny_pair), dtype="mixed_bfloat16")
+    before = encoder(TOKENS)
+    encoder.round_kernels("bfloat16")
+    after = encoder(TOKENS)
+    for output in ("pooled_output", "sequence_output"):
+        np.testing.assert_allclose(after[output], before[output], atol=0.05)
+    kernels = [weight for weight in encoder.weights if weight.name.endswith("kernel")]
+    assert {kernel.dtype for kernel in kernels if "pooler" not in kernel.name} == {"bfloat16"}

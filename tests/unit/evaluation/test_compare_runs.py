@@ -1,0 +1,104 @@
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from rich.console import Console
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft.cli.main import group
+from tfhub_ft.evaluation.compare_runs import diff, mcnemar
+from tfhub_ft.evaluation.console_tables import diff_tables
+from tfhub_ft.utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def hasty_run(tiny_pair, reviews_csv, tmp_path_factory):
+    """As `tiny_run`, but hardly trained."""
+    folder = tmp_path_factory.mktemp("runs") / "hasty"
+    settings = {**TINY_SETTINGS, "epochs": 1, "learning_rate": 1e-5}
+    tfhub_ft.train("sentiment", data=reviews_csv, output_dir=folder, encoder=tiny_pair, **settings)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(hasty_run, tiny_run):
+    done = CliRunner().invoke(group, ["diff", str(hasty_run), str(tiny_run), "--json"], catch_exceptions=False)
+    return json.loads(done.stdout)
+
+
+def test_two_runs_side_by_side(told, tiny_run):
+    assert told["rows"] == 24
+    assert told["settings"] == {"epochs": [1, 4], "learning_rate": [1e-5, 5e-3]}
+    accuracy = told["scores"]["accuracy"]
+    assert accuracy["other"] == tfhub_ft.Run(tiny_run).metrics["test"]["accuracy"]
+    assert accuracy["difference"] == pytest.approx(accuracy["other"] - accuracy["one"])
+    low, high = accuracy["interval"]
+    assert 0 < low <= accuracy["difference"] <= high
+    found = told["mcnemar"]
+    assert (found["only_other_right"] - found["only_one_right"]) / 24 == pytest.approx(accuracy["difference"])
+    assert found["p_value"] < 0.05
+    assert told["changed"] == found["only_one_right"] + found["only_other_right"] == len(told["changed_rows"])
+
+
+@pytest.mark.slow
+def test_a_run_does_not_differ_from_itself(tiny_run, tmp_path):
+    write_csv(tmp_path / "rows.csv", [*make_reviews(30, seed=3), ("", "positive")])
+    compared = diff(tiny_run, tiny_run, data=tmp_path / "rows.csv", skip_bad_rows=True)
+    assert compared["settings"] == {}
+    assert (compared["changed"], compared["mcnemar"]["p_value"]) == (0, 1.0)
+    assert compared["scores"]["accuracy"]["interval"] == [0, 0]
+
+
+def test_the_exact_test_of_mcnemar():
+    one, other = np.array([True] * 8 + [False] * 2), np.array([False] * 8 + [True] + [False])
+    assert mcnemar(one, other) == {
+        "only_one_right": 8, "only_other_right": 1, "p_value": pytest.approx(2 * (1 + 9) / 2**9),
+    }  # fmt: skip
+
+
+def test_tables_show_what_differs(told):
+    console = Console(file=io.StringIO(), width=120)
+    for table in diff_tables(told, "runs/hasty", "runs/tiny"):
+        console.print(table)
+    for words in ("learning_rate", "accuracy", "answers changed", "runs/hasty"):
+        assert words in console.file.getvalue()
+
+
+def test_diff_falls_back_on_the_test_rows_of_the_run(tiny_run, tmp_path, capsys):
+    one = shutil.copytree(tiny_run, tmp_path / "one")
+    splits = json.loads((one / "splits.json").read_text())
+    for split in splits.values():
+        split["sha256"] = "of other rows"
+    (one / "splits.json").write_text(json.dumps(splits))
+    expected = diff(tiny_run, tiny_run)
+    capsys.readouterr()
+    assert diff(one, tiny_run) == expected
+    err = capsys.readouterr().err
+    assert "has changed; comparing on 24 of its 24 test rows, which it has kept" in err
+    assert "one" in diff(tiny_run, one)["scores"]["accuracy"]
+    assert "has changed; whether it was trained on rows that are compared on is not known" in capsys.readouterr().err
+
+
+def test_runs_that_cannot_be_compared(tiny_run, tmp_path):
+    rows = [(text, f"very {label}") for text, label in make_reviews(60)]
+    write_csv(tmp_path / "rows.csv", rows)
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    (other / "labels.json").write_text('["very negative", "very positive"]')
+    with pytest.raises(InputError, match="different labels"):
+        diff(tiny_run, other)
+    recipe = yaml.safe_load((other / "recipe.yaml").read_text())
+    (other / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": str(tmp_path / "rows.csv")}))
+    splits = json.loads((other / "splits.json").read_text())
+    splits["train"]["relative"] = "../rows.csv"
+    (other / "splits.json").write_text(json.dumps(splits))
+    (other / "kept_rows.jsonl").unlink()
+    with pytest.raises(InputError, match=r"rows\.csv has changed; restore them, or name rows with --data"):
+        diff(other, other)
+    (other / "metrics.json").unlink()
+    with pytest.raises(InputError, match="did not finish"):
+        diff(tiny_run, other)

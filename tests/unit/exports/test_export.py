@@ -1,0 +1,202 @@
+import errno
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfhub_ft
+from tfhub_ft.exports import export, saved_model
+from tfhub_ft.run import Run
+from tfhub_ft.settings import Settings
+from tfhub_ft.utils.errors import InputError, WorkError
+
+TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
+
+
+def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run, reviews_csv):
+    assert {p.name for p in tiny_export.iterdir()} == {
+        "1",
+        "export.json",
+        "README.md",
+        "models.config",
+        "batching.config",
+    }
+    proof = json.loads((tiny_export / "export.json").read_text())["forms"][0]
+    # All 24 validation rows, and training rows.
+    verified_on = {"files": [str(reviews_csv)], "kept_by_run": False, "rows": 136, "labels": False}
+    assert proof["verified_on"] == verified_on
+    assert proof["rows"] == 136
+    assert max(proof["max_logit_difference"].values()) <= proof["tolerance"] == 1e-4
+    variables = tiny_export / "1" / "variables" / "variables.data-00000-of-00001"
+    count = Run(tiny_run).load_model().count_params()
+    assert 4 * count < variables.stat().st_size < 4 * count + 50_000 < proof["bytes"]
+    card = (tiny_export / "README.md").read_text()
+    for expected in (
+        "serving_default",
+        "input_word_ids",
+        "`negative`, `positive`",
+        "| test | ",
+        "curl",
+        "| SavedModel | `1` |",
+    ):
+        assert expected in card
+
+
+def test_both_signatures_answer_as_the_model(tiny_export, tiny_run):
+    loaded = tf.saved_model.load(str(tiny_export / "1"))
+    model = Run(tiny_run).load_model()
+    expected = model(tf.constant(TEXTS)).numpy()
+    text = loaded.signatures["serving_default"](text=tf.constant(TEXTS))
+    tokens = loaded.signatures["tokens"](**model.get_layer("preprocessor")(tf.constant(TEXTS)))
+    for answer in (text, tokens):
+        assert set(answer) == {"logits", "probabilities", "label", "score"}
+        np.testing.assert_allclose(answer["logits"], expected, atol=1e-5)
+        assert [word.decode() for word in answer["label"].numpy()] == [
+            ["negative", "positive"][i] for i in expected.argmax(-1)
+        ]
+    np.testing.assert_allclose(text["score"], text["probabilities"].numpy().max(-1))
+
+
+def test_a_new_export_takes_the_next_number(tiny_run, tiny_export, tmp_path):
+    folder = tmp_path / "exports"
+    shutil.copytree(tiny_export, folder)
+    assert tfhub_ft.export(tiny_run, output_dir=folder) == folder
+    assert (folder / "2" / "saved_model.pb").is_file()
+    versions = [form["version"] for form in json.loads((folder / "export.json").read_text())["forms"]]
+    assert versions == [1, 2]
+    assert (folder / "1" / "saved_model.pb").is_file()
+
+
+def test_an_export_that_answers_differently_is_not_kept(tiny_run, tmp_path, monkeypatch):
+    honest = saved_model.write_saved_model
+
+    def wrong(model, task, labels, decision, folder):
+        head = model.get_layer("token_model").get_layer("logits")
+        head.dense.bias.assign_add([0.01, 0.0])
+        honest(model, task, labels, decision, folder)
+
+    monkeypatch.setattr(saved_model, "write_saved_model", wrong)
+    with pytest.raises(WorkError, match=r"logits differ by 0\.01, 0\.0001 is allowed"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.slow
+def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
+    honest = saved_model.write_saved_model
+    monkeypatch.setattr(
+        saved_model,
+        "write_saved_model",
+        lambda m, task, labels, decision, folder: honest(m, task, labels[::-1], decision, folder),
+    )
+    with pytest.raises(WorkError, match="label differs"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "formats", "quantize", "message"),
+    [
+        (
+            "spam",
+            "saved_model",
+            "float16",
+            "float16: saved_model takes 'none'; add one, or leave saved_model out",
+        ),
+        ("spam", "saved_model,tflite", "dynamic", "--quantize dynamic: saved_model takes 'none'; add one"),
+        ("spam", "onnx", "float16", "--quantize float16: onnx takes 'none' or 'dynamic'"),
+        ("spam", "tflite_text", "int8", "--quantize int8: tflite_text takes 'none' or 'float16' or 'dynamic'"),
+        ("spam", "tflite,onnx", "int8", "--quantize int8: onnx takes"),
+        ("spam", "saved_model,onnx", "none,int8", "--quantize int8: saved_model takes 'none', onnx takes 'none' or"),
+        ("chat", "onnx", "dynamic", "--quantize dynamic: onnx takes 'none'; add one, or leave onnx out"),
+        ("chat", "onnx", "none,dynamic", "--quantize dynamic: onnx takes 'none'; leave dynamic out, or add a format"),
+    ],
+)
+def test_quantizations_that_a_format_lacks_are_refused(recipe, formats, quantize, message, tmp_path):
+    run = Run.create(tmp_path / "run", recipe, Settings(), ["a", "b"], {})
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=formats.split(","), quantize=quantize.split(","))
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    ("quantize", "made", "shown"),
+    [
+        ("none,dynamic", {"saved_model": ["none"], "tflite": ["none", "dynamic"]}, ""),
+        ("none,int8", {"tflite": ["none", "int8"], "tflite_text": ["none"]}, "int8 of tflite_text"),
+        ("dynamic", {"onnx": ["dynamic"], "tflite": ["dynamic"]}, ""),
+        (None, {"saved_model": ["none"], "tflite": ["none", "dynamic"], "onnx": ["none"]}, ""),
+    ],
+)
+def test_each_format_is_made_in_the_quantizations_that_it_takes(quantize, made, shown, tmp_path, capsys):
+    run = Run.create(tmp_path / "run", "spam", Settings(), ["a", "b"], {})
+    quantize = quantize and quantize.split(",")
+    export._check_quantizations(run, list(made), quantize)
+    assert {each: export._quantizations(run, each, quantize) for each in made} == made
+    assert capsys.readouterr().err.startswith(f"Not made: {shown}" if shown else "")
+
+
+def test_folders_that_hold_something_else_are_refused(tiny_run, tiny_export, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other things"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_export, other)
+    description = json.loads((other / "export.json").read_text())
+    (other / "export.json").write_text(json.dumps({**description, "labels": ["a", "b", "c"]}))
+    with pytest.raises(InputError, match="labels a, b, c: name another folder"):
+        tfhub_ft.export(tiny_run, output_dir=other)
+
+
+@pytest.mark.parametrize("content", ['{"recipe": "senti', "[]", '{"recipe": "sentiment", "labels": []}'])
+def test_an_export_json_that_cannot_be_read_is_refused(tiny_run, tmp_path, content):
+    (tmp_path / "export.json").write_text(content)
+    with pytest.raises(InputError, match=r"export\.json cannot be read \(.*\); restore it, or name another folder"):
+        tfhub_ft.export(tiny_run, output_dir=tmp_path)
+
+
+def full_disk(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tiny_run, tmp_path, monkeypatch):
+    folder = tmp_path / "exports"
+    monkeypatch.setattr(saved_model, "write_saved_model", full_disk)
+    with pytest.raises(WorkError, match="exports/1 was not written: the disk is full"):
+        tfhub_ft.export(tiny_run, output_dir=folder)
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_at_the_end_leaves_a_folder_for_the_next_export(tiny_run, tmp_path, monkeypatch):
+    folder = tmp_path / "exports"
+    monkeypatch.setattr(export, "write_json", lambda path, value: (_ for _ in ()).throw(WorkError("full")))
+    with pytest.raises(WorkError, match="full"):
+        tfhub_ft.export(tiny_run, output_dir=folder)
+    # Neither a form that export.json does not name, nor anything that would keep the next export out.
+    assert {path.name for path in folder.iterdir()} == {"models.config", "batching.config"}
+    monkeypatch.undo()
+    tfhub_ft.export(tiny_run, output_dir=folder)
+    assert (folder / "1").is_dir()
+
+
+def test_a_folder_that_another_process_exports_into_is_refused(tiny_run, tmp_path, monkeypatch):
+    folder, refused = tmp_path / "exports", []
+
+    def export_as_another(*arguments):
+        with pytest.raises(InputError, match="exports: is in use, another process exports into it; do it again later"):
+            tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"])
+        refused.append(True)
+        raise WorkError("stopped")
+
+    monkeypatch.setattr(saved_model, "write_saved_model", export_as_another)
+    with pytest.raises(WorkError, match="stopped"):
+        tfhub_ft.export(tiny_run, output_dir=folder)
+    assert refused
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no run folder"):
+        tfhub_ft.export(tmp_path, output_dir=tmp_path / "exports")

@@ -1,0 +1,36 @@
+import pytest
+import tensorflow as tf
+
+from tfhub_ft.models.builders import dialogue_model
+
+PROMPTS = ["good goose", "", "naïve: 12 €\n", "the nest " * 20]
+
+
+def preprocessor_of(preset, **arguments):
+    model = dialogue_model(name="dialogue", language_model=str(preset), **arguments)
+    return model.get_layer("preprocessor")
+
+
+@pytest.mark.parametrize(
+    ("preset", "system"), [("tiny_preset", None), ("tiny_preset", "You are good."), ("tiny_gpt2_preset", None)]
+)
+def test_a_graph_makes_the_tokens_of_prompts_that_python_makes(preset, system, request):
+    preprocessor = preprocessor_of(request.getfixturevalue(preset), system=system, seq_length=256)
+    found = tf.function(preprocessor.prompt_tokens)(tf.constant(PROMPTS), room=tf.constant([1, 2, 3, 100]))
+    assert found.to_list() == [preprocessor.prompt_ids([{"role": "user", "content": prompt}]) for prompt in PROMPTS]
+
+
+def test_a_graph_reads_special_tokens_of_prompts_as_spaces(tiny_preset):
+    in_graph = tf.function(preprocessor_of(tiny_preset).prompt_tokens)
+    given = ["good<|im_end|>my", "<|im_<|im_end|>end|>"]
+    assert in_graph(tf.constant(given)).to_list() == in_graph(tf.constant(["good my", "<|im_ end|>"])).to_list()
+
+
+def test_a_graph_leaves_out_the_front_of_prompts_that_fill_the_window(tiny_preset):
+    preprocessor = preprocessor_of(tiny_preset, seq_length=64)
+    before, behind = map(len, preprocessor.around_prompts)
+    prompts = ["!" * count for count in (64 - before - behind - 1, 64 - before - behind, 999)] + ["a" * 50 + "!" * 50]
+    rows = tf.function(preprocessor.prompt_tokens)(tf.constant(prompts), room=tf.constant([8, 8, 20, 30])).to_list()
+    assert [len(row) for row in rows] == [63, 56, 44, 34]
+    assert {tuple(row[:before]) for row in rows} == {tuple(rows[0][:before])}
+    assert set(rows[3][before:-behind]) == set(rows[0][before:-behind])

@@ -1,0 +1,100 @@
+"""Recipes that embed two texts apart: similarity's bi-encoder and chat."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfhub_ft
+from tests.conftest import THINGS, write_csv
+from tfhub_ft.evaluation.compare_runs import diff
+from tfhub_ft.utils.errors import InputError
+
+SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seq_length": 32}
+
+
+@pytest.fixture(scope="module")
+def similarity(tiny_pair, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("similarity")
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(100):
+        words, shared = random.permutation(THINGS), number % 6
+        second = [*words[:shared], *words[5 : 10 - shared]]
+        rows.append((f"{' '.join(words[:5])} {number}", " ".join(second), str(shared)))
+    data = write_csv(folder / "pairs.csv", rows, header=("sentence1", "sentence2", "score"))
+    run = tfhub_ft.train(
+        "similarity", data=data, mode="bi-encoder", encoder=tiny_pair, output_dir=folder / "run", **SETTINGS
+    )
+    return run, tfhub_ft.export(run, output_dir=folder / "export")
+
+
+@pytest.mark.parametrize("freeze", ["all-but-pooler", "all"])
+def test_an_encoder_without_a_head_is_not_frozen_whole(tiny_pair, tmp_path, freeze):
+    rows = [(f"{one} film", f"{one} movie", str(number % 6)) for number, one in enumerate(THINGS * 4)]
+    data = write_csv(tmp_path / "pairs.csv", rows, header=("sentence1", "sentence2", "score"))
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match=f"--freeze {freeze}: nothing is left to train"):
+        tfhub_ft.train(
+            "similarity", data=data, mode="bi-encoder", encoder=tiny_pair, output_dir=folder, freeze=freeze, **SETTINGS
+        )
+    assert not folder.exists()
+
+
+def test_a_bi_encoders_score_is_the_cosine_of_its_exported_embeddings(similarity):
+    run, exported = similarity
+    pairs = [("film movie food", "food movie film room"), ("hotel", "music story")]
+    scores = [answer["score"] for answer in tfhub_ft.predict(run, pairs)]
+    assert scores == pytest.approx([answer["score"] for answer in tfhub_ft.predict(exported, pairs)], abs=1e-5)
+    embed = tf.saved_model.load(str(exported / "1")).signatures["embed"]
+    first, second = (embed(text=tf.constant(texts))["embedding"].numpy() for texts in zip(*pairs))
+    np.testing.assert_allclose(np.linalg.norm(first, axis=-1), 1, rtol=1e-5)
+    low, high = map(float, run.labels)
+    np.testing.assert_allclose((first * second).sum(-1) * (high - low) + low, scores, atol=1e-5)
+
+
+def test_runs_of_numbers_are_laid_side_by_side_without_right_and_wrong(similarity):
+    run, _ = similarity
+    told = diff(run, run)
+    assert told["scores"]["pearson"]["interval"] == [0, 0]
+    assert "mcnemar" not in told
+    assert "changed" not in told
+
+
+@pytest.fixture(scope="module")
+def chat(tiny_pair, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chat")
+    random = np.random.default_rng(0)
+    rows = {}
+    while len(rows) < 80:
+        one, other = random.permutation(THINGS)[:2]
+        prompt = f"my {one} and the {other}" if len(rows) % 2 else f"so {other} with {one} {len(rows)}"
+        rows[prompt] = f"a {one} for the {other} {len(rows)}"
+    data = folder / "chat.jsonl"
+    data.write_text("".join(json.dumps({"prompt": p, "reply": r}) + "\n" for p, r in rows.items()))
+    return tfhub_ft.train("chat", data=data, encoder=tiny_pair, output_dir=folder / "run", **SETTINGS), data
+
+
+def test_chat_answers_with_replies_of_its_bank(chat):
+    run, _ = chat
+    (answer,) = tfhub_ft.predict(run, ["my film and the room"])
+    assert answer["reply"] in run.labels
+    scores = [each["score"] for each in answer["replies"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 5
+
+
+@pytest.mark.slow
+def test_an_export_of_chat_replies_as_the_run(chat, tmp_path):
+    run, _ = chat
+    exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
+    by_run, by_export = (tfhub_ft.predict(model, ["my film and the room"])[0] for model in (run, exported))
+    assert [each["reply"] for each in by_run["replies"]] == [each["reply"] for each in by_export["replies"]]
+
+
+def test_chat_is_scored_against_ten_candidates(chat):
+    run, data = chat
+    scores = tfhub_ft.evaluate(run, data=data)
+    assert scores["rows"] == 80
+    assert 0.1 < scores["recall_at_1_of_10"] <= scores["recall_at_3_of_10"] <= 1

@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+
+from tfhub_ft.data.rows import Row
+from tfhub_ft.settings import TwoClassSettings
+from tfhub_ft.tasks.classification import Classification, balanced_weights
+from tfhub_ft.utils.errors import InputError
+
+TASK, SETTINGS = Classification(), TwoClassSettings()
+
+
+def rows(*labels):
+    return [Row(i, {"text": f"text {i}", "label": label}) for i, label in enumerate(labels, 2)]
+
+
+def test_labels_are_ordered_by_name_or_by_number():
+    assert TASK.labels(rows("b", "a", "b"), "f", SETTINGS) == ["a", "b"]
+    assert TASK.labels(rows("10", "9", "-1"), "f", SETTINGS) == ["-1", "9", "10"]
+    assert TASK.labels(rows("10", "9", "x"), "f", SETTINGS) == ["10", "9", "x"]
+
+
+def test_one_label_only_is_refused():
+    with pytest.raises(InputError, match="f.csv: only one label .'a'.; classification needs at least two"):
+        TASK.labels(rows("a", "a"), "f.csv", SETTINGS)
+
+
+def test_targets_are_indices():
+    np.testing.assert_array_equal(TASK.targets(rows("b", "a"), ["a", "b"], "f"), [1, 0])
+
+
+def scored(labels, seen):
+    """Scores of a model that is nearly sure of the first label, with a threshold where there are two labels."""
+    logits = np.tile([[3.0, *[0.0] * (len(seen) - 1)]], (len(labels), 1)).astype("float32")
+    decision = {"threshold": 0.9} if len(seen) == 2 else {}
+    targets = TASK.targets(rows(*labels), seen, "test.csv")
+    words, right = TASK.judged(logits, targets, seen, decision)
+    return TASK.metrics(logits, targets, seen, decision), right
+
+
+@pytest.mark.parametrize("seen", [["a", "b"], ["a", "b", "c"]])
+def test_metrics_count_labels_not_seen_in_training_as_wrong(seen):
+    scores, right = scored(["a", "new", "newer", "b"], seen)
+    assert right.tolist() == [True, False, False, False]
+    assert (scores["rows"], scores["unseen_label_rows"], scores["accuracy"]) == (4, 2, 0.25)
+    assert scores["per_class"]["a"]["precision"] == 0.25
+    assert np.sum(scores["confusion_matrix"]) == 2
+    assert scores["log_loss"] > 10
+    if len(seen) == 2:
+        assert scores["roc_auc"] == 0.5
+        assert scores["average_precision"] == 0.25
+    assert "unseen_label_rows" not in scored(["a", "b"], seen)[0]
+
+
+def test_metrics_of_unseen_labels_alone_are_all_wrong():
+    scores, right = scored(["new", "newer"], ["a", "b"])
+    assert not right.any()
+    assert (scores["accuracy"], scores["f1"], scores["roc_auc"]) == (0, 0, None)
+    assert scores["confusion_matrix"] == [[0, 0], [0, 0]]
+
+
+def test_decide_takes_rows_of_unseen_labels_for_negatives():
+    logits = np.array([[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]] * 40)
+    targets = TASK.targets(rows(*["yes", "yes", "new"] * 40), ["no", "yes"], "f")
+    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.9))
+    assert (decision["precision"], decision["recall"]) == (1, 1)
+
+
+def test_targets_find_labels_that_older_runs_kept_in_another_form():
+    decomposed = "cafe\u0301"
+    assert TASK.targets(rows("caf\u00e9", "tea"), [decomposed, "tea"], "f").tolist() == [0, 1]
+    assert TASK.known_labels([decomposed]) == {"caf\u00e9"}
+    settings = TwoClassSettings(positive_label=decomposed)
+    assert TASK.labels(rows("caf\u00e9", "tea"), "f", settings) == ["tea", "caf\u00e9"]
+
+
+@pytest.mark.parametrize(
+    ("decision", "expected"),
+    [({}, ["no", "yes"]), ({"threshold": 0.9}, ["no", "no"]), ({"threshold": 0.01}, ["yes"] * 2)],
+)
+def test_answers_and_served_outputs_agree(decision, expected):
+    logits = np.array([[2.0, -1.0], [0.5, 1.5]], "float32")
+    answers = TASK.answers(logits, ["no", "yes"], decision)
+    served = {name: np.asarray(tensor) for name, tensor in TASK.served(logits, ["no", "yes"], decision).items()}
+    assert [a["label"] for a in answers] == expected == [word.decode() for word in served["label"]]
+    np.testing.assert_allclose([a["score"] for a in answers], served["score"], rtol=1e-6)
+    np.testing.assert_allclose([list(a["probabilities"].values()) for a in answers], served["probabilities"], rtol=1e-6)
+    assert all(a["score"] == a["probabilities"][a["label"]] for a in answers)
+
+
+def test_the_positive_label_stands_last_and_must_be_there():
+    settings = TwoClassSettings(positive_label="spam")
+    assert TASK.labels(rows("valid", "spam"), "f", settings) == ["valid", "spam"]
+    with pytest.raises(InputError, match="f.csv: no row has the --positive-label 'spam'; there are a, b"):
+        TASK.labels(rows("a", "b"), "f.csv", settings)
+
+
+def test_a_wanted_precision_needs_two_labels():
+    with pytest.raises(InputError, match="there are 3 labels .a, b, c., and --wanted-precision needs two"):
+        TASK.labels(rows("a", "b", "c"), "f", TwoClassSettings(wanted_precision=0.9))
+
+
+def test_the_threshold_reaches_the_wanted_precision_and_metrics_use_it():
+    random = np.random.default_rng(0)
+    targets = (random.random(500) < 0.3).astype("int32")
+    logits = np.stack([np.zeros(500), 2 * targets - 1 + random.normal(0, 1, 500)], -1)
+    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
+    scores = TASK.metrics(logits, targets, ["no", "yes"], decision)
+    assert scores["precision"] == pytest.approx(decision["precision"])
+    assert decision["precision"] >= 0.95
+    assert scores["recall"] == pytest.approx(decision["recall"])
+    assert decision["recall"] > 0.2
+    assert TASK.metrics(logits, targets, ["no", "yes"], {})["precision"] < 0.95
+
+
+def test_balanced_weights_count_classes_the_same():
+    weights = balanced_weights(np.array([0, 0, 0, 1]))
+    np.testing.assert_allclose(weights, [4 / 6, 2.0])
+
+
+def test_probabilities_bear_large_logits():
+    np.testing.assert_allclose(
+        TASK.probabilities(np.array([[1000.0, 1000.0], [-1000.0, 0.0]])), [[0.5, 0.5], [0.0, 1.0]]
+    )
+
+
+def held_out(**predicted):
+    return {"per_class": {label: {"rows": 5, "predicted": count} for label, count in predicted.items()}}
+
+
+def test_warnings_name_labels_that_are_never_predicted():
+    scores = {"validation": held_out(a=9, b=0, c=1), "test": held_out(a=10, b=0, c=0)}
+    assert TASK.warnings(scores, ["a", "b", "c"], {}) == [
+        "labels that the model never predicts, with their validation and test rows: b: 10"
+    ]
+    assert TASK.warnings({"test": held_out(a=5, b=5)}, ["a", "b"], {}) == []
+
+
+def test_warnings_name_the_one_label_that_is_predicted():
+    (warning,) = TASK.warnings({"validation": held_out(a=0, b=10)}, ["a", "b"], {})
+    assert warning == "the model predicts 'b' for all validation rows; train it longer, or on more rows"
+
+
+def test_warnings_say_how_many_rows_a_wanted_precision_needs():
+    logits = np.stack([np.zeros(90), np.where(np.arange(90) < 20, 3.0, -3.0) + np.arange(90) / 1e3], -1)
+    targets = (np.arange(90) < 20).astype("int32")
+    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
+    scores = {"validation": TASK.metrics(logits, targets, ["no", "yes"], decision)}
+    (warning,) = TASK.warnings(scores, ["no", "yes"], decision)
+    assert warning.startswith(
+        "--wanted-precision 0.95: no threshold keeps it at 95% confidence by the 90 validation rows; about "
+    )
+    assert f"{decision['rows_needed']:,} would do" in warning
+
+
+def test_held_out_scores_have_intervals_and_the_majority_baseline():
+    logits = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 1.0]])
+    targets = np.array([0, 1, 1, 1], "int32")
+    train = {"rows": 10, "label_rows": {"yes": 8, "no": 2}}
+    scores = TASK.held_out_scores(logits, targets, ["no", "yes"], {}, train)
+    assert scores["baseline"]["accuracy"] == 0.75
+    assert scores["baseline"]["roc_auc"] == 0.5
+    assert scores["intervals"]["accuracy"][0] < scores["accuracy"] < scores["intervals"]["accuracy"][1]
+    assert "baseline" not in TASK.held_out_scores(logits, targets, ["no", "yes"], {}, {"rows": 10})

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from tfhub_ft.data.rows import Row
+from tfhub_ft.settings import IntentSettings
+from tfhub_ft.tasks.base import OUT_OF_SCOPE, UNSEEN
+from tfhub_ft.tasks.intent import Intent
+
+TASK, SETTINGS = Intent(), IntentSettings()
+ROWS = [Row(i, {"text": f"t{i}", "label": label}) for i, label in enumerate(["play", "oos", "book"], 2)]
+
+
+def test_the_out_of_scope_label_stands_last_and_has_no_logit():
+    labels = TASK.labels(ROWS, "f", SETTINGS)
+    assert labels == ["book", "play", "oos"]
+    assert TASK.model_arguments(labels) == {"num_classes": 2}
+    np.testing.assert_array_equal(TASK.targets(ROWS, labels, "f"), [1, -1, 0])
+
+
+def test_an_unsure_row_is_answered_out_of_scope_and_served_outputs_agree():
+    logits, labels = np.array([[4.0, 0.0], [0.1, 0.0]], "float32"), ["book", "play", "oos"]
+    answers = TASK.answers(logits, labels, {"threshold": 0.3})
+    served = {name: np.asarray(tensor) for name, tensor in TASK.served(logits, labels, {"threshold": 0.3}).items()}
+    assert [answer["label"] for answer in answers] == ["book", "oos"] == [word.decode() for word in served["label"]]
+    np.testing.assert_allclose([answer["out_of_scope"] for answer in answers], served["out_of_scope"], rtol=1e-5)
+
+
+def test_unseen_intents_are_in_scope_and_wrong():
+    labels, logits = ["book", "play", "oos"], np.array([[4.0, 0.0]] * 4, "float32")
+    rows = [Row(i, {"text": f"t{i}", "label": label}) for i, label in enumerate(["book", "new", "play", "oos"], 2)]
+    targets = TASK.targets(rows, labels, "f")
+    np.testing.assert_array_equal(targets, [0, UNSEEN, 1, OUT_OF_SCOPE])
+    scores = TASK.metrics(logits, targets, labels, {"threshold": 0.5})
+    assert (scores["out_of_scope_rows"], scores["unseen_label_rows"]) == (1, 1)
+    assert scores["in_scope_accuracy"] == pytest.approx(1 / 3)
+    assert scores["per_class"]["book"]["precision"] == 0.25
+    assert TASK.judged(logits, targets, labels, {"threshold": 0.5})[1].tolist() == [True, False, False, False]
+    assert TASK.judged(logits, targets, labels, {"threshold": 0.0})[1].tolist() == [False, False, False, True]
+    assert TASK.decide(logits, targets, labels, SETTINGS)["threshold"] > 0
+
+
+def test_the_threshold_keeps_the_wanted_in_scope_accuracy():
+    random = np.random.default_rng(0)
+    targets = np.concatenate([random.integers(0, 2, 200), np.full(50, -1)])
+    logits = random.normal(0, 1, (250, 2)) + 4 * np.eye(3)[targets][:, :2] * (targets >= 0)[:, None]
+    labels = ["book", "play", "oos"]
+    decision = TASK.decide(logits, targets, labels, SETTINGS)
+    scores = TASK.metrics(logits, targets, labels, decision)
+    assert scores["in_scope_accuracy"] >= 0.9
+    assert scores["accuracy"] > scores["in_scope_accuracy"]
+    assert scores["out_of_scope_recall"] > 0.2
+    assert scores["out_of_scope_rows"] == 50
+    alone = TASK.metrics(logits[:200], targets[:200], labels, decision)
+    assert alone["out_of_scope_recall"] is None
+    assert alone["accuracy"] == pytest.approx(scores["accuracy"])

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS
+from tfhub_ft.data.rows import read_all
+from tfhub_ft.recipe import load_recipe
+from tfhub_ft.utils.errors import InputError
+
+RECIPE = load_recipe("qa")
+NAMES = ("mary", "bob", "ann", "lee", "kim", "tom")
+
+
+def squad(questions):
+    return json.dumps({"data": [{"paragraphs": [{"context": c, "qas": [q]} for c, q in questions]}]})
+
+
+def make_questions(count):
+    """Who came? The name behind `waiter`, which stands somewhere in a passage; some passages have none."""
+    questions = []
+    for number in range(count):
+        filler = [("good", "film", "and", "food")[(number + i) % 4] for i in range(number % 17)]
+        name = NAMES[number % 6]
+        known = number % 4 != 0
+        context = " ".join([str(number), *filler, *(["waiter", name] if known else []), "so", "nice"])
+        answers = [{"text": name, "answer_start": context.index(f"waiter {name}") + 7}] if known else []
+        questions.append((context, {"question": "who is it?", "answers": answers, "is_impossible": not known}))
+    return questions
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_pair, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qa")
+    data = folder / "squad.json"
+    data.write_text(squad(make_questions(200)))
+    settings = {**TINY_SETTINGS, "epochs": 8, "seq_length": 24, "overlap": 4}
+    return tfhub_ft.train("qa", data=data, encoder=tiny_pair, output_dir=folder / "run", **settings), data
+
+
+def test_spans_are_learnt_with_a_threshold_for_no_answer(trained):
+    run, data = trained
+    assert set(run.decision) == {"no_answer_threshold", "f1"}
+    scores = tfhub_ft.evaluate(run, data=data)
+    assert scores["rows"] == 200
+    assert scores["answerable_rows"] == 150
+    assert scores["f1"] > 0.6
+
+
+LONG = "Good film. " * 40 + "The waiter Mary, so nice; " + "food and film " * 40
+PAIRS = [("who is it?", LONG), ("who is it?", "waiter bob so nice"), ("who is it?", "?")]
+
+
+def test_answers_are_spans_of_the_passage_however_long(trained):
+    run, _ = trained
+    for answer, (_, passage) in zip(tfhub_ft.predict(run, PAIRS), PAIRS):
+        assert len(answer["answers"]) <= 5
+        for span in answer["answers"]:
+            assert passage[span["start"] : span["end"]] == span["text"]
+        scores = [span["score"] for span in answer["answers"]]
+        assert scores == sorted(scores, reverse=True)
+        assert answer["answer"] == "" or answer["answer"] == answer["answers"][0]["text"]
+
+
+@pytest.mark.slow
+def test_an_export_answers_as_its_run(trained, tmp_path):
+    run, _ = trained
+    exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
+    by_run, by_export = (tfhub_ft.predict(model, PAIRS) for model in (run, exported))
+    assert [answer["answer"] for answer in by_run] == [answer["answer"] for answer in by_export]
+
+
+def test_a_passage_stands_in_one_split_only(tmp_path):
+    path = tmp_path / "a.json"
+    questions = [{"question": f"q{i}", "answers": [{"text": "x", "answer_start": 0}]} for i in range(4)]
+    paragraphs = [{"context": f"x {number}", "qas": questions} for number in range(20)]
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    from tfhub_ft.data.datasets import load_dataset
+
+    splits = load_dataset(RECIPE.task, RECIPE.settings.replaced({"data": str(path)}), path).splits
+    contexts = [{row.values["context"] for row in split.rows} for split in splits.values()]
+    assert sum(map(len, contexts)) == len(set.union(*contexts)) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.json",
+            squad([("a b", {"question": "q", "answers": [{"text": "b", "answer_start": 0}]})]),
+            "a.json, question 1: the answer 'b' does not stand at 0 in its context: it stands at 2",
+        ),
+        (
+            "a.json",
+            squad([("a", {"question": "q", "answers": [{"text": "z", "answer_start": 0}]})]),
+            "the answer 'z' does not stand at 0 in its context: it is not in it",
+        ),
+        ("a.json", squad([("a", {"question": "q", "answers": []})]), 'says "is_impossible": true'),
+        ("a.json", squad([("a", {"answers": []})]), "question 1: column 'question' is null, not text"),
+        ("a.json", squad([("a", {"question": "q", "answers": ["a"]})]), "has an answer that is no"),
+        ("a.json", '{"data": 5}', "a.json: is neither a SQuAD file"),
+        ("a.json", '{"data": [', "a.json, line 1: is not valid JSON"),
+        ("a.jsonl", '{"question": "q", "context": "c"}', "column 'answers' or 'answer' not found"),
+    ],
+)
+def test_bad_questions_are_told_by_file_and_number(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_all(path, RECIPE.task.columns(RECIPE.settings), check=RECIPE.task.check_row)
+
+
+def test_bad_questions_can_be_skipped(tmp_path):
+    path = tmp_path / "a.json"
+    good = {"question": "q", "answers": [{"text": "a", "answer_start": 0}]}
+    path.write_text(squad([("a", good), ("b", good)]))
+    rows = read_all(path, RECIPE.task.columns(RECIPE.settings), check=RECIPE.task.check_row, skip_bad_rows=True)
+    assert [row.values["context"] for row in rows] == ["a"]

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.settings import ScoredPairSettings
+from tfhub_ft.tasks.regression import Regression
+from tfhub_ft.utils.errors import InputError
+
+TASK, SETTINGS = Regression(), ScoredPairSettings()
+ROWS = [Row(i, {"sentence1": "a", "sentence2": "b", "score": score}) for i, score in enumerate([1.0, 5.0, 3.0], 2)]
+
+
+def test_scores_are_learnt_between_the_least_and_the_greatest():
+    ends = TASK.labels(ROWS, "f", SETTINGS)
+    np.testing.assert_allclose(TASK.targets(ROWS, ends, "f"), [[0], [1], [0.5]])
+    logits = np.array([[0.25]], "float32")
+    assert TASK.answers(logits, ends, {}) == [{"score": 2.0}]
+    assert float(np.asarray(TASK.served(logits, ends, {})["score"])[0]) == 2
+
+
+def test_metrics_are_on_the_users_scale():
+    ends = ["0.0", "5.0"]
+    scores = TASK.metrics(np.array([[0.0], [0.5], [1.0]]), np.array([[0.2], [0.6], [1.0]]), ends, {})
+    assert scores["mean_absolute_error"] == pytest.approx(0.5)
+    assert scores["spearman"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sentence1,score\na,1\n", "column 'sentence2' .* not found"),
+        ("sentence1,sentence2,score\na,b,high\n", "line 2: column 'score' is 'high', not a number"),
+        ("sentence1,sentence2,score\na,b,nan\n", "line 2: column 'score' is 'nan', not a finite number"),
+        ("sentence1,sentence2,score\na,b,\n", "line 2: column 'score' is empty"),
+    ],
+)
+def test_bad_pairs_are_told_by_file_and_line(tmp_path, content, message):
+    path = tmp_path / "pairs.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_all(path, TASK.columns(SETTINGS))
+    assert str(error.value).startswith(str(path))
+
+
+def test_one_score_only_is_refused():
+    with pytest.raises(InputError, match="every row has the score 5"):
+        TASK.labels(ROWS[1:2], "f", SETTINGS)

@@ -1,0 +1,98 @@
+"""What was changed in an export is refused, and a file that nobody vouches for cannot end the process."""
+
+import json
+import shutil
+import signal
+
+import pytest
+
+import tfhub_ft
+from tfhub_ft.exports.serving.server import serve
+from tfhub_ft.inference.runtimes.tflite import LiteModel
+from tfhub_ft.utils.errors import InputError
+
+TEXTS = ["good film", "the food was terrible and the waiter was rude"]
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tiny_export, tmp_path_factory):
+    """An export folder with a SavedModel and a TFLite file; do not change it."""
+    folder = shutil.copytree(tiny_export, tmp_path_factory.mktemp("exports") / "one")
+    return tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"], quantize=["none"])
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "copy")
+
+
+def flip(file, place):
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+CHANGED = ["tflite/one_fp32.tflite", "1/saved_model.pb", "1/variables/variables.data-00000-of-00001"]
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_one_changed_byte_is_refused(copied, reviews_csv, name):
+    model = copied / name if name.endswith(".tflite") else copied
+    assert len(tfhub_ft.predict(model, TEXTS)) == 2
+    flip(copied / name, (copied / name).stat().st_size // 2)
+    message = f"{name}: was changed since it was exported; restore it, or export again"
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.predict(model, TEXTS)
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.compare(copied, data=reviews_csv)
+    if not name.endswith(".tflite"):
+        with pytest.raises(InputError, match=message):
+            serve(copied)
+
+
+def test_a_missing_file_is_named(copied):
+    (copied / "1" / "assets" / "vocab.txt").unlink()
+    with pytest.raises(InputError, match=r"1/assets/vocab.txt: not found, but .*export\.json names it; restore it"):
+        tfhub_ft.predict(copied, TEXTS)
+
+
+@pytest.mark.parametrize("digests", [1, {"saved_model.pb": 1}])
+def test_digests_that_cannot_be_read_are_refused(copied, digests):
+    exports = json.loads((copied / "export.json").read_text())
+    exports["forms"][0]["sha256"] = digests
+    (copied / "export.json").write_text(json.dumps(exports))
+    with pytest.raises(InputError, match=r"export\.json cannot be read \('?.*sha256.*\); restore it, or export again"):
+        tfhub_ft.predict(copied, TEXTS)
+
+
+def test_an_export_of_an_earlier_version_is_read(copied):
+    exports = json.loads((copied / "export.json").read_text())
+    for form in exports["forms"]:
+        del form["sha256"]
+    (copied / "export.json").write_text(json.dumps(exports))
+    for model in (copied, copied / "tflite" / "one_fp32.tflite"):
+        assert len(tfhub_ft.predict(model, TEXTS)) == 2
+
+
+def test_a_lone_file_predicts_as_the_one_in_its_export(exported, tmp_path):
+    lone = shutil.copy(exported / "tflite" / "one_fp32.tflite", tmp_path)
+    expected = tfhub_ft.predict(exported / "tflite" / "one_fp32.tflite", TEXTS)
+    assert tfhub_ft.predict(lone, TEXTS) == expected
+
+
+def test_a_damaged_lone_file_is_one_error(exported, tmp_path):
+    lone = tmp_path / "lone.tflite"
+    shutil.copy(exported / "tflite" / "one_fp32.tflite", lone)
+    flip(lone, 4)
+    with pytest.raises(InputError, match=r"lone\.tflite: LiteRT cannot run it \(.*Flatbuffer.*\); restore"):
+        tfhub_ft.predict(lone, TEXTS)
+
+
+def test_a_crash_of_the_runtime_is_one_error(exported, tmp_path):
+    lite = LiteModel(exported / "tflite" / "one_fp32.tflite", isolated=True)
+    rows = [(text,) for text in TEXTS]
+    assert len(lite.answers(rows)) == 2
+    lite._network._call._process.send_signal(signal.SIGSEGV)
+    lite._network._call._process.wait()
+    with pytest.raises(InputError, match=r"one_fp32\.tflite: LiteRT cannot run it \(it was killed by signal 11\)"):
+        lite.answers(rows)

@@ -1,0 +1,123 @@
+"""A run folder that is damaged, or of another version, is told in one line."""
+
+import errno
+import pickle
+import shutil
+
+import pytest
+import yaml
+
+import tfhub_ft
+from tfhub_ft.run import Run
+from tfhub_ft.utils.errors import InputError, WorkError
+
+
+@pytest.fixture
+def copied(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def test_a_pickled_run_is_found_from_another_folder(copied, monkeypatch):
+    monkeypatch.chdir(copied.parent)
+    run = Run(copied.name)
+    assert run.recipe.name == "sentiment"
+    pickled = pickle.dumps(run)
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickled).metrics == Run(copied).metrics
+
+
+DAMAGES = [
+    (
+        "labels.json",
+        "{}",
+        r"run/labels\.json cannot be read \(the content is of type dict; expected list\); train again",
+    ),
+    (
+        "labels.json",
+        '[["a"], "b"]',
+        r"labels\.json cannot be read \(entry 1 of the content is of type list; expected str",
+    ),
+    ("labels.json", '["a", "a"]', r"labels\.json cannot be read \(the label 'a' is there twice\)"),
+    ("labels.json", "[" * 9_000, r"labels\.json cannot be read \(it is nested too deeply\)"),
+    ("labels.json", b"\xff", r"labels\.json cannot be read \('utf-8' codec"),
+    ("decision.json", '{"thresh', r"run/decision\.json cannot be read \(Unterminated string"),
+    ("decision.json", None, r"run has no decision\.json, which every run has: restore the file, or train again$"),
+    ("model.keras", None, r"run has no model\.keras, which every run has"),
+    ("model.keras", "PK", r"run/model\.keras cannot be read \("),
+    ("recipe.yaml", "recipe: [1, 2", r"run/recipe\.yaml cannot be read \("),
+    ("recipe.yaml", "recipe: [1, 2]", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type list"),
+    ("recipe.yaml", "epochs: 3", r"run/recipe\.yaml cannot be read \(the content has no 'recipe'\)"),
+    ("recipe.yaml", "recipe: 5", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type int"),
+    ("recipe.yaml", "recipe: " + "[" * 9_000, r"run/recipe\.yaml cannot be read \(it is nested too deeply\)"),
+    ("recipe.yaml", None, r"run is no run folder: it has no recipe\.yaml"),
+    ("metrics.json", None, r"run has no decision\.json, which every run has: restore the file, or train again$"),
+    ("labels.json", '["a", ""]', r"labels\.json cannot be read \(a label is empty\)"),
+    ("labels.json", '["a"]', r"run/labels\.json: has 1 labels, which do not fit the 2 logits of the model; train"),
+    ("labels.json", '["a", "b", "c"]', r"run/labels\.json: has 3 labels, which do not fit the 2 logits of the model"),
+    ("decision.json", '{"threshold": "a"}', r"decision\.json cannot be read \('threshold' is of type str; expected"),
+    ("decision.json", '{"threshold": null}', r"decision\.json cannot be read \('threshold' is of type NoneType"),
+    ("decision.json", '{"threshold": NaN}', r"decision\.json cannot be read \(a threshold is not a number \(NaN\)\)"),
+    ("recipe.yaml", "recipe: sentiment\nseq_length: -3", r"run/recipe\.yaml: --seq-length -3: must be at least"),
+    ("recipe.yaml", "recipe: nope", r"run/recipe\.yaml: no recipe is called 'nope'"),
+    (
+        "recipe.yaml",
+        "recipe: sentiment\nepochs: 1\nepochs: 2",
+        r"recipe\.yaml cannot be read \('epochs' is there twice",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), DAMAGES)
+def test_a_damaged_run_names_the_file(copied, name, content, message):
+    (copied / name).unlink()
+    if name == "metrics.json":
+        (copied / "decision.json").unlink()
+    if content is not None:
+        (copied / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message) as caught:
+        tfhub_ft.predict(copied, ["good film"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read"),
+    [
+        ("splits.json", '{"train": 3, "validation": {}}', lambda run: run.splits),
+        ("splits.json", '{"train": {"file": 1, "rows": 2}}', lambda run: run.splits),
+        ("metrics.json", "[]", lambda run: run.metrics),
+        ("metrics.json", '{"train": {}}', lambda run: run.metrics),
+        ("sample.jsonl", '["a"]\n{"b": 1}', lambda run: run.sample),
+        ("warnings.json", "[1]", lambda run: run.warnings),
+        ("calibration.json", "7", lambda run: run.calibration),
+    ],
+)
+def test_each_file_of_a_run_must_hold_what_a_training_writes(copied, name, content, read):
+    (copied / name).write_text(content)
+    with pytest.raises(InputError, match=rf"run/{name} cannot be read \(.*\); train again or restore the file"):
+        read(Run(copied))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sparkle": 3}, r"recipe\.yaml: no setting is called 'sparkle'"),
+        ({"recipe": "poetry"}, r"poetry"),
+        ({"epochs": "many"}, r"--epochs 'many': must be a whole number"),
+    ],
+)
+def test_a_run_of_another_version_says_so(copied, changes, message):
+    written = yaml.safe_load((copied / "recipe.yaml").read_text())
+    for made, told in ((tfhub_ft.__version__, ""), ("9.9.9", r"; .*run was made by tfhub_ft 9\.9\.9, this is ")):
+        (copied / "recipe.yaml").write_text(yaml.safe_dump({**written, **changes, "tfhub_ft": made}))
+        with pytest.raises(InputError, match=message + ".*" + told) as caught:
+            Run(copied).settings  # noqa: B018
+        assert ("was made by" in str(caught.value)) == bool(told)
+
+
+def test_no_room_for_a_temporary_copy_is_not_taken_for_a_damaged_model(copied, monkeypatch):
+    def load(path, **options):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr("keras.models.load_model", load)
+    with pytest.raises(WorkError, match=r"a temporary copy of .*model\.keras in .* would become larger .*ulimit -f"):
+        Run(copied).load_model()

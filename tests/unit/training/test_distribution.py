@@ -1,0 +1,333 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS, make_reviews
+from tfhub_ft.run import Run
+from tfhub_ft.training import launch
+from tfhub_ft.training.distribution import build_strategy, is_chief
+from tfhub_ft.training.train_step import numbers_cannot_be_reduced
+from tfhub_ft.utils.errors import InputError
+
+# Of 112 training rows the last batch has 4, which two replicas share evenly, and four and three parts do not.
+SETTINGS = {
+    **TINY_SETTINGS,
+    "epochs": 2,
+    "learning_rate": 1e-3,
+    "batch_size": 9,
+    "precision": "float32",
+    "encoder_dropout": 0.0,
+}
+ON_DEVICES = """
+import sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1]))
+from tfhub_ft.cli.main import main
+del sys.argv[1]
+main()
+"""
+
+
+def options(tiny_pair, data, folder, **settings):
+    named = {**SETTINGS, **settings, "data": data, "encoder": tiny_pair, "output_dir": folder}
+    return [part for name, value in named.items() for part in ("--" + name.replace("_", "-"), str(value))]
+
+
+def tfhub_ft_command(*arguments, program="from tfhub_ft.cli.main import main; main()", **variables):
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def losses_of(run):
+    with (run.path / "history.csv").open(newline="") as file:
+        return [[float(row["loss"]), float(row["val_log_loss"])] for row in csv.DictReader(file)]
+
+
+def assert_same(run, other):
+    """The same losses and answers: scores by thresholds may turn at a rounding."""
+    np.testing.assert_allclose(losses_of(run), losses_of(other), atol=1e-5)
+    texts = [text for text, _ in make_reviews(160)]
+    one, two = (
+        [answer["probabilities"]["positive"] for answer in tfhub_ft.predict(each, texts)] for each in (run, other)
+    )
+    np.testing.assert_allclose(one, two, atol=1e-4)
+    assert run.metrics["test"]["log_loss"] == pytest.approx(other.metrics["test"]["log_loss"], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_pair, reviews_csv, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    return tfhub_ft.train("sentiment", data=reviews_csv, output_dir=folder, encoder=tiny_pair, **SETTINGS)
+
+
+@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_devices_of_one_machine_train_to_what_one_does(alone, tiny_pair, reviews_csv, tmp_path, devices):
+    given = options(tiny_pair, reviews_csv, tmp_path / "run", strategy="mirrored")
+    code, _, said = tfhub_ft_command(devices, "train", "sentiment", *given, program=ON_DEVICES)
+    assert code == 0, said
+    assert f"each batch of 9 rows shared out among {devices} replicas" in said
+    assert_same(Run(tmp_path / "run"), alone)
+
+
+@pytest.mark.slow
+def test_replicas_with_dropout_resume_to_the_same_result(tiny_pair, reviews_csv, tmp_path):
+    settings = {"strategy": "mirrored", "dropout": 0.1, "encoder_dropout": 0.1, "epochs": 4}
+    runs = [tmp_path / "whole", tmp_path / "stopped"]
+    whole, stopped = ([2, "train", "sentiment", *options(tiny_pair, reviews_csv, run, **settings)] for run in runs)
+    code, _, log = tfhub_ft_command(*whole, program=ON_DEVICES)
+    assert code == 0, log
+    launched = launched_until_an_epoch_is_saved(stopped, runs[1], program=ON_DEVICES)
+    launched.terminate()
+    assert launched.wait(120) == 128 + signal.SIGTERM, launched.stderr.read()
+    assert len(Run(runs[1]).training_state["epochs"]) < 4
+    code, _, log = tfhub_ft_command(*stopped, "--resume", program=ON_DEVICES)
+    assert code == 0, log
+    # The sums of losses of two replicas are added in another order.
+    np.testing.assert_allclose(losses_of(Run(runs[1])), losses_of(Run(runs[0])), rtol=1e-6)
+    assert Run(runs[1]).metrics == Run(runs[0]).metrics
+
+
+def test_two_workers_train_to_what_one_does_and_the_first_one_writes(alone, tiny_pair, reviews_csv, tmp_path):
+    given = options(tiny_pair, reviews_csv, tmp_path / "run")
+    # With an empty cache one of them finds out of what family the encoder is.
+    cache = {"TFHUB_FT_CACHE": str(tmp_path / "cache")}
+    code, out, said = tfhub_ft_command("launch", "--workers", 2, "--", "train", "sentiment", *given, **cache)
+    assert code == 0, said
+    assert out.count(f"Run: {tmp_path / 'run'}") == 1
+    assert all(line.startswith(("[0] ", "[1] ")) for line in said.splitlines())
+    assert "[0] Worker 0 of 2: waiting for the others" in said
+    assert "among 2 replicas" in said
+    run = Run(tmp_path / "run")
+    assert run.settings.strategy == "multi-worker"
+    assert_same(run, alone)
+    assert {path.name for path in run.path.iterdir()} == {path.name for path in alone.path.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_worker_is_killed_and_the_training_resumed(alone, tiny_pair, reviews_csv, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    command = ["launch", "--workers", 2, "--", "train", "sentiment", *options(tiny_pair, reviews_csv, tmp_path / "run")]
+    launched = launched_until_an_epoch_is_saved(command, tmp_path / "run")
+    victim = next(
+        child
+        for child in psutil.Process(launched.pid).children()
+        if json.loads(child.environ()["TF_CONFIG"])["task"]["index"] == 1
+    )
+    victim.send_signal(signal.SIGKILL)
+    assert launched.wait(120) == 128 + signal.SIGKILL, launched.stderr.read()
+    run = Run(tmp_path / "run")
+    assert not run.finished
+    assert run.training_state["epochs"]
+    code, _, said = tfhub_ft_command(*command, "--resume")
+    assert code == 0, said
+    assert_same(run, alone)
+
+
+def launched_until_an_epoch_is_saved(command, folder, program="from tfhub_ft.cli.main import main; main()"):
+    launched = subprocess.Popen([sys.executable, "-c", program, *map(str, command)], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not (folder / "checkpoints" / "state.json").is_file() and time.monotonic() < until:
+        assert launched.poll() is None, launched.stderr.read()
+        time.sleep(0.02)
+    return launched
+
+
+@pytest.mark.slow
+def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
+    given = options(tiny_pair, reviews_csv, tmp_path / "run", epochs=200, patience=200)
+    command = ["launch", "--workers", 2, "--", "train", "sentiment", *given]
+    launched = launched_until_an_epoch_is_saved(command, tmp_path / "run")
+    launched.send_signal(signal.SIGTERM)
+    _, said = launched.communicate(timeout=120)
+    assert launched.returncode == 143, said
+    assert said.count("go on with --resume") == 2
+    assert Run(tmp_path / "run").training_state["last"]
+
+
+def test_any_strategy_of_tensorflow_is_taken(alone, tiny_pair, reviews_csv, tmp_path):
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    run = tfhub_ft.train(
+        "sentiment",
+        data=reviews_csv,
+        output_dir=tmp_path / "run",
+        encoder=tiny_pair,
+        strategy=strategy,
+        **SETTINGS,
+    )
+    assert_same(run, alone)
+
+
+WITH_OBJECT = """
+import json, os, sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = {
+    "mirrored": lambda: tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]),
+    "multi-worker": tf.distribute.MultiWorkerMirroredStrategy,
+}[os.environ["STRATEGY"]]()
+import tfhub_ft
+settings = json.loads(os.environ["SETTINGS"])
+run = tfhub_ft.train("sentiment", strategy=strategy, **settings)
+"""
+
+
+def settings_in_environment(tiny_pair, data, folder, **settings):
+    return json.dumps({**SETTINGS, **settings, "data": str(data), "encoder": str(tiny_pair), "output_dir": str(folder)})
+
+
+def test_mirrored_object_trains_to_what_one_device_does(alone, tiny_pair, reviews_csv, tmp_path):
+    given = settings_in_environment(tiny_pair, reviews_csv, tmp_path / "run")
+    code, _, said = tfhub_ft_command(program=WITH_OBJECT, STRATEGY="mirrored", SETTINGS=given)
+    assert code == 0, said
+    assert "shared out among 2 replicas" in said
+    assert_same(Run(tmp_path / "run"), alone)
+
+
+@pytest.mark.slow
+def test_multi_worker_object_trains_to_what_one_device_does(alone, tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "PROGRAM", WITH_OBJECT)
+    monkeypatch.setenv("STRATEGY", "multi-worker")
+    monkeypatch.setenv("SETTINGS", settings_in_environment(tiny_pair, reviews_csv, tmp_path / "run"))
+    assert launch.launch(["train", "sentiment", "--output-dir", str(tmp_path / "run")], workers=2) == 0
+    assert_same(Run(tmp_path / "run"), alone)
+
+
+def test_what_is_not_a_strategy_is_refused_in_one_line(tiny_pair, reviews_csv, tmp_path):
+    class Servers(tf.distribute.experimental.ParameterServerStrategy):
+        def __init__(self):
+            pass
+
+    for strategy, message in ((2, "got int 2"), (None, "got NoneType None"), (Servers(), "does not train with param")):
+        with pytest.raises(InputError, match=f"^[^\n]*{message}[^\n]*$"):
+            tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "run", strategy=strategy)
+    assert not (tmp_path / "run").exists()
+
+
+SAVE_WITHIN_SCOPE = """
+import pathlib, sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras, numpy as np
+from tfhub_ft import HubEncoder, HubPreprocessor
+pair, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+texts, words = ["good film", "the food was bad"], ["good", "bad"]
+
+def control():
+    tokens = keras.layers.TextVectorization(vocabulary=words, output_sequence_length=4)(texts)
+    inputs = keras.Input((None,), dtype="int64")
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 2)(inputs))), tokens
+
+def ours(**options):
+    tokens = HubPreprocessor(pair, seq_length=8)(texts)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in tokens}
+    return keras.Model(inputs, HubEncoder(pair, **options)(inputs)["pooled_output"]), tokens
+
+lora = {"rank": 2, "alpha": 4, "targets": ["query"]}
+with tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]).scope():
+    for make in (control, lambda: ours(lora=lora), lambda: ours(implementation="graph")):
+        model, tokens = make()
+        model.compile("adam", keras.losses.MeanSquaredError())
+        checkpoints = [
+            keras.callbacks.ModelCheckpoint(folder / "best.keras"),
+            keras.callbacks.ModelCheckpoint(folder / "best.weights.h5", save_weights_only=True),
+        ]
+        target = np.zeros((2, model.output.shape[-1]))
+        model.fit(tokens, target, verbose=0, callbacks=checkpoints)
+        model.save(folder / "model.keras")
+        model.save(folder / "model.h5")
+        model.save_weights(folder / "model.weights.h5")
+        copies = [keras.models.load_model(folder / name) for name in ("best.keras", "model.keras", "model.h5")]
+        for name in ("best.weights.h5", "model.weights.h5"):
+            copies.append(keras.models.clone_model(model))
+            copies[-1].compile("adam", keras.losses.MeanSquaredError())
+            copies[-1].load_weights(folder / name)
+        for copy in copies:
+            for one, other in zip(copy.get_weights(), model.get_weights(), strict=True):
+                np.testing.assert_array_equal(one, other)
+        for layer in model.layers:
+            if isinstance(layer, HubEncoder):
+                assert len(layer.values) == len(layer.names)
+"""
+
+
+@pytest.mark.slow
+def test_models_save_and_load_within_the_scope_of_a_strategy(tiny_pair, tmp_path):
+    code, _, said = tfhub_ft_command(tiny_pair, tmp_path, program=SAVE_WITHIN_SCOPE)
+    assert code == 0, said
+
+
+PROBE = """
+from tfhub_ft.training.train_step import numbers_cannot_be_reduced
+from tfhub_ft.training.distribution import build_strategy
+print(numbers_cannot_be_reduced(build_strategy("multi-worker")))
+"""
+
+
+@pytest.mark.slow
+def test_keras_still_needs_the_bridge_for_several_workers(monkeypatch, capfd):
+    """Once this fails, Keras trains with several workers by itself: what `SharedSteps` says of it can go."""
+    monkeypatch.setattr(launch, "PROGRAM", PROBE)
+    assert launch.launch(["train", "sentiment", "--output-dir", "runs/two"], workers=2) == 0
+    assert capfd.readouterr().out.strip() == "True"
+    assert not numbers_cannot_be_reduced(build_strategy("one"))
+
+
+BAD = {
+    "nothing set": ({}, "launch --workers N"),
+    "no json": ({"TF_CONFIG": "{"}, "TF_CONFIG must describe"),
+    "no task": ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG must describe"),
+    "no such task": (
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'},
+        "TF_CONFIG must describe",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_cluster_that_is_not_described_is_named(monkeypatch, name):
+    variables, message = BAD[name]
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=message):
+        is_chief("multi-worker")
+    with pytest.raises(InputError, match=message):
+        build_strategy("multi-worker")
+
+
+def test_slurm_and_tf_config_say_who_is_chief(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert not is_chief("multi-worker")
+    cluster = {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
+    for kind, chief in (("chief", True), ("worker", False)):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}}))
+        assert is_chief("multi-worker") == chief
+
+
+@pytest.mark.parametrize("name", [pytest.param("tpu", marks=pytest.mark.slow), "tpu:grpc://localhost:1"])
+def test_where_no_tpu_answers_that_is_said(name):
+    with pytest.raises(InputError, match=f"--strategy {name}: no TPU answers"):
+        build_strategy(name)
+
+
+def test_workers_must_meet_before_tensorflow_is_used(monkeypatch):
+    tf.constant(1)
+    described = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(described))
+    with pytest.raises(InputError, match="before a process does anything else"):
+        build_strategy("multi-worker")

@@ -1,0 +1,103 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft.cli.main import group
+from tfhub_ft.data.datasets import load_dataset
+from tfhub_ft.recipe import load_recipe
+from tfhub_ft.settings import option_name
+from tfhub_ft.training.dry_run import dry_run
+from tfhub_ft.utils.errors import InputError
+
+
+def test_it_tells_rows_tokens_weights_time_and_memory(tiny_pair, reviews_csv):
+    told = dry_run("sentiment", data=reviews_csv, encoder=tiny_pair, **TINY_SETTINGS)
+    assert [split["rows"] for split in told["splits"].values()] == [112, 24, 24]
+    assert sum(told["splits"]["train"]["labels"].values()) == 112
+    assert told["tokens"]["p50"] <= told["tokens"]["p95"] <= told["tokens"]["longest"]
+    assert told["weights"]["trained"] <= told["weights"]["all"]
+    assert told["steps_an_epoch"] == -(-112 // TINY_SETTINGS["batch_size"])
+    assert told["epochs"] == TINY_SETTINGS["epochs"]
+    assert 0 < told["seconds_an_epoch"] < told["seconds"]
+    assert told["peak_memory_bytes"] > 1e8
+    assert told["settings"]["seq_length"] == TINY_SETTINGS["seq_length"]
+    json.dumps(told)
+
+
+def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path, capsys):
+    rows = make_reviews(100)
+    other = "negative" if rows[1][1] == "positive" else "positive"
+    write_csv(tmp_path / "train.csv", [*rows, rows[0], (rows[1][0], other)])
+    write_csv(tmp_path / "test.csv", [rows[0], (rows[1][0].upper(), other), *make_reviews(20, seed=9)])
+    plan = dry_run(
+        "sentiment", train=tmp_path / "train.csv", test=tmp_path / "test.csv", encoder=tiny_pair, seq_length=5,
+        freeze="all",
+    )  # fmt: skip
+    warnings = "\n".join(plan["warnings"])
+    err = capsys.readouterr().err
+    for words in ("longer than --seq-length 5", "repeat the text", "more than one", "test rows repeat a text"):
+        assert words in warnings
+        assert err.count(words) == 1
+    assert plan["splits"]["test"]["also_in_training"] == 2
+    assert "2 of 22 test rows repeat a text of the training rows" in warnings
+    assert plan["seconds_an_epoch"] is None
+    assert plan["tokens"]["longest"] > 5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "labels"),
+    [
+        ("sentiment", {"negative", "positive"}),
+        ("ner", {"person", "place", "organization"}),
+        ("qa", {"answer", "no answer"}),
+        ("multilabel", {"app", "delivery", "packaging", "price", "quality", "support"}),
+        ("similarity", set()),
+    ],
+)
+def test_what_rows_differ_in_is_counted(recipe, labels):
+    recipe = load_recipe(recipe)
+    rows = load_dataset(recipe.task, recipe.settings, recipe.demo).splits["train"].rows
+    assert set().union(*map(recipe.task.counted, rows)) == labels
+
+
+@pytest.mark.filterwarnings("error:Gradients do not exist")
+def test_a_head_that_the_pooler_is_not_used_by_is_no_warning(tiny_pair, reviews_csv):
+    assert dry_run("spam", data=reviews_csv, encoder=tiny_pair, seq_length=24)["warnings"] == []
+
+
+def test_the_command_leaves_nothing_behind(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv}
+    options = [str(part) for name, value in settings.items() for part in (option_name(name), value)]
+    done = CliRunner().invoke(group, ["train", "sentiment", "--dry-run", *options])
+    assert done.exit_code == 0, done.output
+    for words in ("label negative", "weights that train", "all of it", "Nothing was trained."):
+        assert words in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_rows_are_told_as_in_training(tmp_path):
+    write_csv(tmp_path / "rows.csv", [("", "a")])
+    with pytest.raises(InputError, match="rows.csv, line 2"):
+        dry_run("sentiment", data=tmp_path / "rows.csv")
+
+
+def test_dry_run_plans_the_minimum_number_of_steps(tiny_pair, reviews_csv):
+    settings = {"data": reviews_csv, "encoder": tiny_pair, "seq_length": 24}
+    plan = dry_run("sentiment", **settings)
+    assert (plan["epochs"], plan["steps_an_epoch"]) == (25, 4)
+    assert plan["settings"]["patience"] == 17
+    assert dry_run("sentiment", min_steps=30, patience=3, **settings)["settings"]["patience"] == 3
+    assert dry_run("sentiment", epochs=2, **settings)["epochs"] == 2
+    assert dry_run("sentiment", min_steps=0, **settings)["epochs"] == 3
+
+
+def test_dry_run_counts_truncated_rows(tiny_pair, tmp_path, capsys):
+    rows = [(f"{text} {'so nice ' * (20 if number % 3 == 0 else 0)}", label)
+            for number, (text, label) in enumerate(make_reviews(60))]  # fmt: skip
+    plan = dry_run("sentiment", train=write_csv(tmp_path / "rows.csv", rows), encoder=tiny_pair, seq_length=24)
+    assert plan["tokens"]["rows"] == 51
+    assert 15 <= plan["tokens"]["truncated"] <= 20
+    assert f"{plan['tokens']['truncated']} of 51 train rows" in capsys.readouterr().err

@@ -1,0 +1,395 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
+from tfhub_ft import HubEncoder
+from tfhub_ft.encoders.hub_export import write_preprocessor
+from tfhub_ft.run import Run
+from tfhub_ft.training.interruptions import Interruptions
+from tfhub_ft.training.train import new_folder, resolved_settings
+from tfhub_ft.utils.errors import InputError
+
+
+def train(tiny_pair, folder, **settings):
+    return tfhub_ft.train("sentiment", output_dir=folder, encoder=tiny_pair, **{**TINY_SETTINGS, **settings})
+
+
+def weights(run):
+    return run.load_model().get_weights()
+
+
+def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
+    run = Run(tiny_run)
+    names = {p.name for p in tiny_run.iterdir()}
+    assert names == {
+        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "kept_rows.jsonl", "decision.json",
+        "calibration.json", "warnings.json", "history.csv", "metrics.json", "report.html", "model.keras",
+        "checkpoints", "logs",
+    }  # fmt: skip
+    assert run.labels == ["negative", "positive"]
+    assert set(run.metrics) == {"train", "validation", "test"}
+    assert run.settings.epochs == 4
+    assert [s["rows"] for s in run.splits.values()] == [112, 24, 24]
+    lines = [line for split in run.splits.values() for line in split["lines"]]
+    assert sorted(lines) == list(range(2, 162))
+    with (tiny_run / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert yaml.safe_load((tiny_run / "recipe.yaml").read_text())["seq_length"] == 24
+    assert [p.name for p in (tiny_run / "checkpoints").iterdir()] == ["state.json"]
+
+
+def test_it_learns(tiny_run):
+    assert Run(tiny_run).metrics["test"]["accuracy"] >= 0.9
+
+
+def test_the_same_seed_gives_the_same_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
+    again = train(tiny_pair, tmp_path / "again", data=reviews_csv)
+    assert again.metrics["test"] == Run(tiny_run).metrics["test"]
+    for one, other in zip(weights(Run(tiny_run)), weights(again)):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_another_seed_gives_another_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
+    other = train(tiny_pair, tmp_path / "other", data=reviews_csv, seed=1)
+    assert other.metrics["test"]["log_loss"] != Run(tiny_run).metrics["test"]["log_loss"]
+
+
+def test_the_best_epoch_is_kept(tiny_pair, reviews_csv, tmp_path):
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=4, learning_rate=0.3, warmup=0.0, clip_norm=0)
+    with (run.path / "history.csv").open() as file:
+        epochs = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    best = max(epochs, key=lambda e: (e["val_accuracy"], -e["val_log_loss"]))
+    assert run.metrics["train"]["epoch"] == best["epoch"]
+
+
+def assert_kept_epoch_has_the_final_scores(run):
+    with (run.path / "history.csv").open() as file:
+        kept = list(csv.DictReader(file))[run.metrics["train"]["epoch"] - 1]
+    final = {f"val_{name}": value for name, value in run.metrics["validation"].items() if isinstance(value, float)}
+    assert {name: float(value) for name, value in kept.items() if name.startswith("val_") and value} == final
+    assert f"val_{run.recipe.task.best}" in final
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"precision": "bfloat16"}, {"freeze": "all", "precision": "bfloat16"}, {"class_weight": "balanced"}],
+    ids=str,
+)
+def test_history_scores_of_the_kept_epoch_are_the_final_scores(tiny_pair, reviews_csv, tmp_path, settings):
+    recipe = "spam" if "class_weight" in settings else "sentiment"
+    settings = {**TINY_SETTINGS, "epochs": 2, **settings}
+    run = tfhub_ft.train(recipe, data=reviews_csv, output_dir=tmp_path / "run", encoder=tiny_pair, **settings)
+    assert_kept_epoch_has_the_final_scores(run)
+
+
+@pytest.mark.parametrize("recipe", ["multilabel", "similarity", "ner", "qa", "chat", "intent", "adapt"])
+def test_history_scores_of_every_task_are_the_final_scores(tiny_pair, tmp_path, recipe):
+    settings = {"epochs": 2, "batch_size": 16, "seq_length": 32, "encoder": tiny_pair}
+    assert_kept_epoch_has_the_final_scores(tfhub_ft.train(recipe, output_dir=tmp_path / "run", **settings))
+
+
+def test_scores_that_validation_rows_leave_undefined_are_empty(tiny_pair, tmp_path, capsys):
+    rows = make_reviews(60)
+    train_csv = write_csv(tmp_path / "train.csv", rows[:40])
+    one_label = write_csv(tmp_path / "one.csv", [row for row in rows[40:] if row[1] == "positive"])
+    run = train(tiny_pair, tmp_path / "run", train=train_csv, validation=one_label, epochs=2)
+    err = capsys.readouterr().err
+    assert "1 label without validation rows (negative: 20)" in err
+    assert "validation roc auc -" in err
+    with (run.path / "history.csv").open() as file:
+        assert [row["val_roc_auc"] for row in csv.DictReader(file)] == ["", ""]
+    assert json.loads((run.path / "metrics.json").read_text())["validation"]["roc_auc"] is None
+
+
+def test_an_undefined_score_leaves_the_choice_of_the_epoch_to_the_log_loss(tiny_pair, tmp_path):
+    rows = make_reviews(60)
+    train_csv = write_csv(tmp_path / "train.csv", rows[:40])
+    one_label = write_csv(tmp_path / "one.csv", [row for row in rows[40:] if row[1] == "positive"])
+    settings = {**TINY_SETTINGS, "epochs": 4, "encoder": tiny_pair}
+    run = tfhub_ft.train("spam", train=train_csv, validation=one_label, output_dir=tmp_path / "run", **settings)
+    with (run.path / "history.csv").open() as file:
+        losses = [float(row["val_log_loss"]) for row in csv.DictReader(file)]
+    assert run.metrics["train"]["epoch"] == 1 + losses.index(min(losses))
+
+
+def test_few_rows_train_for_a_minimum_number_of_steps(tiny_pair, reviews_csv, tmp_path, capsys):
+    settings = {"data": reviews_csv, **{name: value for name, value in TINY_SETTINGS.items() if name != "epochs"}}
+    run = tfhub_ft.train(
+        "sentiment", output_dir=tmp_path / "run", encoder=tiny_pair, **{**settings, "patience": 9}, min_steps=50
+    )
+    assert "Training for 4 epochs, of 14 steps each, to reach --min-steps 50" in capsys.readouterr().err
+    assert (run.settings.epochs, run.settings.patience, len(run.training_state["epochs"])) == (4, 9, 4)
+
+
+@pytest.mark.slow
+def test_patience_ends_the_training(tiny_pair, reviews_csv, tmp_path):
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=8, learning_rate=0.0, patience=1)
+    assert len((run.path / "history.csv").read_text().splitlines()) == 3
+
+
+def test_separate_files_a_validation_held_out_and_a_bad_row_skipped(tiny_pair, tmp_path, capsys):
+    rows = make_reviews(80)
+    train_csv = write_csv(tmp_path / "train.csv", [*rows[:60], ("", "positive")])
+    test_csv = write_csv(tmp_path / "test.csv", rows[60:])
+    run = train(tiny_pair, tmp_path / "run", train=train_csv, test=test_csv, skip_bad_rows=True, epochs=1)
+    assert [s["rows"] for s in run.splits.values()] == [51, 9, 20]
+    assert "lines" not in run.splits["test"]
+    assert "skipped 1 bad row" in capsys.readouterr().err
+
+
+def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(self, epoch, logs=None):
+        if epoch == 1:
+            raise Killed
+
+    monkeypatch.setattr(Interruptions, "on_epoch_end", kill)
+    with pytest.raises(Killed):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=4)
+    monkeypatch.undo()
+    before = json.loads((tmp_path / "run" / "checkpoints" / "state.json").read_text())
+    assert len(before["epochs"]) == 2
+    with pytest.raises(InputError, match="did not finish; go on with --resume"):
+        tfhub_ft.predict(tmp_path / "run", ["good film"])
+    with pytest.raises(InputError, match="--epochs 9: the run .* was started with 4"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True, epochs=9)
+    run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    after = json.loads((tmp_path / "run" / "checkpoints" / "state.json").read_text())
+    assert after["epochs"][:2] == before["epochs"]
+    assert len(after["epochs"]) == 4
+    assert run.metrics["test"]["accuracy"] >= 0.9
+    with pytest.raises(InputError, match="is finished"):
+        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+
+
+def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    from tfhub_ft.encoders.hub_encoder import encoder_of
+    from tfhub_ft.training.trainer import Training
+
+    def values(run):
+        return encoder_of(run.load_model().get_layer("token_model")).values
+
+    settings = {"data": reviews_csv, "epochs": 2, "precision": "float32", "weight_decay": 0.3, "layer_decay": 0.5}
+    narrow = train(tiny_pair, tmp_path / "narrow", **settings)
+    monkeypatch.setattr(Training, "narrow_words", lambda training: False)
+    whole = train(tiny_pair, tmp_path / "whole", **settings)
+    assert narrow.metrics["train"]["trained_weights"] == whole.metrics["train"]["trained_weights"]
+    expected = values(whole)
+    for name, value in values(narrow).items():
+        # The gradient of a key's bias is zero but for rounding, which Adam makes a step of.
+        if "key/bias" not in name:
+            np.testing.assert_allclose(value, expected[name], atol=1e-5, err_msg=name)
+
+
+def test_batches_by_tokens_in_fixed_shapes(tiny_pair, reviews_csv, tmp_path):
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, batch_tokens=192, padding="buckets")
+    assert run.metrics["test"]["accuracy"] >= 0.9
+
+
+def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"recipe: sentiment\nepochs: 5\nlearning_rate: 3e-3\nseq_length: 24\ndata: {reviews_csv}\n")
+    run = tfhub_ft.train("sentiment", config=config, output_dir=tmp_path / "run", encoder=tiny_pair, epochs=1)
+    assert (run.settings.epochs, run.settings.learning_rate, run.settings.seq_length) == (1, 3e-3, 24)
+    assert resolved_settings(run.recipe, run.path / "recipe.yaml", {}) == run.settings
+
+
+BAD_FILES = {
+    "missing.csv": (None, "missing.csv"),
+    "empty.csv": ("", "no rows found"),
+    "header.csv": ("text,label\n", "no rows found"),
+    "column.csv": ("title,label\na,b\n", "--text-column"),
+    "one.csv": ("text,label\ngood film,a\nbad film,a\nfood,a\n", "only one label ('a')"),
+    "blank.csv": ('text,label\ngood,a\n" ",b\n', "line 3"),
+    "bytes.csv": (b"text,label\ngood,a\nb\xffd,b\n", "line 3"),
+    "cut.jsonl": ('{"text": "good", "label": "a"}\n{"text": "bad", "la', "line 2"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_rows_stop_before_anything_is_made(tmp_path, name):
+    content, message = BAD_FILES[name]
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        tfhub_ft.train("sentiment", data=path, output_dir=tmp_path / "run", encoder="no/encoder/is/read")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_output_folders_that_are_taken_are_refused(tiny_run, reviews_csv, tmp_path):
+    with pytest.raises(InputError, match="already holds a run"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tiny_run)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="not empty"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path)
+    with pytest.raises(InputError, match="is a file"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seq_length": 65}, "reads at most 64 tokens"),
+        ({"freeze": "9"}, "has 2 layers"),
+        ({"freeze": "half"}, "not one of"),
+    ],
+)
+def test_settings_that_do_not_fit_the_encoder_leave_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_encoder_is_refused(reviews_csv, tiny_pair, tmp_path):
+    shutil.copytree(tiny_pair / "preprocessor", tmp_path / "encoder")
+    shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
+    with pytest.raises(InputError, match="no TF Hub text encoder"):
+        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "run", encoder=tmp_path / "encoder")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    from tfhub_ft.encoders import hub_encoder
+
+    traced, encode = [], hub_encoder.encode
+    monkeypatch.setattr(
+        hub_encoder, "encode", lambda *given, **how: (traced.append(how["drop"]), encode(*given, **how))[1]
+    )
+    tfhub_ft.train(
+        "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=tmp_path / "run", **{**TINY_SETTINGS, "epochs": 2}
+    )
+    assert sum(drop is not None for drop in traced) == 1
+
+
+def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_path):
+    settings = {"lora_rank": 4, "lora_targets": "query, value,output", "epochs": 2}
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    head = 32 * 2 + 2
+    assert run.metrics["train"]["trained_weights"] == 2 * 4 * (2 * (32 + 32) + (64 + 32)) + head
+    encoder = run.load_model().get_layer("token_model").get_layer("encoder")
+    base = HubEncoder(str(tiny_pair))
+    changed = [name for name, value in encoder.values.items() if np.abs(value - base.values[name]).max() > 1e-6]
+    assert {name.split("/", 2)[2] for name in changed} == {
+        "self_attention/query/kernel",
+        "self_attention/value/kernel",
+        "output/kernel",
+    }
+    base.load_lora_weights(run.path / "adapter.safetensors")
+    for name, value in base.values.items():
+        np.testing.assert_allclose(value, encoder.values[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layer_decay": 0.7, "recompute": True},
+        {"unfreeze": "0,1,all", "epochs": 6},
+        {"reinit_layers": 1},
+        {"jit_compile": True, "padding": "buckets"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+@pytest.mark.slow
+def test_what_is_done_layer_by_layer_trains_too(tiny_pair, reviews_csv, tmp_path, settings):
+    run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    assert run.metrics["validation"]["accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_unfreezing_goes_on_where_it_was_stopped(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    def stop(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    settings = {"data": reviews_csv, "unfreeze": "0,1,all", "epochs": 4}
+    through = train(tiny_pair, tmp_path / "through", **settings)
+    monkeypatch.setattr(Interruptions, "on_epoch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_pair, tmp_path / "stopped", **settings)
+    monkeypatch.undo()
+    resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "stopped", resume=True)
+    for one, other in zip(weights(through), weights(resumed), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"unfreeze": "0,3", "epochs": 4}, "--unfreeze 3: the encoder has 2 layers"),
+        ({"unfreeze": "0,1,2", "epochs": 2}, "names more epochs than --epochs 2"),
+        ({"unfreeze": "0,1", "freeze": "1"}, "needs --freeze none"),
+        ({"unfreeze": "0,1", "lora_rank": 4}, "leave one out"),
+        ({"lora_rank": 0}, "--lora-rank 0: must be at least 1"),
+        ({"lora_rank": 64}, "--lora-rank 64: must be from 1 to 32"),
+        ({"lora_rank": 4, "implementation": "graph"}, "computed by its graph"),
+        ({"reinit_layers": 3}, "--reinit-layers 3: the encoder has 2 layers"),
+        ({"jit_compile": True}, "needs --padding buckets"),
+        ({"jit_compile": True, "padding": "buckets", "implementation": "graph"}, "--jit-compile: .* by its graph"),
+        ({"layer_decay": 0.0}, "--layer-decay 0.0: must be at least 0.01"),
+        ({"recompute": True, "implementation": "graph"}, "--recompute: .* is computed by its graph"),
+    ],
+)
+def test_what_cannot_be_done_to_the_encoder_leaves_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_new_folder_accepts_leftovers_of_file_managers(tmp_path):
+    (tmp_path / ".DS_Store").write_bytes(b"")
+    (tmp_path / "Thumbs.db").write_bytes(b"")
+    assert new_folder(tmp_path) == tmp_path
+
+
+def test_warnings_of_a_run_are_kept_and_shown_in_its_report(tiny_pair, tmp_path, capsys):
+    rows = [(f"{text} {'so nice and very good ' * 6}", label) for text, label in make_reviews(60)]
+    data = write_csv(tmp_path / "rows.csv", rows)
+    run = train(tiny_pair, tmp_path / "run", data=data, epochs=1, learning_rate=1e-6)
+    err, report = capsys.readouterr().err, (run.path / "report.html").read_text()
+    truncated = "42 of 42 train rows, 9 of 9 validation rows, 9 of 9 test rows are longer than --seq-length 24 tokens"
+    never = "for all validation and test rows; train it longer, or on more rows"
+    for warning in (truncated, never):
+        assert warning in err
+        assert sum(warning in each for each in run.warnings) == 1
+        assert warning in report
+    assert json.loads((run.path / "warnings.json").read_text()) == run.warnings
+
+
+def test_evaluate_says_how_many_rows_are_truncated(tiny_run, tmp_path, capsys):
+    data = write_csv(tmp_path / "rows.csv", [*make_reviews(4), ("good " * 30, "positive"), ("bad " * 22, "negative")])
+    tfhub_ft.evaluate(tiny_run, data=data, report=tmp_path / "report.html")
+    warning = "1 of 6 rows are longer than --seq-length 24 tokens; the rest of their text is not read"
+    assert f"Warning: {warning}\n" in capsys.readouterr().err
+    assert warning in (tmp_path / "report.html").read_text()
+
+
+def test_train_refuses_a_preprocessor_of_a_larger_vocabulary(tiny_pair, checkpoint_maker, reviews_csv, tmp_path):
+    folder = checkpoint_maker(tmp_path / "checkpoint")
+    words = [f"word{number}" for number in range(9)]
+    with (folder / "vocab.txt").open("a") as file:
+        file.write("\n".join(words))
+    vocabulary = (folder / "vocab.txt").read_text().splitlines()
+    write_preprocessor(tmp_path / "larger", vocabulary, do_lower_case=True, seq_length=64)
+    with pytest.raises(InputError, match=r"--preprocessor .*larger: has 327 tokens, but --encoder .* for 318"):
+        train(tiny_pair, tmp_path / "run", data=reviews_csv, preprocessor=tmp_path / "larger")
+    assert not (tmp_path / "run").exists()
+
+
+def test_errors_of_a_config_file_name_it(reviews_csv, tmp_path):
+    (tmp_path / "mine.yaml").write_text("epochs: x\nbatch_size: 4\n")
+    with pytest.raises(InputError, match=r"^--config .*mine\.yaml: --epochs 'x': must be a whole number"):
+        tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", output_dir=tmp_path / "run")
+    with pytest.raises(InputError, match=r"^--batch-size 0: must be at least"):
+        tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", epochs=1, batch_size=0)

@@ -1,0 +1,74 @@
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS
+from tfhub_ft.cli.main import group
+from tfhub_ft.settings import TextSettings, option_name
+from tfhub_ft.training.tune import parse_search, tune
+from tfhub_ft.utils.errors import InputError
+
+SEARCH = ("learning_rate=1e-5..5e-3", "freeze=none,all-but-pooler")
+
+
+def test_a_search_is_ranges_and_choices():
+    assert parse_search(["learning-rate=1e-5..3e-4", "epochs=1..4", "freeze=none, 1"], TextSettings()) == {
+        "learning_rate": ("range", [1e-5, 3e-4]),
+        "epochs": ("range", [1, 4]),
+        "freeze": ("choice", ["none", "1"]),
+    }
+    assert parse_search(["recompute=true,false"], TextSettings()) == {"recompute": ("choice", [True, False])}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat=1..2", "SETTING=LOW..HIGH"),
+        ("learning_rate", "SETTING=LOW..HIGH"),
+        ("learning_rate=fast..slow", "'fast' is no number"),
+        ("learning_rate=3e-4..1e-5", "below the second"),
+        ("epochs=0..3", "--epochs 0: must be at least 1"),
+        ("freeze=none..all", "only a number has a range"),
+        ("precision=float32,int4", "--precision int4: must be one of"),
+        ("recompute=yes,no", "true or false"),
+    ],
+)
+def test_what_cannot_be_searched_is_named(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_search([text], TextSettings())
+
+
+def test_a_search_finds_settings_that_train_takes_and_goes_on_where_it_was(tiny_pair, reviews_csv, tmp_path):
+    pytest.importorskip("optuna")
+    settings = {**TINY_SETTINGS, "data": str(reviews_csv), "encoder": str(tiny_pair), "epochs": 2}
+    rows = tune("sentiment", output_dir=tmp_path / "search", trials=1, search=SEARCH, **settings)
+    assert len(rows) == 1
+    more = tune("sentiment", output_dir=tmp_path / "search", trials=2, search=SEARCH, **settings)
+    assert len(more) == 2
+    assert all(row in more for row in rows)
+    assert [row["score"] for row in more] == sorted((row["score"] for row in more), reverse=True)
+    trials = sorted((tmp_path / "search" / "trials").iterdir())
+    assert [path.name for path in trials] == ["000", "001"]
+    assert not list(trials[0].rglob("*.keras"))
+    assert "test" not in tfhub_ft.Run(trials[0]).metrics
+
+    best = yaml.safe_load((tmp_path / "search" / "best.yaml").read_text())
+    assert (best["learning_rate"], best["freeze"]) == (more[0]["learning_rate"], more[0]["freeze"])
+    run = tfhub_ft.train("sentiment", config=tmp_path / "search" / "best.yaml", output_dir=tmp_path / "run")
+    assert run.settings.learning_rate == more[0]["learning_rate"]
+    with pytest.raises(InputError, match="other settings"):
+        tune("sentiment", output_dir=tmp_path / "search", trials=3, search=SEARCH[:1], **settings)
+    with pytest.raises(InputError, match="without a search"):
+        tune("sentiment", output_dir=tmp_path / "run", trials=3, search=SEARCH, **settings)
+
+
+def test_the_command(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(tmp_path)
+    settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv, "epochs": 1, "trials": 1}
+    options = [str(part) for name, value in settings.items() for part in (option_name(name), value)]
+    done = CliRunner().invoke(group, ["tune", "sentiment", "--output-dir", "search", "--search", SEARCH[0], *options])
+    assert done.exit_code == 0, done.output
+    assert "learning rate" in done.output
+    assert "Best: search/best.yaml" in done.output

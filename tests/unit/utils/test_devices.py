@@ -1,0 +1,32 @@
+import pytest
+import tensorflow as tf
+from tensorflow.config.experimental import enable_tensor_float_32_execution, tensor_float_32_execution_enabled
+
+from tfhub_ft.utils.devices import on_cpu, tensor_float_32
+
+
+def test_a_function_on_the_cpu_stays_there():
+    @tf.function
+    def on_a_gpu(x):
+        with tf.device("GPU:0"):
+            return on_cpu(tf.square)(x) + 1
+
+    graph = on_a_gpu.get_concrete_function(tf.TensorSpec([], tf.float32)).graph
+    placed = {op.type: op.device[-5:] for op in graph.get_operations()}
+    assert (placed["Square"], placed["AddV2"]) == ("CPU:0", "GPU:0")
+
+
+def test_rounding_is_forbidden_within_the_context_only():
+    with pytest.raises(RuntimeError), tensor_float_32(allowed=False):
+        assert not tensor_float_32_execution_enabled()
+        raise RuntimeError
+    assert tensor_float_32_execution_enabled()
+
+
+def test_what_the_caller_forbids_stays_forbidden():
+    enable_tensor_float_32_execution(False)
+    try:
+        with tensor_float_32(allowed=True):
+            assert not tensor_float_32_execution_enabled()
+    finally:
+        enable_tensor_float_32_execution(True)

@@ -1,0 +1,100 @@
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfhub_ft
+from tests.conftest import TINY_SETTINGS
+from tfhub_ft.encoders import HubEncoder
+from tfhub_ft.utils.memory import gradients_forgotten
+
+SCRIPT = """
+import atexit, gc
+
+atexit.register(lambda: print(gc.get_freeze_count() > 1000))
+from tfhub_ft.utils.memory import collect_seldom
+
+before = gc.get_threshold()[0]
+collect_seldom()
+print(gc.isenabled(), gc.get_threshold()[0] > before, gc.get_freeze_count())
+"""
+
+
+def test_garbage_is_looked_for_less_often_and_not_at_the_end():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "0", "True"]
+
+
+@pytest.fixture
+def traced(tiny_pair):
+    """A function that traces an encoder's gradient, and returns a weak reference to the graph."""
+    encoder = HubEncoder(tiny_pair)
+    tokens = {name: np.ones((2, 8), "int32") for name in ("input_word_ids", "input_mask", "input_type_ids")}
+
+    def trace():
+        @tf.function
+        def step(tokens):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(encoder(tokens, training=True)["pooled_output"])
+            return tape.gradient(loss, encoder.trainable_weights[0].value)
+
+        return weakref.ref(step.get_concrete_function(tokens).graph)
+
+    return trace
+
+
+def is_freed(graph):
+    gc.collect()
+    return graph() is None
+
+
+def test_graphs_with_our_gradients_are_freed(traced):
+    kept = traced()
+    with gradients_forgotten():
+        graph = traced()
+        assert not is_freed(graph)
+    assert is_freed(graph)
+    # What was traced before stays TensorFlow's.
+    assert not is_freed(kept)
+
+
+def test_nothing_is_freed_while_another_thread_trains(traced):
+    outer, inner = gradients_forgotten(), gradients_forgotten()
+    with outer:
+        graph = traced()
+        thread = threading.Thread(target=lambda: inner.__enter__() or inner.__exit__(None, None, None))
+        thread.start()
+        thread.join()
+        assert not is_freed(graph)
+    assert is_freed(graph)
+
+
+def test_gradients_of_others_are_kept():
+    @tf.custom_gradient
+    def doubled(x):
+        return 2 * x, lambda upstream: 2 * upstream
+
+    with gradients_forgotten():
+        forward = tf.function(lambda x: doubled(x)).get_concrete_function(tf.TensorSpec((), tf.float32))
+    x = tf.constant(3.0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = forward(x)
+    assert float(tape.gradient(y, x)) == 2.0
+
+
+def test_a_training_leaves_no_graph_behind(tiny_pair, reviews_csv, tmp_path):
+    def graphs_after(folder):
+        tfhub_ft.train(
+            "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=folder, **{**TINY_SETTINGS, "epochs": 1}
+        )
+        gc.collect()
+        return sum(isinstance(each, tf.Graph) for each in gc.get_objects())
+
+    first = graphs_after(tmp_path / "first")
+    assert graphs_after(tmp_path / "second") <= first

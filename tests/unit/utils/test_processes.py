@@ -1,0 +1,84 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+import tfhub_ft
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.processes import check_not_forked, child_environment, module_command, python_command
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is of Python 3.11")
+def test_child_environment_keeps_modules_of_the_working_folder_out(tmp_path):
+    (tmp_path / "random.py").write_text("raise SystemExit('the random.py of the user was run')")
+    for command in (["-c", "import random"], ["-m", "random", "--help"]):
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=child_environment(), capture_output=True)
+        assert b"of the user" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [python_command("import random"), module_command("tfhub_ft.utils.processes")])
+def test_commands_keep_modules_of_the_working_folder_out_of_any_python(command, tmp_path):
+    for name in ("random", "runpy", "os"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the module of the user was run')")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_commands_pass_arguments_and_find_this_package(tmp_path):
+    command = python_command("import tfhub_ft; print(tfhub_ft.__file__, *sys.argv[1:])", "a", "-b")
+    done = subprocess.run(command, cwd=tmp_path, env=child_environment(), capture_output=True, text=True)
+    assert done.stdout.split() == [tfhub_ft.__file__, "a", "-b"]
+
+
+def test_child_environment_makes_output_utf8(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    done = subprocess.run([sys.executable, "-c", "print('é😀')"], env=child_environment(), capture_output=True)
+    assert done.stdout.decode("utf-8").strip() == "é😀"
+
+
+FORKED = """
+import os, signal, sys
+from tfhub_ft.utils.errors import InputError
+from tfhub_ft.inference.predict import open_predictor, predict
+
+def label(predictor):
+    return predict(predictor, "good film")[0]["label"]
+
+def in_fork(predictor):
+    if not os.fork():
+        signal.alarm(120)
+        try:
+            print(label(predictor), flush=True)
+        except InputError as error:
+            print(error, flush=True)
+        os._exit(0)
+    print(os.wait()[1], flush=True)
+
+predictor = open_predictor(sys.argv[1])
+in_fork(predictor)
+print(label(predictor), flush=True)
+in_fork(predictor)
+in_fork(open_predictor(sys.argv[1]))
+print(label(predictor), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.parametrize("kind", ["tiny_run", "tiny_export"])
+def test_predictors_answer_or_raise_after_a_fork(kind, request):
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, str(request.getfixturevalue(kind))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    lines = done.stdout.splitlines()
+    label, error = lines[0], lines[3]
+    assert "this process was forked after TensorFlow was started, which never answers in it; load and call" in error
+    assert lines == [label, "0", label, error, "0", error, "0", label], done.stderr
+    assert label in ("negative", "positive")
+
+
+def test_check_not_forked_knows_who_loaded():
+    check_not_forked("runs/one", os.getpid())
+    check_not_forked("runs/one")
+    with pytest.raises(InputError, match="^runs/one: this process was forked after"):
+        check_not_forked("runs/one", os.getpid() + 1)

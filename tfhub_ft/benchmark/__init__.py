@@ -1,0 +1,1 @@
+"""Measure the artifacts of an export side by side."""

@@ -1,1 +1,0 @@
-"""Smaller models that answer nearly as a trained one does."""

@@ -1,0 +1,1 @@
+"""Train smaller models on the predictions of larger ones."""

@@ -1,0 +1,1 @@
+"""Configuration, requests and documentation for TF Serving."""

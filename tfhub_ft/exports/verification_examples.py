@@ -1,0 +1,91 @@
+"""The rows that an export is proven on and calibrated with: of the run's own splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfhub_ft.data.kept_rows import LEAST_ROWS, KeptRows
+from tfhub_ft.data.rows import Row
+from tfhub_ft.data.sequences import Mapped
+from tfhub_ft.run import KEPT_ROWS, SAMPLE, Run
+from tfhub_ft.utils.console import say, warn
+from tfhub_ft.utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class ProofRows:
+    """Rows whose answers are compared, and some that calibrate.
+
+    Args:
+        asked: the segments that a prediction reads.
+        inputs: what training reads of the same rows; empty where no labels are known.
+        targets: what is right; empty likewise.
+        calibration: segments of some training rows; empty likewise.
+        learnt: what training read of all its rows; empty where their file is not found.
+        sources: the files that the rows come from.
+        fault: why these are not the files that the run was trained on; empty where they are.
+    """
+
+    asked: Sequence[tuple[str, ...]]
+    inputs: Sequence[tuple[str, ...]]
+    targets: Any
+    calibration: Sequence[tuple[str, ...]]
+    learnt: Sequence[tuple[str, ...]]
+    sources: Sequence[str]
+    fault: str = ""
+
+    def described(self, rows: int, *, labels: bool) -> dict[str, Any]:
+        """What export.json has of a verification, `verified_on`.
+
+        Args:
+            rows: how many were compared.
+            labels: whether they were compared with what is right, too.
+        """
+        return {"files": [*self.sources], "kept_by_run": bool(self.fault), "rows": rows, "labels": labels}
+
+
+def proof_rows(run: Run) -> ProofRows:
+    """Up to 1,000 validation rows of a run with what is right, and 100 training rows to calibrate with.
+
+    Of fewer than 200 validation rows a single answer would weigh too much: training rows are put behind them. Where the
+    files of the run are not found, the rows that the run has kept; versions that kept none leave rows without labels.
+    """
+    task, fault, learnt = run.recipe.task, "", ()
+    try:
+        data = run.load_rows()
+        rows, learnt = KeptRows.drawn_from(data.splits, run.settings.seed), data.splits["train"].rows
+        used = ["validation", "train"][: 1 + (len(data.splits["validation"].rows) < LEAST_ROWS)]
+        sources = [*dict.fromkeys(str(data.splits[name].file) for name in used)]
+    except InputError as error:
+        rows, sources, fault = run.kept_rows, [str(run.path / KEPT_ROWS)], str(error)
+    if rows is None:
+        sample = [tuple(row) for row in run.sample]
+        warn(f"{fault}; verifying on {len(sample):,} rows of {run.path / SAMPLE}, without labels")
+        return ProofRows(sample, [], [], [], [], [str(run.path / SAMPLE)], fault)
+    if fault:
+        say(f"{fault}; verifying on rows that the run has kept")
+
+    def asked(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+        return [task.asked(row) for row in rows]
+
+    return ProofRows(
+        asked=asked(rows.verification),
+        inputs=[task.inputs(row) for row in rows.verification],
+        targets=task.targets(rows.verification, run.labels, sources[0]),
+        calibration=asked(rows.calibration),
+        learnt=Mapped(task.inputs, learnt),
+        sources=sources,
+        fault=fault,
+    )
+
+
+def verified_on(form: dict[str, Any]) -> str:
+    """The rows that a form was verified on, in words: how many, which, and whether they have labels.
+
+    Args:
+        form: what export.json says of it; versions that did not record the rows leave their number.
+    """
+    if not (on := form.get("verified_on")):
+        return f"{form['rows']:,} rows"
+    kept = ", kept by the run" if on["kept_by_run"] else ""
+    return f"{on['rows']:,} rows of {', '.join(on['files'])}{kept}, with{'' if on['labels'] else 'out'} labels"

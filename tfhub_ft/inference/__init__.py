@@ -1,0 +1,1 @@
+"""Predict with runs and exports."""

@@ -1,0 +1,1 @@
+"""Load artifacts that predict: Keras models, SavedModels, TFLite and ONNX files."""

@@ -1,0 +1,1 @@
+"""Scores, confidence intervals, thresholds and calibration, computed from arrays."""

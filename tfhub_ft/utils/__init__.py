@@ -1,0 +1,1 @@
+"""Console, files, cache, errors, devices and compatibility."""
