@@ -74,7 +74,7 @@ class Comparison:
             if not python.exists():
                 sys.exit(f"{python} does not exist: benchmarks/README.md says how the peers' environments are made")
         for command in self.row.prepare:
-            say(f"{self.name}: {command}")
+            log(f"{self.name}: {command}")
             self.process("ours", command, self.values)
         count = self.args.rounds or self.row.rounds
         rounds = {side.name: [] for side in self.row.sides}
@@ -82,7 +82,7 @@ class Comparison:
             for side in self.row.sides:
                 figures = self.measured(side, number)
                 rounds[side.name].append(figures)
-                say(f"{self.name}, {number + 1} of {count}, {side.name}: {figures[self.row.measure]:.4g}")
+                log(f"{self.name}, {number + 1} of {count}, {side.name}: {figures[self.row.measure]:.4g}")
         self.keep(rounds)
 
     def write_rows(self, split, rows):
@@ -273,7 +273,7 @@ def shares(limits, epoch):
     }
 
 
-def say(message):
+def log(message):
     print(message, file=sys.stderr, flush=True)
 
 

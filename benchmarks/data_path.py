@@ -108,7 +108,8 @@ def main():
             data = load_dataset(task, TextSettings(data=str(file)), file)
             phase("tokenize" + suffix)
             tokens = {
-                name: task.encode(preprocessor, Mapped(task.inputs, split.rows)) for name, split in data.splits.items()
+                name: task.encode(preprocessor, Mapped(task.training_inputs, split.rows))
+                for name, split in data.splits.items()
             }
             phase("batches" + suffix)
             batches = TrainingBatches(

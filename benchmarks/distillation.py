@@ -84,7 +84,7 @@ def accuracy(run, model):
     split, task = run.splits["test"], run.recipe.task
     lines = set(split.get("lines", ()))
     rows = [row for row in read_all(split["file"], task.columns(run.settings)) if not lines or row.line in lines]
-    answers = tfhub_ft.predict(model, [task.asked(row)[0] for row in rows])
+    answers = tfhub_ft.predict(model, [task.prediction_inputs(row)[0] for row in rows])
     right = sum(answer["label"] == row.values["label"] for answer, row in zip(answers, rows, strict=True))
     return right / len(rows)
 

@@ -69,16 +69,16 @@ def main():
 
     from tfhub_ft.language_models.gguf_conversion import convert_gguf
     from tfhub_ft.language_models.gguf_file import read_gguf
-    from tfhub_ft.language_models.presets import CATALOGUE, fetch_gguf, load_causal_lm
+    from tfhub_ft.language_models.presets import CATALOG, fetch_gguf, load_causal_lm
     from tfhub_ft.utils.files import folder_bytes
 
     with tempfile.TemporaryDirectory() as scratch:
         file, preset = Path(scratch) / "model.gguf", Path(scratch) / "preset"
-        fetch_gguf(CATALOGUE[0], file)
+        fetch_gguf(CATALOG[0], file)
         report = convert_gguf(file, preset)
         causal_lm, seconds = timed(load_causal_lm, str(preset))
         figures = {
-            "model": CATALOGUE[0].name,
+            "model": CATALOG[0].name,
             "conversion_seconds": round(report.seconds, 1),
             "logits_differ_by_at_most": report.max_difference,
             "gguf_bytes": file.stat().st_size,

@@ -88,7 +88,7 @@ def measured(data_dir, processes, devices):
     files = {split: str(data_dir / "sst2" / f"{split}.csv") for split in ("train", "validation")}
     settings = recipe.settings.replaced({**SETTINGS, **files, "strategy": name})
     training = Training(recipe, settings, load_dataset(recipe.task, settings, recipe.demo))
-    training.narrow_words()
+    training.restrict_vocabulary()
     batches, _ = training.batches()
     ends = []
 

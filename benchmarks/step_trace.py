@@ -75,7 +75,7 @@ def measured(implementation, data_dir, trace):
     training = Training(recipe, settings, load_dataset(recipe.task, settings, recipe.demo))
     seconds["rows, encoder and tokens"] = time.perf_counter() - began
     batches, _ = training.batches()
-    training.narrow_words()
+    training.restrict_vocabulary()
     with tempfile.TemporaryDirectory() as folder, matrix_products_in(training.precision, training.network):
         began = time.perf_counter()
         learner = training.compiled(total_steps=len(batches))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mkdocs.structure.files import File
 
-from tfhub_ft.encoders.catalog import CATALOGUE
+from tfhub_ft.encoders.catalog import CATALOG
 from tfhub_ft.language_models import presets
 from tfhub_ft.recipe import RECIPES, load_recipe
 from tfhub_ft.settings import Settings, option_name
@@ -106,7 +106,7 @@ def settings_table(settings, *, only_own=False):
 
 def encoders():
     """The catalogue as a table."""
-    rows = [f"| `{each.name}` | {each.handle} | {each.licence} |" for each in CATALOGUE]
+    rows = [f"| `{each.name}` | {each.handle} | {each.licence} |" for each in CATALOG]
     head = ["# Encoders", "", "`--encoder` takes one of these names, a handle, the URL of an archive, or a folder.", ""]
     table = [*head, "| name | handle | licence |", "|---|---|---|", *rows, ""]
     return "\n".join([*table, *language_models()])
@@ -114,6 +114,6 @@ def encoders():
 
 def language_models():
     """The causal language models of the catalogue as a table."""
-    rows = [f"| `{each.name}` | {each.source} | {each.licence} |" for each in presets.CATALOGUE]
+    rows = [f"| `{each.name}` | {each.source} | {each.licence} |" for each in presets.CATALOG]
     says = "`--language-model` takes one of these names, a KerasHub preset (folder, name or handle), or a .gguf file."
     return ["## Language models", "", says, "", "| name | source | licence |", "|---|---|---|", *rows, ""]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.settings import Settings, setting
-from tfhub_ft.tasks.masked_lm import MaskedWords
+from tfhub_ft.tasks.masked_lm import MaskedLM
 
 if TYPE_CHECKING:
     import keras
@@ -84,7 +84,7 @@ def build_model(
 RECIPE = Recipe(
     name="adapt",
     summary="An encoder for texts of one's own: it learns to guess their hidden words.",
-    task=MaskedWords(),
+    task=MaskedLM(),
     build_model=build_model,
     settings=AdaptSettings(learning_rate=1e-4),
     recommended=("minilm-l6", "bert-base-uncased", "distilbert-base-uncased"),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.settings import LabelSettings, WindowedSettings, setting
-from tfhub_ft.tasks.token_classification import Entities
+from tfhub_ft.tasks.token_classification import TokenClassification
 
 if TYPE_CHECKING:
     import keras
@@ -91,7 +91,7 @@ def build_model(
 RECIPE = Recipe(
     name="ner",
     summary="Which people, places and things does a text name? A tag for each word.",
-    task=Entities(),
+    task=TokenClassification(),
     build_model=build_model,
     settings=NerSettings(epochs=5, batch_size=16, learning_rate=1e-4),
     recommended=("minilm-l6", "bert-base-cased", "bert-base-multilingual-cased"),

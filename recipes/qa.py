@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.settings import WindowedSettings, setting
-from tfhub_ft.tasks.question_answering import Spans
+from tfhub_ft.tasks.question_answering import QuestionAnswering
 
 if TYPE_CHECKING:
     import keras
@@ -90,7 +90,7 @@ def build_model(
 RECIPE = Recipe(
     name="qa",
     summary="Where does a passage answer a question? A span of it, or none.",
-    task=Spans(),
+    task=QuestionAnswering(),
     build_model=build_model,
     settings=QaSettings(seq_length=256, epochs=3, batch_size=16, learning_rate=1e-4),
     recommended=("minilm-l6", "bert-base-uncased", "bert-experts-wiki-books-squad2"),

@@ -37,7 +37,7 @@ from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.documents import check_distinct, check_shape, parse_json, read_json, read_yaml
 from tfhub_ft.utils.errors import InputError, first_line
-from tfhub_ft.utils.files import contents, locked, remove_remains, write_fault, write_json, write_text, written_aside
+from tfhub_ft.utils.files import atomic_write, contents, locked, remove_remains, write_fault, write_json, write_text
 from tfhub_ft.utils.saved_graph import check_archive
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Run:
         write_json(path / SPLITS, splits)
         described = {"recipe": recipe_name}
         if source is not None:
-            with written_aside(path / RECIPE_FILE) as aside:
+            with atomic_write(path / RECIPE_FILE) as aside:
                 aside.write_bytes(source)
             described = {
                 "recipe": str(Path(recipe_name).resolve()),
@@ -322,7 +322,7 @@ class Run:
         Raises:
             InputError: the training did not come to its end, or the file is damaged or may not be read.
             UntrustedCode: a graph in it may do more than compute, and --trust is not given.
-            WorkError: there is no room for the temporary copies that loading makes.
+            RunError: there is no room for the temporary copies that loading makes.
         """
         import keras
 

@@ -44,7 +44,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, message):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recommended_encoders_are_in_the_catalogue(name):
-    from tfhub_ft.encoders.catalog import CATALOGUE
+    from tfhub_ft.encoders.catalog import CATALOG
     from tfhub_ft.language_models import presets
 
-    assert set(load_recipe(name).recommended) <= {entry.name for entry in (*CATALOGUE, *presets.CATALOGUE)}
+    assert set(load_recipe(name).recommended) <= {entry.name for entry in (*CATALOG, *presets.CATALOG)}

@@ -9,7 +9,7 @@ import yaml
 
 import tfhub_ft
 from tfhub_ft.run import Run
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 
 @pytest.fixture
@@ -119,5 +119,5 @@ def test_no_room_for_a_temporary_copy_is_not_taken_for_a_damaged_model(copied, m
         raise OSError(errno.EFBIG, "File too large")
 
     monkeypatch.setattr("keras.models.load_model", load)
-    with pytest.raises(WorkError, match=r"a temporary copy of .*model\.keras in .* would become larger .*ulimit -f"):
+    with pytest.raises(RunError, match=r"a temporary copy of .*model\.keras in .* would become larger .*ulimit -f"):
         Run(copied).load_model()

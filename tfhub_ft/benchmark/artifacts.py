@@ -46,7 +46,7 @@ class Form:
 
     @property
     def kind(self) -> str:
-        """What `run_fresh` calls it."""
+        """What `run_isolated` calls it."""
         return "saved_model_tokens" if (self.name, self.reads) == ("saved_model", "tokens") else self.name
 
     @property
@@ -128,7 +128,7 @@ class Answers:
 
     def __init__(self, forms: Sequence[Form], task: Task, rows: Sequence[Row]):
         self.forms, self.task, self.rows = forms, task, rows
-        self.asked = [task.asked(row) for row in rows]
+        self.asked = [task.prediction_inputs(row) for row in rows]
 
     @cached_property
     def preprocessor(self) -> Any:
@@ -150,7 +150,7 @@ class Answers:
     @cached_property
     def tokens(self) -> Any:
         """The rows as the task's scores take them."""
-        return self.task.encode(self.preprocessor, [self.task.inputs(row) for row in self.rows])
+        return self.task.encode(self.preprocessor, [self.task.training_inputs(row) for row in self.rows])
 
     def of(self, form: Form) -> tuple[list[dict[str, Any]] | None, Any]:
         """A form's answers, and what the task's `metrics` takes; each None where the form does not tell it.
@@ -159,17 +159,19 @@ class Answers:
         """
         described = description_of(form)
         labels, decision = described["labels"], described["decision"]
-        if self.task.measure and not isinstance(self.task, WindowedTask):
+        if self.task.primary_metric and not isinstance(self.task, WindowedTask):
             logits = self._logits_of_texts(form) if form.reads == "text" else self._logits_of_tokens(form)
             return self.task.answers(logits, labels, decision), logits
         if form.reads == "text":
             answers = open_predictor(form.path)(self.asked)
-        elif self.task.measure or form.name == "tflite":
-            answers = self.task.answerer(TokenForm(form, self.task, self.preprocessor), labels, decision)(self.asked)
+        elif self.task.primary_metric or form.name == "tflite":
+            answers = self.task.make_predict_fn(TokenForm(form, self.task, self.preprocessor), labels, decision)(
+                self.asked
+            )
         else:
             # A SavedModel and an ONNX file tell the best replies or words by number, not the logits of all of them.
             answers = None
-        return answers, self._logits_of_tokens(form) if self.task.measure else None
+        return answers, self._logits_of_tokens(form) if self.task.primary_metric else None
 
     def _logits_of_texts(self, form: Form) -> np.ndarray:
         if form.name == "tflite_text":
@@ -214,7 +216,7 @@ class TokenForm:
         outputs = self._call(feed)
         if self._form.name == "tflite":
             (output,) = outputs.values()
-            return self._task.file_logits(output)
+            return self._task.logits_from_tflite(output)
         return outputs["logits"]
 
 

@@ -13,7 +13,7 @@ from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.export_folder import EXPORTS, read_exports
 from tfhub_ft.utils.arguments import check_path
-from tfhub_ft.utils.console import say
+from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, matching_files, write_json
 
@@ -57,7 +57,7 @@ def compare(
 
     Raises:
         InputError: the folder, a form of it or the file is not as it must be.
-        WorkError: a form cannot be run.
+        RunError: a form cannot be run.
 
     Example:
         tfhub_ft.compare("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]
@@ -147,15 +147,15 @@ class _ColumnNames(SimpleNamespace):
 
 
 def _measured(form: "Form", answers: "Answers", folder: Path) -> dict[str, Any]:
-    from tfhub_ft.inference.runtimes.isolated import run_fresh
+    from tfhub_ft.inference.runtimes.isolated import run_isolated
 
-    say(f"Measuring {form.path}, from {form.reads} on, in a fresh process")
+    log(f"Measuring {form.path}, from {form.reads} on, in a fresh process")
     batch_size = 1 if form.name == "tflite_text" else BATCH
     rows = _spread(answers.asked)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     feed = _feeder(form, answers)
     singles = [feed([row]) for row in rows]
-    found = run_fresh(form.kind, form.path, [feed(batch) for batch in batches], singles, timed=TIMED_ROWS)
+    found = run_isolated(form.kind, form.path, [feed(batch) for batch in batches], singles, timed=TIMED_ROWS)
     return {
         "form": form.name,
         "path": str(form.path.relative_to(folder)),
@@ -195,12 +195,12 @@ def _scores(form: "Form", answers: "Answers", targets: Any) -> tuple[dict[str, f
     """The scores of a form, the task's own one first, and what of its answers is right or wrong."""
     from tfhub_ft.benchmark.artifacts import description_of
 
-    say(f"Scoring {form.path}, from {form.reads} on")
+    log(f"Scoring {form.path}, from {form.reads} on")
     task, described = answers.task, description_of(form)
     worded, logits = answers.of(form)
     decisions = None if worded is None else task.decisions(worded, described["labels"])
     if logits is None:
         return {}, decisions
     metrics = task.metrics(logits, targets, described["labels"], described["decision"])
-    f1 = [name for name in ("f1", "f1_macro") if name in metrics and name != task.measure]
-    return {name: metrics[name] for name in (task.measure, *f1[:1])}, decisions
+    f1 = [name for name in ("f1", "f1_macro") if name in metrics and name != task.primary_metric]
+    return {name: metrics[name] for name in (task.primary_metric, *f1[:1])}, decisions

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.evaluation.console_tables import form_title
-from tfhub_ft.utils.files import written_aside
+from tfhub_ft.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def draw_comparison(measured: Sequence[dict[str, Any]], file: Path, *, title: st
     figure.set_layout_engine("none")
     for axes, _, points in panels:
         _write_labels(axes, points)
-    with written_aside(file) as aside:
+    with atomic_write(file) as aside:
         figure.savefig(aside)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.utils.console import decode_input, printable, say
+from tfhub_ft.utils.console import decode_input, log, printable
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -125,4 +125,4 @@ def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None
             begin = ""
     print(begin)
     if source == "written":
-        say(f"{conversation.writer.tokens_per_second:.1f} tokens a second")
+        log(f"{conversation.writer.tokens_per_second:.1f} tokens a second")

@@ -5,9 +5,9 @@ import dataclasses
 import click
 
 from tfhub_ft.cli.param_types import ENCODER, PATH, PRETRAINED
-from tfhub_ft.encoders.catalog import CATALOGUE, CatalogueEntry, UnknownEncoder, lookup
+from tfhub_ft.encoders.catalog import CATALOG, CatalogueEntry, UnknownEncoder, lookup
 from tfhub_ft.utils.console import print_json, print_next, print_tables
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 
 @click.group("encoders")
@@ -28,7 +28,7 @@ def list_encoders(as_json: bool) -> None:
     from tfhub_ft.encoders.resolve import cached
 
     if as_json:
-        rows = [{**dataclasses.asdict(entry), "cached": cached(entry.name)} for entry in CATALOGUE]
+        rows = [{**dataclasses.asdict(entry), "cached": cached(entry.name)} for entry in CATALOG]
         print_json(rows)
         return
     from rich.table import Table
@@ -36,7 +36,7 @@ def list_encoders(as_json: bool) -> None:
     table = Table()
     for heading in ("name", "layers", "hidden", "parameters", "cased", "language", "cached"):
         table.add_column(heading, justify="right" if heading in ("layers", "hidden", "parameters") else "left")
-    for entry in CATALOGUE:
+    for entry in CATALOG:
         table.add_row(
             entry.name,
             str(entry.layers),
@@ -76,7 +76,7 @@ def pull(name: str, preprocessor: str | None) -> None:
     from tfhub_ft.encoders.resolve import resolve
     from tfhub_ft.language_models import presets
 
-    if name in (model.name for model in presets.CATALOGUE):
+    if name in (model.name for model in presets.CATALOG):
         print(f"language model  {presets.preset_folder(name)}")
         return
     pair = resolve(name, preprocessor)
@@ -103,7 +103,7 @@ def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
             print(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.what}: {finding.found}")
     failed = [finding.what for finding in findings if not finding.ok]
     if failed:
-        raise WorkError(f"{folder} does not follow the TF Hub text API: {', '.join(failed)}")
+        raise RunError(f"{folder} does not follow the TF Hub text API: {', '.join(failed)}")
 
 
 @command.command("convert")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tfhub_ft import __version__
-from tfhub_ft.utils.console import hush, prepare_streams, printable
+from tfhub_ft.utils.console import prepare_streams, printable, set_quiet
 from tfhub_ft.utils.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.utils.files import write_fault
 from tfhub_ft.utils.memory import collect_seldom
@@ -96,7 +96,7 @@ def main() -> None:
     arguments, flags = _without_flags(sys.argv[1:])
     debug = "--debug" in flags
     if "--quiet" in flags:
-        hush()
+        set_quiet()
     if "--trust" in flags:
         os.environ[TRUST_VARIABLE] = "1"
     if not debug:

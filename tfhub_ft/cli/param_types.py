@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from tfhub_ft.encoders.catalog import CATALOGUE
+from tfhub_ft.encoders.catalog import CATALOG
 from tfhub_ft.recipe import RECIPES
 
 # Whether a path can be read is checked where it is read.
@@ -31,13 +31,13 @@ class Name(click.Path):
 
 
 def _language_models() -> list[str]:
-    from tfhub_ft.language_models.presets import CATALOGUE
+    from tfhub_ft.language_models.presets import CATALOG
 
-    return [model.name for model in CATALOGUE]
+    return [model.name for model in CATALOG]
 
 
 def _encoders() -> list[str]:
-    return [entry.name for entry in CATALOGUE]
+    return [entry.name for entry in CATALOG]
 
 
 RECIPE = Name(lambda: list(RECIPES))

@@ -173,7 +173,9 @@ def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, .
 
 
 def _print_line(answer: dict, task: "Task") -> None:
-    names = task.said or [name for name, value in answer.items() if name not in task.fields and _is_plain(value)]
+    names = task.display_fields or [
+        name for name, value in answer.items() if name not in task.fields and _is_plain(value)
+    ]
     read = [" ".join(_last(answer[field]).split()) for field in task.fields]
     print(printable("\t".join([*(_said(answer[name]) for name in names), *read])))
 

@@ -190,7 +190,7 @@ def _parts(
     if recorded:
         parts = [_recorded_numbers(whole.rows, recorded.get(name, {})) for name in fractions]
     else:
-        labels, texts = map(task.stratum, whole.rows), map(task.group, whole.rows)
+        labels, texts = map(task.stratify_key, whole.rows), map(task.group_key, whole.rows)
         try:
             parts = split_rows(labels, texts, fractions=list(fractions.values()), seed=seed)
         except InputError as error:
@@ -213,7 +213,9 @@ def _check_labels(
     """Refuse training rows with labels that the model lacks; warn where other splits lack or add labels."""
     if unseen := unseen_labels(task, counts["train"], labels):
         rows, file = splits["train"].rows, splits["train"].file
-        line, label = next((row.line, each) for row in rows for each in sorted(task.counted(row)) if each in unseen)
+        line, label = next(
+            (row.line, each) for row in rows for each in sorted(task.label_counts_key(row)) if each in unseen
+        )
         raise InputError(
             f"{file}, line {line}: label {label!r} was not seen in training; the labels are {listed(labels)}"
         )
@@ -230,7 +232,7 @@ def leaked_rows(task: "Task", splits: Mapping[str, Split]) -> dict[str, int]:
         task: tells the text of a row that a split keeps in one part; case and the white space around it do not count.
         splits: by name: train, validation and, where there is one, test.
     """
-    texts = {name: fingerprints(folded(task.group(row)) for row in split.rows) for name, split in splits.items()}
+    texts = {name: fingerprints(folded(task.group_key(row)) for row in split.rows) for name, split in splits.items()}
     return {name: int(np.isin(texts[name], texts["train"]).sum()) for name in SPLITS[1:] if name in splits}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.data.columns import composed
 from tfhub_ft.data.rows import Row, keep_rows
-from tfhub_ft.utils.console import say, warn
+from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def count_labels(task: "Task", rows: Sequence[Row]) -> Counter[str]:
     """The number of rows of each label, as the task counts them."""
     counts: Counter[str] = Counter()
     for row in rows:
-        counts.update(task.counted(row))
+        counts.update(task.label_counts_key(row))
     return counts
 
 
@@ -113,7 +113,7 @@ def drop_labels(task: "Task", rows: Sequence[Row], dropped: Collection[str], sou
     kept = keep_rows(each for row in rows if (each := task.without_labels(row, found)) is not None)
     if not kept:
         raise InputError(f"{source}: every row has a label that --min-label-rows drops; choose a smaller number")
-    say(f"{source}: dropped {_plural(len(found), 'rare label')} by number of rows: {listed_counts(found)}")
+    log(f"{source}: dropped {_plural(len(found), 'rare label')} by number of rows: {listed_counts(found)}")
     return kept
 
 

@@ -112,7 +112,7 @@ class Prepared:
 
         Raises:
             InputError: they are tokens of another preprocessor.
-            WorkError: the cache cannot be written.
+            RunError: the cache cannot be written.
         """
         if preprocessor.digest() != self.index["preprocessor"]:
             made_with = (f"{option_name(name)} {value}" for name, value in self.index["settings"].items() if value)

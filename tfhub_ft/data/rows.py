@@ -14,7 +14,7 @@ from tfhub_ft.data.columns import Column, Place, check_label, check_text, find_c
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.source import ReadOptions, Source, delimiter_advice
 from tfhub_ft.data.sequences import kept
-from tfhub_ft.utils.console import say, warn
+from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import matching_files
 
@@ -154,7 +154,7 @@ def read_all(
     if not rows:
         raise InputError(f"{Path(path)}: no good row found, only {bad}")
     if skipped:
-        say(f"{Path(path)}: skipped {bad}")
+        log(f"{Path(path)}: skipped {bad}")
     if missing:
         warn(
             f"{Path(path)}: {missing:,} row{'s have' if missing > 1 else ' has'} the text nan, which pandas writes for"
@@ -163,7 +163,7 @@ def read_all(
     fitted = [column.check for column in columns if column.fit]
     notes = [source.notes for source in sources] + [check.notes() for check in fitted]
     for note in dict.fromkeys(itertools.chain(*notes)):
-        say(f"{Path(path)}: {note}")
+        log(f"{Path(path)}: {note}")
     for warning in (warning for check in fitted for warning in check.warnings()):
         warn(f"{Path(path)}: {warning}")
     return rows

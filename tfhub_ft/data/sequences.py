@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from tfhub_ft.utils.errors import WorkError
+from tfhub_ft.utils.errors import RunError
 
 # About 50 MB of short texts.
 IN_MEMORY = 100_000
@@ -33,7 +33,7 @@ def kept(
         A list, or an `OnDisk`.
 
     Raises:
-        WorkError: the temporary folder is full.
+        RunError: the temporary folder is full.
 
     Example:
         texts = kept(row.values["text"] for row in read_rows("reviews.csv", columns))
@@ -49,7 +49,7 @@ def kept(
             starts.append(starts[-1] + file.write(marshal.dumps(parts(value))))
         file.flush()
     except OSError as error:
-        raise WorkError(
+        raise RunError(
             f"the rows do not fit into the temporary folder {tempfile.gettempdir()} ({error.strerror}):"
             " make room there, or name another folder in $TMPDIR"
         ) from None
@@ -106,7 +106,7 @@ class Mapped(Sequence):
         values: the sequence.
 
     Example:
-        inputs = Mapped(task.inputs, split.rows)
+        inputs = Mapped(task.training_inputs, split.rows)
     """
 
     def __init__(self, function: Callable[[Any], Any], values: Sequence[Any]):

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.utils.cache import cache_dir
-from tfhub_ft.utils.console import progress, say
-from tfhub_ft.utils.errors import WorkError
-from tfhub_ft.utils.files import sha256_of, temporary_folder, write_json, written_aside
+from tfhub_ft.utils.console import log, progress
+from tfhub_ft.utils.errors import RunError
+from tfhub_ft.utils.files import atomic_write, sha256_of, temporary_folder, write_json
 
 # From so many rows on the cache on disk pays.
 CACHED_FROM = 100_000
@@ -48,7 +48,7 @@ def token_arrays(
         The arrays of all rows, behind each other.
 
     Raises:
-        WorkError: the cache cannot be written.
+        RunError: the cache cannot be written.
     """
     starts = range(0, len(inputs), ROWS_AT_ONCE)
 
@@ -74,7 +74,7 @@ def arrays_of_rows(rows: int, key: Callable[[], str], parts: Iterable[dict[str, 
         The arrays of all rows, behind each other.
 
     Raises:
-        WorkError: the cache cannot be written.
+        RunError: the cache cannot be written.
     """
     if rows >= CACHED_FROM:
         return kept_arrays("tokens", key(), parts, f"tokens of {rows:,} rows")
@@ -95,19 +95,19 @@ def kept_arrays(kind: str, key: str, parts: Iterable[dict[str, np.ndarray]], des
         The arrays, as maps of their files.
 
     Raises:
-        WorkError: the cache cannot be written.
+        RunError: the cache cannot be written.
     """
     folder = cache_dir() / kind / key
     arrays = _read(folder)
     if arrays:
-        say(f"The {described} are in the cache")
+        log(f"The {described} are in the cache")
         return arrays
     try:
         _forget_unused(folder.parent)
         with contextlib.ExitStack() as stack:
             try:
-                aside = stack.enter_context(written_aside(folder))
-            except WorkError:
+                aside = stack.enter_context(atomic_write(folder))
+            except RunError:
                 # A read-only cache. The maps outlive the names of their files.
                 aside = Path(stack.enter_context(temporary_folder())) / "arrays"
                 _write(aside, parts)
@@ -116,7 +116,7 @@ def kept_arrays(kind: str, key: str, parts: Iterable[dict[str, np.ndarray]], des
             # Whatever stands there is damaged, or was written by another process in the meantime.
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise WorkError(
+        raise RunError(
             f"{folder.parent}: the {described} cannot be written ({error.strerror});"
             " make room there, or name another folder in $TFHUB_FT_CACHE"
         ) from None

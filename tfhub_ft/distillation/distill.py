@@ -27,15 +27,15 @@ from tfhub_ft.training.train import new_folder
 from tfhub_ft.training.trainer import Training
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.cache import cache_dir
-from tfhub_ft.utils.console import recorded_warnings, say
-from tfhub_ft.utils.errors import InputError, WorkError
-from tfhub_ft.utils.files import sha256_of, undone_on_failure, write_text, written_aside
+from tfhub_ft.utils.console import log, recorded_warnings
+from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.files import atomic_write, sha256_of, undone_on_failure, write_text
 
 if TYPE_CHECKING:
     import keras
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.distillation.student_model import Objective, StudentLearner
+    from tfhub_ft.distillation.student_model import DistillationLoss, StudentLearner
     from tfhub_ft.encoders import HubEncoder, HubPreprocessor
 
 # A student that is smaller has to learn in all its layers, whatever the teacher kept as it was.
@@ -63,7 +63,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
 
     Raises:
         InputError: the run is not finished or cannot teach, or a setting, a file or a row is not as it must be.
-        WorkError: the training failed.
+        RunError: the training failed.
 
     Example:
         small = tfhub_ft.distill("runs/reviews", student="layers:3", output_dir="runs/small", unlabelled="more.txt")
@@ -85,7 +85,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     if count is None:
         _check_encoder(student, chosen)
 
-    say(f"Loading the teacher {run.path}")
+    log(f"Loading the teacher {run.path}")
     teacher = _Teacher(run, run.load_model())
     kept = teacher.layers_for(count) if count else None
     if lesson.hidden_weight:
@@ -170,7 +170,7 @@ def _dataset(run: Run, chosen: Settings, own_files: bool) -> tuple[Dataset, Sett
 def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> Sequence[tuple[str, ...]]:
     """The segments of each row that is learnt from: the training rows, and behind them those without labels."""
     task = run.recipe.task
-    labelled = Mapped(task.inputs, data.splits["train"].rows)
+    labelled = Mapped(task.training_inputs, data.splits["train"].rows)
     if not lesson.unlabelled:
         return labelled
     # The lines of a txt file have no columns to be named.
@@ -178,19 +178,22 @@ def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> S
     options = ReadOptions.of_other_file(chosen)
     rows = read_all(lesson.unlabelled, task.text_columns(named), options=options, skip_bad_rows=chosen.skip_bad_rows)
     held_out = fingerprints(
-        _folded(task.inputs(row)) for name in SPLITS[1:] if name in data.splits for row in data.splits[name].rows
+        _folded(task.training_inputs(row))
+        for name in SPLITS[1:]
+        if name in data.splits
+        for row in data.splits[name].rows
     )
     known = np.concatenate([held_out, fingerprints(map(_folded, labelled))])
-    found = fingerprints(_folded(task.asked(row)) for row in rows)
+    found = fingerprints(_folded(task.prediction_inputs(row)) for row in rows)
     # Of rows that stand there twice the last one counts, in the place of the first.
     _, firsts = np.unique(found, return_index=True)
     distinct, lasts = np.unique(found[::-1], return_index=True)
     is_new = ~np.isin(distinct, known)
     order = np.argsort(firsts[is_new])
-    new = Mapped(task.asked, pick(rows, (len(rows) - 1 - lasts[is_new][order]).tolist()))
+    new = Mapped(task.prediction_inputs, pick(rows, (len(rows) - 1 - lasts[is_new][order]).tolist()))
     if len(new) < len(rows):
         leaking = int(np.isin(found, held_out).sum())
-        say(
+        log(
             f"{lesson.unlabelled}: left out {leaking:,} of {len(rows):,} rows that also stand in the validation or test"
             f" rows, and {len(rows) - len(new) - leaking:,} that also stand in the training rows or stand there twice"
         )
@@ -253,12 +256,12 @@ class _Teacher:
         # A damaged file is replaced; where the cache cannot be written, they are computed each time.
         with contextlib.suppress(OSError, ValueError, EOFError):
             logits = np.load(path)
-            say(f"The teacher's scores of {len(texts):,} rows are in the cache")
+            log(f"The teacher's scores of {len(texts):,} rows are in the cache")
             return logits
-        say(f"Scoring {len(texts):,} rows by the teacher")
+        log(f"Scoring {len(texts):,} rows by the teacher")
         task = self.run.recipe.task
         logits = task.row_logits(self.model, task.encode(self.preprocessor, texts))
-        with contextlib.suppress(OSError, WorkError), written_aside(path) as aside, aside.open("wb") as file:
+        with contextlib.suppress(OSError, RunError), atomic_write(path) as aside, aside.open("wb") as file:
             np.save(file, logits)
         return logits
 
@@ -303,7 +306,7 @@ class _StudentTraining(Training):
         logits: the teacher's, a row each.
     """
 
-    objective: "Objective"
+    objective: "DistillationLoss"
 
     def __init__(
         self, run: Run, settings: Settings, data: Dataset, texts: Sequence[tuple[str, ...]], logits: np.ndarray
@@ -314,7 +317,7 @@ class _StudentTraining(Training):
     def _tokenize(self, split: str) -> "TokenRows":
         # Tokens that were prepared are those of the teacher's encoder.
         task = self.recipe.task
-        inputs = self.texts if split == "train" else Mapped(task.inputs, self.data.splits[split].rows)
+        inputs = self.texts if split == "train" else Mapped(task.training_inputs, self.data.splits[split].rows)
         return task.encode(self.preprocessor, inputs)
 
     def _initialize_head(self) -> None:
@@ -365,8 +368,8 @@ def _outside_encoder(network: "keras.Model") -> list["keras.Variable"]:
 
 def _objective(
     run: Run, lesson: Distillation, teacher: _Teacher, training: Training, kept: list[int] | None
-) -> "Objective":
-    from tfhub_ft.distillation.student_model import Objective, hidden_difference
+) -> "DistillationLoss":
+    from tfhub_ft.distillation.student_model import DistillationLoss, hidden_difference
 
     objective = {
         "soft_loss": SOFT_LOSSES[run.recipe.task.name],
@@ -374,11 +377,11 @@ def _objective(
         "alpha": lesson.alpha,
     }
     if not lesson.hidden_weight:
-        return Objective(**objective)
+        return DistillationLoss(**objective)
     encoder, place = teacher.encoder, {word: number for number, word in enumerate(teacher.preprocessor.vocabulary)}
     word_ids = [place[word] for word in training.preprocessor.vocabulary]
     hidden_loss = hidden_difference(lambda tokens: encoder(tokens, training=False)["encoder_outputs"], kept, word_ids)
-    return Objective(**objective, hidden_weight=lesson.hidden_weight, hidden_loss=hidden_loss)
+    return DistillationLoss(**objective, hidden_weight=lesson.hidden_weight, hidden_loss=hidden_loss)
 
 
 def _write_description(

@@ -9,9 +9,9 @@ from tfhub_ft.encoders.architecture_detection import UnknownFamily, recognize
 from tfhub_ft.encoders.bert_forward import Architecture, role_of
 from tfhub_ft.encoders.freezing import depth_of
 from tfhub_ft.encoders.hub_export import write_encoder, write_preprocessor
-from tfhub_ft.utils.console import say
-from tfhub_ft.utils.errors import InputError, WorkError
-from tfhub_ft.utils.files import written_aside
+from tfhub_ft.utils.console import log
+from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.files import atomic_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def cut_encoder(
 
     Raises:
         InputError: the encoder is of another family.
-        WorkError: the cut preprocessor does not split words as it should; nothing is left behind.
+        RunError: the cut preprocessor does not split words as it should; nothing is left behind.
 
     Example:
         cut_encoder(encoder, preprocessor, Path("smaller"), layers=evenly_spread(4, 6))
@@ -59,8 +59,8 @@ def cut_encoder(
     place = {word: number for number, word in enumerate(words)}
     rows = [place[word] for word in vocabulary] if vocabulary else None
     values = _cut(encoder.values, layers, rows, seq_length, shared=architecture.shared)
-    with written_aside(folder) as aside:
-        say(f"Cutting an encoder of {len(layers)} layers" + (f" and {len(rows):,} words" if rows else ""))
+    with atomic_write(folder) as aside:
+        log(f"Cutting an encoder of {len(layers)} layers" + (f" and {len(rows):,} words" if rows else ""))
         write_encoder(aside / "encoder", values, dataclasses.replace(architecture, layers=len(layers)))
         if vocabulary:
             _write_preprocessor(aside, preprocessor, vocabulary, values)
@@ -141,13 +141,13 @@ def _write_preprocessor(
 
 
 def _check_tokens(preprocessor: "HubPreprocessor", folder: Path, words: Sequence[str], kept: Sequence[str]) -> None:
-    """Raise a WorkError where the new preprocessor splits a word otherwise whose tokens were all kept."""
+    """Raise a RunError where the new preprocessor splits a word otherwise whose tokens were all kept."""
     from tfhub_ft.encoders.saved_module import open_module
 
     module, _workspace = open_module(folder / "preprocessor", keep_values=True)
     for before, after in zip(_words_of(preprocessor.module, words), _words_of(module, kept), strict=True):
         if before != after and set(before) <= set(kept):
-            raise WorkError(f"{folder}: the cut preprocessor splits {before} as {after}; nothing was kept")
+            raise RunError(f"{folder}: the cut preprocessor splits {before} as {after}; nothing was kept")
 
 
 def _words_of(module: Any, vocabulary: Sequence[str]) -> list[list[str]]:

@@ -7,11 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfhub_ft.training.train_step import SharedSteps
+from tfhub_ft.training.train_step import DistributedTrainStep
 
 
 @dataclass(frozen=True)
-class Objective:
+class DistillationLoss:
     """What a student is taught.
 
     Args:
@@ -29,7 +29,7 @@ class Objective:
     hidden_loss: Callable[[dict[str, Any], list[Any]], Any] | None = None
 
 
-class StudentLearner(SharedSteps, keras.Model):
+class StudentLearner(DistributedTrainStep, keras.Model):
     """A student in training.
 
     Its targets in training are {"own": what the task's loss takes, "teacher": float (batch, logits), "labelled":
@@ -42,7 +42,7 @@ class StudentLearner(SharedSteps, keras.Model):
         objective: what it is taught.
     """
 
-    def __init__(self, network: keras.Model, objective: Objective):
+    def __init__(self, network: keras.Model, objective: DistillationLoss):
         super().__init__(name="learner")
         self.network, self.objective = network, objective
         self.built = True

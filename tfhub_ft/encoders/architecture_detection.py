@@ -13,9 +13,9 @@ import numpy as np
 from tfhub_ft.encoders.bert_forward import OPTIONAL_PARTS, PARTS, Architecture, encode, role_of
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.utils.cache import cache_dir
-from tfhub_ft.utils.devices import on_cpu
+from tfhub_ft.utils.devices import pin_to_cpu
 from tfhub_ft.utils.documents import read_json
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import sha256_of, write_json
 
 TOLERANCE = 1e-4
@@ -59,7 +59,7 @@ def native_spec(folder: Path, name: str) -> dict[str, Any]:
     with contextlib.suppress(InputError):
         return read_json(kept, {"architecture": dict, "variables": [dict], "outputs": dict})
     spec = _recognized(folder, name)
-    with contextlib.suppress(OSError, WorkError):
+    with contextlib.suppress(OSError, RunError):
         write_json(kept, spec)
     return spec
 
@@ -139,7 +139,7 @@ def _check_weights(spec: dict[str, Any], weights: dict[str, Any], name: str) -> 
         raise UnknownFamily(name, f"its weights {', '.join(odd[:3])} have no place in a BERT")
 
 
-@on_cpu
+@pin_to_cpu
 def _fitted(
     module: Any, spec: dict[str, Any], weights: dict[str, Any], architecture: Architecture, name: str
 ) -> Architecture:

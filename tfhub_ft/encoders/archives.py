@@ -12,7 +12,7 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import written_aside
+from tfhub_ft.utils.files import atomic_write
 
 MAX_BYTES = 16 * 2**30
 MAX_MEMBERS = 10_000
@@ -53,7 +53,7 @@ def unpack(archive: Path, out_dir: Path, *, max_bytes: int = MAX_BYTES, label: s
         unpack(Path("encoder.tar.gz"), Path("encoder"))
     """
     label = label or str(archive)
-    with written_aside(out_dir) as aside:
+    with atomic_write(out_dir) as aside:
         aside.mkdir()
         writer = _Writer(aside, max_bytes, label)
         try:

@@ -126,7 +126,7 @@ def _row(
     )
 
 
-CATALOGUE: tuple[CatalogueEntry, ...] = (
+CATALOG: tuple[CatalogueEntry, ...] = (
     CatalogueEntry(
         name="minilm-l6",
         family="bert",
@@ -249,10 +249,10 @@ def _tfhub_path(handle: str) -> str:
     return match["path"] if match else ""
 
 
-_BY_NAME = {entry.name: entry for entry in CATALOGUE}
-_BY_TFHUB_PATH = {_tfhub_path(entry.handle): entry for entry in CATALOGUE if entry.handle}
+_BY_NAME = {entry.name: entry for entry in CATALOG}
+_BY_TFHUB_PATH = {_tfhub_path(entry.handle): entry for entry in CATALOG if entry.handle}
 _BY_KAGGLE_PATH = {_kaggle_path(path): entry for path, entry in _BY_TFHUB_PATH.items()}
-_PREPROCESSORS = {_tfhub_path(entry.preprocessor) for entry in CATALOGUE if entry.preprocessor}
+_PREPROCESSORS = {_tfhub_path(entry.preprocessor) for entry in CATALOG if entry.preprocessor}
 _KAGGLE_PREPROCESSORS = {_kaggle_path(path) for path in _PREPROCESSORS}
 
 

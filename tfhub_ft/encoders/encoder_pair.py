@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.utils.errors import InputError, WorkError
-from tfhub_ft.utils.files import check_new, written_aside
+from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.files import atomic_write, check_new
 
 if TYPE_CHECKING:
     from tfhub_ft.encoders.hub_encoder import HubEncoder
@@ -24,7 +24,7 @@ def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
 
     Raises:
         InputError: `out_dir` exists, or the run is not finished.
-        WorkError: the written encoder answers differently; nothing is left behind.
+        RunError: the written encoder answers differently; nothing is left behind.
 
     Example:
         export_encoder("runs/reviews", "my_encoder")
@@ -39,7 +39,7 @@ def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
         raise InputError(f"{run.path}: has no encoder, but the {run.settings.pretrained}")
     check_new(out_dir)
     model = run.load_model()
-    with written_aside(out_dir) as aside:
+    with atomic_write(out_dir) as aside:
         aside.mkdir()
         write_pair(encoder_of(model.get_layer("token_model")), model.get_layer("preprocessor"), aside)
 
@@ -53,7 +53,7 @@ def write_pair(encoder: "HubEncoder", preprocessor: "HubPreprocessor", folder: P
         folder: where to write.
 
     Raises:
-        WorkError: the written encoder answers differently; it was not kept.
+        RunError: the written encoder answers differently; it was not kept.
     """
     import numpy as np
     import tensorflow as tf
@@ -61,12 +61,12 @@ def write_pair(encoder: "HubEncoder", preprocessor: "HubPreprocessor", folder: P
     from tfhub_ft.encoders.hub_encoder import HubEncoder
     from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
 
-    with written_aside(folder / "preprocessor") as aside:
+    with atomic_write(folder / "preprocessor") as aside:
         preprocessor.write_module(aside)
         tokens = HubPreprocessor(encoder.encoder, preprocessor=str(aside))(tf.constant(PROOF_TEXTS))
-    with written_aside(folder / "encoder") as aside:
+    with atomic_write(folder / "encoder") as aside:
         encoder.write_module(aside)
         expected, written = (np.asarray(each(tokens)["sequence_output"]) for each in (encoder, HubEncoder(str(aside))))
         difference = float(np.abs(written - expected).max())
         if not difference <= TOLERANCE:
-            raise WorkError(f"{folder / 'encoder'}: the written encoder differs by {difference:.2g}; it was not kept")
+            raise RunError(f"{folder / 'encoder'}: the written encoder differs by {difference:.2g}; it was not kept")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.encoders.packing import TOKEN_INPUTS
-from tfhub_ft.utils.devices import on_cpu
+from tfhub_ft.utils.devices import pin_to_cpu
 from tfhub_ft.utils.errors import InputError, UntrustedCode, kind_and_first_line
 from tfhub_ft.utils.saved_graph import load_graph
 
@@ -36,7 +36,7 @@ class Finding:
     found: str
 
 
-@on_cpu
+@pin_to_cpu
 def verify_encoder(folder: str | Path, preprocessor: str | Path | None = None) -> list[Finding]:
     """Check a TF Hub text encoder, and the preprocessor that belongs to it.
 

@@ -434,8 +434,8 @@ class HubEncoder(DefaultNamed):
             initial = {"kernel": drawn, "gamma": keras.initializers.Ones()}.get(kind, keras.initializers.Zeros())
             variable.assign(initial(variable.shape))
 
-    def narrow_words(self, word_ids: np.ndarray) -> None:
-        """Hold the embeddings of some words alone, until `widen_words`: training walks through fewer weights.
+    def restrict_vocabulary(self, word_ids: np.ndarray) -> None:
+        """Hold the embeddings of some words alone, until `restore_vocabulary`: training walks through fewer weights.
 
         The words keep their numbers. Of all others the encoder knows nothing meanwhile.
 
@@ -450,7 +450,7 @@ class HubEncoder(DefaultNamed):
         self._narrowed = _Narrowed(word_ids, numbers, whole)
         self._replace(table, whole[word_ids])
 
-    def widen_words(self, share: float = 1.0) -> None:
+    def restore_vocabulary(self, share: float = 1.0) -> None:
         """Hold the embeddings of all words again.
 
         Args:
@@ -462,7 +462,7 @@ class HubEncoder(DefaultNamed):
         self._narrowed = None
         self._replace(table, whole)
 
-    def round_kernels(self, dtype: str) -> None:
+    def cast_kernels(self, dtype: str) -> None:
         """Hold the layers' matrices in the type that they are multiplied in, for an encoder that only answers.
 
         They are then not rounded anew in every call, which of one text takes 2 of 15 ms.

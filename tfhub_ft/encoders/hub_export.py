@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.bert_forward import Architecture, activate, dense, encode, norm, role_of
 from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
-from tfhub_ft.utils.devices import on_cpu
+from tfhub_ft.utils.devices import pin_to_cpu
 from tfhub_ft.utils.files import temporary_folder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SPECIAL_TOKENS = {
 }
 
 
-@on_cpu
+@pin_to_cpu
 def write_encoder(
     folder: Path,
     values: Mapping[str, "np.ndarray"],
@@ -78,7 +78,7 @@ def write_encoder(
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-@on_cpu
+@pin_to_cpu
 def write_preprocessor(folder: Path, vocabulary: Sequence[str], *, do_lower_case: bool, seq_length: int) -> None:
     """Write a WordPiece preprocessor, with `tokenize` and `bert_pack_inputs`.
 

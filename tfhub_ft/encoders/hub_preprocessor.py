@@ -15,7 +15,7 @@ from tfhub_ft.encoders.resolve import resolve_preprocessor
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.text_layer import TextLayer, flat
 from tfhub_ft.utils.cache import load_kept
-from tfhub_ft.utils.devices import on_cpu
+from tfhub_ft.utils.devices import pin_to_cpu
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import copy_folder, sha256_of_files
 from tfhub_ft.utils.keras_compat import is_building, is_reading_legacy_file
@@ -157,7 +157,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         upper, lower = self.module.tokenize(tf.constant(["AN ÉCLAIR", "an eclair"])).to_list()
         return upper == lower
 
-    @on_cpu
+    @pin_to_cpu
     def call(self, inputs: Any) -> dict[str, Any]:
         if self.module is None and is_building():
             return self._empty_tokens()
@@ -276,7 +276,7 @@ class Graphs:
         self._made: dict[Any, Any] = {}
         self._spent: dict[Any, float] = {}
 
-    @on_cpu
+    @pin_to_cpu
     def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
         """What a function gives for tensors or ragged tensors of rows."""
         import tensorflow as tf

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfhub_ft.encoders.bert_forward import role_of
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import written_aside
+from tfhub_ft.utils.files import atomic_write
 
 TARGETS = {
     "query": "self_attention/query",
@@ -83,7 +83,7 @@ def write_adapter(path: Path, updates: Mapping[str, Sequence[Any]], described: M
         for name, factors in updates.items()
         for side, factor in zip(("down", "up"), factors, strict=True)
     }
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(save(tensors, metadata=dict(described)))
 
 

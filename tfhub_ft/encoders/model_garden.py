@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import temporary_folder
 from tfhub_ft.utils.processes import child_environment, module_command
 
@@ -48,7 +48,7 @@ def read_weights(folder: Path) -> dict[str, "np.ndarray"]:
 
     Raises:
         InputError: tf-models-official is not installed, or the folder has several checkpoints, or none.
-        WorkError: the checkpoint does not fit bert_config.json.
+        RunError: the checkpoint does not fit bert_config.json.
 
     Reference:
         https://github.com/tensorflow/models/blob/master/official/nlp/docs/pretrained_models.md
@@ -67,7 +67,7 @@ def read_weights(folder: Path) -> dict[str, "np.ndarray"]:
         done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise WorkError(f"{indices[0]}: cannot be restored as {CONFIG} describes it ({reason})")
+            raise RunError(f"{indices[0]}: cannot be restored as {CONFIG} describes it ({reason})")
         return dict(hugging_face_weight(*each) for each in load_file(file).items())
 
 

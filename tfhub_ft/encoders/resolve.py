@@ -75,7 +75,7 @@ def resolve(encoder: str | os.PathLike, preprocessor: str | os.PathLike | None =
 
     Raises:
         InputError: there is no such encoder or preprocessor, or it is not in the cache and could not be fetched whole.
-        WorkError: the cache cannot be written, or a fetched checkpoint could not be converted.
+        RunError: the cache cannot be written, or a fetched checkpoint could not be converted.
 
     Example:
         pair = resolve("minilm-l6")
@@ -110,7 +110,7 @@ def cached(encoder: str | os.PathLike) -> bool:
         encoder: as for `resolve`. False for a name or a folder that does not exist.
 
     Example:
-        on_this_machine = [entry.name for entry in CATALOGUE if cached(entry.name)]
+        on_this_machine = [entry.name for entry in CATALOG if cached(entry.name)]
     """
     try:
         _, *sources = _sources(encoder, None)

@@ -14,7 +14,7 @@ from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.evaluation.console_tables import headlines
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.base import Task
-from tfhub_ft.utils.console import progress, say, warn
+from tfhub_ft.utils.console import log, progress, warn
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _changed(sides: "Sequence[_Side]") -> dict[str, Any]:
         "changed": len(changed),
         "changed_rows": [
             {
-                "text": " | ".join(sides[0].task.asked(sides[0].rows[i])),
+                "text": " | ".join(sides[0].task.prediction_inputs(sides[0].rows[i])),
                 "one": one_said[i],
                 "other": other_said[i],
                 "right": [name for name, right in (("one", one_right), ("other", other_right)) if right[i]],
@@ -112,7 +112,7 @@ def _check(one: Run, other: Run) -> None:
     if one.recipe.task.name != other.recipe.task.name:
         names = f"{one.recipe.task.name} and {other.recipe.task.name}"
         raise InputError(f"{one.path} and {other.path} answer by different tasks, {names}: they cannot be compared")
-    if not one.recipe.task.measure:
+    if not one.recipe.task.primary_metric:
         raise InputError(f"{one.path}: answers of the recipe {one.recipe.name} are neither right nor wrong")
     if one.labels != other.labels:
         raise InputError(f"{one.path} and {other.path} have different labels: they cannot be compared")
@@ -129,18 +129,18 @@ def _rows(runs: Sequence[Run], data: Any, reading: dict[str, Any]) -> "Sequence[
     split = list(one.splits)[-1]
     try:
         rows = one.load_rows().splits[split].rows
-        say(f"Comparing on the {len(rows):,} {split} rows of {one.path}")
+        log(f"Comparing on the {len(rows):,} {split} rows of {one.path}")
     except InputError as error:
         kept = one.kept_rows
         if not (rows := getattr(kept, split, ())):
             raise InputError(f"{error}; restore them, or name rows with --data") from None
-        say(f"{error}; comparing on {len(rows):,} of its {one.splits[split]['rows']:,} {split} rows, which it has kept")
+        log(f"{error}; comparing on {len(rows):,} of its {one.splits[split]['rows']:,} {split} rows, which it has kept")
     try:
         seen = other.load_rows().splits["train"].rows
     except InputError as error:
         warn(f"{error}; whether it was trained on rows that are compared on is not known")
         return rows
-    texts = [fingerprints(folded(task.group(row)) for row in each) for each in (rows, seen)]
+    texts = [fingerprints(folded(task.group_key(row)) for row in each) for each in (rows, seen)]
     if leaked := int(np.isin(*texts).sum()):
         warn(f"{other.path} was trained on {leaked:,} of these rows, which raises its scores; pass others with --data")
     return rows
@@ -163,9 +163,9 @@ class _Side:
 
     @cached_property
     def logits(self) -> Any:
-        say(f"Scoring {len(self.rows):,} rows by {self.run.path}")
+        log(f"Scoring {len(self.rows):,} rows by {self.run.path}")
         model = self.run.load_model()
-        tokens = self.task.encode(model.get_layer("preprocessor"), Mapped(self.task.inputs, self.rows))
+        tokens = self.task.encode(model.get_layer("preprocessor"), Mapped(self.task.training_inputs, self.rows))
         return self.task.row_logits(model, tokens)
 
     @cached_property
@@ -180,11 +180,11 @@ class _Side:
     @property
     def is_judged(self) -> bool:
         """Whether an answer is right or wrong, which a number is not."""
-        return type(self.task).judged is not Task.judged
+        return type(self.task).correctness is not Task.correctness
 
     @property
     def judged(self) -> tuple[list[str], np.ndarray]:
-        return self.task.judged(self.logits, self.targets, self.run.labels, self.run.decision)
+        return self.task.correctness(self.logits, self.targets, self.run.labels, self.run.decision)
 
 
 def _picked(values: Any, chosen: np.ndarray) -> Any:

@@ -8,7 +8,7 @@ from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.run import Run, run_files
 from tfhub_ft.utils.arguments import check_path
-from tfhub_ft.utils.console import recorded_warnings, say, warn
+from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, matching_files
 
@@ -62,15 +62,15 @@ def _scored(run: Run, data: Path, reading: dict[str, Any]) -> "Scored":
     rows = read_scored_rows(task, run.settings, labels, data, dropped=run.dropped_labels, **reading)
     targets = task.targets(rows, labels, str(data))
 
-    say(f"Scoring {len(rows):,} rows by {run.path}")
+    log(f"Scoring {len(rows):,} rows by {run.path}")
     model = run.load_model()
-    tokens = task.encode(model.get_layer("preprocessor"), Mapped(task.inputs, rows))
+    tokens = task.encode(model.get_layer("preprocessor"), Mapped(task.training_inputs, rows))
     if truncated := tokens.truncated_rows:
         warn(truncation_warning(f"{truncated:,} of {len(rows):,} rows", run.settings.seq_length))
     logits = task.row_logits(model, tokens)
     train = run.metrics.get("train") if run.finished else None
     scores, written = task.held_out_scores(logits, targets, labels, run.decision, train), []
-    if judge := task.judge(model, rows, run.settings.seed):
+    if judge := task.generation_evaluator(model, rows, run.settings.seed):
         own, replies = judge()
         scores, written = {**scores, **own}, judge.beside(trained=replies)
     return Scored(task, rows, logits, targets, labels, run.decision, run.calibration, scores, written)

@@ -52,8 +52,10 @@ def validate(
     Returns:
         The calibrated logits, and what was chosen and scored on them.
     """
-    calibration = (calibrated and task.link and fit_calibration(logits, targets, link=task.link)) or {}
+    calibration = (
+        calibrated and task.output_activation and fit_calibration(logits, targets, link=task.output_activation)
+    ) or {}
     if calibration:
         logits = logits / calibration["temperature"]
-    decision = task.decide(logits, targets, labels, settings)
+    decision = task.fit_thresholds(logits, targets, labels, settings)
     return Validated(logits, calibration, decision, task.metrics(logits, targets, labels, decision))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.kept_rows import LEAST_ROWS
-from tfhub_ft.exports.verification_examples import ProofRows, proof_rows
+from tfhub_ft.exports.verification_examples import VerificationExamples, verification_examples
 from tfhub_ft.inference.runtimes.isolated import token_feed
 from tfhub_ft.run import Run
 
@@ -26,7 +26,7 @@ def made_up(text: str) -> str:
     return (MADE_UP * (len(text) // len(MADE_UP) + 1))[: len(text)].strip()
 
 
-class Work:
+class ExportContext:
     """An export in progress.
 
     Args:
@@ -42,9 +42,9 @@ class Work:
         self.warmup_rows = warmup_rows
 
     @cached_property
-    def rows(self) -> ProofRows:
+    def rows(self) -> VerificationExamples:
         """Validation rows, and training rows."""
-        return proof_rows(self.run)
+        return verification_examples(self.run)
 
     @cached_property
     def answers(self) -> "KerasAnswers":
@@ -107,11 +107,11 @@ class Work:
         import tensorflow as tf
 
         texts = [tf.constant(column) for column in feed.values()]
-        return self.task.served_of_texts(self.model, texts, self.run.labels, self.run.decision)
+        return self.task.serving_fn(self.model, texts, self.run.labels, self.run.decision)
 
     def _answer_tokens(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
         logits = self.model.get_layer("token_model")(feed, training=False)
-        return self.task.served(logits, self.run.labels, self.run.decision)
+        return self.task.serving_outputs(logits, self.run.labels, self.run.decision)
 
     def _embed(self, feed: "dict[str, np.ndarray]") -> dict[str, Any]:
         from tfhub_ft.exports.saved_model import embedding_model

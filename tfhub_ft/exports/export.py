@@ -13,9 +13,9 @@ from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG
 from tfhub_ft.language_models.task import Dialogue
 from tfhub_ft.run import Run
 from tfhub_ft.utils.arguments import check_names, check_path, check_type
-from tfhub_ft.utils.console import command_line, progress, say
+from tfhub_ft.utils.console import command_line, log, progress
 from tfhub_ft.utils.devices import tensor_float_32
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import (
     check_folder,
     contents,
@@ -28,7 +28,7 @@ from tfhub_ft.utils.files import (
 )
 
 if TYPE_CHECKING:
-    from tfhub_ft.exports.context import Work
+    from tfhub_ft.exports.context import ExportContext
 
 # Of a model that writes replies: float32, or less.
 WEIGHTS = ("none", "bfloat16", "int8")
@@ -78,7 +78,7 @@ def export(
     Raises:
         InputError: the run is not finished, the folder holds the exports of something else or another process exports
             into it, or the run cannot have one of the forms.
-        WorkError: a form answers differently from the model; of that one nothing is left behind.
+        RunError: a form answers differently from the model; of that one nothing is left behind.
 
     Example:
         tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])
@@ -149,13 +149,12 @@ def _export(
     # What is damaged is named before anything is converted.
     metrics, _ = run.metrics, run.warnings
 
-    from tfhub_ft.exports.context import Work
     from tfhub_ft.exports.model_card import model_card
-    from tfhub_ft.language_models.export import DialogueWork
+    from tfhub_ft.language_models.export import DialogueExportContext
     from tfhub_ft.utils.memory import give_back_memory
 
-    say(f"Loading {run.path}")
-    kind = DialogueWork if isinstance(run.recipe.task, Dialogue) else Work
+    log(f"Loading {run.path}")
+    kind = DialogueExportContext if isinstance(run.recipe.task, Dialogue) else ExportContext
     work = kind(run, run.load_model(), folder, warmup_rows=warmup_rows)
     words = _trim(work) if vocabulary == "domain" else {}
     written, faults, steps = False, [], _steps(work, formats, quantize)
@@ -165,7 +164,7 @@ def _export(
                 form = make() | words
                 form["written"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 _record(folder, exports, form)
-            except WorkError as error:
+            except RunError as error:
                 faults.append(str(error))
                 continue
             finally:
@@ -176,7 +175,7 @@ def _export(
     if written:
         write_text(folder / "README.md", model_card(run, metrics, folder, exports["forms"], work.example_feeds))
     if faults:
-        raise WorkError("; ".join(faults))
+        raise RunError("; ".join(faults))
 
 
 def _record(folder: Path, exports: dict[str, Any], form: dict[str, Any]) -> None:
@@ -185,14 +184,14 @@ def _record(folder: Path, exports: dict[str, Any], form: dict[str, Any]) -> None
     others = [each for each in exports["forms"] if each["path"] != form["path"]]
     try:
         write_json(folder / EXPORTS, exports | {"forms": [*others, form]})
-    except WorkError:
+    except RunError:
         remove(folder / form["path"])
         raise
     exports["forms"] = [*others, form]
 
 
 @tensor_float_32(allowed=False)
-def _trim(work: "Work") -> dict[str, Any]:
+def _trim(work: "ExportContext") -> dict[str, Any]:
     """Leave out words that the training rows do not need; what export.json says of it."""
     from tfhub_ft.distillation.trimming import trimmed_model
     from tfhub_ft.exports.tflite_verify import KerasAnswers
@@ -204,8 +203,8 @@ def _trim(work: "Work") -> dict[str, Any]:
     trimmed = KerasAnswers(work.run, work.model, work.rows)
     try:
         kept = whole.check("dynamic", trimmed.decisions, trimmed.score)
-    except WorkError as error:
-        raise WorkError(f"--vocabulary domain: {error}; export with the whole vocabulary") from None
+    except RunError as error:
+        raise RunError(f"--vocabulary domain: {error}; export with the whole vocabulary") from None
     words = len(work.model.get_layer("preprocessor").vocabulary)
     return {"vocabulary": {"words": words, **kept}}
 
@@ -247,7 +246,7 @@ def _check_wanted(run: Run, formats: Sequence[str], quantize: Sequence[str] | No
 def _quantizations(run: Run, format: str, quantize: Sequence[str] | None) -> list[str]:
     """The quantizations that a format is made in."""
     takes = FORMATS[format]
-    if format == "onnx" and not run.recipe.task.measure:
+    if format == "onnx" and not run.recipe.task.primary_metric:
         # Its file tells the best of many by number: there is nothing to hold int8 weights to.
         takes = ("none",)
     return [each for each in (BY_DEFAULT.get(format, ("none",)) if quantize is None else quantize) if each in takes]
@@ -272,17 +271,19 @@ def _check_quantizations(run: Run, formats: Sequence[str], quantize: Sequence[st
         left_out = [each for each in quantize if each not in quantizations]
         # Whoever asks for quantized files beside a SavedModel knows that it is float32.
         if left_out and format != "saved_model":
-            say(f"Not made: {' and '.join(left_out)} of {format}, which takes {takes[format]}")
+            log(f"Not made: {' and '.join(left_out)} of {format}, which takes {takes[format]}")
 
 
-def _steps(work: "Work", formats: Sequence[str], quantize: Sequence[str] | None) -> list[Callable[[], dict[str, Any]]]:
+def _steps(
+    work: "ExportContext", formats: Sequence[str], quantize: Sequence[str] | None
+) -> list[Callable[[], dict[str, Any]]]:
     """What makes and verifies each wanted form."""
     from tfhub_ft.exports.onnx import export_onnx
     from tfhub_ft.exports.saved_model import export_saved_model
     from tfhub_ft.exports.tflite_export import LiteExport
-    from tfhub_ft.language_models.export import DialogueWork, export_dialogue
+    from tfhub_ft.language_models.export import DialogueExportContext, export_dialogue
 
-    if isinstance(work, DialogueWork):
+    if isinstance(work, DialogueExportContext):
         return [partial(export_dialogue, work, each) for each in WEIGHTS if each in (quantize or ("none",))]
     made = {each: _quantizations(work.run, each, quantize) for each in FORMATS if each in formats}
     steps = [partial(export_saved_model, work)] if "saved_model" in formats else []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.encoders.catalog import CATALOGUE
+from tfhub_ft.encoders.catalog import CATALOG
 from tfhub_ft.evaluation.console_tables import headlines, logit_difference
 from tfhub_ft.exports.export import WEIGHTS
 from tfhub_ft.exports.markdown import plain, python_string
@@ -81,7 +81,7 @@ def _head(run: Run, name: str) -> str:
         model = plain(run.settings.language_model)
         return f"# {plain(name)}\n\n{recipe}, language model `{model}`. {licence_of(run)}"
     encoder = run.settings.encoder
-    licence = next((entry.licence for entry in CATALOGUE if entry.name == encoder), "see its source")
+    licence = next((entry.licence for entry in CATALOG if entry.name == encoder), "see its source")
     parts = [f"# {plain(name)}", f"{recipe}, encoder `{plain(encoder)}`. Licence of the encoder: {licence}."]
     if run.labels:
         labels = ", ".join(f"`{plain(label)}`" for label in run.labels[:LABELS_SHOWN])
@@ -223,7 +223,7 @@ for tensor in interpreter.get_input_details():
 interpreter.allocate_tensors()
 ```"""
     ]
-    if run.recipe.task.file_output_name == "probabilities" and len(run.recipe.task.fields) == 1:
+    if run.recipe.task.tflite_output_name == "probabilities" and len(run.recipe.task.fields) == 1:
         parts.append(f"""By MediaPipe, on phones, in Python and in browsers (`@mediapipe/tasks-text`), which reads
 the vocabulary and the labels in the file. Its tokenizer lower-cases A to Z and keeps
 accents: where texts have any, it may answer otherwise.

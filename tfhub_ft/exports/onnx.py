@@ -10,16 +10,16 @@ import numpy as np
 
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.exports.verify import TOLERANCE, Call, fault
-from tfhub_ft.inference.runtimes.isolated import FreshRun, one_by_one, run_fresh
-from tfhub_ft.utils.console import quiet, say
-from tfhub_ft.utils.errors import InputError, WorkError
-from tfhub_ft.utils.files import written_aside
+from tfhub_ft.inference.runtimes.isolated import IsolatedResult, one_by_one, run_isolated
+from tfhub_ft.utils.console import log, quiet
+from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.files import atomic_write
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from tfhub_ft.exports.context import Work
+    from tfhub_ft.exports.context import ExportContext
     from tfhub_ft.tasks.base import Task
 
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
@@ -52,11 +52,11 @@ def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decisi
         write_onnx(run.load_model(), run.recipe.task, run.labels, run.decision, Path("onnx/reviews.onnx"))
     """
     content = _onnx_bytes(model, task, labels, decision)
-    with written_aside(file) as aside:
+    with atomic_write(file) as aside:
         aside.write_bytes(content)
 
 
-def export_onnx(work: "Work", quantization: str = "none") -> dict[str, Any]:
+def export_onnx(work: "ExportContext", quantization: str = "none") -> dict[str, Any]:
     """Write and verify an ONNX file of an export.
 
     Args:
@@ -68,11 +68,11 @@ def export_onnx(work: "Work", quantization: str = "none") -> dict[str, Any]:
 
     Raises:
         InputError: the extra `onnx` is not installed.
-        WorkError: its predictions differ from the model's; the file is removed.
+        RunError: its predictions differ from the model's; the file is removed.
     """
     path = f"onnx/{work.folder.name}{'' if quantization == 'none' else f'_{quantization}'}.onnx"
-    say(f"Converting to ONNX: {Path(path).name}")
-    with written_aside(work.folder / path) as aside:
+    log(f"Converting to ONNX: {Path(path).name}")
+    with atomic_write(work.folder / path) as aside:
         content = _onnx_bytes(work.model, work.task, work.run.labels, work.run.decision)
         if quantization == "none":
             aside.write_bytes(content)
@@ -82,8 +82,8 @@ def export_onnx(work: "Work", quantization: str = "none") -> dict[str, Any]:
             _write_quantized(content, aside)
             try:
                 verified = _verify_quantized(work, aside, quantization)
-            except WorkError as error:
-                raise WorkError(f"{path} was not kept: {error}") from None
+            except RunError as error:
+                raise RunError(f"{path} was not kept: {error}") from None
         size = aside.stat().st_size
     return {"form": "onnx", "quantization": quantization, "path": path, "bytes": size, **verified}
 
@@ -100,17 +100,17 @@ def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
 
     Raises:
         InputError: the extra `onnx` is not installed.
-        WorkError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), or the
+        RunError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), or the
             file cannot be run.
     """
     check_onnx_is_installed()
     names = [name for name, array in call.expected[0].items() if array.dtype.kind in "fiub"]
-    found = run_fresh("onnx", file, call.feeds, one_by_one(call.feeds))
+    found = run_isolated("onnx", file, call.feeds, one_by_one(call.feeds))
     for output, expected in zip(found.outputs, call.expected, strict=True):
         for name in names:
             wrong = fault(name, output[name], expected[name]) if name in output else f"it has no output {name}"
             if wrong:
-                raise WorkError(f"the ONNX file answers differently from the model ({wrong}): it was not kept")
+                raise RunError(f"the ONNX file answers differently from the model ({wrong}): it was not kept")
     return {
         "rows": sum(len(expected[names[0]]) for expected in call.expected),
         "tolerance": TOLERANCE,
@@ -119,7 +119,7 @@ def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
     }
 
 
-def _difference(found: FreshRun, call: Call, name: str) -> float:
+def _difference(found: IsolatedResult, call: Call, name: str) -> float:
     """The largest absolute difference of an output from the Keras model's."""
     pairs = zip(found.outputs, call.expected, strict=True)
     return max(float(np.abs(output[name] - expected[name]).max(initial=0)) for output, expected in pairs)
@@ -134,21 +134,23 @@ def _write_quantized(content: bytes, file: Path) -> None:
         quantize_dynamic(onnx.load_model_from_string(content), file, per_channel=True, weight_type=QuantType.QInt8)
 
 
-def _verify_quantized(work: "Work", file: Path, quantization: str) -> dict[str, Any]:
+def _verify_quantized(work: "ExportContext", file: Path, quantization: str) -> dict[str, Any]:
     """Compare the predictions and the score of a quantized ONNX file with the Keras model's.
 
     Returns:
         {"rows", "verified_on", "max_logit_difference", "agreement", "score", "latency_ms"}, as of a TFLite file.
 
     Raises:
-        WorkError: too few predictions agree, or the score is too low, by the tolerances of TFLite files.
+        RunError: too few predictions agree, or the score is too low, by the tolerances of TFLite files.
     """
     from tfhub_ft.benchmark.artifacts import Form, TokenForm
 
     task, rows, expected, call = work.task, work.rows, work.answers, work.calls["tokens"]
-    found = run_fresh("onnx", file, call.feeds, one_by_one(call.feeds))
+    found = run_isolated("onnx", file, call.feeds, one_by_one(call.feeds))
     network = TokenForm(Form("onnx", file, quantization, "tokens"), task, work.model.get_layer("preprocessor"))
-    decisions = task.decisions(task.answerer(network, work.run.labels, work.run.decision)(rows.asked), work.run.labels)
+    decisions = task.decisions(
+        task.make_predict_fn(network, work.run.labels, work.run.decision)(rows.asked), work.run.labels
+    )
     score = None if expected.score is None else expected.score_of(task.row_logits(network, expected.tokens))
     return {
         "rows": len(rows.asked),
@@ -184,7 +186,7 @@ def _frozen(
 
     @tf.function(input_signature=[tokens])
     def numbers(features):  # noqa: ANN001, ANN202
-        served = task.served(call_truncated(network, features, most), labels, decision)
+        served = task.serving_outputs(call_truncated(network, features, most), labels, decision)
         served = {name: output for name, output in served.items() if output.dtype != tf.string}
         names[:] = served
         return list(served.values())

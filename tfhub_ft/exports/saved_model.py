@@ -8,40 +8,40 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.utils.console import say
+from tfhub_ft.utils.console import log
 from tfhub_ft.utils.documents import check_distinct, parse_json
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import folder_bytes, written_aside
+from tfhub_ft.utils.files import atomic_write, folder_bytes
 from tfhub_ft.utils.saved_graph import load_graph
 
 if TYPE_CHECKING:
     import keras
 
-    from tfhub_ft.exports.context import Work
+    from tfhub_ft.exports.context import ExportContext
     from tfhub_ft.tasks.base import Task
 
 TASK_ASSET, LABELS_ASSET = "assets.extra/task.json", "assets.extra/labels.json"
 
 
-def export_saved_model(work: "Work") -> dict[str, Any]:
+def export_saved_model(work: "ExportContext") -> dict[str, Any]:
     """The next version of an export folder, a SavedModel, proven, or nothing.
 
     Returns:
         What export.json says of it.
 
     Raises:
-        WorkError: it answers differently from the model.
+        RunError: it answers differently from the model.
     """
     from tfhub_ft.exports.serving.config import model_name, prepare_for_serving, write_serving_files
-    from tfhub_ft.exports.verify import prove
+    from tfhub_ft.exports.verify import verify_saved_model
 
     run, version, calls = work.run, next_version(work.folder), work.calls
-    with written_aside(work.folder / str(version)) as aside:
-        say("Writing the SavedModel")
+    with atomic_write(work.folder / str(version)) as aside:
+        log("Writing the SavedModel")
         write_saved_model(work.model, work.task, run.labels, run.decision, aside)
         operations = prepare_for_serving(aside, work.warmup_feeds, model_name(work.folder))
-        say("Comparing its predictions with the model's, in a fresh process")
-        proof = prove(aside, calls)
+        log("Comparing its predictions with the model's, in a fresh process")
+        proof = verify_saved_model(aside, calls)
         size = folder_bytes(aside)
         write_serving_files(work.folder)
     proof["verified_on"] = work.rows.described(proof["rows"], labels=False)
@@ -94,11 +94,11 @@ def write_saved_model(
 
     @tf.function(input_signature=[texts])
     def from_text(segments):  # noqa: ANN001, ANN202
-        return task.served_of_texts(model, [segments[name] for name in names], labels, decision)
+        return task.serving_fn(model, [segments[name] for name in names], labels, decision)
 
     @tf.function(input_signature=[tokens])
     def from_tokens(features):  # noqa: ANN001, ANN202
-        return task.served(call_truncated(network, features, most), labels, decision)
+        return task.serving_outputs(call_truncated(network, features, most), labels, decision)
 
     signatures = {"serving_default": from_text, "tokens": from_tokens}
     if embed := embedding_model(model):

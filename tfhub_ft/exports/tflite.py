@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.utils.console import quiet
-from tfhub_ft.utils.errors import WorkError
+from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.files import temporary_folder, write_fault
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def token_function(model: "keras.Model", task: "Task") -> Any:
     network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
     return tf.function(
-        lambda features: {task.file_output_name: task.file_output(call_truncated(network, features, most))},
+        lambda features: {task.tflite_output_name: task.tflite_output(call_truncated(network, features, most))},
         input_signature=[tokens],
         autograph=False,
     )
@@ -82,7 +82,7 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str],
             "input_mask": tf.cast(place <= lengths + 1, tf.int32),
             "input_type_ids": tf.zeros_like(ids),
         }
-        return {task.file_output_name: task.file_output(network(features, training=False))}
+        return {task.tflite_output_name: task.tflite_output(network(features, training=False))}
 
     return from_text
 
@@ -104,7 +104,7 @@ def convert(
         The file's content. Its signature `serving_default` has the graph's names.
 
     Raises:
-        WorkError: the model has operations that TFLite lacks.
+        RunError: the model has operations that TFLite lacks.
     """
     import tensorflow as tf
 
@@ -125,7 +125,7 @@ def convert(
             if fault := write_fault(error, f"a file in {tempfile.gettempdir()}"):
                 raise fault from error
             reason = next((line for line in str(error).splitlines() if "error" in line.lower()), str(error))
-            raise WorkError(f"this model cannot be converted to TFLite: {reason.strip()[:300]}") from error
+            raise RunError(f"this model cannot be converted to TFLite: {reason.strip()[:300]}") from error
 
 
 def _frozen(function: Any) -> Any:

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.exports import tflite
-from tfhub_ft.exports.context import Work
+from tfhub_ft.exports.context import ExportContext
 from tfhub_ft.exports.saved_model import described
 from tfhub_ft.exports.tflite_metadata import with_metadata
 from tfhub_ft.exports.tflite_tokenizer import other_characters, other_tokens, varied_texts
 from tfhub_ft.exports.tflite_verify import prove_lite
 from tfhub_ft.inference.runtimes.isolated import token_feed
 from tfhub_ft.inference.runtimes.tflite import LiteModel, carries_tokenizer
-from tfhub_ft.utils.console import say
-from tfhub_ft.utils.errors import InputError, WorkError
-from tfhub_ft.utils.files import written_aside
+from tfhub_ft.utils.console import log
+from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.files import atomic_write
 
 SHOWN = 3
 
@@ -31,7 +31,7 @@ class LiteExport:
         InputError: one of them cannot be made of this run.
     """
 
-    def __init__(self, work: Work, forms: Mapping[str, Sequence[str]]):
+    def __init__(self, work: ExportContext, forms: Mapping[str, Sequence[str]]):
         self.work, self.preprocessor = work, work.model.get_layer("preprocessor")
         if "tflite_text" in forms and self.vocabulary is None:
             raise InputError(
@@ -61,22 +61,22 @@ class LiteExport:
             What export.json says of it.
 
         Raises:
-            WorkError: it cannot be converted, or it is too far off; nothing is left behind.
+            RunError: it cannot be converted, or it is too far off; nothing is left behind.
         """
         reads_texts, name = form == "tflite_text", self.work.folder.name
         kind = tflite.QUANTIZATIONS[quantization]
         path = f"tflite/{name}_{'text_' if reads_texts else ''}{kind}.tflite"
-        say(f"Converting to TFLite: {Path(path).name}")
+        log(f"Converting to TFLite: {Path(path).name}")
         content = self._content(reads_texts, quantization)
-        with written_aside(self.work.folder / path) as aside:
+        with atomic_write(self.work.folder / path) as aside:
             self._write(content, aside, reads_texts)
             size = aside.stat().st_size
-            say(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} rows")
+            log(f"Comparing its answers with the model's on {len(self.work.rows.asked):,} rows")
             try:
                 tokenizer = self._check_tokenizer(LiteModel(aside))
                 proof = prove_lite(aside, quantization, self.work.answers)
-            except WorkError as error:
-                raise WorkError(f"{path} was not kept: {error}") from None
+            except RunError as error:
+                raise RunError(f"{path} was not kept: {error}") from None
         return {"form": form, "quantization": quantization, "path": path, "bytes": size, **tokenizer, **proof}
 
     def _content(self, reads_texts: bool, quantization: str) -> bytes:
@@ -96,7 +96,7 @@ class LiteExport:
         description = {
             **described(self.work.model, task, run.labels, run.decision),
             "name": self.work.folder.name,
-            "output": task.file_output_name,
+            "output": task.tflite_output_name,
             "reads_texts": reads_texts,
             "lowercase": self.lowercase,
         }
@@ -111,7 +111,7 @@ class LiteExport:
         compared = varied_texts(texts, without=characters, seed=self.work.run.settings.seed)
         if other := other_tokens(lite, model, compared):
             shown = ", ".join(repr(text[:40]) for text in other[:SHOWN])
-            raise WorkError(
+            raise RunError(
                 f"its tokenizer cuts {len(other):,} of {len(compared):,} texts differently from the encoder's"
                 f" preprocessor, such as {shown}"
             )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.exports.verification_examples import ProofRows
-from tfhub_ft.inference.runtimes.isolated import FreshRun, one_by_one, run_fresh, token_feed
+from tfhub_ft.exports.verification_examples import VerificationExamples
+from tfhub_ft.inference.runtimes.isolated import IsolatedResult, one_by_one, run_isolated, token_feed
 from tfhub_ft.inference.runtimes.tflite import LiteModel
-from tfhub_ft.utils.errors import WorkError
+from tfhub_ft.utils.errors import RunError
 
 if TYPE_CHECKING:
     import keras
@@ -52,14 +52,14 @@ class KerasAnswers:
         rows: the rows.
     """
 
-    def __init__(self, run: "Run", model: "keras.Model", rows: ProofRows):
+    def __init__(self, run: "Run", model: "keras.Model", rows: VerificationExamples):
         self.model, self.rows, self.task = model, rows, run.recipe.task
         self.labels, self.decision = run.labels, run.decision
 
     @cached_property
     def decisions(self) -> list[Any]:
         """What of the answers is right or wrong."""
-        answers = self.task.answerer(self.model, self.labels, self.decision)(self.rows.asked)
+        answers = self.task.make_predict_fn(self.model, self.labels, self.decision)(self.rows.asked)
         return self.task.decisions(answers, self.labels)
 
     @cached_property
@@ -74,11 +74,11 @@ class KerasAnswers:
 
     @property
     def _scored(self) -> bool:
-        return bool(self.task.measure) and len(self.rows.inputs) > 0
+        return bool(self.task.primary_metric) and len(self.rows.inputs) > 0
 
     def score_of(self, logits: Any) -> float | None:
         """The score of these logits of the rows."""
-        return self.task.metrics(logits, self.rows.targets, self.labels, self.decision)[self.task.measure]
+        return self.task.metrics(logits, self.rows.targets, self.labels, self.decision)[self.task.primary_metric]
 
     def check(self, quantization: str, decisions: Sequence[Any], score: float | None) -> dict[str, Any]:
         """Hold a form's decisions and its score against the model's.
@@ -87,11 +87,11 @@ class KerasAnswers:
             {"agreement": share of equal decisions or None, "score": {"name", "model", "form"} or None}.
 
         Raises:
-            WorkError: too few are equal, or the score is too low, by `TOLERANCES`.
+            RunError: too few are equal, or the score is too low, by `TOLERANCES`.
         """
         agreement, told = share_equal(decisions, self.decisions), None
         if self.score is not None:
-            told = {"name": self.task.measure, "model": self.score, "form": score}
+            told = {"name": self.task.primary_metric, "model": self.score, "form": score}
         _check_answers(quantization, agreement, told, len(self.rows.asked))
         return {"agreement": agreement, "score": told}
 
@@ -113,7 +113,7 @@ class KerasAnswers:
         return [self._told(self.model(tf.constant(texts), training=False)) for texts in batches]
 
     def _told(self, logits: Any) -> np.ndarray:
-        return self.task.file_logits(np.asarray(self.task.file_output(logits)))
+        return self.task.logits_from_tflite(np.asarray(self.task.tflite_output(logits)))
 
 
 def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> dict[str, Any]:
@@ -129,11 +129,11 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
         "score": {"name", "model", "form"} or None, "latency_ms": {"p50", "p95"} of one row without padding}.
 
     Raises:
-        WorkError: it is too far off, or cannot be run.
+        RunError: it is too far off, or cannot be run.
     """
     lite, rows, task = LiteModel(file), keras_answers.rows, keras_answers.task
     found, expected = _raw(lite, keras_answers)
-    outputs = [task.file_logits(next(iter(output.values()))) for output in found.outputs]
+    outputs = [task.logits_from_tflite(next(iter(output.values()))) for output in found.outputs]
     difference = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(outputs, expected, strict=True))
     _check_logits(quantization, difference)
     decisions = task.decisions(lite.answers(rows.asked), keras_answers.labels)
@@ -150,16 +150,16 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
     }
 
 
-def _raw(lite: LiteModel, keras_answers: KerasAnswers) -> tuple[FreshRun, list[np.ndarray]]:
+def _raw(lite: LiteModel, keras_answers: KerasAnswers) -> tuple[IsolatedResult, list[np.ndarray]]:
     """What the file gives in a fresh process, and what the model says of the same."""
     asked = keras_answers.rows.asked[:COMPARED]
     if lite.reads_texts:
         texts = [text for (text,) in asked]
         batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
         feeds = [{"text": np.array([text.encode() for text in batch])} for batch in batches]
-        return run_fresh("tflite_text", lite.file, feeds, one_by_one(feeds)), keras_answers.text_outputs(batches)
+        return run_isolated("tflite_text", lite.file, feeds, one_by_one(feeds)), keras_answers.text_outputs(batches)
     feeds = keras_answers.batches(asked)
-    return run_fresh("tflite", lite.file, feeds, one_by_one(feeds)), keras_answers.outputs(feeds)
+    return run_isolated("tflite", lite.file, feeds, one_by_one(feeds)), keras_answers.outputs(feeds)
 
 
 def share_equal(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
@@ -173,9 +173,9 @@ def share_equal(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
 
 def _check_logits(quantization: str, difference: float) -> None:
     if not np.isfinite(difference):
-        raise WorkError("its answers are no numbers")
+        raise RunError("its answers are no numbers")
     if quantization == "none" and not difference <= LOGITS:
-        raise WorkError(f"logits differ by {difference:.2g}, {LOGITS:g} is allowed")
+        raise RunError(f"logits differ by {difference:.2g}, {LOGITS:g} is allowed")
 
 
 def _check_answers(quantization: str, agreement: float | None, score: dict[str, Any] | None, rows: int) -> None:
@@ -186,4 +186,4 @@ def _check_answers(quantization: str, agreement: float | None, score: dict[str, 
         name = score["name"].replace("_", " ")
         faults.append(f"{name} falls from {score['model']:.4f} to {score['form']:.4f}, by more than {allowed.loss:g}")
     if faults:
-        raise WorkError("; ".join(faults))
+        raise RunError("; ".join(faults))

@@ -8,12 +8,12 @@ from tfhub_ft.data.kept_rows import LEAST_ROWS, KeptRows
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.run import KEPT_ROWS, SAMPLE, Run
-from tfhub_ft.utils.console import say, warn
+from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
 
 
 @dataclass(frozen=True)
-class ProofRows:
+class VerificationExamples:
     """Rows whose answers are compared, and some that calibrate.
 
     Args:
@@ -44,7 +44,7 @@ class ProofRows:
         return {"files": [*self.sources], "kept_by_run": bool(self.fault), "rows": rows, "labels": labels}
 
 
-def proof_rows(run: Run) -> ProofRows:
+def verification_examples(run: Run) -> VerificationExamples:
     """Up to 1,000 validation rows of a run with what is right, and 100 training rows to calibrate with.
 
     Of fewer than 200 validation rows a single answer would weigh too much: training rows are put behind them. Where the
@@ -61,19 +61,19 @@ def proof_rows(run: Run) -> ProofRows:
     if rows is None:
         sample = [tuple(row) for row in run.sample]
         warn(f"{fault}; verifying on {len(sample):,} rows of {run.path / SAMPLE}, without labels")
-        return ProofRows(sample, [], [], [], [], [str(run.path / SAMPLE)], fault)
+        return VerificationExamples(sample, [], [], [], [], [str(run.path / SAMPLE)], fault)
     if fault:
-        say(f"{fault}; verifying on rows that the run has kept")
+        log(f"{fault}; verifying on rows that the run has kept")
 
     def asked(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-        return [task.asked(row) for row in rows]
+        return [task.prediction_inputs(row) for row in rows]
 
-    return ProofRows(
+    return VerificationExamples(
         asked=asked(rows.verification),
-        inputs=[task.inputs(row) for row in rows.verification],
+        inputs=[task.training_inputs(row) for row in rows.verification],
         targets=task.targets(rows.verification, run.labels, sources[0]),
         calibration=asked(rows.calibration),
-        learnt=Mapped(task.inputs, learnt),
+        learnt=Mapped(task.training_inputs, learnt),
         sources=sources,
         fault=fault,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.inference.runtimes.isolated import run_quietly
-from tfhub_ft.utils.errors import WorkError
+from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.files import temporary_folder
 from tfhub_ft.utils.memory import collect_seldom
 from tfhub_ft.utils.processes import module_command
@@ -33,7 +33,7 @@ class Call:
     expected: Sequence[dict[str, np.ndarray]]
 
 
-def prove(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
+def verify_saved_model(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
     """Compare the signatures of a SavedModel with the Keras model's outputs.
 
     Args:
@@ -45,7 +45,7 @@ def prove(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
         (shape)"}}, "labels_equal": True, "latency_ms": {"p50", "p95"} of one row through `serving_default`}.
 
     Raises:
-        WorkError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), a
+        RunError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), a
             word differs, or the export cannot be run.
     """
     return _compared(ask(saved_model, {signature: call.feeds for signature, call in calls.items()}), calls)
@@ -66,7 +66,7 @@ def ask(
         dtype and shape in words; "seconds": of each row that was timed}.
 
     Raises:
-        WorkError: the export cannot be run.
+        RunError: the export cannot be run.
     """
     with temporary_folder() as folder:
         questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
@@ -92,7 +92,7 @@ def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str,
                 answer, array = found.get(f"{signature}|{number:06}|{name}"), _plain(array)
                 wrong = f"it has no output {name}" if answer is None else fault(name, answer, array)
                 if wrong:
-                    raise WorkError(
+                    raise RunError(
                         f"the export answers differently from the model ({signature}: {wrong}): it was not kept"
                     )
                 if name == first and array.size:

@@ -22,10 +22,10 @@ from tfhub_ft.settings import PRECISIONS, TrainingSettings
 from tfhub_ft.tasks.base import Task, described_task
 from tfhub_ft.training.distribution import answers_of_replicas
 from tfhub_ft.utils.arguments import check_path, check_texts, check_type, plain_text, type_name
-from tfhub_ft.utils.console import progress, say, to_json, warn, with_bar
+from tfhub_ft.utils.console import log, progress, to_json, warn, with_bar
 from tfhub_ft.utils.documents import read_json
-from tfhub_ft.utils.errors import InputError, RowFault
-from tfhub_ft.utils.files import check_output, check_place, contents, write_json, written_aside
+from tfhub_ft.utils.errors import InputError, RowError
+from tfhub_ft.utils.files import atomic_write, check_output, check_place, contents, write_json
 from tfhub_ft.utils.processes import check_not_forked
 from tfhub_ft.utils.saved_graph import load_graph
 
@@ -274,7 +274,7 @@ def graph_answerer(
     def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
         for number, row in enumerate(rows):
             if not all(isinstance(segment, str) for segment in row):
-                raise RowFault(number, "has messages, where an export reads a prompt alone: predict by the run")
+                raise RowError(number, "has messages, where an export reads a prompt alone: predict by the run")
         answers: list[Any] = [None] * len(rows)
         for batch in batches_by_size(rows):
             columns = zip(names, zip(*(rows[i] for i in batch), strict=True), strict=True)
@@ -312,8 +312,8 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
         if resolved != "float32":
             for layer in model._flatten_layers():
                 if isinstance(layer, HubEncoder) and layer.is_native:
-                    layer.round_kernels(resolved)
-        answer = task.answerer(model, run.labels, run.decision)
+                    layer.cast_kernels(resolved)
+        answer = task.make_predict_fn(model, run.labels, run.decision)
 
         def answer_in_precision(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             with matrix_products_in(resolved, model):
@@ -338,7 +338,7 @@ def _saved_model_predictor(path: Path) -> Predictor:
 
     def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         def worded(outputs: dict[str, np.ndarray], rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-            return task.served_answers(outputs, rows, described["labels"], described["decision"])
+            return task.decode_serving_outputs(outputs, rows, described["labels"], described["decision"])
 
         return graph_answerer(loaded().signatures["serving_default"], inputs, worded)
 
@@ -436,13 +436,13 @@ def _renamed(others: dict[str, Any], taken: Collection[str]) -> dict[str, Any]:
 
 def _say_counts(name: str, counts: dict[str, int], skipped: Sequence[str]) -> None:
     if counts["empty"]:
-        say(f"{name}: {counts['empty']:,} of {counts['rows']:,} rows without a text; their predictions are empty")
+        log(f"{name}: {counts['empty']:,} of {counts['rows']:,} rows without a text; their predictions are empty")
     if counts["nan"]:
         rows = f"{counts['nan']:,} row{'s' if counts['nan'] > 1 else ''}"
         warn(f"{name}: {rows} with the text nan, which pandas writes for a missing value")
     if skipped:
         first = skipped[0].removeprefix(f"{name}, ")
-        say(f"{name}: skipped {len(skipped):,} bad row{'s' if len(skipped) > 1 else ''} (first: {first})")
+        log(f"{name}: skipped {len(skipped):,} bad row{'s' if len(skipped) > 1 else ''} (first: {first})")
 
 
 def _predicted(
@@ -470,7 +470,7 @@ def _window(
         texts = [row for row in window if row.segments is not None]
         try:
             return window, predictor([row.segments for row in texts])
-        except RowFault as fault:
+        except RowError as fault:
             bad = texts[fault.row]
             if on_bad_row is None:
                 raise InputError(f"{bad.place}: {fault}") from None
@@ -496,7 +496,7 @@ def write_answers(answers: Iterable[dict[str, Any]], path: Path, *, spreadsheet_
     """
     count = 0
     with (
-        written_aside(path) as aside,
+        atomic_write(path) as aside,
         aside.open("w", encoding="utf-8", newline="") as file,
         progress(f"Answering into {path}", None, "rows") as advance,
     ):

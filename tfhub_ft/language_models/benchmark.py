@@ -9,12 +9,12 @@ import numpy as np
 from tfhub_ft.benchmark.artifacts import Form, text_feed
 from tfhub_ft.data.rows import Row
 from tfhub_ft.inference.predict import batches_by_size
-from tfhub_ft.inference.runtimes.isolated import KINDS, Feed, run_fresh
+from tfhub_ft.inference.runtimes.isolated import KINDS, Feed, run_isolated
 from tfhub_ft.language_models.chat_template import USER
 from tfhub_ft.language_models.generation import Sampling
 from tfhub_ft.language_models.task import messages_of
 from tfhub_ft.language_models.verify import generate_feed, perplexity, same_words
-from tfhub_ft.utils.console import say
+from tfhub_ft.utils.console import log
 from tfhub_ft.utils.memory import give_back_memory
 
 PROMPTS, TIMED = 16, 3
@@ -43,12 +43,12 @@ def measure_reply_forms(forms: Sequence[Form], rows: Sequence[Row], folder: Path
     measured: list[dict[str, Any]] = []
     original: list[str] = []
     for form in forms:
-        say(f"Measuring {form.path} in a fresh process, on {len(prompts)} prompts")
+        log(f"Measuring {form.path} in a fresh process, on {len(prompts)} prompts")
         singles = [generate_feed([prompt], GREEDY) for prompt in timed]
-        found = run_fresh("saved_model_generate", form.path, [generate_feed(prompts, GREEDY)], singles, timed=TIMED)
+        found = run_isolated("saved_model_generate", form.path, [generate_feed(prompts, GREEDY)], singles, timed=TIMED)
         replies = dict(zip(prompts, found.outputs[0]["reply"].tolist(), strict=True))
         original = original or list(replies.values())
-        say(f"Scoring {len(pairs):,} replies by {form.path}")
+        log(f"Scoring {len(pairs):,} replies by {form.path}")
         score = _scorer(form.path)
         # The token that ends a reply counts where there was room for it.
         tokens = score([(prompt, replies[prompt]) for prompt in timed])["tokens"].clip(max=GREEDY.max_tokens)

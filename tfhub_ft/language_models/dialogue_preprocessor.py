@@ -20,8 +20,8 @@ from tfhub_ft.language_models.chat_template import (
     turns_of,
 )
 from tfhub_ft.language_models.packing import PackedDialogues, packed
-from tfhub_ft.utils.devices import on_cpu
-from tfhub_ft.utils.errors import InputError, RowFault
+from tfhub_ft.utils.devices import pin_to_cpu
+from tfhub_ft.utils.errors import InputError, RowError
 
 INPUTS = ("token_ids", "dialogue", "learnt")
 AT_ONCE = 2048
@@ -69,7 +69,7 @@ class DialoguePreprocessor(TextLayer):
     def build(self, shapes: Any = None) -> None:
         self.built = True
 
-    @on_cpu
+    @pin_to_cpu
     def call(self, texts: Sequence[Any]) -> dict[str, Any]:
         import tensorflow as tf
 
@@ -87,7 +87,7 @@ class DialoguePreprocessor(TextLayer):
     def compute_output_spec(self, texts: Sequence[Any]) -> dict[str, keras.KerasTensor]:
         return {name: keras.KerasTensor((texts[0].shape[0], None), dtype="int32", name=name) for name in INPUTS}
 
-    @on_cpu
+    @pin_to_cpu
     def prompt_tokens(self, prompts: Any, room: Any = None) -> Any:
         """The token ids of prompts, as a graph makes them.
 
@@ -145,7 +145,7 @@ class DialoguePreprocessor(TextLayer):
 
         return tf.function(tokenize, autograph=False)
 
-    @on_cpu
+    @pin_to_cpu
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts, at least one."""
         import tensorflow as tf
@@ -164,7 +164,7 @@ class DialoguePreprocessor(TextLayer):
             row: which dialogue it is, for an error.
 
         Raises:
-            RowFault: the last turn alone is too long, or a message holds a special token.
+            RowError: the last turn alone is too long, or a message holds a special token.
         """
         (begin,) = self.ids_of([begin_of_reply(self.template)])
         most = self.seq_length - len(begin)
@@ -179,7 +179,7 @@ class DialoguePreprocessor(TextLayer):
             seed: of the order in which they are packed into sequences of `seq_length`; None packs none.
 
         Raises:
-            RowFault: a dialogue cannot be written, or its last turns alone are too long.
+            RowError: a dialogue cannot be written, or its last turns alone are too long.
         """
         written = []
         for start in range(0, len(dialogues), AT_ONCE):
@@ -215,7 +215,7 @@ class DialoguePreprocessor(TextLayer):
                 most = at_most or most
                 if len(tokens[0]) <= most:
                     return tokens
-                raise RowFault(
+                raise RowError(
                     row,
                     f"is too long: with what the chat template writes around it there are {len(tokens[0]):,} tokens, of"
                     f" which --seq-length {self.seq_length} leaves {most:,}; raise that, or shorten the text",
@@ -225,11 +225,11 @@ class DialoguePreprocessor(TextLayer):
     def _turns(self, messages: Sequence[Message], row: int) -> list[Turn]:
         for message in messages:
             if special := next((each for each in self.specials if each in message["content"]), None):
-                raise RowFault(row, f"holds {special}, which only the chat template may write; take it out")
+                raise RowError(row, f"holds {special}, which only the chat template may write; take it out")
         try:
             return turns_of(self.template, messages, self.system)
         except InputError as error:
-            raise RowFault(row, str(error)) from None
+            raise RowError(row, str(error)) from None
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("template", "specials", "system", "seq_length")}

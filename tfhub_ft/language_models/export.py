@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.exports.context import MADE_UP, Work
+from tfhub_ft.exports.context import MADE_UP, ExportContext
 from tfhub_ft.exports.saved_model import next_version
-from tfhub_ft.utils.console import say
+from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import folder_bytes, written_aside
+from tfhub_ft.utils.files import atomic_write, folder_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ def check_dialogue_forms(run: "Run", formats: Sequence[str], vocabulary: str) ->
         raise InputError(f"--vocabulary {vocabulary}: a language model keeps all of its words; leave it out")
 
 
-class DialogueWork(Work):
+class DialogueExportContext(ExportContext):
     """An export in progress, of a run that writes replies."""
 
     @cached_property
@@ -66,14 +66,14 @@ class DialogueWork(Work):
         return warm
 
 
-def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
+def export_dialogue(work: DialogueExportContext, quantization: str) -> dict[str, Any]:
     """The next version of a SavedModel, proven, or nothing: in the export folder itself, or in `bfloat16` or `int8`.
 
     Returns:
         What export.json says of it.
 
     Raises:
-        WorkError: it answers differently from the model.
+        RunError: it answers differently from the model.
     """
     from tfhub_ft.exports.serving.config import model_name, prepare_for_serving, write_serving_files
     from tfhub_ft.language_models.saved_model import write_dialogue_model
@@ -83,11 +83,11 @@ def export_dialogue(work: DialogueWork, quantization: str) -> dict[str, Any]:
     folder = work.folder / inside
     version = next_version(folder)
     named = "" if quantization == "none" else f" with {quantization} weights"
-    with written_aside(folder / str(version)) as aside:
-        say(f"Writing the SavedModel{named}")
+    with atomic_write(folder / str(version)) as aside:
+        log(f"Writing the SavedModel{named}")
         write_dialogue_model(work.model, quantization, aside)
         operations = prepare_for_serving(aside, work.warmup_feeds, model_name(work.folder))
-        say("Comparing what it writes and scores with the model, in a fresh process")
+        log("Comparing what it writes and scores with the model, in a fresh process")
         proof = prove_dialogue(aside, work.replies, quantization)
         size = folder_bytes(aside)
         write_serving_files(work.folder, inside, most_rows=MOST_ROWS)

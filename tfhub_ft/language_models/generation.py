@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfhub_ft.language_models.chat_template import Message
 from tfhub_ft.language_models.compiled_step import CompiledStep
-from tfhub_ft.utils.errors import InputError, RowFault
+from tfhub_ft.utils.errors import InputError, RowError
 
 AT_ONCE = 16
 
@@ -97,7 +97,7 @@ class ReplyWriter:
         """
         try:
             prompt = self._prompt(messages, sampling)
-        except RowFault as fault:
+        except RowError as fault:
             raise InputError(f"a message {fault}") from None
         said = ""
         ids: list[int] = []
@@ -162,7 +162,7 @@ class ReplyWriter:
             what floating-point numbers are rounded to.
 
         Raises:
-            RowFault: of a dialogue, for what is an error for `stream`.
+            RowError: of a dialogue, for what is an error for `stream`.
         """
         prompts = [self._prompt(messages, sampling, row) for row, messages in enumerate(dialogues)]
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))

@@ -14,9 +14,9 @@ from tfhub_ft.language_models.byte_pair import ByteLevelTokenizer
 from tfhub_ft.language_models.gguf_file import GGUFModel, read_gguf
 from tfhub_ft.language_models.numpy_llama import logits_of
 from tfhub_ft.language_models.tied_embeddings import keep_tied_embeddings
-from tfhub_ft.utils.console import progress, say
-from tfhub_ft.utils.errors import InputError, WorkError
-from tfhub_ft.utils.files import written_aside
+from tfhub_ft.utils.console import log, progress
+from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.files import atomic_write
 
 if TYPE_CHECKING:
     import keras_hub
@@ -69,7 +69,7 @@ def convert_gguf(path: str | Path, out_dir: str | Path) -> ConversionReport:
 
     Raises:
         InputError: `out_dir` exists, or the file is missing, broken or of a kind that is not supported.
-        WorkError: the preset answers otherwise than the file; nothing is left behind.
+        RunError: the preset answers otherwise than the file; nothing is left behind.
 
     Example:
         report = convert_gguf("SmolLM2-135M-Instruct.Q4_1.gguf", "presets/smollm2")
@@ -82,10 +82,10 @@ def convert_gguf(path: str | Path, out_dir: str | Path) -> ConversionReport:
     with _seeds_kept(), progress(f"Making a KerasHub preset of {path.name}", 3, "steps") as advance:
         model = read_gguf(path)
         advance(1)
-        with written_aside(out_dir) as aside:
+        with atomic_write(out_dir) as aside:
             _write_preset(model, aside)
             advance(1)
-            say("Comparing its logits with those of the file's tensors ...")
+            log("Comparing its logits with those of the file's tensors ...")
             difference = _max_difference(model, aside)
             advance(1)
     return ConversionReport(model.name, out_dir, difference, len(TEXTS), time.monotonic() - start)
@@ -192,7 +192,7 @@ def _max_difference(model: GGUFModel, folder: Path) -> float:
         found = np.asarray(causal_lm({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[0]
         worst = max(worst, float(np.abs(found - logits_of(model, ids[0])).max()))
     if not worst <= TOLERANCE:
-        raise WorkError(
+        raise RunError(
             f"the preset made of {model.name} answers otherwise than the file: its logits differ by {worst:.1e}, more"
             f" than {TOLERANCE:g}; nothing was written"
         )

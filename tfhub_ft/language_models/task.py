@@ -111,12 +111,12 @@ class Dialogue(Task):
     """
 
     fields: tuple[str, ...] = ("prompt",)
-    best: str = "perplexity"
+    monitor: str = "perplexity"
     name: str = "dialogue"
     epoch_scores = ("perplexity", "token_accuracy")
-    unit = "sequences"
+    example_unit = "sequences"
     answered_at_once = 256
-    said = ("reply",)
+    display_fields = ("reply",)
     reads_all_words = True
 
     def columns(self, settings: "DialogueSettings") -> list[Column]:
@@ -138,16 +138,16 @@ class Dialogue(Task):
         aliases = (*PROMPT_ALIASES, "messages", *MESSAGES_ALIASES)
         return [Column("prompt", aliases, check_prompt, named, "--prompt-column")]
 
-    def inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> tuple[str, ...]:
         """The whole dialogue, as JSON."""
         return (json.dumps(messages_of(row), ensure_ascii=False),)
 
-    def asked(self, row: Row) -> tuple[str, ...]:
+    def prediction_inputs(self, row: Row) -> tuple[str, ...]:
         """The user's first message."""
         return (next(message["content"] for message in messages_of(row) if message["role"] == USER),)
 
-    def group(self, row: Row) -> str:
-        return self.asked(row)[0]
+    def group_key(self, row: Row) -> str:
+        return self.prediction_inputs(row)[0]
 
     def labels(self, rows: Sequence[Row], source: str, settings: "DialogueSettings") -> list[str]:
         return []
@@ -213,7 +213,7 @@ class Dialogue(Task):
 
         return guess_intervals(logits, "token_accuracy")
 
-    def judge(self, model: "keras.Model", rows: Sequence[Row], seed: int) -> "ReplyJudge":
+    def generation_evaluator(self, model: "keras.Model", rows: Sequence[Row], seed: int) -> "ReplyJudge":
         from tfhub_ft.language_models.evaluation import ReplyJudge
 
         return ReplyJudge(model, rows, seed=seed)
@@ -227,7 +227,7 @@ class Dialogue(Task):
         """Replies are written, not read off logits: {"reply"} of each of these texts."""
         return [{"reply": reply} for reply in logits]
 
-    def served_answers(
+    def decode_serving_outputs(
         self,
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],
@@ -236,7 +236,7 @@ class Dialogue(Task):
     ) -> list[dict[str, Any]]:
         return self.answers([reply.decode() for reply in outputs["reply"]], labels, decision)
 
-    def answerer(
+    def make_predict_fn(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         """{"reply"} of each prompt, a text or messages: the likeliest tokens, up to 128, or half of the window."""

@@ -14,7 +14,7 @@ from tfhub_ft.language_models.chat_template import ASSISTANT, USER, Message
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 from tfhub_ft.language_models.task import reply_tokens
 from tfhub_ft.metrics.scores import guess_metrics
-from tfhub_ft.utils.errors import RowFault, WorkError
+from tfhub_ft.utils.errors import RowError, RunError
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,7 @@ class RunReplies:
         """Prompts of the run's sample that leave room for a reply, the shortest first."""
         fitting = list(itertools.islice(filter(self._fits, (prompt for (prompt,) in self.run.sample)), PROMPTS))
         if not fitting:
-            raise WorkError(f"no prompt of {self.run.path} leaves room for a reply: train with a higher --seq-length")
+            raise RunError(f"no prompt of {self.run.path} leaves room for a reply: train with a higher --seq-length")
         # In the batches that the model's own replies are written in.
         return sorted(fitting, key=lambda prompt: len(self.preprocessor.prompt_ids(_dialogue(prompt))))
 
@@ -103,7 +103,7 @@ class RunReplies:
                 self.preprocessor.prompt_ids(_dialogue(*texts))
             else:
                 self.preprocessor.encode([_dialogue(*texts)])
-        except RowFault:
+        except RowError:
             return False
         return True
 
@@ -138,7 +138,7 @@ def prove_dialogue(saved_model: Path, expected: RunReplies, quantization: str) -
         (shape)"}}, "latency_ms": {"p50", "p95"} of one prompt through `serving_default`, "tokens_per_second" then}.
 
     Raises:
-        WorkError: it differs by more.
+        RunError: it differs by more.
     """
     feeds = expected.feeds
     if quantization != "none":
@@ -153,7 +153,7 @@ def prove_dialogue(saved_model: Path, expected: RunReplies, quantization: str) -
         _check_equal([*own, *expected.drawn], [*replies, *drawn])
         _check_likelihoods(-expected.sums[:, 0], likelihoods)
     if not score["form"] <= score["model"] * (1 + MOST_HIGHER[quantization]):
-        raise WorkError(
+        raise RunError(
             f"the export with {quantization} weights has a perplexity of {score['form']:.4f}, the model"
             f" {score['model']:.4f}; {MOST_HIGHER[quantization]:.1%} more is allowed: it was not kept"
         )
@@ -193,7 +193,7 @@ def _check_equal(expected: Sequence[str], found: Sequence[str]) -> None:
     equal = _equal(expected, found)
     if equal.mean() < LEAST_EQUAL:
         number = int(np.argmin(equal))
-        raise WorkError(
+        raise RunError(
             f"the export writes other replies than the model ({equal.mean():.1%} are the same, {LEAST_EQUAL:.0%} must"
             f" be; {found[number]!r}, not {expected[number]!r}): it was not kept"
         )
@@ -202,7 +202,7 @@ def _check_equal(expected: Sequence[str], found: Sequence[str]) -> None:
 def _check_likelihoods(expected: np.ndarray, found: np.ndarray) -> None:
     difference = float((np.abs(found - expected) / np.maximum(np.abs(expected), 1)).max())
     if not difference <= MOST_DIFFERENT:
-        raise WorkError(
+        raise RunError(
             f"the export scores replies otherwise than the model (log-likelihoods differ by {difference:.2g},"
             f" {MOST_DIFFERENT:g} is allowed): it was not kept"
         )

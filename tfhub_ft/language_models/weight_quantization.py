@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BLOCK = 64
 
 
-class KeptWeights:
+class QuantizedWeights:
     """The weights of a layer in another form; vectors, such as those of norms, are float32 in all of them.
 
     With weights in bfloat16 the layer multiplies in bfloat16 too, which is fast where the processor can do it. Those in

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 TASKS = {
     "classification": "tfhub_ft.tasks.classification.Classification",
     "intent": "tfhub_ft.tasks.intent.Intent",
-    "entities": "tfhub_ft.tasks.token_classification.Entities",
-    "masked_words": "tfhub_ft.tasks.masked_lm.MaskedWords",
+    "entities": "tfhub_ft.tasks.token_classification.TokenClassification",
+    "masked_words": "tfhub_ft.tasks.masked_lm.MaskedLM",
     "dialogue": "tfhub_ft.language_models.task.Dialogue",
     "multilabel": "tfhub_ft.tasks.multilabel.Multilabel",
     "retrieval": "tfhub_ft.tasks.retrieval.Retrieval",
     "regression": "tfhub_ft.tasks.regression.Regression",
-    "spans": "tfhub_ft.tasks.question_answering.Spans",
+    "spans": "tfhub_ft.tasks.question_answering.QuestionAnswering",
 }
 
 # Targets that are not the index of a label: of a row that belongs to none of the labels, and of a row whose label no
@@ -97,16 +97,16 @@ class Task:
     """
 
     name: str
-    best: str
+    monitor: str
     epoch_scores: tuple[str, ...] = ()
-    measure: str | None = None
-    file_output_name = "logits"
+    primary_metric: str | None = None
+    tflite_output_name = "logits"
     fields: tuple[str, ...] = ("text",)
-    unit = "rows"
+    example_unit = "rows"
     answered_at_once = 4096
-    said: tuple[str, ...] | None = None
+    display_fields: tuple[str, ...] | None = None
     reads_all_words = False
-    link: str | None = None
+    output_activation: str | None = None
 
     def columns(self, settings: "Settings") -> list[Column]:
         """The columns that rows are read from."""
@@ -128,32 +128,32 @@ class Task:
     def check_row(self, values: dict[str, Any]) -> None:
         """Raise a ValueError where the values of a row do not fit together; its message reads well behind the line."""
 
-    def inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> tuple[str, ...]:
         """The segments of text that the model reads in training."""
-        return self.asked(row)
+        return self.prediction_inputs(row)
 
-    def asked(self, row: Row) -> tuple[str, ...]:
+    def prediction_inputs(self, row: Row) -> tuple[str, ...]:
         """The segments of text that a prediction reads."""
         return tuple(row.values[field] for field in self.fields)
 
-    def group(self, row: Row) -> str:
+    def group_key(self, row: Row) -> str:
         """The text by which a split keeps rows together."""
-        return "\n".join(self.inputs(row))
+        return "\n".join(self.training_inputs(row))
 
-    def stratum(self, row: Row) -> str | Sequence[str] | None:
+    def stratify_key(self, row: Row) -> str | Sequence[str] | None:
         """The label or the labels that a split is stratified by; None where rows are unlabeled."""
         return None
 
-    def counted(self, row: Row) -> set[str]:
+    def label_counts_key(self, row: Row) -> set[str]:
         """What rows are counted by: labels, or what else rows differ in that a model has to learn."""
-        return {self.stratum(row)} - {None}
+        return {self.stratify_key(row)} - {None}
 
     def known_labels(self, labels: Sequence[str]) -> set[str]:
-        """The model's labels by the names that `counted` gives them; empty where predictions are not labels."""
+        """Return the labels by the names of `label_counts_key`; empty where predictions are not labels."""
         return set()
 
     def without_labels(self, row: Row, dropped: Collection[str]) -> Row | None:
-        """A row without some of the labels that `counted` names; None where it has to be left out."""
+        """A row without some of the labels that `label_counts_key` names; None where it has to be left out."""
         return row
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
@@ -195,7 +195,7 @@ class Task:
         return targets
 
     def scorer(self, model: "keras.Model") -> Callable[["TokenRows"], Any]:
-        """A function from tokenized rows to what `decide`, `metrics` and `answers` take, an entry for each row.
+        """A function from tokenized rows to what `fit_thresholds`, `metrics` and `answers` take, an entry for each row.
 
         For most tasks that is the logits, float32 (rows, ...). The function is traced when it is first called, so it
         must not outlive a change of the weights' shapes.
@@ -212,7 +212,7 @@ class Task:
         """The probabilities of logits by the task's link, (rows, classes), in float64."""
         from tfhub_ft.metrics.calibration import probabilities_of
 
-        return probabilities_of(logits, self.link)
+        return probabilities_of(logits, self.output_activation)
 
     def scored_network(self, model: "keras.Model") -> "keras.Model":
         """The part of a model, from tokens on, whose outputs `metrics` takes."""
@@ -225,7 +225,7 @@ class Task:
     def keep(self, run: "Run", model: "keras.Model") -> None:
         """Write what else a finished run keeps beside its model."""
 
-    def decide(
+    def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """The thresholds that turn logits into answers, chosen on validation rows; kept with the run."""
@@ -247,7 +247,7 @@ class Task:
         """Logits of `rows` rows that predict the training rows' shares of the labels for each; None without labels.
 
         Args:
-            label_rows: the training rows of each label, by the names of `counted`.
+            label_rows: the training rows of each label, by the names of `label_counts_key`.
             train_rows: the training rows.
             rows: how many rows.
             labels: the labels, in the order of the logits.
@@ -290,7 +290,7 @@ class Task:
         """What is wrong with a finished model, as far as its scores show it; `scores` are those of held-out splits."""
         return never_predicted(scores)
 
-    def judged(
+    def correctness(
         self, logits: Any, targets: Any, labels: Sequence[str], decision: dict[str, Any]
     ) -> "tuple[list[str], np.ndarray] | None":
         """The answer to each row in words, and whether it is right, bool (rows,); None where answers are neither."""
@@ -300,7 +300,7 @@ class Task:
         """What a report shows of rows that were answered: `Picture`s and `Listing`s."""
         return []
 
-    def judge(
+    def generation_evaluator(
         self, model: "keras.Model", rows: Sequence[Row], seed: int
     ) -> "Callable[[], tuple[dict[str, Any], list[str]]] | None":
         """Of a task whose answers are written freely: further scores of the model as it is when this is called, and its
@@ -315,7 +315,7 @@ class Task:
         """What of answers is right or wrong, one behind the other; nothing where answers are numbers."""
         return []
 
-    def answerer(
+    def make_predict_fn(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         """A function from rows of segments to answers, for a text-in model."""
@@ -325,26 +325,26 @@ class Task:
         preprocessor, logits_of = model.get_layer("preprocessor"), logits_function(model.get_layer("token_model"))
         return lambda rows: self.answers(logits_of(tokenize(preprocessor, rows)), labels, decision)
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """The outputs of the signature `tokens`, as tensors by name; `logits` is one of them."""
         raise NotImplementedError
 
-    def file_output(self, logits: Any) -> Any:
-        """The one output of a TFLite file, a tensor, which is called `file_output_name`."""
+    def tflite_output(self, logits: Any) -> Any:
+        """The one output of a TFLite file, a tensor, which is called `tflite_output_name`."""
         return logits
 
-    def file_logits(self, output: "np.ndarray") -> "np.ndarray":
-        """The logits, up to what answers do not depend on, of what `file_output` gave."""
+    def logits_from_tflite(self, output: "np.ndarray") -> "np.ndarray":
+        """The logits, up to what answers do not depend on, of what `tflite_output` gave."""
         return output
 
-    def served_of_texts(
+    def serving_fn(
         self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         """The outputs of the signature `serving_default` for string tensors (batch,), one a field."""
         texts = list(segments) if len(segments) > 1 else segments[0]
-        return self.served(model(texts, training=False), labels, decision)
+        return self.serving_outputs(model(texts, training=False), labels, decision)
 
-    def served_answers(
+    def decode_serving_outputs(
         self,
         outputs: "dict[str, np.ndarray]",
         rows: Sequence[tuple[str, ...]],

@@ -38,23 +38,23 @@ class Classification(Task):
     """
 
     fields: tuple[str, ...] = ("text",)
-    best: str = "accuracy"
+    monitor: str = "accuracy"
     name: str = "classification"
     epoch_scores = ("accuracy", "roc_auc", "log_loss")
-    measure = "accuracy"
-    file_output_name = "probabilities"
-    link = "softmax"
+    primary_metric = "accuracy"
+    tflite_output_name = "probabilities"
+    output_activation = "softmax"
 
     def __post_init__(self) -> None:
         # Copies of recipes made by version 0.1 have the older name.
-        if self.best == "auc":
+        if self.monitor == "auc":
             object.__setattr__(self, "best", "roc_auc")
 
     def columns(self, settings: "Settings") -> list[Column]:
         label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
         return [*self.text_columns(settings), label]
 
-    def stratum(self, row: Row) -> str:
+    def stratify_key(self, row: Row) -> str:
         return row.values["label"]
 
     def known_labels(self, labels: Sequence[str]) -> set[str]:
@@ -74,7 +74,7 @@ class Classification(Task):
             raise InputError(f"{source}: only one label ({found.pop()!r}); classification needs at least two")
         numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
         labels = sorted(found, key=int if numbers else None)
-        _check_two_labels(labels, settings, self.best, source)
+        _check_two_labels(labels, settings, self.monitor, source)
         positive = getattr(settings, "positive_label", None)
         if positive is None:
             return labels
@@ -119,7 +119,7 @@ class Classification(Task):
             rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(targets >= 0))[:FITTED_ROWS]
             _fit_inputs(network, head, tokens.subset(rows), targets[rows])
 
-    def decide(
+    def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """The threshold on the positive label's probability, where the settings want a precision."""
@@ -160,7 +160,7 @@ class Classification(Task):
 
         return [*super().warnings(scores, labels, decision), *precision_warning(scores, decision)]
 
-    def judged(
+    def correctness(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> "tuple[list[str], np.ndarray]":
         chosen = _chosen(self.probabilities(logits), decision)
@@ -187,17 +187,17 @@ class Classification(Task):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [answer["label"] for answer in answers]
 
-    def file_output(self, logits: Any) -> Any:
+    def tflite_output(self, logits: Any) -> Any:
         import tensorflow as tf
 
         return tf.nn.softmax(logits)
 
-    def file_logits(self, output: "np.ndarray") -> "np.ndarray":
+    def logits_from_tflite(self, output: "np.ndarray") -> "np.ndarray":
         import numpy as np
 
         return np.log(np.maximum(output, SMALLEST))
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `label` and `score`."""
         import tensorflow as tf
 

@@ -54,7 +54,7 @@ class Intent(Classification):
 
         return {"loss": WeightedCrossEntropy(), "metrics": [InScopeAccuracy(name="accuracy")]}
 
-    def decide(
+    def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """The threshold on the out-of-scope score."""
@@ -91,7 +91,7 @@ class Intent(Classification):
     def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
         return {"threshold": 1.0}
 
-    def judged(
+    def correctness(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> "tuple[list[str], np.ndarray]":
         import numpy as np
@@ -117,7 +117,7 @@ class Intent(Classification):
             )
         return answers
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `label`, `score` and `out_of_scope`."""
         import tensorflow as tf
 

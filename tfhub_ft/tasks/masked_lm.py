@@ -24,31 +24,31 @@ HIDDEN_IN_SAMPLES = 7
 
 
 @dataclass(frozen=True)
-class MaskedWords(WindowedTask):
+class MaskedLM(WindowedTask):
     """Each row is a text. The model hides words of it and learns to guess them; what it keeps is the encoder.
 
     What is trained gives, for each window, the sums of cross-entropy, of right guesses and of guesses, float32
     (windows, 3); what answers guesses the words that a text has as [MASK].
     """
 
-    best: str = "masked_accuracy"
+    monitor: str = "masked_accuracy"
     name: str = "masked_words"
     epoch_scores = ("masked_accuracy", "perplexity")
 
-    said = ("filled", "words")
+    display_fields = ("filled", "words")
     # Each guess is made among all of them.
     reads_all_words = True
 
     def columns(self, settings: "Settings") -> list[Column]:
         return self.text_columns(settings)
 
-    def asked(self, row: Row) -> tuple[str, ...]:
+    def prediction_inputs(self, row: Row) -> tuple[str, ...]:
         """The text with every seventh word hidden, the first one in any case."""
         words = re.findall(r"\s*\S+", row.values["text"])
         hidden = (re.sub(r"\S+", MASK, word) if i % HIDDEN_IN_SAMPLES == 0 else word for i, word in enumerate(words))
         return ("".join(hidden),)
 
-    def inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> tuple[str, ...]:
         return (row.values["text"],)
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
@@ -127,14 +127,14 @@ class MaskedWords(WindowedTask):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [word for answer in answers for word in answer["words"]]
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """The likeliest tokens of each [MASK]: `scores`, their probabilities, and `word_ids`, (batch, masks, 5)."""
         import tensorflow as tf
 
         scores, ids = tf.math.top_k(tf.nn.softmax(logits), GUESSES)
         return {"scores": scores, "word_ids": ids}
 
-    def served_of_texts(
+    def serving_fn(
         self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         """`scores` as above and `words`, string, (batch, most masks, 5), 0 and "" where a text has fewer masks."""
@@ -144,7 +144,7 @@ class MaskedWords(WindowedTask):
         vocabulary = preprocessor.vocabulary
         words, _, _ = preprocessor.split_words(segments[0])
         windows = preprocessor.windows(words)
-        guesses = self.served(self.window_logits(model, windows), labels, decision)
+        guesses = self.serving_outputs(self.window_logits(model, windows), labels, decision)
         masks = tf.reduce_sum(tf.cast(windows["input_word_ids"] == vocabulary.index(MASK), tf.int64), -1)
 
         def of_rows(values: Any) -> Any:
@@ -155,7 +155,7 @@ class MaskedWords(WindowedTask):
         named = tf.gather(tf.constant(vocabulary), guesses["word_ids"])
         return {"scores": of_rows(guesses["scores"]), "words": of_rows(named)}
 
-    def served_answers(
+    def decode_serving_outputs(
         self,
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],

@@ -29,12 +29,12 @@ class Multilabel(Task):
     """Each row has any subset of a list of labels; each label has a threshold of its own, chosen on validation."""
 
     fields: tuple[str, ...] = ("text",)
-    best: str = "average_precision"
+    monitor: str = "average_precision"
     name: str = "multilabel"
     epoch_scores = ("average_precision", "f1_micro", "log_loss")
-    measure = "f1_micro"
-    file_output_name = "probabilities"
-    link = "sigmoid"
+    primary_metric = "f1_micro"
+    tflite_output_name = "probabilities"
+    output_activation = "sigmoid"
 
     def columns(self, settings: "Settings") -> list[Column]:
         labels = Column(
@@ -49,10 +49,10 @@ class Multilabel(Task):
         )
         return [*self.text_columns(settings), labels]
 
-    def stratum(self, row: Row) -> list[str]:
+    def stratify_key(self, row: Row) -> list[str]:
         return sorted(row.values["labels"])
 
-    def counted(self, row: Row) -> set[str]:
+    def label_counts_key(self, row: Row) -> set[str]:
         return {*row.values["labels"]}
 
     def known_labels(self, labels: Sequence[str]) -> set[str]:
@@ -108,7 +108,7 @@ class Multilabel(Task):
             if isinstance(layer, ClassificationHead):
                 layer.dense.bias.assign(np.log(share / (1 - share)))
 
-    def decide(
+    def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """A threshold a label: the one with the best F1 on these rows."""
@@ -142,7 +142,7 @@ class Multilabel(Task):
     def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
         return {"thresholds": [0.5] * len(labels)}
 
-    def judged(
+    def correctness(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
     ) -> "tuple[list[str], np.ndarray]":
         import numpy as np
@@ -170,17 +170,17 @@ class Multilabel(Task):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[bool]:
         return [label in answer["labels"] for answer in answers for label in labels]
 
-    def file_output(self, logits: Any) -> Any:
+    def tflite_output(self, logits: Any) -> Any:
         import tensorflow as tf
 
         return tf.sigmoid(logits)
 
-    def file_logits(self, output: "np.ndarray") -> "np.ndarray":
+    def logits_from_tflite(self, output: "np.ndarray") -> "np.ndarray":
         from scipy.special import logit
 
         return logit(output.astype("float64").clip(1e-7, 1 - 1e-7)).astype("float32")
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `chosen` (bool, by label) and `labels` (the names, "" where not chosen)."""
         import tensorflow as tf
 

@@ -25,7 +25,7 @@ IMPOSSIBLE = -1e4
 
 
 @dataclass(frozen=True)
-class Spans(WindowedTask):
+class QuestionAnswering(WindowedTask):
     """Each row is a question, its passage and its answers, as in SQuAD 1 and 2.
 
     The model gives two logits a token: that an answer starts, and that it ends there. A window without the answer is
@@ -36,10 +36,10 @@ class Spans(WindowedTask):
     """
 
     fields: tuple[str, ...] = ("question", "context")
-    best: str = "f1"
+    monitor: str = "f1"
     epoch_scores = ("f1", "exact_match")
     name: str = "spans"
-    measure = "f1"
+    primary_metric = "f1"
 
     def columns(self, settings: "Settings") -> list[Column]:
         answers = Column("answers", ("answer",), check_answers, settings.answers_column, "--answers-column")
@@ -62,10 +62,10 @@ class Spans(WindowedTask):
                 found = f"it stands at {place}" if place >= 0 else "it is not in it"
                 raise ValueError(f"the answer {text[:60]!r} does not stand at {start} in its context: {found}")
 
-    def group(self, row: Row) -> str:
+    def group_key(self, row: Row) -> str:
         return row.values["context"]
 
-    def counted(self, row: Row) -> set[str]:
+    def label_counts_key(self, row: Row) -> set[str]:
         return {"answer" if row.values["answers"] else "no answer"}
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
@@ -138,7 +138,7 @@ class Spans(WindowedTask):
 
         return score
 
-    def decide(
+    def fit_thresholds(
         self,
         logits: Sequence[dict[str, Any]],
         targets: Sequence[list[dict[str, Any]]],
@@ -176,7 +176,7 @@ class Spans(WindowedTask):
         truth = [_texts(answers) for answers in targets]
         return mean_intervals(span_values(_answered(logits, decision), truth, _scored(logits)[0]))
 
-    def judged(
+    def correctness(
         self,
         logits: Sequence[dict[str, Any]],
         targets: Sequence[list[dict[str, Any]]],
@@ -201,11 +201,11 @@ class Spans(WindowedTask):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [answer["answer"] for answer in answers]
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits`: of each token that an answer starts and ends there, float32 (batch, length, 2)."""
         return {"logits": logits}
 
-    def served_of_texts(
+    def serving_fn(
         self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         """The best spans, best first, (batch, 5), "" and 0 where there are fewer; and whether one of them answers.
@@ -240,7 +240,7 @@ class Spans(WindowedTask):
             "answer": tf.where(says_none, "", text[:, 0]),
         }
 
-    def served_answers(
+    def decode_serving_outputs(
         self,
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],

@@ -29,10 +29,10 @@ class Regression(Task):
     """
 
     fields: tuple[str, ...] = ("sentence1", "sentence2")
-    best: str = "r2"
+    monitor: str = "r2"
     name: str = "regression"
     epoch_scores = ("r2", "pearson", "root_mean_squared_error")
-    measure = "pearson"
+    primary_metric = "pearson"
 
     def columns(self, settings: "Settings") -> list[Column]:
         score = Column("score", SCORE_ALIASES, check_number, settings.score_column, "--score-column")
@@ -85,7 +85,7 @@ class Regression(Task):
         """{"score"} for each row."""
         return [{"score": float(score)} for score in _scaled(logits, labels)[:, 0]]
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits` and `score`."""
         return {"logits": logits, "score": _scaled(logits, labels)[:, 0]}
 

@@ -35,7 +35,7 @@ class Retrieval(Task):
     """
 
     fields: tuple[str, ...] = ("prompt",)
-    best: str = f"recall_at_1_of_{CANDIDATES}"
+    monitor: str = f"recall_at_1_of_{CANDIDATES}"
     name: str = "retrieval"
     epoch_scores = (f"recall_at_1_of_{CANDIDATES}", f"mean_reciprocal_rank_of_{CANDIDATES}")
 
@@ -47,7 +47,7 @@ class Retrieval(Task):
         wanted = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
         return [Column("prompt", PROMPT_ALIASES, check_text, wanted, "--prompt-column")]
 
-    def inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> tuple[str, ...]:
         return row.values["prompt"], row.values["reply"]
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
@@ -143,14 +143,14 @@ class Retrieval(Task):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [answer["reply"] for answer in answers]
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`scores`, float32 (batch, 5), and `replies`, string (batch, 5), the best first."""
         import tensorflow as tf
 
         scores, chosen = tf.math.top_k(logits, min(REPLIES_ANSWERED, len(labels)))
         return {"scores": scores, "replies": tf.gather(tf.constant(list(labels)), chosen)}
 
-    def served_answers(
+    def decode_serving_outputs(
         self,
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],

@@ -30,7 +30,7 @@ NO_TOKEN_LOGIT = -10.0
 
 
 @dataclass(frozen=True)
-class Entities(WindowedTask):
+class TokenClassification(WindowedTask):
     """Each row is a list of tokens with BIO tags. A word's tag is learnt at its first wordpiece.
 
     The logits of a row are float32 (words, tags). Predictions take texts, cut them into words, and answer with the
@@ -40,12 +40,12 @@ class Entities(WindowedTask):
         Devlin et al. 2019, section 5.3, https://arxiv.org/abs/1810.04805
     """
 
-    best: str = "f1"
+    monitor: str = "f1"
     epoch_scores = ("f1", "log_loss")
     name: str = "entities"
-    measure = "f1"
+    primary_metric = "f1"
 
-    said = ("entities",)
+    display_fields = ("entities",)
 
     def columns(self, settings: "Settings") -> list[Column]:
         return [
@@ -58,16 +58,16 @@ class Entities(WindowedTask):
         if tokens != tags:
             raise ValueError(f"has {tokens} tokens and {tags} tags; each token needs one")
 
-    def inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> tuple[str, ...]:
         return tuple(row.values["tokens"])
 
-    def asked(self, row: Row) -> tuple[str, ...]:
+    def prediction_inputs(self, row: Row) -> tuple[str, ...]:
         return (" ".join(row.values["tokens"]),)
 
-    def stratum(self, row: Row) -> list[str]:
-        return sorted(self.counted(row))
+    def stratify_key(self, row: Row) -> list[str]:
+        return sorted(self.label_counts_key(row))
 
-    def counted(self, row: Row) -> set[str]:
+    def label_counts_key(self, row: Row) -> set[str]:
         """The kinds of its entities."""
         return {tag[2:] for tag in row.values["tags"] if tag != OUTSIDE}
 
@@ -184,7 +184,7 @@ class Entities(WindowedTask):
 
         return entity_intervals(*_tags(logits, targets, labels), _tag_losses(logits, targets))
 
-    def judged(
+    def correctness(
         self,
         logits: Sequence["np.ndarray"],
         targets: Sequence["np.ndarray"],
@@ -205,13 +205,13 @@ class Entities(WindowedTask):
     def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
         return [tag for answer in answers for tag in answer["tags"]]
 
-    def served(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
         """`logits` and `probabilities` of each token, float32 (batch, length, tags)."""
         import tensorflow as tf
 
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
-    def served_of_texts(
+    def serving_fn(
         self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
     ) -> dict[str, Any]:
         """Of each word of a text, (batch, most words), "" and 0 behind a text's last one.
@@ -234,7 +234,7 @@ class Entities(WindowedTask):
             "end": ends.to_tensor(),
         }
 
-    def served_answers(
+    def decode_serving_outputs(
         self,
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],

@@ -18,7 +18,7 @@ class WindowedTask(Task):
     Windows are cut and put together by TensorFlow operations, so that a run and its exports answer by the same ones.
     """
 
-    unit = "windows"
+    example_unit = "windows"
 
     def words_of(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> tuple[Any, Any, Any, Any]:
         """The words of rows, where each starts and ends, all ragged (rows, words), and the first segment or None."""
@@ -29,7 +29,7 @@ class WindowedTask(Task):
 
         return window_rows(preprocessor, inputs, lambda some: self.words_of(preprocessor, some), kind=self.name)
 
-    def answerer(
+    def make_predict_fn(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         from tfhub_ft.inference.predict import graph_answerer
@@ -37,18 +37,18 @@ class WindowedTask(Task):
         return graph_answerer(
             self.text_function(model, labels, decision),
             self.fields,
-            lambda outputs, rows: self.served_answers(outputs, rows, labels, decision),
+            lambda outputs, rows: self.decode_serving_outputs(outputs, rows, labels, decision),
         )
 
     def text_function(
         self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
     ) -> Callable[..., dict[str, Any]]:
-        """`served_of_texts` as a graph that takes string tensors (batch,) by the fields' names."""
+        """`serving_fn` as a graph that takes string tensors (batch,) by the fields' names."""
         import tensorflow as tf
 
         signature = {field: tf.TensorSpec((None,), tf.string, name=field) for field in self.fields}
         graph = tf.function(
-            lambda segments: self.served_of_texts(model, [segments[field] for field in self.fields], labels, decision),
+            lambda segments: self.serving_fn(model, [segments[field] for field in self.fields], labels, decision),
             input_signature=[signature],
         )
         return lambda **segments: graph(segments)

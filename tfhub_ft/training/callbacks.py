@@ -14,10 +14,10 @@ from tfhub_ft.data.batches import TokenRows, TrainingBatches
 from tfhub_ft.evaluation.validation import Validated
 from tfhub_ft.metrics.scores import goodness
 from tfhub_ft.run import STATE, STATE_SHAPE
-from tfhub_ft.utils.console import progress, say
+from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, first_line
-from tfhub_ft.utils.files import check_room, write_json, written_aside
+from tfhub_ft.utils.files import atomic_write, check_room, write_json
 from tfhub_ft.utils.precision import matrix_products_in
 
 BEST = "best.weights.h5"
@@ -109,7 +109,7 @@ class Progress(keras.callbacks.Callback):
         scores = {name: self.validation.scores[name] for name in self.names if name in self.validation.scores}
         shown = [f"validation {name} {'-' if value is None else f'{value:.4f}'}" for name, value in scores.items()]
         seconds = f"{time.perf_counter() - self.began:.0f} s"
-        say(f"{self.name}: {', '.join([*training, *shown, seconds])}".replace("_", " "))
+        log(f"{self.name}: {', '.join([*training, *shown, seconds])}".replace("_", " "))
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -230,7 +230,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save(self, model: keras.Model, name: str) -> None:
         variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
-        with written_aside(self.folder / name) as aside:
+        with atomic_write(self.folder / name) as aside:
             check_room(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
             model.save_weights(aside)
 
@@ -266,7 +266,7 @@ def remove_weights(folder: Path) -> None:
 
 def write_history(path: Path, epochs: list[dict[str, float]]) -> None:
     """Write one csv row an epoch: its number, scores, loss and seconds; a score that is undefined is an empty cell."""
-    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         names = dict.fromkeys(name for epoch in epochs for name in epoch)
         writer = csv.DictWriter(file, fieldnames=list(names), lineterminator="\n")
         writer.writeheader()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES
-from tfhub_ft.utils.console import quiet, say
+from tfhub_ft.utils.console import log, quiet
 from tfhub_ft.utils.errors import InputError, first_line
 
 NO_CLUSTER = (
@@ -82,7 +82,7 @@ def _multi_worker() -> Any:
     import tensorflow as tf
 
     number, workers = _place()
-    say(f"Worker {number} of {workers}: waiting for the others")
+    log(f"Worker {number} of {workers}: waiting for the others")
     resolver = None if "TF_CONFIG" in os.environ else tf.distribute.cluster_resolver.SlurmClusterResolver()
     try:
         # The server that it starts says so on the screen.

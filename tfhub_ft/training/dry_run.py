@@ -18,7 +18,7 @@ from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.train import given_settings, resolved_settings
 from tfhub_ft.training.trainer import Training, pooler_left_out
-from tfhub_ft.utils.console import recorded_warnings, say, warn
+from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.memory import peak_memory
 from tfhub_ft.utils.precision import matrix_products_in
 
@@ -76,7 +76,7 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
 
 
 def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
-    labels = Counter(label for row in split.rows for label in task.counted(row))
+    labels = Counter(label for row in split.rows for label in task.label_counts_key(row))
     return {
         "rows": len(split.rows),
         "distinct_texts": len(np.unique(fingerprints(_folded(task, row) for row in split.rows))),
@@ -86,7 +86,7 @@ def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
 
 
 def _folded(task: Any, row: Any) -> str:
-    return folded(task.group(row))
+    return folded(task.group_key(row))
 
 
 def _token_lengths(training: Training) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _token_lengths(training: Training) -> dict[str, Any]:
         )
         rows = training.data.splits["train"].rows
         some = np.random.default_rng(0).permutation(len(rows))[:SAMPLED_ROWS]
-        lengths = task.encode(uncut, [task.inputs(rows[int(i)]) for i in some]).lengths
+        lengths = task.encode(uncut, [task.training_inputs(rows[int(i)]) for i in some]).lengths
     return {
         "rows": len(training.data.splits["train"].rows),
         "p50": float(np.median(lengths)),
@@ -128,14 +128,14 @@ def _cost(training: Training) -> dict[str, Any]:
     batches = training.batches()
     found["steps_an_epoch"] = len(batches)
     places = [len(rows) * int(batches.tokens.lengths[rows].max()) for rows in batches.order()]
-    say(f"Measuring {min(STEPS, len(batches) - 1):,} steps")
+    log(f"Measuring {min(STEPS, len(batches) - 1):,} steps")
     ends: list[float] = []
 
     def note(batch: int, logs: dict | None = None) -> None:
         ends.append(time.perf_counter())
 
     began = time.perf_counter()
-    training.narrow_words()
+    training.restrict_vocabulary()
     with matrix_products_in(training.precision, network), pooler_left_out():
         learner = training.compiled(total_steps=len(batches) * settings.epochs)
         learner.fit(
@@ -191,7 +191,7 @@ def _warnings(train: dict[str, Any], peak_memory_bytes: int, data: Dataset, task
 def _contradictions(data: Dataset, task: Any) -> int:
     rows = data.splits["train"].rows
     texts = fingerprints(_folded(task, row) for row in rows)
-    both = fingerprints(f"{_folded(task, row)}\0{task.stratum(row)}" for row in rows)
+    both = fingerprints(f"{_folded(task, row)}\0{task.stratify_key(row)}" for row in rows)
     pairs = np.unique(np.stack([texts, both]), axis=1)
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 

@@ -25,7 +25,7 @@ _FORMAT = 2
 
 
 # The parts of each network, with the weights that trained when they were made.
-_KNOWN: "WeakKeyDictionary[keras.Model, tuple[tuple[int, ...], FrozenBody | None]]" = WeakKeyDictionary()
+_KNOWN: "WeakKeyDictionary[keras.Model, tuple[tuple[int, ...], FrozenFeatureExtractor | None]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class FirstToken(keras.layers.Layer):
         return self.encoder.compute_output_spec(inputs)["sequence_output"][:, 0]
 
 
-class FrozenBody:
+class FrozenFeatureExtractor:
     """A network cut in two: what does not train, up to one vector a row, and what trains behind it.
 
     Args:
@@ -110,7 +110,7 @@ class FrozenBody:
         tail: a model from the features to the network's output; it shares the network's weights.
 
     Example:
-        cut = FrozenBody.of(model.get_layer("token_model"), tokens)
+        cut = FrozenFeatureExtractor.of(model.get_layer("token_model"), tokens)
         features = cut.features(tokens, "bfloat16") if cut else None
     """
 
@@ -119,7 +119,7 @@ class FrozenBody:
         self._steps: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, network: keras.Model, tokens: TokenRows) -> "FrozenBody | None":
+    def of(cls, network: keras.Model, tokens: TokenRows) -> "FrozenFeatureExtractor | None":
         """A network's two parts, which together answer some rows as the whole does.
 
         Args:
@@ -141,7 +141,7 @@ class FrozenBody:
         return known[1]
 
     @classmethod
-    def _tried(cls, network: keras.Model, tokens: TokenRows) -> "FrozenBody | None":
+    def _tried(cls, network: keras.Model, tokens: TokenRows) -> "FrozenFeatureExtractor | None":
         parts = _cut(network) or _cut_at_pooler(network)
         if parts is None:
             return None
@@ -160,7 +160,7 @@ class FrozenBody:
             precision: of the matrix products.
 
         Raises:
-            WorkError: the cache cannot be written.
+            RunError: the cache cannot be written.
         """
         size = self.body.outputs[0].shape[-1]
         parts = self._in_batches(tokens, precision)
@@ -217,7 +217,7 @@ def scorer_of(network: keras.Model) -> Callable[[TokenRows], np.ndarray]:
 
     def score(tokens: TokenRows) -> np.ndarray:
         nonlocal logits_of_features, last
-        cut = FrozenBody.of(network, tokens)
+        cut = FrozenFeatureExtractor.of(network, tokens)
         if cut is None:
             return logits_of_tokens(tokens)
         logits_of_features = logits_of_features or logits_function(cut.tail, scoring=True)

@@ -9,7 +9,7 @@ import keras
 
 from tfhub_ft.training.callbacks import Checkpoints
 from tfhub_ft.training.distribution import sum_over_workers
-from tfhub_ft.utils.console import say
+from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import Preempted
 
 EXPLODED = 1e6
@@ -51,7 +51,7 @@ class Interruptions(keras.callbacks.Callback):
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
-            say("\nStopping after this step, and keeping what was learnt; Ctrl-C once more leaves at once")
+            log("\nStopping after this step, and keeping what was learnt; Ctrl-C once more leaves at once")
         self.received = number
 
     def _listen(self) -> None:

@@ -21,9 +21,9 @@ from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import DATA, Settings, option_name
 from tfhub_ft.training.train import resolved_settings
 from tfhub_ft.utils.arguments import check_path, check_type
-from tfhub_ft.utils.console import progress, say
+from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import check_folder, contents, locked, sha256_of, write_json, written_aside
+from tfhub_ft.utils.files import atomic_write, check_folder, contents, locked, sha256_of, write_json
 
 ROWS_OF_A_SHARD = 50_000
 
@@ -55,7 +55,7 @@ def prepare(
 
     Raises:
         InputError: a setting, a file or a row is not as it must be, or the folder holds something else.
-        WorkError: the disk is full.
+        RunError: the disk is full.
 
     Example:
         prepare("sentiment", data="reviews.csv", output_dir="prepared/reviews")
@@ -78,7 +78,7 @@ def prepare(
     index = {"tfhub_ft": __version__, "recipe": recipe.name, "settings": _kept_settings(resolved)}
     _found(folder, index)
     data = load_dataset(recipe.task, resolved, recipe.demo)
-    say(f"Loading encoder {resolved.encoder}")
+    log(f"Loading encoder {resolved.encoder}")
     preprocessor = recipe.build(resolved, data.labels).get_layer("preprocessor")
     records = partial(_records, recipe, preprocessor, data)
     index |= {
@@ -150,7 +150,7 @@ def _splits(data: Dataset, shards: int | None) -> dict[str, Any]:
 def _records(recipe: Recipe, preprocessor: Any, data: Dataset, split: str, start: int, stop: int) -> list[bytes]:
     """Some rows of a split, as the records of a shard."""
     task, rows = recipe.task, data.splits[split].rows[start:stop]
-    tokens = task.encode(preprocessor, Mapped(task.inputs, rows))
+    tokens = task.encode(preprocessor, Mapped(task.training_inputs, rows))
     if type(tokens) not in (TokenRows, WindowRows):
         raise InputError(f"{recipe.name}: its task makes {type(tokens).__name__} of rows, which cannot be prepared")
     return list(examples(tokens, task.token_targets(tokens, data.targets[split][start:stop]), rows))
@@ -184,7 +184,7 @@ def _write_shard(
 
     starts = range(start, end, ROWS_AT_ONCE)
     parts = in_parallel(lambda begin: records(begin, min(begin + ROWS_AT_ONCE, end)), starts, workers)
-    with written_aside(path) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
+    with atomic_write(path) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
         for part in parts:
             for record in part:
                 writer.write(record)

@@ -15,7 +15,7 @@ from tfhub_ft.settings import Settings, option_name
 from tfhub_ft.training.distribution import check_shared_folder, check_strategy, is_chief
 from tfhub_ft.training.trainer import Training
 from tfhub_ft.utils.arguments import check_path, check_type
-from tfhub_ft.utils.console import hush, recorded_warnings, say
+from tfhub_ft.utils.console import log, recorded_warnings, set_quiet
 from tfhub_ft.utils.documents import read_yaml
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_folder, contents, temporary_folder
@@ -46,7 +46,7 @@ def train(
 
     Raises:
         InputError: a setting, a file or a row is not as it must be. Nothing was started.
-        WorkError: the training failed.
+        RunError: the training failed.
         Preempted: SIGTERM stopped it; `resume` goes on with it.
 
     Example:
@@ -93,7 +93,7 @@ def _written_by_chief(strategy: str, output_dir: str | Path | None) -> Iterator[
     if is_chief(strategy):
         yield None
         return
-    hush()
+    set_quiet()
     with temporary_folder() as scratch:
         yield Path(scratch) / "run"
 
@@ -203,7 +203,7 @@ def _go_on(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool, lo
     settings = run.settings
     if recover:
         settings = settings.replaced({"learning_rate": settings.learning_rate / 2})
-        say(f"Going on with half the learning rate, {settings.learning_rate:g}")
+        log(f"Going on with half the learning rate, {settings.learning_rate:g}")
     with recorded_warnings() as warnings:
         training = Training(recipe, settings, data)
     run.add_warnings(warnings)

@@ -7,7 +7,7 @@ from keras.src.backend.tensorflow.trainer import reduce_per_replica
 from keras.src.losses.loss import unscale_loss_for_distribution
 
 
-class SharedSteps:
+class DistributedTrainStep:
     """What makes a keras.Model learn the same on many replicas as on one, however a batch divides.
 
     Its batches are (tokens, targets, {"share": what this replica has of what the batch's loss is the mean of, "rows":
@@ -62,7 +62,7 @@ class SharedSteps:
         """What Keras would build here, `build_for` has built."""
 
 
-class Learner(SharedSteps, keras.Model):
+class TrainStepModel(DistributedTrainStep, keras.Model):
     """The network in training: a functional model from tokens, or features, to what the loss takes."""
 
 

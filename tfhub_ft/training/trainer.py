@@ -33,9 +33,9 @@ from tfhub_ft.run import (
     Run,
 )
 from tfhub_ft.settings import TrainingSettings
-from tfhub_ft.utils.console import recorded_warnings, say, warn
-from tfhub_ft.utils.errors import InputError, RowFault, WorkError
-from tfhub_ft.utils.files import write_json, write_text, written_aside
+from tfhub_ft.utils.console import log, recorded_warnings, warn
+from tfhub_ft.utils.errors import InputError, RowError, RunError
+from tfhub_ft.utils.files import atomic_write, write_json, write_text
 from tfhub_ft.utils.processes import check_not_forked
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from tfhub_ft.evaluation.validation import Validated
     from tfhub_ft.language_models.evaluation import ReplyJudge
     from tfhub_ft.training.callbacks import Checkpoints, ValidationScores
-    from tfhub_ft.training.frozen_features import FrozenBody
-    from tfhub_ft.training.train_step import Learner
+    from tfhub_ft.training.frozen_features import FrozenFeatureExtractor
+    from tfhub_ft.training.train_step import TrainStepModel
 
 SAMPLE_ROWS = 200
 FEATURE_STEPS = 16
@@ -86,7 +86,7 @@ class Training:
         # Before anything else is done with TensorFlow.
         self.strategy = build_strategy(settings.strategy)
         seed_everything(settings.seed)
-        say(f"Loading {settings.pretrained}")
+        log(f"Loading {settings.pretrained}")
         if self.strategy.num_replicas_in_sync > 1:
             fetch(settings)
         with self.strategy.scope():
@@ -97,7 +97,7 @@ class Training:
         self._check_shapes()
         self._check_vocabulary()
         read = "Reading tokens of" if data.prepared else "Tokenizing"
-        say(f"{read} {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
+        log(f"{read} {sum(len(s.rows) for s in self.data.splits.values()):,} rows")
         self.tokens = {name: self._tokenize(name) for name in self.data.splits}
         self._warn_of_truncation()
         self._initialize_head()
@@ -134,7 +134,7 @@ class Training:
         if "patience" not in given:
             patience = math.ceil(patience * epochs / settings.epochs)
         self.settings = settings.replaced({"epochs": epochs, "patience": patience})
-        say(f"Training for {epochs} epochs, of {steps:,} steps each, to reach --min-steps {settings.min_steps}")
+        log(f"Training for {epochs} epochs, of {steps:,} steps each, to reach --min-steps {settings.min_steps}")
 
     def _count_steps(self) -> int:
         """The steps of an epoch."""
@@ -155,13 +155,13 @@ class Training:
     def _initialize_head(self) -> None:
         self.recipe.task.initialize(self.network, self.tokens["train"], self.data.targets["train"], self.settings)
 
-    def _frozen_body(self) -> "FrozenBody | None":
+    def _frozen_body(self) -> "FrozenFeatureExtractor | None":
         """The part of the network that is run once a row; None where the encoder trains."""
-        from tfhub_ft.training.frozen_features import FrozenBody
+        from tfhub_ft.training.frozen_features import FrozenFeatureExtractor
 
         if self.stages or not self.settings.cache_features:
             return None
-        return FrozenBody.of(self.network, self.tokens["train"])
+        return FrozenFeatureExtractor.of(self.network, self.tokens["train"])
 
     def _check_shapes(self) -> None:
         from tfhub_ft.training.distribution import needs_fixed_shapes
@@ -191,14 +191,14 @@ class Training:
 
     def _tokenize(self, split: str) -> "TokenRows":
         task, source, prepared = self.recipe.task, self.data.splits[split], self.data.prepared
-        inputs = Mapped(task.inputs, source.rows)
+        inputs = Mapped(task.training_inputs, source.rows)
         try:
             return (
                 prepared.tokens(split, self.preprocessor, inputs)
                 if prepared
                 else task.encode(self.preprocessor, inputs)
             )
-        except RowFault as fault:
+        except RowError as fault:
             raise InputError(f"{source.file}, line {source.rows[fault.row].line}: {fault}") from None
 
     def create_run(self, folder: Path, recipe_name: str) -> Run:
@@ -244,7 +244,7 @@ class Training:
         from tfhub_ft.training.distribution import sum_over_workers
 
         self._write_sample(run)
-        judge = self.recipe.task.judge(self.model, self.data.splits[self._last].rows, self.settings.seed)
+        judge = self.recipe.task.generation_evaluator(self.model, self.data.splits[self._last].rows, self.settings.seed)
         untrained = self._untrained(judge) if judge else None
         checkpoints = self._fit(run)
         state, validation = checkpoints.state, checkpoints.best_validation
@@ -261,7 +261,7 @@ class Training:
         run.add_warnings(warnings)
         if judge:
             scores, scored = _with_written(scores, scored, judge, untrained)
-        with written_aside(run.path / MODEL) as aside:
+        with atomic_write(run.path / MODEL) as aside:
             self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
         self.recipe.task.keep(run, self.model)
         write_json(run.path / DECISION, scored.decision)
@@ -285,11 +285,11 @@ class Training:
         """The network, or what of it stands behind a frozen encoder."""
         return self.frozen.tail if self.frozen else self.network
 
-    def learner(self) -> "Learner":
+    def learner(self) -> "TrainStepModel":
         """What is trained as a model of its own, from tokens or features to what the loss takes."""
-        from tfhub_ft.training.train_step import Learner
+        from tfhub_ft.training.train_step import TrainStepModel
 
-        return Learner(self.trained.inputs, self.trained.outputs[0], name="learner")
+        return TrainStepModel(self.trained.inputs, self.trained.outputs[0], name="learner")
 
     def batches(self) -> "TrainingBatches":
         """The batches of training rows."""
@@ -318,30 +318,30 @@ class Training:
         batches = self.batches()
         self.trained_weights = sum(math.prod(weight.shape) for weight in self.learner().trainable_weights)
         of_weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
-        narrowed = self.narrow_words()
+        narrowed = self.restrict_vocabulary()
         learner = self.compiled(total_steps=len(batches) * settings.epochs)
         if self.strategy.num_replicas_in_sync > 1:
             learner.build_for(batches.some())
         validation = self._validation_scores()
         checkpoints = Checkpoints(
-            run.path / CHECKPOINTS, self.trained, validation, metric=task.best, patience=settings.patience
+            run.path / CHECKPOINTS, self.trained, validation, metric=task.monitor, patience=settings.patience
         )
         done = checkpoints.restore(learner)
         steps = "1 step" if len(batches) == 1 else f"{len(batches):,} steps"
-        say(
-            f"Training {of_weights} on {len(batches.tokens):,} {task.unit}, {steps} an epoch, in"
+        log(
+            f"Training {of_weights} on {len(batches.tokens):,} {task.example_unit}, {steps} an epoch, in"
             f" {self.precision}{self._said_of_replicas()}" + (f", from epoch {done + 1}" if done else "")
         )
         self._take_epochs(run, learner, validation, checkpoints, batches)
         if where := checkpoints.diverged:
-            raise WorkError(
+            raise RunError(
                 f"{run.path}: the loss is no number in epoch {where['epoch']}, step {where['step']}, at a learning rate"
                 f" of {where['learning_rate']:.3g}: --recover goes on from the last good epoch with half of"
                 f" --learning-rate {settings.learning_rate:g}"
             )
         checkpoints.load_best()
         if narrowed:
-            self._widen_words(learner, steps=checkpoints.state["best_epoch"] * len(batches))
+            self._restore_vocabulary(learner, steps=checkpoints.state["best_epoch"] * len(batches))
         write_history(run.path / HISTORY, checkpoints.state["epochs"])
         return checkpoints
 
@@ -421,7 +421,7 @@ class Training:
 
         return [Unfreezing(self.encoder, self.stages, _inner(learner.optimizer), steps)] if self.stages else []
 
-    def narrow_words(self) -> bool:
+    def restrict_vocabulary(self) -> bool:
         """Leave the words that no row has out of the training: their embeddings have no gradient, only decay."""
         from tfhub_ft.data.batches import words_of
 
@@ -431,17 +431,17 @@ class Training:
         if not encoder.word_embeddings.trainable:
             return False
         with self.strategy.scope():
-            encoder.narrow_words(words_of(self.tokens.values(), encoder.word_embeddings.shape[0]))
+            encoder.restrict_vocabulary(words_of(self.tokens.values(), encoder.word_embeddings.shape[0]))
         return True
 
-    def _widen_words(self, learner: "keras.Model", steps: int) -> None:
+    def _restore_vocabulary(self, learner: "keras.Model", steps: int) -> None:
         optimizer = _inner(learner.optimizer)
         # An epoch that was ended early has fewer.
         steps = min(steps, int(optimizer.iterations.numpy()))
         with self.strategy.scope():
-            self.encoder.widen_words(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
+            self.encoder.restore_vocabulary(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
 
-    def compiled(self, total_steps: int) -> "Learner":
+    def compiled(self, total_steps: int) -> "TrainStepModel":
         """The learner with an optimizer; the network itself stays free of one."""
         import keras
 
@@ -488,7 +488,7 @@ class Training:
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
         if validation is None:
-            say(f"Scoring {len(data.splits[name].rows):,} validation rows")
+            log(f"Scoring {len(data.splits[name].rows):,} validation rows")
             validation = self._validated(task.row_logits(self.model, self.tokens[name]))
         logits, calibration, decision = validation.logits, validation.calibration, validation.decision
         rows = data.splits["train"].rows
@@ -500,7 +500,7 @@ class Training:
             apply_temperature(self.network, calibration["temperature"])
         if self._last == "test":
             name = "test"
-            say(f"Scoring {len(data.splits[name].rows):,} test rows")
+            log(f"Scoring {len(data.splits[name].rows):,} test rows")
             logits = task.row_logits(self.model, self.tokens[name])
             scores[name] = task.held_out_scores(logits, data.targets[name], data.labels, decision, train)
         rows, targets = data.splits[name].rows, data.targets[name]
@@ -514,7 +514,7 @@ class Training:
     def _untrained(self, judge: "ReplyJudge") -> tuple[dict[str, Any], list[str]]:
         """The scores of the model as it is before it trains, and what it answers."""
         task, data, name = self.recipe.task, self.data, self._last
-        say(f"Scoring the model before it trains, on {len(data.splits[name].rows):,} {name} rows")
+        log(f"Scoring the model before it trains, on {len(data.splits[name].rows):,} {name} rows")
         logits = task.row_logits(self.model, self.tokens[name])
         scores, answers = judge()
         return {**task.metrics(logits, data.targets[name], data.labels, {}), **scores}, answers
@@ -530,7 +530,7 @@ class Training:
             kept_epoch=state["best_epoch"],
             lengths=tokens.lengths,
             truncated=tokens.truncated_rows,
-            unit=self.recipe.task.unit,
+            unit=self.recipe.task.example_unit,
             weights=weights,
             peak_memory=peak_memory(),
         )
@@ -547,7 +547,7 @@ class Training:
     def _write_sample(self, run: Run) -> None:
         rows = self.data.splits["validation"].rows
         chosen = random.Random(self.settings.seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
-        lines = [json.dumps(self.recipe.task.asked(row), ensure_ascii=False) for row in chosen]
+        lines = [json.dumps(self.recipe.task.prediction_inputs(row), ensure_ascii=False) for row in chosen]
         write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
         KeptRows.drawn_from(self.data.splits, self.settings.seed).write(run.path / KEPT_ROWS)
 

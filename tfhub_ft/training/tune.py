@@ -18,8 +18,8 @@ from tfhub_ft.settings import Settings, option_name, value_type
 from tfhub_ft.training.train import given_settings, resolved_settings
 from tfhub_ft.training.trainer import Training
 from tfhub_ft.utils.arguments import check_path, check_type
-from tfhub_ft.utils.console import recorded_warnings, say
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.console import log, recorded_warnings
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import check_folder, check_output, contents, remove, undone_on_failure, write_text
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def tune(
 
     Raises:
         InputError: a setting or a file is not as it must be, or the folder holds another search.
-        WorkError: no trial came to its end.
+        RunError: no trial came to its end.
 
     Example:
         tune("sentiment", data="reviews.csv", output_dir="runs/search", trials=8)[0]["score"]
@@ -86,7 +86,7 @@ def tune(
 
     def objective(trial: "optuna.Trial") -> float:
         chosen = {key: _suggested(trial, key, ends) for key, ends in space.items()}
-        say(f"Trial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in chosen.items()))
+        log(f"Trial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in chosen.items()))
         return _tried(trial, name, recipe, fixed.replaced(chosen), given, data, folder)
 
     is_new = not (folder / JOURNAL).is_file()
@@ -94,15 +94,15 @@ def tune(
     with undone_on_failure(folder) if is_new else contextlib.nullcontext():
         study = _study(folder, recipe, fixed, space)
         left = max(trials - len(_rows(study)), 0)
-        say(f"Running {left} of {trials} trials in {folder}")
+        log(f"Running {left} of {trials} trials in {folder}")
         if is_new:
-            study.optimize(objective, n_trials=1, catch=(WorkError,))
+            study.optimize(objective, n_trials=1, catch=(RunError,))
     # Ctrl-C ends the search with the trials so far.
     with contextlib.suppress(KeyboardInterrupt):
-        study.optimize(objective, n_trials=left - is_new, catch=(WorkError,))
+        study.optimize(objective, n_trials=left - is_new, catch=(RunError,))
     rows = _rows(study)
     if not rows:
-        raise WorkError(f"{folder}: no trial came to its end; lower the learning rates")
+        raise RunError(f"{folder}: no trial came to its end; lower the learning rates")
     _write_best(folder, name, rows[0], list(space))
     return rows
 
@@ -213,10 +213,10 @@ def _tried(
         training.finish(run)
     epochs = run.training_state["epochs"]
     trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in epochs), 1))
-    score = goodness(recipe.task.best, run.metrics["validation"][recipe.task.best])
+    score = goodness(recipe.task.monitor, run.metrics["validation"][recipe.task.monitor])
     shutil.rmtree(path / CHECKPOINTS)
     (path / MODEL).unlink()
-    say(f"Trial {trial.number}: {recipe.task.best.replace('_', ' ')} {abs(score):.4f}")
+    log(f"Trial {trial.number}: {recipe.task.monitor.replace('_', ' ')} {abs(score):.4f}")
     return score
 
 

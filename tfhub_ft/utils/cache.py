@@ -11,7 +11,7 @@ import platformdirs
 
 from tfhub_ft import __version__
 from tfhub_ft.utils.documents import check_shape, read_json
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import remove_remains, scratch_folder, sha256_of, sync, write_json
 
 CACHE_VARIABLE = "TFHUB_FT_CACHE"
@@ -78,7 +78,7 @@ def entry_of(folder: Path, *, thorough: bool = False) -> dict[str, Any] | None:
         return None
     if touched:
         # A copy, all of which then need not be read again. A cache may be read-only.
-        with contextlib.suppress(OSError, WorkError):
+        with contextlib.suppress(OSError, RunError):
             write_json(folder / ENTRY_FILE, {**entry, "files": {**files, **touched}})
     return entry
 
@@ -96,7 +96,7 @@ def keep(
         read: what is known of a whole entry; None where a folder is none.
 
     Raises:
-        WorkError: the cache cannot be written.
+        RunError: the cache cannot be written.
     """
     cache = folder.parent
     try:
@@ -115,7 +115,7 @@ def keep(
                 _put_in_place(made, folder, read)
                 sync(cache, deep=False)
     except OSError as error:
-        raise WorkError(
+        raise RunError(
             f"{cache}: the cache cannot be written ({error}); make room, or set {CACHE_VARIABLE} to a folder that can"
             " be written"
         ) from error

@@ -21,7 +21,7 @@ WIDTH = 120
 Batch = TypeVar("Batch", bound=Sized)
 
 
-def hush() -> None:
+def set_quiet() -> None:
     """Say warnings alone from now on, in this process and those that it starts. What `--quiet` does."""
     os.environ[HUSHED] = "1"
 
@@ -35,7 +35,7 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Print one line of progress to standard error."""
     if HUSHED not in os.environ:
         print(printable(message), file=sys.stderr, flush=True)
@@ -158,7 +158,7 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
             advance(32)
     """
     if not shows_bars():
-        say(f"{description} ...")
+        log(f"{description} ...")
         yield lambda amount, description=None: None
         return
     from rich import progress as bars

@@ -9,13 +9,13 @@ from typing import Any
 QUIET_AND_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
+def pin_to_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function whose operations stay on the processor, as those of strings do.
 
     Next to strings a GPU would take the operations of numbers alone, and each would wait for a copy of its numbers.
 
     Example:
-        @on_cpu
+        @pin_to_cpu
         def word_counts(texts):
             return tf.strings.split(texts).row_lengths()
     """

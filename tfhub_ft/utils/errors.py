@@ -29,7 +29,7 @@ class UntrustedCode(InputError):
     """A model brings a program that nobody says is trusted; it was not run."""
 
 
-class WorkError(TfhubFtError):
+class RunError(TfhubFtError):
     """The work was started and failed; nothing half-written is left."""
 
 
@@ -39,7 +39,7 @@ class Preempted(TfhubFtError):
     exit_code = 143
 
 
-class RowFault(ValueError):
+class RowError(ValueError):
     """A row cannot be made into tokens; whoever knows its file and line says so in an `InputError`.
 
     Args:

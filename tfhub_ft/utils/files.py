@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.utils.errors import InputError, TfhubFtError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError, TfhubFtError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ _FAULTS = {
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a path to write a file or a folder to; move it to `path` on success, remove it on failure.
 
     What was written is on the disk, not only in the system's memory, before it replaces what was there: after a power
@@ -47,10 +47,10 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         InputError: `path` is a link to something that does not exist.
-        WorkError: the disk is full, or the file may not be written.
+        RunError: the disk is full, or the file may not be written.
 
     Example:
-        with written_aside("metrics.json") as aside:
+        with atomic_write("metrics.json") as aside:
             aside.write_text("{}")
     """
     path = Path(path)
@@ -367,7 +367,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_fault(error: BaseException, path: str | os.PathLike) -> WorkError | None:
+def write_fault(error: BaseException, path: str | os.PathLike) -> RunError | None:
     """Return what to raise for an error because of which a file cannot be written; None for other errors.
 
     TensorFlow, HDF5 and Keras say such errors in words.
@@ -385,7 +385,7 @@ def write_fault(error: BaseException, path: str | os.PathLike) -> WorkError | No
     code = getattr(error, "errno", None)
     if code not in _FAULTS:
         code = next((each for each in _FAULTS if os.strerror(each) in str(error)), None)
-    return WorkError(f"{path}{_FAULTS[code]}") if code else None
+    return RunError(f"{path}{_FAULTS[code]}") if code else None
 
 
 def check_room(path: Path, needed: int) -> None:
@@ -403,7 +403,7 @@ def check_room(path: Path, needed: int) -> None:
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all; bytes of file names that are not UTF-8 are escaped."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 

@@ -14,7 +14,7 @@ from tfhub_ft.data.rows import Row
 from tfhub_ft.tasks.classification import Classification
 from tfhub_ft.tasks.multilabel import Multilabel
 from tfhub_ft.tasks.regression import Regression
-from tfhub_ft.tasks.token_classification import Entities
+from tfhub_ft.tasks.token_classification import TokenClassification
 from tfhub_ft.utils.errors import InputError
 
 ONE = [Row(i, {"text": f"t{i}", "label": label}) for i, label in enumerate("aaabbc", 2)]
@@ -25,7 +25,7 @@ TAGS = [Row(2, {"tokens": ["x", "y", "z"], "tags": ["B-a", "I-a", "B-b"]}), Row(
 def test_count_labels_counts_rows():
     assert count_labels(Classification(), ONE) == {"a": 3, "b": 2, "c": 1}
     assert count_labels(Multilabel(), SEVERAL) == {"a": 3, "b": 2, "c": 1}
-    assert count_labels(Entities(), TAGS) == {"a": 2, "b": 1}
+    assert count_labels(TokenClassification(), TAGS) == {"a": 2, "b": 1}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_rare_labels_refuses_to_leave_nothing():
     [
         (Classification(), ONE, ["a", "a", "a"]),
         (Multilabel(), SEVERAL, [("a",), ("a",), (), ("a",)]),
-        (Entities(), TAGS, [["B-a", "I-a", "O"], ["B-a"]]),
+        (TokenClassification(), TAGS, [["B-a", "I-a", "O"], ["B-a"]]),
     ],
 )
 def test_drop_labels_leaves_out_rows_labels_or_tags(task, rows, kept, capsys):
@@ -99,7 +99,7 @@ def test_drop_labels_says_how_many_rows_and_refuses_to_drop_all(capsys):
 
 def test_labels_that_training_rows_lack_are_named_once_with_their_rows(capsys):
     warn_of_unseen_labels(Classification(), {"a": 5, "x": 1, "y": 1200}, ["a", "b"], "test.csv")
-    warn_of_unseen_labels(Entities(), {"x": 2}, ["O", "B-a", "I-a"], "test.conll")
+    warn_of_unseen_labels(TokenClassification(), {"x": 2}, ["O", "B-a", "I-a"], "test.conll")
     warn_of_unseen_labels(Classification(), {"a": 5}, ["a", "b"], "test.csv")
     warn_of_unseen_labels(Regression(), {"x": 2}, ["0.0", "1.0"], "test.csv")
     warn_of_unseen_labels(Classification(), {"A": 5}, ["a", "b"], "test.csv")

@@ -8,7 +8,7 @@ import pytest
 from tfhub_ft.data import sequences
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.sequences import Mapped, OnDisk, kept, pick
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 ROWS = [Row(n + 2, {"text": f"text {n} é", "labels": ("a", "b")[: n % 3]}) for n in range(50)]
 
@@ -61,7 +61,7 @@ def test_a_full_disk_is_told(monkeypatch):
     monkeypatch.setattr(sequences, "IN_MEMORY", 2)
     full = Path("/dev/full").open("wb")  # noqa: SIM115  it cannot be closed before it is written
     monkeypatch.setattr(sequences.tempfile, "TemporaryFile", lambda prefix: full)
-    with pytest.raises(WorkError, match=r"do not fit into the temporary folder .*TMPDIR"):
+    with pytest.raises(RunError, match=r"do not fit into the temporary folder .*TMPDIR"):
         kept(range(100_000))
     with contextlib.suppress(OSError):
         full.close()

@@ -8,7 +8,7 @@ from tfhub_ft.data import token_cache
 from tfhub_ft.data.batches import TokenRows, tokenize
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.encoders import HubPreprocessor
-from tfhub_ft.utils.errors import WorkError
+from tfhub_ft.utils.errors import RunError
 
 INPUTS = [(f"good film {n}", "so nice"[: n % 7 + 1]) for n in range(100)]
 IN_CACHE = "The tokens of 100 rows are in the cache"
@@ -103,7 +103,7 @@ def test_what_is_broken_off_leaves_nothing(cache, layer, monkeypatch):
 
 def test_a_cache_that_cannot_be_written_is_told(cache, layer):
     cache.write_text("a file where the folder should be")
-    with pytest.raises(WorkError, match=r"tokens of 100 rows cannot be written .*TFHUB_FT_CACHE"):
+    with pytest.raises(RunError, match=r"tokens of 100 rows cannot be written .*TFHUB_FT_CACHE"):
         tokenize(layer, INPUTS)
 
 

@@ -4,7 +4,7 @@ import pytest
 from scipy.special import log_softmax, rel_entr, softmax
 
 from tfhub_ft.distillation.losses import softened_classes
-from tfhub_ft.distillation.student_model import Objective, StudentLearner, hidden_difference
+from tfhub_ft.distillation.student_model import DistillationLoss, StudentLearner, hidden_difference
 from tfhub_ft.tasks.losses import WeightedCrossEntropy
 
 RANDOM = np.random.default_rng(0)
@@ -20,7 +20,7 @@ OWN = -log_softmax(LOGITS, -1)[np.arange(4), TARGETS["own"]]
 
 def learner(**objective):
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
-    made = StudentLearner(network, Objective(softened_classes, 2.0, **objective))
+    made = StudentLearner(network, DistillationLoss(softened_classes, 2.0, **objective))
     made.compile(loss=WeightedCrossEntropy(), metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
     return made
 

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from tfhub_ft.encoders.catalog import CATALOGUE, CatalogueEntry, UnknownEncoder, find_handle, is_preprocessor, lookup
+from tfhub_ft.encoders.catalog import CATALOG, CatalogueEntry, UnknownEncoder, find_handle, is_preprocessor, lookup
 
 HUB = "https://tfhub.dev/"
 HANDLE = re.compile(r"https://tfhub\.dev/[A-Za-z0-9]+(?:/[A-Za-z0-9_.-]+)+/[1-9][0-9]*")
-ON_HUB = [entry for entry in CATALOGUE if entry.name != "minilm-l6"]
-SMALL = [entry for entry in CATALOGUE if entry.name.startswith("small-bert-")]
+ON_HUB = [entry for entry in CATALOG if entry.name != "minilm-l6"]
+SMALL = [entry for entry in CATALOG if entry.name.startswith("small-bert-")]
 
 
 def bert_parameters(vocabulary: int, hidden: int, layers: int, embedding: int | None = None) -> float:
@@ -23,7 +23,7 @@ def bert_parameters(vocabulary: int, hidden: int, layers: int, embedding: int | 
 
 
 def test_the_embedded_encoder_stands_first():
-    assert CATALOGUE[0] == CatalogueEntry(
+    assert CATALOG[0] == CatalogueEntry(
         name="minilm-l6",
         family="bert",
         handle="",
@@ -41,17 +41,17 @@ def test_the_embedded_encoder_stands_first():
 
 
 def test_names_and_handles_are_unique():
-    assert len({entry.name for entry in CATALOGUE}) == len(CATALOGUE)
-    assert len({entry.handle for entry in CATALOGUE}) == len(CATALOGUE)
+    assert len({entry.name for entry in CATALOG}) == len(CATALOG)
+    assert len({entry.handle for entry in CATALOG}) == len(CATALOG)
 
 
 def test_entries_are_frozen_and_slotted():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        CATALOGUE[0].name = "other"
-    assert not hasattr(CATALOGUE[0], "__dict__")
+        CATALOG[0].name = "other"
+    assert not hasattr(CATALOG[0], "__dict__")
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
 def test_fields_are_sensible(entry):
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name)
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", entry.family)
@@ -168,7 +168,7 @@ def test_parameter_counts_follow_from_the_architecture(name, vocabulary, embeddi
     )
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
 def test_lookup_finds_every_name(entry):
     assert lookup(entry.name) is entry
 

@@ -13,7 +13,7 @@ from tfhub_ft.encoders.architecture_detection import native_spec
 from tfhub_ft.encoders.checkpoint import read_checkpoint
 from tfhub_ft.encoders.convert import TOLERANCE, convert_checkpoint
 from tfhub_ft.encoders.numpy_bert import forward
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 
 def answers_of(pair: Path, texts: list[str]) -> tuple[dict[str, np.ndarray], dict]:
@@ -103,7 +103,7 @@ def test_other_weights_are_noticed_and_nothing_is_left(
     save_file(weights, folder / "model.safetensors")
     # The pair of the unchanged checkpoint takes the place of one that was written wrong.
     monkeypatch.setattr(convert, "write_pair", lambda _, aside: shutil.copytree(tiny_pair, aside, dirs_exist_ok=True))
-    with pytest.raises(WorkError, match=r"differs from the checkpoint's by 0\.\d+, more than 0\.0001"):
+    with pytest.raises(RunError, match=r"differs from the checkpoint's by 0\.\d+, more than 0\.0001"):
         convert_checkpoint(folder, tmp_path / "pair")
     assert names_in(tmp_path) == ["tiny"]
 

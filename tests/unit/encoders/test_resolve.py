@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from tfhub_ft.encoders import resolve as resolve_module
-from tfhub_ft.encoders.catalog import CATALOGUE, lookup
+from tfhub_ft.encoders.catalog import CATALOG, lookup
 from tfhub_ft.encoders.resolve import cached, resolve
 from tfhub_ft.utils import cache as cache_module
 from tfhub_ft.utils.cache import cache_dir
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 BERT = lookup("bert-base-uncased")
 BERT_PATH = BERT.handle.removeprefix("https://tfhub.dev")
@@ -232,7 +232,7 @@ class TestCatalogueNames:
         assert json.loads((pair.preprocessor / "entry.json").read_text())["handle"] == BERT.preprocessor
 
     def test_every_name_can_be_asked_whether_it_is_cached(self, cache):
-        assert not any(cached(entry.name) for entry in CATALOGUE)
+        assert not any(cached(entry.name) for entry in CATALOG)
         assert not cache.exists()
 
 
@@ -698,7 +698,7 @@ class TestCache:
         hub.add("/me/mine/1")
         cache.write_text("a file")
         words = (str(cache), "TFHUB_FT_CACHE")
-        fails(*words, error=WorkError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
+        fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
 
     def test_a_full_disk_is_a_failed_work(self, hub, cache, preprocessor, monkeypatch):
         def full(*args):
@@ -707,7 +707,7 @@ class TestCache:
         hub.add("/me/mine/1")
         monkeypatch.setattr(resolve_module, "sha256_of", full)
         words = ("No space left on device", "make room")
-        fails(*words, error=WorkError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
+        fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
         assert left_in(cache) == []
 
     def test_an_interrupted_download_leaves_nothing(self, hub, cache, preprocessor, monkeypatch):

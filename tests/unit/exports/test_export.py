@@ -10,7 +10,7 @@ import tfhub_ft
 from tfhub_ft.exports import export, saved_model
 from tfhub_ft.run import Run
 from tfhub_ft.settings import Settings
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
 
@@ -78,7 +78,7 @@ def test_an_export_that_answers_differently_is_not_kept(tiny_run, tmp_path, monk
         honest(model, task, labels, decision, folder)
 
     monkeypatch.setattr(saved_model, "write_saved_model", wrong)
-    with pytest.raises(WorkError, match=r"logits differ by 0\.01, 0\.0001 is allowed"):
+    with pytest.raises(RunError, match=r"logits differ by 0\.01, 0\.0001 is allowed"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
@@ -91,7 +91,7 @@ def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
         "write_saved_model",
         lambda m, task, labels, decision, folder: honest(m, task, labels[::-1], decision, folder),
     )
-    with pytest.raises(WorkError, match="label differs"):
+    with pytest.raises(RunError, match="label differs"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
 
 
@@ -163,7 +163,7 @@ def full_disk(*arguments, **options):
 def test_a_disk_that_fills_up_leaves_nothing(tiny_run, tmp_path, monkeypatch):
     folder = tmp_path / "exports"
     monkeypatch.setattr(saved_model, "write_saved_model", full_disk)
-    with pytest.raises(WorkError, match="exports/1 was not written: the disk is full"):
+    with pytest.raises(RunError, match="exports/1 was not written: the disk is full"):
         tfhub_ft.export(tiny_run, output_dir=folder)
     assert not folder.exists()
 
@@ -171,8 +171,8 @@ def test_a_disk_that_fills_up_leaves_nothing(tiny_run, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_disk_that_fills_up_at_the_end_leaves_a_folder_for_the_next_export(tiny_run, tmp_path, monkeypatch):
     folder = tmp_path / "exports"
-    monkeypatch.setattr(export, "write_json", lambda path, value: (_ for _ in ()).throw(WorkError("full")))
-    with pytest.raises(WorkError, match="full"):
+    monkeypatch.setattr(export, "write_json", lambda path, value: (_ for _ in ()).throw(RunError("full")))
+    with pytest.raises(RunError, match="full"):
         tfhub_ft.export(tiny_run, output_dir=folder)
     # Neither a form that export.json does not name, nor anything that would keep the next export out.
     assert {path.name for path in folder.iterdir()} == {"models.config", "batching.config"}
@@ -188,10 +188,10 @@ def test_a_folder_that_another_process_exports_into_is_refused(tiny_run, tmp_pat
         with pytest.raises(InputError, match="exports: is in use, another process exports into it; do it again later"):
             tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"])
         refused.append(True)
-        raise WorkError("stopped")
+        raise RunError("stopped")
 
     monkeypatch.setattr(saved_model, "write_saved_model", export_as_another)
-    with pytest.raises(WorkError, match="stopped"):
+    with pytest.raises(RunError, match="stopped"):
         tfhub_ft.export(tiny_run, output_dir=folder)
     assert refused
     assert not folder.exists()

@@ -14,7 +14,7 @@ from tfhub_ft.models.builders import text_model
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.classification import Classification
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
 
@@ -29,7 +29,7 @@ def call_of(model, task, labels, decision, batches):
     for texts in batches:
         columns = [tf.constant(texts)] * len(task.fields)
         tokens = model.get_layer("preprocessor")(columns if len(columns) > 1 else columns[0])
-        served = task.served(model.get_layer("token_model")(tokens, training=False), labels, decision)
+        served = task.serving_outputs(model.get_layer("token_model")(tokens, training=False), labels, decision)
         feeds.append({name: ids.numpy() for name, ids in tokens.items()})
         expected.append({name: output.numpy() for name, output in served.items()})
     return Call(feeds, expected)
@@ -113,7 +113,7 @@ def test_export_writes_dynamic_files_that_agree(tiny_run, tmp_path):
 @needs_onnx
 def test_export_keeps_no_dynamic_file_that_differs(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setitem(tflite_verify.TOLERANCES, "dynamic", tflite_verify.Tolerance(1.1, 0))
-    with pytest.raises(WorkError, match=r"onnx/one_dynamic\.onnx was not kept: 100\.0% of the answers"):
+    with pytest.raises(RunError, match=r"onnx/one_dynamic\.onnx was not kept: 100\.0% of the answers"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "one", formats=["onnx"], quantize=["dynamic"])
     assert not (tmp_path / "one").exists()
 
@@ -123,14 +123,14 @@ def test_a_file_that_answers_differently_is_an_error(written):
     file, call = written
     logits = call.expected[0]["logits"] + np.float32(0.01)
     wrong = Call(call.feeds[:1], [{**call.expected[0], "logits": logits}])
-    with pytest.raises(WorkError, match=r"answers differently from the model \(logits differ by 0\.01"):
+    with pytest.raises(RunError, match=r"answers differently from the model \(logits differ by 0\.01"):
         prove_onnx(file, wrong)
 
 
 @needs_onnx
 def test_a_file_that_cannot_be_run_is_an_error(written, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(written[0].read_bytes()[:1000])
-    with pytest.raises(WorkError, match="cannot be run in a fresh process"):
+    with pytest.raises(RunError, match="cannot be run in a fresh process"):
         prove_onnx(tmp_path / "broken.onnx", written[1])
 
 

@@ -17,7 +17,7 @@ from tfhub_ft.exports import onnx, tflite
 from tfhub_ft.exports.tflite_tokenizer import varied_texts
 from tfhub_ft.run import Run
 from tfhub_ft.settings import Settings
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room, a GREAT Café", "x" * 300]
 
@@ -141,7 +141,7 @@ def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run
     monkeypatch.setattr(tflite, "token_function", wrong)
     folder = shutil.copytree(tiny_export, tmp_path / "exports")
     shifted = r"tflite/exports_fp32\.tflite was not kept: logits differ by 0\.\d+, 0\.0001 is allowed"
-    with pytest.raises(WorkError, match=shifted):
+    with pytest.raises(RunError, match=shifted):
         tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"], quantize=["none"])
     assert list(forms(folder)) == ["1"]
     assert not (folder / "tflite").exists()
@@ -149,7 +149,7 @@ def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run
 
 @pytest.mark.slow
 def test_each_form_is_told_as_soon_as_it_is_written(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx, "_onnx_bytes", lambda *_: (_ for _ in ()).throw(WorkError("no such luck")))
+    monkeypatch.setattr(onnx, "_onnx_bytes", lambda *_: (_ for _ in ()).throw(RunError("no such luck")))
     arguments = ["export", str(tiny_run), "--output-dir", str(tmp_path / "one")]
     done = CliRunner().invoke(group, [*arguments, "--format", "tflite_text,onnx", "--quantize", "none"])
     assert done.stdout.startswith(f"{tmp_path}/one/tflite/one_text_fp32.tflite: ")

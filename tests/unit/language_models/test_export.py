@@ -17,7 +17,7 @@ from tfhub_ft.cli.main import group
 from tfhub_ft.exports.serving.config import WARM_UP, write_serving_files
 from tfhub_ft.language_models import verify
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import folder_bytes
 
 WORDS = ["good", "goose", "nest", "the", "in", "user", "use", "error", "you", "my"]
@@ -206,20 +206,20 @@ def test_what_differs_from_the_model_is_refused(export, run, pairs, monkeypatch)
     found = verify.ask(export / "1", expected.feeds, timed=1)
     monkeypatch.setattr(verify, "ask", lambda *arguments, **options: found)
 
-    def prove(quantization):
+    def verify_saved_model(quantization):
         return verify.prove_dialogue(export / "1", expected, quantization)
 
-    assert prove("none")["agreement"] == 1
+    assert verify_saved_model("none")["agreement"] == 1
     expected.sums[0] *= 1.01
-    with pytest.raises(WorkError, match=r"scores replies otherwise than the model \(log-likelihoods differ by 0\.0"):
-        prove("none")
-    assert prove("int8")
+    with pytest.raises(RunError, match=r"scores replies otherwise than the model \(log-likelihoods differ by 0\.0"):
+        verify_saved_model("none")
+    assert verify_saved_model("int8")
     expected.sums[:, 0] *= 0.9
-    with pytest.raises(WorkError, match=r"with int8 weights has a perplexity of .*; 3\.0% more is allowed: it was not"):
-        prove("int8")
+    with pytest.raises(RunError, match=r"with int8 weights has a perplexity of .*; 3\.0% more is allowed: it was not"):
+        verify_saved_model("int8")
     expected.replies[0] += "!"
-    with pytest.raises(WorkError, match=r"writes other replies than the model .* 98% must be"):
-        prove("none")
+    with pytest.raises(RunError, match=r"writes other replies than the model .* 98% must be"):
+        verify_saved_model("none")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import make_speaker
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 from tfhub_ft.models.builders import dialogue_model
-from tfhub_ft.utils.errors import InputError, RowFault
+from tfhub_ft.utils.errors import InputError, RowError
 
 WORDS = "good goose nest the in user use error you my"
 
@@ -92,7 +92,7 @@ def test_a_window_that_is_full_makes_replies_shorter(preset, request):
         assert writer.write([prompt, asked("x")], Sampling())[0] == said
     with pytest.raises(InputError, match="a message is too long: .* of which --seq-length 128 leaves"):
         "".join(writer.stream(asked("x" * (room + 1)), Sampling()))
-    with pytest.raises(RowFault, match="is too long") as fault:
+    with pytest.raises(RowError, match="is too long") as fault:
         writer.write([asked("x"), asked("x" * (room + 1))], Sampling())
     assert fault.value.row == 1
 

@@ -8,7 +8,7 @@ from tfhub_ft.language_models import gguf_conversion
 from tfhub_ft.language_models.gguf_conversion import convert_gguf
 from tfhub_ft.language_models.gguf_file import read_gguf
 from tfhub_ft.language_models.numpy_llama import logits_of
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 IDS = np.array([[1, 30, 50, 270, 280, 40, 41, 2]])
 
@@ -76,7 +76,7 @@ def test_the_end_is_never_the_padding(tmp_path):
 
 def test_a_preset_that_answers_otherwise_is_not_written(tiny_gguf, tmp_path, monkeypatch):
     monkeypatch.setattr(gguf_conversion, "TOLERANCE", 0.0)
-    with pytest.raises(WorkError, match="made of Tiny Llama answers otherwise than the file: its logits differ by"):
+    with pytest.raises(RunError, match="made of Tiny Llama answers otherwise than the file: its logits differ by"):
         convert_gguf(tiny_gguf, tmp_path / "preset")
     assert list(tmp_path.iterdir()) == []
 

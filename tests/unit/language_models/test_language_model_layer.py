@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tfhub_ft.recipes import dialogue
 
-from tfhub_ft.utils.errors import InputError, RowFault
+from tfhub_ft.utils.errors import InputError, RowError
 
 PAIRS = [("good the in", "the goose"), ("use 12  cats?", "you"), ("th", "a nest of errors")]
 
@@ -84,12 +84,12 @@ def test_turns_that_do_not_fit_are_left_out_from_the_front(model):
 def test_what_cannot_be_written_names_its_row(model):
     preprocessor = model.get_layer("preprocessor")
     good, special = messages("a", "b"), preprocessor.specials[0]
-    with pytest.raises(RowFault, match="is too long: .* of which --seq-length 250 leaves 250") as fault:
+    with pytest.raises(RowError, match="is too long: .* of which --seq-length 250 leaves 250") as fault:
         preprocessor.encode([good, messages("x " * 300, "b")])
     assert fault.value.row == 1
-    with pytest.raises(RowFault, match="which only the chat template may write"):
+    with pytest.raises(RowError, match="which only the chat template may write"):
         preprocessor.encode([messages(f"a{special}", "b")])
-    with pytest.raises(RowFault, match="is too long"):
+    with pytest.raises(RowError, match="is too long"):
         preprocessor.prompt_ids(messages("x " * 300, "b")[:1])
 
 

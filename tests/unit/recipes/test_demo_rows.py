@@ -49,7 +49,7 @@ def test_labels_are_in_balance(name):
 
 def test_no_two_are_nearly_the_same(recipe, rows):
     # A pair may share one text with another pair, as premises do; not both.
-    texts = [[words(text) for text in recipe.task.inputs(row)] for row in rows]
+    texts = [[words(text) for text in recipe.task.training_inputs(row)] for row in rows]
     for i, one in enumerate(texts):
         for other in texts[:i]:
             assert not all(map(near, one, other)), (one, other)
@@ -64,6 +64,6 @@ def test_no_beginning_gives_the_label_away(recipe, rows):
         return
     starts = {}
     for row in rows:
-        beginning = " ".join(recipe.task.inputs(row)[0].lower().split()[:2])
+        beginning = " ".join(recipe.task.training_inputs(row)[0].lower().split()[:2])
         starts.setdefault(beginning, []).append(row.values["label"])
     assert not [start for start, labels in starts.items() if len(labels) > 6 and len(set(labels)) == 1]

@@ -33,7 +33,7 @@ def scored(labels, seen):
     logits = np.tile([[3.0, *[0.0] * (len(seen) - 1)]], (len(labels), 1)).astype("float32")
     decision = {"threshold": 0.9} if len(seen) == 2 else {}
     targets = TASK.targets(rows(*labels), seen, "test.csv")
-    words, right = TASK.judged(logits, targets, seen, decision)
+    words, right = TASK.correctness(logits, targets, seen, decision)
     return TASK.metrics(logits, targets, seen, decision), right
 
 
@@ -61,7 +61,7 @@ def test_metrics_of_unseen_labels_alone_are_all_wrong():
 def test_decide_takes_rows_of_unseen_labels_for_negatives():
     logits = np.array([[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]] * 40)
     targets = TASK.targets(rows(*["yes", "yes", "new"] * 40), ["no", "yes"], "f")
-    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.9))
+    decision = TASK.fit_thresholds(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.9))
     assert (decision["precision"], decision["recall"]) == (1, 1)
 
 
@@ -80,7 +80,9 @@ def test_targets_find_labels_that_older_runs_kept_in_another_form():
 def test_answers_and_served_outputs_agree(decision, expected):
     logits = np.array([[2.0, -1.0], [0.5, 1.5]], "float32")
     answers = TASK.answers(logits, ["no", "yes"], decision)
-    served = {name: np.asarray(tensor) for name, tensor in TASK.served(logits, ["no", "yes"], decision).items()}
+    served = {
+        name: np.asarray(tensor) for name, tensor in TASK.serving_outputs(logits, ["no", "yes"], decision).items()
+    }
     assert [a["label"] for a in answers] == expected == [word.decode() for word in served["label"]]
     np.testing.assert_allclose([a["score"] for a in answers], served["score"], rtol=1e-6)
     np.testing.assert_allclose([list(a["probabilities"].values()) for a in answers], served["probabilities"], rtol=1e-6)
@@ -103,7 +105,7 @@ def test_the_threshold_reaches_the_wanted_precision_and_metrics_use_it():
     random = np.random.default_rng(0)
     targets = (random.random(500) < 0.3).astype("int32")
     logits = np.stack([np.zeros(500), 2 * targets - 1 + random.normal(0, 1, 500)], -1)
-    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
+    decision = TASK.fit_thresholds(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
     scores = TASK.metrics(logits, targets, ["no", "yes"], decision)
     assert scores["precision"] == pytest.approx(decision["precision"])
     assert decision["precision"] >= 0.95
@@ -143,7 +145,7 @@ def test_warnings_name_the_one_label_that_is_predicted():
 def test_warnings_say_how_many_rows_a_wanted_precision_needs():
     logits = np.stack([np.zeros(90), np.where(np.arange(90) < 20, 3.0, -3.0) + np.arange(90) / 1e3], -1)
     targets = (np.arange(90) < 20).astype("int32")
-    decision = TASK.decide(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
+    decision = TASK.fit_thresholds(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
     scores = {"validation": TASK.metrics(logits, targets, ["no", "yes"], decision)}
     (warning,) = TASK.warnings(scores, ["no", "yes"], decision)
     assert warning.startswith(

@@ -20,7 +20,9 @@ def test_the_out_of_scope_label_stands_last_and_has_no_logit():
 def test_an_unsure_row_is_answered_out_of_scope_and_served_outputs_agree():
     logits, labels = np.array([[4.0, 0.0], [0.1, 0.0]], "float32"), ["book", "play", "oos"]
     answers = TASK.answers(logits, labels, {"threshold": 0.3})
-    served = {name: np.asarray(tensor) for name, tensor in TASK.served(logits, labels, {"threshold": 0.3}).items()}
+    served = {
+        name: np.asarray(tensor) for name, tensor in TASK.serving_outputs(logits, labels, {"threshold": 0.3}).items()
+    }
     assert [answer["label"] for answer in answers] == ["book", "oos"] == [word.decode() for word in served["label"]]
     np.testing.assert_allclose([answer["out_of_scope"] for answer in answers], served["out_of_scope"], rtol=1e-5)
 
@@ -34,9 +36,9 @@ def test_unseen_intents_are_in_scope_and_wrong():
     assert (scores["out_of_scope_rows"], scores["unseen_label_rows"]) == (1, 1)
     assert scores["in_scope_accuracy"] == pytest.approx(1 / 3)
     assert scores["per_class"]["book"]["precision"] == 0.25
-    assert TASK.judged(logits, targets, labels, {"threshold": 0.5})[1].tolist() == [True, False, False, False]
-    assert TASK.judged(logits, targets, labels, {"threshold": 0.0})[1].tolist() == [False, False, False, True]
-    assert TASK.decide(logits, targets, labels, SETTINGS)["threshold"] > 0
+    assert TASK.correctness(logits, targets, labels, {"threshold": 0.5})[1].tolist() == [True, False, False, False]
+    assert TASK.correctness(logits, targets, labels, {"threshold": 0.0})[1].tolist() == [False, False, False, True]
+    assert TASK.fit_thresholds(logits, targets, labels, SETTINGS)["threshold"] > 0
 
 
 def test_the_threshold_keeps_the_wanted_in_scope_accuracy():
@@ -44,7 +46,7 @@ def test_the_threshold_keeps_the_wanted_in_scope_accuracy():
     targets = np.concatenate([random.integers(0, 2, 200), np.full(50, -1)])
     logits = random.normal(0, 1, (250, 2)) + 4 * np.eye(3)[targets][:, :2] * (targets >= 0)[:, None]
     labels = ["book", "play", "oos"]
-    decision = TASK.decide(logits, targets, labels, SETTINGS)
+    decision = TASK.fit_thresholds(logits, targets, labels, SETTINGS)
     scores = TASK.metrics(logits, targets, labels, decision)
     assert scores["in_scope_accuracy"] >= 0.9
     assert scores["accuracy"] > scores["in_scope_accuracy"]

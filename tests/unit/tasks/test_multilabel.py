@@ -25,8 +25,8 @@ def test_metrics_count_labels_not_seen_in_training_as_wrong():
     scores = TASK.metrics(logits, targets, ["a"], decision)
     assert (scores["unseen_label_rows"], scores["exact_match"], scores["recall_micro"]) == (1, 0.5, 0.5)
     assert scores["per_class"]["a"]["f1"] == 1
-    assert TASK.judged(logits, targets, ["a"], decision)[1].tolist() == [False, True]
-    assert TASK.decide(logits, targets, ["a"], SETTINGS)["thresholds"][0] < 0.96
+    assert TASK.correctness(logits, targets, ["a"], decision)[1].tolist() == [False, True]
+    assert TASK.fit_thresholds(logits, targets, ["a"], SETTINGS)["thresholds"][0] < 0.96
     assert "unseen_label_rows" not in TASK.metrics(logits, TASK.targets(ROWS[1:] * 2, ["a"], "f"), ["a"], decision)
 
 
@@ -34,7 +34,7 @@ def test_each_label_has_its_threshold_and_served_outputs_agree():
     logits, decision = np.array([[0.0, 0.0], [-3.0, 3.0]], "float32"), {"thresholds": [0.4, 0.6]}
     answers = TASK.answers(logits, ["a", "b"], decision)
     assert [answer["labels"] for answer in answers] == [["a"], ["b"]]
-    served = TASK.served(logits, ["a", "b"], decision)
+    served = TASK.serving_outputs(logits, ["a", "b"], decision)
     assert np.asarray(served["chosen"]).tolist() == [[True, False], [False, True]]
     assert np.asarray(served["labels"]).tolist() == [[b"a", b""], [b"", b"b"]]
 

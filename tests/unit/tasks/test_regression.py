@@ -15,7 +15,7 @@ def test_scores_are_learnt_between_the_least_and_the_greatest():
     np.testing.assert_allclose(TASK.targets(ROWS, ends, "f"), [[0], [1], [0.5]])
     logits = np.array([[0.25]], "float32")
     assert TASK.answers(logits, ends, {}) == [{"score": 2.0}]
-    assert float(np.asarray(TASK.served(logits, ends, {})["score"])[0]) == 2
+    assert float(np.asarray(TASK.serving_outputs(logits, ends, {})["score"])[0]) == 2
 
 
 def test_metrics_are_on_the_users_scale():

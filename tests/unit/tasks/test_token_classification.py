@@ -113,4 +113,4 @@ def test_entities_of_a_kind_not_seen_in_training_count_as_missed(tmp_path):
         assert scores["entities"] == 2
         assert scores["per_class"]["x"]["recall"] == recall
         assert scores["recall"] == right
-        assert not RECIPE.task.judged([np.eye(3)[list(answered)]], targets, labels, {})[1].any()
+        assert not RECIPE.task.correctness([np.eye(3)[list(answered)]], targets, labels, {})[1].any()

@@ -280,7 +280,7 @@ print(numbers_cannot_be_reduced(build_strategy("multi-worker")))
 
 @pytest.mark.slow
 def test_keras_still_needs_the_bridge_for_several_workers(monkeypatch, capfd):
-    """Once this fails, Keras trains with several workers by itself: what `SharedSteps` says of it can go."""
+    """Once this fails, Keras trains with several workers by itself: what `DistributedTrainStep` says of it can go."""
     monkeypatch.setattr(launch, "PROGRAM", PROBE)
     assert launch.launch(["train", "sentiment", "--output-dir", "runs/two"], workers=2) == 0
     assert capfd.readouterr().out.strip() == "True"

@@ -59,7 +59,7 @@ def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path, capsys):
 def test_what_rows_differ_in_is_counted(recipe, labels):
     recipe = load_recipe(recipe)
     rows = load_dataset(recipe.task, recipe.settings, recipe.demo).splits["train"].rows
-    assert set().union(*map(recipe.task.counted, rows)) == labels
+    assert set().union(*map(recipe.task.label_counts_key, rows)) == labels
 
 
 @pytest.mark.filterwarnings("error:Gradients do not exist")

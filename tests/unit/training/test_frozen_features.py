@@ -7,7 +7,7 @@ from tfhub_ft.recipes import pair, phishing, sentiment, spam
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 from tfhub_ft.data.batches import tokenize
-from tfhub_ft.training.frozen_features import FrozenBody
+from tfhub_ft.training.frozen_features import FrozenFeatureExtractor
 
 TEXTS = [("good film",), ("a very bad hotel and an awful room",), ("nice",)]
 
@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
 
 def cut_of(model):
     tokens = tokenize(model.get_layer("preprocessor"), TEXTS)
-    return FrozenBody.of(model.get_layer("token_model"), tokens), tokens
+    return FrozenFeatureExtractor.of(model.get_layer("token_model"), tokens), tokens
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_both_parts_together_answer_as_the_whole(tiny_pair, recipe, freeze, trai
 def test_where_a_trained_pooler_and_something_else_are_read_nothing_is_cut(tiny_pair):
     model = pair.build_model(str(tiny_pair), seq_length=32, freeze="all-but-pooler")
     tokens = tokenize(model.get_layer("preprocessor"), [("good film", "nice"), ("a bad room", "an awful hotel")])
-    assert FrozenBody.of(model.get_layer("token_model"), tokens) is None
+    assert FrozenFeatureExtractor.of(model.get_layer("token_model"), tokens) is None
 
 
 @pytest.mark.parametrize(("recipe", "freeze"), [(sentiment, "none"), (sentiment, "1"), (spam, "all-but-1")])

@@ -14,7 +14,7 @@ from tests.conftest import TINY_SETTINGS
 from tfhub_ft.run import Run
 from tfhub_ft.settings import option_name
 from tfhub_ft.training.callbacks import EpochOrder
-from tfhub_ft.utils.errors import InputError, Preempted, WorkError
+from tfhub_ft.utils.errors import InputError, Preempted, RunError
 
 # Of four epochs, each of 14 steps.
 EPOCH, STEP = 1, 5
@@ -159,11 +159,11 @@ def test_a_second_ctrl_c_leaves_at_once(tiny_pair, reviews_csv, tmp_path, monkey
 
 def test_a_loss_that_is_no_number_tells_where_and_goes_on_at_half_the_rate(tiny_pair, reviews_csv, tmp_path):
     settings = {"data": reviews_csv, "learning_rate": 1e30, "clip_norm": 0, "warmup": 0.0}
-    with pytest.raises(WorkError, match=r"epoch 1, step \d+, at a learning rate of .*--recover"):
+    with pytest.raises(RunError, match=r"epoch 1, step \d+, at a learning rate of .*--recover"):
         train(tiny_pair, tmp_path / "run", **settings)
     with pytest.raises(InputError, match="--recover"):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
-    with pytest.raises(WorkError, match="epoch 1"):
+    with pytest.raises(RunError, match="epoch 1"):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
     assert Run(tmp_path / "run").settings.learning_rate == 5e29
 
@@ -176,7 +176,7 @@ def test_recovering_goes_back_to_the_last_good_epoch(tiny_pair, reviews_csv, tmp
                 weight.assign(weight.numpy() * np.nan)
 
     monkeypatch.setattr("tfhub_ft.training.callbacks.EpochOrder", Poisoned)
-    with pytest.raises(WorkError, match=f"epoch {EPOCH + 1}, step {STEP + 1},"):
+    with pytest.raises(RunError, match=f"epoch {EPOCH + 1}, step {STEP + 1},"):
         train(tiny_pair, tmp_path / "run", data=reviews_csv)
     monkeypatch.undo()
     run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)

@@ -105,7 +105,7 @@ def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, 
         assert list(again.splits[split].rows) == list(read.rows)
         for one, other in zip(again.targets[split], direct.targets[split], strict=True):
             np.testing.assert_array_equal(one, other)
-        inputs = Mapped(task.inputs, read.rows)
+        inputs = Mapped(task.training_inputs, read.rows)
         tokens, expected = again.prepared.tokens(split, preprocessor, inputs), task.encode(preprocessor, inputs)
         assert type(tokens) is type(expected)
         for field in dataclasses.fields(expected):

@@ -74,7 +74,7 @@ def assert_kept_epoch_has_the_final_scores(run):
         kept = list(csv.DictReader(file))[run.metrics["train"]["epoch"] - 1]
     final = {f"val_{name}": value for name, value in run.metrics["validation"].items() if isinstance(value, float)}
     assert {name: float(value) for name, value in kept.items() if name.startswith("val_") and value} == final
-    assert f"val_{run.recipe.task.best}" in final
+    assert f"val_{run.recipe.task.monitor}" in final
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, review
 
     settings = {"data": reviews_csv, "epochs": 2, "precision": "float32", "weight_decay": 0.3, "layer_decay": 0.5}
     narrow = train(tiny_pair, tmp_path / "narrow", **settings)
-    monkeypatch.setattr(Training, "narrow_words", lambda training: False)
+    monkeypatch.setattr(Training, "restrict_vocabulary", lambda training: False)
     whole = train(tiny_pair, tmp_path / "whole", **settings)
     assert narrow.metrics["train"]["trained_weights"] == whole.metrics["train"]["trained_weights"]
     expected = values(whole)

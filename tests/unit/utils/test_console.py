@@ -14,13 +14,13 @@ from tfhub_ft.evaluation.console_tables import classes_table, scores_table
 from tfhub_ft.utils.console import print_tables, quiet, recorded_warnings, warn
 
 SCRIPT = """
-from tfhub_ft.utils.console import progress, say, with_bar
+from tfhub_ft.utils.console import progress, log, with_bar
 
 with progress("Reading", 3, "rows") as advance:
     for number in range(3):
         advance(1)
         print("result", number)
-    say("nearly done")
+    log("nearly done")
 assert list(with_bar([[1, 2], [3]], "Scoring", 3)) == [[1, 2], [3]]
 """
 COLOUR = re.compile(r"\x1b\[(?!0m)[\d;]*m")

@@ -2,14 +2,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.config.experimental import enable_tensor_float_32_execution, tensor_float_32_execution_enabled
 
-from tfhub_ft.utils.devices import on_cpu, tensor_float_32
+from tfhub_ft.utils.devices import pin_to_cpu, tensor_float_32
 
 
 def test_a_function_on_the_cpu_stays_there():
     @tf.function
     def on_a_gpu(x):
         with tf.device("GPU:0"):
-            return on_cpu(tf.square)(x) + 1
+            return pin_to_cpu(tf.square)(x) + 1
 
     graph = on_a_gpu.get_concrete_function(tf.TensorSpec([], tf.float32)).graph
     placed = {op.type: op.device[-5:] for op in graph.get_operations()}

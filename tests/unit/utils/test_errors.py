@@ -4,10 +4,10 @@ import click
 import pytest
 
 from tfhub_ft.cli import main as main_module
-from tfhub_ft.utils.errors import InputError, Preempted, WorkError
+from tfhub_ft.utils.errors import InputError, Preempted, RunError
 
 
-@pytest.mark.parametrize("kind", [InputError, WorkError, Preempted])
+@pytest.mark.parametrize("kind", [InputError, RunError, Preempted])
 def test_errors_are_one_line(kind):
     error = kind("a.csv: cannot be read (a\n  library's\r\nwords\u2028here); fetch it again\n")
     assert str(error) == "a.csv: cannot be read (a library's words here); fetch it again"

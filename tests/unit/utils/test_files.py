@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import (
+    atomic_write,
     check_room,
     contents,
     folder_bytes,
@@ -18,7 +19,6 @@ from tfhub_ft.utils.files import (
     temporary_folder,
     undone_on_failure,
     write_json,
-    written_aside,
 )
 
 
@@ -26,7 +26,7 @@ def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"é": 1})
     assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
-    with pytest.raises(RuntimeError), written_aside(path) as aside:
+    with pytest.raises(RuntimeError), atomic_write(path) as aside:
         aside.write_text("half")
         raise RuntimeError
     assert path.read_text(encoding="utf-8").startswith("{")
@@ -34,11 +34,11 @@ def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError), written_aside(tmp_path / "folder") as aside:
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "folder") as aside:
         (aside / "deep").mkdir(parents=True)
         raise RuntimeError
     assert not list(tmp_path.iterdir())
-    with written_aside(tmp_path / "folder") as aside:
+    with atomic_write(tmp_path / "folder") as aside:
         aside.mkdir()
         (aside / "file").write_bytes(b"abc")
     assert folder_bytes(tmp_path / "folder") == 3
@@ -56,8 +56,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 def test_a_full_disk_is_said_with_the_file_and_leaves_nothing(tmp_path, error):
     path = tmp_path / "deep" / "model.bin"
     with (
-        pytest.raises(WorkError, match="model.bin was not written: the disk is full; make room"),
-        written_aside(path) as aside,
+        pytest.raises(RunError, match="model.bin was not written: the disk is full; make room"),
+        atomic_write(path) as aside,
     ):
         aside.write_text("half")
         raise error
@@ -74,30 +74,30 @@ def test_a_full_disk_is_said_with_the_file_and_leaves_nothing(tmp_path, error):
     ],
 )
 def test_a_file_that_cannot_be_written_says_what_to_do(tmp_path, error, message):
-    with pytest.raises(WorkError, match=message), written_aside(tmp_path / "deep" / "model.bin"):
+    with pytest.raises(RunError, match=message), atomic_write(tmp_path / "deep" / "model.bin"):
         raise error
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path, read_only):
     read_only(tmp_path)
-    with pytest.raises(WorkError, match="deep/model.bin was not written: the file system is read-only"):
+    with pytest.raises(RunError, match="deep/model.bin was not written: the file system is read-only"):
         write_json(tmp_path / "deep" / "model.bin", 1)
 
 
 def test_other_errors_and_those_worded_already_stay(tmp_path):
     for error in (InputError("x: Permission denied; y"), ValueError("x"), FileNotFoundError(errno.ENOENT, "x")):
-        with pytest.raises(type(error), match="x"), written_aside(tmp_path / "model.bin"):
+        with pytest.raises(type(error), match="x"), atomic_write(tmp_path / "model.bin"):
             raise error
 
 
 def test_room_is_checked_before_a_file_is_written(tmp_path):
-    with written_aside(tmp_path / "small.bin") as aside:
+    with atomic_write(tmp_path / "small.bin") as aside:
         check_room(aside, 10)
         aside.write_bytes(b"0123456789")
     with (
-        pytest.raises(WorkError, match="large.bin was not written: the disk is full"),
-        written_aside(tmp_path / "large.bin") as aside,
+        pytest.raises(RunError, match="large.bin was not written: the disk is full"),
+        atomic_write(tmp_path / "large.bin") as aside,
     ):
         check_room(aside, 2**60)
 
@@ -141,7 +141,7 @@ def killed(program, folder):
     return process
 
 
-WRITES = "with written_aside('model.bin') as aside:\n    aside.write_bytes(b'half')"
+WRITES = "with atomic_write('model.bin') as aside:\n    aside.write_bytes(b'half')"
 
 
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
@@ -188,7 +188,7 @@ def test_a_file_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch)
     write_json(tmp_path / "state.json", {})
     assert calls == ["state.json", "replace", tmp_path.name]
     calls.clear()
-    with written_aside(tmp_path / "1") as aside:
+    with atomic_write(tmp_path / "1") as aside:
         aside.mkdir()
         (aside / "variables").mkdir()
         (aside / "variables" / "data").write_bytes(b"x")

@@ -427,7 +427,7 @@ def test_encoder_folders_are_read_before_they_are_loaded(tiny_pair, tmp_path):
 
 def test_exports_are_read_before_they_are_loaded(tiny_export, tmp_path):
     from tfhub_ft.exports.serving.server import serve
-    from tfhub_ft.inference.runtimes.isolated import run_fresh
+    from tfhub_ft.inference.runtimes.isolated import run_isolated
 
     export, path = shutil.copytree(tiny_export, tmp_path / "export"), tmp_path / "file"
     # An export that was moved away from its export.json cannot differ from it.
@@ -435,7 +435,7 @@ def test_exports_are_read_before_they_are_loaded(tiny_export, tmp_path):
     add_write(export / "1", path)
     for use in (
         lambda: tfhub_ft.predict(open_predictor(export), ["good film"]),
-        lambda: run_fresh("saved_model", export / "1", [], []),
+        lambda: run_isolated("saved_model", export / "1", [], []),
         lambda: serve(export),
     ):
         with pytest.raises(UntrustedCode, match=rf"^{export}/1: has the operation WriteFile in the function "):

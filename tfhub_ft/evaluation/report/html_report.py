@@ -69,7 +69,7 @@ class Scored:
     @cached_property
     def texts(self) -> list[str]:
         """The rows' texts; of several segments, one behind the other."""
-        return [" │ ".join(self.task.asked(row)) for row in self.rows]
+        return [" │ ".join(self.task.prediction_inputs(row)) for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _sentence(run: Run, scored: Scored, of: str) -> str:
 
 
 def _training_pictures(run: Run, training: Training) -> list[Picture]:
-    names = [("loss", "log_loss"), (run.recipe.task.best,) * 2]
+    names = [("loss", "log_loss"), (run.recipe.task.monitor,) * 2]
     curves = [training_curves(training.epochs, *each, kept=training.kept_epoch) for each in names]
     return [*curves, token_lengths(training.lengths, run.settings.seq_length, training.truncated, training.unit)]
 

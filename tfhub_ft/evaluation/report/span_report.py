@@ -131,7 +131,7 @@ def of_spans(
     kinds = {"questions with an answer": above[there], "questions without one": above[~there]}
     worst = [i for i in np.argsort(np.abs(above) * -1.0, kind="stable") if f1[i] < 0.5][:ROWS_SHOWN]
     rows = [
-        [*map(cut, scored.task.asked(scored.rows[i])), " / ".join(dict.fromkeys(truth[i])) or "no answer",
+        [*map(cut, scored.task.prediction_inputs(scored.rows[i])), " / ".join(dict.fromkeys(truth[i])) or "no answer",
          answered[i] or "no answer", float(f1[i])]
         for i in worst
     ]  # fmt: skip
@@ -160,7 +160,7 @@ def of_replies(scored: "Scored", ranks: "np.ndarray", candidates: int) -> list[A
     counts = np.bincount(ranks, minlength=candidates + 1)[1:]
     shares = {str(place): float(count / len(ranks)) for place, count in enumerate(counts, 1)}
     worst = np.argsort(-ranks, kind="stable")[:ROWS_SHOWN]
-    rows = [[*map(cut, scored.task.inputs(scored.rows[i])), int(ranks[i])] for i in worst if ranks[i] > 1]
+    rows = [[*map(cut, scored.task.training_inputs(scored.rows[i])), int(ranks[i])] for i in worst if ranks[i] > 1]
     return [
         bars(shares, title=f"Place of the own reply among {candidates}", axis="share of the prompts"),
         Listing("Prompts whose reply is far behind", "", ["prompt", "reply", "place"], rows),

@@ -10,7 +10,7 @@ from tfhub_ft.export_folder import check_artifact
 from tfhub_ft.exports.saved_model import versions
 from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG, SERVER, docker_command, server_command
 from tfhub_ft.utils.console import command_line
-from tfhub_ft.utils.errors import InputError, WorkError
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import temporary_folder
 from tfhub_ft.utils.saved_graph import check_graph
 
@@ -29,7 +29,7 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
     Raises:
         InputError: the folder is no export, one of its two files cannot be read, or its model was changed.
         UntrustedCode: a graph in it may do more than compute, and --trust is not given.
-        WorkError: tensorflow_model_server is not installed.
+        RunError: tensorflow_model_server is not installed.
 
     Example:
         serve(Path("saved_models/reviews"))
@@ -47,7 +47,7 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
             check_artifact(version)
             check_graph(version)
     if not shutil.which(SERVER):
-        raise WorkError(
+        raise RunError(
             f"{SERVER} is not on the PATH: install it (apt-get install tensorflow-model-server, from the"
             " packages that https://www.tensorflow.org/tfx/serving/setup names), or use its image:"
             f" {command_line(*docker_command(folder))}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
-from tfhub_ft.utils.errors import WorkError
+from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.files import temporary_folder, write_fault
 from tfhub_ft.utils.memory import collect_seldom, peak_memory
 from tfhub_ft.utils.processes import child_environment, module_command
@@ -24,7 +24,7 @@ TIMED = 50
 
 
 @dataclass(frozen=True)
-class FreshRun:
+class IsolatedResult:
     """What a process found.
 
     Args:
@@ -48,7 +48,9 @@ class FreshRun:
         return {"p50": p50, "p95": p95}
 
 
-def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed], *, timed: int = TIMED) -> FreshRun:
+def run_isolated(
+    kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed], *, timed: int = TIMED
+) -> IsolatedResult:
     """Call a form of a model in a fresh process.
 
     Args:
@@ -60,7 +62,7 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
         timed: how many of them at most.
 
     Raises:
-        WorkError: the form cannot be run.
+        RunError: the form cannot be run.
         UntrustedCode: it is a SavedModel that may do more than compute, and --trust is not given.
     """
     if kind.startswith("saved_model"):
@@ -83,7 +85,7 @@ def run_fresh(kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed]
                 if "|" in key:
                     number, name = key.split("|")
                     outputs[int(number)][name] = found[key]
-            return FreshRun(
+            return IsolatedResult(
                 outputs=outputs,
                 load_seconds=float(found["load_seconds"]),
                 peak_memory_bytes=int(found["peak_memory_bytes"]),
@@ -100,7 +102,7 @@ def run_quietly(command: Sequence[str], what: str | Path) -> None:
         what: is run by it, for the error.
 
     Raises:
-        WorkError: it failed; the error ends with the last line that it wrote.
+        RunError: it failed; the error ends with the last line that it wrote.
     """
     environment = child_environment(**QUIET_AND_ON_CPU)
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
@@ -108,7 +110,7 @@ def run_quietly(command: Sequence[str], what: str | Path) -> None:
         said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
         if fault := write_fault(OSError(said[-1]), f"a file in {tempfile.gettempdir()}"):
             raise fault
-        raise WorkError(f"{what} cannot be run in a fresh process: {said[-1]}")
+        raise RunError(f"{what} cannot be run in a fresh process: {said[-1]}")
 
 
 def token_feed(preprocessor: Any, rows: Sequence[Sequence[str]]) -> Feed:

@@ -66,12 +66,12 @@ class LiteModel:
     def _answerer(self) -> Any:
         if self.reads_texts:
             return lambda rows: self.task.answers(self.logits_of_texts(rows), self.labels, self.decision)
-        return self.task.answerer(self, self.labels, self.decision)
+        return self.task.make_predict_fn(self, self.labels, self.decision)
 
     def logits_of_texts(self, rows: Sequence[tuple[str, ...]]) -> np.ndarray:
         """The logits of texts, float32 (rows, ...), by a file that reads texts, one at a time."""
         feeds = ({"text": np.array([text.encode()], object)} for (text,) in rows)
-        return np.concatenate([self.task.file_logits(self._network.run(feed)) for feed in feeds])
+        return np.concatenate([self.task.logits_from_tflite(self._network.run(feed)) for feed in feeds])
 
     def get_layer(self, name: str) -> Any:
         """The layer `preprocessor` or `token_model`, as a Keras model has them."""
@@ -129,7 +129,7 @@ class LiteNetwork:
 
     def __call__(self, tokens: dict[str, Any], training: bool = False) -> Any:
         """The logits, float32 (batch, ...), of int32 tensors (batch, length) by name."""
-        return computed_outside(lambda feed: self._task.file_logits(self.run(feed)), tokens, self._shape)
+        return computed_outside(lambda feed: self._task.logits_from_tflite(self.run(feed)), tokens, self._shape)
 
 
 def computed_outside(
