@@ -29,7 +29,7 @@ def main():
         tfhub_ft.export(
             options.run, output_dir=exports, formats=("saved_model", "tflite"), quantize=("none", "dynamic")
         )
-        forms = tfhub_ft.compare(exports, data=rows)
+        forms = tfhub_ft.benchmark(exports, data=rows)
     exact, dynamic = (
         next(form for form in forms if form["form"] == "tflite" and form["quantization"] == quantization)
         for quantization in ("none", "dynamic")

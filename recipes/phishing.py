@@ -90,7 +90,7 @@ def build_model(
 RECIPE = Recipe(
     name="phishing",
     summary="Is a URL phishing? Most of the encoder stays frozen.",
-    task=Classification(best="roc_auc"),
+    task=Classification(monitor="roc_auc"),
     build_model=build_model,
     settings=PhishingSettings(freeze="all-but-pooler", epochs=10, learning_rate=1e-3, seq_length=96, patience=3),
     recommended=("minilm-l6", "distilbert-base-uncased", "small-bert-l4-h512"),

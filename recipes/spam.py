@@ -82,7 +82,7 @@ def build_model(
 RECIPE = Recipe(
     name="spam",
     summary="Is a message spam? Two uneven labels, and a threshold for a wanted precision.",
-    task=Classification(best="roc_auc"),
+    task=Classification(monitor="roc_auc"),
     build_model=build_model,
     settings=TwoClassSettings(epochs=4, class_weight="balanced", wanted_precision=0.98),
     recommended=("minilm-l6", "distilbert-base-uncased", "bert-base-uncased"),

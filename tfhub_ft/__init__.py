@@ -7,7 +7,7 @@ Example:
     tfhub_ft.evaluate(run, data="more_reviews.csv")["accuracy"]
     tfhub_ft.predict(run, ["a warm, funny film"])
     tfhub_ft.export(run, output_dir="saved_models/reviews")
-    tfhub_ft.compare("saved_models/reviews", data="more_reviews.csv")
+    tfhub_ft.benchmark("saved_models/reviews", data="more_reviews.csv")
 """
 
 import importlib
@@ -30,6 +30,7 @@ __all__ = [
     "HubPreprocessor",
     "Recipe",
     "Run",
+    "benchmark",
     "compare",
     "distill",
     "evaluate",
@@ -44,7 +45,8 @@ _HOMES = {
     "HubPreprocessor": "tfhub_ft.encoders.hub_preprocessor",
     "Recipe": "tfhub_ft.recipe",
     "Run": "tfhub_ft.run",
-    "compare": "tfhub_ft.benchmark.benchmark",
+    "benchmark": "tfhub_ft.benchmarking.benchmark",
+    "compare": "tfhub_ft.evaluation.compare_runs",
     "distill": "tfhub_ft.distillation.distill",
     "evaluate": "tfhub_ft.evaluation.evaluate",
     "export": "tfhub_ft.exports.export",

@@ -44,7 +44,7 @@ def test_one_changed_byte_is_refused(copied, reviews_csv, name):
     with pytest.raises(InputError, match=message):
         tfhub_ft.predict(model, TEXTS)
     with pytest.raises(InputError, match=message):
-        tfhub_ft.compare(copied, data=reviews_csv)
+        tfhub_ft.benchmark(copied, data=reviews_csv)
     if not name.endswith(".tflite"):
         with pytest.raises(InputError, match=message):
             serve(copied)

@@ -12,8 +12,10 @@ from tfhub_ft.data.fingerprints import fingerprints, folded
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.evaluation.console_tables import headlines
+from tfhub_ft.export_folder import EXPORTS
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.base import Task
+from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log, progress, warn
 from tfhub_ft.utils.errors import InputError
 
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
 RESAMPLED, INTERVAL, CHANGED_SHOWN = 500, 95, 20
 
 
-def diff(
-    one: str | Path | Run, other: str | Path | Run, *, data: str | Path | None = None, **reading: Any
+def compare(
+    one: str | Path | Run, other: str | Path | Run | None = None, *, data: str | Path | None = None, **reading: Any
 ) -> dict[str, Any]:
-    """Lay two runs of the same task side by side. What `tfhub-ft diff` does.
+    """Compare two runs of the same task. What `tfhub-ft compare` does.
 
     Args:
         one: a finished run, or its folder.
@@ -42,15 +44,18 @@ def diff(
         their answers, "right": which of them is}}. Of answers that are numbers the last three are left out.
 
     Raises:
-        InputError: a run is not finished, they answer by different tasks or labels, their answers have no truth, or the
-            rows cannot be read.
+        InputError: one of them is an export, a run is not finished, they answer by different tasks or labels, their
+            answers have no truth, or the rows cannot be read.
 
     Example:
-        diff("runs/first", "runs/second")["mcnemar"]["p_value"]
+        compare("runs/first", "runs/second")["mcnemar"]["p_value"]
 
     Reference:
         McNemar 1947, https://doi.org/10.1007/BF02295996 (the exact test); Efron and Tibshirani 1993 (the bootstrap)
     """
+    for each in (one, other):
+        if each is None or (not isinstance(each, Run) and (check_path("run", each) / EXPORTS).is_file()):
+            raise InputError(f"{one}: compare takes two runs; to measure an export, use tfhub-ft benchmark")
     runs = [each if isinstance(each, Run) else Run(each) for each in (one, other)]
     _check(*runs)
     rows = _rows(runs, data, reading)

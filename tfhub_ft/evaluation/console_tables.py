@@ -129,8 +129,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def diff_tables(told: Mapping[str, Any], one: str, other: str) -> "list[Table]":
-    """What `diff` told: tables of settings, of scores and of rows whose answer changed."""
+def run_comparison_tables(told: Mapping[str, Any], one: str, other: str) -> "list[Table]":
+    """What `compare` told: tables of settings, of scores and of rows whose answer changed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -162,8 +162,8 @@ def logit_difference(form: Mapping[str, Any]) -> float:
     return max(difference.values()) if isinstance(difference, dict) else difference
 
 
-def comparison_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
-    """A table with a row for each form that `compare` measured."""
+def benchmark_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
+    """A table with a row for each form that `benchmark` measured."""
     from rich.table import Table
 
     if "tokens_per_second" in measured[0]:

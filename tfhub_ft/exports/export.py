@@ -149,6 +149,7 @@ def _export(
     # What is damaged is named before anything is converted.
     metrics, _ = run.metrics, run.warnings
 
+    from tfhub_ft.exports.context import ExportContext
     from tfhub_ft.exports.model_card import model_card
     from tfhub_ft.language_models.export import DialogueExportContext
     from tfhub_ft.utils.memory import give_back_memory

@@ -143,7 +143,7 @@ def _verify_quantized(work: "ExportContext", file: Path, quantization: str) -> d
     Raises:
         RunError: too few predictions agree, or the score is too low, by the tolerances of TFLite files.
     """
-    from tfhub_ft.benchmark.artifacts import Form, TokenForm
+    from tfhub_ft.benchmarking.artifacts import Form, TokenForm
 
     task, rows, expected, call = work.task, work.rows, work.answers, work.calls["tokens"]
     found = run_isolated("onnx", file, call.feeds, one_by_one(call.feeds))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.benchmark.artifacts import Form, text_feed
+from tfhub_ft.benchmarking.artifacts import Form, text_feed
 from tfhub_ft.data.rows import Row
 from tfhub_ft.inference.predict import batches_by_size
 from tfhub_ft.inference.runtimes.isolated import KINDS, Feed, run_isolated
@@ -35,7 +35,7 @@ def measure_reply_forms(forms: Sequence[Form], rows: Sequence[Row], folder: Path
         folder: the export folder.
 
     Returns:
-        What `compare` says of each form.
+        What `benchmark` says of each form.
     """
     pairs = list(dict.fromkeys(pair for row in rows for pair in _pairs(row)))
     prompts = _spread(sorted({prompt for prompt, _ in pairs}, key=len), PROMPTS)

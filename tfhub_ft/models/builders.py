@@ -97,7 +97,7 @@ def bi_encoder_model(
         inputs: names of the two text inputs.
 
     Returns:
-        A model from two string tensors of shape (batch,) to what `compare` gives.
+        A model from two string tensors of shape (batch,) to what `benchmark` gives.
 
     Raises:
         InputError: there is no such encoder, it reads fewer tokens, or it does not fit the other arguments.

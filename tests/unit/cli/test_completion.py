@@ -69,9 +69,9 @@ def test_names_are_completed(line, offers, tmp_path):
             "copy spam",
         ),
         *(
-            "compare",
-            "compare x --picture",
-            "diff x",
+            "benchmark",
+            "benchmark x --picture",
+            "compare x",
             "chat",
             "chat --answers",
             "encoders convert",

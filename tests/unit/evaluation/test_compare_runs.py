@@ -11,8 +11,8 @@ from rich.console import Console
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.cli.main import group
-from tfhub_ft.evaluation.compare_runs import diff, mcnemar
-from tfhub_ft.evaluation.console_tables import diff_tables
+from tfhub_ft.evaluation.compare_runs import compare, mcnemar
+from tfhub_ft.evaluation.console_tables import run_comparison_tables
 from tfhub_ft.utils.errors import InputError
 
 
@@ -27,7 +27,7 @@ def hasty_run(tiny_pair, reviews_csv, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def told(hasty_run, tiny_run):
-    done = CliRunner().invoke(group, ["diff", str(hasty_run), str(tiny_run), "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(group, ["compare", str(hasty_run), str(tiny_run), "--json"], catch_exceptions=False)
     return json.loads(done.stdout)
 
 
@@ -48,7 +48,7 @@ def test_two_runs_side_by_side(told, tiny_run):
 @pytest.mark.slow
 def test_a_run_does_not_differ_from_itself(tiny_run, tmp_path):
     write_csv(tmp_path / "rows.csv", [*make_reviews(30, seed=3), ("", "positive")])
-    compared = diff(tiny_run, tiny_run, data=tmp_path / "rows.csv", skip_bad_rows=True)
+    compared = compare(tiny_run, tiny_run, data=tmp_path / "rows.csv", skip_bad_rows=True)
     assert compared["settings"] == {}
     assert (compared["changed"], compared["mcnemar"]["p_value"]) == (0, 1.0)
     assert compared["scores"]["accuracy"]["interval"] == [0, 0]
@@ -63,7 +63,7 @@ def test_the_exact_test_of_mcnemar():
 
 def test_tables_show_what_differs(told):
     console = Console(file=io.StringIO(), width=120)
-    for table in diff_tables(told, "runs/hasty", "runs/tiny"):
+    for table in run_comparison_tables(told, "runs/hasty", "runs/tiny"):
         console.print(table)
     for words in ("learning_rate", "accuracy", "answers changed", "runs/hasty"):
         assert words in console.file.getvalue()
@@ -75,12 +75,12 @@ def test_diff_falls_back_on_the_test_rows_of_the_run(tiny_run, tmp_path, capsys)
     for split in splits.values():
         split["sha256"] = "of other rows"
     (one / "splits.json").write_text(json.dumps(splits))
-    expected = diff(tiny_run, tiny_run)
+    expected = compare(tiny_run, tiny_run)
     capsys.readouterr()
-    assert diff(one, tiny_run) == expected
+    assert compare(one, tiny_run) == expected
     err = capsys.readouterr().err
     assert "has changed; comparing on 24 of its 24 test rows, which it has kept" in err
-    assert "one" in diff(tiny_run, one)["scores"]["accuracy"]
+    assert "one" in compare(tiny_run, one)["scores"]["accuracy"]
     assert "has changed; whether it was trained on rows that are compared on is not known" in capsys.readouterr().err
 
 
@@ -90,7 +90,7 @@ def test_runs_that_cannot_be_compared(tiny_run, tmp_path):
     other = shutil.copytree(tiny_run, tmp_path / "other")
     (other / "labels.json").write_text('["very negative", "very positive"]')
     with pytest.raises(InputError, match="different labels"):
-        diff(tiny_run, other)
+        compare(tiny_run, other)
     recipe = yaml.safe_load((other / "recipe.yaml").read_text())
     (other / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": str(tmp_path / "rows.csv")}))
     splits = json.loads((other / "splits.json").read_text())
@@ -98,7 +98,16 @@ def test_runs_that_cannot_be_compared(tiny_run, tmp_path):
     (other / "splits.json").write_text(json.dumps(splits))
     (other / "kept_rows.jsonl").unlink()
     with pytest.raises(InputError, match=r"rows\.csv has changed; restore them, or name rows with --data"):
-        diff(other, other)
+        compare(other, other)
     (other / "metrics.json").unlink()
     with pytest.raises(InputError, match="did not finish"):
-        diff(tiny_run, other)
+        compare(tiny_run, other)
+
+
+def test_compare_names_benchmark_for_an_export(tiny_run, tiny_export):
+    refused = r"compare takes two runs; to measure an export, use tfhub-ft benchmark$"
+    for call in (lambda: tfhub_ft.compare(tiny_export), lambda: tfhub_ft.compare(tiny_run, tiny_export)):
+        with pytest.raises(InputError, match=refused):
+            call()
+    with pytest.raises(InputError, match=refused):
+        CliRunner().invoke(group, ["compare", str(tiny_export), "--data", "rows.csv"], catch_exceptions=False)

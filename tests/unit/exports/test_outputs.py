@@ -6,7 +6,7 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import make_reviews, write_csv
-from tfhub_ft.benchmark.benchmark import compare
+from tfhub_ft.benchmarking.benchmark import benchmark
 from tfhub_ft.inference.predict import predict_shards
 from tfhub_ft.training.train import new_folder
 from tfhub_ft.training.tune import tune
@@ -83,7 +83,7 @@ def test_compare_replaces_neither_its_rows_nor_the_export(tiny_export, rows, tmp
         (tmp_path / "picture.png").unlink(missing_ok=True)
         (tmp_path / "picture.png").symlink_to(target)
         with pytest.raises(InputError, match="--picture .*picture.png: is the input"):
-            compare(tiny_export, data=rows, picture=tmp_path / "picture.png")
+            benchmark(tiny_export, data=rows, picture=tmp_path / "picture.png")
 
 
 def test_shards_are_not_answered_into_their_own_folder(tiny_run, tmp_path):

@@ -186,10 +186,10 @@ def test_forms_are_compared_by_bytes_speed_and_perplexity(export, run, pairs, tm
     exports = json.loads((folder / "export.json").read_text())
     exports["forms"] = [form for form in exports["forms"] if form["quantization"] != "bfloat16"]
     (folder / "export.json").write_text(json.dumps(exports))
-    shown = CliRunner().invoke(group, ["compare", str(folder), "--data", str(pairs)], catch_exceptions=False).stdout
+    shown = CliRunner().invoke(group, ["benchmark", str(folder), "--data", str(pairs)], catch_exceptions=False).stdout
     for expected in ("float32", "int8", "tokens/s", "perplexity", "100.0%"):
         assert expected in shown
-    original, other = json.loads((folder / "compare.json").read_text())["forms"]
+    original, other = json.loads((folder / "benchmark.json").read_text())["forms"]
     assert (original["path"], other["path"]) == ("1", "int8/1")
     assert original["bytes"] == exports["forms"][0]["bytes"]
     assert (original["agreement"], original["same_words"]) == (1, 1)
@@ -197,7 +197,7 @@ def test_forms_are_compared_by_bytes_speed_and_perplexity(export, run, pairs, tm
     for each in (original, other):
         assert each["tokens_per_second"] > 0
         assert each["scores"]["perplexity"] == pytest.approx(scored, rel=0.03)
-    assert (folder / "compare.png").is_file()
+    assert (folder / "benchmark.png").is_file()
 
 
 def test_what_differs_from_the_model_is_refused(export, run, pairs, monkeypatch):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tfhub_ft
 from tests.conftest import THINGS, write_csv
-from tfhub_ft.evaluation.compare_runs import diff
+from tfhub_ft.evaluation.compare_runs import compare
 from tfhub_ft.utils.errors import InputError
 
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seq_length": 32}
@@ -56,7 +56,7 @@ def test_a_bi_encoders_score_is_the_cosine_of_its_exported_embeddings(similarity
 
 def test_runs_of_numbers_are_laid_side_by_side_without_right_and_wrong(similarity):
     run, _ = similarity
-    told = diff(run, run)
+    told = compare(run, run)
     assert told["scores"]["pearson"]["interval"] == [0, 0]
     assert "mcnemar" not in told
     assert "changed" not in told

@@ -6,7 +6,7 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews
-from tfhub_ft.evaluation.compare_runs import diff
+from tfhub_ft.evaluation.compare_runs import compare
 from tfhub_ft.training.dry_run import dry_run
 from tfhub_ft.training.prepare import prepare
 from tfhub_ft.utils.errors import InputError
@@ -45,7 +45,7 @@ def test_a_run_remembers_the_labels_that_it_dropped(run, data, tmp_path, capsys)
     assert (scores["rows"], "unseen_label_rows" in scores) == (82, False)
     new = write_rows(tmp_path / "new.jsonl", [("good film", ["positive", "new"]), ("bad film", ["rare"])])
     assert tfhub_ft.evaluate(run, data=new)["unseen_label_rows"] == 1
-    assert diff(run, run)["rows"] == run.splits["test"]["rows"]
+    assert compare(run, run)["rows"] == run.splits["test"]["rows"]
     tfhub_ft.export(run, output_dir=tmp_path / "export")
     exports = json.loads((tmp_path / "export" / "export.json").read_text())
     assert exports["dropped_labels"] == ["odd", "rare"]

@@ -8,7 +8,7 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews
-from tfhub_ft.evaluation.compare_runs import diff
+from tfhub_ft.evaluation.compare_runs import compare
 
 
 def rows_of(recipe, count, seed, new):
@@ -55,6 +55,6 @@ def test_labels_of_held_out_rows_alone_are_wrong_everywhere(recipe, tiny_pair, t
     assert "newer" in (run.path / "report.html").read_text(encoding="utf-8")
     scored = tfhub_ft.evaluate(run, data=files["test"])
     assert scored.get("unseen_label_rows") == scores.get("unseen_label_rows")
-    assert diff(run, run, data=files["test"])["rows"] == 40
+    assert compare(run, run, data=files["test"])["rows"] == 40
     if recipe == "topic":
         tfhub_ft.export(run, output_dir=tmp_path / "export", formats=["tflite"], quantize=["int8"])

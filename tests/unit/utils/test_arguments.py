@@ -7,7 +7,7 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import make_reviews
-from tfhub_ft.evaluation.compare_runs import diff
+from tfhub_ft.evaluation.compare_runs import compare
 from tfhub_ft.inference.predict import open_predictor, predict_file
 from tfhub_ft.training.dry_run import dry_run
 from tfhub_ft.training.prepare import prepare
@@ -60,7 +60,7 @@ CALLS = {
         lambda value, run, path: tfhub_ft.evaluate(value, data="a.csv"),
         lambda value, run, path: tfhub_ft.export(value, output_dir=path),
         lambda value, run, path: tfhub_ft.distill(value, student="layers:1", output_dir=path),
-        lambda value, run, path: diff(run, value),
+        lambda value, run, path: compare(run, value),
     ],
     "model": [
         lambda value, run, path: tfhub_ft.predict(value, ["good"]),
@@ -68,11 +68,11 @@ CALLS = {
     ],
     "data": [
         lambda value, run, path: tfhub_ft.evaluate(run, data=value),
-        lambda value, run, path: tfhub_ft.compare(path, data=value),
-        lambda value, run, path: diff(run, run, data=value),
+        lambda value, run, path: tfhub_ft.benchmark(path, data=value),
+        lambda value, run, path: compare(run, run, data=value),
     ],
     "report": [lambda value, run, path: tfhub_ft.evaluate(run, data="a.csv", report=value)],
-    "export_dir": [lambda value, run, path: tfhub_ft.compare(value, data="a.csv")],
+    "export_dir": [lambda value, run, path: tfhub_ft.benchmark(value, data="a.csv")],
     "student": [lambda value, run, path: tfhub_ft.distill(run, student=value, output_dir=path)],
 }
 

@@ -25,7 +25,7 @@ def draw_comparison(measured: Sequence[dict[str, Any]], file: Path, *, title: st
     Where the task has no score, it is the agreement with the original.
 
     Args:
-        measured: what `compare` gave.
+        measured: what `benchmark` gave.
         file: where to write it; its suffix tells the format.
         title: stands above.
     """

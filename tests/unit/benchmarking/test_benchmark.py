@@ -30,7 +30,7 @@ def forms(tiny_run, tiny_export, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(forms, reviews_csv):
-    return tfhub_ft.compare(forms, data=reviews_csv)
+    return tfhub_ft.benchmark(forms, data=reviews_csv)
 
 
 def test_every_form_is_measured_the_original_first(measured, forms):
@@ -64,7 +64,7 @@ def test_scores_are_those_of_evaluate_and_agreement_is_with_the_original(measure
 def test_a_file_that_reads_texts_is_measured_too(tiny_run, tiny_export, reviews_csv, tmp_path):
     folder = shutil.copytree(tiny_export, tmp_path / "reviews")
     tfhub_ft.export(tiny_run, output_dir=folder, formats=("tflite_text",), quantize=("none",))
-    *_, measured = tfhub_ft.compare(folder, data=reviews_csv)
+    *_, measured = tfhub_ft.benchmark(folder, data=reviews_csv)
     assert (measured["form"], measured["reads"], measured["agreement"]) == ("tflite_text", "text", 1)
 
 
@@ -86,19 +86,19 @@ def test_other_answers_do_not_agree(forms, measured, reviews_csv, tmp_path):
     described["labels"] = described["labels"][::-1]
     with_metadata(file.read_bytes(), file, described, summary="Reviews.", vocabulary=vocabulary)
     with pytest.raises(InputError, match=r"reviews_dynamic\.tflite: was changed since it was exported"):
-        tfhub_ft.compare(folder, data=reviews_csv)
+        tfhub_ft.benchmark(folder, data=reviews_csv)
     exports = json.loads((folder / "export.json").read_text())
     without = [{name: value for name, value in form.items() if name != "sha256"} for form in exports["forms"]]
     (folder / "export.json").write_text(json.dumps({**exports, "forms": without}))
     right = next(each["agreement"] for each in measured if each["path"] == "tflite/reviews_dynamic.tflite")
-    assert tfhub_ft.compare(folder, data=reviews_csv)[-1]["agreement"] == pytest.approx(1 - right)
+    assert tfhub_ft.benchmark(folder, data=reviews_csv)[-1]["agreement"] == pytest.approx(1 - right)
 
 
 def test_what_was_measured_is_kept_with_the_export(measured, forms):
-    kept = json.loads((forms / "compare.json").read_text())
+    kept = json.loads((forms / "benchmark.json").read_text())
     assert kept["forms"] == measured
     assert (kept["rows"], kept["timed_rows"]) == (160, 160)
-    assert (forms / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert (forms / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert not [path for path in forms.iterdir() if path.name.startswith(".")]
 
 
@@ -109,7 +109,7 @@ def test_tflite_files_alone_are_compared_and_printed(forms, tmp_path):
     picture = tmp_path / "picture.svg"
     with rows.open("a") as file:
         file.write(",positive\n")
-    arguments = ["compare", str(folder), "--data", str(rows), "--picture", str(picture), "--skip-bad-rows"]
+    arguments = ["benchmark", str(folder), "--data", str(rows), "--picture", str(picture), "--skip-bad-rows"]
     shown = CliRunner().invoke(group, arguments, catch_exceptions=False).stdout
     assert max(map(len, shown.splitlines())) <= 120
     for expected in ("TFLite dynamic", "p50 ms", "accuracy", "agreement", "100.00%"):
@@ -125,18 +125,18 @@ def test_columns_are_those_that_the_run_was_trained_on(forms, reviews_csv, tmp_p
     folder = some_forms(forms, tmp_path / "reviews", lambda form: form["path"].endswith("s_dynamic.tflite"))
     renamed = write_csv(tmp_path / "renamed.csv", make_reviews(8), header=("opinion", "verdict"))
     with pytest.raises(InputError, match=r"renamed\.csv: column 'text' .*rename one of them to 'text'"):
-        tfhub_ft.compare(folder, data=renamed)
+        tfhub_ft.benchmark(folder, data=renamed)
     exports = json.loads((folder / "export.json").read_text())
     exports["columns"] = {"text_column": "opinion", "label_column": "verdict"}
     (folder / "export.json").write_text(json.dumps(exports))
-    (only,) = tfhub_ft.compare(folder, data=renamed)
+    (only,) = tfhub_ft.benchmark(folder, data=renamed)
     assert only["agreement"] == 1
 
 
 def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, reviews_csv, tmp_path):
     def refused(folder, data, match):
         with pytest.raises(InputError, match=match):
-            tfhub_ft.compare(folder, data=data)
+            tfhub_ft.benchmark(folder, data=data)
 
     refused(tmp_path, reviews_csv, r"export\.json: No such file or directory; tfhub-ft export")
     refused(forms, tmp_path / "none.csv", r"none\.csv: no such file")
@@ -146,4 +146,4 @@ def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, revi
     refused(some_forms(forms, tmp_path / "none", lambda form: False), reviews_csv, r"export\.json names no form")
     only_onnx = some_forms(forms, tmp_path / "onnx", lambda form: form["form"] == "onnx")
     refused(only_onnx, reviews_csv, r"has ONNX alone, which reads tokens: export a SavedModel")
-    assert not (folder / "compare.png").exists()
+    assert not (folder / "benchmark.png").exists()

@@ -18,7 +18,7 @@ from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, matching_files, write_json
 
 if TYPE_CHECKING:
-    from tfhub_ft.benchmark.artifacts import Answers, Form
+    from tfhub_ft.benchmarking.artifacts import Answers, Form
     from tfhub_ft.inference.runtimes.isolated import Feed
     from tfhub_ft.tasks.base import Task
 
@@ -26,15 +26,15 @@ BATCH, TIMED_ROWS = 32, 200
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def compare(
+def benchmark(
     export_dir: str | Path, *, data: str | Path, picture: str | Path | None = None, **reading: Any
 ) -> list[dict[str, Any]]:
-    """Measure every form of an export. What `tfhub-ft compare` does.
+    """Measure every form of an export. What `tfhub-ft benchmark` does.
 
     Each form is loaded, called and timed in a process of its own, one after the other: its newest SavedModel from text
     and from tokens on, every TFLite file, the ONNX file. Timed are up to 200 of the rows, spread over all lengths; all
     rows are scored. The original, which the others are held against, stands first: the SavedModel, or else the least
-    quantized form. What was measured is written into the export folder, as compare.json and compare.png.
+    quantized form. What was measured is written into the export folder, as benchmark.json and benchmark.png.
 
     Forms that write replies, the newest SavedModel with weights of each precision, write up to 64 tokens to each of 16
     prompts, three of which are timed; the perplexity is that of all replies in the file, each to its own prompt alone.
@@ -60,20 +60,20 @@ def compare(
         RunError: a form cannot be run.
 
     Example:
-        tfhub_ft.compare("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]
+        tfhub_ft.benchmark("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]
     """
     folder, data = check_path("export_dir", export_dir), check_path("data", data)
-    picture = folder / "compare.png" if picture is None else check_path("picture", picture)
+    picture = folder / "benchmark.png" if picture is None else check_path("picture", picture)
     if picture.suffix.lower() not in PICTURES:
         raise InputError(f"--picture {picture}: must end in {', '.join(PICTURES)}")
 
-    from tfhub_ft.benchmark.artifacts import find_forms
-    from tfhub_ft.benchmark.plot import draw_comparison
+    from tfhub_ft.benchmarking.artifacts import find_forms
+    from tfhub_ft.benchmarking.plot import draw_comparison
     from tfhub_ft.language_models.task import Dialogue
 
     forms = find_forms(folder)
     inputs = [*matching_files(data), folder / EXPORTS, *(form.path for form in forms)]
-    for output, option in ((picture, "--picture"), (folder / "compare.json", "EXPORT_DIR")):
+    for output, option in ((picture, "--picture"), (folder / "benchmark.json", "EXPORT_DIR")):
         check_output(output, option, inputs)
     task, rows, targets = _rows(folder, forms, data, reading)
     if isinstance(task, Dialogue):
@@ -83,7 +83,7 @@ def compare(
     else:
         measured, timed = _measure_forms(forms, task, rows, targets, folder), TIMED_ROWS
     write_json(
-        folder / "compare.json",
+        folder / "benchmark.json",
         {
             "data": str(data),
             "rows": len(rows),
@@ -100,7 +100,7 @@ def compare(
 def _measure_forms(
     forms: "Sequence[Form]", task: "Task", rows: Sequence[Row], targets: Any, folder: Path
 ) -> list[dict[str, Any]]:
-    from tfhub_ft.benchmark.artifacts import Answers
+    from tfhub_ft.benchmarking.artifacts import Answers
     from tfhub_ft.exports.tflite_verify import share_equal
 
     answers = Answers(forms, task, rows)
@@ -117,7 +117,7 @@ def _rows(
     folder: Path, forms: "Sequence[Form]", data: Path, reading: dict[str, Any]
 ) -> "tuple[Task, Sequence[Row], Any]":
     """The task, and the checked rows with their targets."""
-    from tfhub_ft.benchmark.artifacts import description_of, task_of
+    from tfhub_ft.benchmarking.artifacts import description_of, task_of
 
     if any(form.name == "onnx" for form in forms):
         from tfhub_ft.exports.onnx import check_onnx_is_installed
@@ -181,7 +181,7 @@ def _feeder(form: "Form", answers: "Answers") -> "Callable[[Sequence[tuple[str, 
     """A function from rows of segments to what a form takes."""
     import numpy as np
 
-    from tfhub_ft.benchmark.artifacts import description_of, text_feed
+    from tfhub_ft.benchmarking.artifacts import description_of, text_feed
     from tfhub_ft.inference.runtimes.isolated import token_feed
 
     if form.reads == "tokens":
@@ -193,7 +193,7 @@ def _feeder(form: "Form", answers: "Answers") -> "Callable[[Sequence[tuple[str, 
 
 def _scores(form: "Form", answers: "Answers", targets: Any) -> tuple[dict[str, float | None], list[Any] | None]:
     """The scores of a form, the task's own one first, and what of its answers is right or wrong."""
-    from tfhub_ft.benchmark.artifacts import description_of
+    from tfhub_ft.benchmarking.artifacts import description_of
 
     log(f"Scoring {form.path}, from {form.reads} on")
     task, described = answers.task, description_of(form)
