@@ -79,8 +79,9 @@ def measured(data_dir, processes, devices):
 
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
-    from tfhub_ft.training.distribution import shared_out, sum_over_workers
+    from tfhub_ft.training.distribution import shared_out
     from tfhub_ft.training.trainer import Training
+    from tfhub_ft.utils.devices import sum_over_workers
     from tfhub_ft.utils.precision import matrix_products_in
 
     name = "multi-worker" if processes > 1 else "mirrored" if devices > 1 else "one"

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from tfhub_ft.data.batches import batches_by_size
 from tfhub_ft.data.rows import Row
 from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.export_folder import check_artifact, read_exports
 from tfhub_ft.exports.export import FORMATS
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor
 from tfhub_ft.exports.tflite_metadata import read_description
-from tfhub_ft.inference.predict import batches_by_size, open_predictor
+from tfhub_ft.inference.predict import open_predictor
 from tfhub_ft.inference.runtimes.isolated import KINDS, Feed
 from tfhub_ft.inference.runtimes.tflite import LiteModel, carries_tokenizer, computed_outside
 from tfhub_ft.tasks.base import Task, described_task

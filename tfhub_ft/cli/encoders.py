@@ -137,7 +137,7 @@ def export(run: str, out_dir: str) -> None:
 
     Example: tfhub-ft encoders export runs/reviews my_encoder
     """
-    from tfhub_ft.encoders.encoder_pair import export_encoder
+    from tfhub_ft.exports.encoder import export_encoder
 
     export_encoder(run, out_dir)
     print(f"{out_dir}: encoder/ and preprocessor/")

@@ -10,6 +10,7 @@ import numpy as np
 from tfhub_ft.data.token_cache import token_arrays
 
 POOL_BATCHES = 50
+TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 64, 2**17
 WORDS_AT_ONCE = 2**20
 
 
@@ -317,3 +318,16 @@ def _share(targets: Any, part: np.ndarray, rows: np.ndarray) -> float:
 
 def _stand_at_tokens(targets: Any) -> bool:
     return getattr(targets, "shape", ())[1:] == (None,)
+
+
+def batches_by_size(rows: Sequence[tuple[str, ...]]) -> Iterator[list[int]]:
+    """Indices of rows of texts, from the shortest to the longest, in batches of 64, fewer where texts are long."""
+    sizes = [sum(map(len, row)) for row in rows]
+    batch: list[int] = []
+    for i in sorted(range(len(rows)), key=sizes.__getitem__):
+        if batch and (len(batch) == TEXTS_AT_ONCE or (len(batch) + 1) * sizes[i] > CHARACTERS_AT_ONCE):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from tfhub_ft.data.batches import TokenRows, tokenize, truncation_warning
+from tfhub_ft.data.batches import batches_by_size, tokenize, truncation_warning
 from tfhub_ft.data.columns import Column, is_nan
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, read_texts
@@ -20,9 +20,8 @@ from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS, TrainingSettings
 from tfhub_ft.tasks.base import Task, described_task
-from tfhub_ft.training.distribution import answers_of_replicas
 from tfhub_ft.utils.arguments import check_path, check_texts, check_type, plain_text, type_name
-from tfhub_ft.utils.console import log, progress, to_json, warn, with_bar
+from tfhub_ft.utils.console import log, progress, to_json, warn
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, RowError
 from tfhub_ft.utils.files import atomic_write, check_output, check_place, contents, write_json
@@ -30,10 +29,8 @@ from tfhub_ft.utils.processes import check_not_forked
 from tfhub_ft.utils.saved_graph import load_graph
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
-BATCH = 64
-BATCH_CHARACTERS = 2**17
 COUNTED_AT_ONCE = 1024
 SHARDS = "answers.json"
 FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")
@@ -221,42 +218,6 @@ def _reopen_predictor(name: str, precision: str) -> Predictor:
     return open_predictor(name, precision=precision)
 
 
-def logits_function(
-    network: "keras.Model", *, batch_size: int = BATCH, scoring: bool = False
-) -> Callable[[TokenRows], np.ndarray]:
-    """A function from tokenized rows to their logits, computed in batches of similar length.
-
-    Args:
-        network: a model that takes token ids, or what else a batch of the rows is. One that was made within the scope
-            of a tf.distribute strategy answers on all its replicas.
-        batch_size: rows at once.
-        scoring: whether a bar shows how far it is.
-
-    Returns:
-        A function that gives float32 (rows, classes), in the order of the rows.
-    """
-    import tensorflow as tf
-
-    step: Any = None
-
-    def logits_of(tokens: TokenRows) -> np.ndarray:
-        nonlocal step
-        order = list(tokens.by_length(batch_size))
-        strategy = getattr(network, "distribute_strategy", None)
-        if strategy and strategy.num_replicas_in_sync > 1:
-            return answers_of_replicas(strategy, network, tokens.batch, order)
-        step = step or tf.function(
-            lambda batch: network(batch, training=False), input_signature=[tokens.signature], autograph=False
-        )
-        batches = with_bar(order, "Scoring", len(tokens)) if scoring else order
-        answers = np.concatenate([step(tokens.batch(rows)).numpy() for rows in batches])
-        logits = np.empty_like(answers)
-        logits[np.concatenate(order)] = answers
-        return logits
-
-    return logits_of
-
-
 def graph_answerer(
     call: Callable[..., dict[str, Any]],
     names: Sequence[str],
@@ -285,19 +246,6 @@ def graph_answerer(
         return answers
 
     return answer
-
-
-def batches_by_size(rows: Sequence[tuple[str, ...]]) -> Iterator[list[int]]:
-    """Indices of rows of texts, from the shortest to the longest, in batches of 64, fewer where texts are long."""
-    sizes = [sum(map(len, row)) for row in rows]
-    batch: list[int] = []
-    for i in sorted(range(len(rows)), key=sizes.__getitem__):
-        if batch and (len(batch) == BATCH or (len(batch) + 1) * sizes[i] > BATCH_CHARACTERS):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _run_predictor(run: Run, precision: str) -> Predictor:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.benchmarking.artifacts import Form, text_feed
+from tfhub_ft.data.batches import batches_by_size
 from tfhub_ft.data.rows import Row
-from tfhub_ft.inference.predict import batches_by_size
 from tfhub_ft.inference.runtimes.isolated import KINDS, Feed, run_isolated
 from tfhub_ft.language_models.chat_template import USER
 from tfhub_ft.language_models.generation import Sampling

@@ -184,7 +184,7 @@ class Dialogue(Task):
         The matrix products are computed in the precision "auto": in float32 a language model would take several times
         as long, for the same perplexity to three digits.
         """
-        from tfhub_ft.inference.predict import logits_function
+        from tfhub_ft.models.forward import logits_function
         from tfhub_ft.utils.precision import matrix_products_in, resolve_precision
 
         network = model.get_layer("token_model")

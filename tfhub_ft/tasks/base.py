@@ -200,7 +200,7 @@ class Task:
         For most tasks that is the logits, float32 (rows, ...). The function is traced when it is first called, so it
         must not outlive a change of the weights' shapes.
         """
-        from tfhub_ft.training.frozen_features import scorer_of
+        from tfhub_ft.models.frozen_features import scorer_of
 
         return scorer_of(self.scored_network(model))
 
@@ -320,7 +320,7 @@ class Task:
     ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         """A function from rows of segments to answers, for a text-in model."""
         from tfhub_ft.data.batches import tokenize
-        from tfhub_ft.inference.predict import logits_function
+        from tfhub_ft.models.forward import logits_function
 
         preprocessor, logits_of = model.get_layer("preprocessor"), logits_function(model.get_layer("token_model"))
         return lambda rows: self.answers(logits_of(tokenize(preprocessor, rows)), labels, decision)

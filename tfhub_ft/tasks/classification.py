@@ -220,7 +220,7 @@ def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets:
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    from tfhub_ft.inference.predict import logits_function
+    from tfhub_ft.models.forward import logits_function
 
     if len(np.unique(targets)) < 2:
         return

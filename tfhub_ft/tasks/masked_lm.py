@@ -78,8 +78,8 @@ class MaskedLM(WindowedTask):
 
     def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], np.ndarray]":
         """A function that returns the three sums, float32 (windows, 3); the texts determine the hidden words."""
-        from tfhub_ft.inference.predict import logits_function
         from tfhub_ft.models.builders import masked_word_scores
+        from tfhub_ft.models.forward import logits_function
 
         return logits_function(masked_word_scores(model), scoring=True)
 

@@ -119,7 +119,7 @@ class QuestionAnswering(WindowedTask):
         """A function that returns {"texts": best spans, "logits": their scores, "null_logit": of no answer} a row."""
         import tensorflow as tf
 
-        from tfhub_ft.inference.predict import batches_by_size
+        from tfhub_ft.data.batches import batches_by_size
 
         graph = self.text_function(model, (), {})
 

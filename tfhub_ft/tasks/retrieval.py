@@ -92,7 +92,7 @@ class Retrieval(Task):
         import keras
 
         from tfhub_ft.data.batches import tokenize
-        from tfhub_ft.inference.predict import logits_function
+        from tfhub_ft.models.forward import logits_function
         from tfhub_ft.models.heads import ReplyBank
 
         preprocessor = model.get_layer("preprocessor")

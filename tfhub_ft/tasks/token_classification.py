@@ -125,7 +125,7 @@ class TokenClassification(WindowedTask):
     def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], list[np.ndarray]]":
         import tensorflow as tf
 
-        from tfhub_ft.inference.predict import batches_by_size
+        from tfhub_ft.data.batches import batches_by_size
 
         graph = tf.function(
             lambda words: self._word_logits(model, words),

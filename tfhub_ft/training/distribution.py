@@ -4,13 +4,12 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES
 from tfhub_ft.utils.console import log, quiet
+from tfhub_ft.utils.devices import workers_of
 from tfhub_ft.utils.errors import InputError, first_line
 
 NO_CLUSTER = (
@@ -156,37 +155,6 @@ def is_chief(name: str) -> bool:
     return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
-def workers_of(strategy: Any) -> int:
-    """How many processes train together."""
-    import tensorflow as tf
-
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return 1
-    spec = strategy.cluster_resolver.cluster_spec()
-    return sum(spec.num_tasks(job) for job in ("chief", "worker") if job in spec.jobs) or 1
-
-
-def sum_over_workers(strategy: Any, numbers: Any) -> np.ndarray:
-    """The sums of numbers that each process has, float32 of their shape. All processes must call it, and wait here.
-
-    Args:
-        strategy: of the training.
-        numbers: of this process, of any shape.
-    """
-    import tensorflow as tf
-
-    if workers_of(strategy) == 1:
-        return np.asarray(numbers, "float32")
-
-    def of_replica(context: Any) -> tf.Tensor:
-        # Of a process with several replicas the first one speaks.
-        local = strategy.num_replicas_in_sync // workers_of(strategy)
-        return tf.constant(numbers, "float32") * (context.replica_id_in_sync_group % local == 0)
-
-    values = strategy.experimental_distribute_values_from_function(of_replica)
-    return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
-
-
 def shared_out(strategy: Any, make: Callable[[range, int], Any]) -> Any:
     """A dataset that gives each replica its own parts of the batches.
 
@@ -209,40 +177,3 @@ def shared_out(strategy: Any, make: Callable[[range, int], Any]) -> Any:
     # count as one that was taken.
     dataset._cardinality = dataset.cardinality // local
     return dataset
-
-
-def answers_of_replicas(
-    strategy: Any, network: Any, batch_of: Callable[[np.ndarray], Any], order: Sequence[np.ndarray]
-) -> np.ndarray:
-    """What a network gives for many rows, its replicas taking a batch each at a time; float32 (rows, ...).
-
-    Args:
-        strategy: the network's. All its processes must call this, and each gets all answers.
-        network: takes a batch, and gives a tensor.
-        batch_of: from indices of rows to a batch of them.
-        order: the batches, as indices of rows; together they are all rows.
-    """
-    import tensorflow as tf
-
-    replicas = strategy.num_replicas_in_sync
-    step = tf.function(
-        lambda batches: strategy.run(lambda batch: network(batch, training=False), args=(batches,)),
-        reduce_retracing=True,
-        autograph=False,
-    )
-    answers: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, len(order), replicas):
-        taken: list[np.ndarray] = []
-
-        def of_replica(context: Any, start: int = start, taken: list = taken) -> Any:
-            number = start + context.replica_id_in_sync_group
-            taken.append(order[number] if number < len(order) else order[0][:0])
-            return tf.nest.map_structure(tf.constant, batch_of(taken[-1]))
-
-        outputs = step(strategy.experimental_distribute_values_from_function(of_replica))
-        local = [output.numpy() for output in strategy.experimental_local_results(outputs)]
-        answers += zip(taken, local, strict=True)
-    mine = np.zeros((sum(map(len, order)), *answers[0][1].shape[1:]), "float32")
-    for rows, answered in answers:
-        mine[rows] = answered
-    return sum_over_workers(strategy, mine)

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from tfhub_ft.training.callbacks import Checkpoints
-from tfhub_ft.training.distribution import sum_over_workers
 from tfhub_ft.utils.console import log
+from tfhub_ft.utils.devices import sum_over_workers
 from tfhub_ft.utils.errors import Preempted
 
 EXPLODED = 1e6

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.evaluation.validation import Validated
     from tfhub_ft.language_models.evaluation import ReplyJudge
+    from tfhub_ft.models.frozen_features import FrozenFeatureExtractor
     from tfhub_ft.training.callbacks import Checkpoints, ValidationScores
-    from tfhub_ft.training.frozen_features import FrozenFeatureExtractor
     from tfhub_ft.training.train_step import TrainStepModel
 
 SAMPLE_ROWS = 200
@@ -157,7 +157,7 @@ class Training:
 
     def _frozen_body(self) -> "FrozenFeatureExtractor | None":
         """The part of the network that is run once a row; None where the encoder trains."""
-        from tfhub_ft.training.frozen_features import FrozenFeatureExtractor
+        from tfhub_ft.models.frozen_features import FrozenFeatureExtractor
 
         if self.stages or not self.settings.cache_features:
             return None
@@ -241,7 +241,7 @@ class Training:
 
     def _finish(self, run: Run) -> Run:
         from tfhub_ft.training.callbacks import remove_weights
-        from tfhub_ft.training.distribution import sum_over_workers
+        from tfhub_ft.utils.devices import sum_over_workers
 
         self._write_sample(run)
         judge = self.recipe.task.generation_evaluator(self.model, self.data.splits[self._last].rows, self.settings.seed)

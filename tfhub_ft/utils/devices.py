@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 # Of a process beside this one: the GPUs' memory is this one's, and on the CPU float32 is float32.
 QUIET_AND_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -47,3 +49,34 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         config.experimental.enable_tensor_float_32_execution(before)
+
+
+def workers_of(strategy: Any) -> int:
+    """How many processes train together."""
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    spec = strategy.cluster_resolver.cluster_spec()
+    return sum(spec.num_tasks(job) for job in ("chief", "worker") if job in spec.jobs) or 1
+
+
+def sum_over_workers(strategy: Any, numbers: Any) -> np.ndarray:
+    """The sums of numbers that each process has, float32 of their shape. All processes must call it, and wait here.
+
+    Args:
+        strategy: of the training.
+        numbers: of this process, of any shape.
+    """
+    import tensorflow as tf
+
+    if workers_of(strategy) == 1:
+        return np.asarray(numbers, "float32")
+
+    def of_replica(context: Any) -> tf.Tensor:
+        # Of a process with several replicas the first one speaks.
+        local = strategy.num_replicas_in_sync // workers_of(strategy)
+        return tf.constant(numbers, "float32") * (context.replica_id_in_sync_group % local == 0)
+
+    values = strategy.experimental_distribute_values_from_function(of_replica)
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()

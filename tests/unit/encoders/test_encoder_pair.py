@@ -8,8 +8,8 @@ import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 from tfhub_ft import HubEncoder, HubPreprocessor
 from tfhub_ft.cli.main import group
-from tfhub_ft.encoders.encoder_pair import export_encoder
 from tfhub_ft.encoders.hub_api_check import verify_encoder
+from tfhub_ft.exports.encoder import export_encoder
 from tfhub_ft.run import Run
 from tfhub_ft.utils.errors import InputError
 

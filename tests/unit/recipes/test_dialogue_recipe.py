@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfhub_ft
-from tfhub_ft.encoders.encoder_pair import export_encoder
+from tfhub_ft.exports.encoder import export_encoder
 from tfhub_ft.run import Run
 from tfhub_ft.training.dry_run import dry_run
 from tfhub_ft.utils.errors import InputError

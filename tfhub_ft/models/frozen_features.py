@@ -209,7 +209,7 @@ def scorer_of(network: keras.Model) -> Callable[[TokenRows], np.ndarray]:
     Returns:
         A function that returns float32 (rows, ...), in the order of the rows.
     """
-    from tfhub_ft.inference.predict import logits_function
+    from tfhub_ft.models.forward import logits_function
 
     logits_of_tokens = logits_function(network, scoring=True)
     logits_of_features: Callable[[TokenRows], np.ndarray] | None = None

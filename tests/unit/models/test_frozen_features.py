@@ -7,7 +7,7 @@ from tfhub_ft.recipes import pair, phishing, sentiment, spam
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 from tfhub_ft.data.batches import tokenize
-from tfhub_ft.training.frozen_features import FrozenFeatureExtractor
+from tfhub_ft.models.frozen_features import FrozenFeatureExtractor
 
 TEXTS = [("good film",), ("a very bad hotel and an awful room",), ("nice",)]
 
