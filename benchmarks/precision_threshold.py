@@ -23,7 +23,7 @@ from machine import keep
 
 from tfhub_ft.metrics.thresholds import threshold_for_precision
 
-POOLS = Path(__file__).parents[1] / "tests" / "evaluation" / "score_pools.csv"
+POOLS = Path(__file__).parents[1] / "tests" / "unit" / "metrics" / "score_pools.csv"
 POOL_ROWS, DRAWS = 2000, 1000
 SIZES, WANTED = (180, 360, 700), (0.8, 0.9, 0.95, 0.98)
 # For each pool: the recipe, its file, the rows to train on, the positive label, and the settings.

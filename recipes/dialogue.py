@@ -52,7 +52,7 @@ def build_model(
         Allal et al. 2025, https://arxiv.org/abs/2502.02737 (SmolLM2); Hu et al. 2021,
         https://arxiv.org/abs/2106.09685 (LoRA)
     """
-    from tfhub_ft.models.builders import dialogue_model
+    from tfhub_ft.language_models.builder import dialogue_model
 
     return dialogue_model(name="dialogue", language_model=language_model, system=system, seq_length=seq_length)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.settings import Settings
+from tfhub_ft.tasks.base import Task, num_classes
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_new, write_text
@@ -21,8 +22,6 @@ from tfhub_ft.utils.trust import TRUST_VARIABLE, is_known_recipe, record_recipe,
 
 if TYPE_CHECKING:
     import keras
-
-    from tfhub_ft.tasks.base import Task
 
 RECIPES = {
     "sentiment": "tfhub_ft.recipes.sentiment",
@@ -59,7 +58,7 @@ class Recipe:
 
     name: str
     summary: str
-    task: "Task"
+    task: Task
     build_model: Callable[..., "keras.Model"]
     settings: Settings
     recommended: tuple[str, ...]
@@ -68,7 +67,9 @@ class Recipe:
 
     def build(self, settings: Settings, labels: list[str]) -> "keras.Model":
         """The model for these settings and labels, untrained but for its encoder."""
-        arguments = {**settings.as_dict(), **self.task.model_arguments(labels)}
+        arguments = settings.as_dict()
+        if classes := num_classes(self.task, labels):
+            arguments["num_classes"] = classes
         wanted = inspect.signature(self.build_model).parameters
         return self.build_model(**{name: value for name, value in arguments.items() if name in wanted})
 

@@ -34,6 +34,7 @@ from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
 from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe
 from tfhub_ft.settings import TrainingSettings
+from tfhub_ft.tasks.base import default_thresholds, num_classes
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.documents import check_distinct, check_shape, parse_json, read_json, read_yaml
 from tfhub_ft.utils.errors import InputError, first_line
@@ -187,7 +188,7 @@ class Run:
     @cached_property
     def decision(self) -> dict[str, Any]:
         """The thresholds that turn logits into answers."""
-        decision, needed = self._json(DECISION), self.recipe.task.decide_baseline(self.labels)
+        decision, needed = self._json(DECISION), default_thresholds(self.recipe.task, self.labels)
         with self._unreadable(self.path / DECISION):
             return _check_thresholds(decision, needed)
 
@@ -341,7 +342,7 @@ class Run:
                 raise InputError(
                     f"{path} cannot be read ({first_line(error)}); train again or restore the file"
                 ) from error
-        wanted, outputs = self.recipe.task.model_arguments(self.labels).get("num_classes"), model.outputs[0].shape[-1]
+        wanted, outputs = num_classes(self.recipe.task, self.labels), model.outputs[0].shape[-1]
         if wanted not in (None, outputs):
             raise InputError(
                 f"{self.path / LABELS}: has {len(self.labels)} labels, which do not fit the {outputs} logits of the"

@@ -16,9 +16,10 @@ from tfhub_ft.export_folder import check_artifact, read_exports
 from tfhub_ft.exports.export import FORMATS
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor
 from tfhub_ft.exports.tflite_metadata import read_description
+from tfhub_ft.inference.batching import make_predict_fn
 from tfhub_ft.inference.predict import open_predictor
 from tfhub_ft.inference.runtimes.isolated import KINDS, Feed
-from tfhub_ft.inference.runtimes.tflite import LiteModel, carries_tokenizer, computed_outside
+from tfhub_ft.inference.runtimes.tflite import LiteModel, carries_tokenizer, computed_outside, logits_of_output
 from tfhub_ft.tasks.base import Task, described_task
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.utils.console import command_line
@@ -114,7 +115,7 @@ def task_of(form: Form) -> Task:
     """
     task = described_task(description_of(form), form.path)
     # Whatever the recipe calls its inputs, rows are read by the task's own names.
-    object.__setattr__(task, "fields", tuple(column.name for column in task.text_columns()))
+    object.__setattr__(task, "fields", tuple(column.name for column in task.columns(labeled=False)))
     return task
 
 
@@ -162,11 +163,11 @@ class Answers:
         labels, decision = described["labels"], described["decision"]
         if self.task.primary_metric and not isinstance(self.task, WindowedTask):
             logits = self._logits_of_texts(form) if form.reads == "text" else self._logits_of_tokens(form)
-            return self.task.answers(logits, labels, decision), logits
+            return self.task.decode_serving_outputs({"logits": logits}, self.asked, labels, decision), logits
         if form.reads == "text":
             answers = open_predictor(form.path)(self.asked)
         elif self.task.primary_metric or form.name == "tflite":
-            answers = self.task.make_predict_fn(TokenForm(form, self.task, self.preprocessor), labels, decision)(
+            answers = make_predict_fn(self.task, TokenForm(form, self.task, self.preprocessor), labels, decision)(
                 self.asked
             )
         else:
@@ -185,7 +186,7 @@ class Answers:
         return logits
 
     def _logits_of_tokens(self, form: Form) -> Any:
-        return self.task.row_logits(TokenForm(form, self.task, self.preprocessor), self.tokens)
+        return self.task.make_score_fn(TokenForm(form, self.task, self.preprocessor))(self.tokens)
 
 
 class TokenForm:
@@ -217,7 +218,7 @@ class TokenForm:
         outputs = self._call(feed)
         if self._form.name == "tflite":
             (output,) = outputs.values()
-            return self._task.logits_from_tflite(output)
+            return logits_of_output(self._task, output)
         return outputs["logits"]
 
 

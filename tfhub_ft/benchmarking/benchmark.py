@@ -12,6 +12,7 @@ from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.export_folder import EXPORTS, read_exports
+from tfhub_ft.tasks.base import decisions as decisions_of
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError
@@ -198,7 +199,7 @@ def _scores(form: "Form", answers: "Answers", targets: Any) -> tuple[dict[str, f
     log(f"Scoring {form.path}, from {form.reads} on")
     task, described = answers.task, description_of(form)
     worded, logits = answers.of(form)
-    decisions = None if worded is None else task.decisions(worded, described["labels"])
+    decisions = None if worded is None else decisions_of(task, worded, described["labels"])
     if logits is None:
         return {}, decisions
     metrics = task.metrics(logits, targets, described["labels"], described["decision"])

@@ -118,7 +118,7 @@ def command(
         check_output(Path(output), "--output", inputs)
     fields = predictor.task.fields
     how = {
-        "columns": predictor.task.text_columns(SimpleNamespace(**columns)),
+        "columns": predictor.task.columns(labeled=False, settings=SimpleNamespace(**columns)),
         "options": predictor.read_options(delimiter=delimiter, encoding=encoding, header=header is not False),
         "skip_bad_rows": skip_bad_rows,
         "keep_columns": keep_columns,

@@ -39,6 +39,11 @@ class TokenRows:
         return np.diff(self.starts)
 
     @property
+    def row_lengths(self) -> np.ndarray:
+        """Tokens of each row of the data, several of which may share one row of tokens, int64 (rows,)."""
+        return self.lengths
+
+    @property
     def truncated_rows(self) -> int:
         """How many rows had more tokens than are read."""
         return 0 if self.truncated is None else int(self.truncated.sum())

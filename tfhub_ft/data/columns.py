@@ -40,6 +40,8 @@ class Column:
             name.
         fit: makes the check from all raw values of the column, where it depends on them. What it returns has the
             methods `notes` and `warnings`, which are called after the last value: lines about what was read.
+        check_row: takes the clean values of a row, and raises a ValueError where this column's value does not fit the
+            others.
         hint: takes the option and some rows of a file that lacks the column, and returns what to do about it.
 
     Example:
@@ -55,6 +57,7 @@ class Column:
     several: bool = False
     rest: bool = False
     fit: Callable[[Iterable[Any]], Callable[[Any], Any]] | None = None
+    check_row: Callable[[dict[str, Any]], None] | None = None
     hint: Callable[[str, Iterable[dict[str, Any]]], str | None] | None = None
 
 

@@ -14,6 +14,7 @@ from tfhub_ft.data.labels import (
     DROPPED,
     count_labels,
     drop_labels,
+    group_key,
     listed,
     rare_labels,
     unseen_labels,
@@ -178,7 +179,6 @@ def _read(file: Path, task: "Task", settings: "Settings") -> Sequence[Row]:
         file,
         task.columns(settings),
         options=ReadOptions.of(settings),
-        check=task.check_row,
         skip_bad_rows=settings.skip_bad_rows,
     )
 
@@ -190,7 +190,8 @@ def _parts(
     if recorded:
         parts = [_recorded_numbers(whole.rows, recorded.get(name, {})) for name in fractions]
     else:
-        labels, texts = map(task.stratify_key, whole.rows), map(task.group_key, whole.rows)
+        labels = (task.stratify_key(row) if task.stratified else () for row in whole.rows)
+        texts = (group_key(task, row) for row in whole.rows)
         try:
             parts = split_rows(labels, texts, fractions=list(fractions.values()), seed=seed)
         except InputError as error:
@@ -214,7 +215,7 @@ def _check_labels(
     if unseen := unseen_labels(task, counts["train"], labels):
         rows, file = splits["train"].rows, splits["train"].file
         line, label = next(
-            (row.line, each) for row in rows for each in sorted(task.label_counts_key(row)) if each in unseen
+            (row.line, each) for row in rows for each in sorted(task.stratify_key(row)) if each in unseen
         )
         raise InputError(
             f"{file}, line {line}: label {label!r} was not seen in training; the labels are {listed(labels)}"
@@ -232,7 +233,7 @@ def leaked_rows(task: "Task", splits: Mapping[str, Split]) -> dict[str, int]:
         task: tells the text of a row that a split keeps in one part; case and the white space around it do not count.
         splits: by name: train, validation and, where there is one, test.
     """
-    texts = {name: fingerprints(folded(task.group_key(row)) for row in split.rows) for name, split in splits.items()}
+    texts = {name: fingerprints(folded(group_key(task, row)) for row in split.rows) for name, split in splits.items()}
     return {name: int(np.isin(texts[name], texts["train"]).sum()) for name in SPLITS[1:] if name in splits}
 
 

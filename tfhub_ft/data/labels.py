@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.data.columns import composed
 from tfhub_ft.data.rows import Row, keep_rows
+from tfhub_ft.data.tags import OUTSIDE
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
 
@@ -26,7 +27,7 @@ def count_labels(task: "Task", rows: Sequence[Row]) -> Counter[str]:
     """The number of rows of each label, as the task counts them."""
     counts: Counter[str] = Counter()
     for row in rows:
-        counts.update(task.label_counts_key(row))
+        counts.update({*task.stratify_key(row)})
     return counts
 
 
@@ -110,16 +111,43 @@ def drop_labels(task: "Task", rows: Sequence[Row], dropped: Collection[str], sou
     found = {label: counts[label] for label in dropped if label in counts}
     if not found:
         return rows
-    kept = keep_rows(each for row in rows if (each := task.without_labels(row, found)) is not None)
+    kept = keep_rows(each for row in rows if (each := _without_labels(task, row, found)) is not None)
     if not kept:
         raise InputError(f"{source}: every row has a label that --min-label-rows drops; choose a smaller number")
     log(f"{source}: dropped {_plural(len(found), 'rare label')} by number of rows: {listed_counts(found)}")
     return kept
 
 
+def _without_labels(task: "Task", row: Row, dropped: Collection[str]) -> Row | None:
+    """Return a row without some of its labels; None where it has to be left out."""
+    name = task.label_column
+    value = row.values[name]
+    if name == "label":
+        return None if value in dropped else row
+    if name == "tags":
+        kept = [OUTSIDE if tag[2:] in dropped else tag for tag in value]
+    else:
+        kept = tuple(label for label in value if label not in dropped)
+    return Row(row.line, {**row.values, name: kept})
+
+
+def known_labels(task: "Task", labels: Sequence[str]) -> set[str]:
+    """Return a model's labels by the names that `Task.stratify_key` returns; empty where predictions are not labels."""
+    if task.label_column == "tags":
+        return {label[2:] for label in label_index(labels) if label != OUTSIDE}
+    return set(label_index(labels)) if task.label_column else set()
+
+
+def group_key(task: "Task", row: Row) -> str:
+    """Return the text by which a split keeps rows together."""
+    if task.grouped_by == "last input":
+        return task.prediction_inputs(row)[-1]
+    return "\n".join(task.training_inputs(row))
+
+
 def unseen_labels(task: "Task", counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
     """The labels that the model does not know, with their rows, the most frequent one first."""
-    known = task.known_labels(labels)
+    known = known_labels(task, labels)
     return {label: rows for label, rows in Counter(counts).most_common() if label not in known} if known else {}
 
 
@@ -133,7 +161,7 @@ def warn_of_unseen_labels(task: "Task", counts: Mapping[str, int], labels: Seque
         source: where the rows come from.
     """
     if unseen := unseen_labels(task, counts, labels):
-        spellings = {spelling_key(label): label for label in task.known_labels(labels)}
+        spellings = {spelling_key(label): label for label in known_labels(task, labels)}
         alike = [f"{each!r} is {spellings[key]!r} there" for each in unseen if (key := spelling_key(each)) in spellings]
         warn(
             f"{source}: {_plural(len(unseen), 'label')} not seen in training ({listed_counts(unseen)});"
@@ -149,7 +177,7 @@ def warn_of_missing_labels(task: "Task", counts: Mapping[str, Mapping[str, int]]
         counts: the rows of each label, by split.
         labels: the labels of the model.
     """
-    known = task.known_labels(labels)
+    known = known_labels(task, labels)
     learned = Counter({label: rows for label, rows in counts["train"].items() if label in known}).most_common()
     missing = {
         split: {label: rows for label, rows in learned if label not in counts[split]}

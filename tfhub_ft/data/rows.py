@@ -44,7 +44,6 @@ class Row:
     values: dict[str, Any]
 
 
-RowCheck = Callable[[dict[str, Any]], None]
 # The number of a row, its columns with their raw values, and what is wrong with it; one of the last two is None.
 _Cells = tuple[int, list[tuple[Place, Any]] | None, str | None]
 # Rows that an error about a missing column looks at.
@@ -56,7 +55,6 @@ def read_rows(
     columns: Sequence[Column],
     *,
     options: ReadOptions | None = None,
-    check: RowCheck | None = None,
     on_bad_row: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
     """Read and check the rows of a file, one at a time.
@@ -83,7 +81,6 @@ def read_rows(
         path: the file.
         columns: the columns to read; others are ignored.
         options: what the file itself does not tell.
-        check: takes a row's clean values, and raises a ValueError where they do not fit together.
         on_bad_row: called with the error message of each bad row, which is then skipped. Without it the first bad
             row is an error. Faults of the file as a whole are errors in any case; a quote that is never closed and
             takes in further lines is one, because nobody can tell how many rows it would skip.
@@ -100,7 +97,7 @@ def read_rows(
             print(row.line, row.values["text"], row.values["label"])
     """
     source = open_source(Path(path), columns, options or ReadOptions())
-    yield from rows_of(source, _fitted(columns, [source]), check=check, on_bad_row=on_bad_row)
+    yield from rows_of(source, _fitted(columns, [source]), on_bad_row=on_bad_row)
 
 
 def read_all(
@@ -108,7 +105,6 @@ def read_all(
     columns: Sequence[Column],
     *,
     options: ReadOptions | None = None,
-    check: RowCheck | None = None,
     skip_bad_rows: bool = False,
 ) -> Sequence[Row]:
     """Read and check all rows of a file, or of many.
@@ -117,7 +113,6 @@ def read_all(
         path: the file, as for `read_rows`, or a pattern such as part-*.jsonl.
         columns: the columns to read; others are ignored.
         options: as for `read_rows`.
-        check: as for `read_rows`.
         skip_bad_rows: leave bad rows out and print their number to standard error.
 
     Returns:
@@ -138,9 +133,7 @@ def read_all(
     on_bad_row = skip if skip_bad_rows else None
     sources = [open_source(file, columns, options or ReadOptions()) for file in matching_files(path)]
     columns = _fitted(columns, sources)
-    found = itertools.chain.from_iterable(
-        rows_of(source, columns, check=check, on_bad_row=on_bad_row) for source in sources
-    )
+    found = itertools.chain.from_iterable(rows_of(source, columns, on_bad_row=on_bad_row) for source in sources)
     texts = [column.name for column in columns if column.check is check_text]
     missing = 0
 
@@ -178,14 +171,13 @@ def rows_of(
     source: Source,
     columns: Sequence[Column],
     *,
-    check: RowCheck | None = None,
     on_bad_row: Callable[[str], None] | None = None,
 ) -> Iterator[Row]:
     """The good rows of an opened file; the other arguments and errors are those of `read_rows`."""
     empty = True
     for number, cells, fault in _cells(source, columns):
         empty = False
-        values, fault = (None, fault) if fault else _checked(cells, check)
+        values, fault = (None, fault) if fault else _checked(cells)
         if not fault:
             yield Row(number, values)
         elif on_bad_row is None:
@@ -327,7 +319,7 @@ def _sample(source: Source) -> list[dict[str, Any]]:
     return list(itertools.islice(records, _SAMPLE))
 
 
-def _checked(cells: list[tuple[Place, Any]], check: RowCheck | None) -> tuple[dict[str, Any] | None, str | None]:
+def _checked(cells: list[tuple[Place, Any]]) -> tuple[dict[str, Any] | None, str | None]:
     """A row's clean values, or what is wrong with the first cell that is bad, or with the row."""
     values = {}
     for place, raw in cells:
@@ -336,8 +328,9 @@ def _checked(cells: list[tuple[Place, Any]], check: RowCheck | None) -> tuple[di
         except ValueError as error:
             return None, f"column {place.name!r} {error}"
     try:
-        if check:
-            check(values)
+        for place, _ in cells:
+            if place.column.check_row:
+                place.column.check_row(values)
     except ValueError as error:
         return None, str(error)
     return values, None

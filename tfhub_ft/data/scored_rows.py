@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import without_options
-from tfhub_ft.data.labels import count_labels, drop_labels, warn_of_unseen_labels
+from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, warn_of_unseen_labels
 from tfhub_ft.data.rows import ReadOptions, Row, read_all
 from tfhub_ft.utils.arguments import check_path, check_type
 
@@ -49,8 +49,8 @@ def read_scored_rows(
     if label_separator is not None:
         settings = settings.replaced({"label_separator": label_separator})
     columns = without_options(task.columns(settings))
-    rows = read_all(data, columns, options=options, check=task.check_row, skip_bad_rows=skip_bad_rows)
+    rows = read_all(data, columns, options=options, skip_bad_rows=skip_bad_rows)
     rows = drop_labels(task, rows, dropped, str(data))
-    if task.known_labels(labels):
+    if known_labels(task, labels):
         warn_of_unseen_labels(task, count_labels(task, rows), labels, str(data))
     return rows

@@ -176,7 +176,12 @@ def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> S
     # The lines of a txt file have no columns to be named.
     named = None if ".txt" in Path(lesson.unlabelled).suffixes else chosen
     options = ReadOptions.of_other_file(chosen)
-    rows = read_all(lesson.unlabelled, task.text_columns(named), options=options, skip_bad_rows=chosen.skip_bad_rows)
+    rows = read_all(
+        lesson.unlabelled,
+        task.columns(labeled=False, settings=named),
+        options=options,
+        skip_bad_rows=chosen.skip_bad_rows,
+    )
     held_out = fingerprints(
         _folded(task.training_inputs(row))
         for name in SPLITS[1:]
@@ -260,7 +265,7 @@ class _Teacher:
             return logits
         log(f"Scoring {len(texts):,} rows by the teacher")
         task = self.run.recipe.task
-        logits = task.row_logits(self.model, task.encode(self.preprocessor, texts))
+        logits = task.make_score_fn(self.model)(task.encode(self.preprocessor, texts))
         with contextlib.suppress(OSError, RunError), atomic_write(path) as aside, aside.open("wb") as file:
             np.save(file, logits)
         return logits
@@ -321,9 +326,12 @@ class _StudentTraining(Training):
         return task.encode(self.preprocessor, inputs)
 
     def _initialize_head(self) -> None:
+        from tfhub_ft.models.heads import initialize_head
+
         labeled = np.arange(len(self.data.targets["train"]))
         tokens = self.tokens["train"].subset(labeled)
-        self.recipe.task.initialize(self.network, tokens, self.data.targets["train"], self.settings)
+        activation = self.recipe.task.output_activation
+        initialize_head(self.network, tokens, self.data.targets["train"], activation, self.settings.seed)
 
     def _frozen_body(self) -> None:
         """A student's encoder trains."""

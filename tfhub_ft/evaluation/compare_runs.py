@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.data.fingerprints import fingerprints, folded
+from tfhub_ft.data.labels import group_key
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.evaluation.console_tables import headlines
+from tfhub_ft.evaluation.scored import correctness, scoring_precision
 from tfhub_ft.export_folder import EXPORTS
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.base import Task
@@ -70,13 +72,13 @@ def compare(
             if settings[0][name] != settings[1].get(name)
         },
         "scores": _compared(sides, [name for name in names if name != "rows"]),
-        **(_changed(sides) if sides[0].is_judged else {}),
+        **(_changed(sides) if sides[0].correctness else {}),
     }
 
 
 def _changed(sides: "Sequence[_Side]") -> dict[str, Any]:
     """Which of two runs is right where they differ, and the rows."""
-    (one_said, one_right), (other_said, other_right) = (side.judged for side in sides)
+    (one_said, one_right), (other_said, other_right) = (side.correctness for side in sides)
     changed = [i for i in range(len(one_said)) if one_said[i] != other_said[i]]
     return {
         "mcnemar": mcnemar(one_right, other_right),
@@ -145,7 +147,7 @@ def _rows(runs: Sequence[Run], data: Any, reading: dict[str, Any]) -> "Sequence[
     except InputError as error:
         warn(f"{error}; whether it was trained on rows that are compared on is not known")
         return rows
-    texts = [fingerprints(folded(task.group_key(row)) for row in each) for each in (rows, seen)]
+    texts = [fingerprints(folded(group_key(task, row)) for row in each) for each in (rows, seen)]
     if leaked := int(np.isin(*texts).sum()):
         warn(f"{other.path} was trained on {leaked:,} of these rows, which raises its scores; pass others with --data")
     return rows
@@ -171,7 +173,7 @@ class _Side:
         log(f"Scoring {len(self.rows):,} rows by {self.run.path}")
         model = self.run.load_model()
         tokens = self.task.encode(model.get_layer("preprocessor"), Mapped(self.task.training_inputs, self.rows))
-        return self.task.row_logits(model, tokens)
+        return self.task.make_score_fn(model, scoring_precision(self.task, self.run.settings.precision))(tokens)
 
     @cached_property
     def scores(self) -> dict[str, Any]:
@@ -182,14 +184,10 @@ class _Side:
         logits, targets = (_picked(each, chosen) for each in (self.logits, self.targets))
         return self.task.metrics(logits, targets, self.run.labels, self.run.decision)
 
-    @property
-    def is_judged(self) -> bool:
-        """Whether an answer is right or wrong, which a number is not."""
-        return type(self.task).correctness is not Task.correctness
-
-    @property
-    def judged(self) -> tuple[list[str], np.ndarray]:
-        return self.task.correctness(self.logits, self.targets, self.run.labels, self.run.decision)
+    @cached_property
+    def correctness(self) -> tuple[list[str], np.ndarray] | None:
+        """The predictions and whether they are correct; None where they are numbers."""
+        return correctness(self.task, self.logits, self.targets, self.run.labels, self.run.decision)
 
 
 def _picked(values: Any, chosen: np.ndarray) -> Any:

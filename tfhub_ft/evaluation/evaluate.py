@@ -1,19 +1,18 @@
 """Scoring a finished run on other rows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfhub_ft.data.batches import truncation_warning
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
+from tfhub_ft.evaluation.scored import Scored, held_out_scores, scoring_precision
 from tfhub_ft.run import Run, run_files
+from tfhub_ft.tasks.base import load_plugin
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, matching_files
-
-if TYPE_CHECKING:
-    from tfhub_ft.evaluation.report.html_report import Scored
 
 
 def evaluate(
@@ -55,9 +54,7 @@ def evaluate(
     return dict(scored.scores)
 
 
-def _scored(run: Run, data: Path, reading: dict[str, Any]) -> "Scored":
-    from tfhub_ft.evaluation.report.html_report import Scored
-
+def _scored(run: Run, data: Path, reading: dict[str, Any]) -> Scored:
     task, labels = run.recipe.task, run.labels
     rows = read_scored_rows(task, run.settings, labels, data, dropped=run.dropped_labels, **reading)
     targets = task.targets(rows, labels, str(data))
@@ -67,10 +64,11 @@ def _scored(run: Run, data: Path, reading: dict[str, Any]) -> "Scored":
     tokens = task.encode(model.get_layer("preprocessor"), Mapped(task.training_inputs, rows))
     if truncated := tokens.truncated_rows:
         warn(truncation_warning(f"{truncated:,} of {len(rows):,} rows", run.settings.seq_length))
-    logits = task.row_logits(model, tokens)
+    logits = task.make_score_fn(model, scoring_precision(task, run.settings.precision))(tokens)
     train = run.metrics.get("train") if run.finished else None
-    scores, written = task.held_out_scores(logits, targets, labels, run.decision, train), []
-    if judge := task.generation_evaluator(model, rows, run.settings.seed):
-        own, replies = judge()
-        scores, written = {**scores, **own}, judge.beside(trained=replies)
+    scores, written = held_out_scores(task, logits, targets, labels, run.decision, train), []
+    if plugin := load_plugin(task):
+        evaluator = plugin.generation_evaluator(model, rows, run.settings)
+        generated, replies = evaluator()
+        scores, written = {**scores, **generated}, evaluator.beside(trained=replies)
     return Scored(task, rows, logits, targets, labels, run.decision, run.calibration, scores, written)

@@ -10,7 +10,9 @@ import numpy as np
 
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.exports.verify import TOLERANCE, Call, fault
+from tfhub_ft.inference.batching import make_predict_fn
 from tfhub_ft.inference.runtimes.isolated import IsolatedResult, one_by_one, run_isolated
+from tfhub_ft.tasks.base import decisions
 from tfhub_ft.utils.console import log, quiet
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import atomic_write
@@ -148,15 +150,14 @@ def _verify_quantized(work: "ExportContext", file: Path, quantization: str) -> d
     task, rows, expected, call = work.task, work.rows, work.answers, work.calls["tokens"]
     found = run_isolated("onnx", file, call.feeds, one_by_one(call.feeds))
     network = TokenForm(Form("onnx", file, quantization, "tokens"), task, work.model.get_layer("preprocessor"))
-    decisions = task.decisions(
-        task.make_predict_fn(network, work.run.labels, work.run.decision)(rows.asked), work.run.labels
-    )
-    score = None if expected.score is None else expected.score_of(task.row_logits(network, expected.tokens))
+    predict = make_predict_fn(task, network, work.run.labels, work.run.decision)
+    predicted = decisions(task, predict(rows.asked), work.run.labels)
+    score = None if expected.score is None else expected.score_of(task.make_score_fn(network)(expected.tokens))
     return {
         "rows": len(rows.asked),
         "verified_on": rows.described(len(rows.asked), labels=score is not None),
         "max_logit_difference": _difference(found, call, "logits"),
-        **expected.check(quantization, decisions, score),
+        **expected.check(quantization, predicted, score),
         "latency_ms": found.latency_ms,
     }
 

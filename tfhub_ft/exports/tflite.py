@@ -35,10 +35,19 @@ def token_function(model: "keras.Model", task: "Task") -> Any:
     network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
     return tf.function(
-        lambda features: {task.tflite_output_name: task.tflite_output(call_truncated(network, features, most))},
+        lambda features: tflite_outputs(task, call_truncated(network, features, most)),
         input_signature=[tokens],
         autograph=False,
     )
+
+
+def tflite_outputs(task: "Task", logits: Any) -> dict[str, Any]:
+    """Return the one output of a TFLite file by its name: probabilities where logits have an activation."""
+    import tensorflow as tf
+
+    if task.output_activation:
+        return {"probabilities": {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[task.output_activation](logits)}
+    return {"logits": logits}
 
 
 def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str], *, lowercase: bool) -> Any:
@@ -82,7 +91,7 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str],
             "input_mask": tf.cast(place <= lengths + 1, tf.int32),
             "input_type_ids": tf.zeros_like(ids),
         }
-        return {task.tflite_output_name: task.tflite_output(network(features, training=False))}
+        return tflite_outputs(task, network(features, training=False))
 
     return from_text
 

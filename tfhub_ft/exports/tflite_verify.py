@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.exports.verification_examples import VerificationExamples
+from tfhub_ft.inference.batching import make_predict_fn
 from tfhub_ft.inference.runtimes.isolated import IsolatedResult, one_by_one, run_isolated, token_feed
-from tfhub_ft.inference.runtimes.tflite import LiteModel
+from tfhub_ft.inference.runtimes.tflite import LiteModel, logits_of_output
+from tfhub_ft.tasks.base import decisions
 from tfhub_ft.utils.errors import RunError
 
 if TYPE_CHECKING:
@@ -59,8 +61,8 @@ class KerasAnswers:
     @cached_property
     def decisions(self) -> list[Any]:
         """What of the answers is right or wrong."""
-        answers = self.task.make_predict_fn(self.model, self.labels, self.decision)(self.rows.asked)
-        return self.task.decisions(answers, self.labels)
+        predict = make_predict_fn(self.task, self.model, self.labels, self.decision)
+        return decisions(self.task, predict(self.rows.asked), self.labels)
 
     @cached_property
     def tokens(self) -> Any:
@@ -70,7 +72,7 @@ class KerasAnswers:
     @cached_property
     def score(self) -> float | None:
         """The score that must be kept; None where the task has none, or the rows no truth."""
-        return self.score_of(self.task.row_logits(self.model, self.tokens)) if self._scored else None
+        return self.score_of(self.task.make_score_fn(self.model)(self.tokens)) if self._scored else None
 
     @property
     def _scored(self) -> bool:
@@ -133,19 +135,21 @@ def prove_lite(file: Path, quantization: str, keras_answers: KerasAnswers) -> di
     """
     lite, rows, task = LiteModel(file), keras_answers.rows, keras_answers.task
     found, expected = _raw(lite, keras_answers)
-    outputs = [task.logits_from_tflite(next(iter(output.values()))) for output in found.outputs]
+    outputs = [logits_of_output(task, next(iter(output.values()))) for output in found.outputs]
     difference = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(outputs, expected, strict=True))
     _check_logits(quantization, difference)
-    decisions = task.decisions(lite.answers(rows.asked), keras_answers.labels)
+    predicted = decisions(task, lite.answers(rows.asked), keras_answers.labels)
     score = None
     if keras_answers.score is not None:
-        logits = lite.logits_of_texts(rows.asked) if lite.reads_texts else task.row_logits(lite, keras_answers.tokens)
+        logits = (
+            lite.logits_of_texts(rows.asked) if lite.reads_texts else task.make_score_fn(lite)(keras_answers.tokens)
+        )
         score = keras_answers.score_of(logits)
     return {
         "rows": len(rows.asked),
         "verified_on": rows.described(len(rows.asked), labels=score is not None),
         "max_logit_difference": difference,
-        **keras_answers.check(quantization, decisions, score),
+        **keras_answers.check(quantization, predicted, score),
         "latency_ms": found.latency_ms,
     }
 

@@ -17,6 +17,7 @@ from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, read_texts
 from tfhub_ft.export_folder import check_artifact
 from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
+from tfhub_ft.inference.batching import make_graph_predict_fn, make_predict_fn
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS, TrainingSettings
 from tfhub_ft.tasks.base import Task, described_task
@@ -218,36 +219,6 @@ def _reopen_predictor(name: str, precision: str) -> Predictor:
     return open_predictor(name, precision=precision)
 
 
-def graph_answerer(
-    call: Callable[..., dict[str, Any]],
-    names: Sequence[str],
-    worded: Callable[[dict[str, np.ndarray], Sequence[tuple[str, ...]]], list[dict[str, Any]]],
-) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-    """A function from rows of segments to answers, by a graph that takes texts, in batches of similar length.
-
-    Args:
-        call: takes string tensors (batch,) by name, and gives outputs by name.
-        names: of the segments.
-        worded: from a batch's outputs and its rows to answers.
-    """
-    import tensorflow as tf
-
-    def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        for number, row in enumerate(rows):
-            if not all(isinstance(segment, str) for segment in row):
-                raise RowError(number, "has messages, where an export reads a prompt alone: predict by the run")
-        answers: list[Any] = [None] * len(rows)
-        for batch in batches_by_size(rows):
-            columns = zip(names, zip(*(rows[i] for i in batch), strict=True), strict=True)
-            outputs = call(**{name: tf.constant(column) for name, column in columns})
-            outputs = {name: tensor.numpy() for name, tensor in outputs.items()}
-            for i, each in zip(batch, worded(outputs, [rows[i] for i in batch]), strict=True):
-                answers[i] = each
-        return answers
-
-    return answer
-
-
 def _run_predictor(run: Run, precision: str) -> Predictor:
     task, load_model = run.recipe.task, cache(run.load_model)
 
@@ -261,7 +232,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
             for layer in model._flatten_layers():
                 if isinstance(layer, HubEncoder) and layer.is_native:
                     layer.cast_kernels(resolved)
-        answer = task.make_predict_fn(model, run.labels, run.decision)
+        answer = make_predict_fn(task, model, run.labels, run.decision)
 
         def answer_in_precision(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             with matrix_products_in(resolved, model):
@@ -288,7 +259,7 @@ def _saved_model_predictor(path: Path) -> Predictor:
         def worded(outputs: dict[str, np.ndarray], rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             return task.decode_serving_outputs(outputs, rows, described["labels"], described["decision"])
 
-        return graph_answerer(loaded().signatures["serving_default"], inputs, worded)
+        return make_graph_predict_fn(loaded().signatures["serving_default"], inputs, worded)
 
     def preprocessor() -> Any:
         return saved_preprocessor(path, loaded()) if "preprocessor" in described else None
@@ -347,7 +318,7 @@ def predict_file(
 
     rows = read_texts(
         source,
-        columns or predictor.task.text_columns(),
+        columns or predictor.task.columns(labeled=False),
         options=options,
         keep_columns=keep_columns,
         on_bad_row=skipped.append if skip_bad_rows else None,
@@ -398,7 +369,7 @@ def _predicted(
 ) -> Iterator[tuple[TextRow, dict[str, Any]]]:
     """Each row and its prediction; some rows are predicted at once. Those before the first prediction wait for it."""
     rows, blank, waiting = iter(rows), None, []
-    while window := list(itertools.islice(rows, predictor.task.answered_at_once)):
+    while window := list(itertools.islice(rows, predictor.task.rows_at_once)):
         window, predictions = _window(predictor, window, on_bad_row)
         if blank is None and predictions:
             blank = _blank(predictions[0])

@@ -19,17 +19,18 @@ ROWS, CANDIDATES = 48, 10
 SAMPLING = Sampling(max_tokens=48)
 
 
-class ReplyJudge:
+class ReplyEvaluator:
     """Scores of the replies that a model writes and prefers, on some rows; the same rows before and after a training.
 
     Args:
         model: a text-in model that `dialogue_model` made.
         rows: dialogues, of which some are taken.
-        seed: of which rows, and of the other replies that stand beside each true one.
+        seed: selects the rows, and the other replies that each true one is compared with.
+        precision: the compute dtype of scores.
     """
 
-    def __init__(self, model: "keras.Model", rows: Sequence["Row"], *, seed: int):
-        self.model, self.writer = model, ReplyWriter(model)
+    def __init__(self, model: "keras.Model", rows: Sequence["Row"], *, seed: int, precision: str):
+        self.model, self.writer, self.precision = model, ReplyWriter(model), precision
         random = np.random.default_rng(seed)
         self.dialogues = [messages_of(rows[int(i)]) for i in random.permutation(len(rows))[:ROWS]]
         replies = sorted({dialogue[-1]["content"] for dialogue in self.dialogues})
@@ -74,7 +75,7 @@ class ReplyJudge:
             for reply in replies
         ]
         tokens = _last_replies(self.model.get_layer("preprocessor").encode(asked))
-        sums = Dialogue().row_logits(self.model, tokens)
+        sums = Dialogue().make_score_fn(self.model, self.precision)(tokens)
         losses = np.split(sums[:, 0] / sums[:, 2], np.cumsum([len(each) for each in self.candidates])[:-1])
         return np.array([1 + (each[1:] < each[0]).sum() for each in losses])
 

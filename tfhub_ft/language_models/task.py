@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import TokenTargets
-    from tfhub_ft.evaluation.report.html_report import Scored
-    from tfhub_ft.language_models.evaluation import ReplyJudge
     from tfhub_ft.language_models.packing import PackedDialogues
     from tfhub_ft.settings import DialogueSettings
 
@@ -115,28 +113,29 @@ class Dialogue(Task):
     name: str = "dialogue"
     epoch_scores = ("perplexity", "token_accuracy")
     example_unit = "sequences"
-    answered_at_once = 256
+    rows_at_once = 256
+    scored_in_float32 = False
+    grouped_by = "last input"
+    plugin = "tfhub_ft.language_models.plugin"
     display_fields = ("reply",)
     reads_all_words = True
 
-    def columns(self, settings: "DialogueSettings") -> list[Column]:
-        reply = Column("reply", REPLY_ALIASES, check_text, getattr(settings, "reply_column", None), "--reply-column")
-        prompt = Column(
-            "prompt", PROMPT_ALIASES, check_text, getattr(settings, "prompt_column", None), "--prompt-column"
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
+        """The prompts alone may be messages: the dialogue up to the reply."""
+        named = {name: getattr(settings, f"{name}_column", None) for name in ("messages", "prompt", "reply", "text")}
+        if not labeled:
+            aliases = (*PROMPT_ALIASES, "messages", *MESSAGES_ALIASES)
+            return [Column("prompt", aliases, check_prompt, named["prompt"] or named["text"], "--prompt-column")]
+        pair = (
+            Column("prompt", PROMPT_ALIASES, check_text, named["prompt"], "--prompt-column"),
+            Column("reply", REPLY_ALIASES, check_text, named["reply"], "--reply-column"),
         )
-        pair = (prompt, reply)
-        named = getattr(settings, "messages_column", None)
-        # Who names the column of the prompts or of the replies has no messages.
-        if not named and any(column.column for column in pair):
+        # A file whose prompt or reply column the user names has no messages.
+        if not named["messages"] and (named["prompt"] or named["reply"]):
             return list(pair)
-        instead = () if named else pair
-        return [Column("messages", MESSAGES_ALIASES, check_messages, named, "--messages-column", instead=instead)]
-
-    def text_columns(self, settings: "DialogueSettings | None" = None) -> list[Column]:
-        """The prompts, which may be messages: the dialogue up to the reply."""
-        named = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
-        aliases = (*PROMPT_ALIASES, "messages", *MESSAGES_ALIASES)
-        return [Column("prompt", aliases, check_prompt, named, "--prompt-column")]
+        instead = () if named["messages"] else pair
+        option = "--messages-column"
+        return [Column("messages", MESSAGES_ALIASES, check_messages, named["messages"], option, instead=instead)]
 
     def training_inputs(self, row: Row) -> tuple[str, ...]:
         """The whole dialogue, as JSON."""
@@ -146,9 +145,6 @@ class Dialogue(Task):
         """The user's first message."""
         return (next(message["content"] for message in messages_of(row) if message["role"] == USER),)
 
-    def group_key(self, row: Row) -> str:
-        return self.prediction_inputs(row)[0]
-
     def labels(self, rows: Sequence[Row], source: str, settings: "DialogueSettings") -> list[str]:
         return []
 
@@ -157,9 +153,6 @@ class Dialogue(Task):
         import numpy as np
 
         return np.zeros(len(rows), "int32")
-
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {}
 
     def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "PackedDialogues":
         dialogues = [json.loads(text) for (text,) in inputs]
@@ -178,78 +171,44 @@ class Dialogue(Task):
 
         return {"loss": GuessedCrossEntropy(), "metrics": [GuessAccuracy(name="token_accuracy")]}
 
-    def scorer(self, model: "keras.Model") -> "Callable[[PackedDialogues], np.ndarray]":
-        """A function that returns the three sums of each sequence, float32 (sequences, 3).
-
-        The matrix products are computed in the precision "auto": in float32 a language model would take several times
-        as long, for the same perplexity to three digits.
-        """
-        from tfhub_ft.models.forward import logits_function
-        from tfhub_ft.utils.precision import matrix_products_in, resolve_precision
+    def make_score_fn(
+        self, model: "keras.Model", precision: str = "float32"
+    ) -> "Callable[[PackedDialogues], np.ndarray]":
+        """Return a function that returns the three sums of each sequence, float32 (sequences, 3)."""
+        from tfhub_ft.models.forward import make_logits_fn
 
         network = model.get_layer("token_model")
-        sums_of = logits_function(network, batch_size=SCORED_AT_ONCE, scoring=True)
-
-        def score(tokens: "PackedDialogues") -> "np.ndarray":
-            with matrix_products_in(resolve_precision("auto"), network):
-                return sums_of(tokens)
-
-        return score
+        return make_logits_fn(network, precision=precision, batch_size=SCORED_AT_ONCE, progress_bar=True)
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        logits: "np.ndarray",
+        targets: "np.ndarray",
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
         """{"rows", "sequences", "reply_tokens", "token_accuracy", "perplexity"}; tokens are those of replies."""
+        from tfhub_ft.metrics.intervals import guess_intervals
         from tfhub_ft.metrics.scores import guess_metrics
 
         count, accuracy, perplexity = guess_metrics(logits)
         own = {"reply_tokens": count, "token_accuracy": accuracy, "perplexity": perplexity}
-        return {"rows": len(targets), "sequences": len(logits), **own}
-
-    def intervals(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.metrics.intervals import guess_intervals
-
-        return guess_intervals(logits, "token_accuracy")
-
-    def generation_evaluator(self, model: "keras.Model", rows: Sequence[Row], seed: int) -> "ReplyJudge":
-        from tfhub_ft.language_models.evaluation import ReplyJudge
-
-        return ReplyJudge(model, rows, seed=seed)
-
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.span_report import of_written_replies
-
-        return of_written_replies(scored)
-
-    def answers(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
-        """Replies are written, not read off logits: {"reply"} of each of these texts."""
-        return [{"reply": reply} for reply in logits]
+        scores = {"rows": len(targets), "sequences": len(logits), **own}
+        if intervals:
+            scores["intervals"] = guess_intervals(logits, "token_accuracy")
+        return scores
 
     def decode_serving_outputs(
         self,
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        return self.answers([reply.decode() for reply in outputs["reply"]], labels, decision)
-
-    def make_predict_fn(
-        self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
-    ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        """{"reply"} of each prompt, a text or messages: the likeliest tokens, up to 128, or half of the window."""
-        from tfhub_ft.language_models.generation import ReplyWriter, Sampling
-
-        writer = ReplyWriter(model)
-        sampling = Sampling(max_tokens=reply_tokens(writer.window))
-
-        def answer(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-            dialogues = [p if isinstance(p, list) else [{"role": USER, "content": p}] for (p,) in rows]
-            return self.answers(writer.write(dialogues, sampling), labels, decision)
-
-        return answer
+        """{"reply"} for each prompt."""
+        return [{"reply": reply.decode()} for reply in outputs["reply"]]
 
 
 def reply_tokens(window: int) -> int:

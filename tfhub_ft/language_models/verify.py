@@ -76,10 +76,10 @@ class RunReplies:
     @cached_property
     def sums(self) -> np.ndarray:
         """The sums of cross-entropy, of right guesses and of tokens for each pair, float32 (pairs, 3)."""
-        from tfhub_ft.models.forward import logits_function
+        from tfhub_ft.models.forward import make_logits_fn
 
         tokens = self.preprocessor.encode([_dialogue(*pair) for pair in self.pairs])
-        return logits_function(self.model.get_layer("token_model"), batch_size=BATCH)(tokens)
+        return make_logits_fn(self.model.get_layer("token_model"), batch_size=BATCH)(tokens)
 
     @cached_property
     def feeds(self) -> dict[str, list[Feed]]:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
+SMALLEST = 1e-30
 BINS = 15
 COLDEST, HOTTEST = 0.2, 10.0
 
@@ -52,23 +52,6 @@ def fit_calibration(logits: "np.ndarray", targets: "np.ndarray", *, link: str) -
     }
 
 
-def takes_temperature(network: "keras.Model") -> bool:
-    """Whether a network's logits come from a `ClassificationHead`, which `apply_temperature` can rescale."""
-    from tfhub_ft.models.heads import ClassificationHead
-
-    return isinstance(network.outputs[0]._keras_history.operation, ClassificationHead)
-
-
-def apply_temperature(network: "keras.Model", temperature: float) -> None:
-    """Divide a network's logits by a temperature, in the weights of its head.
-
-    Everything made of the network afterwards, exports included, has calibrated probabilities.
-    """
-    head = network.outputs[0]._keras_history.operation
-    for weight in (head.dense.kernel, head.dense.bias):
-        weight.assign(weight / temperature)
-
-
 def fit_temperature(logits: "np.ndarray", targets: "np.ndarray", *, link: str) -> float:
     """The number to divide logits by, so that the rows' own targets become as likely as can be.
 
@@ -111,10 +94,30 @@ def fit_temperature(logits: "np.ndarray", targets: "np.ndarray", *, link: str) -
 
 
 def probabilities_of(logits: "np.ndarray", link: str) -> "np.ndarray":
-    """Probabilities of logits, both (rows, classes), in float64."""
+    """Return the probabilities of logits, both (rows, classes), in float64.
+
+    Args:
+        logits: float (rows, classes).
+        link: "softmax" or "sigmoid".
+    """
     from scipy.special import expit, softmax
 
     return softmax(logits.astype("float64"), -1) if link == "softmax" else expit(logits.astype("float64"))
+
+
+def logits_of(probabilities: "np.ndarray", link: str) -> "np.ndarray":
+    """Return logits, up to what their probabilities do not depend on; both (rows, classes).
+
+    Args:
+        probabilities: float (rows, classes).
+        link: "softmax" or "sigmoid".
+    """
+    import numpy as np
+    from scipy.special import logit
+
+    if link == "softmax":
+        return np.log(np.maximum(probabilities, SMALLEST))
+    return logit(probabilities.astype("float64").clip(1e-7, 1 - 1e-7))
 
 
 def confidences(probabilities: "np.ndarray", targets: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.tasks.base import OUT_OF_SCOPE, UNSEEN
-
 if TYPE_CHECKING:
     import numpy as np
 
+# Targets that are not the index of a label: of a row that belongs to none of the labels, and of a row whose label no
+# training row has.
+OUT_OF_SCOPE, UNSEEN = -1, -2
 LOWER_IS_BETTER = ("log_loss", "perplexity", "mean_absolute_error", "root_mean_squared_error")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.utils.console import with_bar
 from tfhub_ft.utils.devices import sum_over_workers
+from tfhub_ft.utils.precision import matrix_products_in
 
 if TYPE_CHECKING:
     import keras
@@ -15,19 +16,20 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def logits_function(
-    network: "keras.Model", *, batch_size: int = BATCH, scoring: bool = False
+def make_logits_fn(
+    network: "keras.Model", *, precision: str | None = None, batch_size: int = BATCH, progress_bar: bool = False
 ) -> Callable[[TokenRows], np.ndarray]:
-    """A function from tokenized rows to their logits, computed in batches of similar length.
+    """Return a function from tokenized rows to a network's outputs, computed in batches of similar length.
 
     Args:
-        network: a model that takes token ids, or what else a batch of the rows is. One that was made within the scope
-            of a tf.distribute strategy answers on all its replicas.
-        batch_size: rows at once.
-        scoring: whether a bar shows how far it is.
+        network: takes a batch of the rows: token ids, or features. One that was made within the scope of a
+            tf.distribute strategy computes on all replicas.
+        precision: the compute dtype of matrix products, "float32", "bfloat16" or "float16"; None leaves it as it is.
+        batch_size: rows in a batch.
+        progress_bar: whether progress is shown.
 
     Returns:
-        A function that gives float32 (rows, classes), in the order of the rows.
+        A function that returns float32 (rows, ...), in the order of the rows.
     """
     import tensorflow as tf
 
@@ -38,26 +40,46 @@ def logits_function(
         order = list(tokens.by_length(batch_size))
         strategy = getattr(network, "distribute_strategy", None)
         if strategy and strategy.num_replicas_in_sync > 1:
-            return answers_of_replicas(strategy, network, tokens.batch, order)
+            return logits_of_replicas(strategy, network, tokens.batch, order)
         step = step or tf.function(
             lambda batch: network(batch, training=False), input_signature=[tokens.signature], autograph=False
         )
-        batches = with_bar(order, "Scoring", len(tokens)) if scoring else order
-        answers = np.concatenate([step(tokens.batch(rows)).numpy() for rows in batches])
-        logits = np.empty_like(answers)
-        logits[np.concatenate(order)] = answers
+        batches = with_bar(order, "Scoring", len(tokens)) if progress_bar else order
+        outputs = np.concatenate([step(tokens.batch(rows)).numpy() for rows in batches])
+        logits = np.empty_like(outputs)
+        logits[np.concatenate(order)] = outputs
         return logits
 
-    return logits_of
+    return computed_in(precision, network, logits_of) if precision else logits_of
 
 
-def answers_of_replicas(
+def computed_in(precision: str, network: Any, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that computes the matrix products of a network in a dtype.
+
+    Args:
+        precision: "float32", "bfloat16" or "float16".
+        network: what the function calls; an export's stand-in for a Keras model has its own dtype.
+        function: takes rows. It must be traced by its first call.
+    """
+    import keras
+
+    if not isinstance(network, keras.Model):
+        return function
+
+    def compute(rows: Any) -> Any:
+        with matrix_products_in(precision, network):
+            return function(rows)
+
+    return compute
+
+
+def logits_of_replicas(
     strategy: Any, network: Any, batch_of: Callable[[np.ndarray], Any], order: Sequence[np.ndarray]
 ) -> np.ndarray:
     """What a network gives for many rows, its replicas taking a batch each at a time; float32 (rows, ...).
 
     Args:
-        strategy: the network's. All its processes must call this, and each gets all answers.
+        strategy: the network's. All its processes must call this, and each gets all outputs.
         network: takes a batch, and gives a tensor.
         batch_of: from indices of rows to a batch of them.
         order: the batches, as indices of rows; together they are all rows.
@@ -70,7 +92,7 @@ def answers_of_replicas(
         reduce_retracing=True,
         autograph=False,
     )
-    answers: list[tuple[np.ndarray, np.ndarray]] = []
+    outputs_of_rows: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(order), replicas):
         taken: list[np.ndarray] = []
 
@@ -81,8 +103,8 @@ def answers_of_replicas(
 
         outputs = step(strategy.experimental_distribute_values_from_function(of_replica))
         local = [output.numpy() for output in strategy.experimental_local_results(outputs)]
-        answers += zip(taken, local, strict=True)
-    mine = np.zeros((sum(map(len, order)), *answers[0][1].shape[1:]), "float32")
-    for rows, answered in answers:
+        outputs_of_rows += zip(taken, local, strict=True)
+    mine = np.zeros((sum(map(len, order)), *outputs_of_rows[0][1].shape[1:]), "float32")
+    for rows, answered in outputs_of_rows:
         mine[rows] = answered
     return sum_over_workers(strategy, mine)

@@ -13,6 +13,7 @@ import numpy as np
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.token_cache import kept_arrays
 from tfhub_ft.encoders import HubEncoder
+from tfhub_ft.models.forward import make_logits_fn
 from tfhub_ft.utils.console import progress
 from tfhub_ft.utils.files import sha256_of_arrays
 from tfhub_ft.utils.precision import matrix_products_in
@@ -107,15 +108,15 @@ class FrozenFeatureExtractor:
 
     Args:
         body: a model from tokens to the features, float32 (batch, size).
-        tail: a model from the features to the network's output; it shares the network's weights.
+        head: a model from the features to the network's output; it shares the network's weights.
 
     Example:
         cut = FrozenFeatureExtractor.of(model.get_layer("token_model"), tokens)
         features = cut.features(tokens, "bfloat16") if cut else None
     """
 
-    def __init__(self, body: keras.Model, tail: keras.Model):
-        self.body, self.tail = body, tail
+    def __init__(self, body: keras.Model, head: keras.Model):
+        self.body, self.head = body, head
         self._steps: dict[str, Any] = {}
 
     @classmethod
@@ -198,31 +199,30 @@ class FrozenFeatureExtractor:
         return digest.hexdigest()
 
 
-def scorer_of(network: keras.Model) -> Callable[[TokenRows], np.ndarray]:
-    """A function from tokenized rows to a network's outputs in float32, as predictions compute them by default.
+def make_score_fn(network: keras.Model, precision: str) -> Callable[[TokenRows], np.ndarray]:
+    """Return a function from tokenized rows to a network's outputs.
 
-    What a frozen encoder computes for the rows is kept in the cache.
+    The features that a frozen encoder computes for the rows are kept in the cache.
 
     Args:
         network: from tokens to logits.
+        precision: the compute dtype of matrix products: "float32", "bfloat16" or "float16".
 
     Returns:
         A function that returns float32 (rows, ...), in the order of the rows.
     """
-    from tfhub_ft.models.forward import logits_function
-
-    logits_of_tokens = logits_function(network, scoring=True)
+    logits_of_tokens = make_logits_fn(network, precision=precision, progress_bar=True)
     logits_of_features: Callable[[TokenRows], np.ndarray] | None = None
     last: tuple[TokenRows, FeatureRows] | None = None
 
     def score(tokens: TokenRows) -> np.ndarray:
         nonlocal logits_of_features, last
-        cut = FrozenFeatureExtractor.of(network, tokens)
-        if cut is None:
+        parts = FrozenFeatureExtractor.of(network, tokens)
+        if parts is None:
             return logits_of_tokens(tokens)
-        logits_of_features = logits_of_features or logits_function(cut.tail, scoring=True)
+        logits_of_features = logits_of_features or make_logits_fn(parts.head, progress_bar=True)
         if last is None or last[0] is not tokens:
-            last = tokens, cut.features(tokens, "float32")
+            last = tokens, parts.features(tokens, precision)
         return logits_of_features(last[1])
 
     return score

@@ -1,8 +1,15 @@
 """Task heads: small layers on an encoder's output."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
+
+if TYPE_CHECKING:
+    from tfhub_ft.data.batches import TokenRows
+
+# Enough for a regression on one or two inputs.
+FITTED_ROWS = 2000
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
@@ -233,3 +240,66 @@ class ReplyBank(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_replies": self.num_replies, "hidden": self.hidden}
+
+
+def takes_temperature(network: "keras.Model") -> bool:
+    """Return whether a network's logits come from a `ClassificationHead`, which `apply_temperature` can rescale."""
+    return isinstance(network.outputs[0]._keras_history.operation, ClassificationHead)
+
+
+def apply_temperature(network: "keras.Model", temperature: float) -> None:
+    """Divide a network's logits by a temperature, in the weights of its head.
+
+    Everything made of the network afterwards, exports included, has calibrated probabilities.
+    """
+    head = network.outputs[0]._keras_history.operation
+    for weight in (head.dense.kernel, head.dense.bias):
+        weight.assign(weight / temperature)
+
+
+def initialize_head(
+    network: keras.Model, tokens: "TokenRows", targets: "np.ndarray", activation: str | None, seed: int
+) -> None:
+    """Set the weights of an untrained classification head that follow from the training rows.
+
+    With "sigmoid", each label starts at its share of the training rows (Lin et al. 2017,
+    https://arxiv.org/abs/1708.02002); otherwise the first thousand steps teach the encoder that rare labels are rare.
+    With "softmax", the weights of inputs that are computed by formula, such as a cosine, are fitted by logistic
+    regression.
+
+    Args:
+        network: from tokens to logits.
+        tokens: of the training rows.
+        targets: the training targets of the task.
+        activation: the task's `output_activation`.
+        seed: selects the rows of the regression.
+    """
+    head = network.outputs[0]._keras_history.operation
+    if activation == "sigmoid":
+        share = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
+        for layer in network.layers:
+            if isinstance(layer, ClassificationHead):
+                layer.dense.bias.assign(np.log(share / (1 - share)))
+    elif activation == "softmax" and isinstance(head, ClassificationHead) and head.fitted_inputs:
+        rows = np.random.default_rng(seed).permutation(np.flatnonzero(targets >= 0))[:FITTED_ROWS]
+        _fit_inputs(network, head, tokens.subset(rows), targets[rows])
+
+
+def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets: "np.ndarray") -> None:
+    """Set the weights of a head's fitted inputs, and its biases, to those of a logistic regression on these rows."""
+    from sklearn.linear_model import LogisticRegression
+
+    from tfhub_ft.models.forward import make_logits_fn
+
+    if len(np.unique(targets)) < 2:
+        return
+    inputs = make_logits_fn(keras.Model(network.input, head.input))(tokens)[:, -head.fitted_inputs :]
+    scale = inputs.std(0) + 1e-6
+    fitted = LogisticRegression().fit(inputs / scale, targets)
+    coefficients, intercepts = fitted.coef_ / scale, fitted.intercept_
+    if len(fitted.classes_) == 2:
+        coefficients, intercepts = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercepts))
+    kernel, bias = head.dense.get_weights()
+    kernel[-head.fitted_inputs :, fitted.classes_] = coefficients.T
+    bias[fitted.classes_] = intercepts
+    head.dense.set_weights([kernel, bias])

@@ -1,13 +1,11 @@
-"""What every task tells the framework: its rows, its loss, its scores and its answers."""
+"""The base of tasks: the hooks that say what kind of prediction is learned."""
 
 import importlib
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_text
-from tfhub_ft.data.labels import listed_counts
 from tfhub_ft.data.rows import Row
 from tfhub_ft.utils.errors import InputError
 
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.evaluation.report.html_report import Scored
-    from tfhub_ft.run import Run
     from tfhub_ft.settings import Settings
 
 TASKS = {
@@ -32,26 +28,22 @@ TASKS = {
     "spans": "tfhub_ft.tasks.question_answering.QuestionAnswering",
 }
 
-# Targets that are not the index of a label: of a row that belongs to none of the labels, and of a row whose label no
-# training row has.
-OUT_OF_SCOPE, UNSEEN = -1, -2
-
 TEXT_ALIASES = ("sentence", "review", "content", "message", "comment", "tweet", "body", "url")
 FIRST_ALIASES = ("premise", "question1", "text1", "text_a", "first", "#1 String", "query", "prompt")
 SECOND_ALIASES = ("hypothesis", "question2", "text2", "text_b", "second", "#2 String", "sentence", "reply")
 
 
 def load_task(name: str) -> "Task":
-    """The task of that name, as an export names it, with its defaults."""
+    """Return the task of that name, as an export names it, with its defaults."""
     module, _, kind = TASKS[name].rpartition(".")
     return getattr(importlib.import_module(module), kind)()
 
 
 def described_task(described: dict[str, Any], path: Path) -> "Task":
-    """The task that an export at this path says it answers; its fields are what the recipe calls the segments.
+    """Return the task of the export at this path, with the fields that its recipe named.
 
     Raises:
-        InputError: it is a task of somebody's own.
+        InputError: the task is not one of `TASKS`.
     """
     if described["task"] not in TASKS:
         raise InputError(f"{path}: its task {described['task']!r} is not one of {', '.join(TASKS)}: predict by its run")
@@ -60,60 +52,62 @@ def described_task(described: dict[str, Any], path: Path) -> "Task":
     return task
 
 
-def never_predicted(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A warning of the labels that rows have and a model never predicts; none where all labels are predicted.
-
-    Args:
-        scores: of held-out splits, each with a "per_class" that has the "rows" and the "predicted" rows of each label.
-    """
-    rows, predicted = Counter(), Counter()
-    for split in scores.values():
-        for label, each in split.get("per_class", {}).items():
-            rows[label] += each["rows"]
-            predicted[label] += each.get("predicted", 0)
-    missed = {label: count for label, count in rows.most_common() if count and not predicted[label]}
-    if not missed:
-        return []
-    where = " and ".join(scores)
-    found = [label for label, count in predicted.items() if count]
-    if not found:
-        return [f"the model predicts no label for any of the {where} rows; train it longer, or on more rows"]
-    if len(found) == 1:
-        return [f"the model predicts {found[0]!r} for all {where} rows; train it longer, or on more rows"]
-    return [f"labels that the model never predicts, with their {where} rows: {listed_counts(missed)}"]
-
-
 class Task:
-    """What kind of answer is learnt. Each task is a frozen dataclass that says the following.
+    """What kind of prediction is learned. A subclass is a frozen dataclass that overrides the hooks below.
 
-    `name` is written into exports, `measure` is the score that an export must keep (None where answers have no truth),
-    `best` is the validation score that chooses the epoch, `epoch_scores` are those that are printed after each epoch,
-    and `fields` are the segments of text that a row has: ("text",) or ("sentence1", "sentence2"). `unit` is what a
-    batch is made of: rows, or the windows of long rows.
-    `answered_at_once` is how many rows of a file are answered before the first answer is given. `said` are the parts of
-    an answer that a line on the screen has; None for all that are plain. `reads_all_words` is whether training reads
-    embeddings of words that no row has. `link` makes probabilities of logits, "softmax" or "sigmoid": they are
-    calibrated then; None where they are none.
+    Attributes:
+        name: the name by which exports and `TASKS` know the task.
+        monitor: the validation score that selects the best epoch.
+        epoch_scores: the scores that are printed after each epoch.
+        primary_metric: the score that an export must keep; None where predictions are not right or wrong.
+        fields: the text segments of a row, such as ("text",) or ("sentence1", "sentence2").
+        label_column: the column with a row's labels: "label", "labels" or "tags" (BIO); None without labels.
+        stratified: whether a split keeps the shares of `stratify_key`.
+        grouped_by: "inputs" where a split keeps rows together whose training inputs are equal, "last input" where it
+            does so by the last of their prediction inputs.
+        labels_without_logit: how many of the last labels have no logit.
+        has_classes: whether `build_model` takes `num_classes`.
+        example_unit: what a batch consists of: rows, or the windows of long rows.
+        reads_all_words: whether training reads embeddings of words that no row contains.
+        scored_in_float32: whether scores are computed in float32, whatever a run's precision is.
+        keeps_encoder: whether a run folder is an encoder for `--encoder`.
+        output_activation: "softmax" or "sigmoid", which turns logits into probabilities, which are then calibrated;
+            None where logits are not probabilities.
+        decision_field: the field of a prediction that is right or wrong; None where predictions are numbers.
+        display_fields: the fields of a prediction that one line shows; None for all plain ones.
+        rows_at_once: how many rows of a file are predicted before the first prediction is written.
+        plugin: the module with what only this task needs of other rooms; see `tfhub_ft.language_models.plugin`.
     """
 
     name: str
     monitor: str
     epoch_scores: tuple[str, ...] = ()
     primary_metric: str | None = None
-    tflite_output_name = "logits"
     fields: tuple[str, ...] = ("text",)
+    label_column: str | None = None
+    stratified = True
+    grouped_by = "inputs"
+    labels_without_logit = 0
+    has_classes = False
     example_unit = "rows"
-    answered_at_once = 4096
-    display_fields: tuple[str, ...] | None = None
     reads_all_words = False
+    scored_in_float32 = True
+    keeps_encoder = False
     output_activation: str | None = None
+    decision_field: str | None = None
+    display_fields: tuple[str, ...] | None = None
+    rows_at_once = 4096
+    plugin: str | None = None
 
-    def columns(self, settings: "Settings") -> list[Column]:
-        """The columns that rows are read from."""
-        raise NotImplementedError
+    # Data
 
-    def text_columns(self, settings: "Settings | None" = None) -> list[Column]:
-        """The columns of the segments alone, which is all that a prediction reads."""
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
+        """Return the columns that rows are read from.
+
+        Args:
+            settings: name columns of the user's file.
+            labeled: False for the columns of the text segments alone, which are all that a prediction reads.
+        """
 
         def named(option: str) -> tuple[str | None, str]:
             return getattr(settings, option, None), "--" + option.replace("_", "-")
@@ -125,231 +119,129 @@ class Task:
             Column("sentence2", SECOND_ALIASES, check_text, *named("second_column")),
         ]
 
-    def check_row(self, values: dict[str, Any]) -> None:
-        """Raise a ValueError where the values of a row do not fit together; its message reads well behind the line."""
-
     def training_inputs(self, row: Row) -> tuple[str, ...]:
-        """The segments of text that the model reads in training."""
+        """Return the text segments that the model reads in training."""
         return self.prediction_inputs(row)
 
     def prediction_inputs(self, row: Row) -> tuple[str, ...]:
-        """The segments of text that a prediction reads."""
+        """Return the text segments that a prediction reads."""
         return tuple(row.values[field] for field in self.fields)
 
-    def group_key(self, row: Row) -> str:
-        """The text by which a split keeps rows together."""
-        return "\n".join(self.training_inputs(row))
-
-    def stratify_key(self, row: Row) -> str | Sequence[str] | None:
-        """The label or the labels that a split is stratified by; None where rows are unlabeled."""
-        return None
-
-    def label_counts_key(self, row: Row) -> set[str]:
-        """What rows are counted by: labels, or what else rows differ in that a model has to learn."""
-        return {self.stratify_key(row)} - {None}
-
-    def known_labels(self, labels: Sequence[str]) -> set[str]:
-        """Return the labels by the names of `label_counts_key`; empty where predictions are not labels."""
-        return set()
-
-    def without_labels(self, row: Row, dropped: Collection[str]) -> Row | None:
-        """A row without some of the labels that `label_counts_key` names; None where it has to be left out."""
-        return row
+    def stratify_key(self, row: Row) -> tuple[str, ...]:
+        """Return the labels by which rows are counted and splits are stratified; none where rows are unlabeled."""
+        return ()
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
-        """What the training rows say that answers are made of, in the order of the logits.
+        """Return the labels of the training rows, in the order of the logits.
 
         Raises:
-            InputError: the rows cannot be learnt from.
+            InputError: the rows cannot be learned from.
         """
         raise NotImplementedError
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Any:
-        """The targets that `metrics` takes, an array or a list with an entry for each row.
+        """Return the targets that `metrics` takes, an array or a list with an entry for each row.
 
-        A label that is not one of `labels` has a target that no prediction equals, so that its row counts as wrong.
+        A label that is not one of `labels` gets a target that no prediction equals, so that its row counts as wrong.
         """
         raise NotImplementedError
 
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        """What a recipe's `build_model` must know of the labels."""
-        return {"num_classes": len(labels)}
+    # Model
 
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        """The loss and the metrics that `compile` takes, for these training targets."""
+        """Return the loss and the metrics that `compile` takes, for these training targets."""
         raise NotImplementedError
 
-    def initialize(
-        self, network: "keras.Model", tokens: "TokenRows", targets: "np.ndarray", settings: "Settings"
-    ) -> None:
-        """Set the weights of an untrained head that follow from the training rows."""
-
     def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "TokenRows":
-        """The token ids of what `inputs` gave."""
+        """Return the tokens of training inputs."""
         from tfhub_ft.data.batches import tokenize
 
         return tokenize(preprocessor, inputs)
 
     def token_targets(self, tokens: "TokenRows", targets: Any) -> Any:
-        """The targets as the loss takes them, an entry for each row of `tokens`."""
+        """Return the targets as the loss takes them, an entry for each row of `tokens`."""
         return targets
 
-    def scorer(self, model: "keras.Model") -> Callable[["TokenRows"], Any]:
-        """A function from tokenized rows to what `fit_thresholds`, `metrics` and `answers` take, an entry for each row.
+    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> Callable[["TokenRows"], Any]:
+        """Return a function from tokens to what `metrics` takes, for most tasks logits, float32 (rows, ...).
 
-        For most tasks that is the logits, float32 (rows, ...). The function is traced when it is first called, so it
-        must not outlive a change of the weights' shapes.
+        Args:
+            model: the text-in model. The function is traced when it is first called, so it must not outlive a change of
+                the shapes of the weights.
+            precision: the compute dtype of matrix products: "float32", "bfloat16" or "float16".
         """
-        from tfhub_ft.models.frozen_features import scorer_of
+        from tfhub_ft.models.frozen_features import make_score_fn
 
-        return scorer_of(self.scored_network(model))
+        return make_score_fn(model.get_layer("token_model"), precision)
 
-    def row_logits(self, model: "keras.Model", tokens: "TokenRows") -> Any:
-        """What `scorer` returns for these rows."""
-        return self.scorer(model)(tokens)
-
-    def probabilities(self, logits: "np.ndarray") -> "np.ndarray":
-        """The probabilities of logits by the task's link, (rows, classes), in float64."""
-        from tfhub_ft.metrics.calibration import probabilities_of
-
-        return probabilities_of(logits, self.output_activation)
-
-    def scored_network(self, model: "keras.Model") -> "keras.Model":
-        """The part of a model, from tokens on, whose outputs `metrics` takes."""
-        return model.get_layer("token_model")
-
-    def answering_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
-        """The text-in model that a run keeps and answers by, made of the trained one."""
+    def inference_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
+        """Return the text-in model that a run keeps, made from the trained one."""
         return model
 
-    def keep(self, run: "Run", model: "keras.Model") -> None:
-        """Write what else a finished run keeps beside its model."""
+    # Output
 
     def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
-        """The thresholds that turn logits into answers, chosen on validation rows; kept with the run."""
+        """Return the thresholds that turn logits into predictions, chosen on validation rows."""
         return {}
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The scores of logits against targets."""
-        raise NotImplementedError
-
-    def intervals(
-        self, logits: Any, targets: Any, labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
-        """The 95% confidence intervals of the scores that `metrics` returns, by name."""
-        return {}
-
-    def baseline(self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]) -> Any:
-        """Logits of `rows` rows that predict the training rows' shares of the labels for each; None without labels.
-
-        Args:
-            label_rows: the training rows of each label, by the names of `label_counts_key`.
-            train_rows: the training rows.
-            rows: how many rows.
-            labels: the labels, in the order of the logits.
-        """
-        return None
-
-    def held_out_scores(
         self,
         logits: Any,
         targets: Any,
         labels: Sequence[str],
-        decision: dict[str, Any],
-        train: Mapping[str, Any] | None = None,
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
-        """What `metrics` returns, with the "intervals" of the scores, and the "baseline": scores of the label shares.
-
-        Args:
-            logits, targets, labels, decision: as for `metrics`.
-            train: what metrics.json has of the training rows; where it lacks "label_rows" there is no baseline.
-        """
-        scores = self.metrics(logits, targets, labels, decision)
-        intervals = self.intervals(logits, targets, labels, decision)
-        defined = {name: list(ends) for name, ends in intervals.items() if scores.get(name) is not None}
-        found = {"intervals": defined} if defined else {}
-        label_rows = (train or {}).get("label_rows")
-        constant = self.baseline(label_rows, train["rows"], len(targets), labels) if label_rows else None
-        if constant is not None:
-            constant_decision = self.decide_baseline(labels)
-            baseline = self.metrics(constant, targets, labels, constant_decision)
-            found["baseline"] = {name: value for name, value in baseline.items() if isinstance(value, float)}
-        return {**scores, **found}
-
-    def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
-        """The thresholds by which the logits of `baseline` become the most frequent label, or labels."""
-        return {}
-
-    def warnings(
-        self, scores: Mapping[str, Mapping[str, Any]], labels: Sequence[str], decision: dict[str, Any]
-    ) -> list[str]:
-        """What is wrong with a finished model, as far as its scores show it; `scores` are those of held-out splits."""
-        return never_predicted(scores)
-
-    def correctness(
-        self, logits: Any, targets: Any, labels: Sequence[str], decision: dict[str, Any]
-    ) -> "tuple[list[str], np.ndarray] | None":
-        """The answer to each row in words, and whether it is right, bool (rows,); None where answers are neither."""
-        return None
-
-    def report(self, scored: "Scored") -> list[Any]:
-        """What a report shows of rows that were answered: `Picture`s and `Listing`s."""
-        return []
-
-    def generation_evaluator(
-        self, model: "keras.Model", rows: Sequence[Row], seed: int
-    ) -> "Callable[[], tuple[dict[str, Any], list[str]]] | None":
-        """Of a task whose answers are written freely: further scores of the model as it is when this is called, and its
-        answers to some rows. It is called before a training and behind it. None for all other tasks."""
-        return None
-
-    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
-        """What logits say, in words: a dictionary a row."""
+        """Return the scores of logits; with `intervals`, their 95% confidence intervals too, as "intervals"."""
         raise NotImplementedError
 
-    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Any]:
-        """What of answers is right or wrong, one behind the other; nothing where answers are numbers."""
-        return []
-
-    def make_predict_fn(
-        self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
-    ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        """A function from rows of segments to answers, for a text-in model."""
-        from tfhub_ft.data.batches import tokenize
-        from tfhub_ft.models.forward import logits_function
-
-        preprocessor, logits_of = model.get_layer("preprocessor"), logits_function(model.get_layer("token_model"))
-        return lambda rows: self.answers(logits_of(tokenize(preprocessor, rows)), labels, decision)
-
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
-        """The outputs of the signature `tokens`, as tensors by name; `logits` is one of them."""
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
+        """Return the outputs of the signature `tokens`, tensors by name; `logits` is one of them."""
         raise NotImplementedError
-
-    def tflite_output(self, logits: Any) -> Any:
-        """The one output of a TFLite file, a tensor, which is called `tflite_output_name`."""
-        return logits
-
-    def logits_from_tflite(self, output: "np.ndarray") -> "np.ndarray":
-        """The logits, up to what answers do not depend on, of what `tflite_output` gave."""
-        return output
 
     def serving_fn(
-        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
+        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], thresholds: dict[str, Any]
     ) -> dict[str, Any]:
-        """The outputs of the signature `serving_default` for string tensors (batch,), one a field."""
+        """Return the outputs of the signature `serving_default` for string tensors (batch,), one for each field."""
         texts = list(segments) if len(segments) > 1 else segments[0]
-        return self.serving_outputs(model(texts, training=False), labels, decision)
+        return self.serving_outputs(model(texts, training=False), labels, thresholds)
 
     def decode_serving_outputs(
         self,
         outputs: "dict[str, np.ndarray]",
         rows: Sequence[tuple[str, ...]],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """The same as `answers`, of what `serving_default` gave for these rows of segments."""
-        return self.answers(outputs["logits"], labels, decision)
+        """Return a prediction for each row of segments, from the logits or what else `serving_fn` returned."""
+        raise NotImplementedError
+
+
+def num_classes(task: Task, labels: Sequence[str]) -> int | None:
+    """Return the number of classes that `build_model` takes; None where the task has none."""
+    return len(labels) - task.labels_without_logit if task.has_classes else None
+
+
+def decisions(task: Task, predictions: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Any]:
+    """Return what of predictions is right or wrong, in one list; none where predictions are numbers."""
+    if task.decision_field is None:
+        return []
+    values = [prediction[task.decision_field] for prediction in predictions]
+    if task.output_activation == "sigmoid":
+        return [label in chosen for chosen in values for label in labels]
+    return [each for value in values for each in (value if isinstance(value, list) else [value])]
+
+
+def default_thresholds(task: Task, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the thresholds by which a model that knows only the shares of the labels predicts the most frequent."""
+    if task.output_activation == "sigmoid":
+        return {"thresholds": [0.5] * len(labels)}
+    return {"threshold": 1.0} if task.labels_without_logit else {}
+
+
+def load_plugin(task: Task) -> Any:
+    """Return the module that the task names as its plugin; None where it names none."""
+    return importlib.import_module(task.plugin) if task.plugin else None

@@ -1,27 +1,23 @@
 """One label for each row, which is a text or a pair of texts."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_label, composed
 from tfhub_ft.data.labels import label_index, listed
 from tfhub_ft.data.rows import Row
-from tfhub_ft.tasks.base import UNSEEN, Task
+from tfhub_ft.metrics.calibration import probabilities_of
+from tfhub_ft.metrics.scores import UNSEEN
+from tfhub_ft.tasks.base import Task
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
-    from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
-SMALLEST = 1e-30
-# Enough for a regression on one or two inputs.
-FITTED_ROWS = 2000
 LABEL_ALIASES = ("class", "category", "target", "sentiment", "intent", "topic", "y", "quality", "is_duplicate")
 
 
@@ -34,7 +30,7 @@ class Classification(Task):
 
     Args:
         fields: the segments of a row.
-        best: the validation score that chooses the epoch: "accuracy", or "roc_auc" of two labels.
+        monitor: the validation score that chooses the epoch: "accuracy", or "roc_auc" of two labels.
     """
 
     fields: tuple[str, ...] = ("text",)
@@ -42,26 +38,24 @@ class Classification(Task):
     name: str = "classification"
     epoch_scores = ("accuracy", "roc_auc", "log_loss")
     primary_metric = "accuracy"
-    tflite_output_name = "probabilities"
+    label_column = "label"
+    has_classes = True
     output_activation = "softmax"
+    decision_field = "label"
 
     def __post_init__(self) -> None:
         # Copies of recipes made by version 0.1 have the older name.
         if self.monitor == "auc":
-            object.__setattr__(self, "best", "roc_auc")
+            object.__setattr__(self, "monitor", "roc_auc")
 
-    def columns(self, settings: "Settings") -> list[Column]:
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
+        if not labeled:
+            return super().columns(settings)
         label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
-        return [*self.text_columns(settings), label]
+        return [*super().columns(settings), label]
 
-    def stratify_key(self, row: Row) -> str:
-        return row.values["label"]
-
-    def known_labels(self, labels: Sequence[str]) -> set[str]:
-        return set(label_index(labels))
-
-    def without_labels(self, row: Row, dropped: Collection[str]) -> Row | None:
-        return None if row.values["label"] in dropped else row
+    def stratify_key(self, row: Row) -> tuple[str, ...]:
+        return (row.values["label"],)
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The labels of the training rows, in order: by number where all are whole numbers, else by name.
@@ -106,19 +100,6 @@ class Classification(Task):
             "metrics": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         }
 
-    def initialize(
-        self, network: "keras.Model", tokens: "TokenRows", targets: "np.ndarray", settings: "Settings"
-    ) -> None:
-        """Fit the head's weights of inputs that are computed by formula, such as a cosine, by logistic regression."""
-        import numpy as np
-
-        from tfhub_ft.models.heads import ClassificationHead
-
-        head = network.outputs[0]._keras_history.operation
-        if isinstance(head, ClassificationHead) and head.fitted_inputs:
-            rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(targets >= 0))[:FITTED_ROWS]
-            _fit_inputs(network, head, tokens.subset(rows), targets[rows])
-
     def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
@@ -128,82 +109,54 @@ class Classification(Task):
         wanted = getattr(settings, "wanted_precision", 0)
         if not wanted:
             return {}
-        return threshold_for_precision(self.probabilities(logits)[:, 1], (targets == 1).astype(int), wanted=wanted)
+        return threshold_for_precision(
+            probabilities_of(logits, self.output_activation)[:, 1], (targets == 1).astype(int), wanted=wanted
+        )
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        logits: "np.ndarray",
+        targets: "np.ndarray",
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
+        from tfhub_ft.metrics.intervals import classification_intervals
         from tfhub_ft.metrics.scores import classification_metrics
 
-        probabilities = self.probabilities(logits)
-        return classification_metrics(probabilities, targets, labels, predicted=_chosen(probabilities, decision))
+        probabilities = probabilities_of(logits, self.output_activation)
+        predicted = predicted_classes(probabilities, thresholds)
+        scores = classification_metrics(probabilities, targets, labels, predicted=predicted)
+        if intervals:
+            scores["intervals"] = classification_intervals(probabilities, targets, predicted)
+        return scores
 
-    def intervals(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.metrics.intervals import classification_intervals
-
-        probabilities = self.probabilities(logits)
-        return classification_intervals(probabilities, targets, _chosen(probabilities, decision))
-
-    def baseline(
-        self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]
-    ) -> "np.ndarray":
-        import numpy as np
-
-        return np.tile(np.log([max(label_rows.get(label, 0), SMALLEST) for label in labels]), (rows, 1))
-
-    def warnings(
-        self, scores: Mapping[str, Mapping[str, Any]], labels: Sequence[str], decision: dict[str, Any]
-    ) -> list[str]:
-        from tfhub_ft.metrics.thresholds import precision_warning
-
-        return [*super().warnings(scores, labels, decision), *precision_warning(scores, decision)]
-
-    def correctness(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> "tuple[list[str], np.ndarray]":
-        chosen = _chosen(self.probabilities(logits), decision)
-        return [labels[i] for i in chosen], chosen == targets
-
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.classification_report import of_one_label
-
-        probabilities = self.probabilities(scored.logits)
-        return of_one_label(scored, probabilities, _chosen(probabilities, scored.decision))
-
-    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+    def decode_serving_outputs(
+        self,
+        outputs: dict[str, "np.ndarray"],
+        rows: Sequence[tuple[str, ...]],
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+    ) -> list[dict[str, Any]]:
         """{"label", "score": the probability of that label, "probabilities": {label: probability}} for each row."""
-        probabilities = self.probabilities(logits)
+        probabilities = probabilities_of(outputs["logits"], self.output_activation)
         return [
             {
                 "label": labels[chosen],
                 "score": float(row[chosen]),
                 "probabilities": dict(zip(labels, map(float, row), strict=True)),
             }
-            for chosen, row in zip(_chosen(probabilities, decision), probabilities, strict=True)
+            for chosen, row in zip(predicted_classes(probabilities, thresholds), probabilities, strict=True)
         ]
 
-    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
-        return [answer["label"] for answer in answers]
-
-    def tflite_output(self, logits: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.nn.softmax(logits)
-
-    def logits_from_tflite(self, output: "np.ndarray") -> "np.ndarray":
-        import numpy as np
-
-        return np.log(np.maximum(output, SMALLEST))
-
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `label` and `score`."""
         import tensorflow as tf
 
         probabilities = tf.nn.softmax(logits)
-        if "threshold" in decision:
-            chosen = tf.cast(probabilities[:, 1] >= decision["threshold"], tf.int32)
+        if "threshold" in thresholds:
+            chosen = tf.cast(probabilities[:, 1] >= thresholds["threshold"], tf.int32)
         else:
             chosen = tf.argmax(logits, -1, output_type=tf.int32)
         return {
@@ -214,41 +167,19 @@ class Classification(Task):
         }
 
 
-def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets: "np.ndarray") -> None:
-    """Set the weights of a head's fitted inputs, and its biases, to those of a logistic regression on these rows."""
-    import keras
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-
-    from tfhub_ft.models.forward import logits_function
-
-    if len(np.unique(targets)) < 2:
-        return
-    inputs = logits_function(keras.Model(network.input, head.input))(tokens)[:, -head.fitted_inputs :]
-    scale = inputs.std(0) + 1e-6
-    fitted = LogisticRegression().fit(inputs / scale, targets)
-    coefficients, intercepts = fitted.coef_ / scale, fitted.intercept_
-    if len(fitted.classes_) == 2:
-        coefficients, intercepts = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercepts))
-    kernel, bias = head.dense.get_weights()
-    kernel[-head.fitted_inputs :, fitted.classes_] = coefficients.T
-    bias[fitted.classes_] = intercepts
-    head.dense.set_weights([kernel, bias])
-
-
-def _check_two_labels(labels: Sequence[str], settings: "Settings", best: str, source: str) -> None:
+def _check_two_labels(labels: Sequence[str], settings: "Settings", monitor: str, source: str) -> None:
     needs_two = ("positive_label", "wanted_precision")
     asked = next((name for name in needs_two if getattr(settings, name, None)), None)
-    if len(labels) == 2 or (asked is None and best != "roc_auc"):
+    if len(labels) == 2 or (asked is None and monitor != "roc_auc"):
         return
     what = f"--{asked.replace('_', '-')} needs two" if asked else "this recipe tells two apart"
     raise InputError(f"{source}: there are {len(labels)} labels ({listed(labels)}), and {what}")
 
 
-def _chosen(probabilities: "np.ndarray", decision: dict[str, Any]) -> "np.ndarray":
-    """The index of each row's label, int (rows,)."""
-    if "threshold" in decision:
-        return (probabilities[:, 1] >= decision["threshold"]).astype(int)
+def predicted_classes(probabilities: "np.ndarray", thresholds: dict[str, Any]) -> "np.ndarray":
+    """Return the index of each row's predicted label, int (rows,)."""
+    if "threshold" in thresholds:
+        return (probabilities[:, 1] >= thresholds["threshold"]).astype(int)
     return probabilities.argmax(-1)
 
 

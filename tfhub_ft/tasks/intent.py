@@ -1,18 +1,18 @@
 """One label out of many for each text, or none of them: a text may be out of scope."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import composed
 from tfhub_ft.data.rows import Row
-from tfhub_ft.tasks.base import OUT_OF_SCOPE
+from tfhub_ft.metrics.calibration import probabilities_of
+from tfhub_ft.metrics.scores import OUT_OF_SCOPE
 from tfhub_ft.tasks.classification import Classification
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 
@@ -29,6 +29,7 @@ class Intent(Classification):
     """
 
     name: str = "intent"
+    labels_without_logit = 1
     epoch_scores = ("accuracy", "in_scope_accuracy", "log_loss")
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
@@ -46,9 +47,6 @@ class Intent(Classification):
         targets = super().targets(rows, labels, source)
         return np.where(targets == len(labels) - 1, OUT_OF_SCOPE, targets).astype("int32")
 
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {"num_classes": len(labels) - 1}
-
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         from tfhub_ft.tasks.losses import InScopeAccuracy, WeightedCrossEntropy
 
@@ -61,70 +59,59 @@ class Intent(Classification):
         from tfhub_ft.metrics.thresholds import threshold_for_rejection
 
         inside = targets != OUT_OF_SCOPE
-        probabilities = self.probabilities(logits[inside])
+        probabilities = probabilities_of(logits[inside], self.output_activation)
         threshold = threshold_for_rejection(
             1 - probabilities.max(-1), probabilities.argmax(-1) == targets[inside], wanted=settings.in_scope_accuracy
         )
         return {"threshold": threshold, "in_scope_accuracy": settings.in_scope_accuracy}
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        logits: "np.ndarray",
+        targets: "np.ndarray",
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
+        from tfhub_ft.metrics.intervals import intent_intervals
         from tfhub_ft.metrics.scores import intent_metrics
 
-        return intent_metrics(self.probabilities(logits), targets, labels, decision["threshold"])
+        probabilities = probabilities_of(logits, self.output_activation)
+        scores = intent_metrics(probabilities, targets, labels, thresholds["threshold"])
+        if intervals:
+            predicted = predicted_intents(probabilities, labels, thresholds)
+            scores["intervals"] = intent_intervals(
+                probabilities, targets, len(labels), predicted, targets == OUT_OF_SCOPE
+            )
+        return scores
 
-    def intervals(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.metrics.intervals import intent_intervals
-
-        probabilities = self.probabilities(logits)
-        predicted = _chosen(probabilities, labels, decision)
-        return intent_intervals(probabilities, targets, len(labels), predicted, targets == OUT_OF_SCOPE)
-
-    def baseline(
-        self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]
-    ) -> "np.ndarray":
-        return super().baseline(label_rows, train_rows, rows, labels[:-1])
-
-    def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {"threshold": 1.0}
-
-    def correctness(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> "tuple[list[str], np.ndarray]":
-        import numpy as np
-
-        chosen = _chosen(self.probabilities(logits), labels, decision)
-        return [labels[i] for i in chosen], chosen == np.where(targets == OUT_OF_SCOPE, len(labels) - 1, targets)
-
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.classification_report import of_intents
-
-        probabilities = self.probabilities(scored.logits)
-        return of_intents(scored, probabilities, _chosen(probabilities, scored.labels, scored.decision))
-
-    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+    def decode_serving_outputs(
+        self,
+        outputs: dict[str, "np.ndarray"],
+        rows: Sequence[tuple[str, ...]],
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+    ) -> list[dict[str, Any]]:
         """{"label", "score": of the likeliest intent, "out_of_scope": score, "probabilities"} for each row."""
         answers = []
-        for row in self.probabilities(logits):
+        for row in probabilities_of(outputs["logits"], self.output_activation):
             outside = 1 - float(row.max())
-            label = labels[-1] if outside > decision["threshold"] else labels[row.argmax()]
+            label = labels[-1] if outside > thresholds["threshold"] else labels[row.argmax()]
             probabilities = dict(zip(labels[:-1], map(float, row), strict=True))
             answers.append(
                 {"label": label, "score": float(row.max()), "out_of_scope": outside, "probabilities": probabilities}
             )
         return answers
 
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `label`, `score` and `out_of_scope`."""
         import tensorflow as tf
 
         probabilities = tf.nn.softmax(logits)
         score = tf.reduce_max(probabilities, -1)
         likeliest = tf.argmax(logits, -1, output_type=tf.int32)
-        chosen = tf.where(1 - score > decision["threshold"], len(labels) - 1, likeliest)
+        chosen = tf.where(1 - score > thresholds["threshold"], len(labels) - 1, likeliest)
         return {
             "logits": logits,
             "probabilities": probabilities,
@@ -134,9 +121,9 @@ class Intent(Classification):
         }
 
 
-def _chosen(probabilities: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> "np.ndarray":
-    """The index of each row's label, int (rows,); the last one where it is out of scope."""
+def predicted_intents(probabilities: "np.ndarray", labels: Sequence[str], thresholds: dict[str, Any]) -> "np.ndarray":
+    """Return the index of each row's label, int (rows,); the last one where the row is out of scope."""
     import numpy as np
 
-    rejected = 1 - probabilities.max(-1) > decision["threshold"]
+    rejected = 1 - probabilities.max(-1) > thresholds["threshold"]
     return np.where(rejected, len(labels) - 1, probabilities.argmax(-1))

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfhub_ft.tasks.base import OUT_OF_SCOPE, UNSEEN
+from tfhub_ft.metrics.scores import OUT_OF_SCOPE, UNSEEN
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")

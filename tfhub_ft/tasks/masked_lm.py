@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import Row
 from tfhub_ft.encoders import MASK
 from tfhub_ft.tasks.windowed import WindowedTask
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import WindowRows
-    from tfhub_ft.evaluation.report.html_report import Scored
-    from tfhub_ft.run import Run
     from tfhub_ft.settings import Settings
 
 GUESSES = 5
@@ -38,9 +35,8 @@ class MaskedLM(WindowedTask):
     display_fields = ("filled", "words")
     # Each guess is made among all of them.
     reads_all_words = True
-
-    def columns(self, settings: "Settings") -> list[Column]:
-        return self.text_columns(settings)
+    keeps_encoder = True
+    decision_field = "words"
 
     def prediction_inputs(self, row: Row) -> tuple[str, ...]:
         """The text with every seventh word hidden, the first one in any case."""
@@ -60,9 +56,6 @@ class MaskedLM(WindowedTask):
 
         return np.zeros(len(rows), "int32")
 
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {}
-
     def words_of(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> tuple[Any, Any, Any, None]:
         import tensorflow as tf
 
@@ -76,58 +69,40 @@ class MaskedLM(WindowedTask):
 
         return {"loss": GuessedCrossEntropy(), "metrics": [GuessAccuracy(name="masked_accuracy")]}
 
-    def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], np.ndarray]":
-        """A function that returns the three sums, float32 (windows, 3); the texts determine the hidden words."""
+    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[[WindowRows], np.ndarray]":
+        """Return a function that returns the three sums, float32 (windows, 3); the texts determine the hidden words."""
         from tfhub_ft.models.builders import masked_word_scores
-        from tfhub_ft.models.forward import logits_function
+        from tfhub_ft.models.forward import make_logits_fn
 
-        return logits_function(masked_word_scores(model), scoring=True)
+        return make_logits_fn(masked_word_scores(model), precision=precision, progress_bar=True)
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        logits: "np.ndarray",
+        targets: "np.ndarray",
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
         """{"rows", "windows", "masked_tokens", "masked_accuracy", "perplexity"}."""
+        from tfhub_ft.metrics.intervals import guess_intervals
         from tfhub_ft.metrics.scores import guess_metrics
 
         count, accuracy, perplexity = guess_metrics(logits)
         own = {"masked_tokens": count, "masked_accuracy": accuracy, "perplexity": perplexity}
-        return {"rows": len(targets), "windows": len(logits), **own}
+        scores = {"rows": len(targets), "windows": len(logits), **own}
+        if intervals:
+            scores["intervals"] = guess_intervals(logits, "masked_accuracy")
+        return scores
 
-    def intervals(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.metrics.intervals import guess_intervals
-
-        return guess_intervals(logits, "masked_accuracy")
-
-    def report(self, scored: "Scored") -> list[Any]:
-        import numpy as np
-
-        from tfhub_ft.evaluation.report.plots import score_distribution
-
-        loss, _, count = scored.logits.astype("float64").T
-        means = loss[count > 0] / count[count > 0]
-        if not len(means):
-            return []
-        says = f"Mean cross-entropy of the hidden tokens of a window; half of them have at most {np.median(means):.2f}."
-        return [score_distribution({"windows": means}, title="Guesses", axis="cross-entropy", says=says)]
-
-    def answering_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
+    def inference_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
         """From texts, string (batch,), to logits of what each [MASK] is, float32 (windows, masks, vocabulary)."""
         from tfhub_ft.models.builders import mask_filling_model
 
         return mask_filling_model(model)
 
-    def keep(self, run: "Run", model: "keras.Model") -> None:
-        """Write the encoder and its preprocessor into the run: the run's folder is an encoder for `--encoder`."""
-        from tfhub_ft.encoders.encoder_pair import write_pair
-
-        write_pair(model.get_layer("token_model").get_layer("encoder"), model.get_layer("preprocessor"), run.path)
-
-    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
-        return [word for answer in answers for word in answer["words"]]
-
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """The likeliest tokens of each [MASK]: `scores`, their probabilities, and `word_ids`, (batch, masks, 5)."""
         import tensorflow as tf
 
@@ -135,7 +110,7 @@ class MaskedLM(WindowedTask):
         return {"scores": scores, "word_ids": ids}
 
     def serving_fn(
-        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
+        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], thresholds: dict[str, Any]
     ) -> dict[str, Any]:
         """`scores` as above and `words`, string, (batch, most masks, 5), 0 and "" where a text has fewer masks."""
         import tensorflow as tf
@@ -144,7 +119,7 @@ class MaskedLM(WindowedTask):
         vocabulary = preprocessor.vocabulary
         words, _, _ = preprocessor.split_words(segments[0])
         windows = preprocessor.windows(words)
-        guesses = self.serving_outputs(self.window_logits(model, windows), labels, decision)
+        guesses = self.serving_outputs(self.window_logits(model, windows), labels, thresholds)
         masks = tf.reduce_sum(tf.cast(windows["input_word_ids"] == vocabulary.index(MASK), tf.int64), -1)
 
         def of_rows(values: Any) -> Any:
@@ -160,7 +135,7 @@ class MaskedLM(WindowedTask):
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
     ) -> list[dict[str, Any]]:
         """{"filled": the text, "words": the best for each [MASK], "guesses": [[{"word", "score"}, ...], ...]}."""
         answers = []

@@ -1,7 +1,7 @@
 """Any number of labels for each row."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,14 @@ from tfhub_ft.data.columns import Column, check_labels, columns_of_flags
 from tfhub_ft.data.label_cells import fit_labels
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
+from tfhub_ft.metrics.calibration import probabilities_of
 from tfhub_ft.tasks.base import Task
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 LABELS_ALIASES = ("label", "tags", "categories", "emotions", "topics")
@@ -33,10 +32,14 @@ class Multilabel(Task):
     name: str = "multilabel"
     epoch_scores = ("average_precision", "f1_micro", "log_loss")
     primary_metric = "f1_micro"
-    tflite_output_name = "probabilities"
+    label_column = "labels"
+    has_classes = True
     output_activation = "sigmoid"
+    decision_field = "labels"
 
-    def columns(self, settings: "Settings") -> list[Column]:
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
+        if not labeled:
+            return super().columns(settings)
         labels = Column(
             "labels",
             LABELS_ALIASES,
@@ -47,20 +50,10 @@ class Multilabel(Task):
             fit=partial(fit_labels, separator=settings.label_separator),
             hint=columns_of_flags,
         )
-        return [*self.text_columns(settings), labels]
+        return [*super().columns(settings), labels]
 
-    def stratify_key(self, row: Row) -> list[str]:
-        return sorted(row.values["labels"])
-
-    def label_counts_key(self, row: Row) -> set[str]:
-        return {*row.values["labels"]}
-
-    def known_labels(self, labels: Sequence[str]) -> set[str]:
-        return set(label_index(labels))
-
-    def without_labels(self, row: Row, dropped: Collection[str]) -> Row:
-        kept = tuple(label for label in row.values["labels"] if label not in dropped)
-        return Row(row.line, {**row.values, "labels": kept})
+    def stratify_key(self, row: Row) -> tuple[str, ...]:
+        return tuple(sorted(row.values["labels"]))
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The labels of the training rows, by name.
@@ -92,99 +85,54 @@ class Multilabel(Task):
 
         return {"loss": keras.losses.BinaryCrossentropy(from_logits=True), "metrics": []}
 
-    def initialize(
-        self, network: "keras.Model", tokens: "TokenRows", targets: "np.ndarray", settings: "Settings"
-    ) -> None:
-        """Start each label at its share of the training rows (Lin et al. 2017, https://arxiv.org/abs/1708.02002).
-
-        Otherwise the first thousand steps teach the encoder that rare labels are rare.
-        """
-        import numpy as np
-
-        from tfhub_ft.models.heads import ClassificationHead
-
-        share = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
-        for layer in network.layers:
-            if isinstance(layer, ClassificationHead):
-                layer.dense.bias.assign(np.log(share / (1 - share)))
-
     def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:
         """A threshold a label: the one with the best F1 on these rows."""
         from tfhub_ft.metrics.thresholds import thresholds_for_f1
 
-        return {"thresholds": thresholds_for_f1(self.probabilities(logits), targets[:, : len(labels)])}
+        return {
+            "thresholds": thresholds_for_f1(probabilities_of(logits, self.output_activation), targets[:, : len(labels)])
+        }
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        logits: "np.ndarray",
+        targets: "np.ndarray",
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
+        from tfhub_ft.metrics.intervals import multilabel_intervals
         from tfhub_ft.metrics.scores import multilabel_metrics
 
-        return multilabel_metrics(self.probabilities(logits), targets, labels, decision["thresholds"])
+        probabilities = probabilities_of(logits, self.output_activation)
+        scores = multilabel_metrics(probabilities, targets, labels, thresholds["thresholds"])
+        if intervals:
+            scores["intervals"] = multilabel_intervals(probabilities, targets, thresholds["thresholds"])
+        return scores
 
-    def intervals(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.metrics.intervals import multilabel_intervals
-
-        return multilabel_intervals(self.probabilities(logits), targets, decision["thresholds"])
-
-    def baseline(
-        self, label_rows: Mapping[str, int], train_rows: int, rows: int, labels: Sequence[str]
-    ) -> "np.ndarray":
-        import numpy as np
-        from scipy.special import logit
-
-        shares = np.array([label_rows.get(label, 0) / train_rows for label in labels])
-        return np.tile(logit(shares.clip(1e-7, 1 - 1e-7)), (rows, 1))
-
-    def decide_baseline(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {"thresholds": [0.5] * len(labels)}
-
-    def correctness(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> "tuple[list[str], np.ndarray]":
-        import numpy as np
-
-        from tfhub_ft.evaluation.report.classification_report import names_of
-
-        given = self.probabilities(logits) >= np.array(decision["thresholds"])
-        right = (given == (targets[:, : len(labels)] > 0)).all(-1) & ~targets[:, len(labels) :].any(-1)
-        return [names_of(labels, row) for row in given], right
-
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.classification_report import of_many_labels
-
-        return of_many_labels(scored, self.probabilities(scored.logits))
-
-    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+    def decode_serving_outputs(
+        self,
+        outputs: dict[str, "np.ndarray"],
+        rows: Sequence[tuple[str, ...]],
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+    ) -> list[dict[str, Any]]:
         """{"labels": those at or above their threshold, likeliest first, "probabilities"} for each row."""
         answers = []
-        for row in self.probabilities(logits):
-            chosen = [i for i in row.argsort()[::-1] if row[i] >= decision["thresholds"][i]]
+        for row in probabilities_of(outputs["logits"], self.output_activation):
+            chosen = [i for i in row.argsort()[::-1] if row[i] >= thresholds["thresholds"][i]]
             probabilities = dict(zip(labels, map(float, row), strict=True))
             answers.append({"labels": [labels[i] for i in chosen], "probabilities": probabilities})
         return answers
 
-    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[bool]:
-        return [label in answer["labels"] for answer in answers for label in labels]
-
-    def tflite_output(self, logits: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.sigmoid(logits)
-
-    def logits_from_tflite(self, output: "np.ndarray") -> "np.ndarray":
-        from scipy.special import logit
-
-        return logit(output.astype("float64").clip(1e-7, 1 - 1e-7)).astype("float32")
-
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """`logits`, `probabilities`, `chosen` (bool, by label) and `labels` (the names, "" where not chosen)."""
         import tensorflow as tf
 
         probabilities = tf.sigmoid(logits)
-        chosen = probabilities >= tf.constant(decision["thresholds"], probabilities.dtype)
+        chosen = probabilities >= tf.constant(thresholds["thresholds"], probabilities.dtype)
         names = tf.where(chosen, tf.constant(list(labels)), "")
         return {"logits": logits, "probabilities": probabilities, "chosen": chosen, "labels": names}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_answers, check_text
 from tfhub_ft.data.rows import Row
-from tfhub_ft.tasks.windowed import WindowedTask
+from tfhub_ft.tasks.windowed import WindowedTask, text_function
 from tfhub_ft.utils.console import with_bar
 from tfhub_ft.utils.errors import InputError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import WindowRows
-    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 CONTEXT_ALIASES = ("passage", "paragraph", "text", "document")
@@ -40,33 +39,24 @@ class QuestionAnswering(WindowedTask):
     epoch_scores = ("f1", "exact_match")
     name: str = "spans"
     primary_metric = "f1"
+    stratified = False
+    grouped_by = "last input"
+    decision_field = "answer"
 
-    def columns(self, settings: "Settings") -> list[Column]:
-        answers = Column("answers", ("answer",), check_answers, settings.answers_column, "--answers-column")
-        return [*self.text_columns(settings), answers]
-
-    def text_columns(self, settings: "Settings | None" = None) -> list[Column]:
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
         first = getattr(settings, "question_column", None) or getattr(settings, "first_column", None)
         second = getattr(settings, "context_column", None) or getattr(settings, "second_column", None)
-        return [
+        texts = [
             Column("question", ("query",), check_text, first, "--question-column"),
             Column("context", CONTEXT_ALIASES, check_text, second, "--context-column"),
         ]
+        if not labeled:
+            return texts
+        column, option = settings.answers_column, "--answers-column"
+        return [*texts, Column("answers", ("answer",), check_answers, column, option, check_row=_check_places)]
 
-    def check_row(self, values: dict[str, Any]) -> None:
-        context = values["context"]
-        for answer in values["answers"]:
-            text, start = answer["text"], answer["answer_start"]
-            if start < 0 or context[start : start + len(text)] != text:
-                place = context.find(text)
-                found = f"it stands at {place}" if place >= 0 else "it is not in it"
-                raise ValueError(f"the answer {text[:60]!r} does not stand at {start} in its context: {found}")
-
-    def group_key(self, row: Row) -> str:
-        return row.values["context"]
-
-    def label_counts_key(self, row: Row) -> set[str]:
-        return {"answer" if row.values["answers"] else "no answer"}
+    def stratify_key(self, row: Row) -> tuple[str, ...]:
+        return ("answer" if row.values["answers"] else "no answer",)
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """What the two logits of a token say: start, end."""
@@ -77,9 +67,6 @@ class QuestionAnswering(WindowedTask):
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> list[list[dict[str, Any]]]:
         """The answers of each row, {"text", "answer_start"}; none where there is no answer."""
         return [row.values["answers"] for row in rows]
-
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {}
 
     def words_of(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> tuple[Any, Any, Any, Any]:
         import tensorflow as tf
@@ -115,13 +102,16 @@ class QuestionAnswering(WindowedTask):
 
         return {"loss": SpanCrossEntropy(), "metrics": []}
 
-    def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], list[dict[str, Any]]]":
-        """A function that returns {"texts": best spans, "logits": their scores, "null_logit": of no answer} a row."""
+    def make_score_fn(
+        self, model: "keras.Model", precision: str = "float32"
+    ) -> "Callable[[WindowRows], list[dict[str, Any]]]":
+        """Return a function from windows to {"texts": best spans, "logits": their scores, "null_logit"} of each row."""
         import tensorflow as tf
 
         from tfhub_ft.data.batches import batches_by_size
+        from tfhub_ft.models.forward import computed_in
 
-        graph = self.text_function(model, (), {})
+        graph = text_function(self, model, (), {})
 
         def score(tokens: "WindowRows") -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = [{}] * len(tokens.inputs)
@@ -136,7 +126,7 @@ class QuestionAnswering(WindowedTask):
                     }
             return found
 
-        return score
+        return computed_in(precision, model, score)
 
     def fit_thresholds(
         self,
@@ -150,63 +140,32 @@ class QuestionAnswering(WindowedTask):
 
         if all(targets):
             return {}
-        return threshold_for_no_answer(*_scored(logits), [_texts(answers) for answers in targets])
+        return threshold_for_no_answer(*best_spans(logits), true_texts(targets))
 
     def metrics(
         self,
         logits: Sequence[dict[str, Any]],
         targets: Sequence[list[dict[str, Any]]],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
-        from tfhub_ft.metrics.span_scores import span_metrics
-
-        return span_metrics(_answered(logits, decision), [_texts(answers) for answers in targets], _scored(logits)[0])
-
-    def intervals(
-        self,
-        logits: Sequence[dict[str, Any]],
-        targets: Sequence[list[dict[str, Any]]],
-        labels: Sequence[str],
-        decision: dict[str, Any],
-    ) -> dict[str, tuple[float, float]]:
         from tfhub_ft.metrics.intervals import mean_intervals
-        from tfhub_ft.metrics.span_scores import span_values
+        from tfhub_ft.metrics.span_scores import span_metrics, span_values
 
-        truth = [_texts(answers) for answers in targets]
-        return mean_intervals(span_values(_answered(logits, decision), truth, _scored(logits)[0]))
+        predictions = (answers_of(logits, thresholds), true_texts(targets), best_spans(logits)[0])
+        scores = span_metrics(*predictions)
+        if intervals:
+            scores["intervals"] = mean_intervals(span_values(*predictions))
+        return scores
 
-    def correctness(
-        self,
-        logits: Sequence[dict[str, Any]],
-        targets: Sequence[list[dict[str, Any]]],
-        labels: Sequence[str],
-        decision: dict[str, Any],
-    ) -> "tuple[list[str], np.ndarray]":
-        import numpy as np
-
-        from tfhub_ft.metrics.span_scores import span_exact_match
-
-        answered = _answered(logits, decision)
-        pairs = zip(answered, targets, strict=True)
-        return answered, np.array([span_exact_match(text, _texts(answers)) > 0 for text, answers in pairs])
-
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.span_report import of_spans
-
-        _, above = _scored(scored.logits)
-        answered = _answered(scored.logits, scored.decision)
-        return of_spans(scored, answered, [_texts(answers) for answers in scored.targets], above)
-
-    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
-        return [answer["answer"] for answer in answers]
-
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """`logits`: of each token that an answer starts and ends there, float32 (batch, length, 2)."""
         return {"logits": logits}
 
     def serving_fn(
-        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
+        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], thresholds: dict[str, Any]
     ) -> dict[str, Any]:
         """The best spans, best first, (batch, 5), "" and 0 where there are fewer; and whether one of them answers.
 
@@ -228,7 +187,7 @@ class QuestionAnswering(WindowedTask):
         start, end = (_place(places, word, there) for places, word in ((starts, first), (ends, last)))
         text = tf.strings.substr(tf.repeat(context[:, None], tf.shape(start)[1], 1), start, end - start, "UTF8_CHAR")
         shares = tf.nn.softmax(tf.concat([scores, null[:, None]], 1))
-        says_none = null - scores[:, 0] > decision.get("no_answer_threshold", float("inf"))
+        says_none = null - scores[:, 0] > thresholds.get("no_answer_threshold", float("inf"))
         return {
             "logits": scores,
             "text": text,
@@ -245,7 +204,7 @@ class QuestionAnswering(WindowedTask):
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
     ) -> list[dict[str, Any]]:
         """{"answer", "score", "start", "end", "answers": [{"text", "score", "start", "end"}, ...]} for each question.
 
@@ -268,19 +227,30 @@ def _worded(outputs: dict[str, Any]) -> dict[str, Any]:
     return {"answer": spans[0]["text"], **best, "answers": spans}
 
 
-def _texts(answers: Sequence[dict[str, Any]]) -> list[str]:
-    return [answer["text"] for answer in answers]
+def _check_places(values: dict[str, Any]) -> None:
+    context = values["context"]
+    for answer in values["answers"]:
+        text, start = answer["text"], answer["answer_start"]
+        if start < 0 or context[start : start + len(text)] != text:
+            place = context.find(text)
+            found = f"it is at {place}" if place >= 0 else "it is not in it"
+            raise ValueError(f"the answer {text[:60]!r} is not at {start} in its context: {found}")
 
 
-def _scored(logits: Sequence[dict[str, Any]]) -> tuple[list[str], list[float]]:
-    """The best span of each row, and how far "no answer" lies above it."""
+def true_texts(targets: Sequence[Sequence[dict[str, Any]]]) -> list[list[str]]:
+    """Return the texts of the true answers of each row."""
+    return [[answer["text"] for answer in answers] for answers in targets]
+
+
+def best_spans(logits: Sequence[dict[str, Any]]) -> tuple[list[str], list[float]]:
+    """Return the best span of each row, and how far the logit of "no answer" is above it."""
     return [row["texts"][0] for row in logits], [row["null_logit"] - float(row["logits"][0]) for row in logits]
 
 
-def _answered(logits: Sequence[dict[str, Any]], decision: dict[str, Any]) -> list[str]:
-    """The answer to each question, "" for none."""
-    threshold = decision.get("no_answer_threshold", float("inf"))
-    return ["" if above > threshold else text for text, above in zip(*_scored(logits), strict=True)]
+def answers_of(logits: Sequence[dict[str, Any]], thresholds: dict[str, Any]) -> list[str]:
+    """Return the answer to each question, "" for none."""
+    threshold = thresholds.get("no_answer_threshold", float("inf"))
+    return ["" if above > threshold else text for text, above in zip(*best_spans(logits), strict=True)]
 
 
 def _answer_words(tokens: "WindowRows", row: int, answers: Sequence[dict[str, Any]]) -> tuple[int, int] | None:

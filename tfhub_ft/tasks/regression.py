@@ -12,7 +12,6 @@ from tfhub_ft.utils.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
 SCORE_ALIASES = ("similarity", "rating", "value", "target", "label", "y")
@@ -34,9 +33,11 @@ class Regression(Task):
     epoch_scores = ("r2", "pearson", "root_mean_squared_error")
     primary_metric = "pearson"
 
-    def columns(self, settings: "Settings") -> list[Column]:
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
+        if not labeled:
+            return super().columns(settings)
         score = Column("score", SCORE_ALIASES, check_number, settings.score_column, "--score-column")
-        return [*self.text_columns(settings), score]
+        return [*super().columns(settings), score]
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The least and the greatest score, as texts."""
@@ -53,43 +54,45 @@ class Regression(Task):
         scores = np.fromiter((row.values["score"] for row in rows), "float64")
         return ((scores[:, None] - low) / (high - low)).astype("float32")
 
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {}
-
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         import keras
 
         return {"loss": keras.losses.MeanSquaredError(), "metrics": []}
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        logits: "np.ndarray",
+        targets: "np.ndarray",
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
+        from tfhub_ft.metrics.intervals import regression_intervals
         from tfhub_ft.metrics.scores import regression_metrics
 
-        return regression_metrics(_scaled(logits, labels)[:, 0], _scaled(targets, labels)[:, 0])
+        predicted, true = (on_scale(each, labels)[:, 0] for each in (logits, targets))
+        scores = regression_metrics(predicted, true)
+        if intervals:
+            scores["intervals"] = regression_intervals(predicted, true)
+        return scores
 
-    def intervals(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.metrics.intervals import regression_intervals
-
-        return regression_intervals(_scaled(logits, labels)[:, 0], _scaled(targets, labels)[:, 0])
-
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.span_report import of_numbers
-
-        answered, truth = (_scaled(each, scored.labels)[:, 0] for each in (scored.logits, scored.targets))
-        return of_numbers(scored, answered, truth)
-
-    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
+    def decode_serving_outputs(
+        self,
+        outputs: dict[str, "np.ndarray"],
+        rows: Sequence[tuple[str, ...]],
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+    ) -> list[dict[str, Any]]:
         """{"score"} for each row."""
-        return [{"score": float(score)} for score in _scaled(logits, labels)[:, 0]]
+        return [{"score": float(score)} for score in on_scale(outputs["logits"], labels)[:, 0]]
 
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """`logits` and `score`."""
-        return {"logits": logits, "score": _scaled(logits, labels)[:, 0]}
+        return {"logits": logits, "score": on_scale(logits, labels)[:, 0]}
 
 
-def _scaled(values: Any, labels: Sequence[str]) -> Any:
+def on_scale(values: Any, labels: Sequence[str]) -> Any:
+    """Return values between 0 and 1 on the scale of the scores, whose ends are the labels."""
     low, high = map(float, labels)
     return values * (high - low) + low

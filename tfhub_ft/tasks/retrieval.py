@@ -1,6 +1,6 @@
 """The reply that fits a prompt, ranked out of a bank of replies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tfhub_ft.evaluation.report.html_report import Scored
+    from tfhub_ft.data.batches import TokenRows
     from tfhub_ft.settings import Settings
 
 PROMPT_ALIASES = ("question", "input", "text", "request", "sentence1")
@@ -37,15 +37,15 @@ class Retrieval(Task):
     fields: tuple[str, ...] = ("prompt",)
     monitor: str = f"recall_at_1_of_{CANDIDATES}"
     name: str = "retrieval"
+    decision_field = "reply"
     epoch_scores = (f"recall_at_1_of_{CANDIDATES}", f"mean_reciprocal_rank_of_{CANDIDATES}")
 
-    def columns(self, settings: "Settings") -> list[Column]:
-        reply = Column("reply", REPLY_ALIASES, check_text, settings.reply_column, "--reply-column")
-        return [*self.text_columns(settings), reply]
-
-    def text_columns(self, settings: "Settings | None" = None) -> list[Column]:
-        wanted = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
-        return [Column("prompt", PROMPT_ALIASES, check_text, wanted, "--prompt-column")]
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
+        named = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
+        prompt = Column("prompt", PROMPT_ALIASES, check_text, named, "--prompt-column")
+        if not labeled:
+            return [prompt]
+        return [prompt, Column("reply", REPLY_ALIASES, check_text, settings.reply_column, "--reply-column")]
 
     def training_inputs(self, row: Row) -> tuple[str, ...]:
         return row.values["prompt"], row.values["reply"]
@@ -67,37 +67,36 @@ class Retrieval(Task):
 
         return numbered(folded(row.values["reply"]) for row in rows).astype("int32")
 
-    def model_arguments(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {}
-
     def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
         from tfhub_ft.tasks.losses import InBatchNegatives, InBatchRecall
 
         return {"loss": InBatchNegatives(), "metrics": [InBatchRecall(name="in_batch_recall")]}
 
-    def scored_network(self, model: "keras.Model") -> "keras.Model":
+    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[[TokenRows], np.ndarray]":
+        """Return a function from tokens of prompts and replies to their embeddings, float32 (rows, 2, hidden)."""
         import keras
 
+        from tfhub_ft.models.frozen_features import make_score_fn
         from tfhub_ft.models.heads import SplitSegments, StackHalves
 
         network = model.get_layer("token_model")
-        if "split_segments" in [layer.name for layer in network.layers]:
-            return network
-        tokens = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in network.input}
-        embeddings = network.get_layer("embedding_model")(SplitSegments()(tokens))
-        return keras.Model(tokens, StackHalves()(embeddings))
+        if "split_segments" not in [layer.name for layer in network.layers]:
+            tokens = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in network.input}
+            embeddings = network.get_layer("embedding_model")(SplitSegments()(tokens))
+            network = keras.Model(tokens, StackHalves()(embeddings))
+        return make_score_fn(network, precision)
 
-    def answering_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
+    def inference_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
         """From prompts, string (batch,), to their cosine with each reply of the bank, float32 (batch, replies)."""
         import keras
 
         from tfhub_ft.data.batches import tokenize
-        from tfhub_ft.models.forward import logits_function
+        from tfhub_ft.models.forward import make_logits_fn
         from tfhub_ft.models.heads import ReplyBank
 
         preprocessor = model.get_layer("preprocessor")
         embed = model.get_layer("token_model").get_layer("embedding_model")
-        vectors = logits_function(embed)(tokenize(preprocessor, [(reply,) for reply in labels]))
+        vectors = make_logits_fn(embed)(tokenize(preprocessor, [(reply,) for reply in labels]))
         bank = ReplyBank(*vectors.shape, name="reply_bank")
         bank.set_weights([vectors])
 
@@ -108,42 +107,24 @@ class Retrieval(Task):
         return keras.Model(prompt, token_model(tokens), name=model.name)
 
     def metrics(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
+        self,
+        logits: "np.ndarray",
+        targets: "np.ndarray",
+        labels: Sequence[str],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
-        from tfhub_ft.metrics.scores import retrieval_metrics
-
-        return retrieval_metrics(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
-
-    def intervals(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]
-    ) -> dict[str, tuple[float, float]]:
         from tfhub_ft.metrics.intervals import mean_intervals
-        from tfhub_ft.metrics.scores import reply_ranks, retrieval_values
+        from tfhub_ft.metrics.scores import reply_ranks, retrieval_metrics, retrieval_values
 
-        return mean_intervals(
-            retrieval_values(reply_ranks(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES), CANDIDATES)
-        )
+        scores = retrieval_metrics(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
+        if intervals:
+            ranks = reply_ranks(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
+            scores["intervals"] = mean_intervals(retrieval_values(ranks, CANDIDATES))
+        return scores
 
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.span_report import of_replies
-        from tfhub_ft.metrics.scores import reply_ranks
-
-        prompts, replies = scored.logits[:, 0], scored.logits[:, 1]
-        return of_replies(scored, reply_ranks(prompts, replies, scored.targets, candidates=CANDIDATES), CANDIDATES)
-
-    def answers(self, logits: "np.ndarray", labels: Sequence[str], decision: dict[str, Any]) -> list[dict[str, Any]]:
-        """{"reply", "score": its cosine, "replies": the best ones, [{"reply", "score"}, ...]} for each row."""
-        import numpy as np
-
-        best = np.argsort(-logits, -1, kind="stable")[:, :REPLIES_ANSWERED]
-        return [
-            _worded([labels[i] for i in chosen], row[chosen].tolist()) for chosen, row in zip(best, logits, strict=True)
-        ]
-
-    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
-        return [answer["reply"] for answer in answers]
-
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """`scores`, float32 (batch, 5), and `replies`, string (batch, 5), the best first."""
         import tensorflow as tf
 
@@ -155,14 +136,20 @@ class Retrieval(Task):
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        return [
-            _worded([reply.decode() for reply in replies], scores.tolist())
-            for replies, scores in zip(outputs["replies"], outputs["scores"], strict=True)
+        """{"reply", "score": its cosine, "replies": the best ones, [{"reply", "score"}, ...]} for each row."""
+        import numpy as np
+
+        if "replies" in outputs:
+            best = [[reply.decode() for reply in replies] for replies in outputs["replies"]]
+            scores = outputs["scores"].tolist()
+        else:
+            order = np.argsort(-outputs["logits"], -1, kind="stable")[:, :REPLIES_ANSWERED]
+            best = [[labels[i] for i in chosen] for chosen in order]
+            scores = np.take_along_axis(outputs["logits"], order, -1).tolist()
+        ranked = [
+            [{"reply": reply, "score": score} for reply, score in zip(*each, strict=True)]
+            for each in zip(best, scores, strict=True)
         ]
-
-
-def _worded(replies: list[str], scores: list[float]) -> dict[str, Any]:
-    ranked = [{"reply": reply, "score": score} for reply, score in zip(replies, scores, strict=True)]
-    return {**ranked[0], "replies": ranked}
+        return [{**replies[0], "replies": replies} for replies in ranked]

@@ -1,14 +1,14 @@
 """A tag for each word: named entities."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_tokens
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
-from tfhub_ft.data.tags import check_tags, fit_tags, layout_advice
-from tfhub_ft.tasks.base import UNSEEN
+from tfhub_ft.data.tags import OUTSIDE, check_tags, fit_tags, layout_advice
+from tfhub_ft.metrics.scores import UNSEEN
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.utils.console import with_bar
 from tfhub_ft.utils.errors import InputError
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import TokenTargets, WindowRows
-    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.settings import Settings
 
-OUTSIDE = "O"
 # The target of the first word of an entity whose kind no training row has is `UNSEEN`, that of its other words this.
 UNSEEN_INSIDE = UNSEEN - 1
 UNSEEN_TAGS = {UNSEEN: "B-not seen in training", UNSEEN_INSIDE: "I-not seen in training"}
@@ -44,19 +42,21 @@ class TokenClassification(WindowedTask):
     epoch_scores = ("f1", "log_loss")
     name: str = "entities"
     primary_metric = "f1"
-
+    label_column = "tags"
+    has_classes = True
+    decision_field = "tags"
     display_fields = ("entities",)
 
-    def columns(self, settings: "Settings") -> list[Column]:
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
+        if not labeled:
+            return super().columns(settings)
+        column, option = settings.tags_column, "--tags-column"
         return [
             Column("tokens", ("words",), check_tokens, settings.tokens_column, "--tokens-column", hint=layout_advice),
-            Column("tags", ("ner_tags", "labels"), check_tags, settings.tags_column, "--tags-column", fit=fit_tags),
+            Column(
+                "tags", ("ner_tags", "labels"), check_tags, column, option, fit=fit_tags, check_row=_check_tag_count
+            ),
         ]
-
-    def check_row(self, values: dict[str, Any]) -> None:
-        tokens, tags = len(values["tokens"]), len(values["tags"])
-        if tokens != tags:
-            raise ValueError(f"has {tokens} tokens and {tags} tags; each token needs one")
 
     def training_inputs(self, row: Row) -> tuple[str, ...]:
         return tuple(row.values["tokens"])
@@ -64,19 +64,9 @@ class TokenClassification(WindowedTask):
     def prediction_inputs(self, row: Row) -> tuple[str, ...]:
         return (" ".join(row.values["tokens"]),)
 
-    def stratify_key(self, row: Row) -> list[str]:
-        return sorted(self.label_counts_key(row))
-
-    def label_counts_key(self, row: Row) -> set[str]:
-        """The kinds of its entities."""
-        return {tag[2:] for tag in row.values["tags"] if tag != OUTSIDE}
-
-    def known_labels(self, labels: Sequence[str]) -> set[str]:
-        return {label[2:] for label in label_index(labels) if label != OUTSIDE}
-
-    def without_labels(self, row: Row, dropped: Collection[str]) -> Row:
-        tags = [OUTSIDE if tag[2:] in dropped else tag for tag in row.values["tags"]]
-        return Row(row.line, {**row.values, "tags": tags})
+    def stratify_key(self, row: Row) -> tuple[str, ...]:
+        """The types of its entities."""
+        return tuple(sorted({tag[2:] for tag in row.values["tags"] if tag != OUTSIDE}))
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """O, and B- and I- of each kind of entity, by name."""
@@ -122,10 +112,13 @@ class TokenClassification(WindowedTask):
 
         return {"loss": TagCrossEntropy(), "metrics": []}
 
-    def scorer(self, model: "keras.Model") -> "Callable[[WindowRows], list[np.ndarray]]":
+    def make_score_fn(
+        self, model: "keras.Model", precision: str = "float32"
+    ) -> "Callable[[WindowRows], list[np.ndarray]]":
         import tensorflow as tf
 
         from tfhub_ft.data.batches import batches_by_size
+        from tfhub_ft.models.forward import computed_in
 
         graph = tf.function(
             lambda words: self._word_logits(model, words),
@@ -140,7 +133,7 @@ class TokenClassification(WindowedTask):
                     logits[i] = each[: len(tokens.inputs[i])]
             return logits
 
-        return score
+        return computed_in(precision, model, score)
 
     def _word_logits(self, model: "keras.Model", words: Any) -> Any:
         """Float32 (rows, most words, tags), for words, string ragged (rows, words)."""
@@ -162,57 +155,31 @@ class TokenClassification(WindowedTask):
         logits: Sequence["np.ndarray"],
         targets: Sequence["np.ndarray"],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
+        *,
+        intervals: bool = False,
     ) -> dict[str, Any]:
-        """The scores of whole entities, and "log_loss", the mean cross-entropy of the words' tags."""
+        """Return the scores of whole entities, and "log_loss", the mean cross-entropy of the words' tags."""
         import numpy as np
 
+        from tfhub_ft.metrics.intervals import entity_intervals
         from tfhub_ft.metrics.scores import entity_metrics
 
-        losses = np.concatenate(_tag_losses(logits, targets))
-        log_loss = float(losses.mean()) if len(losses) else None
-        return {**entity_metrics(*_tags(logits, targets, labels)), "log_loss": log_loss}
+        losses, tags = _tag_losses(logits, targets), tags_by_row(logits, targets, labels)
+        joined = np.concatenate(losses)
+        scores = {**entity_metrics(*tags), "log_loss": float(joined.mean()) if len(joined) else None}
+        if intervals:
+            scores["intervals"] = entity_intervals(*tags, losses)
+        return scores
 
-    def intervals(
-        self,
-        logits: Sequence["np.ndarray"],
-        targets: Sequence["np.ndarray"],
-        labels: Sequence[str],
-        decision: dict[str, Any],
-    ) -> dict[str, tuple[float, float]]:
-        from tfhub_ft.metrics.intervals import entity_intervals
-
-        return entity_intervals(*_tags(logits, targets, labels), _tag_losses(logits, targets))
-
-    def correctness(
-        self,
-        logits: Sequence["np.ndarray"],
-        targets: Sequence["np.ndarray"],
-        labels: Sequence[str],
-        decision: dict[str, Any],
-    ) -> "tuple[list[str], np.ndarray]":
-        import numpy as np
-
-        answered, truth = _tags(logits, targets, labels)
-        return [" ".join(tags) for tags in answered], np.array([mine == true for mine, true in zip(answered, truth)])
-
-    def report(self, scored: "Scored") -> list[Any]:
-        from tfhub_ft.evaluation.report.span_report import of_entities
-
-        answered, _ = _tags(scored.logits, scored.targets, scored.labels)
-        return of_entities(scored, answered, [row.values["tags"] for row in scored.rows])
-
-    def decisions(self, answers: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
-        return [tag for answer in answers for tag in answer["tags"]]
-
-    def serving_outputs(self, logits: Any, labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
+    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
         """`logits` and `probabilities` of each token, float32 (batch, length, tags)."""
         import tensorflow as tf
 
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
     def serving_fn(
-        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], decision: dict[str, Any]
+        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], thresholds: dict[str, Any]
     ) -> dict[str, Any]:
         """Of each word of a text, (batch, most words), "" and 0 behind a text's last one.
 
@@ -239,7 +206,7 @@ class TokenClassification(WindowedTask):
         outputs: dict[str, "np.ndarray"],
         rows: Sequence[tuple[str, ...]],
         labels: Sequence[str],
-        decision: dict[str, Any],
+        thresholds: dict[str, Any],
     ) -> list[dict[str, Any]]:
         """{"entities": [{"text", "label", "start", "end", "score"}, ...], "tokens", "tags"} for each text."""
         from seqeval.metrics.sequence_labeling import get_entities
@@ -263,6 +230,12 @@ class TokenClassification(WindowedTask):
         return answers
 
 
+def _check_tag_count(values: dict[str, Any]) -> None:
+    tokens, tags = len(values["tokens"]), len(values["tags"])
+    if tokens != tags:
+        raise ValueError(f"has {tokens} tokens and {tags} tags; each token needs one")
+
+
 def _tag_losses(logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"]) -> list["np.ndarray"]:
     """The cross-entropy of the tags of each row's words, as far as training rows have the tag, float64 (words,)."""
     import numpy as np
@@ -275,10 +248,10 @@ def _tag_losses(logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"])
     return [each[row >= 0] for each, row in zip(np.split(losses, ends), targets, strict=True)]
 
 
-def _tags(
+def tags_by_row(
     logits: Sequence["np.ndarray"], targets: Sequence["np.ndarray"], labels: Sequence[str]
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """The predicted tags and the true ones, by row."""
+    """Return the predicted tags and the true ones of each row."""
     names = {**dict(enumerate(labels)), **UNSEEN_TAGS}
     return (
         [[labels[tag] for tag in row.argmax(-1)] for row in logits],

@@ -1,4 +1,4 @@
-"""What tasks share that answer with a place in a text: windows, words, and answers computed in the graph."""
+"""The base of tasks that predict places in a text: windows, words, and predictions computed in the graph."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,30 +29,20 @@ class WindowedTask(Task):
 
         return window_rows(preprocessor, inputs, lambda some: self.words_of(preprocessor, some), kind=self.name)
 
-    def make_predict_fn(
-        self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
-    ) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        from tfhub_ft.inference.predict import graph_answerer
-
-        return graph_answerer(
-            self.text_function(model, labels, decision),
-            self.fields,
-            lambda outputs, rows: self.decode_serving_outputs(outputs, rows, labels, decision),
-        )
-
-    def text_function(
-        self, model: "keras.Model", labels: Sequence[str], decision: dict[str, Any]
-    ) -> Callable[..., dict[str, Any]]:
-        """`serving_fn` as a graph that takes string tensors (batch,) by the fields' names."""
-        import tensorflow as tf
-
-        signature = {field: tf.TensorSpec((None,), tf.string, name=field) for field in self.fields}
-        graph = tf.function(
-            lambda segments: self.serving_fn(model, [segments[field] for field in self.fields], labels, decision),
-            input_signature=[signature],
-        )
-        return lambda **segments: graph(segments)
-
     def window_logits(self, model: "keras.Model", windows: dict[str, Any]) -> Any:
         """The logits of each token of windows, float32 (windows, length, ...)."""
         return model.get_layer("token_model")({name: windows[name] for name in TOKEN_INPUTS}, training=False)
+
+
+def text_function(
+    task: WindowedTask, model: "keras.Model", labels: Sequence[str], thresholds: dict[str, Any]
+) -> Callable[..., dict[str, Any]]:
+    """Return `serving_fn` as a graph that takes string tensors (batch,) by the names of the fields."""
+    import tensorflow as tf
+
+    signature = {field: tf.TensorSpec((None,), tf.string, name=field) for field in task.fields}
+    graph = tf.function(
+        lambda segments: task.serving_fn(model, [segments[field] for field in task.fields], labels, thresholds),
+        input_signature=[signature],
+    )
+    return lambda **segments: graph(segments)

@@ -12,8 +12,8 @@ import numpy as np
 
 from tfhub_ft.data.datasets import Dataset, Split, leaked_rows, load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, folded
+from tfhub_ft.data.labels import group_key
 from tfhub_ft.encoders import HubPreprocessor
-from tfhub_ft.language_models.packing import PackedDialogues
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.train import given_settings, resolved_settings
@@ -76,7 +76,7 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
 
 
 def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
-    labels = Counter(label for row in split.rows for label in task.label_counts_key(row))
+    labels = Counter(label for row in split.rows for label in {*task.stratify_key(row)})
     return {
         "rows": len(split.rows),
         "distinct_texts": len(np.unique(fingerprints(_folded(task, row) for row in split.rows))),
@@ -86,13 +86,13 @@ def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
 
 
 def _folded(task: Any, row: Any) -> str:
-    return folded(task.group_key(row))
+    return folded(group_key(task, row))
 
 
 def _token_lengths(training: Training) -> dict[str, Any]:
     """How many tokens the training rows have before truncation; of many rows a sample is measured."""
     task, preprocessor, tokens = training.recipe.task, training.preprocessor, training.tokens["train"]
-    lengths = tokens.dialogue_lengths if isinstance(tokens, PackedDialogues) else tokens.lengths
+    lengths = tokens.row_lengths
     if isinstance(preprocessor, HubPreprocessor) and not isinstance(task, WindowedTask):
         uncut = HubPreprocessor(
             preprocessor.encoder,

@@ -3,22 +3,21 @@
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.settings import DialogueSettings, Settings, TrainingSettings, option_name
+from tfhub_ft.settings import Settings, TrainingSettings, option_name
+from tfhub_ft.tasks.base import Task, load_plugin
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import keras
 
 
-def fetch(settings: TrainingSettings) -> None:
+def fetch(task: Task, settings: TrainingSettings) -> None:
     """Fetch, convert and recognize what is fine-tuned, as far as that was never done.
 
     It makes variables, which within a strategy's scope all workers would have to make; but only some have to.
     """
-    if isinstance(settings, DialogueSettings):
-        from tfhub_ft.language_models.presets import preset_folder
-
-        preset_folder(settings.language_model)
+    if plugin := load_plugin(task):
+        plugin.fetch(settings)
         return
 
     from tfhub_ft.encoders.architecture_detection import native_spec
@@ -31,7 +30,7 @@ def fetch(settings: TrainingSettings) -> None:
             native_spec(folder, settings.encoder)
 
 
-def prepare(network: "keras.Model", settings: TrainingSettings) -> tuple[Any, dict[str, float], list[str]]:
+def prepare(task: Task, network: "keras.Model", settings: TrainingSettings) -> tuple[Any, dict[str, float], list[str]]:
     """Do to the pretrained layer of a network what the settings ask for before it trains.
 
     Returns:
@@ -41,8 +40,8 @@ def prepare(network: "keras.Model", settings: TrainingSettings) -> tuple[Any, di
     Raises:
         InputError: the layer cannot do what is asked for.
     """
-    if isinstance(settings, DialogueSettings):
-        layer = network.get_layer("language_model")
+    if plugin := load_plugin(task):
+        layer = plugin.pretrained_layer(network)
         _enable_lora(layer, settings)
         return layer, {}, []
 
@@ -68,7 +67,7 @@ def _prepare_encoder(encoder: Any, settings: Settings) -> None:
         encoder.reinitialize(settings.reinit_layers)
 
 
-def _enable_lora(layer: Any, settings: Settings | DialogueSettings) -> None:
+def _enable_lora(layer: Any, settings: TrainingSettings) -> None:
     if settings.lora_rank:
         targets = [target.strip() for target in settings.lora_targets.split(",")]
         layer.enable_lora(settings.lora_rank, alpha=settings.lora_alpha, targets=targets)

@@ -5,7 +5,7 @@ import json
 import math
 import random
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import count_labels
 from tfhub_ft.data.sequences import Mapped
+from tfhub_ft.encoders.encoder_pair import write_pair
+from tfhub_ft.evaluation.scored import Scored, held_out_scores, score_warnings, scoring_precision
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import (
     ADAPTER,
@@ -33,6 +35,7 @@ from tfhub_ft.run import (
     Run,
 )
 from tfhub_ft.settings import TrainingSettings
+from tfhub_ft.tasks.base import load_plugin
 from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.errors import InputError, RowError, RunError
 from tfhub_ft.utils.files import atomic_write, write_json, write_text
@@ -42,9 +45,7 @@ if TYPE_CHECKING:
     import keras
 
     from tfhub_ft.data.batches import TokenRows, TrainingBatches
-    from tfhub_ft.evaluation.report.html_report import Scored
     from tfhub_ft.evaluation.validation import Validated
-    from tfhub_ft.language_models.evaluation import ReplyJudge
     from tfhub_ft.models.frozen_features import FrozenFeatureExtractor
     from tfhub_ft.training.callbacks import Checkpoints, ValidationScores
     from tfhub_ft.training.train_step import TrainStepModel
@@ -88,11 +89,11 @@ class Training:
         seed_everything(settings.seed)
         log(f"Loading {settings.pretrained}")
         if self.strategy.num_replicas_in_sync > 1:
-            fetch(settings)
+            fetch(recipe.task, settings)
         with self.strategy.scope():
             self.model = self.recipe.build(self.settings, self.data.labels)
             self.network = self.model.get_layer("token_model")
-            self.encoder, self.rates, self.stages = prepare(self.network, settings)
+            self.encoder, self.rates, self.stages = prepare(recipe.task, self.network, settings)
         self.preprocessor = self.model.get_layer("preprocessor")
         self._check_shapes()
         self._check_vocabulary()
@@ -153,7 +154,10 @@ class Training:
             warn(truncation_warning(shown, self.settings.seq_length))
 
     def _initialize_head(self) -> None:
-        self.recipe.task.initialize(self.network, self.tokens["train"], self.data.targets["train"], self.settings)
+        from tfhub_ft.models.heads import initialize_head
+
+        activation = self.recipe.task.output_activation
+        initialize_head(self.network, self.tokens["train"], self.data.targets["train"], activation, self.settings.seed)
 
     def _frozen_body(self) -> "FrozenFeatureExtractor | None":
         """The part of the network that is run once a row; None where the encoder trains."""
@@ -244,7 +248,9 @@ class Training:
         from tfhub_ft.utils.devices import sum_over_workers
 
         self._write_sample(run)
-        judge = self.recipe.task.generation_evaluator(self.model, self.data.splits[self._last].rows, self.settings.seed)
+        plugin = load_plugin(self.recipe.task)
+        rows = self.data.splits[self._last].rows
+        judge = plugin.generation_evaluator(self.model, rows, self.settings) if plugin else None
         untrained = self._untrained(judge) if judge else None
         checkpoints = self._fit(run)
         state, validation = checkpoints.state, checkpoints.best_validation
@@ -256,15 +262,16 @@ class Training:
         scores, scored = self._score(state, validation)
         with recorded_warnings() as warnings:
             held_out = {name: scores[name] for name in ("validation", "test") if name in scores}
-            for warning in self.recipe.task.warnings(held_out, self.data.labels, scored.decision):
+            for warning in score_warnings(self.recipe.task, held_out, scored.thresholds):
                 warn(warning)
         run.add_warnings(warnings)
         if judge:
             scores, scored = _with_written(scores, scored, judge, untrained)
         with atomic_write(run.path / MODEL) as aside:
-            self.recipe.task.answering_model(self.model, self.data.labels).save(aside)
-        self.recipe.task.keep(run, self.model)
-        write_json(run.path / DECISION, scored.decision)
+            self.recipe.task.inference_model(self.model, self.data.labels).save(aside)
+        if self.recipe.task.keeps_encoder:
+            write_pair(self.encoder, self.preprocessor, run.path)
+        write_json(run.path / DECISION, scored.thresholds)
         write_json(run.path / CALIBRATION, scored.calibration)
         self._report(run, state, scores, scored)
         write_json(run.path / METRICS, scores)
@@ -283,7 +290,7 @@ class Training:
     @property
     def trained(self) -> "keras.Model":
         """The network, or what of it stands behind a frozen encoder."""
-        return self.frozen.tail if self.frozen else self.network
+        return self.frozen.head if self.frozen else self.network
 
     def learner(self) -> "TrainStepModel":
         """What is trained as a model of its own, from tokens or features to what the loss takes."""
@@ -348,13 +355,17 @@ class Training:
     def _validation_scores(self) -> "ValidationScores":
         from tfhub_ft.training.callbacks import ValidationScores
 
-        score = self.recipe.task.scorer(self.model)
+        score = self._score_fn()
         return ValidationScores(score, self.tokens["validation"], self._validated, self.network)
+
+    def _score_fn(self) -> "Callable[[TokenRows], Any]":
+        task = self.recipe.task
+        return task.make_score_fn(self.model, scoring_precision(task, self.precision))
 
     def _validated(self, logits: Any) -> "Validated":
         """What the logits of the validation rows say of the model as it is now."""
         from tfhub_ft.evaluation.validation import validate
-        from tfhub_ft.metrics.calibration import takes_temperature
+        from tfhub_ft.models.heads import takes_temperature
 
         data, calibrated = self.data, takes_temperature(self.network)
         targets = data.targets["validation"]
@@ -471,7 +482,7 @@ class Training:
             optimizer.build(learner.trainable_variables)
         return learner
 
-    def _score(self, state: dict[str, Any], validation: "Validated | None") -> "tuple[dict[str, Any], Scored]":
+    def _score(self, state: dict[str, Any], validation: "Validated | None") -> tuple[dict[str, Any], Scored]:
         """Calibrate the model and score it.
 
         Args:
@@ -481,28 +492,27 @@ class Training:
         Returns:
             The scores of each split, and the last split's rows as a report shows them.
         """
-        from tfhub_ft.evaluation.report.html_report import Scored
-        from tfhub_ft.metrics.calibration import apply_temperature
+        from tfhub_ft.models.heads import apply_temperature
 
         task, data, name = self.recipe.task, self.data, "validation"
         best = state["epochs"][state["best_epoch"] - 1]
         seen = {k: v for k, v in best.items() if k != "seconds" and not k.startswith("val_")}
         if validation is None:
             log(f"Scoring {len(data.splits[name].rows):,} validation rows")
-            validation = self._validated(task.row_logits(self.model, self.tokens[name]))
+            validation = self._validated(self._score_fn()(self.tokens[name]))
         logits, calibration, decision = validation.logits, validation.calibration, validation.decision
         rows = data.splits["train"].rows
         label_rows = dict(count_labels(task, rows).most_common())
         labeled = {"label_rows": label_rows} if label_rows else {}
         train = {"rows": len(rows), **labeled, "trained_weights": self.trained_weights, **seen}
-        scores = {"train": train, name: task.held_out_scores(logits, data.targets[name], data.labels, decision, train)}
+        scores = {"train": train, name: held_out_scores(task, logits, data.targets[name], data.labels, decision, train)}
         if calibration:
             apply_temperature(self.network, calibration["temperature"])
         if self._last == "test":
             name = "test"
             log(f"Scoring {len(data.splits[name].rows):,} test rows")
-            logits = task.row_logits(self.model, self.tokens[name])
-            scores[name] = task.held_out_scores(logits, data.targets[name], data.labels, decision, train)
+            logits = self._score_fn()(self.tokens[name])
+            scores[name] = held_out_scores(task, logits, data.targets[name], data.labels, decision, train)
         rows, targets = data.splits[name].rows, data.targets[name]
         return scores, Scored(task, rows, logits, targets, data.labels, decision, calibration, scores[name])
 
@@ -511,15 +521,15 @@ class Training:
         """The split that a report is of: the test rows, or without them those of validation."""
         return list(self.data.splits)[-1]
 
-    def _untrained(self, judge: "ReplyJudge") -> tuple[dict[str, Any], list[str]]:
+    def _untrained(self, judge: Any) -> tuple[dict[str, Any], list[str]]:
         """The scores of the model as it is before it trains, and what it answers."""
         task, data, name = self.recipe.task, self.data, self._last
         log(f"Scoring the model before it trains, on {len(data.splits[name].rows):,} {name} rows")
-        logits = task.row_logits(self.model, self.tokens[name])
+        logits = self._score_fn()(self.tokens[name])
         scores, answers = judge()
         return {**task.metrics(logits, data.targets[name], data.labels, {}), **scores}, answers
 
-    def _report(self, run: Run, state: dict[str, Any], scores: dict[str, Any], scored: "Scored") -> None:
+    def _report(self, run: Run, state: dict[str, Any], scores: dict[str, Any], scored: Scored) -> None:
         from tfhub_ft.evaluation.report import html_report
         from tfhub_ft.utils.memory import peak_memory
 
@@ -553,8 +563,8 @@ class Training:
 
 
 def _with_written(
-    scores: dict[str, Any], scored: "Scored", judge: "ReplyJudge", untrained: tuple[dict[str, Any], list[str]]
-) -> "tuple[dict[str, Any], Scored]":
+    scores: dict[str, Any], scored: Scored, judge: Any, untrained: tuple[dict[str, Any], list[str]]
+) -> tuple[dict[str, Any], Scored]:
     """The scores, and what a report shows, with what a model writes before and behind its training."""
     before, first_answers = untrained
     own, answers = judge()

@@ -33,7 +33,7 @@ def read(path, recipe="sentiment", **settings):
     recipe = load_recipe(recipe)
     settings = recipe.settings.replaced(settings)
     columns = recipe.task.columns(settings)
-    rows = read_all(path, columns, options=ReadOptions.of(settings), check=recipe.task.check_row)
+    rows = read_all(path, columns, options=ReadOptions.of(settings))
     return [tuple(row.values.values()) for row in rows]
 
 
@@ -126,12 +126,14 @@ def test_the_first_row_is_not_lost_where_its_cells_are_named_as_columns(write):
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
 def test_no_text_of_a_single_column_is_lost(name, content, rows, write):
     path = write(name, content)
-    columns = load_recipe("sentiment").task.text_columns(SimpleNamespace(text_column=None))
+    columns = load_recipe("sentiment").task.columns(labeled=False, settings=SimpleNamespace(text_column=None))
     with pytest.raises(InputError) as caught:
         read_all(path, columns)
     settings = options_in(str(caught.value).rpartition("add ")[2])
     assert settings == {"header": False, "text_column": "1"}
-    columns = load_recipe("sentiment").task.text_columns(SimpleNamespace(text_column=settings["text_column"]))
+    columns = load_recipe("sentiment").task.columns(
+        labeled=False, settings=SimpleNamespace(text_column=settings["text_column"])
+    )
     found = read_all(path, columns, options=ReadOptions(header=settings["header"]))
     assert [tuple(row.values.values()) for row in found] == rows
 

@@ -39,7 +39,7 @@ def test_parse_list_refuses_what_is_not_a_list(cell):
 def rows_of(path, content, recipe):
     path.write_text(content)
     recipe = load_recipe(recipe)
-    rows = read_all(path, recipe.task.columns(recipe.settings), check=recipe.task.check_row)
+    rows = read_all(path, recipe.task.columns(recipe.settings))
     return [tuple(row.values.values()) for row in rows]
 
 

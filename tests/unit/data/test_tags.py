@@ -73,7 +73,7 @@ Bergen NNP B-NP B-LOC
 def test_conll_2003_is_read_as_it_is_distributed(name, tmp_path, capsys):
     path, recipe = tmp_path / name, load_recipe("ner")
     path.write_text(CONLL_2003)
-    rows = read_all(path, recipe.task.columns(recipe.settings), check=recipe.task.check_row)
+    rows = read_all(path, recipe.task.columns(recipe.settings))
     assert [row.values["tags"] for row in rows] == [
         ["B-ORG", "O", "B-MISC", "O"], ["B-PER", "I-PER"], ["B-LOC", "B-LOC"]
     ]  # fmt: skip
@@ -85,4 +85,4 @@ def test_a_txt_file_of_texts_is_not_tags(tmp_path):
     path, recipe = tmp_path / "a.txt", load_recipe("ner")
     path.write_text("one\ntwo\n")
     with pytest.raises(InputError, match="line 1: the tag is missing after the token"):
-        read_all(path, recipe.task.columns(recipe.settings), check=recipe.task.check_row)
+        read_all(path, recipe.task.columns(recipe.settings))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_speaker
+from tfhub_ft.language_models.builder import dialogue_model
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
-from tfhub_ft.models.builders import dialogue_model
 from tfhub_ft.utils.errors import InputError, RowError
 
 WORDS = "good goose nest the in user use error you my"

@@ -4,15 +4,13 @@ import pytest
 from scipy.special import softmax
 
 from tfhub_ft.metrics.calibration import (
-    apply_temperature,
     confidences,
     expected_calibration_error,
     fit_calibration,
     fit_temperature,
     probabilities_of,
-    takes_temperature,
 )
-from tfhub_ft.models.heads import ClassificationHead
+from tfhub_ft.models.heads import ClassificationHead, apply_temperature, takes_temperature
 
 
 def drawn(temperature, rows=4000, classes=3):

@@ -39,8 +39,8 @@ def test_both_parts_together_answer_as_the_whole(tiny_pair, recipe, freeze, trai
     features = cut.features(tokens, "float32")
     rows = np.arange(3)
     whole = model.get_layer("token_model")(tokens.batch(rows), training=False)
-    np.testing.assert_allclose(cut.tail(features.batch(rows), training=False), whole, atol=1e-5)
-    assert len(cut.tail.trainable_weights) == trained
+    np.testing.assert_allclose(cut.head(features.batch(rows), training=False), whole, atol=1e-5)
+    assert len(cut.head.trainable_weights) == trained
 
 
 def test_where_a_trained_pooler_and_something_else_are_read_nothing_is_cut(tiny_pair):

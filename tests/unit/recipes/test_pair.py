@@ -12,6 +12,8 @@ from tfhub_ft.recipes import pair
 import tfhub_ft
 from tests.conftest import THINGS, TINY_SETTINGS, write_csv
 from tfhub_ft.data.batches import tokenize
+from tfhub_ft.metrics.calibration import probabilities_of
+from tfhub_ft.models.heads import initialize_head
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +62,10 @@ def test_cosine_weight_is_fitted_on_training_rows(tiny_pair, seed, positive_mean
     targets = (alike == positive_means_alike).astype("int32")
     network = model.get_layer("token_model")
     tokens = tokenize(model.get_layer("preprocessor"), pairs)
-    pair.RECIPE.task.initialize(network, tokens, targets, pair.RECIPE.settings)
+    initialize_head(network, tokens, targets, "softmax", pair.RECIPE.settings.seed)
     kernel = network.get_layer("logits").dense.get_weights()[0]
     assert (kernel[-1, 1] > kernel[-1, 0]) == positive_means_alike
-    probabilities = pair.RECIPE.task.probabilities(pair.RECIPE.task.row_logits(model, tokens))
+    probabilities = probabilities_of(pair.RECIPE.task.make_score_fn(model)(tokens), "softmax")
     assert roc_auc_score(targets, probabilities[:, 1]) > 0.95
 
 
@@ -74,7 +76,7 @@ def test_cosine_weights_are_fitted_for_each_of_three_labels(tiny_pair):
     tokens = tokenize(model.get_layer("preprocessor"), pairs)
     # The rows have labels 0, 1 and 3 of four, and one row is out of scope.
     targets = np.array([(0, 1, 3)[i % 3] for i in range(59)] + [-1], "int32")
-    pair.RECIPE.task.initialize(network, tokens, targets, pair.RECIPE.settings)
+    initialize_head(network, tokens, targets, "softmax", pair.RECIPE.settings.seed)
     kernel = network.get_layer("logits").dense.get_weights()[0]
     assert np.count_nonzero(kernel[-1]) == 3 and kernel[-1].argmax() == 0
 

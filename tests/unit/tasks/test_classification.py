@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from tfhub_ft.data.labels import known_labels
 from tfhub_ft.data.rows import Row
+from tfhub_ft.evaluation.scored import correctness, held_out_scores, score_warnings
+from tfhub_ft.metrics.calibration import probabilities_of
 from tfhub_ft.settings import TwoClassSettings
 from tfhub_ft.tasks.classification import Classification, balanced_weights
 from tfhub_ft.utils.errors import InputError
@@ -33,7 +36,7 @@ def scored(labels, seen):
     logits = np.tile([[3.0, *[0.0] * (len(seen) - 1)]], (len(labels), 1)).astype("float32")
     decision = {"threshold": 0.9} if len(seen) == 2 else {}
     targets = TASK.targets(rows(*labels), seen, "test.csv")
-    words, right = TASK.correctness(logits, targets, seen, decision)
+    words, right = correctness(TASK, logits, targets, seen, decision)
     return TASK.metrics(logits, targets, seen, decision), right
 
 
@@ -68,7 +71,7 @@ def test_decide_takes_rows_of_unseen_labels_for_negatives():
 def test_targets_find_labels_that_older_runs_kept_in_another_form():
     decomposed = "cafe\u0301"
     assert TASK.targets(rows("caf\u00e9", "tea"), [decomposed, "tea"], "f").tolist() == [0, 1]
-    assert TASK.known_labels([decomposed]) == {"caf\u00e9"}
+    assert known_labels(TASK, [decomposed]) == {"caf\u00e9"}
     settings = TwoClassSettings(positive_label=decomposed)
     assert TASK.labels(rows("caf\u00e9", "tea"), "f", settings) == ["tea", "caf\u00e9"]
 
@@ -79,7 +82,7 @@ def test_targets_find_labels_that_older_runs_kept_in_another_form():
 )
 def test_answers_and_served_outputs_agree(decision, expected):
     logits = np.array([[2.0, -1.0], [0.5, 1.5]], "float32")
-    answers = TASK.answers(logits, ["no", "yes"], decision)
+    answers = TASK.decode_serving_outputs({"logits": logits}, [], ["no", "yes"], decision)
     served = {
         name: np.asarray(tensor) for name, tensor in TASK.serving_outputs(logits, ["no", "yes"], decision).items()
     }
@@ -121,7 +124,7 @@ def test_balanced_weights_count_classes_the_same():
 
 def test_probabilities_bear_large_logits():
     np.testing.assert_allclose(
-        TASK.probabilities(np.array([[1000.0, 1000.0], [-1000.0, 0.0]])), [[0.5, 0.5], [0.0, 1.0]]
+        probabilities_of(np.array([[1000.0, 1000.0], [-1000.0, 0.0]]), "softmax"), [[0.5, 0.5], [0.0, 1.0]]
     )
 
 
@@ -131,14 +134,14 @@ def held_out(**predicted):
 
 def test_warnings_name_labels_that_are_never_predicted():
     scores = {"validation": held_out(a=9, b=0, c=1), "test": held_out(a=10, b=0, c=0)}
-    assert TASK.warnings(scores, ["a", "b", "c"], {}) == [
+    assert score_warnings(TASK, scores, {}) == [
         "labels that the model never predicts, with their validation and test rows: b: 10"
     ]
-    assert TASK.warnings({"test": held_out(a=5, b=5)}, ["a", "b"], {}) == []
+    assert score_warnings(TASK, {"test": held_out(a=5, b=5)}, {}) == []
 
 
 def test_warnings_name_the_one_label_that_is_predicted():
-    (warning,) = TASK.warnings({"validation": held_out(a=0, b=10)}, ["a", "b"], {})
+    (warning,) = score_warnings(TASK, {"validation": held_out(a=0, b=10)}, {})
     assert warning == "the model predicts 'b' for all validation rows; train it longer, or on more rows"
 
 
@@ -147,7 +150,7 @@ def test_warnings_say_how_many_rows_a_wanted_precision_needs():
     targets = (np.arange(90) < 20).astype("int32")
     decision = TASK.fit_thresholds(logits, targets, ["no", "yes"], TwoClassSettings(wanted_precision=0.95))
     scores = {"validation": TASK.metrics(logits, targets, ["no", "yes"], decision)}
-    (warning,) = TASK.warnings(scores, ["no", "yes"], decision)
+    (warning,) = score_warnings(TASK, scores, decision)
     assert warning.startswith(
         "--wanted-precision 0.95: no threshold keeps it at 95% confidence by the 90 validation rows; about "
     )
@@ -158,8 +161,8 @@ def test_held_out_scores_have_intervals_and_the_majority_baseline():
     logits = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 1.0]])
     targets = np.array([0, 1, 1, 1], "int32")
     train = {"rows": 10, "label_rows": {"yes": 8, "no": 2}}
-    scores = TASK.held_out_scores(logits, targets, ["no", "yes"], {}, train)
+    scores = held_out_scores(TASK, logits, targets, ["no", "yes"], {}, train)
     assert scores["baseline"]["accuracy"] == 0.75
     assert scores["baseline"]["roc_auc"] == 0.5
     assert scores["intervals"]["accuracy"][0] < scores["accuracy"] < scores["intervals"]["accuracy"][1]
-    assert "baseline" not in TASK.held_out_scores(logits, targets, ["no", "yes"], {}, {"rows": 10})
+    assert "baseline" not in held_out_scores(TASK, logits, targets, ["no", "yes"], {}, {"rows": 10})

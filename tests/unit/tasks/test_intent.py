@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from tfhub_ft.data.rows import Row
+from tfhub_ft.evaluation.scored import correctness
+from tfhub_ft.metrics.scores import OUT_OF_SCOPE, UNSEEN
 from tfhub_ft.settings import IntentSettings
-from tfhub_ft.tasks.base import OUT_OF_SCOPE, UNSEEN
+from tfhub_ft.tasks.base import num_classes
 from tfhub_ft.tasks.intent import Intent
 
 TASK, SETTINGS = Intent(), IntentSettings()
@@ -13,13 +15,13 @@ ROWS = [Row(i, {"text": f"t{i}", "label": label}) for i, label in enumerate(["pl
 def test_the_out_of_scope_label_stands_last_and_has_no_logit():
     labels = TASK.labels(ROWS, "f", SETTINGS)
     assert labels == ["book", "play", "oos"]
-    assert TASK.model_arguments(labels) == {"num_classes": 2}
+    assert num_classes(TASK, labels) == 2
     np.testing.assert_array_equal(TASK.targets(ROWS, labels, "f"), [1, -1, 0])
 
 
 def test_an_unsure_row_is_answered_out_of_scope_and_served_outputs_agree():
     logits, labels = np.array([[4.0, 0.0], [0.1, 0.0]], "float32"), ["book", "play", "oos"]
-    answers = TASK.answers(logits, labels, {"threshold": 0.3})
+    answers = TASK.decode_serving_outputs({"logits": logits}, [], labels, {"threshold": 0.3})
     served = {
         name: np.asarray(tensor) for name, tensor in TASK.serving_outputs(logits, labels, {"threshold": 0.3}).items()
     }
@@ -36,8 +38,8 @@ def test_unseen_intents_are_in_scope_and_wrong():
     assert (scores["out_of_scope_rows"], scores["unseen_label_rows"]) == (1, 1)
     assert scores["in_scope_accuracy"] == pytest.approx(1 / 3)
     assert scores["per_class"]["book"]["precision"] == 0.25
-    assert TASK.correctness(logits, targets, labels, {"threshold": 0.5})[1].tolist() == [True, False, False, False]
-    assert TASK.correctness(logits, targets, labels, {"threshold": 0.0})[1].tolist() == [False, False, False, True]
+    assert correctness(TASK, logits, targets, labels, {"threshold": 0.5})[1].tolist() == [True, False, False, False]
+    assert correctness(TASK, logits, targets, labels, {"threshold": 0.0})[1].tolist() == [False, False, False, True]
     assert TASK.fit_thresholds(logits, targets, labels, SETTINGS)["threshold"] > 0
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tfhub_ft.tasks.base import OUT_OF_SCOPE, UNSEEN
+from tfhub_ft.metrics.scores import OUT_OF_SCOPE, UNSEEN
 from tfhub_ft.tasks.losses import (
     GuessAccuracy,
     GuessedCrossEntropy,

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.evaluation.scored import correctness
+from tfhub_ft.models.heads import initialize_head
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.settings import MultilabelSettings
 from tfhub_ft.tasks.multilabel import Multilabel
@@ -25,14 +27,14 @@ def test_metrics_count_labels_not_seen_in_training_as_wrong():
     scores = TASK.metrics(logits, targets, ["a"], decision)
     assert (scores["unseen_label_rows"], scores["exact_match"], scores["recall_micro"]) == (1, 0.5, 0.5)
     assert scores["per_class"]["a"]["f1"] == 1
-    assert TASK.correctness(logits, targets, ["a"], decision)[1].tolist() == [False, True]
+    assert correctness(TASK, logits, targets, ["a"], decision)[1].tolist() == [False, True]
     assert TASK.fit_thresholds(logits, targets, ["a"], SETTINGS)["thresholds"][0] < 0.96
     assert "unseen_label_rows" not in TASK.metrics(logits, TASK.targets(ROWS[1:] * 2, ["a"], "f"), ["a"], decision)
 
 
 def test_each_label_has_its_threshold_and_served_outputs_agree():
     logits, decision = np.array([[0.0, 0.0], [-3.0, 3.0]], "float32"), {"thresholds": [0.4, 0.6]}
-    answers = TASK.answers(logits, ["a", "b"], decision)
+    answers = TASK.decode_serving_outputs({"logits": logits}, [], ["a", "b"], decision)
     assert [answer["labels"] for answer in answers] == [["a"], ["b"]]
     served = TASK.serving_outputs(logits, ["a", "b"], decision)
     assert np.asarray(served["chosen"]).tolist() == [[True, False], [False, True]]
@@ -66,6 +68,6 @@ def test_an_untrained_head_says_how_often_each_label_is(tiny_pair):
     model = load_recipe("multilabel").build_model(encoder=str(tiny_pair / "encoder"), num_classes=3, seq_length=16)
     targets = np.array([[1, 0, 0, 0]] * 30 + [[1, 1, 0, 0]] * 70, "float32")
     network = model.get_layer("token_model")
-    TASK.initialize(network, None, targets, None)
+    initialize_head(network, None, targets, "sigmoid", 0)
     probabilities = 1 / (1 + np.exp(-network.get_layer("logits").dense.bias.numpy()))
     np.testing.assert_allclose(probabilities, [0.99, 0.70, 0.01], atol=0.005)

@@ -14,7 +14,7 @@ def test_scores_are_learnt_between_the_least_and_the_greatest():
     ends = TASK.labels(ROWS, "f", SETTINGS)
     np.testing.assert_allclose(TASK.targets(ROWS, ends, "f"), [[0], [1], [0.5]])
     logits = np.array([[0.25]], "float32")
-    assert TASK.answers(logits, ends, {}) == [{"score": 2.0}]
+    assert TASK.decode_serving_outputs({"logits": logits}, [], ends, {}) == [{"score": 2.0}]
     assert float(np.asarray(TASK.serving_outputs(logits, ends, {})["score"])[0]) == 2
 
 

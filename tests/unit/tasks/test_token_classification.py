@@ -6,6 +6,7 @@ import pytest
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 from tfhub_ft.data.rows import read_all
+from tfhub_ft.evaluation.scored import correctness
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.utils.errors import InputError
 
@@ -14,7 +15,7 @@ PEOPLE, THINGS = ("ann", "bob", "mary"), ("film", "book", "hotel", "room", "pizz
 
 
 def read(path):
-    return read_all(path, RECIPE.task.columns(RECIPE.settings), check=RECIPE.task.check_row)
+    return read_all(path, RECIPE.task.columns(RECIPE.settings))
 
 
 def make_rows(count):
@@ -113,4 +114,4 @@ def test_entities_of_a_kind_not_seen_in_training_count_as_missed(tmp_path):
         assert scores["entities"] == 2
         assert scores["per_class"]["x"]["recall"] == recall
         assert scores["recall"] == right
-        assert not RECIPE.task.correctness([np.eye(3)[list(answered)]], targets, labels, {})[1].any()
+        assert not correctness(RECIPE.task, [np.eye(3)[list(answered)]], targets, labels, {})[1].any()

@@ -3,28 +3,27 @@
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.evaluation.report import plots, report_tables
+from tfhub_ft.evaluation.report.parts import report_parts
+from tfhub_ft.evaluation.scored import Scored, joined_labels
 from tfhub_ft.metrics.calibration import confidences
-from tfhub_ft.tasks.base import OUT_OF_SCOPE
+from tfhub_ft.metrics.scores import OUT_OF_SCOPE
+from tfhub_ft.tasks.classification import Classification, predicted_classes
+from tfhub_ft.tasks.intent import Intent, predicted_intents
+from tfhub_ft.tasks.multilabel import Multilabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
-    from tfhub_ft.evaluation.report.html_report import Scored
 
-
-def of_one_label(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarray") -> list[Any]:
-    """The parts of a report on rows that have one label each.
-
-    Args:
-        scored: the rows.
-        probabilities: float (rows, labels).
-        chosen: int (rows,), the labels predicted.
-    """
+@report_parts.register
+def _(task: Classification, scored: Scored) -> list[Any]:
+    probabilities = scored.probabilities
+    chosen = predicted_classes(probabilities, scored.thresholds)
     targets, labels, texts = scored.targets, scored.labels, scored.texts
     predicted, given = [labels[i] for i in chosen], [row.values["label"] for row in scored.rows]
-    threshold = scored.decision.get("threshold")
+    threshold = scored.thresholds.get("threshold")
     parts: list[Any] = [plots.confusion_matrix(scored.scores["confusion_matrix"], labels)]
     parts += _rankings(probabilities, targets[:, None] == range(len(labels)), labels, threshold)
     confidence, right = confidences(probabilities, targets)
@@ -75,16 +74,12 @@ def _scores(
     )
 
 
-def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarray") -> list[Any]:
-    """The parts of a report on rows that have one label each, or are out of scope.
-
-    Args:
-        scored: the rows; the last label is that of rows out of scope.
-        probabilities: float (rows, labels but the last one).
-        chosen: int (rows,), the labels predicted.
-    """
+@report_parts.register
+def _(task: Intent, scored: Scored) -> list[Any]:
     import numpy as np
 
+    probabilities = scored.probabilities
+    chosen = predicted_intents(probabilities, scored.labels, scored.thresholds)
     labels, texts, targets = scored.labels, scored.texts, scored.targets
     inside, score = targets != OUT_OF_SCOPE, 1 - probabilities.max(-1)
     given = [row.values["label"] for row in scored.rows]
@@ -99,7 +94,7 @@ def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarra
             title="Out of scope",
             axis="out-of-scope score",
             says="Rows above the threshold are predicted to be out of scope.",
-            threshold=scored.decision["threshold"],
+            threshold=scored.thresholds["threshold"],
         )
     )
     sure = np.where(chosen == len(labels) - 1, score, 1 - score)
@@ -108,25 +103,20 @@ def of_intents(scored: "Scored", probabilities: "np.ndarray", chosen: "np.ndarra
     return [*parts, *report_tables.label_issues(texts, given, predicted, targets, probabilities, labels[:-1], sure)]
 
 
-def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:
-    """The parts of a report on rows that have any number of labels.
-
-    Args:
-        scored: the rows; targets are 0 or 1, (rows, labels + 1), the last column for labels that training rows lack.
-        probabilities: float (rows, labels).
-    """
+@report_parts.register
+def _(task: Multilabel, scored: Scored) -> list[Any]:
     import numpy as np
 
-    labels = scored.labels
+    labels, probabilities = scored.labels, scored.probabilities
     truth, unseen = scored.targets[:, : len(labels)] > 0, scored.targets[:, len(labels) :].any(-1)
-    thresholds = np.array(scored.decision["thresholds"])
+    thresholds = np.array(scored.thresholds["thresholds"])
     given = probabilities >= thresholds
     wrong = given != truth
     # How far the wrong labels of a row are from being right.
     surety = (np.abs(probabilities - thresholds) * wrong).sum(-1)
     named = [", ".join(row.values["labels"]) or "none" for row in scored.rows]
     rows = [
-        [report_tables.cut(scored.texts[i]), named[i], names_of(labels, given[i]), float(surety[i])]
+        [report_tables.cut(scored.texts[i]), named[i], joined_labels(labels, given[i]), float(surety[i])]
         for i in np.argsort(-surety, kind="stable")[: report_tables.ROWS_SHOWN]
         if surety[i] > 0
     ]
@@ -147,8 +137,3 @@ def of_many_labels(scored: "Scored", probabilities: "np.ndarray") -> list[Any]:
             rows,
         ),
     ]
-
-
-def names_of(labels: "Sequence[str]", chosen: "np.ndarray") -> str:
-    """The labels of a row, in words; `chosen` is bool (labels,)."""
-    return ", ".join(label for label, there in zip(labels, chosen, strict=True) if there) or "none"

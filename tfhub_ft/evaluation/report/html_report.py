@@ -5,23 +5,24 @@ import platform
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.evaluation.console_tables import scores_listing
+from tfhub_ft.evaluation.report import classification_report, span_report  # noqa: F401  register their parts
+from tfhub_ft.evaluation.report.parts import report_parts
 from tfhub_ft.evaluation.report.plots import Picture, token_lengths, training_curves
 from tfhub_ft.evaluation.report.report_tables import Listing
+from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics.thresholds import precision_summary
 from tfhub_ft.run import DISTILLATION, Run
 from tfhub_ft.settings import option_name
+from tfhub_ft.tasks.base import load_plugin
 from tfhub_ft.utils.files import write_text
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfhub_ft.data.rows import Row
-    from tfhub_ft.tasks.base import Task
 
 PACKAGES = ("tfhub_ft", "tensorflow", "tensorflow-text", "tensorflow-hub", "keras", "numpy")
 CHIPS = (
@@ -37,39 +38,6 @@ CHIPS = (
     "spearman",
 )
 CHIPS_SHOWN = 4
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Rows that a model has scored.
-
-    Args:
-        task: what the rows mean.
-        rows: the rows.
-        logits: what `task.row_logits` gave for them.
-        targets: what they ask for.
-        labels: the labels, in the order of the logits.
-        decision: the thresholds that turn logits into answers.
-        calibration: what `calibrate` told; empty where nothing was calibrated.
-        scores: what `task.held_out_scores` returned.
-        written: of answers that are written freely, {"prompt", "reply", and what the model answers} a row, by the names
-            of the columns that a report shows.
-    """
-
-    task: "Task"
-    rows: "Sequence[Row]"
-    logits: Any
-    targets: Any
-    labels: Sequence[str]
-    decision: Mapping[str, Any]
-    calibration: Mapping[str, Any]
-    scores: Mapping[str, Any]
-    written: Sequence[Mapping[str, str]] = ()
-
-    @cached_property
-    def texts(self) -> list[str]:
-        """The rows' texts; of several segments, one behind the other."""
-        return [" │ ".join(self.task.prediction_inputs(row)) for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -118,7 +86,8 @@ def write_report(
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    parts = scored.task.report(scored)
+    plugin = load_plugin(scored.task)
+    parts = plugin.report_parts(scored) if plugin else report_parts(scored.task, scored)
     page = Environment(
         loader=PackageLoader("tfhub_ft.evaluation.report", "."),
         autoescape=True,
@@ -133,7 +102,7 @@ def write_report(
             chips=_chips(scored.scores),
             warnings=[f"{warning[0].upper()}{warning[1:]}." for warning in warnings],
             scores=scores_listing(scores),
-            threshold=precision_summary(scores, scored.labels, scored.decision),
+            threshold=precision_summary(scores, scored.labels, scored.thresholds),
             of=of,
             pictures=[part for part in parts if isinstance(part, Picture)],
             listings=[part for part in parts if isinstance(part, Listing)],

@@ -3,25 +3,28 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tfhub_ft.evaluation.report.parts import report_parts
 from tfhub_ft.evaluation.report.plots import bars, confusion_matrix, scatter, score_distribution
 from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, Listing, cut, per_class
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from tfhub_ft.evaluation.report.html_report import Scored
+from tfhub_ft.evaluation.scored import Scored
+from tfhub_ft.tasks.masked_lm import MaskedLM
+from tfhub_ft.tasks.question_answering import QuestionAnswering, answers_of, best_spans, true_texts
+from tfhub_ft.tasks.regression import Regression, on_scale
+from tfhub_ft.tasks.retrieval import CANDIDATES, Retrieval
+from tfhub_ft.tasks.token_classification import TokenClassification, tags_by_row
 
 # Kind, first and last word.
 Entity = tuple[str, int, int]
 NO_ENTITY = "no entity"
 
 
-def of_numbers(scored: "Scored", answered: "np.ndarray", truth: "np.ndarray") -> list[Any]:
-    """The parts of a report on answers that are numbers, both float (rows,)."""
+@report_parts.register
+def _(task: Regression, scored: Scored) -> list[Any]:
     import numpy as np
 
+    answered, truth = (on_scale(each, scored.labels)[:, 0] for each in (scored.logits, scored.targets))
     off = answered - truth
     worst = np.argsort(-np.abs(off), kind="stable")[:ROWS_SHOWN]
     rows = [[cut(scored.texts[i]), float(truth[i]), float(answered[i])] for i in worst]
@@ -34,16 +37,12 @@ def of_numbers(scored: "Scored", answered: "np.ndarray", truth: "np.ndarray") ->
     ]
 
 
-def of_entities(scored: "Scored", predicted: Sequence[list[str]], truth: Sequence[list[str]]) -> list[Any]:
-    """The parts of a report on entities.
-
-    Args:
-        scored: the rows.
-        predicted: the tags of the words of each row.
-        truth: the true ones.
-    """
+@report_parts.register
+def _(task: TokenClassification, scored: Scored) -> list[Any]:
     from seqeval.metrics.sequence_labeling import get_entities
 
+    predicted, _ = tags_by_row(scored.logits, scored.targets, scored.labels)
+    truth = [row.values["tags"] for row in scored.rows]
     found, wanted = ([set(get_entities(tags)) for tags in each] for each in (predicted, truth))
     rows = []
     for row, mine, true in zip(scored.rows, found, wanted, strict=True):
@@ -111,21 +110,14 @@ def _entities(words: Sequence[str], entities: set[Entity]) -> str:
     return ", ".join(text for _, text in named) or "none"
 
 
-def of_spans(
-    scored: "Scored", answered: Sequence[str], truth: Sequence[Sequence[str]], above: Sequence[float]
-) -> list[Any]:
-    """The parts of a report on answers that are spans of a context.
-
-    Args:
-        scored: the rows.
-        answered: an answer a question, "" for none.
-        truth: the true answers of each question, none where there is no answer.
-        above: how far "no answer" lies above the best span.
-    """
+@report_parts.register
+def _(task: QuestionAnswering, scored: Scored) -> list[Any]:
     import numpy as np
 
     from tfhub_ft.metrics.span_scores import span_f1
 
+    answered, truth = answers_of(scored.logits, scored.thresholds), true_texts(scored.targets)
+    _, above = best_spans(scored.logits)
     f1 = np.array([span_f1(text, trues) for text, trues in zip(answered, truth, strict=True)])
     there, above = np.array([bool(trues) for trues in truth]), np.array(above)
     kinds = {"questions with an answer": above[there], "questions without one": above[~there]}
@@ -140,8 +132,10 @@ def of_spans(
             {name: values for name, values in kinds.items() if len(values)},
             title="No answer",
             axis='how far "no answer" lies above the best span',
-            says='Behind the threshold the answer is "no answer".' if "no_answer_threshold" in scored.decision else "",
-            threshold=scored.decision.get("no_answer_threshold"),
+            says='Behind the threshold the answer is "no answer".'
+            if "no_answer_threshold" in scored.thresholds
+            else "",
+            threshold=scored.thresholds.get("no_answer_threshold"),
         ),
         score_distribution({"questions": f1}, title="F1", axis="F1 of an answer", says=f"Mean {f1.mean():.3f}."),
         Listing(
@@ -153,24 +147,30 @@ def of_spans(
     ]
 
 
-def of_replies(scored: "Scored", ranks: "np.ndarray", candidates: int) -> list[Any]:
-    """The parts of a report on replies, each with its place among candidates, int (rows,)."""
+@report_parts.register
+def _(task: MaskedLM, scored: Scored) -> list[Any]:
     import numpy as np
 
-    counts = np.bincount(ranks, minlength=candidates + 1)[1:]
+    loss, _, count = scored.logits.astype("float64").T
+    means = loss[count > 0] / count[count > 0]
+    if not len(means):
+        return []
+    says = f"Mean cross-entropy of the hidden tokens of a window; half of them have at most {np.median(means):.2f}."
+    return [score_distribution({"windows": means}, title="Guesses", axis="cross-entropy", says=says)]
+
+
+@report_parts.register
+def _(task: Retrieval, scored: Scored) -> list[Any]:
+    import numpy as np
+
+    from tfhub_ft.metrics.scores import reply_ranks
+
+    ranks = reply_ranks(scored.logits[:, 0], scored.logits[:, 1], scored.targets, candidates=CANDIDATES)
+    counts = np.bincount(ranks, minlength=CANDIDATES + 1)[1:]
     shares = {str(place): float(count / len(ranks)) for place, count in enumerate(counts, 1)}
     worst = np.argsort(-ranks, kind="stable")[:ROWS_SHOWN]
     rows = [[*map(cut, scored.task.training_inputs(scored.rows[i])), int(ranks[i])] for i in worst if ranks[i] > 1]
     return [
-        bars(shares, title=f"Place of the own reply among {candidates}", axis="share of the prompts"),
+        bars(shares, title=f"Place of the own reply among {CANDIDATES}", axis="share of the prompts"),
         Listing("Prompts whose reply is far behind", "", ["prompt", "reply", "place"], rows),
     ]
-
-
-def of_written_replies(scored: "Scored") -> list[Any]:
-    """The parts of a report on replies that are written: those to some prompts, side by side."""
-    if not scored.written:
-        return []
-    columns = list(scored.written[0])
-    rows = [[cut(row[name]) for name in columns] for row in scored.written[:ROWS_SHOWN]]
-    return [Listing("Replies", "The likeliest tokens, one after the other.", columns, rows)]

@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.exports.tflite_metadata import read_description, read_vocabulary_text
+from tfhub_ft.inference.batching import make_predict_fn
 from tfhub_ft.inference.runtimes.isolated_tflite import IsolatedRunner
+from tfhub_ft.metrics.calibration import logits_of
 from tfhub_ft.tasks.base import Task, described_task
 from tfhub_ft.utils.console import quiet
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import temporary_folder
+
+
+def logits_of_output(task: Task, output: np.ndarray) -> np.ndarray:
+    """Return the logits, up to what predictions do not depend on, of a file's output, which may be probabilities."""
+    return logits_of(output, task.output_activation).astype("float32") if task.output_activation else output
 
 
 class LiteModel:
@@ -65,8 +72,10 @@ class LiteModel:
     @cached_property
     def _answerer(self) -> Any:
         if self.reads_texts:
-            return lambda rows: self.task.answers(self.logits_of_texts(rows), self.labels, self.decision)
-        return self.task.make_predict_fn(self, self.labels, self.decision)
+            return lambda rows: self.task.decode_serving_outputs(
+                {"logits": self.logits_of_texts(rows)}, rows, self.labels, self.decision
+            )
+        return make_predict_fn(self.task, self, self.labels, self.decision)
 
     def logits_of_texts(self, rows: Sequence[tuple[str, ...]]) -> np.ndarray:
         """The logits of texts, float32 (rows, ...), by a file that reads texts, one at a time."""
@@ -129,7 +138,7 @@ class LiteNetwork:
 
     def __call__(self, tokens: dict[str, Any], training: bool = False) -> Any:
         """The logits, float32 (batch, ...), of int32 tensors (batch, length) by name."""
-        return computed_outside(lambda feed: self._task.logits_from_tflite(self.run(feed)), tokens, self._shape)
+        return computed_outside(lambda feed: logits_of_output(self._task, self.run(feed)), tokens, self._shape)
 
 
 def computed_outside(

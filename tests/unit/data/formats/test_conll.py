@@ -26,7 +26,7 @@ def read(tmp_path):
         path = tmp_path / name
         path.write_text(content, encoding="utf-8")
         recipe = load_recipe("ner")
-        rows = read_all(path, recipe.task.columns(recipe.settings), check=recipe.task.check_row)
+        rows = read_all(path, recipe.task.columns(recipe.settings))
         return [(row.values["tokens"], row.values["tags"]) for row in rows]
 
     return read_rows

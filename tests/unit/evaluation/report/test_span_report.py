@@ -1,10 +1,15 @@
-from types import SimpleNamespace
+import numpy as np
 
-from tfhub_ft.evaluation.report.span_report import of_entities
+from tfhub_ft.data.rows import Row
+from tfhub_ft.evaluation.report.html_report import report_parts
+from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics.scores import entity_metrics
+from tfhub_ft.tasks.token_classification import TokenClassification
+
+LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 
 
-def test_of_entities_tells_kinds_and_borders_of_errors_apart():
+def test_report_parts_tells_kinds_and_borders_of_errors_apart():
     truth = [
         ["B-PER", "I-PER", "O", "B-LOC"],
         ["B-PER", "O", "B-LOC", "I-LOC"],
@@ -15,8 +20,11 @@ def test_of_entities_tells_kinds_and_borders_of_errors_apart():
         ["B-PER", "I-PER", "B-PER", "O"],
         ["B-LOC", "O", "O", "O"],
     ]
-    rows = [SimpleNamespace(values={"tokens": list("abcd")})] * 3
-    parts = of_entities(SimpleNamespace(rows=rows, scores=entity_metrics(predicted, truth)), predicted, truth)
+    rows = [Row(1, {"tokens": list("abcd"), "tags": tags}) for tags in truth]
+    logits = [np.eye(len(LABELS))[[LABELS.index(tag) for tag in tags]] for tags in predicted]
+    targets = [np.array([LABELS.index(tag) for tag in tags]) for tags in truth]
+    task, scores = TokenClassification(), entity_metrics(predicted, truth)
+    parts = report_parts(task, Scored(task, rows, logits, targets, LABELS, {}, {}, scores))
     (table,) = [part for part in parts if part.title == "Kinds and borders"]
     assert table.columns == [
         "kind", "exact", "wrong borders", "wrong kind", "wrong kind and borders", "missed", "spurious"

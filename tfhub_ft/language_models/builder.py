@@ -1,0 +1,55 @@
+"""Compose the text-in model of a causal language model."""
+
+from typing import TYPE_CHECKING
+
+from tfhub_ft.utils.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+
+def dialogue_model(
+    *, name: str, language_model: str, system: str | None = None, seq_length: int = 512
+) -> "keras.Model":
+    """Compose a model that tells how well a causal language model predicts the replies to prompts.
+
+    Args:
+        name: of the model.
+        language_model: a name of the catalogue, a KerasHub preset (its folder, name or handle) or a .gguf file.
+        system: the system prompt of dialogues that have none; None leaves it to the model's chat template.
+        seq_length: the most tokens of a dialogue.
+
+    Returns:
+        A model from two string tensors of shape (batch,), prompt and reply, to float32 (batch, 3): cross-entropy, right
+        guesses, and guesses. Its `token_model` takes "token_ids", "dialogue" and "learnt".
+
+    Raises:
+        InputError: there is no such language model, it has fewer positions, or its dialogues cannot be packed.
+    """
+    import keras
+
+    from tfhub_ft.language_models.chat_template import plain_template
+    from tfhub_ft.language_models.dialogue_preprocessor import INPUTS, DialoguePreprocessor
+    from tfhub_ft.language_models.language_model_layer import LanguageModel
+    from tfhub_ft.language_models.presets import chat_template, load_causal_lm
+
+    loaded = load_causal_lm(language_model)
+    tokenizer = loaded.preprocessor.tokenizer
+    causal_lm = type(loaded)(backbone=loaded.backbone, preprocessor=None)
+    end = tokenizer.id_to_token(tokenizer.end_token_id)
+    preprocessor = DialoguePreprocessor(
+        tokenizer,
+        template=chat_template(language_model) or plain_template(end),
+        specials=sorted(set(tokenizer.special_tokens)),
+        system=system,
+        seq_length=seq_length,
+        name="preprocessor",
+    )
+    layer = LanguageModel(causal_lm, source=language_model, name="language_model")
+    if layer.max_seq_length and seq_length > layer.max_seq_length:
+        raise InputError(f"--seq-length {seq_length}: {language_model} reads at most {layer.max_seq_length} tokens")
+    layer.check()
+    texts = [keras.Input(shape=(), dtype="string", name=text) for text in ("prompt", "reply")]
+    token_inputs = {each: keras.Input(shape=(None,), dtype="int32", name=each) for each in INPUTS}
+    token_model = keras.Model(token_inputs, layer(token_inputs), name="token_model")
+    return keras.Model(texts, token_model(preprocessor(texts)), name=name)

@@ -1,0 +1,54 @@
+"""What dialogues need of the rooms that predict, train, evaluate and report: see `Task.plugin`."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.data.rows import Row
+from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, Listing, cut
+from tfhub_ft.evaluation.scored import Scored, scoring_precision
+from tfhub_ft.language_models.chat_template import USER
+from tfhub_ft.language_models.evaluation import ReplyEvaluator
+from tfhub_ft.language_models.generation import ReplyWriter, Sampling
+from tfhub_ft.language_models.presets import preset_folder
+from tfhub_ft.language_models.task import Dialogue, reply_tokens
+from tfhub_ft.settings import DialogueSettings
+
+if TYPE_CHECKING:
+    import keras
+
+
+def fetch(settings: DialogueSettings) -> None:
+    """Download and convert the language model where that was not done before."""
+    preset_folder(settings.language_model)
+
+
+def pretrained_layer(network: "keras.Model") -> "keras.layers.Layer":
+    """Return the pretrained layer of a network, which LoRA updates."""
+    return network.get_layer("language_model")
+
+
+def make_predict_fn(model: "keras.Model") -> Callable[[Sequence[tuple[Any, ...]]], list[dict[str, Any]]]:
+    """Return a function from prompts, texts or messages, to {"reply"}: up to 128 tokens, or half of the window."""
+    writer = ReplyWriter(model)
+    sampling = Sampling(max_tokens=reply_tokens(writer.window))
+
+    def predict(rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        dialogues = [p if isinstance(p, list) else [{"role": USER, "content": p}] for (p,) in rows]
+        return [{"reply": reply} for reply in writer.write(dialogues, sampling)]
+
+    return predict
+
+
+def generation_evaluator(model: "keras.Model", rows: Sequence[Row], settings: DialogueSettings) -> ReplyEvaluator:
+    """Return a callable that scores the replies that the model generates to some rows, as it is when called."""
+    precision = scoring_precision(Dialogue(), settings.precision)
+    return ReplyEvaluator(model, rows, seed=settings.seed, precision=precision)
+
+
+def report_parts(scored: Scored) -> list[Any]:
+    """Return the tables of a report: replies to some prompts, side by side."""
+    if not scored.written:
+        return []
+    columns = list(scored.written[0])
+    rows = [[cut(row[name]) for name in columns] for row in scored.written[:ROWS_SHOWN]]
+    return [Listing("Replies", "The likeliest tokens, one after the other.", columns, rows)]
