@@ -12,17 +12,14 @@ Example:
 
 import importlib
 import os
-import sys
 from typing import Any
 
-from tfhub_ft.utils import registration
+from tfhub_ft.utils.keras_compat import register_lazily
 
 # Keras reads this when it is first imported; a hub module's variables are TensorFlow's.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-sys.meta_path.insert(0, registration)
-# Keras may have been imported before.
-registration.find_spec(__name__)
+register_lazily()
 
 __version__ = "0.1.0"
 __all__ = [

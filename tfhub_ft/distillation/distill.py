@@ -30,6 +30,7 @@ from tfhub_ft.utils.cache import cache_dir
 from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import atomic_write, sha256_of, undone_on_failure, write_text
+from tfhub_ft.utils.keras_compat import inbound_nodes
 
 if TYPE_CHECKING:
     import keras
@@ -249,7 +250,7 @@ class _Teacher:
         """Raise an InputError where hidden states of the teacher and of its student cannot be compared."""
         if "encoder_outputs" not in self.encoder.spec["outputs"]:
             raise InputError(f"--hidden-weight: the encoder {self.encoder.encoder} does not give its hidden states")
-        if self.encoder not in self.network.layers or len(self.encoder._inbound_nodes) > 1:
+        if self.encoder not in self.network.layers or len(inbound_nodes(self.encoder)) > 1:
             raise InputError("--hidden-weight: this recipe's encoder reads the two texts of a row apart; leave it out")
 
     def logits(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.encoders.architecture_detection import UnknownFamily, recognize
+from tfhub_ft.encoders.architecture_detection import UnknownFamily
 from tfhub_ft.encoders.bert_forward import Architecture, role_of
 from tfhub_ft.encoders.freezing import depth_of
 from tfhub_ft.encoders.hub_export import write_encoder, write_preprocessor
@@ -97,10 +97,8 @@ def architecture_of(encoder: "HubEncoder") -> Architecture:
     Raises:
         InputError: it is of no family that is computed natively.
     """
-    if encoder.is_native:
-        return Architecture(**encoder.spec["architecture"])
     try:
-        return recognize(encoder.module, encoder.spec, Path(encoder._workspace.name), encoder.encoder)
+        return encoder.backend.architecture
     except UnknownFamily as error:
         raise InputError(
             f"the encoder {encoder.encoder} cannot be cut, as it is no BERT, ELECTRA or ALBERT as TF Hub has them:"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.encoders.bert_forward import OPTIONAL_PARTS, PARTS, Architecture, encode, role_of
-from tfhub_ft.encoders.saved_module import open_module
+from tfhub_ft.encoders.saved_module import describe, open_module
 from tfhub_ft.utils.cache import cache_dir
 from tfhub_ft.utils.devices import pin_to_cpu
 from tfhub_ft.utils.documents import read_json
@@ -92,8 +92,6 @@ def read_values(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _recognized(folder: Path, name: str) -> dict[str, Any]:
-    from tfhub_ft.encoders.hub_encoder import describe
-
     module, _workspace = open_module(folder)
     spec = describe(module, name)
     architecture = recognize(module, spec, folder, name)
@@ -198,8 +196,8 @@ def _difference(
 
 def _dropout_rates(folder: Path) -> dict[str, float]:
     """The shares of values that a SavedModel's training sets to zero, as far as its graph tells them."""
+    import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.framework.tensor_util import MakeNdarray
 
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     rates: dict[str, Counter] = {"dropout": Counter(), "attention_dropout": Counter()}
@@ -209,6 +207,6 @@ def _dropout_rates(folder: Path) -> dict[str, float]:
             rate = constants.get(node.input[1].split(":")[0]) if node.op == "GreaterEqual" else None
             if rate is not None and "dropout" in node.name:
                 kind = "attention_dropout" if "self_attention/dropout" in node.name else "dropout"
-                rates[kind][round(float(MakeNdarray(rate.attr["value"].tensor)), 6)] += 1
+                rates[kind][round(float(tf.make_ndarray(rate.attr["value"].tensor)), 6)] += 1
     # tf-models gives what leaves the attention the rate of its probabilities: a hidden state's is the commoner one.
     return {kind: found.most_common(1)[0][0] if found else 0.0 for kind, found in rates.items()}

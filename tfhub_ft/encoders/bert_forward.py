@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tfhub_ft.utils.keras_compat import is_traced_for_xla
+
 # The parts of tf-models' encoders, of which TF Hub's BERT, DistilBERT, ELECTRA and ALBERT were made.
 PARTS = (
     "word_embeddings",
@@ -108,7 +110,7 @@ def encode(
     batch, length = tf.unstack(tf.shape(tokens["input_word_ids"]))
     size = weights["layer_0/output_layer_norm/gamma"].shape[0]
     block = _Block(architecture, batch, length, drop, fast)
-    call = _recomputed(block) if recompute else _traced_once(block) if fast and not _for_xla() else block
+    call = _recomputed(block) if recompute else _traced_once(block) if fast and not is_traced_for_xla() else block
 
     word = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
     # Gathered, not sliced: TFLite quantizes tables that are gathered from.
@@ -210,22 +212,14 @@ class _Block:
 
 
 def _traced_once(block: _Block) -> Callable[..., Any]:
-    """The block as one function of all layers, so that a model of many layers begins to train sooner."""
+    """The block as one function of all layers, so that a model of many layers begins to train sooner.
+
+    XLA would take the shapes that a function's gradient needs for numbers of that step, and compile every step.
+    """
     import tensorflow as tf
 
     traced = tf.function(block, autograph=False)
     return lambda x, own, bias, number, first_only=False: traced(x, own, bias, tf.constant(number), first_only)
-
-
-def _for_xla() -> bool:
-    """Whether XLA compiles what is being traced.
-
-    Of a function it would take the shapes that its gradient needs for numbers of that step, and compile every step.
-    """
-    from tensorflow.python.framework import ops
-    from tensorflow.python.ops import control_flow_util
-
-    return control_flow_util.GraphOrParentsInXlaContext(ops.get_default_graph())
 
 
 def _recomputed(block: _Block) -> Callable[..., Any]:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import copy_folder, temporary_folder
 from tfhub_ft.utils.saved_graph import check_graph
 
 VARIABLES = "variables"
+OUTPUTS = ("pooled_output", "sequence_output", "encoder_outputs")
 RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")
 
 
@@ -62,6 +64,53 @@ def open_module(
     return module, workspace
 
 
+def describe(module: Any, name: str) -> dict[str, Any]:
+    """Describe a loaded encoder in plain values.
+
+    Args:
+        module: a loaded SavedModel.
+        name: its name in errors.
+
+    Returns:
+        {"inputs": names, "outputs": {name: shape or shapes}, "takes_training": bool, "variables": a list of
+        {"name", "shape", "dtype", "trainable"}, "max_seq_length": int or None}.
+
+    Raises:
+        InputError: the module is not a text encoder.
+    """
+    functions = getattr(module.__call__, "concrete_functions", None) if callable(module) else None
+    if not functions or not hasattr(module, "variables"):
+        raise InputError(
+            f"{name} is a SavedModel but not a TF Hub text encoder: it cannot be called or has no variables"
+        )
+    arguments, _ = functions[0].structured_input_signature
+    outputs = functions[0].structured_outputs
+    features = arguments[0] if arguments else None
+    if not isinstance(features, dict) or "input_word_ids" not in features or not isinstance(outputs, dict):
+        raise InputError(
+            f"{name} is a SavedModel but not a TF Hub text encoder: it takes no dictionary with input_word_ids,"
+            " input_mask and input_type_ids (a preprocessor, perhaps, or an encoder of the older, listed kind)"
+        )
+    trainable = {v.ref() for v in module.trainable_variables}
+    variables = [
+        {
+            "name": v.name.split(":")[0],
+            "shape": v.shape.as_list(),
+            "dtype": v.dtype.name,
+            "trainable": v.ref() in trainable,
+        }
+        for v in module.variables
+    ]
+    positions = [v["shape"][0] for v in variables if "position_embedding" in v["name"]]
+    return {
+        "inputs": sorted(features),
+        "outputs": {key: _shapes(outputs[key]) for key in OUTPUTS if key in outputs},
+        "takes_training": "training" in module.__call__.function_spec.arg_names,
+        "variables": variables,
+        "max_seq_length": positions[0] if positions else None,
+    }
+
+
 def _in_place_of(variables: Sequence[Any]) -> Callable[..., Any]:
     waiting: dict[str, list[Any]] = {}
     for variable in variables:
@@ -85,3 +134,7 @@ def _seed_random_operations(path: Path, seed: int) -> None:
                     count += 1
                     node.attr["seed"].i, node.attr["seed2"].i = seed, count
     path.write_bytes(saved.SerializeToString())
+
+
+def _shapes(output: Any) -> list:
+    return [_shapes(each) for each in output] if isinstance(output, list | tuple) else output.shape.as_list()

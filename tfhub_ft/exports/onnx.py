@@ -16,6 +16,7 @@ from tfhub_ft.tasks.base import decisions
 from tfhub_ft.utils.console import log, quiet
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import atomic_write
+from tfhub_ft.utils.keras_compat import freeze_variables
 
 if TYPE_CHECKING:
     import keras
@@ -179,7 +180,6 @@ def _frozen(
 ) -> "tuple[tf.Graph, dict[str, str], dict[str, str]]":
     """A graph whose variables are constants; of its inputs and its outputs the tensors and the names that they get."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
@@ -193,7 +193,7 @@ def _frozen(
         return list(served.values())
 
     with quiet():
-        frozen = convert_variables_to_constants_v2(numbers.get_concrete_function())
+        frozen = freeze_variables(numbers.get_concrete_function())
     inputs = {tensor.name: tensor.name.partition(":")[0] for tensor in frozen.inputs}
     return frozen.graph, inputs, {tensor.name: name for tensor, name in zip(frozen.outputs, names, strict=True)}
 

@@ -12,6 +12,7 @@ from tfhub_ft.utils.console import log
 from tfhub_ft.utils.documents import check_distinct, parse_json
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import atomic_write, folder_bytes
+from tfhub_ft.utils.keras_compat import flatten_layers
 from tfhub_ft.utils.saved_graph import load_graph
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def write_saved_model(
     # The variables and modules themselves, not the Keras layers around them: those would save every value twice.
     served = tf.Module()
     served.weights = [weight.value for weight in model.weights]
-    served.modules = [layer.module for layer in model._flatten_layers() if getattr(layer, "module", None)]
+    served.modules = [layer.module for layer in flatten_layers(model) if getattr(layer, "module", None)]
 
     @tf.function(input_signature=[texts])
     def from_text(segments):  # noqa: ANN001, ANN202

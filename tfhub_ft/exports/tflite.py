@@ -9,6 +9,7 @@ from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.utils.console import quiet
 from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.files import temporary_folder, write_fault
+from tfhub_ft.utils.keras_compat import freeze_variables
 
 if TYPE_CHECKING:
     import keras
@@ -139,9 +140,8 @@ def convert(
 
 def _frozen(function: Any) -> Any:
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    frozen = freeze_variables(function.get_concrete_function())
     (specs,) = function.input_signature
     by_name = specs if isinstance(specs, dict) else {specs.name: specs}
     (output,) = function.get_concrete_function().structured_outputs

@@ -224,14 +224,15 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
     def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         from tfhub_ft.encoders import HubEncoder
+        from tfhub_ft.utils.keras_compat import flatten_layers
         from tfhub_ft.utils.precision import keep_freed_memory, matrix_products_in, resolve_precision
 
         keep_freed_memory()
         model, resolved = load_model(), resolve_precision(precision)
         if resolved != "float32":
-            for layer in model._flatten_layers():
-                if isinstance(layer, HubEncoder) and layer.is_native:
-                    layer.cast_kernels(resolved)
+            for layer in flatten_layers(model):
+                if isinstance(layer, HubEncoder):
+                    layer.backend.cast_kernels(resolved)
         answer = make_predict_fn(task, model, run.labels, run.decision)
 
         def answer_in_precision(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfhub_ft.utils.keras_compat import flatten_layers
+
 
 class CompiledStep:
     """What a Llama or a Qwen of KerasHub makes of one more token, in a program that XLA compiles.
@@ -96,7 +98,7 @@ class CompiledStep:
         return _product(x, matrix) * tf.math.rsqrt(tf.reduce_mean(x * x) + self._epsilon)
 
     def _matrices_of(self, layer: Any) -> tuple[Any, ...]:
-        parts = {part.name: part for part in layer._flatten_layers(include_self=False)}
+        parts = {part.name: part for part in flatten_layers(layer, include_self=False)}
         norms = [layer._self_attention_layernorm.scale, layer._feedforward_layernorm.scale]
 
         def kernels(*names: str) -> Any:

@@ -1,6 +1,7 @@
 """A causal language model of KerasHub as a Keras layer that reads several dialogues in one sequence."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from tfhub_ft.encoders.lora import read_adapter, write_adapter
 from tfhub_ft.encoders.traced_graphs import TracedGraphs
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.keras_compat import flatten_layers, untrack_variable
+from tfhub_ft.utils.precision import layer_precision
 
 CHECKED_TOKENS, TOLERANCE = 24, 1e-4
 
@@ -35,9 +38,6 @@ class LanguageModel(keras.layers.Layer):
     Example:
         LanguageModel(load_causal_lm("smollm2-135m-instruct"), source="smollm2-135m-instruct")
     """
-
-    # Its matrix products follow Keras' dtype policy.
-    is_native = True
 
     def __init__(self, causal_lm: Any, *, source: str, **kwargs: Any):
         super().__init__(**kwargs)
@@ -81,8 +81,12 @@ class LanguageModel(keras.layers.Layer):
     @dtype_policy.setter
     def dtype_policy(self, policy: Any) -> None:
         keras.layers.Layer.dtype_policy.fset(self, policy)
-        for layer in self._flatten_layers(include_self=False):
+        for layer in flatten_layers(self, include_self=False):
             layer.dtype_policy = policy
+
+    def compute_in(self, precision: str) -> AbstractContextManager:
+        """Return a context in which matrix products are computed in "float32", "bfloat16" or "float16"."""
+        return layer_precision(self, precision)
 
     def build(self, shapes: Any = None) -> None:
         self.built = True
@@ -188,12 +192,10 @@ class LanguageModel(keras.layers.Layer):
         for layer in self._with_lora():
             layer._kernel.assign(layer.kernel)
             layer.lora_enabled = False
-            layer._tracker.unlock()
             for factor in (layer.lora_kernel_a, layer.lora_kernel_b):
                 # Graphs that were traced with the factors still add their product.
                 factor.assign(np.zeros(factor.shape))
-                layer._untrack_variable(factor)
-            layer._tracker.lock()
+                untrack_variable(layer, factor)
         self._set_lora(False)
         self._graphs.retrace()
 
@@ -239,7 +241,7 @@ class LanguageModel(keras.layers.Layer):
         return [
             each
             for layer in self.backbone.transformer_layers
-            for each in layer._flatten_layers()
+            for each in flatten_layers(layer)
             if isinstance(each, dense)
         ]
 

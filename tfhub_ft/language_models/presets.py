@@ -14,6 +14,7 @@ from tfhub_ft.utils.cache import cache_dir, entry_of, keep
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, first_line
 from tfhub_ft.utils.files import scratch_folder, sha256_of
+from tfhub_ft.utils.keras_compat import kerashub_preset_file
 
 if TYPE_CHECKING:
     import keras_hub
@@ -245,7 +246,6 @@ def _checked(folder: Path) -> Path:
 @functools.cache
 def _fetched(name: str) -> Path:
     import keras_hub
-    from keras_hub.src.utils.preset_utils import get_file
 
     if not _HANDLE.match(name) and name not in keras_hub.models.CausalLM.presets:
         raise InputError(
@@ -254,7 +254,7 @@ def _fetched(name: str) -> Path:
     try:
         # Loading fetches all that loading needs, into the cache of the hub's client.
         keras_hub.models.CausalLM.from_preset(name)
-        return Path(get_file(name, "config.json")).parent
+        return kerashub_preset_file(name, "config.json").parent
     # The clients of the hubs raise errors of many kinds.
     except Exception as error:
         raise InputError(

@@ -297,5 +297,5 @@ def _behind_preprocessor(
     tokens = preprocessor(texts)
     token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
     token_model = keras.Model(token_inputs, network(token_inputs), name="token_model")
-    encoder_of(token_model).check_length(preprocessor.seq_length)
+    encoder_of(token_model).backend.check_length(preprocessor.seq_length)
     return keras.Model(texts, token_model(tokens), name=name)

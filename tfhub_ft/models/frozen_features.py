@@ -16,6 +16,7 @@ from tfhub_ft.encoders import HubEncoder
 from tfhub_ft.models.forward import make_logits_fn
 from tfhub_ft.utils.console import progress
 from tfhub_ft.utils.files import sha256_of_arrays
+from tfhub_ft.utils.keras_compat import flatten_layers, inbound_nodes, nodes_in_order
 from tfhub_ft.utils.precision import matrix_products_in
 
 ROWS_AT_ONCE = 64
@@ -96,7 +97,7 @@ class FirstToken(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """The last hidden state of each row's first token, float32 (batch, hidden)."""
-        return self.encoder.first_token(inputs)
+        return self.encoder.backend.first_token(inputs)
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         """As wide as the encoder's hidden states."""
@@ -131,9 +132,9 @@ class FrozenFeatureExtractor:
             The parts; None where an encoder trains, or where more than one vector a row goes on into what trains.
         """
         # An export stands in for the Keras model where it is scored.
-        layers = network._flatten_layers() if isinstance(network, keras.Model) else ()
+        layers = flatten_layers(network) if isinstance(network, keras.Model) else ()
         encoders = [layer for layer in layers if isinstance(layer, HubEncoder)]
-        if not encoders or not all(encoder.body_is_frozen for encoder in encoders):
+        if not encoders or not all(encoder.backend.body_is_frozen for encoder in encoders):
             return None
         trained = tuple(map(id, network.trainable_weights))
         known = _KNOWN.get(network)
@@ -190,12 +191,12 @@ class FrozenFeatureExtractor:
 
     def _digest(self) -> str:
         """A number for all that the features follow from, but for the rows."""
-        layers = [type(layer).__name__ for layer in self.body._flatten_layers()]
+        layers = [type(layer).__name__ for layer in flatten_layers(self.body)]
         digest = hashlib.sha256(f"{layers} {self.body.outputs[0].shape}".encode())
-        for layer in self.body._flatten_layers():
+        for layer in flatten_layers(self.body):
             if isinstance(layer, HubEncoder):
-                digest.update(f"{layer.is_native} {layer.spec}".encode())
-                digest.update(sha256_of_arrays(layer.frozen_values.values()).encode())
+                frozen = [v for name, v in layer.values.items() if name not in layer.backend.trained_names]
+                digest.update(f"{layer.spec} {sha256_of_arrays(frozen)}".encode())
         return digest.hexdigest()
 
 
@@ -232,15 +233,14 @@ def _cut(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     """The parts in front of and behind the one tensor that goes from layers that are fixed into others."""
     fixed = {id(tensor) for tensor in network.inputs}
     crossing: dict[int, Any] = {}
-    for depth in sorted(network._nodes_by_depth, reverse=True):
-        for node in network._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            known = [tensor for tensor in node.input_tensors if id(tensor) in fixed]
-            if len(known) == len(node.input_tensors) and _is_fixed(node.operation):
-                fixed |= {id(tensor) for tensor in _fixed_outputs(node)}
-            else:
-                crossing |= {id(tensor): tensor for tensor in known}
+    for node in nodes_in_order(network):
+        if node.is_input:
+            continue
+        known = [tensor for tensor in node.input_tensors if id(tensor) in fixed]
+        if len(known) == len(node.input_tensors) and _is_fixed(node.operation):
+            fixed |= {id(tensor) for tensor in _fixed_outputs(node)}
+        else:
+            crossing |= {id(tensor): tensor for tensor in known}
     found = list(crossing.values())
     if len(found) != 1 or not _is_vector(found[0]):
         return None
@@ -261,9 +261,9 @@ def _behind(tensor: Any, network: keras.Model) -> keras.Model | None:
 def _cut_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     """The parts in front of and behind the first token's hidden state, where the pooler of one encoder trains."""
     encoder = next((layer for layer in network.layers if isinstance(layer, HubEncoder)), None)
-    if encoder is None or len(encoder._inbound_nodes) != 1:
+    if encoder is None or len(inbound_nodes(encoder)) != 1:
         return None
-    (node,) = encoder._inbound_nodes
+    (node,) = inbound_nodes(encoder)
     outputs = _outputs(node)
     held = {variable.name.rsplit("_", 1)[-1]: variable for variable in encoder.trainable_weights}
     if set(held) != {"kernel", "bias"} or "sequence_output" not in outputs:
@@ -293,7 +293,7 @@ def _fixed_outputs(node: Any) -> list[Any]:
 def _is_fixed(operation: Any) -> bool:
     """Whether it always gives the same for the same inputs, in training too; of an encoder, but for its pooler."""
     if isinstance(operation, HubEncoder):
-        return operation.body_is_frozen
+        return operation.backend.body_is_frozen
     if getattr(operation, "trainable_weights", None):
         return False
     if isinstance(operation, keras.Model):

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from tfhub_ft.utils.keras_compat import input_operation
+
 if TYPE_CHECKING:
     from tfhub_ft.data.batches import TokenRows
 
@@ -244,7 +246,7 @@ class ReplyBank(keras.layers.Layer):
 
 def takes_temperature(network: "keras.Model") -> bool:
     """Return whether a network's logits come from a `ClassificationHead`, which `apply_temperature` can rescale."""
-    return isinstance(network.outputs[0]._keras_history.operation, ClassificationHead)
+    return isinstance(input_operation(network.outputs[0]), ClassificationHead)
 
 
 def apply_temperature(network: "keras.Model", temperature: float) -> None:
@@ -252,7 +254,7 @@ def apply_temperature(network: "keras.Model", temperature: float) -> None:
 
     Everything made of the network afterwards, exports included, has calibrated probabilities.
     """
-    head = network.outputs[0]._keras_history.operation
+    head = input_operation(network.outputs[0])
     for weight in (head.dense.kernel, head.dense.bias):
         weight.assign(weight / temperature)
 
@@ -274,7 +276,7 @@ def initialize_head(
         activation: the task's `output_activation`.
         seed: selects the rows of the regression.
     """
-    head = network.outputs[0]._keras_history.operation
+    head = input_operation(network.outputs[0])
     if activation == "sigmoid":
         share = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
         for layer in network.layers:

@@ -11,6 +11,7 @@ from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES
 from tfhub_ft.utils.console import log, quiet
 from tfhub_ft.utils.devices import workers_of
 from tfhub_ft.utils.errors import InputError, first_line
+from tfhub_ft.utils.keras_compat import set_cardinality
 
 NO_CLUSTER = (
     "--strategy multi-worker: this process was not told of the others: set TF_CONFIG, start it by SLURM's srun, or"
@@ -175,5 +176,5 @@ def shared_out(strategy: Any, make: Callable[[range, int], Any]) -> Any:
     dataset = strategy.distribute_datasets_from_function(of_pipeline)
     # Keras takes this for the number of steps, and what is the number of parts: past the end a step would fail, and yet
     # count as one that was taken.
-    dataset._cardinality = dataset.cardinality // local
+    set_cardinality(dataset, dataset.cardinality // local)
     return dataset

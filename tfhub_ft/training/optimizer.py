@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from tfhub_ft.utils.keras_compat import SummedGradients, adam_slots, learning_rates, weight_decay_of
+
 NOT_DECAYED = ("bias", "beta", "gamma", "layer_norm", "LayerNorm")
 
 
@@ -39,7 +41,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class FusedAdamW(keras.optimizers.AdamW):
+class FusedAdamW(SummedGradients, keras.optimizers.AdamW):
     """Keras' AdamW, each weight updated by one operation of TensorFlow instead of some fifteen.
 
     The arithmetic is the same; the weights, half of which are the embeddings of words, are walked through fewer times.
@@ -62,33 +64,28 @@ class FusedAdamW(keras.optimizers.AdamW):
 
     def left_by_decay(self, variable: keras.Variable, steps: int) -> float:
         """What decay alone leaves, after so many steps, of a weight's parts whose gradient is always zero."""
-        rates = keras.ops.convert_to_numpy(self._learning_rate(keras.ops.arange(steps))).astype("float64")
-        decay = self.weight_decay if self._use_weight_decay(variable) else 0
-        return float((1 - rates * (decay or 0) * self._rates.get(variable.path, 1.0)).prod())
+        rates = keras.ops.convert_to_numpy(learning_rates(self, keras.ops.arange(steps))).astype("float64")
+        return float((1 - rates * weight_decay_of(self, variable) * self._rates.get(variable.path, 1.0)).prod())
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rates": self._rates}
-
-    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        """Each weight decays where it is moved, in `update_step`."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Let one weight, a tf.Variable, decay, and move it along its gradient."""
         import tensorflow as tf
 
-        index = self._get_variable_index(variable)
-        dtype = variable.dtype
-        path = self._trainable_variables[index].path
+        path, momentum, velocity = adam_slots(self, variable)
+        dtype, decay = variable.dtype, weight_decay_of(self, variable)
         learning_rate = tf.cast(learning_rate, dtype) * self._rates.get(path, 1.0)
-        if self.weight_decay and self._use_weight_decay(variable):
+        if decay:
             # The two numbers are multiplied first: a pass over the weights less.
-            variable.assign_sub(variable * (learning_rate * self.weight_decay))
+            variable.assign_sub(variable * (learning_rate * decay))
         step = tf.cast(self.iterations + 1 - self._first_steps.get(path, 0), dtype)
         beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=momentum.handle,
+            v=velocity.handle,
             beta1_power=tf.pow(beta_1, step),
             beta2_power=tf.pow(beta_2, step),
             lr=learning_rate,
@@ -97,23 +94,6 @@ class FusedAdamW(keras.optimizers.AdamW):
             epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(gradient, dtype),
         )
-
-    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
-        """What all replicas have together, clipped: Keras clips each replica's part, which has another norm."""
-        import tensorflow as tf
-
-        # Of embeddings TensorFlow keeps what each token adds, whose norm is not that of the sum.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        context = tf.distribute.get_replica_context()
-        if context and context.num_replicas_in_sync > 1:
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if not self.global_clipnorm:
-            return super()._clip_gradients(gradients)
-        return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0]
-
-    def _all_reduce_sum_gradients(self, grads_and_vars: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-        """They are summed already."""
-        return list(grads_and_vars)
 
 
 def build_optimizer(

@@ -51,20 +51,19 @@ def prepare(task: Task, network: "keras.Model", settings: TrainingSettings) -> t
     encoder = encoder_of(network)
     _prepare_encoder(encoder, settings)
     _enable_lora(encoder, settings)
-    stages = unfreezing_stages(settings.unfreeze, encoder.names) if settings.unfreeze else []
+    stages = unfreezing_stages(settings.unfreeze, encoder.backend.names) if settings.unfreeze else []
     return encoder, layer_rates(encoder, settings.layer_decay), stages
 
 
 def _prepare_encoder(encoder: Any, settings: Settings) -> None:
     for option in ("recompute", "jit_compile", "encoder_dropout"):
-        asked = getattr(settings, option)
-        if asked is not None and asked is not False and not encoder.is_native:
-            raise InputError(f"{option_name(option)}: {encoder.encoder} is computed by its graph, as it was saved")
+        if getattr(settings, option) not in (None, False):
+            encoder.backend.require_native(option_name(option))
     encoder.recompute = settings.recompute
     if settings.encoder_dropout is not None:
-        encoder.set_dropout(settings.encoder_dropout)
+        encoder.backend.set_dropout(settings.encoder_dropout)
     if settings.reinit_layers is not None:
-        encoder.reinitialize(settings.reinit_layers)
+        encoder.backend.reinitialize(settings.reinit_layers)
 
 
 def _enable_lora(layer: Any, settings: TrainingSettings) -> None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-from keras.src.backend.tensorflow.trainer import reduce_per_replica
-from keras.src.losses.loss import unscale_loss_for_distribution
+
+from tfhub_ft.utils.keras_compat import PrebuiltModel, build_for_batch, logs_need_an_axis, loss_tracker, unscaled_loss
 
 
-class DistributedTrainStep:
+class DistributedTrainStep(PrebuiltModel):
     """What makes a keras.Model learn the same on many replicas as on one, however a batch divides.
 
     Its batches are (tokens, targets, {"share": what this replica has of what the batch's loss is the mean of, "rows":
@@ -26,7 +26,7 @@ class DistributedTrainStep:
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """The mean loss of this replica's part, which Keras would divide by the number of replicas."""
-        return unscale_loss_for_distribution(super().compute_loss(x, y, y_pred, sample_weight, training))
+        return unscaled_loss(super().compute_loss(x, y, y_pred, sample_weight, training))
 
     def train_step(self, data: tuple[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         """Learn from this replica's part of a batch."""
@@ -44,7 +44,7 @@ class DistributedTrainStep:
     def _noted(self, tokens: Any, targets: Any, outputs: Any, loss: Any, counts: dict[str, Any]) -> dict[str, Any]:
         import tensorflow as tf
 
-        self._loss_tracker.update_state(loss, sample_weight=counts["rows"])
+        loss_tracker(self).update_state(loss, sample_weight=counts["rows"])
         logs = self.compute_metrics(tokens, targets, outputs)
         return tf.nest.map_structure(lambda value: tf.reshape(value, [1]), logs) if self._logs_need_an_axis else logs
 
@@ -54,24 +54,10 @@ class DistributedTrainStep:
         Args:
             batch: some tokens and their targets.
         """
-        self._logs_need_an_axis = numbers_cannot_be_reduced(self.distribute_strategy)
+        self._logs_need_an_axis = logs_need_an_axis(self.distribute_strategy)
         with self.distribute_strategy.scope():
-            self._symbolic_build(data_batch=batch)
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """What Keras would build here, `build_for` has built."""
+            build_for_batch(self, batch)
 
 
 class TrainStepModel(DistributedTrainStep, keras.Model):
     """The network in training: a functional model from tokens, or features, to what the loss takes."""
-
-
-def numbers_cannot_be_reduced(strategy: Any) -> bool:
-    """Whether Keras fails to reduce the numbers that a step returns; False once it has been mended."""
-    import tensorflow as tf
-
-    try:
-        reduce_per_replica(tf.zeros(()), strategy, "mean")
-    except ValueError:
-        return True
-    return False

@@ -436,8 +436,8 @@ class Training:
         """Leave the words that no row has out of the training: their embeddings have no gradient, only decay."""
         from tfhub_ft.data.batches import words_of
 
-        encoder = self.encoder
-        if not encoder.is_native or self.stages or self.recipe.task.reads_all_words:
+        encoder = self.encoder.backend
+        if not self.encoder.is_native or self.stages or self.recipe.task.reads_all_words:
             return False
         if not encoder.word_embeddings.trainable:
             return False
@@ -450,7 +450,8 @@ class Training:
         # An epoch that was ended early has fewer.
         steps = min(steps, int(optimizer.iterations.numpy()))
         with self.strategy.scope():
-            self.encoder.restore_vocabulary(optimizer.left_by_decay(self.encoder.word_embeddings, steps))
+            encoder = self.encoder.backend
+            encoder.restore_vocabulary(optimizer.left_by_decay(encoder.word_embeddings, steps))
 
     def compiled(self, total_steps: int) -> "TrainStepModel":
         """The learner with an optimizer; the network itself stays free of one."""

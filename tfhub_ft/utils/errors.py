@@ -1,7 +1,9 @@
 """The errors that users see: one clear line each, with the exit code that the command ends with."""
 
+from tfhub_ft.utils.keras_compat import OneLineError
 
-class TfhubFtError(Exception):
+
+class TfhubFtError(OneLineError):
     """Base of the errors that a command reports as one line, without a traceback.
 
     The message names what is wrong (file, row, option or handle) and what to do. Line feeds in it, which texts of
@@ -12,8 +14,6 @@ class TfhubFtError(Exception):
     """
 
     exit_code = 1
-    # Keras then does not add the arguments of the layer's call, which are several lines.
-    _keras_call_info_injected = True
 
     def __init__(self, message: str):
         super().__init__(" ".join(line.strip() for line in message.splitlines()))

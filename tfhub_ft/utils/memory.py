@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from tfhub_ft.utils.keras_compat import registered_gradients
+
 _lock = threading.Lock()
 # The trainings in progress, and the gradients that were registered before the first of them.
 _trainings, _registered_before = 0, frozenset()
@@ -38,10 +40,8 @@ def gradients_forgotten() -> Iterator[None]:
     and the graph the memory of its variables: without this each training of MiniLM leaves 180 MB behind. Nothing is
     removed while another thread trains.
     """
-    from tensorflow.python.framework import ops
-
     global _trainings, _registered_before
-    registry = ops.gradient_registry._registry
+    registry = registered_gradients()
     with _lock:
         if not _trainings:
             _registered_before = frozenset(registry)

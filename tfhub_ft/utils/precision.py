@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.utils.devices import tensor_float_32
+from tfhub_ft.utils.keras_compat import flatten_layers
 
 if TYPE_CHECKING:
     import keras
@@ -55,18 +56,23 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
     Reference:
         Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740; https://keras.io/api/mixed_precision/policy/
     """
-    encoders = [layer for layer in network._flatten_layers() if hasattr(layer, "is_native")]
-    natives = [encoder for encoder in encoders if encoder.is_native]
-    policies = [encoder.dtype_policy for encoder in natives]
-    for encoder in natives:
-        encoder.dtype_policy = dtype_policy(precision)
-    rewritten = contextlib.nullcontext() if len(natives) == len(encoders) else rewritten_graphs(precision)
-    with rewritten, tensor_float_32(allowed=precision != "float32"):
-        try:
-            yield
-        finally:
-            for encoder, policy in zip(natives, policies, strict=True):
-                encoder.dtype_policy = policy
+    with contextlib.ExitStack() as contexts:
+        for layer in flatten_layers(network):
+            if hasattr(layer, "compute_in"):
+                contexts.enter_context(layer.compute_in(precision))
+        contexts.enter_context(tensor_float_32(allowed=precision != "float32"))
+        yield
+
+
+@contextlib.contextmanager
+def layer_precision(layer: "keras.layers.Layer", precision: str) -> Iterator[None]:
+    """Compute a layer's matrix products in `precision` within this context, over weights in float32."""
+    before = layer.dtype_policy
+    layer.dtype_policy = dtype_policy(precision)
+    try:
+        yield
+    finally:
+        layer.dtype_policy = before
 
 
 @contextlib.contextmanager

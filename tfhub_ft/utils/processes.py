@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.keras_compat import is_tensorflow_started
 
 _forked_from_tensorflow = False
 
@@ -63,9 +64,7 @@ def check_not_forked(name: str, loaded_in: int | None = None) -> None:
 
 def _record_fork() -> None:
     global _forked_from_tensorflow
-    eager = sys.modules.get("tensorflow.python.eager.context")
-    context = eager and eager.context_safe()
-    _forked_from_tensorflow |= bool(context and context._initialized)
+    _forked_from_tensorflow |= is_tensorflow_started()
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,6 +16,7 @@ from typing import Any
 
 from tfhub_ft.utils.allowed_operations import ALLOWED, CHECKPOINTS, READS_ASSETS
 from tfhub_ft.utils.errors import InputError, UntrustedCode
+from tfhub_ft.utils.keras_compat import is_operation
 from tfhub_ft.utils.trust import TRUST_VARIABLE, trusts_all
 
 SAVED_MODEL, OTHER_FORMATS = "saved_model.pb", ("saved_model.pbtxt", "saved_model.cpb")
@@ -168,9 +169,7 @@ class _Graph:
 
     def _is_function(self, name: str) -> bool:
         """Whether a name is that of a function, and not of an operation, which TensorFlow would run in its place."""
-        from tensorflow.python.framework import op_def_registry
-
-        return bool(name) and name in self.functions and op_def_registry.get(name) is None
+        return bool(name) and name in self.functions and not is_operation(name)
 
     def _file_fault(self, function: str, node: Any) -> str | None:
         """What is wrong with an operation on a file: it may read assets, and checkpoints for the model's saver."""

@@ -1,0 +1,67 @@
+"""Compute an encoder by the graph of its SavedModel."""
+
+from pathlib import Path
+from typing import Any
+
+from tfhub_ft.encoders.architecture_detection import recognize
+from tfhub_ft.encoders.backends.base import Backend
+from tfhub_ft.encoders.bert_forward import Architecture
+from tfhub_ft.encoders.saved_module import open_module
+from tfhub_ft.utils.files import copy_folder
+from tfhub_ft.utils.precision import rewritten_graphs
+
+
+class GraphBackend(Backend):
+    """Computes a `HubEncoder` by a SavedModel's graph, on variables that are the layer's weights.
+
+    Args:
+        layer, spec, values, digest: as for `Backend`.
+        opened: what `open_module` returns; None where `load_assets` will load the graph.
+    """
+
+    def __init__(self, layer: Any, *, opened: tuple[Any, Any] | None = None, **options: Any):
+        super().__init__(layer, **options)
+        layer.module, self._workspace = opened or (None, None)
+
+    def encode(self, tokens: dict[str, Any], training: bool) -> dict[str, Any]:
+        import tensorflow as tf
+
+        if not self.is_loaded:
+            return self._map_outputs(tf.zeros, *tf.unstack(tf.shape(tokens["input_word_ids"])))
+        options = {"training": training} if self.spec["takes_training"] else {}
+        return self.layer.module({name: tokens[name] for name in self.spec["inputs"]}, **options)
+
+    compute_in = staticmethod(rewritten_graphs)
+
+    @property
+    def architecture(self) -> Architecture:
+        self.require_weights()
+        return recognize(self.layer.module, self.spec, Path(self._workspace.name), self.layer.encoder)
+
+    def write(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        self.save_assets(folder)
+        tf.train.Checkpoint(self.layer.module).write(str(folder / "variables" / "variables"))
+
+    def save_assets(self, folder: str | Path) -> None:
+        self.require_weights()
+        copy_folder(Path(self._workspace.name), Path(folder))
+
+    def load_assets(self, folder: str | Path, name: str | None = None) -> None:
+        held = [variable.value for variable in self.layer.encoder_weights]
+        opened = open_module(Path(folder), seed=self.layer.seed, variables=held, name=name)
+        self.layer.module, self._workspace = opened
+
+    @property
+    def is_loaded(self) -> bool:
+        return self.layer.module is not None
+
+    def add_updates(self, *_: Any, **__: Any) -> None:
+        """Raise an InputError: a graph has no place for the updates."""
+        self.require_native("--lora-rank")
+
+    enable_lora = load_lora_weights = save_lora_weights = add_updates
+
+    def merge_lora(self) -> None:
+        """Do nothing: there are no updates."""
