@@ -2,15 +2,13 @@
 
 import importlib.util
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
-from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import temporary_folder
-from tfhub_ft.utils.processes import child_environment, module_command
+from tfhub_ft.utils.processes import module_command, run_quietly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,11 +61,7 @@ def read_weights(folder: Path) -> dict[str, "np.ndarray"]:
     with temporary_folder() as scratch:
         file = Path(scratch) / "weights.safetensors"
         command = module_command(__name__, str(folder / CONFIG), str(indices[0].with_suffix("")), str(file))
-        environment = child_environment(TF_USE_LEGACY_KERAS="1", **QUIET_AND_ON_CPU)
-        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace")
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RunError(f"{indices[0]}: cannot be restored as {CONFIG} describes it ({reason})")
+        run_quietly(command, f"{indices[0]}: cannot be restored as {CONFIG} describes it", TF_USE_LEGACY_KERAS="1")
         return dict(hugging_face_weight(*each) for each in load_file(file).items())
 
 

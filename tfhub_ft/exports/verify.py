@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.inference.runtimes.isolated import run_quietly
 from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.files import temporary_folder
 from tfhub_ft.utils.memory import collect_seldom
-from tfhub_ft.utils.processes import module_command
+from tfhub_ft.utils.processes import module_command, run_quietly
 
 TOLERANCE = 1e-4
 BATCH = 32
@@ -78,7 +77,7 @@ def ask(
         }
         np.savez(questions, **arrays)
         words = [str(each) for each in (saved_model, questions, answers, timed)]
-        run_quietly(module_command("tfhub_ft.exports.verify", *words), "the export")
+        run_quietly(module_command("tfhub_ft.exports.verify", *words), "the export cannot be run")
         with np.load(answers) as found:
             return dict(found)
 

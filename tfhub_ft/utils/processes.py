@@ -1,10 +1,15 @@
 """The environment of the Python processes that this package starts, and processes that were forked from another."""
 
 import os
+import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
+from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.files import write_fault
 from tfhub_ft.utils.keras_compat import is_tensorflow_started
 
 _forked_from_tensorflow = False
@@ -44,6 +49,29 @@ def child_environment(**variables: str) -> dict[str, str]:
         subprocess.run(module_command("pip", "--version"), env=child_environment())
     """
     return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8", **variables}
+
+
+def run_quietly(command: Sequence[str], failure: str, **variables: str) -> None:
+    """Run a child process to its end, on the CPU.
+
+    Args:
+        command: the program and its arguments.
+        failure: the error without its reason.
+        variables: further environment variables.
+
+    Raises:
+        RunError: the process failed; the reason is the last line that it wrote.
+
+    Example:
+        run_quietly(module_command("pip", "--version"), "pip cannot be run")
+    """
+    environment = child_environment(**QUIET_AND_ON_CPU, **variables)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"])[-1]
+        if fault := write_fault(OSError(reason), f"a file in {tempfile.gettempdir()}"):
+            raise fault
+        raise RunError(f"{failure} in a fresh process: {reason}")
 
 
 def check_not_forked(name: str, loaded_in: int | None = None) -> None:

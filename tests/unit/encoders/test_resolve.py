@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tfhub_ft.encoders import download
 from tfhub_ft.encoders import resolve as resolve_module
 from tfhub_ft.encoders.catalog import CATALOG, lookup
 from tfhub_ft.encoders.resolve import cached, resolve
@@ -560,7 +561,7 @@ class TestFailedDownloads:
         fails("(no route to the host (proxy))", encoder="bert-base-uncased")
 
     def test_a_server_that_says_nothing(self, cache, monkeypatch):
-        monkeypatch.setattr(resolve_module, "_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(download, "_TIMEOUT_S", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             monkeypatch.setenv("TFHUB_FT_MIRROR", f"http://127.0.0.1:{silent.getsockname()[1]}")
             fails("cannot be reached", "timed out", encoder="bert-base-uncased")
@@ -705,7 +706,7 @@ class TestCache:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         hub.add("/me/mine/1")
-        monkeypatch.setattr(resolve_module, "sha256_of", full)
+        monkeypatch.setattr(download, "sha256_of", full)
         words = ("No space left on device", "make room")
         fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
         assert left_in(cache) == []

@@ -1,9 +1,7 @@
 """A form of a model, loaded, called and timed in a process of its own, as whoever gets the file will do it."""
 
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
-from tfhub_ft.utils.errors import RunError
-from tfhub_ft.utils.files import temporary_folder, write_fault
+from tfhub_ft.utils.files import temporary_folder
 from tfhub_ft.utils.memory import collect_seldom, peak_memory
-from tfhub_ft.utils.processes import child_environment, module_command
+from tfhub_ft.utils.processes import module_command, run_quietly
 from tfhub_ft.utils.saved_graph import check_graph
 
 Feed = dict[str, np.ndarray]
@@ -78,7 +74,7 @@ def run_isolated(
         }
         np.savez(questions, **arrays)
         words = map(str, (path, questions, answers))
-        run_quietly(module_command("tfhub_ft.inference.runtimes.isolated", kind, *words), path)
+        run_quietly(module_command("tfhub_ft.inference.runtimes.isolated", kind, *words), f"{path} cannot be run")
         with np.load(answers) as found:
             outputs: list[Feed] = [{} for _ in feeds]
             for key in found:
@@ -92,25 +88,6 @@ def run_isolated(
                 row_seconds=found["row_seconds"],
                 batch_seconds=float(found["batch_seconds"]),
             )
-
-
-def run_quietly(command: Sequence[str], what: str | Path) -> None:
-    """Run a command to its end, on the processor.
-
-    Args:
-        command: the program and its arguments.
-        what: is run by it, for the error.
-
-    Raises:
-        RunError: it failed; the error ends with the last line that it wrote.
-    """
-    environment = child_environment(**QUIET_AND_ON_CPU)
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"]
-        if fault := write_fault(OSError(said[-1]), f"a file in {tempfile.gettempdir()}"):
-            raise fault
-        raise RunError(f"{what} cannot be run in a fresh process: {said[-1]}")
 
 
 def token_feed(preprocessor: Any, rows: Sequence[Sequence[str]]) -> Feed:
