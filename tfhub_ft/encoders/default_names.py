@@ -21,6 +21,12 @@ class DefaultNamed(keras.layers.Layer):
         super().__init__(name=name or self.default_name, **kwargs)
         self._name_is_free, self._is_made_of_config = not name, False
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "DefaultNamed":
+        layer = cls(**config)
+        layer._is_made_of_config = True
+        return layer
+
     def symbolic_call(self, *args: Any, **kwargs: Any) -> Any:
         """Choose the name, then call the layer on symbolic tensors."""
         if self._name_is_free:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.encoders.packing import TOKEN_INPUTS
+from tfhub_ft.encoders.saved_module import input_specs
 from tfhub_ft.utils.devices import pin_to_cpu
 from tfhub_ft.utils.errors import InputError, UntrustedCode, kind_and_first_line
 from tfhub_ft.utils.saved_graph import load_graph
@@ -64,7 +65,7 @@ def verify_encoder(folder: str | Path, preprocessor: str | Path | None = None) -
     if preprocessor is not None:
         _check_saved_model(Path(preprocessor))
     encoder, loaded = _load(path)
-    probe = _Probe(encoder, _input_specs(encoder, path))
+    probe = _Probe(encoder, input_specs(encoder, path))
     checks = {
         "inputs": _inputs,
         "outputs": _outputs,
@@ -130,25 +131,6 @@ def _load(path: Path) -> tuple[Any, str]:
         raise InputError(f"{path}: this SavedModel cannot be loaded ({kind_and_first_line(error)})") from None
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return module, f"{size / 1e6:,.1f} MB in {time.monotonic() - start:.1f} s"
-
-
-def _input_specs(module: Any, path: Path) -> dict[str, Any]:
-    """The specs of the inputs by name, or the error that says what the SavedModel takes instead."""
-    functions = getattr(module.__call__, "concrete_functions", None) if callable(module) else None
-    arguments = functions[0].structured_input_signature[0] if functions else ()
-    specs = arguments[0] if arguments else None
-    if isinstance(specs, dict) and "input_word_ids" in specs:
-        return specs
-    if not functions:
-        taken = "cannot be called (it only has signatures)"
-    elif isinstance(specs, dict):
-        taken = f"takes {', '.join(sorted(specs))}"
-    else:
-        dtype = getattr(specs, "dtype", None)
-        taken = f"takes one tensor of {dtype.name}s" if dtype is not None else "takes no dictionary"
-    raise InputError(
-        f"{path} is a SavedModel but no text encoder: it {taken}, a TF Hub text encoder takes {', '.join(TOKEN_INPUTS)}"
-    )
 
 
 def _tried(what: str, check: Callable[..., tuple[bool, str]], *arguments: Any) -> Finding:

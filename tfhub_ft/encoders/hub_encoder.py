@@ -189,8 +189,7 @@ class HubEncoder(DefaultNamed):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubEncoder":
-        layer = cls(**config)
-        layer._is_made_of_config = True
+        layer = super().from_config(config)
         if is_reading_legacy_file() and not layer.backend.is_loaded:
             # The file has its weights, but not its graph.
             layer.backend.load_assets(resolve_encoder(layer.encoder))

@@ -243,8 +243,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubPreprocessor":
-        layer = cls(**config, attach=False)
-        layer._is_made_of_config = True
+        layer = super().from_config({**config, "attach": False})
         if is_reading_legacy_file():
             layer._require_module()
         return layer

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import copy_folder, temporary_folder
 from tfhub_ft.utils.saved_graph import check_graph
@@ -78,19 +79,9 @@ def describe(module: Any, name: str) -> dict[str, Any]:
     Raises:
         InputError: the module is not a text encoder.
     """
-    functions = getattr(module.__call__, "concrete_functions", None) if callable(module) else None
-    if not functions or not hasattr(module, "variables"):
-        raise InputError(
-            f"{name} is a SavedModel but not a TF Hub text encoder: it cannot be called or has no variables"
-        )
-    arguments, _ = functions[0].structured_input_signature
-    outputs = functions[0].structured_outputs
-    features = arguments[0] if arguments else None
-    if not isinstance(features, dict) or "input_word_ids" not in features or not isinstance(outputs, dict):
-        raise InputError(
-            f"{name} is a SavedModel but not a TF Hub text encoder: it takes no dictionary with input_word_ids,"
-            " input_mask and input_type_ids (a preprocessor, perhaps, or an encoder of the older, listed kind)"
-        )
+    features, outputs = input_specs(module, name), module.__call__.concrete_functions[0].structured_outputs
+    if not hasattr(module, "variables") or not isinstance(outputs, dict):
+        raise InputError(f"{name} is a SavedModel but not a TF Hub text encoder: no variables or no outputs by name")
     trainable = {v.ref() for v in module.trainable_variables}
     variables = [
         {
@@ -109,6 +100,30 @@ def describe(module: Any, name: str) -> dict[str, Any]:
         "variables": variables,
         "max_seq_length": positions[0] if positions else None,
     }
+
+
+def input_specs(module: Any, name: Any) -> dict[str, Any]:
+    """Return the specs of a loaded encoder's inputs by name.
+
+    Raises:
+        InputError: the module is not a text encoder; the error says what it takes.
+    """
+    functions = getattr(module.__call__, "concrete_functions", None) if callable(module) else None
+    arguments = functions[0].structured_input_signature[0] if functions else ()
+    specs = arguments[0] if arguments else None
+    if isinstance(specs, dict) and "input_word_ids" in specs:
+        return specs
+    if not functions:
+        taken = "cannot be called (it only has signatures)"
+    elif isinstance(specs, dict):
+        taken = f"takes {', '.join(sorted(specs))}"
+    else:
+        dtype = getattr(specs, "dtype", None)
+        taken = f"takes one tensor of {dtype.name}s" if dtype is not None else "takes no dictionary"
+    raise InputError(
+        f"{name} is a SavedModel but not a TF Hub text encoder: it {taken}, a text encoder takes"
+        f" {', '.join(TOKEN_INPUTS)}"
+    )
 
 
 def _in_place_of(variables: Sequence[Any]) -> Callable[..., Any]:

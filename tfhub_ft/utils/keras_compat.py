@@ -127,7 +127,8 @@ def build_for_batch(model: "keras.Model", batch: Any) -> None:
 class PrebuiltModel:
     """A mixin for models that `build_for_batch` has built.
 
-    `fit` would build them again; with several workers Keras 3.15 fails there, as it reduces a dictionary.
+    `fit` would build them again, where Keras 3.15 fails with several workers, as it reduces a dictionary:
+    https://github.com/keras-team/keras/issues/20585
     """
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
@@ -135,7 +136,10 @@ class PrebuiltModel:
 
 
 def unscaled_loss(loss: Any) -> Any:
-    """Return a loss without Keras' division by the number of replicas, which suits parts of equal size alone."""
+    """Return a loss without Keras' division by the number of replicas, which suits parts of equal size alone.
+
+    Keras divides since https://github.com/keras-team/keras/issues/19891
+    """
     from keras.src.losses.loss import unscale_loss_for_distribution
 
     return unscale_loss_for_distribution(loss)
@@ -144,7 +148,7 @@ def unscaled_loss(loss: Any) -> Any:
 def logs_need_an_axis(strategy: Any) -> bool:
     """Return whether Keras reduces the logs of several workers along an axis that numbers do not have.
 
-    So does Keras 3.15 with `MultiWorkerMirroredStrategy`.
+    So does Keras 3.15 with `MultiWorkerMirroredStrategy`: https://github.com/keras-team/keras/issues/20585
     """
     import tensorflow as tf
     from keras.src.backend.tensorflow.trainer import reduce_per_replica
@@ -208,7 +212,7 @@ def kerashub_preset_file(preset: str, name: str) -> Path:
 def freeze_variables(function: Any) -> Any:
     """Return a concrete function with constants in place of variables.
 
-    TensorFlow's guides import the function from this place: https://github.com/tensorflow/tensorflow/issues/27614
+    https://github.com/tensorflow/tensorflow/issues/27614: TensorFlow 2 has no public function for it.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -226,7 +230,7 @@ def is_traced_for_xla() -> bool:
 def registered_gradients() -> dict[str, Any]:
     """Return the gradients that TensorFlow keeps by name, each {"type": function}; it never removes one itself.
 
-    https://github.com/tensorflow/tensorflow/issues/31130
+    https://github.com/tensorflow/tensorflow/issues/27492: the graph of a custom gradient is never freed.
     """
     from tensorflow.python.framework import ops
 

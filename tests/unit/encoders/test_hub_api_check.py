@@ -44,8 +44,8 @@ def test_a_preprocessor_is_no_encoder(tiny_pair: Path) -> None:
     with pytest.raises(InputError) as caught:
         verify_encoder(tiny_pair / "preprocessor")
     assert str(caught.value) == (
-        f"{tiny_pair / 'preprocessor'} is a SavedModel but no text encoder: it takes one tensor of strings, "
-        "a TF Hub text encoder takes input_word_ids, input_mask, input_type_ids"
+        f"{tiny_pair / 'preprocessor'} is a SavedModel but not a TF Hub text encoder: it takes one tensor of strings, "
+        "a text encoder takes input_word_ids, input_mask, input_type_ids"
     )
 
 

@@ -16,16 +16,7 @@ IMPLEMENTATIONS = ("auto", "native", "graph")
 
 
 def read_backend(folder: Path, encoder: str, implementation: str, seed: int) -> Callable[[Any], Backend]:
-    """Read an encoder from its SavedModel.
-
-    Args:
-        folder: the SavedModel folder.
-        encoder: its name in errors.
-        implementation: "native", "graph", or "auto": native where the family is known.
-        seed: of the dropout.
-
-    Returns:
-        A function from the layer to its backend.
+    """Read an encoder from its SavedModel; return a function from the layer to its backend.
 
     Raises:
         InputError: the SavedModel is not a text encoder, or not of the family that `implementation` asks for.
@@ -46,10 +37,5 @@ def read_backend(folder: Path, encoder: str, implementation: str, seed: int) -> 
 
 
 def backend_of_spec(spec: dict[str, Any], digest: str | None) -> Callable[[Any], Backend]:
-    """Return the backend of a layer that gets its weights later, as a function like that of `read_backend`.
-
-    Args:
-        spec: the backend's `spec`.
-        digest: the SHA-256 that weights read from where the encoder's name leads must have.
-    """
+    """Like `read_backend`, for a layer that gets its weights later; weights with another digest are refused."""
     return partial(NativeBackend if "architecture" in spec else GraphBackend, spec=spec, digest=digest)

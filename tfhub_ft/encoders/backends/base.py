@@ -90,45 +90,27 @@ class Backend:
         return outputs["first_token"] if "first_token" in outputs else outputs["sequence_output"][:, 0]
 
     def encode(self, tokens: dict[str, Any], training: bool) -> dict[str, Any]:
-        """Return the outputs of the TF Hub text API by their names.
-
-        Args:
-            tokens: {"input_word_ids", "input_mask", "input_type_ids"}, int32 (batch, length).
-            training: whether dropout is active.
-        """
-        raise NotImplementedError
+        """Return the encoder's outputs by name for tokens as `HubEncoder` takes them, int32; `training` is dropout."""
 
     def compute_in(self, precision: str) -> contextlib.AbstractContextManager:
         """Return a context in which matrix products are computed in "float32", "bfloat16" or "float16"."""
-        raise NotImplementedError
 
     def cast_kernels(self, dtype: str) -> None:
-        """Hold matrices in the dtype of their products, for an encoder that only predicts.
+        """Hold matrices in the dtype of their products, for prediction alone. The dtypes of a graph are fixed.
 
-        Casting them in each call takes 2 of the 15 ms of one text. The dtypes of a graph are fixed: there this does
-        nothing.
+        Casting them in each call takes 2 of the 15 ms of one text.
         """
 
     def require_native(self, option: str) -> None:
-        """Raise an InputError where the SavedModel's graph computes the encoder.
-
-        Args:
-            option: what only a native encoder can do.
-        """
+        """Raise an InputError where the graph computes the encoder, for an option that only native ones have."""
         raise InputError(f"{option}: {self.layer.encoder} is computed by its graph, as it was saved")
 
     @property
     def architecture(self) -> Architecture:
-        """The encoder without its weights.
-
-        Raises:
-            UnknownFamily: the encoder is not of a family that is computed natively.
-        """
-        raise NotImplementedError
+        """The encoder without its weights; an `UnknownFamily` where it cannot be computed natively."""
 
     def write(self, folder: Path) -> None:
         """Write a SavedModel with the current weights into a folder that does not exist yet."""
-        raise NotImplementedError
 
     def save_assets(self, folder: str | Path) -> None:
         """Write what a `.keras` file needs besides weights."""
@@ -180,7 +162,15 @@ class Backend:
     def values(self) -> dict[str, np.ndarray]:
         """The current values of the weights by their names in the SavedModel."""
         self.require_weights()
+        return self._updated(self._own_values)
+
+    @property
+    def _own_values(self) -> dict[str, np.ndarray]:
         return {name: to_numpy(variable) for name, variable in self.variables.items()}
+
+    def _updated(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The values with their LoRA updates."""
+        return values
 
     @property
     def digest(self) -> str | None:
@@ -262,11 +252,7 @@ class Backend:
         }
 
     def require_weights(self) -> None:
-        """Read what a layer that was made from its config lacks.
-
-        Raises:
-            InputError: the encoder does not exist, or has other weights than the layer's original had.
-        """
+        """Read the weights that a layer made from its config lacks, or raise an InputError where they do not fit."""
         if not self.lacks_weights or is_building():
             return
         import tensorflow as tf
@@ -282,25 +268,20 @@ class Backend:
         remedy = "copy the weights by set_weights, or load the model from a .keras file"
         try:
             folder = resolve_encoder(encoder)
-            source = read_values(folder) if unset else {}
-            for each, variable in unset.items():
-                variable.assign(source[each])
+            source = {each: value for each, value in read_values(folder).items() if each in unset} if unset else {}
+            if missing := unset.keys() - source.keys():
+                raise InputError(f"{folder}: has no weight {min(missing)}")
             if not self.is_loaded:
                 self.load_assets(folder)
-        except (InputError, KeyError, ValueError) as error:
-            self._clear(unset)
+        except (InputError, ValueError) as error:
             raise InputError(f"{name}: was made without its weights ({error}); {remedy}") from None
-        self.lacks_weights = False
-        if unset and self._expected_digest not in (None, self.digest):
-            self._clear(unset)
+        values = self._updated({**self._own_values, **source})
+        if unset and self._expected_digest not in (None, sha256_of_arrays(values.values())):
             raise InputError(
                 f"{name}: was made from the config of a layer with other weights than {encoder} has; {remedy}"
             )
-
-    def _clear(self, variables: dict[str, "keras.Variable"]) -> None:
-        self.lacks_weights = True
-        for variable in variables.values():
-            variable.assign(_unset_value(variable.shape, variable.dtype))
+        for each, value in source.items():
+            unset[each].assign(value)
 
     @property
     def _unset_variables(self) -> dict[str, "keras.Variable"]:
@@ -321,14 +302,9 @@ def _unset(variable: dict[str, Any]) -> Any:
     """A tf.Variable of NaN, so that it shows whether it was given a value."""
     import tensorflow as tf
 
-    value = _unset_value(variable["shape"], variable["dtype"])
+    dtype = tf.as_dtype(variable["dtype"])
+    value = tf.fill(variable["shape"], tf.cast(float("nan") if dtype.is_floating else 0, dtype))
     return tf.Variable(value, trainable=variable["trainable"], name=variable["name"])
-
-
-def _unset_value(shape: Any, dtype: str) -> Any:
-    import tensorflow as tf
-
-    return tf.fill(shape, tf.cast(float("nan") if tf.as_dtype(dtype).is_floating else 0, dtype))
 
 
 def _is_unset(variable: "keras.Variable") -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfhub_ft.encoders.backends.base import Backend, to_numpy
+from tfhub_ft.encoders.backends.base import Backend
 from tfhub_ft.encoders.bert_forward import Architecture, Dropout, encode, role_of
 from tfhub_ft.encoders.freezing import frozen_names
 from tfhub_ft.encoders.hub_export import write_encoder
@@ -99,9 +99,7 @@ class NativeBackend(Backend):
     def state(self) -> list["keras.Variable"]:
         return [*self.layer.encoder_weights, self.layer.steps, *keras.tree.flatten(dict(self.factors))]
 
-    @property
-    def values(self) -> dict[str, np.ndarray]:
-        values = super().values
+    def _updated(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return values | {name: values[name] + self._update(name) for name in self.factors}
 
     @property
@@ -191,7 +189,7 @@ class NativeBackend(Backend):
 
     def _base_digest(self) -> str:
         self.require_weights()
-        return sha256_of_arrays(map(to_numpy, self.layer.encoder_weights))
+        return sha256_of_arrays(self._own_values.values())
 
     def restrict_vocabulary(self, word_ids: np.ndarray) -> None:
         """Hold the embeddings of some tokens alone until `restore_vocabulary`, so that training updates fewer weights.
