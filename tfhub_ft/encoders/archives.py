@@ -7,7 +7,6 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
@@ -170,7 +169,8 @@ def _read_to_the_end(stream: gzip.GzipFile, max_bytes: int) -> None:
 
 def _unpack_zip(writer: _Writer, archive: Path) -> None:
     with zipfile.ZipFile(archive) as zipped:
-        for member in _checked_zip_members(writer, zipped):
+        for member in zipped.infolist():
+            _check_zip_member(writer, member)
             if member.is_dir():
                 writer.add_folder(member.filename)
             else:
@@ -178,13 +178,11 @@ def _unpack_zip(writer: _Writer, archive: Path) -> None:
                     writer.add_file(member.filename, content)
 
 
-def _checked_zip_members(writer: _Writer, zipped: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    for member in zipped.infolist():
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        if kind == stat.S_IFLNK:
-            raise writer.refuse(member.filename, "is a link")
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise writer.refuse(member.filename, "is neither a plain file nor a folder")
-        if member.flag_bits & 1:
-            raise InputError(f"{writer.label}: the archive is encrypted; unpack it yourself and give its folder")
-        yield member
+def _check_zip_member(writer: _Writer, member: zipfile.ZipInfo) -> None:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        raise writer.refuse(member.filename, "is a link")
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise writer.refuse(member.filename, "is neither a plain file nor a folder")
+    if member.flag_bits & 1:
+        raise InputError(f"{writer.label}: the archive is encrypted; unpack it yourself and give its folder")

@@ -1,5 +1,6 @@
 """The Keras layer that turns texts into the token ids that an encoder reads."""
 
+import functools
 import hashlib
 import json
 import time
@@ -112,19 +113,20 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             )
 
     def _module_digest(self) -> str:
-        files = sha256_of_files(Path(self._workspace.name))
-        return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._digests_of_files(), sort_keys=True).encode()).hexdigest()
 
     def _attach(self, folder: Path, name: str | None = None) -> None:
         module, workspace = open_module(folder, keep_values=True, name=name)
         for name in ("tokenize", "bert_pack_inputs"):
             if not hasattr(module, name):
-                raise InputError(f"{folder} is no TF Hub text preprocessor: it has no {name}")
+                raise InputError(f"{folder} is not a TF Hub text preprocessor: it has no {name}")
         self.take(module, workspace)
 
     def take(self, module: Any, workspace: Any) -> None:
         """Read texts by a loaded module, whose files stand in the folder `workspace.name`."""
         self.module, self._workspace, self._pack = module, workspace, _pack_function(module)
+        # Nobody writes into the workspace.
+        self._digests_of_files = functools.cache(lambda: sha256_of_files(Path(workspace.name)))
 
     @property
     def vocabulary(self) -> list[str]:
@@ -159,10 +161,15 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     @pin_to_cpu
     def call(self, inputs: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
         if self.module is None and is_building():
-            return self._empty_tokens()
+            return {name: tf.zeros((1, self.seq_length), tf.int32) for name in TOKEN_INPUTS}
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
-        return self._packed([self._tokenized(flat(segment)) for segment in segments])
+        return self._tokens([flat(segment) for segment in segments])
+
+    def _tokens(self, segments: list[Any]) -> dict[str, Any]:
+        return self._packed([self.tokenize(segment) for segment in segments])
 
     def without_padding(self, segments: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         """The tokens that `call` returns, without the padding, the rows one after the other.
@@ -179,7 +186,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
     def _without_padding(self, *segments: Any) -> tuple[Any, Any, Any, Any]:
         import tensorflow as tf
 
-        tokens = [flat_tokens(self._tokenized(segment)) for segment in segments]
+        tokens = [flat_tokens(self.tokenize(segment)) for segment in segments]
         packed = self._packed(tokens)
         here = packed["input_mask"] > 0
         ids, types = (tf.boolean_mask(packed[name], here) for name in ("input_word_ids", "input_type_ids"))
@@ -196,17 +203,16 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         """What tokens follow from, the module's files and the layer's settings, as a hexadecimal number."""
         self._require_module()
         settings = {k: v for k, v in self.get_config().items() if k not in _NO_MATTER_FOR_TOKENS}
-        files = sha256_of_files(Path(self._workspace.name))
-        described = json.dumps([type(self).__name__, settings, files], sort_keys=True, default=str)
+        described = json.dumps([type(self).__name__, settings, self._digests_of_files()], sort_keys=True, default=str)
         return hashlib.sha256(described.encode()).hexdigest()
 
-    def _tokenized(self, texts: Any) -> Any:
-        """The tokens of texts, ragged (texts, tokens) or (texts, words, tokens)."""
+    def tokenize(self, texts: Any) -> Any:
+        """Return the tokens of texts, ragged (texts, tokens) or (texts, words, tokens)."""
         import tensorflow as tf
 
         self._require_module()
         if self.lowercase:
-            # tf.strings.lower drops what is behind a NUL, which tokenizers take for white space.
+            # tf.strings.lower drops what follows a NUL, which tokenizers take for white space.
             texts = tf.strings.lower(tf.strings.regex_replace(texts, r"\x00", " "), encoding="utf-8")
         return self.module.tokenize(texts)
 
@@ -215,7 +221,8 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         tokens = [flat_tokens(each) for each in tokens]
         packed = self._pack(tokens, self._length(tokens))
         if self.padding == "max_length":
-            packed = {name: _with_length(ids, self.seq_length) for name, ids in packed.items()}
+            for ids in packed.values():
+                ids.set_shape([None, self.seq_length])
         return packed
 
     def _length(self, tokens: list[Any]) -> Any:
@@ -225,11 +232,6 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             return tf.constant(self.seq_length)
         longest = tf.reduce_max(self._row_tokens(tokens))
         return tf.cast(tf.clip_by_value(longest, MIN_SEQ_LENGTH, self.seq_length), tf.int32)
-
-    def _empty_tokens(self) -> dict[str, Any]:
-        import tensorflow as tf
-
-        return {name: tf.zeros((1, self.seq_length), tf.int32) for name in TOKEN_INPUTS}
 
     def compute_output_spec(self, inputs: Any) -> dict[str, keras.KerasTensor]:
         batch = (inputs[0] if isinstance(inputs, list | tuple) else inputs).shape[0]
@@ -350,11 +352,6 @@ def _pack_function(module: Any) -> Callable[[list[Any], Any], dict[str, Any]]:
         if any(ours[name].numpy().tolist() != packed[name].numpy().tolist() for name in TOKEN_INPUTS):
             return by_module
     return by_us
-
-
-def _with_length(ids: Any, length: int) -> Any:
-    ids.set_shape([None, length])
-    return ids
 
 
 def _segments_by_separator(word_ids: Any, mask: Any) -> Any:

@@ -10,7 +10,6 @@ from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor, flat_tokens
 from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.encoders.text_layer import flat
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.keras_compat import is_building
 
 _LETTER = r"[^\s\p{Z}\p{P}\p{S}\p{Cc}\p{Han}]"
 # How a text is cut into words: in "words" a name, a number or an address stays whole, in "parts" only letters and
@@ -75,11 +74,9 @@ class WindowPreprocessor(HubPreprocessor):
         self.overlap = min(seq_length // 4, most) if overlap is None else overlap
         self.split, self.masks = split, masks
 
-    def call(self, inputs: Any) -> dict[str, Any]:
-        if self.module is None and is_building():
-            return self._empty_tokens()
-        question, text = inputs if isinstance(inputs, list | tuple) else (None, inputs)
-        windows = self.windows(self.split_words(text)[0], question)
+    def _tokens(self, segments: list[Any]) -> dict[str, Any]:
+        *question, text = segments
+        windows = self.windows(self.split_words(text)[0], *question)
         return {name: windows[name] for name in TOKEN_INPUTS}
 
     def split_words(self, texts: Any) -> tuple[Any, Any, Any]:
@@ -159,7 +156,7 @@ class WindowPreprocessor(HubPreprocessor):
         }
 
     def _pieces(self, texts: Any) -> Any:
-        return flat_tokens(self._tokenized(texts))
+        return flat_tokens(self.tokenize(texts))
 
     def _cut(self, splits: Any, lead: Any) -> tuple[Any, Any, Any, Any]:
         """The windows of rows whose tokens stand behind each other.

@@ -26,7 +26,7 @@ def other_tokens(lite: LiteModel, model: "keras.Model", texts: Sequence[str]) ->
     import tensorflow as tf
 
     preprocessor, texts = model.get_layer("preprocessor"), list(texts)
-    expected = _tokens(preprocessor._tokenized(tf.constant(texts)))
+    expected = _tokens(preprocessor.tokenize(tf.constant(texts)))
     if lite.reads_texts:
         import tensorflow_text
 
@@ -37,7 +37,7 @@ def other_tokens(lite: LiteModel, model: "keras.Model", texts: Sequence[str]) ->
         )
         found = _tokens(tokenizer.tokenize(tf.constant(texts)))
     else:
-        found = _tokens(lite.get_layer("preprocessor")._tokenized(tf.constant(texts)))
+        found = _tokens(lite.get_layer("preprocessor").tokenize(tf.constant(texts)))
     return [text for text, one, other in zip(texts, found, expected, strict=True) if one != other]
 
 

@@ -251,6 +251,27 @@ def test_an_unknown_implementation_is_named(tiny_pair):
         HubEncoder(str(tiny_pair), implementation="fast")
 
 
+@pytest.mark.parametrize(
+    ("change", "arguments"),
+    [
+        ("enable_lora", (4, None, ("query",))),
+        ("load_lora_weights", ("adapter.safetensors",)),
+        ("save_lora_weights", ("adapter.safetensors",)),
+        ("set_dropout", (0.1,)),
+        ("restrict_vocabulary", (np.arange(3),)),
+        ("require_native", ("--recompute",)),
+    ],
+)
+def test_a_graph_refuses_what_only_native_encoders_do(tiny_pair, change, arguments):
+    encoder = HubEncoder(str(tiny_pair), implementation="graph")
+    before = encoder(TOKENS)["pooled_output"]
+    with pytest.raises(InputError, match="^[^\n]*is computed by its graph, as it was saved$"):
+        getattr(encoder.backend, change)(*arguments)
+    encoder.backend.cast_kernels("bfloat16")
+    encoder.merge_lora()
+    np.testing.assert_array_equal(encoder(TOKENS)["pooled_output"], before)
+
+
 def test_a_preprocessor_is_no_encoder(tiny_pair):
     with pytest.raises(InputError, match="not a TF Hub text encoder"):
         HubEncoder(str(tiny_pair / "preprocessor"))

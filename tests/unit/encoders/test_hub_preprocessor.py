@@ -103,7 +103,7 @@ def test_too_short_a_length_is_refused(tiny_pair, seq_length):
 
 
 def test_an_encoder_is_no_preprocessor(tiny_pair):
-    with pytest.raises(InputError, match="no TF Hub text preprocessor"):
+    with pytest.raises(InputError, match="not a TF Hub text preprocessor"):
         HubPreprocessor(str(tiny_pair), preprocessor=str(tiny_pair / "encoder"))
 
 

@@ -1,5 +1,6 @@
 """Compute an encoder by the graph of its SavedModel."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ from tfhub_ft.encoders.bert_forward import Architecture
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.utils.files import copy_folder
 from tfhub_ft.utils.precision import rewritten_graphs
+
+
+def _refusing(option: str) -> Callable[..., None]:
+    """A method that raises an InputError, as only native encoders can do it."""
+    return lambda backend, *_, **__: backend.require_native(option)
 
 
 class GraphBackend(Backend):
@@ -57,11 +63,9 @@ class GraphBackend(Backend):
     def is_loaded(self) -> bool:
         return self.layer.module is not None
 
-    def add_updates(self, *_: Any, **__: Any) -> None:
-        """Raise an InputError: a graph has no place for the updates."""
-        self.require_native("--lora-rank")
-
-    enable_lora = load_lora_weights = save_lora_weights = add_updates
+    add_updates = enable_lora = load_lora_weights = save_lora_weights = _refusing("--lora-rank")
+    set_dropout = _refusing("--encoder-dropout")
+    restrict_vocabulary = _refusing("restrict_vocabulary")
 
     def merge_lora(self) -> None:
-        """Do nothing: there are no updates."""
+        """Do nothing: a graph never has updates."""
