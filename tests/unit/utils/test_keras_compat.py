@@ -58,7 +58,7 @@ found = {{name: getattr(find("tfhub_ft>" + name), "__name__", None) for name in 
 print(json.dumps([imported, found, find("tfhub_ft>Nothing"), find("HubEncoder")]))
 """
     imported, found, unknown, without_package = run(script, *names)
-    assert imported == ["tfhub_ft.utils.keras_compat"]
+    assert imported == ["tfhub_ft.utils", "tfhub_ft.utils.keras_compat"]
     assert found == {name: name for name in names}
     assert unknown is without_package is None
 
