@@ -6,7 +6,7 @@ EXTRA ?= test
 TEST_INSTALLED := .venv/installed-$(EXTRA)
 DEMO_RUN := runs/demo
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-rest test-all test-slow lint clean
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO_RUN)
@@ -18,6 +18,13 @@ demo: $(INSTALLED)
 		"Not what I expected, but I ended up loving every minute of it."
 
 test: $(TEST_INSTALLED)
+	$(BIN)/python -m pytest -m "not slow and (sample or not integration)"
+
+# What `make test` leaves out of `make test-all`.
+test-rest: $(TEST_INSTALLED)
+	$(BIN)/python -m pytest -m "not slow and integration and not sample"
+
+test-all: $(TEST_INSTALLED)
 	$(BIN)/python -m pytest
 
 test-slow: $(TEST_INSTALLED)

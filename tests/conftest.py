@@ -1,14 +1,26 @@
-"""What every test may use: a tiny random BERT as a Hugging Face checkpoint, and its TF Hub pair."""
+"""What every test may use: tiny encoders, language models, runs and exports, made once for all workers."""
 
 import errno
+import gc
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from filelock import FileLock
+
+from tfhub_ft.utils.memory import give_back_memory
+
+MakeOnce = Callable[[str, Callable[[Path], Any]], Path]
+# What a worker holds at most.
+WORKER_MEMORY = 3 * 2**30
+INTEGRATION = Path(__file__).parent / "integration"
 
 SPECIALS = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -172,6 +184,53 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
     return ReadOnly(monkeypatch)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many workers fit into the cores and the memory that are available."""
+    return max(1, min(len(psutil.Process().cpu_affinity()), psutil.virtual_memory().available // WORKER_MEMORY))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in tests/integration."""
+    for item in items:
+        if INTEGRATION in item.path.parents:
+            item.add_marker("integration")
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what the imports made, which stays, from each later collection of garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cleared_state() -> Iterator[None]:
+    """Clear Keras' global state after each module, and give freed memory back."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session(free_memory=False)
+        give_back_memory()
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Call it with a name and a function that fills a folder; all workers of a session get the same folder."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def make(name: str, fill: Callable[[Path], Any]) -> Path:
+        finished = shared / f"{name}.finished"
+        with FileLock(shared / f"{name}.lock"):
+            if not finished.exists():
+                shutil.rmtree(shared / name, ignore_errors=True)
+                (shared / name).mkdir()
+                fill(shared / name)
+                finished.touch()
+        return shared / name
+
+    return make
+
+
 @pytest.fixture(scope="session", autouse=True)
 def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A configuration folder of the tests' own, and no --trust of the user's."""
@@ -189,19 +248,17 @@ def checkpoint_maker() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_checkpoint(make_once: MakeOnce) -> Path:
     """A tiny random BERT (2 layers, hidden 32, 64 positions) as a Hugging Face checkpoint folder; do not change it."""
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny-bert")
+    return make_once("checkpoint", lambda folder: make_checkpoint(folder / "tiny-bert")) / "tiny-bert"
 
 
 @pytest.fixture(scope="session")
-def tiny_pair(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_pair(tiny_checkpoint: Path, make_once: MakeOnce) -> Path:
     """The folder of `tiny_checkpoint`'s TF Hub SavedModels, `encoder` and `preprocessor`; do not change it."""
     from tfhub_ft.encoders.convert import convert_checkpoint
 
-    folder = tmp_path_factory.mktemp("pairs") / "tiny"
-    convert_checkpoint(tiny_checkpoint, folder)
-    return folder
+    return make_once("pair", lambda folder: convert_checkpoint(tiny_checkpoint, folder / "tiny")) / "tiny"
 
 
 GOOD = ("good", "great", "excellent", "wonderful", "lovely", "nice")
@@ -233,29 +290,26 @@ def write_csv(path: Path, rows: list[tuple[str, str]], header: tuple[str, ...] =
 
 
 @pytest.fixture(scope="session")
-def reviews_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reviews_csv(make_once: MakeOnce) -> Path:
     """160 reviews with labels; do not change it."""
-    return write_csv(tmp_path_factory.mktemp("rows") / "reviews.csv", make_reviews(160))
+    return make_once("rows", lambda folder: write_csv(folder / "reviews.csv", make_reviews(160))) / "reviews.csv"
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_pair: Path, reviews_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tiny_pair: Path, reviews_csv: Path, make_once: MakeOnce) -> Path:
     """The folder of a finished sentiment run with the tiny encoder; do not change it."""
     import tfhub_ft
 
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    tfhub_ft.train("sentiment", data=reviews_csv, output_dir=folder, encoder=tiny_pair, **TINY_SETTINGS)
-    return folder
+    settings = {"data": reviews_csv, "encoder": tiny_pair, **TINY_SETTINGS}
+    return make_once("run", lambda folder: tfhub_ft.train("sentiment", output_dir=folder / "tiny", **settings)) / "tiny"
 
 
 @pytest.fixture(scope="session")
-def tiny_export(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_export(tiny_run: Path, make_once: MakeOnce) -> Path:
     """The export folder of `tiny_run`, with version 1; do not change it."""
     import tfhub_ft
 
-    folder = tmp_path_factory.mktemp("exports") / "tiny"
-    tfhub_ft.export(tiny_run, output_dir=folder)
-    return folder
+    return make_once("export", lambda folder: tfhub_ft.export(tiny_run, output_dir=folder / "tiny")) / "tiny"
 
 
 TINY_SETTINGS = {
@@ -399,24 +453,26 @@ def make_speaker(file: Path, *texts: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_gguf(make_once: MakeOnce) -> Path:
     """A tiny random Llama as a GGUF file, with ChatML's tokens and template; do not change it."""
-    return make_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+    return make_once("gguf", lambda folder: make_gguf(folder / "tiny.gguf")) / "tiny.gguf"
 
 
 @pytest.fixture(scope="session")
-def tiny_preset(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_preset(tiny_gguf: Path, make_once: MakeOnce) -> Path:
     """The folder of the KerasHub preset that is made of `tiny_gguf`; do not change it."""
     from tfhub_ft.language_models.gguf_conversion import convert_gguf
 
-    folder = tmp_path_factory.mktemp("presets") / "tiny"
-    convert_gguf(tiny_gguf, folder)
-    return folder
+    return make_once("preset", lambda folder: convert_gguf(tiny_gguf, folder / "tiny")) / "tiny"
 
 
 @pytest.fixture(scope="session")
-def tiny_gpt2_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_gpt2_preset(make_once: MakeOnce) -> Path:
     """The folder of a KerasHub preset of a tiny random GPT-2, without a chat template; do not change it."""
+    return make_once("gpt2", lambda folder: _save_gpt2(folder / "tiny-gpt2")) / "tiny-gpt2"
+
+
+def _save_gpt2(folder: Path) -> None:
     import keras_hub
 
     vocabulary, merges = make_byte_pairs(["<|endoftext|>"])
@@ -433,22 +489,19 @@ def tiny_gpt2_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for weight in backbone.weights:
         weight.assign(random.normal(0, 0.1, weight.shape))
     preprocessor = keras_hub.models.GPT2CausalLMPreprocessor(tokenizer, sequence_length=256)
-    folder = tmp_path_factory.mktemp("presets") / "tiny-gpt2"
     keras_hub.models.GPT2CausalLM(backbone, preprocessor).save_to_preset(str(folder))
-    return folder
 
 
-def _trained(folder: Path, recipe: str, rows: list[dict[str, Any]], **settings: Any) -> Path:
-    """The folder of a finished run on some rows."""
+def _train(folder: Path, recipe: str, rows: list[dict[str, Any]], **settings: Any) -> None:
+    """Finish the run `run` in a folder on some rows."""
     import tfhub_ft
 
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     tfhub_ft.train(recipe, data=folder / "rows.jsonl", output_dir=folder / "run", **settings)
-    return folder / "run"
 
 
 @pytest.fixture(scope="session")
-def tiny_chat_run(tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_chat_run(tiny_pair: Path, make_once: MakeOnce) -> Path:
     """The folder of a finished run of the recipe chat with the tiny encoder; do not change it."""
     rows = [
         {"prompt": f"a {one} and a {other} please", "reply": f"the {other} with the {one}"}
@@ -457,11 +510,11 @@ def tiny_chat_run(tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         if one != other
     ]
     settings = {name: value for name, value in TINY_SETTINGS.items() if name != "dropout"} | {"epochs": 2}
-    return _trained(tmp_path_factory.mktemp("chat"), "chat", rows, encoder=tiny_pair, **settings)
+    return make_once("chat", lambda folder: _train(folder, "chat", rows, encoder=tiny_pair, **settings)) / "run"
 
 
 @pytest.fixture(scope="session")
-def tiny_intent_run(tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_intent_run(tiny_pair: Path, make_once: MakeOnce) -> Path:
     """The folder of a finished run of the recipe intent (praise, complaint) with the tiny encoder; do not change it."""
     random = np.random.default_rng(0)
     rows = []
@@ -470,16 +523,19 @@ def tiny_intent_run(tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -
         text = f"{words[0]} {random.choice(THINGS)} {words[1]} {number}"
         rows.append({"text": text, "label": "praise" if number % 2 else "complaint"})
     settings = {**TINY_SETTINGS, "epochs": 8, "in_scope_accuracy": 1.0}
-    return _trained(tmp_path_factory.mktemp("intent"), "intent", rows, encoder=tiny_pair, **settings)
+    return make_once("intent", lambda folder: _train(folder, "intent", rows, encoder=tiny_pair, **settings)) / "run"
 
 
 @pytest.fixture(scope="session")
-def tiny_dialogue_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_dialogue_run(make_once: MakeOnce) -> Path:
     """The folder of a finished run of the recipe dialogue, which writes "use é" whatever it reads; do not change it."""
     from tfhub_ft.language_models.gguf_conversion import convert_gguf
 
-    folder = tmp_path_factory.mktemp("dialogue")
-    convert_gguf(make_speaker(folder / "speaker.gguf", "use é", "<|im_end|>"), folder / "preset")
     rows = [{"prompt": f"the {thing}", "reply": "my goose"} for thing in THINGS]
-    settings = {"epochs": 1, "batch_size": 4, "seq_length": 128}
-    return _trained(folder, "dialogue", rows, language_model=folder / "preset", **settings)
+
+    def fill(folder: Path) -> None:
+        convert_gguf(make_speaker(folder / "speaker.gguf", "use é", "<|im_end|>"), folder / "preset")
+        settings = {"epochs": 1, "batch_size": 4, "seq_length": 128}
+        _train(folder, "dialogue", rows, language_model=folder / "preset", **settings)
+
+    return make_once("dialogue", fill) / "run"
