@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import make_reviews, write_csv
-from tests.unit.cli.test_main import tfhub_ft
+from tests.integration.cli.test_main import tfhub_ft
 from tfhub_ft.cli.main import main
 
 TEXT = "good film so nice 😀 é → \u0141"

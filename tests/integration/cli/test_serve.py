@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from tests.unit.cli.test_main import refused, tfhub_ft
+from tests.integration.cli.test_main import refused, tfhub_ft
 
 SERVER = """#!/bin/sh
 printf '%s\\n' "$@" > "$RECORDED/arguments"

@@ -36,7 +36,7 @@ RUN = [
     *(ROOT / "docs" / f"{name}.md" for name in ("index", "tutorial", "training", "deployment", "several-machines")),
     ROOT / "recipes" / "ADD-RECIPE.md",
 ]
-# What runs on a page, but not here: it needs other machines, or is run by tests/unit/recipes/test_copy.py.
+# What runs on a page, but not here: it needs other machines, or is run by tests/integration/recipes/test_copy.py.
 ELSEWHERE = ("--strategy multi-worker", "./stars.py")
 
 

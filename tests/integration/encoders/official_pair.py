@@ -1,6 +1,6 @@
 """Write the pair that tf-models-official's exporter makes of a checkpoint, in a process of Keras 2.
 
-python tests/unit/encoders/official_pair.py CHECKPOINT PAIR OUT_DIR
+python tests/integration/encoders/official_pair.py CHECKPOINT PAIR OUT_DIR
 
 The weights are those of PAIR, which `convert_checkpoint` made of CHECKPOINT, by their names.
 """

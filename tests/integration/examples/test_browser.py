@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tfhub_ft
-from tests.unit.evaluation.report.test_html_report import CHROMIUM
+from tests.integration.evaluation.report.test_html_report import CHROMIUM
 
 FOLDER = Path(__file__).parents[3] / "examples" / "browser"
 TEXTS = ["good film so nice", "a bad room, and so awful & dull"]
