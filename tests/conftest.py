@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,6 +230,25 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
         return shared / name
 
     return make
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess]:
+    """Run the command in `tmp_path`, in this process, which has TensorFlow already."""
+    from tfhub_ft.cli.main import main
+
+    def call(*arguments: Any, cwd: Path = tmp_path) -> subprocess.CompletedProcess:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+        monkeypatch.setattr(sys, "argv", ["tfhub-ft", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, done.value.code, said.out, said.err)
+
+    return call
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
-from tfhub_ft.cli.main import COMMANDS, group
-from tfhub_ft.settings import TextSettings, option_name
+from tests.unit.cli.test_main import refused
+from tfhub_ft.settings import option_name
 
 HELPS = [["--help"], ["train", "--help"], ["train", "sentiment", "--help"], ["encoders", "--help"]]
 
@@ -24,30 +23,6 @@ def tfhub_ft(*arguments, cwd=None, stdin=None, **environment):
 
 def options(settings):
     return [str(part) for name, value in settings.items() for part in (option_name(name), value)]
-
-
-def refused(done, *words):
-    """Exit code 2, one line on standard error that has the words, nothing on standard output."""
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("Error: ")
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in line
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example(name):
-    result = CliRunner().invoke(group, [name, "--help"])
-    assert result.exit_code == 0
-    assert f"tfhub-ft {name}" in result.output.split("Usage:")[1].split("\n", 1)[1]
-
-
-def test_each_setting_is_an_option_of_the_recipe():
-    shown = CliRunner().invoke(group, ["train", "sentiment", "--help"]).output
-    for name in TextSettings.names():
-        assert option_name(name) in shown
 
 
 @pytest.mark.parametrize("arguments", [*HELPS, ["recipes"], ["encoders", "list"], ["--version"]])
@@ -71,14 +46,6 @@ def test_importing_the_commands_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_tables_as_json():
-    recipes = json.loads(CliRunner().invoke(group, ["recipes", "--json"]).output)
-    assert recipes[0]["name"] == "sentiment"
-    encoders = json.loads(CliRunner().invoke(group, ["encoders", "list", "--json"]).output)
-    assert encoders[0]["name"] == "minilm-l6"
-    assert "bert-base-uncased" in CliRunner().invoke(group, ["encoders", "show", "bert-base-uncased"]).output
 
 
 def test_the_whole_way(tiny_pair, tmp_path, here):
@@ -106,45 +73,6 @@ def test_the_whole_way(tiny_pair, tmp_path, here):
     assert len(Path(tmp_path / "answers.csv").read_text().splitlines()) == 161
 
     refused(here("train", "sentiment", *settings), "runs/one", "already holds a run")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["train", "sentimant"], ["sentimant", "did you mean sentiment"]),
-        (["train", "sentiment", "--epochs", "-1"], ["--epochs", "at least 1"]),
-        (["train", "sentiment", "--seq-length", "2"], ["--seq-length", "at least 3"]),
-        (["train", "sentiment", "--data", "none.csv"], ["none.csv"]),
-        (["train", "sentiment", "--encoder", "bert-bse-uncased"], ["bert-base-uncased"]),
-        (["train", "sentiment", "--epochs", "many"], ["--epochs"]),
-        (["train", "sentiment", "--epoch", "3"], ["--epoch"]),
-        (["train", "sentiment", "--config", "none.yaml"], ["none.yaml"]),
-        (["train", "sentiment", "--resume"], ["--output-dir"]),
-        (["predict", "none", "a text"], ["none", "does not exist"]),
-        (["predict", "none", "--output", "a.xlsx", "a text"], ["a.xlsx", ".jsonl"]),
-        (["evaluate", "none", "--data", "rows.csv"], ["none", "does not exist"]),
-        (["export", "none", "--output-dir", "out"], ["none", "does not exist"]),
-        (["distill", "none", "--student", "layers:2", "--output-dir", "out"], ["none", "does not exist"]),
-        (["distill", "none", "--output-dir", "out"], ["--student"]),
-        (["benchmark", "none", "--data", "rows.csv"], ["none", "export.json", "tfhub-ft export"]),
-        (["benchmark", "none", "--data", "rows.csv", "--picture", "a.txt"], ["a.txt", ".png"]),
-        (["encoders", "show", "bert-base"], ["bert-base"]),
-        (["encoders", "verify", "none"], ["none"]),
-        (["encoders", "convert", "none", "out"], ["none"]),
-        (["nothing"], ["nothing"]),
-    ],
-)
-def test_a_wrong_command_line_is_one_line_and_leaves_nothing(tmp_path, here, arguments, words):
-    refused(here(*arguments), *words)
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_network_and_nothing_cached_says_which_command_would_get_it(tmp_path, monkeypatch, here):
-    monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TFHUB_FT_MIRROR", "http://127.0.0.1:9")
-    done = here("train", "sentiment", "--encoder", "bert-base-uncased", "--output-dir", tmp_path / "run")
-    refused(done, "tfhub-ft encoders pull bert-base-uncased")
-    assert not (tmp_path / "run").exists()
 
 
 def test_quiet_shows_results_alone(tiny_run, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from tests.integration.cli.test_main import refused, tfhub_ft
+from tests.integration.cli.test_main import tfhub_ft
+from tests.unit.cli.test_main import refused
 
 SERVER = """#!/bin/sh
 printf '%s\\n' "$@" > "$RECORDED/arguments"

@@ -2,7 +2,6 @@ import io
 import json
 import shutil
 
-import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -11,7 +10,7 @@ from rich.console import Console
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.cli.main import group
-from tfhub_ft.evaluation.compare_runs import compare, mcnemar
+from tfhub_ft.evaluation.compare_runs import compare
 from tfhub_ft.evaluation.console_tables import run_comparison_tables
 from tfhub_ft.utils.errors import InputError
 
@@ -52,13 +51,6 @@ def test_a_run_does_not_differ_from_itself(tiny_run, tmp_path):
     assert compared["settings"] == {}
     assert (compared["changed"], compared["mcnemar"]["p_value"]) == (0, 1.0)
     assert compared["scores"]["accuracy"]["interval"] == [0, 0]
-
-
-def test_the_exact_test_of_mcnemar():
-    one, other = np.array([True] * 8 + [False] * 2), np.array([False] * 8 + [True] + [False])
-    assert mcnemar(one, other) == {
-        "only_one_right": 8, "only_other_right": 1, "p_value": pytest.approx(2 * (1 + 9) / 2**9),
-    }  # fmt: skip
 
 
 def test_tables_show_what_differs(told):

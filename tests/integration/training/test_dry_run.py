@@ -5,11 +5,8 @@ from click.testing import CliRunner
 
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.cli.main import group
-from tfhub_ft.data.datasets import load_dataset
-from tfhub_ft.recipe import load_recipe
 from tfhub_ft.settings import option_name
 from tfhub_ft.training.dry_run import dry_run
-from tfhub_ft.utils.errors import InputError
 
 
 def test_it_tells_rows_tokens_weights_time_and_memory(tiny_pair, reviews_csv):
@@ -46,22 +43,6 @@ def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path, capsys):
     assert plan["tokens"]["longest"] > 5
 
 
-@pytest.mark.parametrize(
-    ("recipe", "labels"),
-    [
-        ("sentiment", {"negative", "positive"}),
-        ("ner", {"person", "place", "organization"}),
-        ("qa", {"answer", "no answer"}),
-        ("multilabel", {"app", "delivery", "packaging", "price", "quality", "support"}),
-        ("similarity", set()),
-    ],
-)
-def test_what_rows_differ_in_is_counted(recipe, labels):
-    recipe = load_recipe(recipe)
-    rows = load_dataset(recipe.task, recipe.settings, recipe.demo).splits["train"].rows
-    assert set().union(*map(recipe.task.label_counts_key, rows)) == labels
-
-
 @pytest.mark.filterwarnings("error:Gradients do not exist")
 def test_a_head_that_the_pooler_is_not_used_by_is_no_warning(tiny_pair, reviews_csv):
     assert dry_run("spam", data=reviews_csv, encoder=tiny_pair, seq_length=24)["warnings"] == []
@@ -76,12 +57,6 @@ def test_the_command_leaves_nothing_behind(tiny_pair, reviews_csv, tmp_path, mon
     for words in ("label negative", "weights that train", "all of it", "Nothing was trained."):
         assert words in done.output
     assert list(tmp_path.iterdir()) == []
-
-
-def test_bad_rows_are_told_as_in_training(tmp_path):
-    write_csv(tmp_path / "rows.csv", [("", "a")])
-    with pytest.raises(InputError, match="rows.csv, line 2"):
-        dry_run("sentiment", data=tmp_path / "rows.csv")
 
 
 def test_dry_run_plans_the_minimum_number_of_steps(tiny_pair, reviews_csv):

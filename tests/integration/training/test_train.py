@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +8,9 @@ import yaml
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft import HubEncoder
-from tfhub_ft.encoders.hub_export import write_preprocessor
 from tfhub_ft.run import Run
 from tfhub_ft.training.interruptions import Interruptions
-from tfhub_ft.training.train import new_folder, resolved_settings
+from tfhub_ft.training.train import resolved_settings
 from tfhub_ft.utils.errors import InputError
 
 
@@ -203,63 +201,6 @@ def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path)
     assert resolved_settings(run.recipe, run.path / "recipe.yaml", {}) == run.settings
 
 
-BAD_FILES = {
-    "missing.csv": (None, "missing.csv"),
-    "empty.csv": ("", "no rows found"),
-    "header.csv": ("text,label\n", "no rows found"),
-    "column.csv": ("title,label\na,b\n", "--text-column"),
-    "one.csv": ("text,label\ngood film,a\nbad film,a\nfood,a\n", "only one label ('a')"),
-    "blank.csv": ('text,label\ngood,a\n" ",b\n', "line 3"),
-    "bytes.csv": (b"text,label\ngood,a\nb\xffd,b\n", "line 3"),
-    "cut.jsonl": ('{"text": "good", "label": "a"}\n{"text": "bad", "la', "line 2"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_bad_rows_stop_before_anything_is_made(tmp_path, name):
-    content, message = BAD_FILES[name]
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError) as caught:
-        tfhub_ft.train("sentiment", data=path, output_dir=tmp_path / "run", encoder="no/encoder/is/read")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
-
-
-def test_output_folders_that_are_taken_are_refused(tiny_run, reviews_csv, tmp_path):
-    with pytest.raises(InputError, match="already holds a run"):
-        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tiny_run)
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="not empty"):
-        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path)
-    with pytest.raises(InputError, match="is a file"):
-        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "file")
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"seq_length": 65}, "reads at most 64 tokens"),
-        ({"freeze": "9"}, "has 2 layers"),
-        ({"freeze": "half"}, "not one of"),
-    ],
-)
-def test_settings_that_do_not_fit_the_encoder_leave_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
-    with pytest.raises(InputError, match=message):
-        train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_folder_that_is_no_encoder_is_refused(reviews_csv, tiny_pair, tmp_path):
-    shutil.copytree(tiny_pair / "preprocessor", tmp_path / "encoder")
-    shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
-    with pytest.raises(InputError, match="not a TF Hub text encoder"):
-        tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "run", encoder=tmp_path / "encoder")
-    assert not (tmp_path / "run").exists()
-
-
 def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     from tfhub_ft.encoders import hub_encoder
 
@@ -324,35 +265,6 @@ def test_unfreezing_goes_on_where_it_was_stopped(tiny_pair, reviews_csv, tmp_pat
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"unfreeze": "0,3", "epochs": 4}, "--unfreeze 3: the encoder has 2 layers"),
-        ({"unfreeze": "0,1,2", "epochs": 2}, "names more epochs than --epochs 2"),
-        ({"unfreeze": "0,1", "freeze": "1"}, "needs --freeze none"),
-        ({"unfreeze": "0,1", "lora_rank": 4}, "leave one out"),
-        ({"lora_rank": 0}, "--lora-rank 0: must be at least 1"),
-        ({"lora_rank": 64}, "--lora-rank 64: must be from 1 to 32"),
-        ({"lora_rank": 4, "implementation": "graph"}, "computed by its graph"),
-        ({"reinit_layers": 3}, "--reinit-layers 3: the encoder has 2 layers"),
-        ({"jit_compile": True}, "needs --padding buckets"),
-        ({"jit_compile": True, "padding": "buckets", "implementation": "graph"}, "--jit-compile: .* by its graph"),
-        ({"layer_decay": 0.0}, "--layer-decay 0.0: must be at least 0.01"),
-        ({"recompute": True, "implementation": "graph"}, "--recompute: .* is computed by its graph"),
-    ],
-)
-def test_what_cannot_be_done_to_the_encoder_leaves_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
-    with pytest.raises(InputError, match=message):
-        train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
-    assert not (tmp_path / "run").exists()
-
-
-def test_new_folder_accepts_leftovers_of_file_managers(tmp_path):
-    (tmp_path / ".DS_Store").write_bytes(b"")
-    (tmp_path / "Thumbs.db").write_bytes(b"")
-    assert new_folder(tmp_path) == tmp_path
-
-
 def test_warnings_of_a_run_are_kept_and_shown_in_its_report(tiny_pair, tmp_path, capsys):
     rows = [(f"{text} {'so nice and very good ' * 6}", label) for text, label in make_reviews(60)]
     data = write_csv(tmp_path / "rows.csv", rows)
@@ -373,23 +285,3 @@ def test_evaluate_says_how_many_rows_are_truncated(tiny_run, tmp_path, capsys):
     warning = "1 of 6 rows are longer than --seq-length 24 tokens; the rest of their text is not read"
     assert f"Warning: {warning}\n" in capsys.readouterr().err
     assert warning in (tmp_path / "report.html").read_text()
-
-
-def test_train_refuses_a_preprocessor_of_a_larger_vocabulary(tiny_pair, checkpoint_maker, reviews_csv, tmp_path):
-    folder = checkpoint_maker(tmp_path / "checkpoint")
-    words = [f"word{number}" for number in range(9)]
-    with (folder / "vocab.txt").open("a") as file:
-        file.write("\n".join(words))
-    vocabulary = (folder / "vocab.txt").read_text().splitlines()
-    write_preprocessor(tmp_path / "larger", vocabulary, do_lower_case=True, seq_length=64)
-    with pytest.raises(InputError, match=r"--preprocessor .*larger: has 327 tokens, but --encoder .* for 318"):
-        train(tiny_pair, tmp_path / "run", data=reviews_csv, preprocessor=tmp_path / "larger")
-    assert not (tmp_path / "run").exists()
-
-
-def test_errors_of_a_config_file_name_it(reviews_csv, tmp_path):
-    (tmp_path / "mine.yaml").write_text("epochs: x\nbatch_size: 4\n")
-    with pytest.raises(InputError, match=r"^--config .*mine\.yaml: --epochs 'x': must be a whole number"):
-        tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", output_dir=tmp_path / "run")
-    with pytest.raises(InputError, match=r"^--batch-size 0: must be at least"):
-        tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", epochs=1, batch_size=0)

@@ -5,38 +5,11 @@ from click.testing import CliRunner
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 from tfhub_ft.cli.main import group
-from tfhub_ft.settings import TextSettings, option_name
-from tfhub_ft.training.tune import parse_search, tune
+from tfhub_ft.settings import option_name
+from tfhub_ft.training.tune import tune
 from tfhub_ft.utils.errors import InputError
 
 SEARCH = ("learning_rate=1e-5..5e-3", "freeze=none,all-but-pooler")
-
-
-def test_a_search_is_ranges_and_choices():
-    assert parse_search(["learning-rate=1e-5..3e-4", "epochs=1..4", "freeze=none, 1"], TextSettings()) == {
-        "learning_rate": ("range", [1e-5, 3e-4]),
-        "epochs": ("range", [1, 4]),
-        "freeze": ("choice", ["none", "1"]),
-    }
-    assert parse_search(["recompute=true,false"], TextSettings()) == {"recompute": ("choice", [True, False])}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("learning_rat=1..2", "SETTING=LOW..HIGH"),
-        ("learning_rate", "SETTING=LOW..HIGH"),
-        ("learning_rate=fast..slow", "'fast' is no number"),
-        ("learning_rate=3e-4..1e-5", "below the second"),
-        ("epochs=0..3", "--epochs 0: must be at least 1"),
-        ("freeze=none..all", "only a number has a range"),
-        ("precision=float32,int4", "--precision int4: must be one of"),
-        ("recompute=yes,no", "true or false"),
-    ],
-)
-def test_what_cannot_be_searched_is_named(text, message):
-    with pytest.raises(InputError, match=message):
-        parse_search([text], TextSettings())
 
 
 def test_a_search_finds_settings_that_train_takes_and_goes_on_where_it_was(tiny_pair, reviews_csv, tmp_path):

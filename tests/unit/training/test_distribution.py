@@ -1,0 +1,65 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+import tfhub_ft
+from tfhub_ft.training.distribution import build_strategy, is_chief
+from tfhub_ft.utils.errors import InputError
+
+
+def test_what_is_not_a_strategy_is_refused_in_one_line(tiny_pair, reviews_csv, tmp_path):
+    class Servers(tf.distribute.experimental.ParameterServerStrategy):
+        def __init__(self):
+            pass
+
+    for strategy, message in ((2, "got int 2"), (None, "got NoneType None"), (Servers(), "does not train with param")):
+        with pytest.raises(InputError, match=f"^[^\n]*{message}[^\n]*$"):
+            tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "run", strategy=strategy)
+    assert not (tmp_path / "run").exists()
+
+
+BAD = {
+    "nothing set": ({}, "launch --workers N"),
+    "no json": ({"TF_CONFIG": "{"}, "TF_CONFIG must describe"),
+    "no task": ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG must describe"),
+    "no such task": (
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'},
+        "TF_CONFIG must describe",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_cluster_that_is_not_described_is_named(monkeypatch, name):
+    variables, message = BAD[name]
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=message):
+        is_chief("multi-worker")
+    with pytest.raises(InputError, match=message):
+        build_strategy("multi-worker")
+
+
+def test_slurm_and_tf_config_say_who_is_chief(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert not is_chief("multi-worker")
+    cluster = {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
+    for kind, chief in (("chief", True), ("worker", False)):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}}))
+        assert is_chief("multi-worker") == chief
+
+
+@pytest.mark.parametrize("name", [pytest.param("tpu", marks=pytest.mark.slow), "tpu:grpc://localhost:1"])
+def test_where_no_tpu_answers_that_is_said(name):
+    with pytest.raises(InputError, match=f"--strategy {name}: no TPU answers"):
+        build_strategy(name)
+
+
+def test_workers_must_meet_before_tensorflow_is_used(monkeypatch):
+    tf.constant(1)
+    described = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(described))
+    with pytest.raises(InputError, match="before a process does anything else"):
+        build_strategy("multi-worker")

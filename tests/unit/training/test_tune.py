@@ -1,0 +1,32 @@
+import pytest
+
+from tfhub_ft.settings import TextSettings
+from tfhub_ft.training.tune import parse_search
+from tfhub_ft.utils.errors import InputError
+
+
+def test_a_search_is_ranges_and_choices():
+    assert parse_search(["learning-rate=1e-5..3e-4", "epochs=1..4", "freeze=none, 1"], TextSettings()) == {
+        "learning_rate": ("range", [1e-5, 3e-4]),
+        "epochs": ("range", [1, 4]),
+        "freeze": ("choice", ["none", "1"]),
+    }
+    assert parse_search(["recompute=true,false"], TextSettings()) == {"recompute": ("choice", [True, False])}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat=1..2", "SETTING=LOW..HIGH"),
+        ("learning_rate", "SETTING=LOW..HIGH"),
+        ("learning_rate=fast..slow", "'fast' is no number"),
+        ("learning_rate=3e-4..1e-5", "below the second"),
+        ("epochs=0..3", "--epochs 0: must be at least 1"),
+        ("freeze=none..all", "only a number has a range"),
+        ("precision=float32,int4", "--precision int4: must be one of"),
+        ("recompute=yes,no", "true or false"),
+    ],
+)
+def test_what_cannot_be_searched_is_named(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_search([text], TextSettings())
