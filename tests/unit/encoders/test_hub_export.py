@@ -5,13 +5,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 import tensorflow_text as text
-from scipy.special import erf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfhub_ft import HubEncoder
 from tfhub_ft.encoders.bert_forward import Architecture
-from tfhub_ft.encoders.hub_api_check import verify_encoder
-from tfhub_ft.encoders.hub_export import MASKED_LM, write_encoder, write_preprocessor
+from tfhub_ft.encoders.hub_export import write_encoder, write_preprocessor
 from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
 from tfhub_ft.utils.processes import child_environment, python_command
 
@@ -36,11 +34,6 @@ TOKENS = {
 }
 
 
-def test_a_written_encoder_follows_the_text_api(written):
-    findings = verify_encoder(written)
-    assert [finding for finding in findings if not finding.ok] == []
-
-
 def test_a_written_encoder_answers_as_the_layer_does(encoder, written):
     module = hub.load(str(written))
     theirs, ours = module(TOKENS), encoder(TOKENS)
@@ -62,38 +55,6 @@ def test_it_trains_by_its_graph(written):
         loss = tf.reduce_sum(layer(TOKENS, training=True)["pooled_output"] ** 2)
     gradients = tape.gradient(loss, [v.value for v in layer.trainable_variables])
     assert all(gradient is not None for gradient in gradients)
-
-
-def test_layers_that_share_their_weights_are_written_once(encoder, tmp_path):
-    values = {name.replace("layer_0/", ""): v for name, v in encoder.values.items() if "layer_1/" not in name}
-    architecture = Architecture(**{**encoder.spec["architecture"], "layers": 3, "shared": True})
-    write_encoder(tmp_path / "shared", values, architecture)
-    layer = HubEncoder(str(tmp_path / "shared"), implementation="native")
-    assert layer.spec["architecture"] == encoder.spec["architecture"] | {"layers": 3, "shared": True}
-    assert len(layer(TOKENS)["encoder_outputs"]) == 3
-
-
-def test_a_masked_lm_head_becomes_mlm(encoder, tmp_path):
-    random = np.random.default_rng(0)
-    shapes = dict(zip(MASKED_LM, [(32, 32), (32,), (32,), (32,), (318,)], strict=True))
-    head = {name: random.normal(0, 0.3, shape).astype("float32") for name, shape in shapes.items()}
-    write_encoder(tmp_path / "encoder", encoder.values, Architecture(**encoder.spec["architecture"]), masked_lm=head)
-    module = hub.load(str(tmp_path / "encoder"))
-    positions = tf.constant([[1, 3], [2, 0]])
-    outputs = module.mlm({**TOKENS, "masked_lm_positions": positions}, training=False)
-    states = encoder(TOKENS)["sequence_output"].numpy()[[[0], [1]], positions.numpy()]
-    kernel, bias, gamma, beta, output_bias = head.values()
-    inner = states @ kernel + bias
-    inner = 0.5 * inner * (1 + erf(inner / np.sqrt(2)))
-    normed = (inner - inner.mean(-1, keepdims=True)) / inner.std(-1, keepdims=True) * gamma + beta
-    expected = normed @ encoder.values["word_embeddings/embeddings"].T + output_bias
-    np.testing.assert_allclose(outputs["mlm_logits"], expected, atol=1e-4)
-    np.testing.assert_allclose(outputs["pooled_output"], encoder(TOKENS)["pooled_output"], atol=1e-5)
-    assert len(module.trainable_variables) == 39
-    assert len(module.mlm.trainable_variables) == 39 + 5
-    assert HubEncoder(str(tmp_path / "encoder")).is_native
-    layer = HubEncoder(str(tmp_path / "encoder"), implementation="graph")
-    np.testing.assert_allclose(layer(TOKENS)["pooled_output"], encoder(TOKENS)["pooled_output"], atol=1e-5)
 
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film", "##s", ",", "über", "uber", "!"]
@@ -150,15 +111,6 @@ def test_a_written_preprocessor_has_no_assertions(tmp_path):
     assert not {"Assert", "If"} & operations
     with pytest.raises(tf.errors.InvalidArgumentError):
         tf.RaggedTensor.from_row_splits([1, 2], [0, 5])
-
-
-def test_a_pair_is_written_within_a_strategy(encoder, tmp_path):
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        write_encoder(tmp_path / "encoder", encoder.values, Architecture(**encoder.spec["architecture"]))
-        write_preprocessor(tmp_path / "preprocessor", VOCABULARY, do_lower_case=True, seq_length=8)
-    np.testing.assert_allclose(
-        hub.load(str(tmp_path / "encoder"))(TOKENS)["pooled_output"], encoder(TOKENS)["pooled_output"], atol=1e-5
-    )
 
 
 IN_KERAS_2 = """
