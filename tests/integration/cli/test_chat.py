@@ -21,6 +21,7 @@ def talk(arguments, lines):
     return done.stdout.splitlines()
 
 
+@pytest.mark.sample
 def test_a_run_of_chat_answers_from_its_bank(tiny_chat_run):
     replies = talk([tiny_chat_run], ["a film and a book please"] * 4)
     assert len(set(replies)) == 4
@@ -39,6 +40,7 @@ def test_history_is_read_along(tiny_chat_run):
     assert along[1] in [reply["reply"] for reply in both["replies"]]
 
 
+@pytest.mark.sample
 def test_a_run_of_dialogue_writes(tiny_dialogue_run):
     options = ["--temperature", 0.1, "--top-p", 0.9, "--seed", 1, "--max-tokens", 9, "--system", "Be brief."]
     assert talk([tiny_dialogue_run, *options], ["the nest", "my goose"]) == ["use é"] * 2

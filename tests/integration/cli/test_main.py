@@ -37,6 +37,7 @@ def test_help_and_tables_import_nothing_heavy(arguments):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.sample
 def test_importing_the_commands_imports_nothing_heavy():
     script = (
         "import importlib, sys\nfrom tfhub_ft.cli.main import COMMANDS\n"
@@ -48,6 +49,7 @@ def test_importing_the_commands_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.sample
 def test_the_whole_way(tiny_pair, tmp_path, here):
     write_csv(tmp_path / "rows.csv", make_reviews(160))
     settings = options({**TINY_SETTINGS, "encoder": tiny_pair, "data": "rows.csv", "output_dir": "runs/one"})
@@ -87,6 +89,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("module", ["tfhub_ft", "tfhub_ft.cli.main"])
 def test_python_m_runs_the_command_line(module):
     done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)

@@ -90,6 +90,7 @@ def test_commands_after_a_training_and_on_a_card_run(odd, monkeypatch):
             exec(code.partition("stub = ")[0], names)
 
 
+@pytest.mark.sample
 def test_command_to_copy_and_train_a_recipe_runs(odd):
     (odd.folder / "my recipes").mkdir()
     output = odd("copy", "sentiment", "my recipes/mine.py")

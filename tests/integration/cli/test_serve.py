@@ -28,6 +28,7 @@ def server(tmp_path):
     return {"PATH": f"{program.parent}:{os.environ['PATH']}", "RECORDED": str(tmp_path)}
 
 
+@pytest.mark.sample
 def test_the_server_is_started_with_the_folders_files_and_its_code_is_passed_on(tiny_export, server, tmp_path):
     done = tfhub_ft("serve", tiny_export.name, "--port", 9000, "--rest-port", 9001, cwd=tiny_export.parent, **server)
     assert done.returncode == 7, done.stderr

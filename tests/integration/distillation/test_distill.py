@@ -51,6 +51,7 @@ def small(tiny_run, tmp_path_factory):
     )  # fmt: skip
 
 
+@pytest.mark.sample
 def test_the_student_has_fewer_layers_and_words_and_is_about_as_good(small, tiny_run):
     teacher, student = Run(tiny_run), small.run
     encoder = student.load_model().get_layer("token_model").get_layer("encoder")
@@ -61,6 +62,7 @@ def test_the_student_has_fewer_layers_and_words_and_is_about_as_good(small, tiny
     assert student.metrics["test"]["accuracy"] >= teacher.metrics["test"]["accuracy"] - 0.1
 
 
+@pytest.mark.sample
 def test_its_rows_are_the_teachers_and_no_held_out_text_is_learnt(small, tiny_run):
     assert small.run.splits == Run(tiny_run).splits
     assert small.run.settings.seed == 7

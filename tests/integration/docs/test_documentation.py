@@ -81,6 +81,7 @@ def test_the_commands_of_a_recipes_page_can_be_parsed(name, tmp_path):
         parse(group, words_of(line))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("line", sorted({line for file in FILES for line in commands(file)}))
 def test_a_command_of_the_documentation_can_be_parsed(line):
     parse(group, words_of(line))
@@ -94,6 +95,7 @@ def helps(command, name):
             yield from helps(command.get_command(None, below), f"{name} {below}")
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_has_an_example_that_can_be_parsed(name):
     for described, text in helps(importlib.import_module(COMMANDS[name]).command, name):
@@ -168,6 +170,7 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert names["encoded"]["pooled_output"].shape == (2, 32)
 
 
+@pytest.mark.sample
 def test_the_targets_of_make_are_there():
     targets = re.findall(r"^make (\S+)", FILES[0].read_text(encoding="utf-8"), re.MULTILINE)
     assert targets == ["demo", "test"]
@@ -175,6 +178,7 @@ def test_the_targets_of_make_are_there():
         assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0
 
 
+@pytest.mark.sample
 def test_the_api_page_has_every_public_name():
     described = re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
     found = [getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in described]

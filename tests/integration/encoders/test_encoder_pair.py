@@ -26,6 +26,7 @@ def test_a_runs_encoder_follows_the_text_api(exported):
     assert [finding for finding in verify_encoder(exported) if not finding.ok] == []
 
 
+@pytest.mark.sample
 def test_it_has_the_fine_tuned_weights_and_the_same_tokens(exported, tiny_run, tiny_pair):
     trained = Run(tiny_run).load_model().get_layer("token_model").get_layer("encoder").values
     for name, value in HubEncoder(str(exported)).values.items():

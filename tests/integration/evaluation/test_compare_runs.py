@@ -30,6 +30,7 @@ def told(hasty_run, tiny_run):
     return json.loads(done.stdout)
 
 
+@pytest.mark.sample
 def test_two_runs_side_by_side(told, tiny_run):
     assert told["rows"] == 24
     assert told["settings"] == {"epochs": [1, 4], "learning_rate": [1e-5, 5e-3]}

@@ -15,6 +15,7 @@ from tfhub_ft.utils.errors import InputError, RunError
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad room"]
 
 
+@pytest.mark.sample
 def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run, reviews_csv):
     assert {p.name for p in tiny_export.iterdir()} == {
         "1",
@@ -44,6 +45,7 @@ def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run, review
         assert expected in card
 
 
+@pytest.mark.sample
 def test_both_signatures_answer_as_the_model(tiny_export, tiny_run):
     loaded = tf.saved_model.load(str(tiny_export / "1"))
     model = Run(tiny_run).load_model()
@@ -197,6 +199,7 @@ def test_a_folder_that_another_process_exports_into_is_refused(tiny_run, tmp_pat
     assert not folder.exists()
 
 
+@pytest.mark.sample
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="is no run folder"):
         tfhub_ft.export(tmp_path, output_dir=tmp_path / "exports")

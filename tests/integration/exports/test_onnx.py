@@ -43,6 +43,7 @@ def written(tiny_run, tmp_path_factory):
     return file, call_of(model, run.recipe.task, run.labels, run.decision, [TEXTS, TEXTS[:1], TEXTS * 3])
 
 
+@pytest.mark.sample
 @needs_onnx
 def test_a_file_answers_as_the_model_for_any_batch_and_length(written):
     file, call = written

@@ -37,6 +37,7 @@ def forms(folder):
     return {form["path"]: form for form in json.loads((folder / "export.json").read_text())["forms"]}
 
 
+@pytest.mark.sample
 def test_each_file_is_written_and_proven(lite, tiny_run):
     kinds = {
         3: ["fp32", "dynamic", "int8"],
@@ -53,6 +54,7 @@ def test_each_file_is_written_and_proven(lite, tiny_run):
     assert {path.name for path in (lite / "tflite").iterdir()} == {path.split("/")[1] for path in forms(lite)}
 
 
+@pytest.mark.sample
 def test_predict_answers_by_every_file_as_by_the_run(lite, tiny_run):
     expected = tfhub_ft.predict(tiny_run, TEXTS)
     for path in forms(lite):

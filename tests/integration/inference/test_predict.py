@@ -21,6 +21,7 @@ def by_export(tiny_export):
     return open_predictor(tiny_export)
 
 
+@pytest.mark.sample
 def test_an_export_answers_as_its_run(by_run, by_export, tiny_export):
     for one, other in zip(tfhub_ft.predict(by_run, TEXTS), tfhub_ft.predict(by_export, TEXTS)):
         assert one["label"] == other["label"]
@@ -63,6 +64,7 @@ def test_a_pickled_predictor_loads_again(kind, request, monkeypatch, tmp_path):
     assert (again.name, again.precision) == (predictor.name, "auto" if kind == "tiny_run" else "float32")
 
 
+@pytest.mark.sample
 def test_predictors_answer_in_spawned_processes(tiny_run):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         answers = pool.submit(tfhub_ft.predict, open_predictor(tiny_run), TEXTS[:2]).result(timeout=300)

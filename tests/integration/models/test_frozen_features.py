@@ -98,6 +98,7 @@ def test_training_on_features_gives_what_training_without_them_gives(tiny_pair, 
     assert json.loads((kept.path / "metrics.json").read_text())["train"]["rows"] == 112
 
 
+@pytest.mark.sample
 def test_evaluation_reads_the_features_of_rows_that_were_scored_before(tiny_pair, reviews_csv, tmp_path, capsys):
     options = {**TINY_SETTINGS, "epochs": 1, "encoder": tiny_pair, "freeze": "all"}
     run = tfhub_ft.train("sentiment", train=reviews_csv, test=reviews_csv, output_dir=tmp_path / "run", **options)

@@ -74,6 +74,7 @@ def alone(tiny_pair, reviews_csv, tmp_path_factory):
     return tfhub_ft.train("sentiment", data=reviews_csv, output_dir=folder, encoder=tiny_pair, **SETTINGS)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_devices_of_one_machine_train_to_what_one_does(alone, tiny_pair, reviews_csv, tmp_path, devices):
     given = options(tiny_pair, reviews_csv, tmp_path / "run", strategy="mirrored")
@@ -101,6 +102,7 @@ def test_replicas_with_dropout_resume_to_the_same_result(tiny_pair, reviews_csv,
     assert Run(runs[1]).metrics == Run(runs[0]).metrics
 
 
+@pytest.mark.sample
 def test_two_workers_train_to_what_one_does_and_the_first_one_writes(alone, tiny_pair, reviews_csv, tmp_path):
     given = options(tiny_pair, reviews_csv, tmp_path / "run")
     # With an empty cache one of them finds out of what family the encoder is.
@@ -158,6 +160,7 @@ def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
     assert Run(tmp_path / "run").training_state["last"]
 
 
+@pytest.mark.sample
 def test_any_strategy_of_tensorflow_is_taken(alone, tiny_pair, reviews_csv, tmp_path):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     run = tfhub_ft.train(

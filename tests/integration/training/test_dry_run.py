@@ -48,6 +48,7 @@ def test_a_head_that_the_pooler_is_not_used_by_is_no_warning(tiny_pair, reviews_
     assert dry_run("spam", data=reviews_csv, encoder=tiny_pair, seq_length=24)["warnings"] == []
 
 
+@pytest.mark.sample
 def test_the_command_leaves_nothing_behind(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv}

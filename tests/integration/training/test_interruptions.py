@@ -84,6 +84,7 @@ def test_a_stopped_run_is_resumed_after_it_has_moved_with_its_rows(
     assert_same(tfhub_ft.train("sentiment", output_dir=moved / "run", resume=True), whole_run)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("at", [STEP, pytest.param(13, marks=pytest.mark.slow)])
 def test_sigterm_saves_and_resuming_goes_on_at_the_next_step(
     whole_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch, at

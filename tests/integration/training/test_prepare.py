@@ -55,6 +55,7 @@ def shards_of(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tfrecord"))}
 
 
+@pytest.mark.sample
 def test_a_training_on_prepared_rows_is_the_training_on_their_files(folder, tiny_run, tmp_path):
     settings = {name: value for name, value in TINY_SETTINGS.items() if name != "seq_length"}
     run, direct = tfhub_ft.train("sentiment", prepared=folder, output_dir=tmp_path / "run", **settings), Run(tiny_run)
@@ -115,6 +116,7 @@ def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, 
                 assert one.dtype == other.dtype
 
 
+@pytest.mark.sample
 def test_the_command_tells_what_there_is(how, folder, tmp_path):
     options = [part for name, value in how.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     made = tmp_path / "made"

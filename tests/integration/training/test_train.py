@@ -22,6 +22,7 @@ def weights(run):
     return run.load_model().get_weights()
 
 
+@pytest.mark.sample
 def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
     run = Run(tiny_run)
     names = {p.name for p in tiny_run.iterdir()}
@@ -42,6 +43,7 @@ def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
     assert [p.name for p in (tiny_run / "checkpoints").iterdir()] == ["state.json"]
 
 
+@pytest.mark.sample
 def test_it_learns(tiny_run):
     assert Run(tiny_run).metrics["test"]["accuracy"] >= 0.9
 
@@ -132,6 +134,7 @@ def test_patience_ends_the_training(tiny_pair, reviews_csv, tmp_path):
     assert len((run.path / "history.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.sample
 def test_separate_files_a_validation_held_out_and_a_bad_row_skipped(tiny_pair, tmp_path, capsys):
     rows = make_reviews(80)
     train_csv = write_csv(tmp_path / "train.csv", [*rows[:60], ("", "positive")])
@@ -142,6 +145,7 @@ def test_separate_files_a_validation_held_out_and_a_bad_row_skipped(tiny_pair, t
     assert "skipped 1 bad row" in capsys.readouterr().err
 
 
+@pytest.mark.sample
 def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
@@ -214,6 +218,7 @@ def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, revi
     assert sum(drop is not None for drop in traced) == 1
 
 
+@pytest.mark.sample
 def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_path):
     settings = {"lora_rank": 4, "lora_targets": "query, value,output", "epochs": 2}
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)

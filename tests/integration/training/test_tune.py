@@ -36,6 +36,7 @@ def test_a_search_finds_settings_that_train_takes_and_goes_on_where_it_was(tiny_
         tune("sentiment", output_dir=tmp_path / "run", trials=3, search=SEARCH, **settings)
 
 
+@pytest.mark.sample
 def test_the_command(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)

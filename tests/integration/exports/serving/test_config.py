@@ -55,6 +55,7 @@ def older_server(monkeypatch):
     monkeypatch.setattr(config, "STOCK_OPERATIONS", config.STOCK_OPERATIONS - {LACKED})
 
 
+@pytest.mark.sample
 def test_a_stock_server_runs_and_warms_up_every_signature_of_an_export(tiny_export):
     requests = records(tiny_export / "1")
     assert [request.model_spec.signature_name for request in requests] == ["serving_default"] * 3 + ["tokens"] * 3
