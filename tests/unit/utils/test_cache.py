@@ -1,0 +1,82 @@
+import json
+
+import pytest
+
+from tfhub_ft.utils.cache import CACHE_VARIABLE, ENTRY_FILE, cache_dir, entry_of, keep, load_kept
+from tfhub_ft.utils.errors import RunError
+
+
+@pytest.fixture
+def entry(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "entry"
+
+
+def fill(folder):
+    folder.mkdir()
+    (folder / "file").write_text("content")
+    return {"source": "a test"}
+
+
+def test_cache_dir_is_what_the_variable_names(entry, monkeypatch):
+    assert cache_dir() == entry.parent
+    monkeypatch.delenv(CACHE_VARIABLE)
+    assert cache_dir().name == "tfhub_ft"
+
+
+def test_keep_fills_an_entry_once(entry):
+    keep(entry, fill)
+    kept = entry_of(entry, thorough=True)
+    assert kept["source"] == "a test"
+    assert list(kept["files"]) == ["file"]
+    assert {path.name for path in entry.parent.iterdir()} >= {"entry"}
+    keep(entry, lambda folder: pytest.fail("was filled again"))
+
+
+def test_keep_leaves_nothing_of_an_entry_that_fails(entry):
+    with pytest.raises(ZeroDivisionError):
+        keep(entry, lambda folder: 1 / 0)
+    assert not entry.exists()
+    assert entry_of(entry) is None
+
+
+def test_keep_replaces_a_damaged_entry(entry):
+    keep(entry, fill)
+    (entry / "file").write_text("damaged")
+    assert entry_of(entry) is None
+    keep(entry, fill)
+    assert (entry / "file").read_text() == "content"
+
+
+def test_entry_of_reads_touched_files_and_keeps_their_time(entry):
+    keep(entry, fill)
+    (entry / "file").touch()
+    assert entry_of(entry) is not None
+    _, _, time = json.loads((entry / ENTRY_FILE).read_text())["files"]["file"]
+    assert time == (entry / "file").stat().st_mtime_ns
+
+
+def test_keep_says_that_the_cache_cannot_be_written(entry):
+    entry.parent.write_text("a file")
+    with pytest.raises(RunError, match=f"the cache cannot be written .*set {CACHE_VARIABLE}"):
+        keep(entry, fill)
+
+
+def test_load_kept_fetches_a_damaged_entry_again(entry):
+    def get():
+        keep(entry, fill)
+        return entry
+
+    def load(folder):
+        if (folder / "file").read_text() != "content":
+            raise ValueError("damaged")
+        return "loaded"
+
+    get()
+    size, time = (entry / "file").stat().st_size, (entry / "file").stat().st_mtime_ns
+    (entry / "file").write_text("c" * size)
+    described = json.loads((entry / ENTRY_FILE).read_text())
+    described["files"]["file"] = [size, "", time]
+    (entry / ENTRY_FILE).write_text(json.dumps(described))
+    with pytest.raises(ValueError, match="damaged"):
+        load_kept(lambda: entry, lambda folder: load(folder))
