@@ -1,0 +1,23 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+from click.testing import CliRunner
+
+from tfhub_ft.cli.distill import command
+
+
+def test_distill_passes_the_settings_that_are_given(replace):
+    run = SimpleNamespace(path=Path("runs/small"), metrics={"test": {"accuracy": 0.75}})
+    call = replace("tfhub_ft.distillation.distill.distill", run)
+    options = ["--student", "layers:3", "--output-dir", "runs/small", "--alpha", "0.5", "--epochs", "2"]
+    done = CliRunner().invoke(command, ["runs/one", *options], catch_exceptions=False)
+    assert call.args == ("runs/one",)
+    assert call.kwargs == {"student": "layers:3", "output_dir": "runs/small", "alpha": 0.5, "epochs": 2}
+    for words in ("0.7500", "Run: runs/small", "tfhub-ft export runs/small --output-dir saved_models/small"):
+        assert words in done.output
+
+
+def test_distill_needs_a_student():
+    done = CliRunner().invoke(command, ["runs/one", "--output-dir", "runs/small"])
+    assert done.exit_code == 2
+    assert "--student" in done.output

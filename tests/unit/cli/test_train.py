@@ -1,0 +1,39 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from tfhub_ft.cli.train import command, recipe_argument
+from tfhub_ft.recipe import RECIPES, load_recipe
+
+METRICS = {"train": {"accuracy": 1.0}, "test": {"accuracy": 0.75}}
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+
+def test_train_passes_the_settings_that_are_given(replace):
+    run = SimpleNamespace(
+        path=Path("runs/one"), metrics=METRICS, labels=["a", "b"], decision={}, recipe=load_recipe("sentiment")
+    )
+    call = replace("tfhub_ft.training.train.train", run)
+    shown = invoke("sentiment", "--output-dir", "runs/one", "--epochs", "2", "--no-cache-features").output
+    assert call.args == ("sentiment",)
+    how = {"output_dir": "runs/one", "config": None, "resume": False, "recover": False}
+    assert call.kwargs == how | {"epochs": 2, "cache_features": False}
+    for words in ("0.7500", "Run: runs/one", "Report: runs/one/report.html", "tfhub-ft predict runs/one"):
+        assert words in shown
+
+
+def test_train_lists_and_helps_with_each_recipe():
+    shown = invoke("--help").output
+    for name in RECIPES:
+        assert name in shown
+        assert f"Example: tfhub-ft train {name}" in invoke(name, "--help").output
+
+
+@pytest.mark.parametrize(("name", "argument"), [("spam", "spam"), ("./mine.py", Path("mine.py"))])
+def test_recipe_argument_is_a_name_or_a_path(name, argument):
+    assert recipe_argument(name) == argument
