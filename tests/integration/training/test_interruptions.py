@@ -48,7 +48,10 @@ def epochs_of(run):
 @pytest.fixture
 def signalled(monkeypatch):
     """Sends this process a signal after a step of an epoch."""
+    return sender(monkeypatch)
 
+
+def sender(monkeypatch):
     def send(number, *, at=STEP):
         class Sender(EpochOrder):
             sent = False
@@ -61,6 +64,22 @@ def signalled(monkeypatch):
         monkeypatch.setattr("tfhub_ft.training.callbacks.EpochOrder", Sender)
 
     return send
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tiny_pair, reviews_csv, tmp_path_factory):
+    """The folder of a run that SIGTERM stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Preempted):
+        sender(patch)(signal.SIGTERM)
+        train(tiny_pair, folder, data=reviews_csv)
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_run, tmp_path):
+    """A copy of it, which a test may change."""
+    return shutil.copytree(stopped_run, tmp_path / "run")
 
 
 def test_a_stopped_run_is_resumed_after_it_has_moved_with_its_rows(
@@ -112,12 +131,8 @@ def test_sigterm_saves_and_resuming_goes_on_at_the_next_step(
         ([], "state.json"),
     ],
 )
-def test_resume_refuses_damaged_checkpoints(tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch, state, message):
-    signalled(signal.SIGTERM)
-    with pytest.raises(Preempted):
-        train(tiny_pair, tmp_path / "run", data=reviews_csv)
-    monkeypatch.undo()
-    checkpoints = tmp_path / "run" / "checkpoints"
+def test_resume_refuses_damaged_checkpoints(stopped, state, message):
+    checkpoints = stopped / "checkpoints"
     if state is None:
         with (checkpoints / "last-2-6.weights.h5").open("r+b") as file:
             file.truncate(5000)
@@ -126,7 +141,7 @@ def test_resume_refuses_damaged_checkpoints(tiny_pair, reviews_csv, tmp_path, si
         (checkpoints / "state.json").write_text(json.dumps({**whole, **state} if state else state))
     before = {path.name for path in checkpoints.iterdir()}
     with pytest.raises(InputError, match=message):
-        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+        tfhub_ft.train("sentiment", output_dir=stopped, resume=True)
     assert {path.name for path in checkpoints.iterdir()} == before
 
 
@@ -187,9 +202,9 @@ def test_recovering_goes_back_to_the_last_good_epoch(tiny_pair, reviews_csv, tmp
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
 
 
-def test_a_folder_in_use_is_not_trained_in(tiny_run):
-    with Run(tiny_run).locked(), pytest.raises(InputError, match="in use"):
-        tfhub_ft.train("sentiment", output_dir=tiny_run, resume=True)
+def test_a_folder_in_use_is_not_trained_in(stopped):
+    with Run(stopped).locked(), pytest.raises(InputError, match="in use"):
+        tfhub_ft.train("sentiment", output_dir=stopped, resume=True)
 
 
 @pytest.mark.parametrize("ways", ["kill", pytest.param("kill and stop", marks=pytest.mark.slow)])
@@ -222,22 +237,18 @@ def test_a_process_that_is_killed_goes_on_to_the_same_end(whole_run, tiny_pair, 
     assert_same(resumed, whole_run)
 
 
-def test_remains_of_a_kill_go_at_the_next_start(tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch):
-    signalled(signal.SIGTERM)
-    with pytest.raises(Preempted):
-        train(tiny_pair, tmp_path / "run", data=reviews_csv)
-    monkeypatch.undo()
-    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+def test_remains_of_a_kill_go_at_the_next_start(stopped):
+    for folder in (stopped, stopped / "checkpoints"):
         (folder / ".tfhub_ft-dead").mkdir()
         (folder / ".tfhub_ft-dead" / ".lock").touch()
         (folder / ".tfhub_ft-dead" / "last-2.weights.h5").write_bytes(b"half")
-    (tmp_path / "run" / "checkpoints" / "last-7.weights.h5").write_bytes(b"of a kill before it was removed")
-    (tmp_path / "run" / "checkpoints" / ".1234abcd.last-2.weights.h5").write_bytes(b"of an earlier version")
-    run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+    (stopped / "checkpoints" / "last-7.weights.h5").write_bytes(b"of a kill before it was removed")
+    (stopped / "checkpoints" / ".1234abcd.last-2.weights.h5").write_bytes(b"of an earlier version")
+    run = tfhub_ft.train("sentiment", output_dir=stopped, resume=True)
     assert not [path for path in run.path.rglob("*") if path.name.startswith((".", "last-"))]
-    (tmp_path / "run" / "checkpoints" / "best.weights.h5").write_bytes(b"of a kill after metrics.json")
+    (stopped / "checkpoints" / "best.weights.h5").write_bytes(b"of a kill after metrics.json")
     with pytest.raises(InputError, match="is finished"):
-        tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
+        tfhub_ft.train("sentiment", output_dir=stopped, resume=True)
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["state.json"]
 
 
