@@ -1,35 +1,15 @@
-"""Rows that are prepared once are the rows that a training on their files reads."""
-
-import dataclasses
-import json
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
-from tfhub_ft.cli.main import group
-from tfhub_ft.data import token_cache
-from tfhub_ft.data.datasets import load_dataset
-from tfhub_ft.data.prepared import Prepared
-from tfhub_ft.data.sequences import Mapped
-from tfhub_ft.encoders import HubPreprocessor
-from tfhub_ft.recipe import load_recipe
 from tfhub_ft.run import Run
-from tfhub_ft.training import prepare as prepare_module
 from tfhub_ft.training.prepare import prepare
-from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import sha256_of
-
-SEVERAL_MACHINES = Path(__file__).parents[3] / "docs" / "several-machines.md"
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +24,6 @@ def folder(how, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared") / "reviews"
     prepare("sentiment", output_dir=folder, shards=3, **how)
     return folder
-
-
-@pytest.fixture
-def copied(folder, tmp_path):
-    return Path(shutil.copytree(folder, tmp_path / "copied"))
 
 
 def shards_of(folder):
@@ -70,101 +45,6 @@ def test_a_training_on_prepared_rows_is_the_training_on_their_files(folder, tiny
     assert run.settings.encoder == direct.settings.encoder
 
 
-def test_a_run_finds_prepared_rows_after_both_have_moved(copied, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    recipe = load_recipe("sentiment")
-    settings = recipe.settings.replaced({"prepared": "copied"})
-    data = load_dataset(recipe.task, settings, recipe.demo)
-    Run.create(Path("run"), "sentiment", settings, data.labels, data.described(Path("run")))
-    expected = {name: list(split.rows) for name, split in data.splits.items()}
-    (tmp_path / "moved").mkdir()
-    for name in ("copied", "run"):
-        shutil.move(name, tmp_path / "moved" / name)
-    found = Run(tmp_path / "moved" / "run").load_rows()
-    assert {name: list(split.rows) for name, split in found.splits.items()} == expected
-    assert found.prepared.path == tmp_path / "moved" / "copied"
-    index = json.loads((found.prepared.path / "prepared.json").read_text())
-    shard = next(iter(index["splits"]["train"]["shards"].values()))
-    shard["sha256"] = "0" * 64
-    (found.prepared.path / "prepared.json").write_text(json.dumps(index))
-    with pytest.raises(InputError, match=r"not found: copied is missing and .*moved/copied has changed$"):
-        Run(tmp_path / "moved" / "run").load_rows()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["multilabel", "ner", "qa", "similarity", "chat", "adapt"])
-def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, tmp_path):
-    recipe = load_recipe(name)
-    settings = recipe.settings.replaced({"encoder": str(tiny_pair), "seq_length": 40})
-    prepare(name, output_dir=tmp_path / "prepared", encoder=tiny_pair, seq_length=40, shards=2)
-    task, direct = recipe.task, load_dataset(recipe.task, settings, recipe.demo)
-    again = load_dataset(task, settings.replaced({"prepared": str(tmp_path / "prepared")}), recipe.demo)
-    assert again.labels == direct.labels
-    assert again.is_of(json.loads(json.dumps(direct.described())))
-    preprocessor = recipe.build(settings, direct.labels).get_layer("preprocessor")
-    for split, read in direct.splits.items():
-        assert list(again.splits[split].rows) == list(read.rows)
-        for one, other in zip(again.targets[split], direct.targets[split], strict=True):
-            np.testing.assert_array_equal(one, other)
-        inputs = Mapped(task.training_inputs, read.rows)
-        tokens, expected = again.prepared.tokens(split, preprocessor, inputs), task.encode(preprocessor, inputs)
-        assert type(tokens) is type(expected)
-        for field in dataclasses.fields(expected):
-            one, other = getattr(tokens, field.name), getattr(expected, field.name)
-            if field.name != "inputs":
-                np.testing.assert_array_equal(one, other)
-                assert one.dtype == other.dtype
-
-
-@pytest.mark.sample
-def test_the_command_tells_what_there_is(how, folder, tmp_path):
-    options = [part for name, value in how.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    made = tmp_path / "made"
-    words = ["prepare", "sentiment", *options, "--output-dir", str(made), "--shards", "3", "--workers", "1"]
-    done = CliRunner().invoke(group, words)
-    assert done.exit_code == 0, done.output
-    assert f"{made}: 112 train rows in 3, 24 validation rows in 1, 24 test rows in 1 shards" in done.output
-    assert f"tfhub-ft train sentiment --prepared {made}" in done.output
-    assert sorted(path.name for path in made.iterdir()) == [
-        "prepared.json", "test-00000-of-00001.tfrecord", *(f"train-0000{n}-of-00003.tfrecord" for n in range(3)),
-        "validation-00000-of-00001.tfrecord",
-    ]  # fmt: skip
-    assert shards_of(made) == shards_of(folder)
-    told = json.loads((made / "prepared.json").read_text())
-    assert (told["recipe"], told["labels"], told["columns"]) == (
-        "sentiment",
-        ["negative", "positive"],
-        ["text", "label"],
-    )
-    assert told["settings"]["seq_length"] == 24
-
-
-def test_a_preparation_that_was_stopped_goes_on_with_the_shards_that_are_missing(how, folder, tmp_path, monkeypatch):
-    written = []
-
-    def stopped(path):
-        written.append(path)
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        return sha256_of(path)
-
-    # What a process leaves that is killed while it writes.
-    (tmp_path / ".12345678.prepared.json").write_text("{")
-    monkeypatch.setattr(prepare_module, "sha256_of", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        prepare("sentiment", output_dir=tmp_path, shards=3, **how)
-    monkeypatch.undo()
-    (tmp_path / written[-1]).unlink()
-    (tmp_path / f".12345678.{written[-1].name}").write_bytes(b"torn")
-    before = {path: path.stat().st_mtime_ns for path in written[:2]}
-    with pytest.raises(InputError, match="is not finished: run the same tfhub-ft prepare again"):
-        tfhub_ft.train("sentiment", prepared=tmp_path)
-    prepare("sentiment", output_dir=tmp_path, shards=3, **how)
-    assert {path: path.stat().st_mtime_ns for path in written[:2]} == before
-    assert shards_of(tmp_path) == shards_of(folder)
-    assert not list(tmp_path.glob(".*"))
-
-
 @pytest.mark.slow
 def test_a_preparation_that_was_killed_goes_on(how, tmp_path):
     data = write_csv(tmp_path / "rows.csv", make_reviews(3000))
@@ -183,114 +63,3 @@ def test_a_preparation_that_was_killed_goes_on(how, tmp_path):
     prepare("sentiment", output_dir=tmp_path / "whole", **settings)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert shards_of(folder) == shards_of(tmp_path / "whole")
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"seq_length": 23}, r"\(--seq-length\)"),
-        ({"seed": 1}, r"\(--seed\)"),
-        ({"shards": 2}, r"\(--shards\)"),
-        ({"data": "others.csv"}, r"\(other rows\)"),
-    ],
-)
-def test_a_folder_that_was_prepared_otherwise_is_refused(how, copied, monkeypatch, changes, told):
-    monkeypatch.chdir(copied.parent)
-    write_csv(Path("others.csv"), make_reviews(160, seed=1))
-    before = shards_of(copied)
-    with pytest.raises(InputError, match=rf"--output-dir .*copied: was prepared otherwise {told}: name another folder"):
-        prepare("sentiment", output_dir=copied, **{**how, "shards": 3, **changes})
-    assert shards_of(copied) == before
-
-
-def test_dialogues_are_refused(tmp_path):
-    with pytest.raises(InputError, match="the recipe dialogue writes and packs its rows itself"):
-        prepare("dialogue", output_dir=tmp_path / "made")
-    assert not list(tmp_path.iterdir())
-
-
-def test_other_folders_are_refused(how, tiny_run, reviews_csv):
-    with pytest.raises(InputError, match="not empty, and without prepared rows"):
-        prepare("sentiment", output_dir=tiny_run, **how)
-    with pytest.raises(InputError, match="is a file"):
-        prepare("sentiment", output_dir=reviews_csv, **how)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"recipe": "topic"}, "has rows of the recipe sentiment, not topic"),
-        ({"seq_length": 23}, "--seq-length 23: the rows in .* were prepared with 24; leave it out"),
-        ({"text_column": "body"}, "--text-column body: .* were prepared with None"),
-        ({"data": "reviews.csv"}, "give either that folder or files"),
-        ({"prepared": "none"}, r"none: prepared\.json not found; pass a folder written by tfhub-ft prepare"),
-    ],
-)
-def test_what_does_not_fit_the_prepared_rows_is_refused(folder, tmp_path, changes, told):
-    given = {"recipe": "sentiment", "prepared": folder, "output_dir": tmp_path / "run", **changes}
-    with pytest.raises(InputError, match=told):
-        tfhub_ft.train(given.pop("recipe"), **given)
-    assert not list(tmp_path.iterdir())
-
-
-def test_tokens_of_another_vocabulary_are_refused(folder, tiny_pair, tmp_path):
-    other = Path(shutil.copytree(tiny_pair, tmp_path / "other"))
-    (vocabulary,) = (other / "preprocessor").rglob("vocab.txt")
-    *words, one, last = vocabulary.read_text().split("\n")[:-1]
-    vocabulary.write_text("\n".join([*words, last, one]) + "\n")
-    with pytest.raises(
-        InputError, match="its tokens are of another preprocessor than that of .*other; it was prepared"
-    ):
-        tfhub_ft.train("sentiment", prepared=folder, encoder=other, output_dir=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("state", ["damaged", "missing"])
-def test_a_shard_that_is_not_whole_is_told_and_made_again(how, folder, copied, tmp_path, state):
-    shard = copied / "train-00001-of-00003.tfrecord"
-    content = shard.read_bytes()
-    shard.unlink()
-    if state == "damaged":
-        shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(
-        InputError, match=rf"{shard} is {state}: fetch it again, or run the same tfhub-ft prepare again"
-    ):
-        tfhub_ft.train("sentiment", prepared=copied, output_dir=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    prepare("sentiment", output_dir=copied, shards=3, **how)
-    assert shards_of(copied) == shards_of(folder)
-
-
-def test_tokens_of_many_rows_go_through_the_cache(how, folder, tmp_path, monkeypatch, capsys):
-    preprocessor = HubPreprocessor(how["encoder"], seq_length=24)
-    monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path))
-    monkeypatch.setattr(token_cache, "CACHED_FROM", 100)
-    prepared = Prepared(folder)
-    one, other = (prepared.tokens("train", preprocessor, []) for _ in range(2))
-    assert "The tokens of 112 rows are in the cache" in capsys.readouterr().err
-    np.testing.assert_array_equal(one.word_ids, other.word_ids)
-
-
-def test_tensorflow_reads_windows_as_ragged_rows(tiny_pair, tmp_path):
-    import tensorflow as tf
-
-    prepared = prepare("ner", output_dir=tmp_path, encoder=tiny_pair, seq_length=16)
-    partitions = [tf.io.RaggedFeature.RowLengths("window_lengths")]
-    names = ("input_word_ids", "target")
-    features = {name: tf.io.RaggedFeature(tf.int64, name, partitions) for name in names}
-    (file,) = prepared.splits["train"]["shards"]
-    records = tf.data.TFRecordDataset(str(tmp_path / file)).batch(8)
-    read = next(iter(records.map(lambda record: tf.io.parse_example(record, features))))
-    assert read["target"].shape == (8, None, None)
-    assert read["input_word_ids"].nested_row_lengths()[1].numpy().max() <= 16
-
-
-def test_the_pipeline_of_the_documentation_reads_the_shards(folder, monkeypatch):
-    (block,) = re.findall(
-        r"^```python\n(import tensorflow.*?)^```", SEVERAL_MACHINES.read_text(), re.DOTALL | re.MULTILINE
-    )
-    monkeypatch.chdir(folder.parent)
-    names = {}
-    exec(block.replace("prepared/reviews", folder.name), names)
-    rows = sum(len(target) for _, target in names["batches"])
-    assert rows == 112

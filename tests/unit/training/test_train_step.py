@@ -1,0 +1,47 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfhub_ft.training.train_step import TrainStepModel, numbers_cannot_be_reduced
+
+X, Y = np.array([[1.0], [3.0]], "float32"), np.array([[1.0], [1.0]], "float32")
+
+
+@pytest.fixture
+def model():
+    inputs = keras.Input((1,))
+    model = TrainStepModel(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs))
+    model.compile(keras.optimizers.SGD(0.25), keras.losses.MeanSquaredError())
+    model.build_for((X, Y))
+    return model
+
+
+def step(model, x, y, share, rows):
+    counts = {"share": np.float32(share), "rows": np.float32(rows)}
+    return model.train_step((tf.constant(x), tf.constant(y), counts))
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient(model):
+    kernel = model.layers[-1].kernel
+    step(model, X, Y, 1, 2)
+    whole = kernel.numpy()
+    kernel.assign([[0.0]])
+    updates = []
+    for row in range(2):
+        kernel.assign([[0.0]])
+        step(model, X[row : row + 1], Y[row : row + 1], 0.5, 1)
+        updates.append(kernel.numpy())
+    np.testing.assert_allclose(sum(updates), whole)
+    np.testing.assert_allclose(whole, [[0.25 * np.mean(2 * X * Y)]])
+
+
+def test_the_loss_of_an_epoch_is_a_mean_over_rows(model):
+    model.optimizer.learning_rate = 0.0
+    step(model, X, Y, 1, 3)
+    logs = step(model, X, 3 * Y, 1, 1)
+    assert float(logs["loss"]) == pytest.approx((3 * 1 + 1 * 9) / 4)
+
+
+def test_numbers_can_be_reduced_on_one_replica():
+    assert not numbers_cannot_be_reduced(tf.distribute.get_strategy())
