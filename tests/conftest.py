@@ -22,6 +22,9 @@ MakeOnce = Callable[[str, Callable[[Path], Any]], Path]
 # What a worker holds at most.
 WORKER_MEMORY = 3 * 2**30
 INTEGRATION = Path(__file__).parent / "integration"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The other workers use the other cores. TensorFlow reads it when it is first used.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 SPECIALS = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -187,7 +190,8 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many workers fit into the cores and the memory that are available."""
-    return max(1, min(len(psutil.Process().cpu_affinity()), psutil.virtual_memory().available // WORKER_MEMORY))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores, psutil.virtual_memory().available // WORKER_MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
