@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfhub_ft.data.batches import TokenRows
-from tfhub_ft.models.forward import answers_of_replicas, logits_function
+from tfhub_ft.models.forward import logits_of_replicas, make_logits_fn
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def sums(tokens):
 
 @pytest.mark.parametrize("batch_size", [1, 64, 1000])
 def test_logits_are_in_the_order_of_the_rows(tokens, network, batch_size):
-    logits = logits_function(network, batch_size=batch_size)(tokens)
+    logits = make_logits_fn(network, batch_size=batch_size)(tokens)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, sums(tokens))
 
 
-def test_answers_of_replicas_are_those_of_all_rows(tokens, network):
+def test_logits_of_replicas_are_those_of_all_rows(tokens, network):
     strategy, order = tf.distribute.get_strategy(), list(tokens.by_length(64))
-    np.testing.assert_allclose(answers_of_replicas(strategy, network, tokens.batch, order), sums(tokens))
+    np.testing.assert_allclose(logits_of_replicas(strategy, network, tokens.batch, order), sums(tokens))

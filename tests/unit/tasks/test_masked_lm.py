@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tfhub_ft.data.rows import Row
+from tfhub_ft.tasks.base import decisions
 from tfhub_ft.tasks.masked_lm import GUESSES, MaskedLM
 
 TASK = MaskedLM()
@@ -36,4 +37,4 @@ def test_decode_serving_outputs_fills_the_text():
     both, one = TASK.decode_serving_outputs({"words": words, "scores": scores}, rows, [], {})
     assert (both["filled"], both["words"]) == ("a good film!", ["good", "film"])
     assert one["guesses"] == [[{"word": "nice", "score": 0.9}, {"word": "poor", "score": 0.1}]]
-    assert TASK.decisions([both, one], []) == ["good", "film", "nice"]
+    assert decisions(TASK, [both, one], []) == ["good", "film", "nice"]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tfhub_ft.data.rows import Row
+from tfhub_ft.tasks.base import decisions
 from tfhub_ft.tasks.retrieval import CANDIDATES, REPLIES_ANSWERED, Retrieval
 from tfhub_ft.utils.errors import InputError
 
@@ -35,9 +36,9 @@ def test_metrics_rank_each_prompts_own_reply_first():
 def test_answers_and_served_outputs_agree():
     logits = np.random.default_rng(0).normal(size=(3, 8)).astype("float32")
     outputs = {name: value.numpy() for name, value in TASK.serving_outputs(logits, BANK, {}).items()}
-    answers = TASK.answers(logits, BANK, {})
+    answers = TASK.decode_serving_outputs({"logits": logits}, [], BANK, {})
     assert answers == TASK.decode_serving_outputs(outputs, [], BANK, {})
     for answer, row in zip(answers, logits):
         assert answer["reply"] == BANK[row.argmax()]
         assert len(answer["replies"]) == REPLIES_ANSWERED
-    assert TASK.decisions(answers, BANK) == [answer["reply"] for answer in answers]
+    assert decisions(TASK, answers, BANK) == [answer["reply"] for answer in answers]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tfhub_ft.data.rows import read_all
+from tfhub_ft.evaluation.scored import correctness
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.utils.errors import InputError
 
@@ -9,7 +10,7 @@ RECIPE = load_recipe("ner")
 
 
 def read(path):
-    return read_all(path, RECIPE.task.columns(RECIPE.settings), check=RECIPE.task.check_row)
+    return read_all(path, RECIPE.task.columns(RECIPE.settings))
 
 
 def test_conll_files_are_read(tmp_path):
@@ -63,4 +64,4 @@ def test_entities_of_a_kind_not_seen_in_training_count_as_missed(tmp_path):
         assert scores["entities"] == 2
         assert scores["per_class"]["x"]["recall"] == recall
         assert scores["recall"] == right
-        assert not RECIPE.task.correctness([np.eye(3)[list(answered)]], targets, labels, {})[1].any()
+        assert not correctness(RECIPE.task, [np.eye(3)[list(answered)]], targets, labels, {})[1].any()
