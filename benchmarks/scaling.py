@@ -79,8 +79,10 @@ def measured(data_dir, processes, devices):
 
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
-    from tfhub_ft.training.distribution import shared_out
-    from tfhub_ft.training.trainer import Training
+    from tfhub_ft.training.distribution import shared_out, start_strategy
+    from tfhub_ft.training.pretrained import build_model
+    from tfhub_ft.training.tokens import tokenize
+    from tfhub_ft.training.trainer import Trainer
     from tfhub_ft.utils.devices import sum_over_workers
     from tfhub_ft.utils.precision import matrix_products_in
 
@@ -88,9 +90,13 @@ def measured(data_dir, processes, devices):
     recipe = load_recipe("sentiment")
     files = {split: str(data_dir / "sst2" / f"{split}.csv") for split in ("train", "validation")}
     settings = recipe.settings.replaced({**SETTINGS, **files, "strategy": name})
-    training = Training(recipe, settings, load_dataset(recipe.task, settings, recipe.demo))
-    training.restrict_vocabulary()
-    batches, _ = training.batches()
+    dataset = load_dataset(recipe.task, settings, recipe.demo)
+    strategy = start_strategy(settings)
+    built = build_model(recipe, settings, dataset.labels, strategy)
+    tokens = tokenize(recipe.task, dataset, built.preprocessor)
+    trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
+    trainer.restrict_vocabulary()
+    batches, _ = trainer.batches()
     ends = []
 
     class Stop(keras.callbacks.Callback):
@@ -98,12 +104,12 @@ def measured(data_dir, processes, devices):
             ends.append(time.perf_counter())
             self.model.stop_training = len(ends) > STEPS
 
-    with matrix_products_in(training.precision, training.network):
-        learner = training.compiled(total_steps=len(batches))
-        if training.strategy.num_replicas_in_sync > 1:
+    with matrix_products_in(trainer.precision, trainer.network):
+        learner = trainer.compiled(total_steps=len(batches))
+        if trainer.strategy.num_replicas_in_sync > 1:
             learner.build_for(batches.some())
         learner.fit(
-            shared_out(training.strategy, partial(batches.dataset, 0)), callbacks=[Stop()], shuffle=False, verbose=0
+            shared_out(trainer.strategy, partial(batches.dataset, 0)), callbacks=[Stop()], shuffle=False, verbose=0
         )
     weights = sum(int(np.prod(weight.shape)) for weight in learner.trainable_weights)
     return {
@@ -111,8 +117,8 @@ def measured(data_dir, processes, devices):
         "devices_of_each": devices,
         "step_ms": 1e3 * float(np.median(np.diff(ends))),
         "gradient_mb": 4 * weights / 2**20,
-        "exchange_ms": exchange_ms(training.strategy, weights, sum_over_workers) if processes > 1 else 0.0,
-        "latency_ms": exchange_ms(training.strategy, TINY, sum_over_workers) if processes > 1 else 0.0,
+        "exchange_ms": exchange_ms(trainer.strategy, weights, sum_over_workers) if processes > 1 else 0.0,
+        "latency_ms": exchange_ms(trainer.strategy, TINY, sum_over_workers) if processes > 1 else 0.0,
     }
 
 

@@ -64,7 +64,10 @@ def measured(implementation, data_dir, trace):
 
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
-    from tfhub_ft.training.trainer import Training
+    from tfhub_ft.training.distribution import start_strategy
+    from tfhub_ft.training.pretrained import build_model
+    from tfhub_ft.training.tokens import tokenize
+    from tfhub_ft.training.trainer import Trainer
     from tfhub_ft.utils.precision import matrix_products_in
 
     seconds = {"imports": time.perf_counter() - began}
@@ -72,13 +75,17 @@ def measured(implementation, data_dir, trace):
     files = {name: str(data_dir / "sst2" / f"{name}.csv") for name in ("train", "validation")}
     settings = recipe.settings.replaced({**files, "implementation": implementation})
     began = time.perf_counter()
-    training = Training(recipe, settings, load_dataset(recipe.task, settings, recipe.demo))
+    dataset = load_dataset(recipe.task, settings, recipe.demo)
+    strategy = start_strategy(settings)
+    built = build_model(recipe, settings, dataset.labels, strategy)
+    tokens = tokenize(recipe.task, dataset, built.preprocessor)
+    trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
     seconds["rows, encoder and tokens"] = time.perf_counter() - began
-    batches, _ = training.batches()
-    training.restrict_vocabulary()
-    with tempfile.TemporaryDirectory() as folder, matrix_products_in(training.precision, training.network):
+    batches, _ = trainer.batches()
+    trainer.restrict_vocabulary()
+    with tempfile.TemporaryDirectory() as folder, matrix_products_in(trainer.precision, trainer.network):
         began = time.perf_counter()
-        learner = training.compiled(total_steps=len(batches))
+        learner = trainer.compiled(total_steps=len(batches))
         steps = Steps(trace or Path(folder))
         learner.fit(batches.dataset().take(STEPS), callbacks=[callback(keras, tf, steps)], shuffle=False, verbose=0)
         seconds["tracing and the first step"] = steps.ends[0] - began

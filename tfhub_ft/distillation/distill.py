@@ -23,14 +23,20 @@ from tfhub_ft.encoders.hub_encoder import encoder_of
 from tfhub_ft.encoders.resolve import resolve
 from tfhub_ft.run import DISTILLATION, MODEL, Run
 from tfhub_ft.settings import DATA, Distillation, Settings
-from tfhub_ft.training.train import new_folder
-from tfhub_ft.training.trainer import Training
+from tfhub_ft.training.distribution import is_chief, start_strategy
+from tfhub_ft.training.pretrained import build_model, initialize
+from tfhub_ft.training.results import score_trained, write_results, write_samples
+from tfhub_ft.training.start import Start, new_folder
+from tfhub_ft.training.tokens import warn_of_truncation
+from tfhub_ft.training.tracking import tracker_of
+from tfhub_ft.training.trainer import Trainer
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.cache import cache_dir
 from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import atomic_write, sha256_of, undone_on_failure, write_text
 from tfhub_ft.utils.keras_compat import inbound_nodes
+from tfhub_ft.utils.memory import gradients_forgotten
 
 if TYPE_CHECKING:
     import keras
@@ -94,16 +100,28 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     with undone_on_failure(folder):
         chosen = _cut_student(teacher, chosen, kept, lesson, texts, folder)
         logits = teacher.logits(texts)
+        tracker = tracker_of(chosen.track if is_chief(chosen.strategy) else None)
+        recipe, task = run.recipe, run.recipe.task
         with recorded_warnings() as more:
-            training = _StudentTraining(run, chosen, data, texts, logits)
+            strategy = start_strategy(chosen)
+            built = build_model(recipe, chosen, data.labels, strategy)
+            tokens = _tokens(task, data, texts, built.preprocessor)
+            labeled = tokens["train"].subset(np.arange(len(data.targets["train"])))
+            initialize(task, built, labeled, data.targets["train"], chosen)
         if kept:
-            take_head(teacher.network, training.network)
-        training.objective = _objective(run, lesson, teacher, training, kept)
-        _write_description(folder, teacher, student, lesson, kept, training)
-        made = training.create_run(folder, run.recipe_name)
-    with made.locked():
-        made.add_warnings([*warnings, *more])
-        return training.finish(made)
+            take_head(teacher.network, built.network)
+        loss = _distillation_loss(run, lesson, teacher, built.preprocessor, kept)
+        trainer = StudentTrainer(recipe, chosen, data, built, tokens, strategy, loss=loss, logits=logits)
+        _write_description(folder, teacher, student, lesson, kept, trainer)
+        start = Start(recipe, run.recipe_name, chosen, {}, folder, lambda: data)
+        made = contextlib.ExitStack()
+        student_run = made.enter_context(start.opened_run(chosen, data, tracker, is_empty=False))
+    with made, gradients_forgotten():
+        student_run.add_warnings([*warnings, *more])
+        write_samples(student_run, task, data, chosen.seed)
+        checkpoints = trainer.fit(student_run, tracker)
+        write_results(student_run, trainer, checkpoints, *score_trained(trainer, checkpoints, None), tracker)
+        return student_run
 
 
 def _layers_of(student: str | Path) -> int | None:
@@ -301,47 +319,26 @@ def _cut_student(
     return chosen.replaced({"encoder": str(folder / PAIR), "preprocessor": None})
 
 
-class _StudentTraining(Training):
-    """A training on rows that a teacher has scored.
+class StudentTrainer(Trainer):
+    """Train a student on rows that a teacher has scored.
 
     Args:
-        run: the teacher's.
-        settings: the student's.
-        data: the rows.
-        texts: the segments of each row that is learnt from, the labelled ones first.
-        logits: the teacher's, a row each.
+        loss: what the student is taught.
+        logits: of the teacher, one for each training row; those without labels come last.
+        others: the arguments of `Trainer`; the tokens of the split "train" are those of all training rows.
     """
 
-    objective: "DistillationLoss"
+    frozen = None
 
-    def __init__(
-        self, run: Run, settings: Settings, data: Dataset, texts: Sequence[tuple[str, ...]], logits: np.ndarray
-    ):
-        self.texts, self.logits = texts, logits
-        super().__init__(run.recipe, settings, data)
-
-    def _tokenize(self, split: str) -> "TokenRows":
-        # Tokens that were prepared are those of the teacher's encoder.
-        task = self.recipe.task
-        inputs = self.texts if split == "train" else Mapped(task.training_inputs, self.data.splits[split].rows)
-        return task.encode(self.preprocessor, inputs)
-
-    def _initialize_head(self) -> None:
-        from tfhub_ft.models.heads import initialize_head
-
-        labeled = np.arange(len(self.data.targets["train"]))
-        tokens = self.tokens["train"].subset(labeled)
-        activation = self.recipe.task.output_activation
-        initialize_head(self.network, tokens, self.data.targets["train"], activation, self.settings.seed)
-
-    def _frozen_body(self) -> None:
-        """A student's encoder trains."""
+    def __init__(self, *others: Any, loss: "DistillationLoss", logits: np.ndarray):
+        super().__init__(*others)
+        self.loss, self.logits = loss, logits
 
     def training_rows(self) -> "tuple[TokenRows, Any]":
-        """The labelled rows and behind them the others, with what a `StudentLearner` wants of them."""
-        own = self.recipe.task.token_targets(self.tokens["train"], self.data.targets["train"])
-        others = np.zeros((len(self.texts) - len(own), *own.shape[1:]), own.dtype)
-        labelled = np.arange(len(self.texts)) < len(own)
+        """Return the labeled rows and after them the others, with the targets that a `StudentLearner` takes."""
+        own = self.recipe.task.token_targets(self.tokens["train"], self.dataset.targets["train"])
+        others = np.zeros((len(self.logits) - len(own), *own.shape[1:]), own.dtype)
+        labelled = np.arange(len(self.logits)) < len(own)
         targets = {
             "own": np.concatenate([own, others]),
             "teacher": self.logits,
@@ -349,19 +346,28 @@ class _StudentTraining(Training):
         }
         return self.tokens["train"], targets
 
-    def learner(self) -> "StudentLearner":
-        """The network with the loss of a student."""
+    def step_model(self) -> "StudentLearner":
+        """Return the network with the loss of a student."""
         import keras
 
         from tfhub_ft.distillation.student_model import StudentLearner
 
         outputs = {"logits": self.network.outputs[0]}
-        if self.objective.hidden_loss:
+        if self.loss.hidden_loss:
             encoder = encoder_of(self.network)
             # Keras keeps the outputs of a layer as a flat list.
             structure = encoder.compute_output_spec(self.network.input)
             outputs["hidden"] = keras.tree.pack_sequence_as(structure, encoder.output)["encoder_outputs"]
-        return StudentLearner(keras.Model(self.network.input, outputs), self.objective)
+        return StudentLearner(keras.Model(self.network.input, outputs), self.loss)
+
+
+def _tokens(task: Any, data: Dataset, texts: Sequence[tuple[str, ...]], preprocessor: Any) -> "dict[str, TokenRows]":
+    """Return the tokens of each split; tokens that were prepared are those of the teacher's encoder."""
+    inputs = {name: Mapped(task.training_inputs, split.rows) for name, split in data.splits.items()}
+    log(f"Tokenizing {sum(map(len, inputs.values())) - len(inputs['train']) + len(texts):,} rows")
+    tokens = {name: task.encode(preprocessor, each) for name, each in (inputs | {"train": texts}).items()}
+    warn_of_truncation(data, tokens, preprocessor.seq_length)
+    return tokens
 
 
 def take_head(teacher: "keras.Model", student: "keras.Model") -> None:
@@ -375,8 +381,8 @@ def _outside_encoder(network: "keras.Model") -> list["keras.Variable"]:
     return [variable for variable in network.weights if id(variable) not in inside]
 
 
-def _objective(
-    run: Run, lesson: Distillation, teacher: _Teacher, training: Training, kept: list[int] | None
+def _distillation_loss(
+    run: Run, lesson: Distillation, teacher: _Teacher, preprocessor: Any, kept: list[int] | None
 ) -> "DistillationLoss":
     from tfhub_ft.distillation.student_model import DistillationLoss, hidden_difference
 
@@ -388,7 +394,7 @@ def _objective(
     if not lesson.hidden_weight:
         return DistillationLoss(**objective)
     encoder, place = teacher.encoder, {word: number for number, word in enumerate(teacher.preprocessor.vocabulary)}
-    word_ids = [place[word] for word in training.preprocessor.vocabulary]
+    word_ids = [place[word] for word in preprocessor.vocabulary]
     hidden_loss = hidden_difference(lambda tokens: encoder(tokens, training=False)["encoder_outputs"], kept, word_ids)
     return DistillationLoss(**objective, hidden_weight=lesson.hidden_weight, hidden_loss=hidden_loss)
 
@@ -399,19 +405,19 @@ def _write_description(
     student: str | Path,
     lesson: Distillation,
     kept: list[int] | None,
-    training: "_StudentTraining",
+    trainer: StudentTrainer,
 ) -> None:
     import yaml
 
-    labelled = len(training.data.splits["train"].rows)
+    labelled = len(trainer.dataset.splits["train"].rows)
     described = {
         "teacher": str(teacher.run.path.resolve()),
         "teacher_sha256": sha256_of(teacher.run.path / MODEL),
         "student": str(student),
         "teacher_layers": kept,
         **{name: getattr(lesson, name) for name in lesson.names()},
-        "rows": {"labelled": labelled, "unlabelled": len(training.texts) - labelled},
+        "rows": {"labelled": labelled, "unlabelled": len(trainer.logits) - labelled},
     }
     if lesson.vocabulary == "domain":
-        described["words"] = len(training.preprocessor.vocabulary)
+        described["words"] = len(trainer.built.preprocessor.vocabulary)
     write_text(folder / DISTILLATION, yaml.safe_dump(described, sort_keys=False, allow_unicode=True))

@@ -7,17 +7,32 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES
+from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES, TrainingSettings
 from tfhub_ft.utils.console import log, quiet
 from tfhub_ft.utils.devices import workers_of
 from tfhub_ft.utils.errors import InputError, first_line
 from tfhub_ft.utils.keras_compat import set_cardinality
+from tfhub_ft.utils.precision import keep_freed_memory, seed_everything
+from tfhub_ft.utils.processes import check_not_forked
 
 NO_CLUSTER = (
     "--strategy multi-worker: this process was not told of the others: set TF_CONFIG, start it by SLURM's srun, or"
     " start all of them by `tfhub-ft launch --workers N -- train ...`"
 )
 SECONDS_TO_ANSWER = 10
+
+
+def start_strategy(settings: TrainingSettings) -> Any:
+    """Return the strategy of a training run, with TensorFlow seeded. Nothing uses TensorFlow before.
+
+    Raises:
+        InputError: as `build_strategy`, or this process was forked after TensorFlow was started.
+    """
+    check_not_forked("a training run")
+    keep_freed_memory()
+    strategy = build_strategy(settings.strategy)
+    seed_everything(settings.seed)
+    return strategy
 
 
 def build_strategy(name: str) -> Any:

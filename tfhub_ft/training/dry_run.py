@@ -16,8 +16,11 @@ from tfhub_ft.data.labels import group_key
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
-from tfhub_ft.training.train import given_settings, resolved_settings
-from tfhub_ft.training.trainer import Training, pooler_left_out
+from tfhub_ft.training.distribution import start_strategy
+from tfhub_ft.training.pretrained import build_model, initialize
+from tfhub_ft.training.start import given_settings, resolved_settings
+from tfhub_ft.training.tokens import reach_min_steps, tokenize
+from tfhub_ft.training.trainer import Trainer, unused_pooler_ignored
 from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.memory import peak_memory
 from tfhub_ft.utils.precision import matrix_products_in
@@ -56,18 +59,22 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
         data = load_dataset(recipe.task, resolved, recipe.demo)
         leaked = leaked_rows(recipe.task, data.splits)
         splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
-        training = Training(recipe, resolved, data)
-        training.reach_min_steps(given_settings(recipe, config, settings))
-        tokens = _token_lengths(training)
-        cost = _cost(training)
+        strategy = start_strategy(resolved)
+        built = build_model(recipe, resolved, data.labels, strategy)
+        tokens = tokenize(recipe.task, data, built.preprocessor)
+        initialize(recipe.task, built, tokens["train"], data.targets["train"], resolved)
+        resolved = reach_min_steps(resolved, tokens["train"], given_settings(recipe, config, settings))
+        trainer = Trainer(recipe, resolved, data, built, tokens, strategy)
+        lengths = _token_lengths(trainer)
+        cost = _cost(trainer)
         memory = peak_memory()
         for warning in _warnings(splits["train"], memory, data, recipe.task):
             warn(warning)
     own = recipe.settings.as_dict()
-    changed = {name: value for name, value in training.settings.as_dict().items() if value != own[name]}
+    changed = {name: value for name, value in resolved.as_dict().items() if value != own[name]}
     return {
         "splits": splits,
-        "tokens": tokens,
+        "tokens": lengths,
         "settings": changed,
         **cost,
         "peak_memory_bytes": memory,
@@ -89,9 +96,9 @@ def _folded(task: Any, row: Any) -> str:
     return folded(group_key(task, row))
 
 
-def _token_lengths(training: Training) -> dict[str, Any]:
+def _token_lengths(trainer: Trainer) -> dict[str, Any]:
     """How many tokens the training rows have before truncation; of many rows a sample is measured."""
-    task, preprocessor, tokens = training.recipe.task, training.preprocessor, training.tokens["train"]
+    task, preprocessor, tokens = trainer.recipe.task, trainer.built.preprocessor, trainer.tokens["train"]
     lengths = tokens.row_lengths
     if isinstance(preprocessor, HubPreprocessor) and not isinstance(task, WindowedTask):
         uncut = HubPreprocessor(
@@ -100,11 +107,11 @@ def _token_lengths(training: Training) -> dict[str, Any]:
             seq_length=UNCUT,
             lowercase=preprocessor.lowercase,
         )
-        rows = training.data.splits["train"].rows
+        rows = trainer.dataset.splits["train"].rows
         some = np.random.default_rng(0).permutation(len(rows))[:SAMPLED_ROWS]
         lengths = task.encode(uncut, [task.training_inputs(rows[int(i)]) for i in some]).lengths
     return {
-        "rows": len(training.data.splits["train"].rows),
+        "rows": len(trainer.dataset.splits["train"].rows),
         "p50": float(np.median(lengths)),
         "p95": float(np.quantile(lengths, 0.95)),
         "longest": int(lengths.max()),
@@ -112,20 +119,20 @@ def _token_lengths(training: Training) -> dict[str, Any]:
     }
 
 
-def _cost(training: Training) -> dict[str, Any]:
+def _cost(trainer: Trainer) -> dict[str, Any]:
     """Weights, steps and seconds, of a few steps that are taken and forgotten."""
-    settings, network = training.settings, training.network
-    trained = sum(int(np.prod(weight.shape)) for weight in training.learner().trainable_weights)
+    settings, network = trainer.settings, trainer.network
+    trained = sum(int(np.prod(weight.shape)) for weight in trainer.step_model().trainable_weights)
     found = {
         "weights": {"all": network.count_params(), "trained": trained},
-        "precision": training.precision,
-        "steps_an_epoch": -(-len(training.tokens["train"]) // settings.batch_size),
+        "precision": trainer.precision,
+        "steps_an_epoch": -(-len(trainer.tokens["train"]) // settings.batch_size),
         "epochs": settings.epochs,
     }
-    if training.frozen:
-        seconds = _encoding_seconds(training)
+    if trainer.frozen:
+        seconds = _encoding_seconds(trainer)
         return {**found, "seconds_an_epoch": None, "seconds": seconds}
-    batches = training.batches()
+    batches = trainer.batches()
     found["steps_an_epoch"] = len(batches)
     places = [len(rows) * int(batches.tokens.lengths[rows].max()) for rows in batches.order()]
     log(f"Measuring {min(STEPS, len(batches) - 1):,} steps")
@@ -135,9 +142,9 @@ def _cost(training: Training) -> dict[str, Any]:
         ends.append(time.perf_counter())
 
     began = time.perf_counter()
-    training.restrict_vocabulary()
-    with matrix_products_in(training.precision, network), pooler_left_out():
-        learner = training.compiled(total_steps=len(batches) * settings.epochs)
+    trainer.restrict_vocabulary()
+    with matrix_products_in(trainer.precision, network), unused_pooler_ignored():
+        learner = trainer.compiled(total_steps=len(batches) * settings.epochs)
         learner.fit(
             batches.dataset().take(STEPS + 1),
             callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
@@ -146,26 +153,26 @@ def _cost(training: Training) -> dict[str, Any]:
         )
     start = ends[0] - began
     rate = (ends[-1] - ends[0]) / max(sum(places[1 : len(ends)]), 1) if len(ends) > 1 else start / places[0]
-    validation = sum(int(lengths) for lengths in training.tokens["validation"].lengths)
+    validation = sum(int(lengths) for lengths in trainer.tokens["validation"].lengths)
     epoch = rate * (sum(places) + FORWARD * validation)
     return {**found, "seconds_an_epoch": epoch, "seconds": start + settings.epochs * epoch}
 
 
-def _encoding_seconds(training: Training) -> float:
+def _encoding_seconds(trainer: Trainer) -> float:
     """Seconds to run all rows through a frozen encoder once; what trains behind it takes little."""
     import tensorflow as tf
 
-    tokens, body = training.tokens["train"], training.frozen.body
+    tokens, body = trainer.tokens["train"], trainer.frozen.body
     encode = tf.function(lambda batch: body(batch, training=False), input_signature=[tokens.signature], autograph=False)
-    batches = list(tokens.by_length(training.settings.batch_size))
+    batches = list(tokens.by_length(trainer.settings.batch_size))
     chosen = batches[:: max(1, len(batches) // STEPS)]
-    with matrix_products_in(training.precision, body):
+    with matrix_products_in(trainer.precision, body):
         encode(tokens.batch(chosen[0]))
         began = time.perf_counter()
         for rows in chosen:
             encode(tokens.batch(rows))
     seconds = time.perf_counter() - began
-    every = sum(len(split) for split in training.tokens.values())
+    every = sum(len(split) for split in trainer.tokens.values())
     return seconds * every / sum(map(len, chosen))
 
 

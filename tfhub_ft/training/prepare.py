@@ -19,7 +19,7 @@ from tfhub_ft.data.token_cache import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
 from tfhub_ft.recipe import Recipe, load_recipe
 from tfhub_ft.settings import DATA, Settings, option_name
-from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.training.start import resolved_settings
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.errors import InputError

@@ -15,12 +15,18 @@ from tfhub_ft.metrics.scores import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
-from tfhub_ft.training.train import given_settings, resolved_settings
-from tfhub_ft.training.trainer import Training
+from tfhub_ft.training.distribution import start_strategy
+from tfhub_ft.training.pretrained import build_model, initialize
+from tfhub_ft.training.results import score_trained, score_untrained, write_results, write_samples
+from tfhub_ft.training.start import Start, given_settings, resolved_settings
+from tfhub_ft.training.tokens import reach_min_steps, tokenize
+from tfhub_ft.training.tracking import tracker_of
+from tfhub_ft.training.trainer import Trainer
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import check_folder, check_output, contents, remove, undone_on_failure, write_text
+from tfhub_ft.utils.memory import gradients_forgotten
 
 if TYPE_CHECKING:
     import optuna
@@ -205,12 +211,20 @@ def _tried(
     path = _trial_folder(folder, trial.number)
     remove(path)
     with recorded_warnings() as warnings:
-        training = Training(recipe, settings, data)
-    training.reach_min_steps(given)
-    run = training.create_run(path, name)
-    with run.locked():
+        tracker = tracker_of(settings.track)
+        strategy = start_strategy(settings)
+        built = build_model(recipe, settings, data.labels, strategy)
+        tokens = tokenize(recipe.task, data, built.preprocessor)
+        initialize(recipe.task, built, tokens["train"], data.targets["train"], settings)
+    settings = reach_min_steps(settings, tokens["train"], given)
+    trainer = Trainer(recipe, settings, data, built, tokens, strategy)
+    start = Start(recipe, name, settings, given, path, lambda: data)
+    with gradients_forgotten(), start.opened_run(settings, data, tracker) as run:
         run.add_warnings(warnings)
-        training.finish(run)
+        write_samples(run, recipe.task, data, settings.seed)
+        untrained = score_untrained(trainer)
+        checkpoints = trainer.fit(run, tracker)
+        write_results(run, trainer, checkpoints, *score_trained(trainer, checkpoints, untrained), tracker)
     epochs = run.training_state["epochs"]
     trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in epochs), 1))
     score = goodness(recipe.task.monitor, run.metrics["validation"][recipe.task.monitor])

@@ -10,7 +10,7 @@ from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft import HubEncoder
 from tfhub_ft.run import Run
 from tfhub_ft.training.interruptions import Interruptions
-from tfhub_ft.training.train import resolved_settings
+from tfhub_ft.training.start import resolved_settings
 from tfhub_ft.utils.errors import InputError
 
 
@@ -175,14 +175,14 @@ def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, 
 
 def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     from tfhub_ft.encoders.hub_encoder import encoder_of
-    from tfhub_ft.training.trainer import Training
+    from tfhub_ft.training.trainer import Trainer
 
     def values(run):
         return encoder_of(run.load_model().get_layer("token_model")).values
 
     settings = {"data": reviews_csv, "epochs": 2, "precision": "float32", "weight_decay": 0.3, "layer_decay": 0.5}
     narrow = train(tiny_pair, tmp_path / "narrow", **settings)
-    monkeypatch.setattr(Training, "restrict_vocabulary", lambda training: False)
+    monkeypatch.setattr(Trainer, "restrict_vocabulary", lambda trainer: False)
     whole = train(tiny_pair, tmp_path / "whole", **settings)
     assert narrow.metrics["train"]["trained_weights"] == whole.metrics["train"]["trained_weights"]
     expected = values(whole)
@@ -206,12 +206,10 @@ def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path)
 
 
 def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, reviews_csv, tmp_path, monkeypatch):
-    from tfhub_ft.encoders import hub_encoder
+    from tfhub_ft.encoders.backends import native
 
-    traced, encode = [], hub_encoder.encode
-    monkeypatch.setattr(
-        hub_encoder, "encode", lambda *given, **how: (traced.append(how["drop"]), encode(*given, **how))[1]
-    )
+    traced, encode = [], native.encode
+    monkeypatch.setattr(native, "encode", lambda *given, **how: (traced.append(how["drop"]), encode(*given, **how))[1])
     tfhub_ft.train(
         "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=tmp_path / "run", **{**TINY_SETTINGS, "epochs": 2}
     )

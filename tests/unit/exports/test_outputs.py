@@ -8,7 +8,7 @@ import tfhub_ft
 from tests.conftest import make_reviews, write_csv
 from tfhub_ft.benchmarking.benchmark import benchmark
 from tfhub_ft.inference.predict import predict_shards
-from tfhub_ft.training.train import new_folder
+from tfhub_ft.training.start import new_folder
 from tfhub_ft.training.tune import tune
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_new, check_output, check_place, write_text

@@ -20,7 +20,7 @@ from tfhub_ft.utils.errors import InputError
 def test_what_rows_differ_in_is_counted(recipe, labels):
     recipe = load_recipe(recipe)
     rows = load_dataset(recipe.task, recipe.settings, recipe.demo).splits["train"].rows
-    assert set().union(*map(recipe.task.label_counts_key, rows)) == labels
+    assert set().union(*map(recipe.task.stratify_key, rows)) == labels
 
 
 def test_bad_rows_are_told_as_in_training(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 from tfhub_ft.encoders.hub_export import write_preprocessor
-from tfhub_ft.training.train import new_folder
+from tfhub_ft.training.start import new_folder
 from tfhub_ft.utils.errors import InputError
 
 
@@ -65,7 +65,7 @@ def test_settings_that_do_not_fit_the_encoder_leave_nothing(tiny_pair, reviews_c
 def test_a_folder_that_is_no_encoder_is_refused(reviews_csv, tiny_pair, tmp_path):
     shutil.copytree(tiny_pair / "preprocessor", tmp_path / "encoder")
     shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
-    with pytest.raises(InputError, match="no TF Hub text encoder"):
+    with pytest.raises(InputError, match="not a TF Hub text encoder"):
         tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tmp_path / "run", encoder=tmp_path / "encoder")
     assert not (tmp_path / "run").exists()
 
