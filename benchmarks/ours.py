@@ -39,7 +39,7 @@ LATE_IMPORTS = {
         "jinja2",
     ),
     "predict": ("tfhub_ft.encoders.hub_encoder", "tensorflow_hub", "tensorflow_text"),
-    "tflite": ("tfhub_ft.inference.runtimes.tflite", "tensorflow_text", "ai_edge_litert.interpreter"),
+    "tflite": ("tfhub_ft.inference.runtimes.preprocessor", "tensorflow_text", "ai_edge_litert.interpreter"),
 }
 WARM_UP_TEXTS, TIMED_TEXTS = 64, 150
 
@@ -170,17 +170,18 @@ def predict(args):
 
 def tflite(args):
     clock = imports("tflite")
-    from tfhub_ft.inference.runtimes.isolated import one_by_one, token_feed
-    from tfhub_ft.inference.runtimes.tflite import LiteModel
+    from tfhub_ft.inference.runtimes.base import single_rows, token_batch
+    from tfhub_ft.inference.runtimes.preprocessor import tflite_preprocessor
+    from tfhub_ft.inference.runtimes.tflite import TFLiteRuntime
 
-    lite = LiteModel(args.model, threads=args.threads)
+    runtime, preprocessor = TFLiteRuntime(args.model, threads=args.threads), tflite_preprocessor(args.model)
     texts, truth = read_rows(args.texts)
-    network = lite.get_layer("token_model")
-    feeds = one_by_one([token_feed(lite.get_layer("preprocessor"), [[text] for text in texts])])
+    batches = single_rows([token_batch(preprocessor, [[text] for text in texts])])
+    runtime(batches[0])
     clock.lap("load")
-    p50 = one_text_p50_ms(network.run, feeds)
+    p50 = one_text_p50_ms(runtime, batches)
     clock.lap("one_by_one")
-    right = [int(network.run(feed).argmax()) == label for feed, label in zip(feeds, truth)]
+    right = [int(next(iter(runtime(batch).values())).argmax()) == label for batch, label in zip(batches, truth)]
     finish(
         clock,
         PACKAGES,

@@ -8,8 +8,11 @@ import pytest
 
 import tfhub_ft
 from tfhub_ft.exports.serving.server import serve
-from tfhub_ft.inference.runtimes.tflite import LiteModel
-from tfhub_ft.utils.errors import InputError
+from tfhub_ft.inference.runtimes.base import token_batch
+from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
+from tfhub_ft.inference.runtimes.preprocessor import tflite_preprocessor
+from tfhub_ft.inference.runtimes.tflite import TFLiteRuntime
+from tfhub_ft.utils.errors import InputError, RunError
 
 TEXTS = ["good film", "the food was terrible and the waiter was rude"]
 
@@ -85,15 +88,17 @@ def test_a_damaged_lone_file_is_one_error(exported, tmp_path):
     lone = tmp_path / "lone.tflite"
     shutil.copy(exported / "tflite" / "one_fp32.tflite", lone)
     flip(lone, 4)
-    with pytest.raises(InputError, match=r"lone\.tflite: LiteRT cannot run it \(.*Flatbuffer.*\); restore"):
+    with pytest.raises(InputError, match=r"lone\.tflite: cannot be run .* \(.*Flatbuffer.*\); restore"):
         tfhub_ft.predict(lone, TEXTS)
 
 
-def test_a_crash_of_the_runtime_is_one_error(exported, tmp_path):
-    lite = LiteModel(exported / "tflite" / "one_fp32.tflite", isolated=True)
-    rows = [(text,) for text in TEXTS]
-    assert len(lite.answers(rows)) == 2
-    lite._network._call._process.send_signal(signal.SIGSEGV)
-    lite._network._call._process.wait()
-    with pytest.raises(InputError, match=r"one_fp32\.tflite: LiteRT cannot run it \(it was killed by signal 11\)"):
-        lite.answers(rows)
+def test_a_crash_of_the_runtime_is_one_error(exported):
+    file = exported / "tflite" / "one_fp32.tflite"
+    batch = token_batch(tflite_preprocessor(file), [(text,) for text in TEXTS])
+    with IsolatedRuntime(TFLiteRuntime) as runtime:
+        (output,) = runtime.open(file)(batch).values()
+        assert len(output) == 2
+        runtime.process.send_signal(signal.SIGSEGV)
+        runtime.process.wait()
+        with pytest.raises(RunError, match=r"one_fp32\.tflite: cannot be run .* \(killed by signal 11"):
+            runtime(batch)

@@ -1,9 +1,8 @@
-"""Every form of an export, measured: how large and fast it is, how good, and whether it answers as the original."""
+"""Measure the size, speed, scores and agreement of the artifacts of an export."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,15 +11,18 @@ from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.export_folder import EXPORTS, read_exports
+from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
+from tfhub_ft.metrics.scores import share_equal
 from tfhub_ft.tasks.base import decisions as decisions_of
+from tfhub_ft.tasks.base import load_plugin
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, matching_files, write_json
 
 if TYPE_CHECKING:
-    from tfhub_ft.benchmarking.artifacts import Answers, Form
-    from tfhub_ft.inference.runtimes.isolated import Feed
+    from tfhub_ft.benchmarking.artifacts import Artifact, Examples
+    from tfhub_ft.inference.runtimes.isolated import IsolatedResult
     from tfhub_ft.tasks.base import Task
 
 BATCH, TIMED_ROWS = 32, 200
@@ -30,35 +32,36 @@ PICTURES = (".png", ".svg", ".pdf")
 def benchmark(
     export_dir: str | Path, *, data: str | Path, picture: str | Path | None = None, **reading: Any
 ) -> list[dict[str, Any]]:
-    """Measure every form of an export. What `tfhub-ft benchmark` does.
+    """Measure every artifact of an export. What `tfhub-ft benchmark` does.
 
-    Each form is loaded, called and timed in a process of its own, one after the other: its newest SavedModel from text
-    and from tokens on, every TFLite file, the ONNX file. Timed are up to 200 of the rows, spread over all lengths; all
-    rows are scored. The original, which the others are held against, stands first: the SavedModel, or else the least
-    quantized form. What was measured is written into the export folder, as benchmark.json and benchmark.png.
+    Each artifact is loaded, called and timed in a process of its own, one after the other: the newest SavedModel from
+    text and from tokens on, every TFLite file, the ONNX files. Timed are up to 200 of the rows, spread over all
+    lengths; all rows are scored. The first one is the original, with which the others are compared: the SavedModel,
+    otherwise the least quantized artifact. The figures are written into the export folder, as benchmark.json and
+    benchmark.png.
 
-    Forms that write replies, the newest SavedModel with weights of each precision, write up to 64 tokens to each of 16
+    SavedModels that write replies, the newest with weights of each precision, write up to 64 tokens to each of 16
     prompts, three of which are timed; the perplexity is that of all replies in the file, each to its own prompt alone.
 
     Args:
-        export_dir: the export folder; its run may have gone.
-        data: a file of rows with what is right, as for `evaluate`.
-        picture: where the picture goes instead: a png, svg or pdf file.
+        export_dir: the export folder; its run need not exist.
+        data: a file of rows with labels, as for `evaluate`.
+        picture: another file for the picture: png, svg or pdf.
         reading: how the file is read, as for `evaluate`.
 
     Returns:
-        For each form {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes": of
-        the whole process, its runtime included, "load_seconds": up to the first answer, without the import of the
+        For each artifact {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes": of
+        the whole process, its runtime included, "load_seconds": up to the first prediction, without the import of the
         runtime, "latency_ms": {"p50", "p95"} of one row, "rows_per_second": in batches of "batch_size" rows of similar
-        length, "scores": {name: score}, the task's own score first, "agreement": share of the answers that are the
-        original's}. Where a form reads tokens, tokenizing is not in the times. Where answers are numbers, the
-        agreement is None; forms that do not tell logits have no scores. Where replies are written, a row is a reply,
-        and there are "tokens_per_second", of one reply at a time, and "same_words", the share of the words of the
-        original's replies up to the first that differs.
+        length, "scores": {name: score}, the task's own score first, "agreement": share of the predictions that are the
+        original's}. Where an artifact reads tokens, the times are without the tokenizer. Where predictions are numbers,
+        the agreement is None; artifacts that do not output logits have no scores. Where replies are written, a row is a
+        reply, and there are "tokens_per_second", of one reply at a time, and "same_words", the share of the words of
+        the original's replies up to the first that differs.
 
     Raises:
-        InputError: the folder, a form of it or the file is not as it must be.
-        RunError: a form cannot be run.
+        InputError: the folder, an artifact of it or the file is missing or invalid.
+        RunError: an artifact cannot be run.
 
     Example:
         tfhub_ft.benchmark("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]
@@ -68,21 +71,27 @@ def benchmark(
     if picture.suffix.lower() not in PICTURES:
         raise InputError(f"--picture {picture}: must end in {', '.join(PICTURES)}")
 
-    from tfhub_ft.benchmarking.artifacts import find_forms
+    from tfhub_ft.benchmarking.artifacts import find_artifacts
     from tfhub_ft.benchmarking.plot import draw_comparison
-    from tfhub_ft.language_models.task import Dialogue
 
-    forms = find_forms(folder)
-    inputs = [*matching_files(data), folder / EXPORTS, *(form.path for form in forms)]
+    artifacts = find_artifacts(folder)
+    inputs = [*matching_files(data), folder / EXPORTS, *(each.path for each in artifacts)]
     for output, option in ((picture, "--picture"), (folder / "benchmark.json", "EXPORT_DIR")):
         check_output(output, option, inputs)
-    task, rows, targets = _rows(folder, forms, data, reading)
-    if isinstance(task, Dialogue):
-        from tfhub_ft.language_models.benchmark import TIMED, measure_reply_forms
-
-        measured, timed = measure_reply_forms(forms, rows, folder), TIMED
-    else:
-        measured, timed = _measure_forms(forms, task, rows, targets, folder), TIMED_ROWS
+    task, rows, targets = _rows(folder, artifacts, data, reading)
+    plugin = load_plugin(task)
+    figures, timed = (plugin.measure_artifacts if plugin else measure_artifacts)(artifacts, task, rows, targets)
+    measured = [
+        {
+            "form": artifact.format,
+            "path": str(artifact.path.relative_to(folder)),
+            "quantization": artifact.quantization,
+            "reads": artifact.reads,
+            "bytes": artifact.bytes,
+            **each,
+        }
+        for artifact, each in zip(artifacts, figures, strict=True)
+    ]
     write_json(
         folder / "benchmark.json",
         {
@@ -98,36 +107,60 @@ def benchmark(
     return measured
 
 
-def _measure_forms(
-    forms: "Sequence[Form]", task: "Task", rows: Sequence[Row], targets: Any, folder: Path
-) -> list[dict[str, Any]]:
-    from tfhub_ft.benchmarking.artifacts import Answers
-    from tfhub_ft.exports.tflite_verify import share_equal
+def measure_artifacts(
+    artifacts: "Sequence[Artifact]", task: "Task", rows: Sequence[Row], targets: Any
+) -> tuple[list[dict[str, Any]], int]:
+    """Measure and score each artifact in a process of its own.
 
-    answers = Answers(forms, task, rows)
-    measured = [_measured(form, answers, folder) for form in forms]
-    scored = [_scores(form, answers, targets) for form in forms]
-    original = scored[0][1]
-    for each, (scores, decisions) in zip(measured, scored, strict=True):
-        each["scores"] = scores
-        each["agreement"] = None if decisions is None else share_equal(decisions, original)
-    return measured
+    Args:
+        artifacts: the artifacts, the original first.
+        task: their task.
+        rows: rows to score, some of which are timed.
+        targets: their targets.
+
+    Returns:
+        What `benchmark` returns of each artifact, and how many rows are timed at most.
+    """
+    from tfhub_ft.benchmarking.artifacts import Examples
+
+    examples, figures, original = Examples(artifacts, task, rows), [], None
+    for artifact in artifacts:
+        log(f"Measuring and scoring {artifact.path}, from {artifact.reads} on, in an isolated process")
+        with IsolatedRuntime(artifact.runtime) as runtime:
+            figures.append(_measured(runtime.open(artifact.path), artifact, examples))
+            scores, decisions = _scores(runtime, artifact, examples, targets)
+        if len(figures) == 1:
+            original = decisions
+        agreement = None if decisions is None else share_equal(decisions, original or ())
+        figures[-1] |= {"scores": scores, "agreement": agreement}
+    return figures, TIMED_ROWS
+
+
+def timing(measured: "IsolatedResult", rows: int, batch_size: int) -> dict[str, Any]:
+    """Return what `benchmark` returns of a measurement of a number of rows in batches."""
+    return {
+        "peak_memory_bytes": measured.peak_memory_bytes,
+        "load_seconds": round(measured.load_seconds, 3),
+        "latency_ms": measured.latency_ms,
+        "rows_per_second": round(rows / measured.batch_seconds, 2),
+        "batch_size": batch_size,
+    }
 
 
 def _rows(
-    folder: Path, forms: "Sequence[Form]", data: Path, reading: dict[str, Any]
+    folder: Path, artifacts: "Sequence[Artifact]", data: Path, reading: dict[str, Any]
 ) -> "tuple[Task, Sequence[Row], Any]":
-    """The task, and the checked rows with their targets."""
-    from tfhub_ft.benchmarking.artifacts import description_of, task_of
+    """Return the task, and the checked rows with their targets."""
+    from tfhub_ft.benchmarking.artifacts import task_of
 
-    if any(form.name == "onnx" for form in forms):
+    if any(each.format == "onnx" for each in artifacts):
         from tfhub_ft.exports.onnx import check_onnx_is_installed
 
         check_onnx_is_installed()
-    teller = next((form for form in forms if form.name != "onnx"), None)
-    if teller is None:
+    described = next((each for each in artifacts if each.format != "onnx"), None)
+    if described is None:
         raise InputError(f"{folder} has ONNX alone, which reads tokens: export a SavedModel of the run into it too")
-    task, labels = task_of(teller), description_of(teller)["labels"]
+    task, labels = task_of(described), described.description["labels"]
     exports = read_exports(folder)
     settings = _ColumnNames(**exports.get("columns", {}))
     rows = read_scored_rows(task, settings, labels, data, dropped=exports.get(DROPPED, ()), **reading)
@@ -135,7 +168,7 @@ def _rows(
 
 
 class _ColumnNames(SimpleNamespace):
-    """The columns that a run's settings named, in place of the settings; what is not named is None."""
+    """The columns that a run's settings named, in place of the settings; other settings are None."""
 
     header = True
 
@@ -143,65 +176,34 @@ class _ColumnNames(SimpleNamespace):
         return None
 
     def replaced(self, changes: dict[str, Any]) -> "_ColumnNames":
-        """A copy with some values changed, as of settings."""
+        """Return a copy with some values changed, as of settings."""
         return _ColumnNames(**vars(self) | changes)
 
 
-def _measured(form: "Form", answers: "Answers", folder: Path) -> dict[str, Any]:
-    from tfhub_ft.inference.runtimes.isolated import run_isolated
-
-    log(f"Measuring {form.path}, from {form.reads} on, in a fresh process")
-    batch_size = 1 if form.name == "tflite_text" else BATCH
-    rows = _spread(answers.asked)
-    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    feed = _feeder(form, answers)
-    singles = [feed([row]) for row in rows]
-    found = run_isolated(form.kind, form.path, [feed(batch) for batch in batches], singles, timed=TIMED_ROWS)
-    return {
-        "form": form.name,
-        "path": str(form.path.relative_to(folder)),
-        "quantization": form.quantization,
-        "reads": form.reads,
-        "bytes": form.bytes,
-        "peak_memory_bytes": found.peak_memory_bytes,
-        "load_seconds": round(found.load_seconds, 3),
-        "latency_ms": found.latency_ms,
-        "rows_per_second": round(len(rows) / found.batch_seconds, 1),
-        "batch_size": batch_size,
-    }
+def _measured(runtime: "IsolatedRuntime", artifact: "Artifact", examples: "Examples") -> dict[str, Any]:
+    batch_size = min(BATCH, runtime.max_batch_size)
+    rows = spread(sorted(examples.segments, key=lambda row: sum(map(len, row))), TIMED_ROWS)
+    batches = [examples.batch(artifact, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+    singles = [examples.batch(artifact, [row]) for row in rows]
+    measured = runtime.measure(batches, singles, signature=artifact.signature, timed=TIMED_ROWS)
+    return timing(measured, len(rows), batch_size)
 
 
-def _spread(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Up to `TIMED_ROWS` rows from the shortest to the longest, at even steps."""
-    ordered = sorted(rows, key=lambda row: sum(map(len, row)))
-    count = min(len(ordered), TIMED_ROWS)
+def spread(ordered: Sequence[Any], most: int) -> list[Any]:
+    """Return some of the values, at even steps."""
+    count = min(len(ordered), most)
     return [ordered[i * (len(ordered) - 1) // max(count - 1, 1)] for i in range(count)]
 
 
-def _feeder(form: "Form", answers: "Answers") -> "Callable[[Sequence[tuple[str, ...]]], Feed]":
-    """A function from rows of segments to what a form takes."""
-    import numpy as np
-
-    from tfhub_ft.benchmarking.artifacts import description_of, text_feed
-    from tfhub_ft.inference.runtimes.isolated import token_feed
-
-    if form.reads == "tokens":
-        return partial(token_feed, answers.preprocessor)
-    if form.name == "tflite_text":
-        return lambda rows: {"text": np.array([text.encode() for (text,) in rows])}
-    return partial(text_feed, description_of(form)["inputs"])
-
-
-def _scores(form: "Form", answers: "Answers", targets: Any) -> tuple[dict[str, float | None], list[Any] | None]:
-    """The scores of a form, the task's own one first, and what of its answers is right or wrong."""
-    from tfhub_ft.benchmarking.artifacts import description_of
-
-    log(f"Scoring {form.path}, from {form.reads} on")
-    task, described = answers.task, description_of(form)
-    worded, logits = answers.of(form)
-    decisions = None if worded is None else decisions_of(task, worded, described["labels"])
+def _scores(
+    runtime: "IsolatedRuntime", artifact: "Artifact", examples: "Examples", targets: Any
+) -> tuple[dict[str, float | None], list[Any] | None]:
+    """Return the scores of an artifact, the task's own first, and what of its predictions is right or wrong."""
+    task, description = examples.task, artifact.description
+    predictions, logits = examples.model(artifact, runtime).predict_and_score(examples.segments, examples.tokens)
+    decisions = None if predictions is None else decisions_of(task, predictions, description["labels"])
     if logits is None:
         return {}, decisions
-    metrics = task.metrics(logits, targets, described["labels"], described["decision"])
+    metrics = task.metrics(logits, targets, description["labels"], description["decision"])
     f1 = [name for name in ("f1", "f1_macro") if name in metrics and name != task.primary_metric]
     return {name: metrics[name] for name in (task.primary_metric, *f1[:1])}, decisions

@@ -15,6 +15,7 @@ Point = tuple[float, float, str, str]
 
 LEAST_SPAN = 0.02
 COLORS = {"saved_model": "#1f77b4", "tflite": "#d95f02", "tflite_text": "#7a3b9e", "onnx": "#2a8a4a"}
+OTHER_COLOR = "#555555"
 # Where a label is tried around its point, in points of the page: the nearest places first.
 RISES = [0, *itertools.chain.from_iterable((step, -step) for step in range(14, 170, 14))]
 
@@ -38,7 +39,7 @@ def draw_comparison(measured: Sequence[dict[str, Any]], file: Path, *, title: st
     for form in measured:
         height = form["scores"].get(score) if score else form["agreement"]
         if height is not None:
-            color, name = COLORS[form["form"]], form_title(form)
+            color, name = COLORS.get(form["form"], OTHER_COLOR), form_title(form)
             inside = ", tokenizer inside" if form["form"] == "tflite_text" else ""
             sizes.setdefault(form["path"], (form["bytes"] / 1e6, height, name + inside, color))
             times.append((form["latency_ms"]["p50"], height, f"{name}, from {form['reads']}", color))

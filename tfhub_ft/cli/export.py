@@ -7,7 +7,7 @@ import click
 
 from tfhub_ft.cli.param_types import PATH
 from tfhub_ft.evaluation.console_tables import logit_difference
-from tfhub_ft.exports.export import FORMATS, WEIGHTS
+from tfhub_ft.exports.formats import FORMATS
 
 
 def _listed(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
@@ -28,9 +28,9 @@ def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any],
 @_list_option(
     "--quantize",
     default=None,
-    help=f"Quantizations of the TFLite ({', '.join(FORMATS['tflite'])} [none,dynamic]) and ONNX files"
-    f" ({', '.join(FORMATS['onnx'])} [none]); for a model that writes replies, weights of its SavedModel"
-    f" ({', '.join(WEIGHTS)} [none]).",
+    help=f"Quantizations of the TFLite ({', '.join(FORMATS['tflite'].quantizations)} [none,dynamic]) and ONNX files"
+    f" ({', '.join(FORMATS['onnx'].quantizations)} [none]); for a model that writes replies, weights of its SavedModel"
+    f" (none, bfloat16, int8 [none]).",
 )
 @click.option(
     "--vocabulary",
@@ -52,37 +52,37 @@ def command(
     vocabulary: str,
     warmup_rows: bool,
 ) -> None:
-    """Export a run, for TF Serving, TFLite or ONNX Runtime, and prove each form.
+    """Export a run, for TF Serving, TFLite or ONNX Runtime, and verify each artifact.
 
     \b
     Examples: tfhub-ft export runs/reviews --output-dir saved_models/reviews
               tfhub-ft export runs/reviews --output-dir saved_models/reviews --format tflite,tflite_text
               tfhub-ft export runs/dialogue --output-dir saved_models/dialogue --quantize none,int8
     """
-    from tfhub_ft.exports.export import export_forms
+    from tfhub_ft.exports.export import export_artifacts
 
-    def tell(form: dict[str, Any]) -> None:
-        print(f"{output_dir.rstrip('/')}/{form['path']}: {form['bytes'] / 1e6:.1f} MB; {_proven(form)}")
+    def print_artifact(entry: dict[str, Any]) -> None:
+        print(f"{output_dir.rstrip('/')}/{entry['path']}: {entry['bytes'] / 1e6:.1f} MB; {_verification(entry)}")
 
-    export_forms(
+    export_artifacts(
         run,
         output_dir=output_dir,
         formats=formats,
         quantize=quantize,
         vocabulary=vocabulary,
         warmup_rows=warmup_rows,
-        on_form=tell,
+        on_artifact=print_artifact,
     )
 
 
-def _proven(form: dict[str, Any]) -> str:
-    from tfhub_ft.exports.verification_examples import verified_on
+def _verification(entry: dict[str, Any]) -> str:
+    from tfhub_ft.exports.verify import verified_on
 
-    rows = f"on {verified_on(form)}"
-    writes = "max_logit_difference" not in form
-    parts = [rows if writes else f"{rows}: logits within {logit_difference(form):.1e} of the model's"]
-    if form.get("agreement") is not None:
-        parts.append(f"{form['agreement']:.1%} of the {'replies' if writes else 'answers'} equal")
-    if score := form.get("score"):
+    rows = f"on {verified_on(entry)}"
+    writes = "max_logit_difference" not in entry
+    parts = [rows if writes else f"{rows}: logits within {logit_difference(entry):.1e} of the model's"]
+    if entry.get("agreement") is not None:
+        parts.append(f"{entry['agreement']:.1%} of the {'replies' if writes else 'answers'} equal")
+    if score := entry.get("score"):
         parts.append(f"{score['name'].replace('_', ' ')} {score['form']:.4f} (model: {score['model']:.4f})")
-    return "; ".join([*parts, f"one row {form['latency_ms']['p50']} ms"])
+    return "; ".join([*parts, f"one row {entry['latency_ms']['p50']} ms"])

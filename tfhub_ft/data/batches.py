@@ -325,12 +325,12 @@ def _stand_at_tokens(targets: Any) -> bool:
     return getattr(targets, "shape", ())[1:] == (None,)
 
 
-def batches_by_size(rows: Sequence[tuple[str, ...]]) -> Iterator[list[int]]:
-    """Indices of rows of texts, from the shortest to the longest, in batches of 64, fewer where texts are long."""
+def batches_by_size(rows: Sequence[tuple[str, ...]], batch_size: int = TEXTS_AT_ONCE) -> Iterator[list[int]]:
+    """Yield the indices of rows of texts, the shortest first, in batches, which are smaller where texts are long."""
     sizes = [sum(map(len, row)) for row in rows]
     batch: list[int] = []
     for i in sorted(range(len(rows)), key=sizes.__getitem__):
-        if batch and (len(batch) == TEXTS_AT_ONCE or (len(batch) + 1) * sizes[i] > CHARACTERS_AT_ONCE):
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * sizes[i] > CHARACTERS_AT_ONCE):
             yield batch
             batch = []
         batch.append(i)

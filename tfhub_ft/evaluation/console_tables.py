@@ -153,7 +153,9 @@ def run_comparison_tables(told: Mapping[str, Any], one: str, other: str) -> "lis
 
 def form_title(form: Mapping[str, Any]) -> str:
     """A few words for a form of an export, such as "TFLite dynamic"."""
-    return FORMS[form["form"]] + ("" if form["quantization"] == "none" else f" {form['quantization']}")
+    return FORMS.get(form["form"], form["form"]) + (
+        "" if form["quantization"] == "none" else f" {form['quantization']}"
+    )
 
 
 def logit_difference(form: Mapping[str, Any]) -> float:

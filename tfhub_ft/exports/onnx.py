@@ -1,4 +1,4 @@
-"""Export a model from token ids on as an ONNX file, and verify that ONNX Runtime reproduces its predictions."""
+"""Convert a Keras text model to ONNX, from tokens on."""
 
 import json
 from collections.abc import Sequence
@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.exports.verify import TOLERANCE, Call, fault
-from tfhub_ft.inference.batching import make_predict_fn
-from tfhub_ft.inference.runtimes.isolated import IsolatedResult, one_by_one, run_isolated
-from tfhub_ft.tasks.base import decisions
-from tfhub_ft.utils.console import log, quiet
-from tfhub_ft.utils.errors import InputError, RunError
-from tfhub_ft.utils.files import atomic_write
+from tfhub_ft.utils.console import quiet
+from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.keras_compat import freeze_variables
 
 if TYPE_CHECKING:
@@ -23,30 +18,44 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfhub_ft.exports.context import ExportContext
+    from tfhub_ft.run import Run
     from tfhub_ft.tasks.base import Task
 
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 
 
-def check_onnx_is_installed() -> None:
-    """Raise an InputError where the packages of the extra `onnx` are missing."""
+def check_onnx_is_installed(run: "Run | None" = None) -> None:
+    """Raise an InputError where packages of the extra `onnx` are missing."""
     if missing := [package for package in PACKAGES if find_spec(package) is None]:
         raise InputError(f"ONNX needs {', '.join(missing)}: pip install 'tfhub_ft[onnx]'")
 
 
+def convert_to_onnx(context: "ExportContext", quantization: str, file: Path) -> dict[str, Any]:
+    """Write the ONNX file of an export; "dynamic" quantizes weights to int8, and activations at run time."""
+    run = context.run
+    write_onnx(context.model, context.task, run.labels, run.decision, file)
+    if quantization == "dynamic":
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        with quiet():
+            quantize_dynamic(onnx.load(file), file, per_channel=True, weight_type=QuantType.QInt8)
+    return {}
+
+
 def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any], file: Path) -> None:
-    """Write the part of a model behind its preprocessor as an ONNX file.
+    """Write the part of a model from tokens on as an ONNX file.
 
     Its inputs are those of a SavedModel's signature `tokens`, int32 (batch, length), any batch and any length, which
     is cut to the preprocessor's `seq_length`; its outputs are the signature's numbers by the same names, `logits`
-    first. What is said in words is made from the file's metadata: `task`, and `labels` and `decision` as JSON.
+    first. Texts are made from the file's metadata: `task`, and `labels` and `decision` as JSON.
 
     Args:
         model: the text-in model, with a `token_model`.
-        task: says what is served.
+        task: its task.
         labels: the labels, in the order of the logits.
-        decision: the thresholds of the answers.
-        file: where to write it, such as onnx/reviews.onnx; a file that stands there is replaced.
+        decision: the thresholds.
+        file: where to write it, such as onnx/reviews.onnx.
 
     Raises:
         InputError: the extra `onnx` is not installed.
@@ -54,113 +63,7 @@ def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decisi
     Example:
         write_onnx(run.load_model(), run.recipe.task, run.labels, run.decision, Path("onnx/reviews.onnx"))
     """
-    content = _onnx_bytes(model, task, labels, decision)
-    with atomic_write(file) as aside:
-        aside.write_bytes(content)
-
-
-def export_onnx(work: "ExportContext", quantization: str = "none") -> dict[str, Any]:
-    """Write and verify an ONNX file of an export.
-
-    Args:
-        work: the export.
-        quantization: "none", or "dynamic", which has weights in int8.
-
-    Returns:
-        What export.json says of it.
-
-    Raises:
-        InputError: the extra `onnx` is not installed.
-        RunError: its predictions differ from the model's; the file is removed.
-    """
-    path = f"onnx/{work.folder.name}{'' if quantization == 'none' else f'_{quantization}'}.onnx"
-    log(f"Converting to ONNX: {Path(path).name}")
-    with atomic_write(work.folder / path) as aside:
-        content = _onnx_bytes(work.model, work.task, work.run.labels, work.run.decision)
-        if quantization == "none":
-            aside.write_bytes(content)
-            verified = prove_onnx(aside, work.calls["tokens"])
-            verified["verified_on"] = work.rows.described(verified["rows"], labels=False)
-        else:
-            _write_quantized(content, aside)
-            try:
-                verified = _verify_quantized(work, aside, quantization)
-            except RunError as error:
-                raise RunError(f"{path} was not kept: {error}") from None
-        size = aside.stat().st_size
-    return {"form": "onnx", "quantization": quantization, "path": path, "bytes": size, **verified}
-
-
-def prove_onnx(file: Path, call: Call) -> dict[str, Any]:
-    """Compare an ONNX file's answers with the Keras model's, in a fresh process that has ONNX Runtime only.
-
-    Args:
-        file: the ONNX file.
-        call: batches for the signature `tokens`, and what must be answered; its words are left out.
-
-    Returns:
-        {"rows", "tolerance", "max_logit_difference", "latency_ms": {"p50", "p95"} of one row without padding}.
-
-    Raises:
-        InputError: the extra `onnx` is not installed.
-        RunError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), or the
-            file cannot be run.
-    """
-    check_onnx_is_installed()
-    names = [name for name, array in call.expected[0].items() if array.dtype.kind in "fiub"]
-    found = run_isolated("onnx", file, call.feeds, one_by_one(call.feeds))
-    for output, expected in zip(found.outputs, call.expected, strict=True):
-        for name in names:
-            wrong = fault(name, output[name], expected[name]) if name in output else f"it has no output {name}"
-            if wrong:
-                raise RunError(f"the ONNX file answers differently from the model ({wrong}): it was not kept")
-    return {
-        "rows": sum(len(expected[names[0]]) for expected in call.expected),
-        "tolerance": TOLERANCE,
-        "max_logit_difference": _difference(found, call, names[0]),
-        "latency_ms": found.latency_ms,
-    }
-
-
-def _difference(found: IsolatedResult, call: Call, name: str) -> float:
-    """The largest absolute difference of an output from the Keras model's."""
-    pairs = zip(found.outputs, call.expected, strict=True)
-    return max(float(np.abs(output[name] - expected[name]).max(initial=0)) for output, expected in pairs)
-
-
-def _write_quantized(content: bytes, file: Path) -> None:
-    """Write an ONNX model with weights in int8, a scale for each channel; activations are quantized as they come."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with quiet():
-        quantize_dynamic(onnx.load_model_from_string(content), file, per_channel=True, weight_type=QuantType.QInt8)
-
-
-def _verify_quantized(work: "ExportContext", file: Path, quantization: str) -> dict[str, Any]:
-    """Compare the predictions and the score of a quantized ONNX file with the Keras model's.
-
-    Returns:
-        {"rows", "verified_on", "max_logit_difference", "agreement", "score", "latency_ms"}, as of a TFLite file.
-
-    Raises:
-        RunError: too few predictions agree, or the score is too low, by the tolerances of TFLite files.
-    """
-    from tfhub_ft.benchmarking.artifacts import Form, TokenForm
-
-    task, rows, expected, call = work.task, work.rows, work.answers, work.calls["tokens"]
-    found = run_isolated("onnx", file, call.feeds, one_by_one(call.feeds))
-    network = TokenForm(Form("onnx", file, quantization, "tokens"), task, work.model.get_layer("preprocessor"))
-    predict = make_predict_fn(task, network, work.run.labels, work.run.decision)
-    predicted = decisions(task, predict(rows.asked), work.run.labels)
-    score = None if expected.score is None else expected.score_of(task.make_score_fn(network)(expected.tokens))
-    return {
-        "rows": len(rows.asked),
-        "verified_on": rows.described(len(rows.asked), labels=score is not None),
-        "max_logit_difference": _difference(found, call, "logits"),
-        **expected.check(quantization, predicted, score),
-        "latency_ms": found.latency_ms,
-    }
+    file.write_bytes(_onnx_bytes(model, task, labels, decision))
 
 
 def _onnx_bytes(model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any]) -> bytes:

@@ -1,19 +1,14 @@
-"""A Keras text model as a SavedModel that TF Serving answers from."""
+"""Convert a Keras text model to a SavedModel for TF Serving."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.utils.console import log
-from tfhub_ft.utils.documents import check_distinct, parse_json
-from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import atomic_write, folder_bytes
+from tfhub_ft.export_folder import LABELS_ASSET, TASK_ASSET
+from tfhub_ft.inference.runtimes.keras import embedding_model
 from tfhub_ft.utils.keras_compat import flatten_layers
-from tfhub_ft.utils.saved_graph import load_graph
 
 if TYPE_CHECKING:
     import keras
@@ -21,47 +16,25 @@ if TYPE_CHECKING:
     from tfhub_ft.exports.context import ExportContext
     from tfhub_ft.tasks.base import Task
 
-TASK_ASSET, LABELS_ASSET = "assets.extra/task.json", "assets.extra/labels.json"
 
-
-def export_saved_model(work: "ExportContext") -> dict[str, Any]:
-    """The next version of an export folder, a SavedModel, proven, or nothing.
+def convert_to_saved_model(context: "ExportContext", quantization: str, folder: Path) -> dict[str, Any]:
+    """Write the SavedModel of an export.
 
     Returns:
-        What export.json says of it.
-
-    Raises:
-        RunError: it answers differently from the model.
+        {"outputs": {signature: {name: "dtype (shape)"}}, and what `prepare_for_serving` returns}.
     """
-    from tfhub_ft.exports.serving.config import model_name, prepare_for_serving, write_serving_files
-    from tfhub_ft.exports.verify import verify_saved_model
-
-    run, version, calls = work.run, next_version(work.folder), work.calls
-    with atomic_write(work.folder / str(version)) as aside:
-        log("Writing the SavedModel")
-        write_saved_model(work.model, work.task, run.labels, run.decision, aside)
-        operations = prepare_for_serving(aside, work.warmup_feeds, model_name(work.folder))
-        log("Comparing its predictions with the model's, in a fresh process")
-        proof = verify_saved_model(aside, calls)
-        size = folder_bytes(aside)
-        write_serving_files(work.folder)
-    proof["verified_on"] = work.rows.described(proof["rows"], labels=False)
-    return {"form": "saved_model", "version": version, "path": str(version), "bytes": size, **operations, **proof}
+    run = context.run
+    write_saved_model(context.model, context.task, run.labels, run.decision, folder)
+    return serving_entry(folder, context)
 
 
-def versions(folder: Path) -> list[Path]:
-    """Return the SavedModels that TF Serving finds in a folder, the newest last: its subfolders named by a number."""
-    return [path for path in _numbered(folder) if (path / "saved_model.pb").is_file()]
+def serving_entry(folder: Path, context: "ExportContext") -> dict[str, Any]:
+    """Prepare a SavedModel for TF Serving; return what export.json keeps of it."""
+    from tfhub_ft.exports.serving.config import model_name, prepare_for_serving
+    from tfhub_ft.exports.serving.signatures import output_types
 
-
-def next_version(folder: Path) -> int:
-    """Return the number of the next SavedModel in a folder that TF Serving reads versions from."""
-    return 1 + max((int(path.name) for path in _numbered(folder)), default=0)
-
-
-def _numbered(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("*") if re.fullmatch("[0-9]+", path.name)]
-    return sorted(found, key=lambda path: (int(path.name), path.name))
+    operations = prepare_for_serving(folder, context.warmup_feeds, model_name(context.folder))
+    return {**operations, "outputs": output_types(folder)}
 
 
 def write_saved_model(
@@ -72,8 +45,8 @@ def write_saved_model(
     Its signatures are `serving_default`, which takes the model's texts by name, string (batch,); and `tokens`, which
     takes `input_word_ids`, `input_mask` and `input_type_ids`, int32 (batch, length), cut to the preprocessor's
     `seq_length`. Both give what the task serves, by name. A bi-encoder has a third one, `embed`, from `text` to
-    `embedding`, float32 (batch, hidden). In assets.extra stand labels.json, and task.json with all that turns texts
-    into tokens and logits into answers.
+    `embedding`, float32 (batch, hidden). assets.extra holds labels.json, and task.json with all that turns texts into
+    tokens and logits into predictions.
 
     Args:
         model: the text-in model, with a `preprocessor` and a `token_model`.
@@ -110,13 +83,18 @@ def write_saved_model(
 
         signatures["embed"] = embedding
     tf.saved_model.save(served, str(folder), signatures=signatures)
+    write_assets(folder, described(model, task, labels, decision))
+
+
+def write_assets(folder: Path, description: dict[str, Any]) -> None:
+    """Write what a SavedModel says of itself into its assets.extra."""
     (folder / TASK_ASSET).parent.mkdir()
-    for asset, content in ((TASK_ASSET, described(model, task, labels, decision)), (LABELS_ASSET, list(labels))):
+    for asset, content in ((TASK_ASSET, description), (LABELS_ASSET, description["labels"])):
         (folder / asset).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def described(model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
-    """What an export keeps of itself: all that turns texts into tokens and logits into answers."""
+    """Return what an artifact says of itself: all that turns texts into tokens and logits into predictions."""
     preprocessor = model.get_layer("preprocessor")
     return {
         "task": task.name,
@@ -125,49 +103,3 @@ def described(model: "keras.Model", task: "Task", labels: Sequence[str], decisio
         "decision": decision,
         "preprocessor": {"class": type(preprocessor).__name__, "config": preprocessor.get_config()},
     }
-
-
-def read_task(saved_model: Path) -> dict[str, Any]:
-    """What `write_saved_model` kept in task.json.
-
-    Raises:
-        InputError: the folder is no export of tfhub_ft.
-    """
-    try:
-        content = (saved_model / TASK_ASSET).read_text(encoding="utf-8")
-        return parse_description(content)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{saved_model} is no export of tfhub_ft: {TASK_ASSET} cannot be read ({error})") from None
-
-
-def parse_description(content: str | bytes) -> dict[str, Any]:
-    """Parse what `described` returned, as JSON.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    description = parse_json(content, {"task": str, "inputs": [str], "labels": [str], "decision": dict})
-    check_distinct(description["labels"])
-    return description
-
-
-def saved_preprocessor(saved_model: Path, loaded: Any = None) -> Any:
-    """Return the preprocessing layer of a SavedModel that `write_saved_model` wrote.
-
-    Args:
-        saved_model: its folder.
-        loaded: what `load_graph` returned for it, if it is loaded.
-    """
-    from tfhub_ft.inference.runtimes.tflite import preprocessor_layer
-
-    layer = preprocessor_layer(read_task(saved_model)["preprocessor"])
-    modules = (loaded or load_graph(saved_model)).modules
-    module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
-    layer.take(module, SimpleNamespace(name=str(saved_model)))
-    return layer
-
-
-def embedding_model(model: "keras.Model") -> "keras.Model | None":
-    """The part of a bi-encoder that embeds one text's tokens; None where a model is none."""
-    layers = model.get_layer("token_model").layers
-    return next((layer for layer in layers if layer.name == "embedding_model"), None)

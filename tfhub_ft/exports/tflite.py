@@ -1,4 +1,4 @@
-"""A trained model as TFLite files: from tokens or from text on, in float32, float16, dynamic-range or full int8."""
+"""Convert a Keras text model to TFLite, from tokens or from text on, quantized or not."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.utils.console import quiet
-from tfhub_ft.utils.errors import RunError
+from tfhub_ft.exports.saved_model import described
+from tfhub_ft.exports.tflite_metadata import write_with_metadata
+from tfhub_ft.exports.tflite_tokenizer import check_tokenizer
+from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, token_batch
+from tfhub_ft.inference.runtimes.model import tflite_outputs
+from tfhub_ft.tasks.windowed import WindowedTask
+from tfhub_ft.utils.console import command_line, quiet
+from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import temporary_folder, write_fault
 from tfhub_ft.utils.keras_compat import freeze_variables
 
@@ -15,14 +21,97 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tfhub_ft.exports.context import ExportContext
+    from tfhub_ft.run import Run
     from tfhub_ft.tasks.base import Task
 
-QUANTIZATIONS = {"none": "fp32", "float16": "float16", "dynamic": "dynamic", "int8": "int8"}
-SIGNATURE = "serving_default"
+
+def check_tflite(run: "Run") -> None:
+    """Raise an InputError where a run cannot be exported as a TFLite file that reads tokens."""
+    if run.recipe.task.name == "masked_words":
+        raise InputError(
+            f"--format tflite: {run.path} is an encoder; train a recipe with --encoder {command_line(run.path)} first"
+        )
+
+
+def check_tflite_text(run: "Run") -> None:
+    """Raise an InputError where a run cannot be exported as a TFLite file that reads texts."""
+    check_tflite(run)
+    task = run.recipe.task
+    if len(task.fields) > 1 or isinstance(task, WindowedTask):
+        what = "two texts" if len(task.fields) > 1 else "long texts in windows"
+        raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")
+
+
+def check_calibration(context: "ExportContext", quantizations: Sequence[str]) -> None:
+    """Raise an InputError where int8 lacks the rows that calibrate it."""
+    if "int8" in quantizations and not context.rows.calibration:
+        raise InputError(f"--quantize int8 is calibrated with training rows; {context.rows.fault}; restore them")
+
+
+def check_vocabulary(context: "ExportContext", quantizations: Sequence[str]) -> None:
+    """Raise an InputError where the tokenizer of a file would lack its vocabulary."""
+    if _vocabulary(context) is None:
+        raise InputError(
+            f"--format tflite_text: the encoder {context.run.settings.encoder} has no WordPiece vocabulary, which the"
+            " tokenizer of a file needs; use tflite, from tokens on"
+        )
+
+
+def convert_to_tflite(context: "ExportContext", quantization: str, file: Path) -> dict[str, Any]:
+    """Write a TFLite file that reads tokens.
+
+    Returns:
+        {"tokenizer": what `check_tokenizer` returned}, where the file contains a vocabulary; {} otherwise.
+
+    Raises:
+        RunError: the model cannot be converted, or the tokenizer differs.
+    """
+    calibration = None
+    if quantization == "int8":
+        # One row at a time: the mask of padding would widen every range.
+        preprocessor = context.model.get_layer("preprocessor")
+        calibration = [token_batch(preprocessor, [row]) for row in context.rows.calibration]
+    content = convert(token_function(context.model, context.task), quantization, calibration=calibration)
+    return _write(context, content, file, _vocabulary(context), reads_texts=False)
+
+
+def convert_to_tflite_text(context: "ExportContext", quantization: str, file: Path) -> dict[str, Any]:
+    """Write a TFLite file that reads texts, as `convert_to_tflite` does."""
+    vocabulary = _vocabulary(context)
+    lowercase = context.model.get_layer("preprocessor").is_uncased
+    function = text_function(context.model, context.task, vocabulary, lowercase=lowercase)
+    return _write(context, convert(function, quantization), file, vocabulary, reads_texts=True)
+
+
+def _vocabulary(context: "ExportContext") -> list[str] | None:
+    try:
+        return context.model.get_layer("preprocessor").vocabulary
+    except InputError:
+        return None
+
+
+def _write(
+    context: "ExportContext", content: bytes, file: Path, vocabulary: list[str] | None, *, reads_texts: bool
+) -> dict[str, Any]:
+    run, task, preprocessor = context.run, context.task, context.model.get_layer("preprocessor")
+    description = {
+        **described(context.model, task, run.labels, run.decision),
+        "name": context.folder.name,
+        "output": "probabilities" if task.output_activation else "logits",
+        "reads_texts": reads_texts,
+        "lowercase": vocabulary is not None and preprocessor.is_uncased,
+    }
+    text = None if vocabulary is None else "\n".join(vocabulary)
+    write_with_metadata(content, file, description, summary=run.recipe.summary, vocabulary=text)
+    if vocabulary is None:
+        return {}
+    texts = [row[0] for row in context.rows.segments]
+    return {"tokenizer": check_tokenizer(file, preprocessor, texts, seed=run.settings.seed)}
 
 
 def token_function(model: "keras.Model", task: "Task") -> Any:
-    """A graph from `input_word_ids`, `input_mask` and `input_type_ids` to the one output of a file.
+    """Return a graph from `input_word_ids`, `input_mask` and `input_type_ids` to the one output of a file.
 
     Args:
         model: a text-in model with a `token_model`.
@@ -40,15 +129,6 @@ def token_function(model: "keras.Model", task: "Task") -> Any:
         input_signature=[tokens],
         autograph=False,
     )
-
-
-def tflite_outputs(task: "Task", logits: Any) -> dict[str, Any]:
-    """Return the one output of a TFLite file by its name: probabilities where logits have an activation."""
-    import tensorflow as tf
-
-    if task.output_activation:
-        return {"probabilities": {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[task.output_activation](logits)}
-    return {"logits": logits}
 
 
 def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str], *, lowercase: bool) -> Any:
@@ -100,9 +180,9 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str],
 def convert(
     function: Any, quantization: str = "none", *, calibration: "Sequence[dict[str, np.ndarray]] | None" = None
 ) -> bytes:
-    """A graph as a TFLite model.
+    """Convert a graph to a TFLite model.
 
-    Weights are made constants first: a graph with variables converts without complaint and answers with garbage.
+    Weights become constants first: a graph with variables converts without an error and predicts garbage.
 
     Args:
         function: what `token_function` or `text_function` gave.
@@ -121,7 +201,7 @@ def convert(
     if quantization == "int8":
         return _calibrated(convert(function), calibration or ())
     with temporary_folder() as folder, quiet():
-        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: _frozen(function)})
+        tf.saved_model.save(tf.Module(), folder, signatures={SERVING_DEFAULT: _frozen(function)})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # The tokenizer's operations; a model without them has none.
         converter.allow_custom_ops = True
@@ -172,7 +252,7 @@ def _calibrated(content: bytes, calibration: "Sequence[dict[str, np.ndarray]]") 
         in_ranges = [(operations.GATHER, ".*"), *((operations.FULLY_CONNECTED, name) for name in _widening(content))]
         for operation, name in in_ranges:
             work.add_static_config(regex=name, operation_name=operation, activation_num_bits=8, weight_num_bits=8)
-        ranges = work.calibrate({SIGNATURE: list(calibration)})
+        ranges = work.calibrate({SERVING_DEFAULT: list(calibration)})
         return bytes(work.quantize(ranges).quantized_model)
 
 

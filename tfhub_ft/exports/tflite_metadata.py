@@ -1,24 +1,22 @@
-"""What a TFLite file says of itself: metadata that MediaPipe reads, and the files that it carries.
+"""Write TFLite files with metadata that MediaPipe reads, and with associated files.
 
-The files (vocabulary, labels, and all that turns an output into answers) stand behind the model as a zip archive, as
-the TFLite metadata format wants it: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata.
+The files (vocabulary, labels, and all that turns an output into predictions) follow the model as a zip archive, as the
+TFLite metadata format specifies: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata.
 """
 
 import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.exports.saved_model import parse_description
-from tfhub_ft.utils.errors import InputError
+from tfhub_ft.export_folder import TFLITE_DESCRIPTION, TFLITE_VOCABULARY
 
 if TYPE_CHECKING:
     import flatbuffers
 
-DESCRIPTION, VOCABULARY, LABELS = "tfhub_ft.json", "vocab.txt", "labels.txt"
+LABELS = "labels.txt"
 IDENTIFIER, NAME = b"M001", b"TFLITE_METADATA"
-# What MediaPipe calls the inputs of a BERT.
+# The names that MediaPipe gives to the inputs of a BERT.
 INPUTS = {
     "input_word_ids": ("ids", "Token ids of the text."),
     "input_mask": ("mask", "1 for a token, 0 for padding."),
@@ -29,7 +27,7 @@ INPUTS = {
 AXIS_LABELS, VOCABULARY_FILE, FEATURE_PROPERTIES, BERT_TOKENIZER = 2, 5, 1, 4
 
 
-def with_metadata(
+def write_with_metadata(
     content: bytes, file: Path, description: dict[str, Any], *, summary: str, vocabulary: str | None
 ) -> None:
     """Write a TFLite model with metadata and files into a file.
@@ -41,52 +39,26 @@ def with_metadata(
         summary: a line that says what the model does.
         vocabulary: a WordPiece vocabulary, a token a line; None where there is none.
     """
-    from tensorflow.lite.tools import flatbuffer_utils
+    from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    _take_in(model, content)
+    _embed_weights(model, content)
     metadata = _metadata(model, description, summary, vocabulary)
     _attach(model, metadata)
     file.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    carried = {DESCRIPTION: json.dumps(description, ensure_ascii=False)}
+    files = {TFLITE_DESCRIPTION: json.dumps(description, ensure_ascii=False)}
     if description["labels"]:
-        carried[LABELS] = "\n".join(" ".join(label.split()) for label in description["labels"])
+        files[LABELS] = "\n".join(" ".join(label.split()) for label in description["labels"])
     if vocabulary:
-        carried[VOCABULARY] = vocabulary
+        files[TFLITE_VOCABULARY] = vocabulary
     # Stored as they are, and without a date: the same model gives the same bytes.
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        for name, text in carried.items():
+        for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name), text)
 
 
-def read_description(file: Path) -> dict[str, Any]:
-    """What `with_metadata` kept in a file.
-
-    Raises:
-        InputError: there is no such file, or it is no export of tfhub_ft.
-    """
-    if not file.is_file():
-        raise InputError(f"{file} does not exist")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return parse_description(archive.read(DESCRIPTION))
-    except (zipfile.BadZipFile, KeyError):
-        raise InputError(f"{file} is no TFLite export of tfhub_ft: it carries no {DESCRIPTION}") from None
-    except (ValueError, zlib.error, EOFError, NotImplementedError) as error:
-        raise InputError(f"{file} is damaged: {DESCRIPTION} cannot be read ({error}); export it again") from None
-
-
-def read_vocabulary_text(file: Path) -> str | None:
-    """The vocabulary that a file carries, a token a line; None where it carries none."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return archive.read(VOCABULARY).decode() if VOCABULARY in archive.namelist() else None
-    except (zipfile.BadZipFile, ValueError, zlib.error, EOFError, NotImplementedError) as error:
-        raise InputError(f"{file} is damaged: {VOCABULARY} cannot be read ({error}); export it again") from None
-
-
-def _take_in(model: Any, content: bytes) -> None:
-    """Bring weights that stand behind the flatbuffer, where the zip archive shall stand, into it."""
+def _embed_weights(model: Any, content: bytes) -> None:
+    """Move weights that follow the flatbuffer, where the zip archive must be, into it."""
     import numpy as np
 
     for buffer in model.buffers:
@@ -96,7 +68,7 @@ def _take_in(model: Any, content: bytes) -> None:
 
 
 def _attach(model: Any, metadata: bytes) -> None:
-    from tensorflow.lite.python import schema_py_generated as schema
+    from ai_edge_litert import schema_py_generated as schema
 
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = list(metadata)
@@ -106,7 +78,7 @@ def _attach(model: Any, metadata: bytes) -> None:
 
 
 def _metadata(model: Any, description: dict[str, Any], summary: str, vocabulary: str | None) -> bytes:
-    """The ModelMetadata table of metadata_schema.fbs, built field by field."""
+    """Build the ModelMetadata table of metadata_schema.fbs field by field."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
@@ -115,7 +87,7 @@ def _metadata(model: Any, description: dict[str, Any], summary: str, vocabulary:
     files = [_file(builder, LABELS, AXIS_LABELS)] if description["output"] == "probabilities" else []
     content = _table(builder, 3, {0: FEATURE_PROPERTIES, 1: _table(builder, 0, {})})
     output = _table(
-        builder, 7, {0: description["output"], 1: "What the model says of each row.", 3: content, 6: files or None}
+        builder, 7, {0: description["output"], 1: "The predictions for each row.", 3: content, 6: files or None}
     )
     reads = {
         0: description["name"],
@@ -124,7 +96,7 @@ def _metadata(model: Any, description: dict[str, Any], summary: str, vocabulary:
     }
     # MediaPipe's tokenizer lower-cases whatever it is given: a vocabulary with upper case is left out.
     if vocabulary and description["lowercase"] and not description["reads_texts"]:
-        tokenizer = _table(builder, 1, {0: [_file(builder, VOCABULARY, VOCABULARY_FILE)]})
+        tokenizer = _table(builder, 1, {0: [_file(builder, TFLITE_VOCABULARY, VOCABULARY_FILE)]})
         reads[5] = [_table(builder, 2, {0: BERT_TOKENIZER, 1: tokenizer})]
     model_table = _table(builder, 8, {0: description["name"], 1: summary, 3: [_table(builder, 10, reads)], 7: "1.0.0"})
     builder.Finish(model_table, file_identifier=IDENTIFIER)
@@ -132,7 +104,7 @@ def _metadata(model: Any, description: dict[str, Any], summary: str, vocabulary:
 
 
 def _input(builder: "flatbuffers.Builder", tensor: str) -> int:
-    name, about = next(said for each, said in INPUTS.items() if each in tensor)
+    name, about = next(named for each, named in INPUTS.items() if each in tensor)
     return _table(builder, 7, {0: name, 1: about})
 
 
@@ -141,11 +113,11 @@ def _file(builder: "flatbuffers.Builder", name: str, kind: int) -> int:
 
 
 class _Offset(int):
-    """Where a table stands in the builder, told from a plain number."""
+    """The offset of a table in the builder, as distinct from a plain number."""
 
 
 def _table(builder: "flatbuffers.Builder", fields: int, values: dict[int, Any]) -> int:
-    """A table of so many fields; a value is a text, a list of tables, a table or a byte."""
+    """Build a table with a number of fields; a value is a text, a list of tables, a table or a byte."""
     written = {slot: _written(builder, value) for slot, value in values.items() if value is not None}
     builder.StartObject(fields)
     for slot, value in written.items():

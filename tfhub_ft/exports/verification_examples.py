@@ -1,4 +1,4 @@
-"""The rows that an export is proven on and calibrated with: of the run's own splits."""
+"""The rows that verify and calibrate exports, from the run's own splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from tfhub_ft.utils.errors import InputError
 
 @dataclass(frozen=True)
 class VerificationExamples:
-    """Rows whose answers are compared, and some that calibrate.
+    """Rows whose predictions are compared, and some that calibrate.
 
     Args:
-        asked: the segments that a prediction reads.
+        segments: the segments that a prediction reads.
         inputs: what training reads of the same rows; empty where no labels are known.
         targets: what is right; empty likewise.
         calibration: segments of some training rows; empty likewise.
-        learnt: what training read of all its rows; empty where their file is not found.
+        learned: what training read of all its rows; empty where their file is not found.
         sources: the files that the rows come from.
         fault: why these are not the files that the run was trained on; empty where they are.
     """
 
-    asked: Sequence[tuple[str, ...]]
+    segments: Sequence[tuple[str, ...]]
     inputs: Sequence[tuple[str, ...]]
     targets: Any
     calibration: Sequence[tuple[str, ...]]
-    learnt: Sequence[tuple[str, ...]]
+    learned: Sequence[tuple[str, ...]]
     sources: Sequence[str]
     fault: str = ""
 
     def described(self, rows: int, *, labels: bool) -> dict[str, Any]:
-        """What export.json has of a verification, `verified_on`.
+        """Return what export.json keeps as `verified_on`.
 
         Args:
             rows: how many were compared.
@@ -45,15 +45,15 @@ class VerificationExamples:
 
 
 def verification_examples(run: Run) -> VerificationExamples:
-    """Up to 1,000 validation rows of a run with what is right, and 100 training rows to calibrate with.
+    """Return up to 1,000 validation rows of a run with their targets, and 100 training rows to calibrate with.
 
-    Of fewer than 200 validation rows a single answer would weigh too much: training rows are put behind them. Where the
-    files of the run are not found, the rows that the run has kept; versions that kept none leave rows without labels.
+    Of fewer than 200 validation rows a single prediction would weigh too much: training rows follow them. Where the
+    files of the run are not found, these are the rows that the run has kept; runs that kept none have no labels.
     """
-    task, fault, learnt = run.recipe.task, "", ()
+    task, fault, learned = run.recipe.task, "", ()
     try:
         data = run.load_rows()
-        rows, learnt = KeptRows.drawn_from(data.splits, run.settings.seed), data.splits["train"].rows
+        rows, learned = KeptRows.drawn_from(data.splits, run.settings.seed), data.splits["train"].rows
         used = ["validation", "train"][: 1 + (len(data.splits["validation"].rows) < LEAST_ROWS)]
         sources = [*dict.fromkeys(str(data.splits[name].file) for name in used)]
     except InputError as error:
@@ -65,27 +65,15 @@ def verification_examples(run: Run) -> VerificationExamples:
     if fault:
         log(f"{fault}; verifying on rows that the run has kept")
 
-    def asked(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    def segments(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         return [task.prediction_inputs(row) for row in rows]
 
     return VerificationExamples(
-        asked=asked(rows.verification),
+        segments=segments(rows.verification),
         inputs=[task.training_inputs(row) for row in rows.verification],
         targets=task.targets(rows.verification, run.labels, sources[0]),
-        calibration=asked(rows.calibration),
-        learnt=Mapped(task.training_inputs, learnt),
+        calibration=segments(rows.calibration),
+        learned=Mapped(task.training_inputs, learned),
         sources=sources,
         fault=fault,
     )
-
-
-def verified_on(form: dict[str, Any]) -> str:
-    """The rows that a form was verified on, in words: how many, which, and whether they have labels.
-
-    Args:
-        form: what export.json says of it; versions that did not record the rows leave their number.
-    """
-    if not (on := form.get("verified_on")):
-        return f"{form['rows']:,} rows"
-    kept = ", kept by the run" if on["kept_by_run"] else ""
-    return f"{on['rows']:,} rows of {', '.join(on['files'])}{kept}, with{'' if on['labels'] else 'out'} labels"

@@ -1,177 +1,186 @@
-"""The proof that an export answers as the model that it was made of: computed in a fresh process, on real rows."""
+"""Verify that an artifact reproduces the Keras model's predictions on the run's own rows."""
 
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from tfhub_ft.exports.context import ExportContext
+from tfhub_ft.exports.formats import Tolerance
+from tfhub_ft.inference.runtimes.base import Batch, single_rows
+from tfhub_ft.inference.runtimes.model import output_logits
 from tfhub_ft.utils.errors import RunError
-from tfhub_ft.utils.files import temporary_folder
-from tfhub_ft.utils.memory import collect_seldom
-from tfhub_ft.utils.processes import module_command, run_quietly
 
-TOLERANCE = 1e-4
-BATCH = 32
-TIMED = 50
+if TYPE_CHECKING:
+    from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
 
 
-@dataclass(frozen=True)
-class Call:
-    """How a signature is called, and what it must answer.
+TRIMMED_VOCABULARY = Tolerance(agreement=0.98, score=0.01)
 
-    Args:
-        feeds: batches of inputs by name, ids or texts, of `BATCH` rows each.
-        expected: what the Keras model says of each batch, an array for each output.
+
+class ParityReport(TypedDict, total=False):
+    """What export.json keeps of a verification.
+
+    `max_logit_difference` is a number, or one for each signature; `agreement` the share of equal predictions, None
+    where predictions are numbers; `score` {"name", "model", "form"}, None where the task has none or the rows have no
+    labels; `latency_ms` {"p50", "p95"} of one row without padding.
     """
 
-    feeds: Sequence[dict[str, np.ndarray]]
-    expected: Sequence[dict[str, np.ndarray]]
+    rows: int
+    verified_on: dict[str, Any]
+    tolerance: float
+    max_logit_difference: float | dict[str, float]
+    labels_equal: bool
+    agreement: float | None
+    score: dict[str, Any] | None
+    latency_ms: dict[str, float]
 
 
-def verify_saved_model(saved_model: Path, calls: dict[str, Call]) -> dict[str, Any]:
-    """Compare the signatures of a SavedModel with the Keras model's outputs.
+def verify(runtime: "IsolatedRuntime", context: ExportContext, format: str, quantization: str) -> ParityReport:
+    """Compare an artifact with the Keras model it was made from.
 
     Args:
-        saved_model: the SavedModel's folder.
-        calls: by signature; `serving_default`, which takes texts, is timed.
-
-    Returns:
-        {"rows", "tolerance", "max_logit_difference": {signature: float}, "outputs": {signature: {name: "dtype
-        (shape)"}}, "labels_equal": True, "latency_ms": {"p50", "p95"} of one row through `serving_default`}.
+        runtime: the artifact, opened in a process of its own.
+        context: the export, whose rows and Keras model are the reference.
+        format: the artifact's format.
+        quantization: its quantization.
 
     Raises:
-        RunError: a number differs by more than `TOLERANCE` (as a share of its range, where that is above one), a
-            word differs, or the export cannot be run.
+        RunError: they differ by more than the tolerance of the format and the quantization, or the artifact cannot be
+            run.
     """
-    return _compared(ask(saved_model, {signature: call.feeds for signature, call in calls.items()}), calls)
-
-
-def ask(
-    saved_model: Path, feeds: Mapping[str, Sequence[dict[str, np.ndarray]]], *, timed: int = TIMED
-) -> dict[str, np.ndarray]:
-    """Call the signatures of a SavedModel in a fresh process.
-
-    Args:
-        saved_model: the SavedModel's folder.
-        feeds: for each signature batches of inputs by name.
-        timed: how many rows are timed, one by one, through `serving_default`.
-
-    Returns:
-        {"SIGNATURE|NUMBER|OUTPUT": the answer to the batch of that number, six digits; "SIGNATURE|kind|OUTPUT": its
-        dtype and shape in words; "seconds": of each row that was timed}.
-
-    Raises:
-        RunError: the export cannot be run.
-    """
-    with temporary_folder() as folder:
-        questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
-        arrays = {
-            f"{signature}|{number:06}|{name}": array
-            for signature, batches in feeds.items()
-            for number, feed in enumerate(batches)
-            for name, array in feed.items()
+    tolerance = context.formats[format].quantizations[quantization]
+    batches = context.batches(format, quantization)
+    outputs = {name: [runtime(batch, name) for batch in each] for name, each in batches.items()}
+    if runtime.outputs_only_logits:
+        outputs = {
+            name: [{"logits": output_logits(each, context.task)} for each in found] for name, found in outputs.items()
         }
-        np.savez(questions, **arrays)
-        words = [str(each) for each in (saved_model, questions, answers, timed)]
-        run_quietly(module_command("tfhub_ft.exports.verify", *words), "the export cannot be run")
-        with np.load(answers) as found:
-            return dict(found)
+    expected = context.expected(format, quantization, runtime)
+    differences = compare_outputs(outputs, expected, tolerance, texts=runtime.outputs_texts)
+    signature, timed = next(iter(batches.items()))
+    report = ParityReport(rows=sum(len(next(iter(batch.values()))) for batch in timed))
+    if tolerance.outputs is not None:
+        report["tolerance"] = tolerance.outputs
+    report["max_logit_difference"] = differences if len(differences) > 1 else next(iter(differences.values()))
+    score = None
+    if tolerance.agreement is None:
+        report["labels_equal"] = True
+    else:
+        report["rows"], agreement, score = context.evaluate(runtime, format, outputs)
+        report |= compare_predictions(context.reference, agreement, score, tolerance, report["rows"])
+    report["verified_on"] = context.rows.described(report["rows"], labels=score is not None)
+    measured = runtime.measure([], single_rows(timed), signature=signature, timed=context.timed_rows)
+    report["latency_ms"] = measured.latency_ms
+    return context.completed(report, outputs)
 
 
-def _compared(found: dict[str, np.ndarray], calls: dict[str, Call]) -> dict[str, Any]:
-    differences, outputs = {}, {}
-    for signature, call in calls.items():
-        first, differences[signature] = next(iter(call.expected[0])), 0.0
-        for number, expected in enumerate(call.expected):
-            for name, array in expected.items():
-                answer, array = found.get(f"{signature}|{number:06}|{name}"), _plain(array)
-                wrong = f"it has no output {name}" if answer is None else fault(name, answer, array)
-                if wrong:
-                    raise RunError(
-                        f"the export answers differently from the model ({signature}: {wrong}): it was not kept"
-                    )
-                if name == first and array.size:
-                    differences[signature] = max(differences[signature], float(np.abs(answer - array).max()))
-        outputs[signature] = {name: str(found[f"{signature}|kind|{name}"]) for name in call.expected[0]}
-    p50, p95 = np.percentile(found["seconds"] * 1000, [50, 95]).round(2).tolist()
-    return {
-        "rows": sum(len(next(iter(feed.values()))) for feed in calls["serving_default"].feeds),
-        "tolerance": TOLERANCE,
-        "max_logit_difference": differences,
-        "labels_equal": True,
-        "outputs": outputs,
-        "latency_ms": {"p50": p50, "p95": p95},
-    }
-
-
-def fault(name: str, found: np.ndarray, expected: np.ndarray) -> str | None:
-    """What is wrong with an output, in words; None where it is what was expected.
+def compare_outputs(
+    outputs: Mapping[str, Sequence[Batch]],
+    expected: Mapping[str, Sequence[Batch]],
+    tolerance: Tolerance,
+    *,
+    texts: bool = True,
+) -> dict[str, float]:
+    """Compare outputs with those of the Keras model.
 
     Args:
-        name: the output's name: `logits` may differ by `TOLERANCE`, other numbers by that share of their range.
-        found: what an export answered.
-        expected: what the Keras model says, of the same shape.
+        outputs: by signature, the outputs of each batch.
+        expected: the same of the Keras model.
+        tolerance: the tolerance.
+        texts: whether the artifact outputs texts.
+
+    Returns:
+        The largest difference of the first output of each signature.
+
+    Raises:
+        RunError: they differ by more.
     """
-    if found.shape != expected.shape:
-        return f"{name} has the shape {found.shape}, not {expected.shape}"
-    if expected.dtype.kind != "f" or not expected.size:
-        return None if (found == expected).all() else f"{name} differs"
-    difference = float(np.abs(found - expected).max())
-    allowed = TOLERANCE if name == "logits" else TOLERANCE * max(1.0, float(np.ptp(expected)))
-    return None if difference <= allowed else f"{name} differ by {difference:.2g}, {allowed:g} is allowed"
+    differences, equal, different = {}, [], ""
+    for signature, batches in expected.items():
+        first = next(iter(batches[0]))
+        for found, wanted in zip(outputs[signature], batches, strict=True):
+            for name, array in wanted.items():
+                if array.dtype.kind == "O" and not texts:
+                    continue
+                place = f"{signature}: {name}"
+                if name not in found or found[name].shape != array.shape:
+                    shape = found[name].shape if name in found else "missing"
+                    raise RunError(f"{place} is {shape}, expected {array.shape}")
+                if array.dtype.kind == "O":
+                    equal += (same := found[name] == array).ravel().tolist()
+                    if not same.all():
+                        pair = found[name][~same][0], array[~same][0]
+                        different = f"{place} differs: {pair[0].decode()!r}, the model's is {pair[1].decode()!r}"
+                    continue
+                difference = float(np.abs(found[name].astype("float64") - array).max(initial=0))
+                _check_difference(place, difference, array, tolerance)
+                if name == first:
+                    differences[signature] = max(differences.get(signature, 0.0), difference)
+    if tolerance.outputs is not None and equal and np.mean(equal) < tolerance.texts:
+        share = f"{np.mean(equal):.1%} of the texts are equal, {tolerance.texts:.0%} is the least"
+        raise RunError(f"{different} ({share})")
+    return differences
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
-    """Bytes as text: an array of numbers or of str, which needs no pickle to be stored."""
-    return np.vectorize(lambda word: word.decode(), otypes=["U"])(array) if array.dtype.kind == "O" else array
+def _check_difference(place: str, difference: float, expected: np.ndarray, tolerance: Tolerance) -> None:
+    if not np.isfinite(difference):
+        raise RunError(f"{place} has values that are not finite")
+    if tolerance.outputs is None:
+        return
+    if expected.dtype.kind != "f":
+        allowed = 0.0
+    elif place.endswith("logits"):
+        allowed = tolerance.outputs
+    else:
+        allowed = tolerance.outputs * max(1.0, float(np.abs(expected).max(initial=0)))
+    if difference > allowed:
+        raise RunError(f"{place} differ by {difference:.2g}, {allowed:g} is allowed")
 
 
-def _described(output: Any) -> str:
-    """The dtype and shape of an output, such as "float32 (batch, any, 13)"."""
-    sizes = ("any" if size is None else str(size) for size in output.shape[1:])
-    return f"{output.dtype.name} ({', '.join(['batch', *sizes])})"
+def compare_predictions(
+    reference: Any, agreement: float | None, score: float | None, tolerance: Tolerance, rows: int
+) -> ParityReport:
+    """Compare predictions and their score with those of the Keras model.
+
+    Args:
+        reference: has the `score` and the `score_name` of the Keras model.
+        agreement: the share of equal predictions; None where predictions are numbers.
+        score: their score; None where there is none.
+        tolerance: the tolerance.
+        rows: how many rows were predicted.
+
+    Returns:
+        {"agreement", "score"} of a `ParityReport`.
+
+    Raises:
+        RunError: too few predictions are equal, or the score is too low.
+    """
+    faults = []
+    if agreement is not None and agreement < tolerance.agreement:
+        faults.append(f"{agreement:.1%} of the answers to {rows:,} rows agree, {tolerance.agreement:.0%} is the least")
+    if score is None:
+        scores = None
+    else:
+        scores = {"name": reference.score_name, "model": reference.score, "form": score}
+        is_perplexity = reference.score_name == "perplexity"
+        worse = score / reference.score - 1 if is_perplexity else reference.score - score
+        if not worse <= tolerance.score + 1e-9:
+            name, allowed = reference.score_name.replace("_", " "), f"{tolerance.score:g}"
+            change, allowed = ("rises", f"{tolerance.score:.1%}") if is_perplexity else ("falls", allowed)
+            faults.append(f"{name} {change} from {reference.score:.4f} to {score:.4f}, by more than {allowed}")
+    if faults:
+        raise RunError("; ".join(faults))
+    return ParityReport(agreement=agreement, score=scores)
 
 
-def _answer(saved_model: str, questions: str, answers: str, timed: str) -> None:
-    """What the fresh process does: nothing of this project is needed to run an export."""
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
+def verified_on(entry: dict[str, Any]) -> str:
+    """Return in words which rows an artifact was verified on, how many, and whether they have labels.
 
-    loaded = tf.saved_model.load(saved_model)
-    feeds: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-    with np.load(questions) as asked:
-        for key in sorted(asked):
-            signature, number, name = key.split("|")
-            feeds.setdefault(signature, {}).setdefault(number, {})[name] = asked[key]
-
-    def call(signature: str, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = loaded.signatures[signature](**{name: tf.constant(array) for name, array in feed.items()})
-        return {name: _plain(output.numpy()) for name, output in outputs.items()}
-
-    found = {}
-    for signature, batches in feeds.items():
-        for name, output in loaded.signatures[signature].structured_outputs.items():
-            found[f"{signature}|kind|{name}"] = np.array(_described(output))
-        for number, feed in batches.items():
-            for name, output in call(signature, feed).items():
-                found[f"{signature}|{number}|{name}"] = output
-    seconds = []
-    rows = [
-        {name: column[i : i + 1] for name, column in feed.items()}
-        for feed in feeds["serving_default"].values()
-        for i in range(len(next(iter(feed.values()))))
-    ]
-    for row in rows[: int(timed)]:
-        began = time.perf_counter()
-        call("serving_default", row)
-        seconds.append(time.perf_counter() - began)
-    np.savez(answers, seconds=np.array(seconds), **found)
-
-
-if __name__ == "__main__":
-    collect_seldom()
-    _answer(*sys.argv[1:])
+    Args:
+        entry: its entry in export.json; versions that did not record the rows left their number.
+    """
+    if not (on := entry.get("verified_on")):
+        return f"{entry['rows']:,} rows"
+    kept = ", kept by the run" if on["kept_by_run"] else ""
+    return f"{on['rows']:,} rows of {', '.join(on['files'])}{kept}, with{'' if on['labels'] else 'out'} labels"

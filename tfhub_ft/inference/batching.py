@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.data.batches import batches_by_size, tokenize
+from tfhub_ft.data.batches import TEXTS_AT_ONCE, batches_by_size, tokenize
 from tfhub_ft.models.forward import make_logits_fn
 from tfhub_ft.tasks.base import Task, load_plugin
 from tfhub_ft.tasks.windowed import WindowedTask, text_function
@@ -46,26 +46,29 @@ def make_predict_fn(task: Task, model: "keras.Model", labels: Sequence[str], thr
 def make_graph_predict_fn(
     call: Callable[..., dict[str, Any]],
     names: Sequence[str],
-    decode: Callable[[dict[str, np.ndarray], Sequence[tuple[str, ...]]], list[dict[str, Any]]],
-) -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-    """A function from rows of segments to answers, by a graph that takes texts, in batches of similar length.
+    decode: Callable[[dict[str, np.ndarray], Sequence[tuple[str, ...]]], Sequence[Any]],
+    *,
+    batch_size: int = TEXTS_AT_ONCE,
+) -> Callable[[Sequence[tuple[str, ...]]], list[Any]]:
+    """Return a function from rows of segments to predictions, by a graph that takes texts.
 
     Args:
-        call: takes string tensors (batch,) by name, and gives outputs by name.
+        call: takes string tensors (batch,) by name, and returns outputs by name.
         names: of the segments.
-        decode: from a batch's outputs and its rows to answers.
+        decode: returns what is predicted for each row, from a batch's outputs and its rows.
+        batch_size: rows at once; batches have rows of similar length.
     """
     import tensorflow as tf
 
-    def predict(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+    def predict(rows: Sequence[tuple[str, ...]]) -> list[Any]:
         for number, row in enumerate(rows):
             if not all(isinstance(segment, str) for segment in row):
                 raise RowError(number, "has messages, where an export reads a prompt alone: predict by the run")
         predictions: list[Any] = [None] * len(rows)
-        for batch in batches_by_size(rows):
+        for batch in batches_by_size(rows, batch_size):
             columns = zip(names, zip(*(rows[i] for i in batch), strict=True), strict=True)
             outputs = call(**{name: tf.constant(column) for name, column in columns})
-            outputs = {name: tensor.numpy() for name, tensor in outputs.items()}
+            outputs = {name: np.asarray(output) for name, output in outputs.items()}
             for i, each in zip(batch, decode(outputs, [rows[i] for i in batch]), strict=True):
                 predictions[i] = each
         return predictions

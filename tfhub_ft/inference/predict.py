@@ -7,30 +7,28 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-import numpy as np
+from typing import Any, TextIO
 
 from tfhub_ft.data.batches import batches_by_size, tokenize, truncation_warning
 from tfhub_ft.data.columns import Column, is_nan
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, read_texts
-from tfhub_ft.export_folder import check_artifact
-from tfhub_ft.exports.saved_model import read_task, saved_preprocessor, versions
-from tfhub_ft.inference.batching import make_graph_predict_fn, make_predict_fn
+from tfhub_ft.export_folder import check_artifact, read_description, versions
+from tfhub_ft.inference.batching import make_predict_fn
+from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
+from tfhub_ft.inference.runtimes.model import RuntimeModel
+from tfhub_ft.inference.runtimes.preprocessor import saved_preprocessor, tflite_preprocessor
+from tfhub_ft.inference.runtimes.saved_model import SavedModelRuntime
+from tfhub_ft.inference.runtimes.tflite import TFLiteRuntime, TFLiteTextRuntime
 from tfhub_ft.run import Run
 from tfhub_ft.settings import PRECISIONS, TrainingSettings
 from tfhub_ft.tasks.base import Task, described_task
 from tfhub_ft.utils.arguments import check_path, check_texts, check_type, plain_text, type_name
 from tfhub_ft.utils.console import log, progress, to_json, warn
 from tfhub_ft.utils.documents import read_json
-from tfhub_ft.utils.errors import InputError, RowError
+from tfhub_ft.utils.errors import InputError, RowError, RunError
 from tfhub_ft.utils.files import atomic_write, check_output, check_place, contents, write_json
 from tfhub_ft.utils.processes import check_not_forked
-from tfhub_ft.utils.saved_graph import load_graph
-
-if TYPE_CHECKING:
-    pass
 
 COUNTED_AT_ONCE = 1024
 SHARDS = "answers.json"
@@ -212,7 +210,7 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
         return _run_predictor(Run(path), precision)
     if precision not in ("float32", "auto"):
         raise InputError(f"--precision {precision}: {path} is an export, which has its own; leave it out")
-    return _lite_predictor(path) if is_lite else _saved_model_predictor(path if is_saved_model else found[-1])
+    return _tflite_predictor(path) if is_lite else _saved_model_predictor(path if is_saved_model else found[-1])
 
 
 def _reopen_predictor(name: str, precision: str) -> Predictor:
@@ -249,33 +247,35 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
 def _saved_model_predictor(path: Path) -> Predictor:
     check_artifact(path)
-    described = read_task(path)
-    task, inputs = described_task(described, path), described["inputs"]
-
-    @cache
-    def loaded() -> Any:
-        return load_graph(path)
-
-    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
-        def worded(outputs: dict[str, np.ndarray], rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-            return task.decode_serving_outputs(outputs, rows, described["labels"], described["decision"])
-
-        return make_graph_predict_fn(loaded().signatures["serving_default"], inputs, worded)
+    described, runtime = read_description(path), SavedModelRuntime(path)
+    model = RuntimeModel(runtime, described_task(described, path), described)
 
     def preprocessor() -> Any:
-        return saved_preprocessor(path, loaded()) if "preprocessor" in described else None
+        return saved_preprocessor(path, runtime.model) if "preprocessor" in described else None
 
-    return Predictor(task, described["labels"], load, str(path.resolve()), preprocessor)
+    return Predictor(model.task, model.labels, lambda: model.predict, str(path.resolve()), preprocessor)
 
 
-def _lite_predictor(path: Path) -> Predictor:
-    from tfhub_ft.inference.runtimes.tflite import LiteModel
-
+def _tflite_predictor(path: Path) -> Predictor:
+    described = read_description(path)
+    kind = TFLiteTextRuntime if described["reads_texts"] else TFLiteRuntime
     # A file that was changed can end the process that loads it.
-    lite = LiteModel(path, isolated=not check_artifact(path))
-    return Predictor(
-        lite.task, lite.labels, lambda: lite.answers, str(path.resolve()), lambda: lite.get_layer("preprocessor")
-    )
+    is_safe = check_artifact(path)
+
+    def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
+        runtime = kind(path) if is_safe else IsolatedRuntime(kind).open(path)
+        model = RuntimeModel(runtime, task, described, None if described["reads_texts"] else preprocessor)
+
+        def predict(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+            try:
+                return model.predict(rows)
+            except RunError as error:
+                raise InputError(f"{error}; restore the file, or export its run again") from None
+
+        return predict
+
+    task, preprocessor = described_task(described, path), cache(lambda: tflite_preprocessor(path))
+    return Predictor(task, described["labels"], load, str(path.resolve()), preprocessor)
 
 
 def predict_file(

@@ -1,104 +1,136 @@
-"""Exporting a language model that writes replies: SavedModels with weights in several forms, each proven."""
+"""Export a language model that writes replies: SavedModels with float32, bfloat16 or int8 weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.exports.context import MADE_UP, ExportContext
-from tfhub_ft.exports.saved_model import next_version
-from tfhub_ft.utils.console import log
+import numpy as np
+
+from tfhub_ft.exports.context import EXAMPLE, ExportContext
+from tfhub_ft.exports.formats import FORMATS, Format, Tolerance
+from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch
+from tfhub_ft.language_models.reference_replies import ReferenceReplies, perplexity, same_words
+from tfhub_ft.metrics.scores import share_equal
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import atomic_write, folder_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from tfhub_ft.language_models.verify import RunReplies
+    from tfhub_ft.inference.runtimes.base import Runtime
     from tfhub_ft.run import Run
 
-# A batch of replies takes as long as its longest one, and as much memory as all of them together.
-MOST_ROWS, WARM_UP_TOKENS = 16, 16
-
-
-def check_dialogue_forms(run: "Run", formats: Sequence[str], vocabulary: str) -> None:
-    """Raise an InputError where a run that writes replies cannot have one of the forms."""
-    if other := next((each for each in formats if each != "saved_model"), None):
-        raise InputError(
-            f"--format {other}: the recipe {run.recipe.name} writes replies token by token: export a saved_model"
-        )
-    if vocabulary != "all":
-        raise InputError(f"--vocabulary {vocabulary}: a language model keeps all of its words; leave it out")
+WARM_UP_TOKENS = 16
 
 
 class DialogueExportContext(ExportContext):
-    """An export in progress, of a run that writes replies."""
+    """An export in progress, of a run that writes replies.
+
+    With float32 weights 98% of the replies must be the same: where two tokens are as likely as each other, rounding
+    decides. Other weights choose another token here and there, after which nothing can be expected of a reply: there
+    the perplexity is what counts.
+    """
+
+    formats = {
+        "saved_model": Format(
+            title="SavedModel",
+            converter="tfhub_ft.language_models.saved_model.convert_to_saved_model",
+            runtime=FORMATS["saved_model"].runtime,
+            signatures=("serving_default", "generate", "score"),
+            quantizations={
+                "none": Tolerance(outputs=1e-3, texts=0.98, agreement=0.0, score=0.001),
+                "bfloat16": Tolerance(agreement=0.0, score=0.01),
+                "int8": Tolerance(agreement=0.0, score=0.03),
+            },
+        )
+    }
+    card_values = "tfhub_ft.language_models.model_card.dialogue_values"
+    # A batch of replies takes as long as its longest one, and as much memory as all of them together.
+    max_batch_size = 16
+    timed_rows = 3
+
+    @classmethod
+    def check(cls, run: "Run", vocabulary: str) -> None:
+        if vocabulary != "all":
+            raise InputError(f"--vocabulary {vocabulary}: a language model keeps all of its words; leave it out")
 
     @cached_property
-    def replies(self) -> "RunReplies":
+    def reference(self) -> ReferenceReplies:
         """What the run's model writes and scores."""
-        from tfhub_ft.language_models.verify import RunReplies
-
-        return RunReplies(self.run, self.model, self.rows.inputs)
+        return ReferenceReplies(self.run, self.model, self.rows.inputs)
 
     @cached_property
-    def feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
+    def feeds(self) -> dict[str, list[Batch]]:
         """Prompts, and pairs of a prompt and its reply, in batches as each signature takes them."""
-        return self.replies.feeds
+        return self.reference.feeds
 
     @cached_property
-    def example_feeds(self) -> "dict[str, list[dict[str, np.ndarray]]]":
-        """One made-up prompt, and one made-up reply, as each signature takes them."""
+    def example_feeds(self) -> dict[str, list[Batch]]:
+        """One placeholder prompt, and one placeholder reply, as each signature takes them."""
         return {
-            name: [{each: _made_up(column[:1]) for each, column in batches[0].items()}]
+            name: [{each: _placeholders(column[:1]) for each, column in batches[0].items()}]
             for name, batches in self.feeds.items()
         }
 
     @cached_property
-    def warmup_feeds(self) -> "dict[str, dict[str, np.ndarray]]":
-        """Some rows for each signature, which a server asks before it takes requests: short replies, and one long."""
-        rows = {"serving_default": 1, "generate": MOST_ROWS // 2, "score": MOST_ROWS // 2}
-        keep = (lambda column: column) if self.warmup_rows else _made_up
-        warm = {
+    def warmup_feeds(self) -> dict[str, Batch]:
+        """Some rows for each signature: short replies, and one long."""
+        rows = {"serving_default": 1, "generate": self.max_batch_size // 2, "score": self.max_batch_size // 2}
+        keep = (lambda column: column) if self.warmup_rows else _placeholders
+        feeds = {
             name: {each: keep(column[: rows[name]]) for each, column in batches[0].items()}
             for name, batches in self.feeds.items()
         }
-        warm["generate"]["max_tokens"] = warm["generate"]["max_tokens"].clip(max=WARM_UP_TOKENS)
-        return warm
+        feeds["generate"]["max_tokens"] = feeds["generate"]["max_tokens"].clip(max=WARM_UP_TOKENS)
+        return feeds
+
+    def batches(self, format: str, quantization: str) -> dict[str, list[Batch]]:
+        # How many replies are the same is only reported of other weights.
+        replies = self.feeds[SERVING_DEFAULT][: None if quantization == "none" else 1]
+        return {**self.feeds, SERVING_DEFAULT: replies}
+
+    def expected(self, format: str, quantization: str, runtime: "Runtime") -> dict[str, list[Batch]]:
+        outputs = {
+            SERVING_DEFAULT: {"reply": _encoded(self.reference.predictions)},
+            "generate": {"reply": _encoded(self.reference.sampled)},
+            "score": self.reference.score_outputs,
+        }
+        batches = self.batches(format, quantization)
+        return {name: list(_like(arrays, batches[name])) for name, arrays in outputs.items()}
+
+    def evaluate(
+        self, runtime: "Runtime", format: str, outputs: Mapping[str, Sequence[Batch]]
+    ) -> tuple[int, float | None, float | None]:
+        replies = _replies(outputs)
+        score = perplexity(_joined(outputs["score"], "log_likelihood"), _joined(outputs["score"], "tokens"))
+        return len(replies), share_equal(replies, self.reference.predictions[: len(replies)]), score
+
+    def completed(self, report: dict[str, Any], outputs: Mapping[str, Sequence[Batch]]) -> dict[str, Any]:
+        """Return the report with "same_words", the share of equal words up to the first that differs."""
+        replies = _replies(outputs)
+        expected = self.reference.predictions[: len(replies)]
+        kept = {name: value for name, value in report.items() if name != "max_logit_difference"}
+        return {**kept, "same_words": same_words(expected, replies)}
 
 
-def export_dialogue(work: DialogueExportContext, quantization: str) -> dict[str, Any]:
-    """The next version of a SavedModel, proven, or nothing: in the export folder itself, or in `bfloat16` or `int8`.
-
-    Returns:
-        What export.json says of it.
-
-    Raises:
-        RunError: it answers differently from the model.
-    """
-    from tfhub_ft.exports.serving.config import model_name, prepare_for_serving, write_serving_files
-    from tfhub_ft.language_models.saved_model import write_dialogue_model
-    from tfhub_ft.language_models.verify import prove_dialogue
-
-    inside = "" if quantization == "none" else quantization
-    folder = work.folder / inside
-    version = next_version(folder)
-    named = "" if quantization == "none" else f" with {quantization} weights"
-    with atomic_write(folder / str(version)) as aside:
-        log(f"Writing the SavedModel{named}")
-        write_dialogue_model(work.model, quantization, aside)
-        operations = prepare_for_serving(aside, work.warmup_feeds, model_name(work.folder))
-        log("Comparing what it writes and scores with the model, in a fresh process")
-        proof = prove_dialogue(aside, work.replies, quantization)
-        size = folder_bytes(aside)
-        write_serving_files(work.folder, inside, most_rows=MOST_ROWS)
-    path = str((folder / str(version)).relative_to(work.folder))
-    form = {"form": "saved_model", "quantization": quantization, "version": version, "path": path, "bytes": size}
-    proof["verified_on"] = work.rows.described(proof["rows"], labels=len(work.rows.inputs) > 0)
-    return {**form, **operations, **proof}
+def _replies(outputs: Mapping[str, Sequence[Batch]]) -> list[str]:
+    return [reply.decode() for reply in _joined(outputs[SERVING_DEFAULT], "reply")]
 
 
-def _made_up(column: "np.ndarray") -> "np.ndarray":
-    """A short made-up text in place of each text; numbers stay."""
-    import numpy as np
+def _like(arrays: Batch, batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Cut arrays into parts of the sizes of batches."""
+    start = 0
+    for batch in batches:
+        end = start + len(batch["prompt"])
+        yield {name: array[start:end] for name, array in arrays.items()}
+        start = end
 
-    return np.array([MADE_UP.strip()] * len(column)) if column.dtype.kind in "US" else column
+
+def _joined(batches: Sequence[Batch], name: str) -> np.ndarray:
+    return np.concatenate([batch[name] for batch in batches])
+
+
+def _encoded(texts: Sequence[str]) -> np.ndarray:
+    return np.array([text.encode() for text in texts], object)
+
+
+def _placeholders(column: np.ndarray) -> np.ndarray:
+    """Return a short placeholder for each text; numbers stay."""
+    return np.array([EXAMPLE.strip()] * len(column)) if column.dtype.kind in "US" else column

@@ -1,118 +1,96 @@
-"""What the model card of a language model says otherwise than that of an encoder."""
+"""What the model card of a language model says in place of what it says of an encoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.exports.markdown import plain, python_string
+from tfhub_ft.exports.model_card import markdown_table
 from tfhub_ft.exports.serving.config import model_name
-from tfhub_ft.exports.serving.guide import serving_guide
-from tfhub_ft.exports.verification_examples import verified_on
+from tfhub_ft.exports.verify import verified_on
 from tfhub_ft.language_models.presets import CATALOG
 from tfhub_ft.language_models.task import reply_tokens
-from tfhub_ft.run import Run
+from tfhub_ft.utils.markdown import plain
 
 if TYPE_CHECKING:
-    import numpy as np
-
-TAKES = {
-    "serving_default": "`prompt`: string (batch,)",
-    "generate": "`prompt`: string; `max_tokens`, `seed`: int32; `temperature`, `top_p`: float32; (batch,) each",
-    "score": "`prompt`, `reply`: string (batch,)",
-}
+    from tfhub_ft.language_models.export import DialogueExportContext
+    from tfhub_ft.run import Run
 
 
-def licence_of(run: Run) -> str:
-    """Whose the language model is that was fine-tuned, and the licence of its weights, in a sentence."""
+def dialogue_values(context: "DialogueExportContext", entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the values of the model card's template, given the artifacts in export.json."""
+    run, order = context.run, [*context.formats["saved_model"].quantizations].index
+    entries = sorted(entries, key=lambda entry: order(entry["quantization"]))
+    header = "weights | folder | MB | verified on | equal replies | equal words, up to the first different one"
+    header = [*header.split(" | "), "perplexity (model's)", "ms a reply"]
+    return {
+        "model": f"language model `{plain(run.settings.language_model)}`. {_license(run)}",
+        "verification": "Each artifact was loaded in an isolated process, wrote replies to prompts of validation rows"
+        " and scored true replies; both were compared with the Keras model.",
+        "unit": "reply",
+        "artifacts": markdown_table(header, [_artifact_row(entry) for entry in entries]),
+        "limits": list(_limits(run, [entry["quantization"] for entry in entries])),
+        "call": 'prompt=tf.constant(["Hello?"])',
+        "inputs": {
+            "serving_default": "`prompt`: string (batch,)",
+            "generate": "`prompt`: string; `max_tokens`, `seed`: int32; `temperature`, `top_p`: float32; (batch,) each",
+            "score": "`prompt`, `reply`: string (batch,)",
+        },
+        "notes": _notes(context, entries),
+    }
+
+
+def _license(run: "Run") -> str:
     entry = next((entry for entry in CATALOG if entry.name == run.settings.language_model), None)
     if entry is None:
-        return "Licence of the language model: see its source."
-    return f"The language model is by {entry.maker}: {entry.source}. Licence of its weights: {entry.licence}."
+        return "License of the language model: see its source."
+    return f"The language model is by {entry.maker}: {entry.source}. License of its weights: {entry.licence}."
 
 
-def weights_table(forms: Sequence[dict[str, Any]]) -> str:
-    """The section on the forms, a row for each precision of the weights."""
-    lines = [
-        "## Forms",
-        "",
-        "Each was loaded in a fresh process, wrote replies to prompts of validation rows and scored true ones, and both"
-        " was held against the Keras model. The time is the median of one reply, on the machine that exported it.",
-        "",
-        "| weights | folder | MB | verified on | equal replies | equal words, up to the first other one | perplexity"
-        " (model's) | one reply, ms |",
-        "|---|---|---|---|---|---|---|---|",
+def _artifact_row(entry: dict[str, Any]) -> list[str]:
+    return [
+        "float32" if entry["quantization"] == "none" else entry["quantization"],
+        f"`{entry['path']}`",
+        f"{entry['bytes'] / 1e6:.1f}",
+        plain(verified_on(entry)),
+        f"{entry['agreement']:.1%}",
+        f"{entry['same_words']:.1%}",
+        f"{entry['score']['form']:.4f} ({entry['score']['model']:.4f})",
+        str(entry["latency_ms"]["p50"]),
     ]
-    for form in forms:
-        name = "float32" if form["quantization"] == "none" else form["quantization"]
-        lines.append(
-            f"| {name} | `{form['path']}` | {form['bytes'] / 1e6:.1f} | {plain(verified_on(form))} |"
-            f" {form['agreement']:.1%} |"
-            f" {form['same_words']:.1%} | {form['score']['form']:.4f} ({form['score']['model']:.4f}) |"
-            f" {form['latency_ms']['p50']} |"
-        )
-    return "\n".join(lines)
 
 
-def limits_of(run: Run, forms: Sequence[dict[str, Any]]) -> list[str]:
-    """What the model cannot do, a sentence or two each."""
+def _limits(run: "Run", quantizations: Sequence[str]) -> list[str]:
     limits = [
         "It writes what is likely, which need not be true or fitting; nothing checks its replies.",
-        f"A prompt and its reply have a window of {run.settings.seq_length} tokens; of a prompt that fills it the front"
-        " is not read. Each prompt is answered on its own: `tfhub-ft chat` keeps a conversation.",
-        "The tokens that the chat template writes around messages are read as spaces where a prompt has them.",
+        f"A prompt and its reply share a window of {run.settings.seq_length} tokens; the front of a prompt that fills"
+        " it is not read. Each prompt is answered by itself: `tfhub-ft chat` keeps a conversation.",
+        "The tokens that the chat template writes around messages are read as spaces where a prompt contains them.",
     ]
-    if any(form["quantization"] == "bfloat16" for form in forms):
+    if "bfloat16" in quantizations:
         limits.append(
-            "bfloat16 weights are multiplied in bfloat16: fast on processors that can (AVX512_BF16, AMX), slow on all"
-            " others."
+            "bfloat16 weights are multiplied in bfloat16: fast on processors with AVX512_BF16 or AMX, slow on others."
         )
-    if any(form["quantization"] == "int8" for form in forms):
+    if "int8" in quantizations:
         limits.append(
-            "int8 weights are made float32 when the model is loaded: it is as fast as with float32 weights, and takes a"
+            "int8 weights become float32 when the model is loaded: it is as fast as with float32 weights, and takes a"
             " quarter more memory."
         )
     return limits
 
 
-def dialogue_call(
-    run: Run,
-    folder: Path,
-    forms: Sequence[dict[str, Any]],
-    feeds: "dict[str, list[dict[str, np.ndarray]]]",
-) -> str:
-    """How the SavedModel is called, in Python and by TF Serving: the first of the forms, and where the others are."""
-    form = forms[0]
-    signatures = "\n".join(
-        f"| `{signature}` | {TAKES[signature]} | {'; '.join(f'`{each}`: {kind}' for each, kind in gives.items())} |"
-        for signature, gives in form["outputs"].items()
-    )
-    return f"""```python
-import tensorflow as tf
-import tensorflow_text  # the operations of some tokenizers
+def _notes(context: "DialogueExportContext", entries: Sequence[dict[str, Any]]) -> str:
+    """Explain the signatures, and how the other artifacts are served."""
+    folder, (_, *others) = context.folder, entries
+    notes = f"""\
+`serving_default` writes the likeliest tokens, {reply_tokens(context.run.settings.seq_length)} at most. `generate` takes
+more with each prompt: `max_tokens`; `temperature`, 0 for the likeliest tokens; `top_p`, 1 for all of them; and `seed`,
+which makes a sampled reply reproducible. `score` returns how likely a reply is: the sum of the log-likelihoods of its
+tokens and of the end, how many these are, and the perplexity."""
+    if not others:
+        return notes
+    folders = " and ".join(f"`{plain(folder.name)}/{entry['path']}`" for entry in others)
+    inside = Path(others[0]["path"]).parent
+    return f"""{notes}
 
-model = tf.saved_model.load({python_string(f"{folder.name}/{form['path']}")})
-print(model.signatures["serving_default"](prompt=tf.constant(["Hello?"])))
-```
-
-| signature | takes | gives |
-|---|---|---|
-{signatures}
-
-`serving_default` writes the likeliest tokens, {reply_tokens(run.settings.seq_length)} at most. `generate` takes more
-with each prompt: `max_tokens`; `temperature`, 0 for the likeliest tokens; `top_p`, 1 for all of them; and `seed`, by
-which a reply is drawn again. `score` tells how likely a reply is: the sum of the log-likelihoods of its tokens and of
-the end, how many these are, and the perplexity.
-{_others(folder, forms)}
-{serving_guide(folder, form, {signature: batches[0] for signature, batches in feeds.items()}).rstrip()}"""
-
-
-def _others(folder: Path, forms: Sequence[dict[str, Any]]) -> str:
-    """A paragraph on the forms that are not shown; empty where there are none."""
-    if not forms[1:]:
-        return ""
-    folders = " and ".join(f"`{plain(folder.name)}/{form['path']}`" for form in forms[1:])
-    inside = Path(forms[1]["path"]).parent
-    return f"""
 {folders} have the same signatures. TF Serving serves one of these where
-`base_path` in models.config names the folder of its versions, such as `/models/{model_name(folder)}/{inside}`.
-"""
+`base_path` in models.config names the folder of its versions, such as `/models/{model_name(folder)}/{inside}`."""

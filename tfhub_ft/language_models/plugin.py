@@ -16,6 +16,8 @@ from tfhub_ft.settings import DialogueSettings
 if TYPE_CHECKING:
     import keras
 
+    from tfhub_ft.language_models.export import DialogueExportContext
+
 
 def fetch(settings: DialogueSettings) -> None:
     """Download and convert the language model where that was not done before."""
@@ -37,6 +39,20 @@ def make_predict_fn(model: "keras.Model") -> Callable[[Sequence[tuple[Any, ...]]
         return [{"reply": reply} for reply in writer.write(dialogues, sampling)]
 
     return predict
+
+
+def export_context() -> "type[DialogueExportContext]":
+    """Return the class of the export context of dialogues."""
+    from tfhub_ft.language_models.export import DialogueExportContext
+
+    return DialogueExportContext
+
+
+def measure_artifacts(*arguments: Any) -> tuple[list[dict[str, Any]], int]:
+    """Measure artifacts that write replies, as `tfhub_ft.benchmarking.benchmark.measure_artifacts` does."""
+    from tfhub_ft.language_models.benchmark import measure_dialogue_artifacts
+
+    return measure_dialogue_artifacts(*arguments)
 
 
 def generation_evaluator(model: "keras.Model", rows: Sequence[Row], settings: DialogueSettings) -> ReplyEvaluator:

@@ -1,19 +1,26 @@
-"""A language model that writes replies, as a SavedModel: prompt in, text out."""
+"""Convert a language model that writes replies to a SavedModel."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfhub_ft.exports.saved_model import LABELS_ASSET, TASK_ASSET
+from tfhub_ft.exports.saved_model import serving_entry, write_assets
 from tfhub_ft.language_models.generation import ReplyWriter
 from tfhub_ft.language_models.task import reply_tokens
 from tfhub_ft.language_models.weight_quantization import QuantizedWeights
 
 if TYPE_CHECKING:
     import keras
+
+    from tfhub_ft.exports.context import ExportContext
+
+
+def convert_to_saved_model(context: "ExportContext", quantization: str, folder: Path) -> dict[str, Any]:
+    """Write the SavedModel of an export, as `tfhub_ft.exports.saved_model.convert_to_saved_model` does."""
+    write_dialogue_model(context.model, quantization, folder)
+    return serving_entry(folder, context)
 
 
 def write_dialogue_model(model: "keras.Model", quantization: str, folder: Path) -> None:
@@ -27,7 +34,7 @@ def write_dialogue_model(model: "keras.Model", quantization: str, folder: Path) 
 
     Args:
         model: the text-in model.
-        quantization: of the weights, one of `WEIGHTS`.
+        quantization: of the weights: "none", "bfloat16" or "int8".
         folder: a folder that does not exist yet.
     """
     preprocessor = model.get_layer("preprocessor")
@@ -60,9 +67,7 @@ def write_dialogue_model(model: "keras.Model", quantization: str, folder: Path) 
     served.weights, served.tables = weights.tracked, _tables(preprocessor.tokenizer)
     signatures = {"serving_default": greedy, "generate": generate, "score": score}
     tf.saved_model.save(served, str(folder), signatures=signatures)
-    (folder / TASK_ASSET).parent.mkdir()
-    for asset, content in ((TASK_ASSET, _described(preprocessor)), (LABELS_ASSET, [])):
-        (folder / asset).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    write_assets(folder, _described(preprocessor))
 
 
 def _reply_function(model: "keras.Model") -> Callable[..., Any]:
@@ -71,12 +76,12 @@ def _reply_function(model: "keras.Model") -> Callable[..., Any]:
     preprocessor, window = writer.preprocessor, writer.preprocessor.seq_length
 
     def write(prompts: Any, max_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Any:
-        asked = preprocessor.prompt_tokens(prompts, room=tf.clip_by_value(max_tokens, 1, window // 2))
-        lengths = tf.cast(asked.row_lengths(), tf.int32)
-        # A client may ask for anything: where there is no room for it, a reply ends with the window.
+        tokens = preprocessor.prompt_tokens(prompts, room=tf.clip_by_value(max_tokens, 1, window // 2))
+        lengths = tf.cast(tokens.row_lengths(), tf.int32)
+        # A client may send any number: where there is no room, a reply ends with the window.
         max_tokens = tf.clip_by_value(max_tokens, 1, window - lengths)
-        ids = writer.reply_ids(asked.to_tensor(), lengths, max_tokens, temperature, top_p, seed)
-        # Half a character at a reply's end is no UTF-8, which REST could not carry.
+        ids = writer.reply_ids(tokens.to_tensor(), lengths, max_tokens, temperature, top_p, seed)
+        # Half a character at a reply's end is invalid UTF-8, which REST cannot carry.
         return tf.strings.unicode_transcode(preprocessor.tokenizer.detokenize(ids), "UTF-8", "UTF-8")
 
     return write
@@ -89,5 +94,5 @@ def _tables(tokenizer: Any) -> list[Any]:
 
 
 def _described(preprocessor: Any) -> dict[str, Any]:
-    own = {name: getattr(preprocessor, name) for name in ("template", "system", "seq_length")}
-    return {"task": "dialogue", "inputs": ["prompt"], "labels": [], "decision": {}, "dialogue": own}
+    dialogue = {name: getattr(preprocessor, name) for name in ("template", "system", "seq_length")}
+    return {"task": "dialogue", "inputs": ["prompt"], "labels": [], "decision": {}, "dialogue": dialogue}

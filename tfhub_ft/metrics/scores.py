@@ -363,3 +363,12 @@ def guess_metrics(sums: "np.ndarray") -> tuple[int, float, float]:
 
     loss, right, count = sums.astype("float64").sum(0).tolist()
     return int(count), right / max(count, 1), float(np.exp(loss / max(count, 1)))
+
+
+def share_equal(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
+    """Return the share of equal predictions; None where predictions are numbers and nothing is right or wrong."""
+    if not expected:
+        return None
+    if len(found) != len(expected):
+        return 0.0
+    return sum(one == other for one, other in zip(found, expected, strict=True)) / len(expected)

@@ -70,7 +70,7 @@ def test_a_file_that_reads_texts_is_measured_too(tiny_run, tiny_export, reviews_
 
 def some_forms(forms, folder, wanted):
     """A copy of an export folder whose export.json names only some of its forms."""
-    shutil.copytree(forms, folder, ignore=shutil.ignore_patterns("compare.*"))
+    shutil.copytree(forms, folder, ignore=shutil.ignore_patterns("benchmark.*"))
     exports = json.loads((folder / "export.json").read_text())
     exports["forms"] = [form for form in exports["forms"] if wanted(form)]
     (folder / "export.json").write_text(json.dumps(exports))
@@ -78,13 +78,14 @@ def some_forms(forms, folder, wanted):
 
 
 def test_other_answers_do_not_agree(forms, measured, reviews_csv, tmp_path):
-    from tfhub_ft.exports.tflite_metadata import read_description, read_vocabulary_text, with_metadata
+    from tfhub_ft.export_folder import read_description, read_vocabulary
+    from tfhub_ft.exports.tflite_metadata import write_with_metadata
 
     folder = some_forms(forms, tmp_path / "reviews", lambda form: form["form"] == "tflite")
     file = folder / "tflite" / "reviews_dynamic.tflite"
-    described, vocabulary = read_description(file), read_vocabulary_text(file)
+    described, vocabulary = read_description(file), read_vocabulary(file)
     described["labels"] = described["labels"][::-1]
-    with_metadata(file.read_bytes(), file, described, summary="Reviews.", vocabulary=vocabulary)
+    write_with_metadata(file.read_bytes(), file, described, summary="Reviews.", vocabulary=vocabulary)
     with pytest.raises(InputError, match=r"reviews_dynamic\.tflite: was changed since it was exported"):
         tfhub_ft.benchmark(folder, data=reviews_csv)
     exports = json.loads((folder / "export.json").read_text())
@@ -142,8 +143,8 @@ def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, revi
     refused(forms, tmp_path / "none.csv", r"none\.csv: no such file")
     folder = some_forms(forms, tmp_path / "reviews", lambda form: True)
     (folder / "onnx" / "reviews.onnx").unlink()
-    refused(folder, reviews_csv, r"reviews/onnx/reviews\.onnx has gone, which .*export\.json names")
-    refused(some_forms(forms, tmp_path / "none", lambda form: False), reviews_csv, r"export\.json names no form")
+    refused(folder, reviews_csv, r"reviews/onnx/reviews\.onnx: not found, but .*export\.json names")
+    refused(some_forms(forms, tmp_path / "none", lambda form: False), reviews_csv, r"export\.json names no artifact")
     only_onnx = some_forms(forms, tmp_path / "onnx", lambda form: form["form"] == "onnx")
     refused(only_onnx, reviews_csv, r"has ONNX alone, which reads tokens: export a SavedModel")
     assert not (folder / "benchmark.png").exists()

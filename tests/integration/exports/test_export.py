@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfhub_ft
 from tfhub_ft.exports import export, saved_model
+from tfhub_ft.exports.context import ExportContext
 from tfhub_ft.run import Run
 from tfhub_ft.settings import Settings
 from tfhub_ft.utils.errors import InputError, RunError
@@ -134,8 +135,8 @@ def test_quantizations_that_a_format_lacks_are_refused(recipe, formats, quantize
 def test_each_format_is_made_in_the_quantizations_that_it_takes(quantize, made, shown, tmp_path, capsys):
     run = Run.create(tmp_path / "run", "spam", Settings(), ["a", "b"], {})
     quantize = quantize and quantize.split(",")
-    export._check_quantizations(run, list(made), quantize)
-    assert {each: export._quantizations(run, each, quantize) for each in made} == made
+    export._check_quantizations(run, ExportContext, list(made), quantize)
+    assert {each: export._quantizations(run, ExportContext, each, quantize) for each in made} == made
     assert capsys.readouterr().err.startswith(f"Not made: {shown}" if shown else "")
 
 

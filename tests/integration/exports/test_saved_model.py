@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import tfhub_ft
-from tfhub_ft.exports.saved_model import next_version, versions
+from tfhub_ft.export_folder import next_version, versions
 
 
 @pytest.fixture

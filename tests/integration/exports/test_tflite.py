@@ -142,7 +142,7 @@ def test_a_file_that_answers_differently_is_not_kept_and_the_others_are(tiny_run
 
     monkeypatch.setattr(tflite, "token_function", wrong)
     folder = shutil.copytree(tiny_export, tmp_path / "exports")
-    shifted = r"tflite/exports_fp32\.tflite was not kept: logits differ by 0\.\d+, 0\.0001 is allowed"
+    shifted = r"tflite/exports_fp32\.tflite was not kept: tokens: logits differ by 0\.\d+, 0\.0001 is allowed"
     with pytest.raises(RunError, match=shifted):
         tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"], quantize=["none"])
     assert list(forms(folder)) == ["1"]
@@ -225,7 +225,7 @@ def test_int8_needs_training_rows(lost_rows, tmp_path, capsys):
     ("options", "message"),
     [
         ({"formats": ["keras"]}, "--format keras: expected one or more of saved_model, tflite, tflite_text, onnx"),
-        ({"vocabulary": "some"}, "--vocabulary some: there are all, domain"),
+        ({"vocabulary": "some"}, "--vocabulary some: expected all or domain"),
         ({"formats": []}, "--format : expected one or more of saved_model"),
         ({"formats": ["tflite"], "quantize": ["int4"]}, "--quantize int4: expected one or more of none, float16"),
     ],
@@ -262,7 +262,7 @@ def test_a_file_that_is_no_export_is_refused(content, tmp_path):
     file = tmp_path / "model.tflite"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(InputError, match="is no TFLite export of tfhub_ft|does not exist"):
+    with pytest.raises(InputError, match="not a TFLite export of tfhub_ft|does not exist"):
         tfhub_ft.predict(file, ["a text"])
 
 

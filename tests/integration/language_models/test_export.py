@@ -14,8 +14,11 @@ from tensorflow_serving.config import model_server_config_pb2
 
 import tfhub_ft
 from tfhub_ft.cli.main import group
+from tfhub_ft.exports import verify
 from tfhub_ft.exports.serving.config import WARM_UP, write_serving_files
-from tfhub_ft.language_models import verify
+from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
+from tfhub_ft.inference.runtimes.saved_model import SavedModelRuntime
+from tfhub_ft.language_models.export import DialogueExportContext
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import folder_bytes
@@ -202,32 +205,51 @@ def test_forms_are_compared_by_bytes_speed_and_perplexity(export, run, pairs, tm
     assert (folder / "benchmark.png").is_file()
 
 
-def test_what_differs_from_the_model_is_refused(export, run, pairs, monkeypatch):
-    dialogues = [[asked(row["ask"])[0], {"role": "assistant", "content": row["say"]}] for row in rows_of(pairs)]
-    expected = verify.RunReplies(run, run.load_model(), [(json.dumps(each),) for each in dialogues[:4]])
-    found = verify.ask(export / "1", expected.feeds, timed=1)
-    monkeypatch.setattr(verify, "ask", lambda *arguments, **options: found)
+class Recorded:
+    """A runtime that outputs what another one has output for the same batches."""
 
-    def verify_saved_model(quantization):
-        return verify.prove_dialogue(export / "1", expected, quantization)
+    outputs_texts, outputs_only_logits = True, False
 
-    assert verify_saved_model("none")["agreement"] == 1
-    expected.sums[0] *= 1.01
-    with pytest.raises(RunError, match=r"scores replies otherwise than the model \(log-likelihoods differ by 0\.0"):
-        verify_saved_model("none")
-    assert verify_saved_model("int8")
-    expected.sums[:, 0] *= 0.9
-    with pytest.raises(RunError, match=r"with int8 weights has a perplexity of .*; 3\.0% more is allowed: it was not"):
-        verify_saved_model("int8")
-    expected.replies[0] += "!"
-    with pytest.raises(RunError, match=r"writes other replies than the model .* 98% must be"):
-        verify_saved_model("none")
+    def __init__(self, runtime):
+        self.runtime, self.outputs, self.measured = runtime, {}, None
+
+    def __call__(self, batch, signature):
+        key = signature, batch["prompt"].tobytes()
+        if key not in self.outputs:
+            self.outputs[key] = self.runtime(batch, signature)
+        return self.outputs[key]
+
+    def measure(self, *arguments, **options):
+        self.measured = self.measured or self.runtime.measure(*arguments, **options)
+        return self.measured
+
+
+def test_what_differs_from_the_model_is_refused(export, run, tmp_path):
+    context = DialogueExportContext(run, run.load_model(), tmp_path)
+    with IsolatedRuntime(SavedModelRuntime) as isolated:
+        runtime = Recorded(isolated.open(export / "1"))
+
+        def verified(quantization):
+            return verify.verify(runtime, context, "saved_model", quantization)
+
+        assert verified("none")["agreement"] == 1
+        context.reference.sums[0] *= 1.01
+        with pytest.raises(RunError, match=r"score: log_likelihood differ by \d"):
+            verified("none")
+        assert verified("int8")
+        context.reference.sums[:, 0] *= 0.9
+        with pytest.raises(RunError, match=r"perplexity rises from .*, by more than 3\.0%"):
+            verified("int8")
+        context.reference.predictions[0] += "!"
+        del context.reference.sums
+        with pytest.raises(RunError, match=r"serving_default: reply differs: .* 98% is the least"):
+            verified("none")
 
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ({"formats": ["tflite"]}, "--format tflite: the recipe dialogue writes replies token by token: export a saved"),
+        ({"formats": ["tflite"]}, "--format tflite: the recipe dialogue is exported as saved_model only"),
         ({"quantize": ["dynamic"]}, "--quantize dynamic: expected one or more of none, bfloat16, int8"),
         ({"vocabulary": "domain"}, "--vocabulary domain: a language model keeps all of its words; leave it out"),
     ],

@@ -284,7 +284,7 @@ def test_what_is_no_model_is_refused(tmp_path):
 
 
 def test_an_encoder_is_no_export(tiny_pair):
-    with pytest.raises(InputError, match="is no export of tfhub_ft"):
+    with pytest.raises(InputError, match="not an export of tfhub_ft"):
         open_predictor(Path(tiny_pair) / "encoder")
 
 

@@ -427,7 +427,8 @@ def test_encoder_folders_are_read_before_they_are_loaded(tiny_pair, tmp_path):
 
 def test_exports_are_read_before_they_are_loaded(tiny_export, tmp_path):
     from tfhub_ft.exports.serving.server import serve
-    from tfhub_ft.inference.runtimes.isolated import run_isolated
+    from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
+    from tfhub_ft.inference.runtimes.saved_model import SavedModelRuntime
 
     export, path = shutil.copytree(tiny_export, tmp_path / "export"), tmp_path / "file"
     # An export that was moved away from its export.json cannot differ from it.
@@ -435,7 +436,7 @@ def test_exports_are_read_before_they_are_loaded(tiny_export, tmp_path):
     add_write(export / "1", path)
     for use in (
         lambda: tfhub_ft.predict(open_predictor(export), ["good film"]),
-        lambda: run_isolated("saved_model", export / "1", [], []),
+        lambda: IsolatedRuntime(SavedModelRuntime).open(export / "1"),
         lambda: serve(export),
     ):
         with pytest.raises(UntrustedCode, match=rf"^{export}/1: has the operation WriteFile in the function "):

@@ -1,4 +1,4 @@
-"""The part of a model card that tells how TF Serving serves an export and how it is asked."""
+"""Write the part of a model card on TF Serving: commands that serve an export, and requests."""
 
 import json
 import shlex
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.exports.markdown import plain
 from tfhub_ft.exports.serving.config import (
     BATCHING_CONFIG,
     docker_command,
@@ -17,26 +16,27 @@ from tfhub_ft.exports.serving.config import (
 )
 from tfhub_ft.exports.serving.requests import grpc_request, rest_request
 from tfhub_ft.utils.console import command_line
+from tfhub_ft.utils.markdown import plain
 
 if TYPE_CHECKING:
     import numpy as np
 
 EXAMPLE_LETTERS = 200
-# Stands in words of commands for the folder that a shell runs in.
+# The folder that a shell runs in, in the words of commands.
 WORKING_FOLDER = "\0"
 
 
-def serving_guide(folder: Path, form: dict[str, Any], feeds: "Mapping[str, Mapping[str, np.ndarray]]") -> str:
+def serving_guide(folder: Path, entry: dict[str, Any], feeds: "Mapping[str, Mapping[str, np.ndarray]]") -> str:
     """A Markdown section: how to serve the export, and requests that fit its signatures.
 
     Args:
         folder: the export folder.
-        form: what export.json says of the version that the requests are for.
-        feeds: some rows for each signature, arrays by input; the first one is asked.
+        entry: the entry in export.json of the version that the requests are for.
+        feeds: some rows for each signature, arrays by input; the first one is sent.
     """
-    name, version = model_name(folder), folder / form["path"]
+    name, version = model_name(folder), folder / entry["path"]
     examples = {signature: _example(feed) for signature, feed in feeds.items()}
-    base = Path(folder.name, form["path"]).parent
+    base = Path(folder.name, entry["path"]).parent
     model = [f"--model_name={name}", f"--model_base_path={WORKING_FOLDER}/{base}"]
     posts = "\n".join(_curl(name, rest_request(version, signature, example)) for signature, example in examples.items())
     request = grpc_request(version, "serving_default", examples["serving_default"], model=name)
@@ -51,9 +51,9 @@ tfhub_ft. The model is served as `{name}`.
 {command_line("tfhub-ft", "serve", Path(folder.name))}
 ```
 
-The server warms the model up by requests that stand in its folder, and takes up a new version as soon as it is there.
+The server warms the model up with requests in its folder, and loads a new version as soon as it exists.
 
-{_operations(form)}
+{_operations(entry)}
 
 A request by REST for each signature:
 
@@ -76,7 +76,7 @@ def _batching(has_tokens: bool) -> str:
     if not has_tokens:
         return batched
     return f"""{batched} Token ids that are sent to `tokens` must then
-have one length, with a mask of 0 behind shorter texts; requests of other lengths are refused while batching is on."""
+have one length, with a mask of 0 after shorter texts; requests of other lengths are refused while batching is on."""
 
 
 def _example(feed: "Mapping[str, np.ndarray]") -> dict[str, list[Any]]:
@@ -88,11 +88,11 @@ def _example(feed: "Mapping[str, np.ndarray]") -> dict[str, list[Any]]:
     }
 
 
-def _operations(form: dict[str, Any]) -> str:
+def _operations(entry: dict[str, Any]) -> str:
     lines = ["What each signature needs beyond TensorFlow's own operations:", ""]
-    for signature, operations in form["ops"].items():
+    for signature, operations in entry["ops"].items():
         lines.append(f"- `{signature}`: {', '.join(f'`{each}`' for each in operations) or 'nothing'}")
-    lacking = form["lacking_in_tf_serving"]
+    lacking = entry["lacking_in_tf_serving"]
     if any(lacking.values()):
         message = lacking_message(lacking)
         lines += ["", f"**{message[0].upper()}{message[1:]}.** What a stock server cannot run is not warmed up."]

@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tfhub_ft.export_folder import check_artifact
-from tfhub_ft.exports.saved_model import versions
+from tfhub_ft.export_folder import check_artifact, versions
 from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG, SERVER, docker_command, server_command
 from tfhub_ft.utils.console import command_line
 from tfhub_ft.utils.errors import InputError, RunError

@@ -33,6 +33,26 @@ def signatures(saved_model: Path) -> "dict[str, dict[str, tf.TensorSpec]]":
     }
 
 
+def output_types(saved_model: Path) -> dict[str, dict[str, str]]:
+    """Return the outputs of each signature, the logits first, such as {"tokens": {"logits": "float32 (batch, 2)"}}."""
+    import tensorflow as tf
+
+    found = _graph(saved_model).signature_def
+
+    def described(info: Any) -> str:
+        sizes = ["any" if size is None else str(size) for size in tf.TensorShape(info.tensor_shape).as_list()[1:]]
+        return f"{tf.dtypes.as_dtype(info.dtype).name} ({', '.join(['batch', *sizes])})"
+
+    return {
+        name: {
+            each: described(info)
+            for each, info in sorted(found[name].outputs.items(), key=lambda item: (item[0] != "logits", item[0]))
+        }
+        for name in found
+        if found[name].method_name == PREDICT
+    }
+
+
 def custom_operations(saved_model: Path) -> dict[str, list[str]]:
     """The operations that each signature needs and TensorFlow itself does not have, such as those of TF Text.
 

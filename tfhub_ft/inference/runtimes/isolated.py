@@ -1,37 +1,46 @@
-"""A form of a model, loaded, called and timed in a process of its own, as whoever gets the file will do it."""
+"""Run a model in a process of its own: one that crashes ends that process alone, and what it takes can be measured."""
 
-import os
+import importlib
+import io
+import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfhub_ft.utils.files import temporary_folder
+from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, Runtime
+from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
+from tfhub_ft.utils.errors import RunError
+from tfhub_ft.utils.files import write_fault
+from tfhub_ft.utils.imports import imported
 from tfhub_ft.utils.memory import collect_seldom, peak_memory
-from tfhub_ft.utils.processes import module_command, run_quietly
-from tfhub_ft.utils.saved_graph import check_graph
+from tfhub_ft.utils.processes import child_environment, module_command
 
-Feed = dict[str, np.ndarray]
 TIMED = 50
 
 
 @dataclass(frozen=True)
 class IsolatedResult:
-    """What a process found.
+    """What was measured in a process.
 
     Args:
-        outputs: arrays by name, for each feed.
-        load_seconds: from opening the file to the first answer, without the import of the runtime.
-        peak_memory_bytes: the most that the process held, its runtime included.
+        outputs: the outputs of each batch.
+        load_seconds: from opening the file to the first prediction, without the import of the runtime.
+        peak_memory_bytes: the most memory that the process held, its runtime included.
         row_seconds: of each timed call of one row.
-        batch_seconds: of all feeds, one after the other, once all is warm.
+        batch_seconds: of all batches, one after the other, once all is warm.
     """
 
-    outputs: list[Feed]
+    outputs: list[Batch]
     load_seconds: float
     peak_memory_bytes: int
     row_seconds: np.ndarray
@@ -44,173 +53,190 @@ class IsolatedResult:
         return {"p50": p50, "p95": p95}
 
 
-def run_isolated(
-    kind: str, path: Path, feeds: Sequence[Feed], rows: Sequence[Feed], *, timed: int = TIMED
-) -> IsolatedResult:
-    """Call a form of a model in a fresh process.
+class IsolatedRuntime(Runtime):
+    """A runtime in a process of its own, which starts at once and imports what the runtime needs.
 
     Args:
-        kind: "tflite", "tflite_text", "onnx", "saved_model" (its texts), "saved_model_tokens", "saved_model_generate"
-            or "saved_model_score".
-        path: the file, or the SavedModel's folder.
-        feeds: batches of inputs by name.
-        rows: feeds of one row, which are timed.
-        timed: how many of them at most.
+        kind: the class of the runtime.
 
-    Raises:
-        RunError: the form cannot be run.
-        UntrustedCode: it is a SavedModel that may do more than compute, and --trust is not given.
+    Example:
+        with IsolatedRuntime(SavedModelRuntime) as runtime:
+            write_saved_model(...)
+            runtime.open(Path("saved_models/reviews/1"))
+            runtime({"text": np.array(["a warm, funny film"])})
     """
-    if kind.startswith("saved_model"):
-        check_graph(path)
-    with temporary_folder() as folder:
-        questions, answers = Path(folder) / "questions.npz", Path(folder) / "answers.npz"
-        parts = {"feed": feeds, "row": rows[:timed]}
-        arrays = {
-            f"{part}|{number:06}|{name}": array
-            for part, calls in parts.items()
-            for number, call in enumerate(calls)
-            for name, array in call.items()
-        }
-        np.savez(questions, **arrays)
-        words = map(str, (path, questions, answers))
-        run_quietly(module_command("tfhub_ft.inference.runtimes.isolated", kind, *words), f"{path} cannot be run")
-        with np.load(answers) as found:
-            outputs: list[Feed] = [{} for _ in feeds]
-            for key in found:
-                if "|" in key:
-                    number, name = key.split("|")
-                    outputs[int(number)][name] = found[key]
-            return IsolatedResult(
-                outputs=outputs,
-                load_seconds=float(found["load_seconds"]),
-                peak_memory_bytes=int(found["peak_memory_bytes"]),
-                row_seconds=found["row_seconds"],
-                batch_seconds=float(found["batch_seconds"]),
+
+    def __init__(self, kind: type[Runtime]):
+        self.kind, self.path = kind, Path()
+        self.outputs_texts, self.outputs_only_logits = kind.outputs_texts, kind.outputs_only_logits
+        self.max_batch_size = kind.max_batch_size
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the object lives
+        self._pipe, end = Pipe()
+        self._lock = threading.Lock()
+        with end:
+            command = module_command(__name__, f"{kind.__module__}.{kind.__qualname__}", str(end.fileno()))
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._messages,
+                pass_fds=(end.fileno(),),
+                env=child_environment(**QUIET_AND_ON_CPU),
             )
+        self.close = weakref.finalize(self, _end, self.process, self._pipe, self._messages)
+
+    def __enter__(self) -> "IsolatedRuntime":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def open(self, path: Path, **options: Any) -> "IsolatedRuntime":
+        """Name the model; the first call loads it.
+
+        Args:
+            path: the file, or the SavedModel's folder.
+            options: further arguments of the runtime.
+
+        Raises:
+            UntrustedCode: it is a SavedModel that may do more than compute, and --trust is not given.
+        """
+        self.kind.check(path)
+        self.path = path
+        self._ask("open", path, options)
+        return self
+
+    def __call__(self, batch: Batch, signature: str = SERVING_DEFAULT) -> Batch:
+        """Return the outputs of a batch.
+
+        Raises:
+            RunError: the model cannot be run, or the process crashed.
+        """
+        return self._ask("predict", batch, signature)
+
+    def measure(
+        self, batches: Sequence[Batch], rows: Sequence[Batch], *, signature: str = SERVING_DEFAULT, timed: int = TIMED
+    ) -> IsolatedResult:
+        """Measure a model that was just opened.
+
+        Args:
+            batches: batches, which are timed together.
+            rows: batches of one row, which are timed one by one.
+            signature: the signature to call.
+            timed: the number of rows to time at most.
+
+        Raises:
+            RunError: the model cannot be run.
+        """
+        self(rows[0], signature)
+        outputs = [self(batch, signature) for batch in batches]
+        timing = self._ask("measure", batches, rows[:timed], signature)
+        return IsolatedResult(
+            outputs=outputs,
+            load_seconds=float(timing["load_seconds"]),
+            peak_memory_bytes=int(timing["peak_memory_bytes"]),
+            row_seconds=timing["row_seconds"],
+            batch_seconds=float(timing["batch_seconds"]),
+        )
+
+    def _ask(self, function: str, *arguments: Any) -> Batch:
+        with self._lock:
+            try:
+                self._pipe.send((function, arguments))
+                # The process may be in the hands of a damaged file: what it sends is never unpickled.
+                return _unpacked(self._pipe.recv_bytes())
+            except (EOFError, OSError):
+                raise self._fault() from None
+
+    def _fault(self) -> RunError:
+        code = self.process.wait()
+        self._messages.seek(0)
+        lines = self._messages.read().decode(errors="replace").strip().splitlines()
+        reason = f"killed by signal {-code}" if code < 0 or not lines else lines[-1]
+        fault = write_fault(OSError(reason), f"a file in {tempfile.gettempdir()}")
+        return fault or RunError(f"{self.path}: cannot be run in an isolated process ({reason})")
 
 
-def token_feed(preprocessor: Any, rows: Sequence[Sequence[str]]) -> Feed:
-    """Rows of segments as tokens, padded to the longest of them."""
-    import tensorflow as tf
-
-    segments = [tf.constant(column) for column in zip(*rows, strict=True)]
-    tokens = preprocessor(segments if len(segments) > 1 else segments[0])
-    return {name: ids.numpy() for name, ids in tokens.items()}
+def _end(process: subprocess.Popen, pipe: Connection, messages: BinaryIO) -> None:
+    pipe.close()
+    process.kill()
+    process.wait()
+    messages.close()
 
 
-def one_by_one(feeds: Sequence[Feed]) -> list[Feed]:
-    """The rows of batches, each without its padding."""
-    rows = []
-    for feed in feeds:
-        for number in range(len(next(iter(feed.values())))):
-            row = {name: array[number : number + 1] for name, array in feed.items()}
-            if "input_mask" in row:
-                row = {name: array[:, : int(row["input_mask"].sum())] for name, array in row.items()}
-            rows.append(row)
-    return rows
+def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as bytes that hold no Python objects; texts keep a last byte, so that none ends with a zero."""
+    content = io.BytesIO()
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez(
+        content,
+        allow_pickle=False,
+        **{name: _marked(array) if array.dtype.kind == "O" else array for name, array in arrays.items()},
+    )
+    return content.getvalue()
 
 
-def _lite(path: Path, *, reads_texts: bool = False) -> Callable[[Feed], Feed]:
-    from tfhub_ft.inference.runtimes.tflite import signature_runner
-
-    runner = signature_runner(path, reads_texts=reads_texts, threads=os.cpu_count())
-    if reads_texts:
-        return lambda feed: {k: v.copy() for k, v in runner(text=feed["text"].astype(object)).items()}
-    return lambda feed: {name: output.copy() for name, output in runner(**feed).items()}
+def _marked(texts: np.ndarray) -> np.ndarray:
+    return np.array([text + b"." for text in texts.ravel()], bytes).reshape(texts.shape)
 
 
-def _onnx(path: Path) -> Callable[[Feed], Feed]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    wanted = {each.name for each in session.get_inputs()}
-
-    def call(feed: Feed) -> Feed:
-        inputs = {name: array for name, array in feed.items() if name in wanted}
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
-    return call
+def _unpacked(content: bytes) -> Batch:
+    with np.load(io.BytesIO(content)) as arrays:
+        return {name: _unmarked(array) if array.dtype.kind == "S" else array for name, array in arrays.items()}
 
 
-def _saved_model(path: Path, *, signature: str) -> Callable[[Feed], Feed]:
-    call = _signature(path, signature)
-
-    def numbers(feed: Feed) -> Feed:
-        return {name: output.numpy() for name, output in call(feed).items() if output.dtype.name != "string"}
-
-    return numbers
+def _unmarked(texts: np.ndarray) -> np.ndarray:
+    unmarked = np.empty(texts.size, object)
+    unmarked[:] = [text[:-1] for text in texts.ravel().tolist()]
+    return unmarked.reshape(texts.shape)
 
 
-def _signature(path: Path, name: str) -> Callable[[Feed], dict[str, Any]]:
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  registers the operations of the tokenizer
+class _Server:
+    """What the process does for each message."""
 
-    loaded = tf.saved_model.load(str(path))
-    function = loaded.signatures[name]
-    function.model = loaded
-    return lambda feed: function(**{name: tf.constant(array) for name, array in feed.items()})
+    def __init__(self, kind: type[Runtime]):
+        self.kind, self.load_seconds = kind, None
 
+    def open(self, path: Path, options: dict[str, Any]) -> Batch:
+        self.runtime = self.kind(path, **options)
+        return {}
 
-def _saved_writer(path: Path) -> Callable[[Feed], Feed]:
-    call = _signature(path, "generate")
-    return lambda feed: {"reply": np.array([reply.decode() for reply in call(feed)["reply"].numpy()])}
+    def predict(self, batch: Batch, signature: str) -> Batch:
+        began = time.perf_counter()
+        outputs = self.runtime(batch, signature)
+        # The first call loads the model.
+        self.load_seconds = self.load_seconds or time.perf_counter() - began
+        return outputs
 
+    def measure(self, batches: Sequence[Batch], rows: Sequence[Batch], signature: str) -> dict[str, Any]:
+        batch_seconds = sum(self._seconds(batch, signature) for batch in batches)
+        row_seconds = []
+        for row in rows:
+            self.runtime(row, signature)
+            row_seconds.append(self._seconds(row, signature))
+        return {
+            "load_seconds": self.load_seconds,
+            "batch_seconds": batch_seconds,
+            "row_seconds": np.array(row_seconds),
+            "peak_memory_bytes": peak_memory(),
+        }
 
-KINDS: dict[str, Callable[[Path], Callable[[Feed], Feed]]] = {
-    "tflite": _lite,
-    "tflite_text": lambda path: _lite(path, reads_texts=True),
-    "onnx": _onnx,
-    "saved_model": lambda path: _saved_model(path, signature="serving_default"),
-    "saved_model_tokens": lambda path: _saved_model(path, signature="tokens"),
-    "saved_model_generate": _saved_writer,
-    "saved_model_score": lambda path: _saved_model(path, signature="score"),
-}
-
-
-def _import_runtime(kind: str) -> None:
-    """What is imported once is not the model's."""
-    if kind.startswith("tflite"):
-        import ai_edge_litert.interpreter  # noqa: F401
-    if kind == "onnx":
-        import onnxruntime  # noqa: F401
-    if kind.startswith("saved_model") or kind == "tflite_text":
-        import tensorflow_text  # noqa: F401
-
-
-def _answer(kind: str, path: str, questions: str, answers: str) -> None:
-    parts: dict[str, dict[str, Feed]] = {"feed": {}, "row": {}}
-    with np.load(questions) as asked:
-        for key in sorted(asked):
-            part, number, name = key.split("|")
-            parts[part].setdefault(number, {})[name] = asked[key]
-    feeds, rows = (list(calls.values()) for calls in parts.values())
-    _import_runtime(kind)
-    began = time.perf_counter()
-    call = KINDS[kind](Path(path))
-    call(rows[0])
-    load_seconds = time.perf_counter() - began
-    outputs = [call(feed) for feed in feeds]
-    began = time.perf_counter()
-    for feed in feeds:
-        call(feed)
-    batch_seconds = time.perf_counter() - began
-    row_seconds = [_seconds(call, row) for row in rows]
-    found: dict[str, Any] = {
-        f"{number}|{name}": array for number, each in enumerate(outputs) for name, array in each.items()
-    }
-    found |= {"load_seconds": load_seconds, "batch_seconds": batch_seconds, "row_seconds": np.array(row_seconds)}
-    np.savez(answers, peak_memory_bytes=peak_memory(), **found)
+    def _seconds(self, batch: Batch, signature: str) -> float:
+        began = time.perf_counter()
+        self.runtime(batch, signature)
+        return time.perf_counter() - began
 
 
-def _seconds(call: Callable[[Feed], Feed], row: Feed) -> float:
-    call(row)
-    began = time.perf_counter()
-    call(row)
-    return time.perf_counter() - began
+def _serve(kind: str, descriptor: str) -> None:
+    server = _Server(imported(kind))
+    for package in server.kind.packages:
+        importlib.import_module(package)
+    with Connection(int(descriptor)) as pipe, suppress(EOFError):
+        while True:
+            function, arguments = pipe.recv()
+            pipe.send_bytes(_packed(getattr(server, function)(*arguments)))
 
 
 if __name__ == "__main__":
     collect_seldom()
-    _answer(*sys.argv[1:])
+    _serve(*sys.argv[1:])

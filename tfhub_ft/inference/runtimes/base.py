@@ -1,0 +1,73 @@
+"""The interface of everything that predicts from batches: Keras models, SavedModels, TFLite and ONNX files."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tfhub_ft.data.batches import TEXTS_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# Inputs or outputs by name, a row for each example; texts are bytes in arrays of objects, or str.
+Batch = dict[str, np.ndarray]
+
+SERVING_DEFAULT = "serving_default"
+
+
+class Runtime(ABC):
+    """A model that predicts from batches of texts or of tokens. It is loaded by the first call.
+
+    Args:
+        path: the file, or the SavedModel's folder.
+
+    Attributes:
+        packages: the modules that it imports, which are not part of the time to load a model.
+        outputs_texts: whether outputs may be texts.
+        outputs_only_logits: whether the one output is the logits, as the task writes them into a TFLite file.
+        max_batch_size: the largest batch that predictions call it with.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    outputs_texts: ClassVar[bool] = True
+    outputs_only_logits: ClassVar[bool] = False
+    max_batch_size: ClassVar[int] = TEXTS_AT_ONCE
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @abstractmethod
+    def __call__(self, batch: Batch, signature: str = SERVING_DEFAULT) -> Batch:
+        """Return the outputs of a signature; files without signatures have one function."""
+
+    @staticmethod  # noqa: B027  most runtimes need no check
+    def check(path: Path) -> None:
+        """Raise an error where loading the path could do more than compute."""
+
+
+def text_batch(names: "Iterable[str]", rows: "Iterable[Sequence[str]]") -> Batch:
+    """Return rows of segments as a batch of texts by name."""
+    return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def token_batch(preprocessor: Any, rows: "Iterable[Sequence[str]]") -> Batch:
+    """Return rows of segments as tokens, padded to the longest of them."""
+    import tensorflow as tf
+
+    segments = [tf.constant(column) for column in zip(*rows, strict=True)]
+    tokens = preprocessor(segments if len(segments) > 1 else segments[0])
+    return {name: ids.numpy() for name, ids in tokens.items()}
+
+
+def single_rows(batches: "Iterable[Batch]") -> list[Batch]:
+    """Return the rows of batches as batches of one, without padding."""
+    rows = []
+    for batch in batches:
+        for number in range(len(next(iter(batch.values())))):
+            row = {name: array[number : number + 1] for name, array in batch.items()}
+            if "input_mask" in row:
+                row = {name: array[:, : int(row["input_mask"].sum())] for name, array in row.items()}
+            rows.append(row)
+    return rows

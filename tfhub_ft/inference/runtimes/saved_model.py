@@ -1,0 +1,35 @@
+"""Run a SavedModel by its signatures."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, Runtime
+from tfhub_ft.utils.saved_graph import check_graph
+
+
+class SavedModelRuntime(Runtime):
+    """A SavedModel, run by TensorFlow."""
+
+    packages = ("tensorflow_text",)
+
+    @cached_property
+    def model(self) -> Any:
+        """The loaded SavedModel."""
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  registers the operations of tokenizers
+
+        self.check(self.path)
+        return tf.saved_model.load(str(self.path))
+
+    def __call__(self, batch: Batch, signature: str = SERVING_DEFAULT) -> Batch:
+        import tensorflow as tf
+
+        outputs = self.model.signatures[signature](**{name: tf.constant(array) for name, array in batch.items()})
+        return {name: np.asarray(output) for name, output in outputs.items()}
+
+    @staticmethod
+    def check(path: Path) -> None:
+        check_graph(path)

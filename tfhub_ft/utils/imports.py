@@ -1,0 +1,14 @@
+"""Import objects by their dotted names."""
+
+import importlib
+from typing import Any
+
+
+def imported(name: str) -> Any:
+    """Return the object with a dotted name.
+
+    Example:
+        imported("tfhub_ft.exports.context.ExportContext")
+    """
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
