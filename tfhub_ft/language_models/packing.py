@@ -18,14 +18,18 @@ class PackedDialogues(TokenRows):
     Args:
         dialogue: int32 (tokens,), the dialogue that each token belongs to, counted in its sequence from 1.
         learnt: bool (tokens,), whether it is a token of a reply, which is to be predicted.
-        row_lengths: int64 (dialogues,), the tokens of each.
+        dialogue_lengths: int64 (dialogues,), the tokens of each.
         cut: how many of them had lost their first turns.
     """
 
     dialogue: np.ndarray
     learnt: np.ndarray
-    row_lengths: np.ndarray
+    dialogue_lengths: np.ndarray
     cut: int = 0
+
+    @property
+    def row_lengths(self) -> np.ndarray:
+        return self.dialogue_lengths
 
     @property
     def truncated_rows(self) -> int:
@@ -102,5 +106,5 @@ def _laid_out(dialogues: Sequence[tuple[list[int], list[bool]]], sequences: list
         starts=starts_of(sizes)[np.concatenate([[0], ends])],
         dialogue=np.repeat(counted, sizes).astype("int32"),
         learnt=np.concatenate([np.asarray(dialogues[number][1], bool) for number in ordered]),
-        row_lengths=sizes,
+        dialogue_lengths=sizes,
     )
