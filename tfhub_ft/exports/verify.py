@@ -64,9 +64,9 @@ def verify(runtime: "IsolatedRuntime", context: ExportContext, format: str, quan
         report["tolerance"] = tolerance.outputs
     report["max_logit_difference"] = differences if len(differences) > 1 else next(iter(differences.values()))
     score = None
-    if tolerance.agreement is None:
+    if tolerance.agreement is None and runtime.outputs_texts:
         report["labels_equal"] = True
-    else:
+    if tolerance.agreement is not None:
         report["rows"], agreement, score = context.evaluate(runtime, format, outputs)
         report |= compare_predictions(context.reference, agreement, score, tolerance, report["rows"])
     report["verified_on"] = context.rows.described(report["rows"], labels=score is not None)
