@@ -237,7 +237,7 @@ class Trainer:
     def restrict_vocabulary(self) -> bool:
         """Leave words that no row has out of the training: their embeddings have no gradient, only decay."""
         layer = self.built.layer
-        if not layer.is_native or self.built.stages or self.recipe.task.reads_all_words:
+        if self.recipe.task.reads_all_words or self.built.stages or not layer.is_native:
             return False
         embeddings = layer.backend.word_embeddings
         if not embeddings.trainable:
