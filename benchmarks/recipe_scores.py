@@ -61,8 +61,8 @@ ROWS = {
         {split: [f"go_emotions/{split}.jsonl"] for split in ("train", "validation", "test")},
         {},
     ),
-    "chat": (
-        "chat",
+    "retrieval": (
+        "retrieval",
         {"data": ["movie_dialog/pairs.jsonl"]},
         {"epochs": 2, "batch_size": 128, "learning_rate": 1e-4},
     ),
@@ -105,7 +105,7 @@ def main():
             "settings": run.settings.as_dict() | {split: " + ".join(parts) for split, parts in files.items()},
             **{split: plain(scores) for split, scores in run.metrics.items()},
             **({"first_sentence": first_sentence_scores(run)} if recipe == "qa" else {}),
-            "decision": run.decision,
+            "thresholds": run.thresholds,
             "seconds": round(time.perf_counter() - began, 1),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         },

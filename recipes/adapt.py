@@ -1,6 +1,6 @@
-"""Make an encoder at home in texts of one's own, without labels: it learns to guess their hidden words.
+"""Adapt an encoder to unlabeled texts: it learns to predict their masked words.
 
-The run's folder is a TF Hub encoder afterwards, and every other recipe takes it.
+The run folder is a TF Hub encoder, which every other recipe takes.
 
 From the command line:
 
@@ -15,16 +15,13 @@ In Python:
     from tfhub_ft.recipes import adapt
 
     model = adapt.build_model(encoder="minilm-l6")
-    sums = model(tf.constant(["A text of your own."]))
+    sums = model(tf.constant(["Please call me when you are free."]))
 """
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import Settings, setting
-from tfhub_ft.tasks.masked_lm import MaskedLM
+from tfhub_ft import MaskedLM, Recipe, Settings, demo_file, setting
 
 if TYPE_CHECKING:
     import keras
@@ -35,58 +32,50 @@ class AdaptSettings(Settings):
     """Settings of the adapt recipe."""
 
     text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
-    mask_share: float = setting(0.15, "Share of the words that are hidden.", minimum=0.01, maximum=0.9)
+    mask_share: float = setting(0.15, "Share of the words to mask.", minimum=0.01, maximum=0.9)
 
 
-def build_model(
-    encoder: str = "minilm-l6",
-    *,
-    preprocessor: str | None = None,
-    seq_length: int = 128,
-    freeze: str = "none",
-    implementation: str = "auto",
-    mask_share: float = 0.15,
-) -> "keras.Model":
-    """A model that hides words of texts and scores how well it guesses them.
+def build_model(encoder: str = "minilm-l6", *, mask_share: float = 0.15, **options: Any) -> "keras.Model":
+    """Build a model that masks words of texts and scores its predictions of them.
 
     Args:
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a window; a longer text becomes several windows.
-        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
-        mask_share: of the words that are hidden.
+        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        mask_share: share of the words to mask.
+        options: other fields of `EncoderArguments`.
 
     Returns:
-        A model from a string tensor of shape (batch,) to float32 (windows, 3): the sums of cross-entropy, of right
-        guesses and of guesses. `model.get_layer("token_model")` is its part behind the preprocessing; its layer
-        `encoder` is what is adapted.
-
-    Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
+        A model from a string tensor of shape (batch,) to float32 (windows, 3): sums of cross-entropy, of correct
+        predictions and of predictions. `encoder`, a layer of its `token_model`, is what is adapted.
 
     Reference:
         Gururangan et al. 2020, https://arxiv.org/abs/2004.10964; Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.models.builders import masked_word_model
+    from tfhub_ft import masked_lm_model
 
-    return masked_word_model(
-        name="adapt",
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        freeze=freeze,
-        implementation=implementation,
-        mask_share=mask_share,
-    )
+    return masked_lm_model(mask_share=mask_share, encoder=encoder, **options)
+
+
+def loss() -> "keras.losses.Loss":
+    """Return the mean cross-entropy of the masked tokens."""
+    from tfhub_ft import GuessedCrossEntropy
+
+    return GuessedCrossEntropy()
+
+
+def metrics() -> "list[keras.metrics.Metric]":
+    """Return the share of masked tokens that are predicted correctly."""
+    from tfhub_ft import GuessAccuracy
+
+    return [GuessAccuracy(name="masked_accuracy")]
 
 
 RECIPE = Recipe(
-    name="adapt",
-    summary="An encoder for texts of one's own: it learns to guess their hidden words.",
+    summary="An encoder adapted to unlabeled texts: it learns to predict their masked words.",
     task=MaskedLM(),
     build_model=build_model,
+    loss=loss,
+    metrics=metrics,
     settings=AdaptSettings(learning_rate=1e-4),
     recommended=("minilm-l6", "bert-base-uncased", "distilbert-base-uncased"),
-    demo=Path(__file__).parent / "demo" / "adapt.txt",
+    demo=demo_file("adapt.txt"),
 )

@@ -1,4 +1,4 @@
-"""Any number of labels for a text, each with a threshold of its own, chosen on the validation rows.
+"""Any number of labels for a text, each with its own threshold, fitted on the validation rows.
 
 From the command line:
 
@@ -13,73 +13,61 @@ In Python:
 
     texts, labels = ["good food, slow service", "a lovely room"], [[1, 1, 0], [0, 0, 1]]
     model = multilabel.build_model(encoder="minilm-l6", num_classes=3)
-    model.compile(keras.optimizers.AdamW(5e-5), keras.losses.BinaryCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.AdamW(1e-4), loss=multilabel.loss())
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import MultilabelSettings
-from tfhub_ft.tasks.multilabel import Multilabel
+from tfhub_ft import Multilabel, MultilabelSettings, Recipe, demo_file
 
 if TYPE_CHECKING:
     import keras
 
 
 def build_model(
-    encoder: str = "minilm-l6",
-    num_classes: int = 28,
-    *,
-    preprocessor: str | None = None,
-    seq_length: int = 64,
-    dropout: float = 0.1,
-    freeze: str = "none",
-    implementation: str = "auto",
+    encoder: str = "minilm-l6", num_classes: int = 28, *, seq_length: int = 64, dropout: float = 0.1, **options: Any
 ) -> "keras.Model":
-    """A model that takes texts and gives a logit for each label.
+    """Build a model from texts to a logit for each label.
 
     Args:
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: how many labels there are.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a row; what is longer is cut.
-        dropout: before the last layer.
-        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
+        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: number of labels.
+        seq_length: maximum sequence length.
+        dropout: dropout before the last layer.
+        options: other fields of `EncoderArguments`.
 
     Returns:
-        A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes), one for each label.
-        `model.get_layer("token_model")` is its part behind the preprocessing.
-
-    Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
+        A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).
 
     Reference:
         Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.models.builders import text_model
-    from tfhub_ft.models.heads import ClassificationHead
+    from tfhub_ft import ClassificationHead, text_model
 
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")
-    return text_model(
-        lambda encoded: head(encoded["pooled_output"]),
-        name="multilabel",
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        freeze=freeze,
-        implementation=implementation,
-    )
+    return text_model(lambda encoded: head(encoded["pooled_output"]), encoder=encoder, seq_length=seq_length, **options)
+
+
+def loss() -> "keras.losses.Loss":
+    """Return the cross-entropy of each label."""
+    import keras
+
+    return keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+def metrics() -> "list[keras.metrics.Metric]":
+    """Return no metrics: accuracy says little where most labels are absent; F1 is computed after each epoch."""
+    return []
 
 
 RECIPE = Recipe(
-    name="multilabel",
     summary="Which labels fit a text? Any number of them.",
     task=Multilabel(),
     build_model=build_model,
+    loss=loss,
+    metrics=metrics,
     settings=MultilabelSettings(learning_rate=1e-4, seq_length=64),
     recommended=("minilm-l6", "bert-base-uncased", "distilbert-base-uncased"),
-    demo=Path(__file__).parent / "demo" / "multilabel.jsonl",
+    demo=demo_file("multilabel.jsonl"),
 )

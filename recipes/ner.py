@@ -1,7 +1,7 @@
 """Named entities: a tag for each word.
 
-Rows are lists of tokens and their BIO tags (jsonl, or CoNLL files); predictions take any text, however long, and answer
-with the entities as spans of its characters.
+Rows are lists of tokens and their BIO tags (jsonl, or CoNLL files). A prediction takes any text, however long, and
+returns the entities as spans of its characters.
 
 From the command line:
 
@@ -19,12 +19,9 @@ In Python:
 """
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import LabelSettings, WindowedSettings, setting
-from tfhub_ft.tasks.token_classification import TokenClassification
+from tfhub_ft import LabelSettings, Recipe, TokenClassification, WindowedSettings, demo_file, setting
 
 if TYPE_CHECKING:
     import keras
@@ -42,58 +39,54 @@ def build_model(
     encoder: str = "minilm-l6",
     num_classes: int = 3,
     *,
-    preprocessor: str | None = None,
-    seq_length: int = 128,
     overlap: int | None = None,
     dropout: float = 0.1,
-    freeze: str = "none",
-    implementation: str = "auto",
+    **options: Any,
 ) -> "keras.Model":
-    """A model that takes texts and gives the logits of each token's tag.
+    """Build a model from texts to the logits of each token's tag.
 
     Args:
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: how many tags there are: O, and B- and I- for each kind of entity.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a window; a longer text becomes several windows.
-        overlap: tokens that neighbouring windows share; a quarter of `seq_length` by default.
-        dropout: before the last layer.
-        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
+        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: number of tags: O, and B- and I- for each kind of entity.
+        overlap: tokens that neighboring windows of a long text share; a quarter of `seq_length` by default.
+        dropout: dropout before the last layer.
+        options: other fields of `EncoderArguments`.
 
     Returns:
-        A model from a string tensor of shape (batch,) to logits, float32 (windows, length, num_classes).
-        `model.get_layer("token_model")` is its part behind the preprocessing, and `model.get_layer("preprocessor")`
-        tells which word of which text each token belongs to.
-
-    Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
+        A model from a string tensor of shape (batch,) to logits, float32 (windows, length, num_classes). Its layer
+        `preprocessor` maps each token to its word and text.
 
     Reference:
         Devlin et al. 2019, section 5.3, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.models.builders import text_model
-    from tfhub_ft.models.heads import ClassificationHead
+    from tfhub_ft import ClassificationHead, text_model
 
-    head = ClassificationHead(num_classes, dropout=dropout, name="logits")
-    return text_model(
-        lambda encoded: head(encoded["sequence_output"]),
-        name="ner",
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        freeze=freeze,
-        implementation=implementation,
-        windows={"overlap": overlap, "split": "words"},
+    head, windows = (
+        ClassificationHead(num_classes, dropout=dropout, name="logits"),
+        {"overlap": overlap, "split": "words"},
     )
+    return text_model(lambda encoded: head(encoded["sequence_output"]), windows=windows, encoder=encoder, **options)
+
+
+def loss() -> "keras.losses.Loss":
+    """Return the cross-entropy of the words' tags; a word's first token counts."""
+    from tfhub_ft import TagCrossEntropy
+
+    return TagCrossEntropy()
+
+
+def metrics() -> "list[keras.metrics.Metric]":
+    """Return no metrics: the F1 of whole entities needs whole texts, and is computed after each epoch."""
+    return []
 
 
 RECIPE = Recipe(
-    name="ner",
     summary="Which people, places and things does a text name? A tag for each word.",
     task=TokenClassification(),
     build_model=build_model,
+    loss=loss,
+    metrics=metrics,
     settings=NerSettings(epochs=5, batch_size=16, learning_rate=1e-4),
     recommended=("minilm-l6", "bert-base-cased", "bert-base-multilingual-cased"),
-    demo=Path(__file__).parent / "demo" / "ner.jsonl",
+    demo=demo_file("ner.jsonl"),
 )

@@ -15,84 +15,91 @@ In Python:
 
     urls, labels = ["http://example.com/login.php?id=7", "https://www.python.org/downloads/"], [1, 0]
     model = phishing.build_model(encoder="minilm-l6", num_classes=2)
-    model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.AdamW(1e-3), loss=phishing.loss(), metrics=phishing.metrics())
     model.fit(tf.data.Dataset.from_tensor_slices((urls, labels)).batch(32))
 """
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import TwoClassSettings, setting
-from tfhub_ft.tasks.classification import Classification
+from tfhub_ft import Classification, Recipe, TwoClassSettings, demo_file, setting
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhishingSettings(TwoClassSettings):
     """Settings of the phishing recipe."""
 
-    lowercase: bool = setting(True, "Lower-case URLs before the preprocessor reads them.")
+    lowercase: bool = setting(True, "Lowercase URLs before tokenization.")
 
 
 def build_model(
     encoder: str = "minilm-l6",
     num_classes: int = 2,
     *,
-    preprocessor: str | None = None,
     seq_length: int = 96,
     dropout: float = 0.1,
     freeze: str = "all-but-pooler",
-    implementation: str = "auto",
     lowercase: bool = True,
+    **options: Any,
 ) -> "keras.Model":
-    """A model that takes URLs and gives the logits of their labels.
+    """Build a model from URLs to the logits of their labels.
 
     Args:
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: how many labels there are.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a row; what is longer is cut.
-        dropout: before the last layer.
-        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
-        lowercase: whether URLs are lower-cased before the preprocessor reads them.
+        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: number of labels.
+        seq_length: maximum sequence length.
+        dropout: dropout before the last layer.
+        freeze: encoder layers to freeze.
+        lowercase: whether to lowercase URLs before tokenization.
+        options: other fields of `EncoderArguments`.
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).
-        `model.get_layer("token_model")` is its part behind the preprocessing.
-
-    Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
 
     Reference:
         Aung and Yamana 2021 (PhishDataset); Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.models.builders import text_model
-    from tfhub_ft.models.heads import ClassificationHead
+    from tfhub_ft import ClassificationHead, text_model
 
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")
-    return text_model(
-        lambda encoded: head(encoded["pooled_output"]),
-        name="phishing",
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        freeze=freeze,
-        implementation=implementation,
-        lowercase=lowercase,
-    )
+    options = {"encoder": encoder, "seq_length": seq_length, "freeze": freeze, **options}
+    return text_model(lambda encoded: head(encoded["pooled_output"]), lowercase=lowercase, **options)
+
+
+def loss(
+    targets: "np.ndarray | None" = None, *, class_weight: str = "none", focal_gamma: float = 0.0
+) -> "keras.losses.Loss":
+    """Return the cross-entropy of the labels.
+
+    Args:
+        targets: targets of the training rows, for balanced weights.
+        class_weight: "balanced" weights both labels the same, however rare one is; "none" weights rows the same.
+        focal_gamma: focal loss gamma; down-weights easy examples.
+    """
+    from tfhub_ft import WeightedCrossEntropy, balanced_weights
+
+    weights = balanced_weights(targets) if class_weight == "balanced" else None
+    return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
+
+
+def metrics() -> "list[keras.metrics.Metric]":
+    """Return the accuracy."""
+    import keras
+
+    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
 
 RECIPE = Recipe(
-    name="phishing",
     summary="Is a URL phishing? Most of the encoder stays frozen.",
     task=Classification(monitor="roc_auc"),
     build_model=build_model,
+    loss=loss,
+    metrics=metrics,
     settings=PhishingSettings(freeze="all-but-pooler", epochs=10, learning_rate=1e-3, seq_length=96, patience=3),
     recommended=("minilm-l6", "distilbert-base-uncased", "small-bert-l4-h512"),
-    demo=Path(__file__).parent / "demo" / "phishing.csv",
+    demo=demo_file("phishing.csv"),
 )

@@ -1,4 +1,4 @@
-"""Question answering: the span of a passage that answers a question, or that there is none.
+"""Question answering: the span of a passage that answers a question, or no answer.
 
 Rows come from SQuAD files, version 1 or 2; long passages are read by overlapping windows.
 
@@ -18,12 +18,9 @@ In Python:
 """
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import WindowedSettings, setting
-from tfhub_ft.tasks.question_answering import QuestionAnswering
+from tfhub_ft import QuestionAnswering, Recipe, WindowedSettings, demo_file, setting
 
 if TYPE_CHECKING:
     import keras
@@ -41,58 +38,59 @@ class QaSettings(WindowedSettings):
 def build_model(
     encoder: str = "minilm-l6",
     *,
-    preprocessor: str | None = None,
     seq_length: int = 256,
     overlap: int | None = None,
     dropout: float = 0.1,
-    freeze: str = "none",
-    implementation: str = "auto",
+    **options: Any,
 ) -> "keras.Model":
-    """A model that takes questions and passages and gives, for each token, the logits that an answer starts, or ends.
+    """Build a model from questions and passages to two logits a token: that an answer starts there, and ends there.
 
     Args:
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a window, question included; a longer passage becomes several windows.
-        overlap: tokens that neighbouring windows share; a quarter of `seq_length` by default.
-        dropout: before the last layer.
-        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
+        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        seq_length: maximum length of a window, including the question.
+        overlap: tokens that neighboring windows of a long passage share; a quarter of `seq_length` by default.
+        dropout: dropout before the last layer.
+        options: other fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,), question and context, to logits, float32 (windows, length,
-        2). `model.get_layer("token_model")` is its part behind the preprocessing, and
-        `model.get_layer("preprocessor")` tells which word of which passage each token belongs to.
-
-    Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
+        2). Its layer `preprocessor` maps each token to its word and passage.
 
     Reference:
         Devlin et al. 2019, section 4.2, https://arxiv.org/abs/1810.04805
     """
-    from tfhub_ft.models.builders import text_model
-    from tfhub_ft.models.heads import ClassificationHead
+    from tfhub_ft import ClassificationHead, text_model
 
     head = ClassificationHead(2, dropout=dropout, name="logits")
     return text_model(
         lambda encoded: head(encoded["sequence_output"]),
-        name="qa",
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        freeze=freeze,
-        implementation=implementation,
         inputs=("question", "context"),
         windows={"overlap": overlap, "split": "parts"},
+        encoder=encoder,
+        seq_length=seq_length,
+        **options,
     )
 
 
+def loss() -> "keras.losses.Loss":
+    """Return the mean cross-entropy of the answer's start and end; [CLS] is the answer of a window without one."""
+    from tfhub_ft import SpanCrossEntropy
+
+    return SpanCrossEntropy()
+
+
+def metrics() -> "list[keras.metrics.Metric]":
+    """Return no metrics: exact match and F1 need whole passages, and are computed after each epoch."""
+    return []
+
+
 RECIPE = Recipe(
-    name="qa",
     summary="Where does a passage answer a question? A span of it, or none.",
     task=QuestionAnswering(),
     build_model=build_model,
+    loss=loss,
+    metrics=metrics,
     settings=QaSettings(seq_length=256, epochs=3, batch_size=16, learning_rate=1e-4),
     recommended=("minilm-l6", "bert-base-uncased", "bert-experts-wiki-books-squad2"),
-    demo=Path(__file__).parent / "demo" / "qa.json",
+    demo=demo_file("qa.json"),
 )

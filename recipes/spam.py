@@ -1,8 +1,7 @@
 """Spam among messages: two labels, one of them rare, and a threshold chosen for a precision.
 
-The threshold on the probability of spam is chosen on the validation rows, as the one that finds most of the spam while
-the wanted share of what it flags is spam, on new messages too, as far as so many rows can promise it (with a confidence
-of 80%). The run and its exports answer by it.
+The threshold on the probability of spam is fitted on the validation rows: the one that finds most of the spam while the
+wanted share of the flagged messages is spam, at 80% confidence for new messages. The run and its exports predict by it.
 
 From the command line:
 
@@ -17,74 +16,75 @@ In Python:
 
     texts, labels = ["win a free phone now", "see you at lunch"], [1, 0]
     model = spam.build_model(encoder="minilm-l6", num_classes=2)
-    model.compile(keras.optimizers.AdamW(5e-5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.AdamW(5e-5), loss=spam.loss(focal_gamma=2.0), metrics=spam.metrics())
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import TwoClassSettings
-from tfhub_ft.tasks.classification import Classification
+from tfhub_ft import Classification, Recipe, TwoClassSettings, demo_file
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 def build_model(
-    encoder: str = "minilm-l6",
-    num_classes: int = 2,
-    *,
-    preprocessor: str | None = None,
-    seq_length: int = 128,
-    dropout: float = 0.1,
-    freeze: str = "none",
-    implementation: str = "auto",
+    encoder: str = "minilm-l6", num_classes: int = 2, *, dropout: float = 0.1, **options: Any
 ) -> "keras.Model":
-    """A model that takes messages and gives the logits of their labels, from the mean of their tokens.
+    """Build a model from messages to the logits of their labels, by the mean of their token vectors.
 
     Args:
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: how many labels there are.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a row; what is longer is cut.
-        dropout: before the last layer.
-        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
+        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: number of labels.
+        dropout: dropout before the last layer.
+        options: other fields of `EncoderArguments`.
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).
-        `model.get_layer("token_model")` is its part behind the preprocessing.
-
-    Raises:
-        InputError: there is no such encoder, or it does not fit the other arguments.
 
     Reference:
         Sanh et al. 2019 (DistilBERT), https://arxiv.org/abs/1910.01108
     """
-    from tfhub_ft.models.builders import text_model
-    from tfhub_ft.models.heads import ClassificationHead, MeanPooling
+    from tfhub_ft import ClassificationHead, MeanPooling, text_model
 
     pool = MeanPooling(normalize=False, name="mean")
     head = ClassificationHead(num_classes, dropout=dropout, name="logits")
     return text_model(
-        lambda encoded: head(pool(encoded["sequence_output"], encoded["input_mask"])),
-        name="spam",
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        freeze=freeze,
-        implementation=implementation,
+        lambda encoded: head(pool(encoded["sequence_output"], encoded["input_mask"])), encoder=encoder, **options
     )
 
 
+def loss(
+    targets: "np.ndarray | None" = None, *, class_weight: str = "none", focal_gamma: float = 0.0
+) -> "keras.losses.Loss":
+    """Return the cross-entropy of the labels.
+
+    Args:
+        targets: targets of the training rows, for balanced weights.
+        class_weight: "balanced" weights both labels the same, however rare one is; "none" weights rows the same.
+        focal_gamma: focal loss gamma; down-weights easy examples.
+    """
+    from tfhub_ft import WeightedCrossEntropy, balanced_weights
+
+    weights = balanced_weights(targets) if class_weight == "balanced" else None
+    return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
+
+
+def metrics() -> "list[keras.metrics.Metric]":
+    """Return the accuracy."""
+    import keras
+
+    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+
 RECIPE = Recipe(
-    name="spam",
     summary="Is a message spam? Two uneven labels, and a threshold for a wanted precision.",
     task=Classification(monitor="roc_auc"),
     build_model=build_model,
+    loss=loss,
+    metrics=metrics,
     settings=TwoClassSettings(epochs=4, class_weight="balanced", wanted_precision=0.98),
     recommended=("minilm-l6", "distilbert-base-uncased", "bert-base-uncased"),
-    demo=Path(__file__).parent / "demo" / "spam.csv",
+    demo=demo_file("spam.csv"),
 )

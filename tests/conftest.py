@@ -526,7 +526,7 @@ def _train(folder: Path, recipe: str, rows: list[dict[str, Any]], **settings: An
 
 @pytest.fixture(scope="session")
 def tiny_chat_run(tiny_pair: Path, make_once: MakeOnce) -> Path:
-    """The folder of a finished run of the recipe chat with the tiny encoder; do not change it."""
+    """The folder of a finished run of the recipe retrieval with the tiny encoder; do not change it."""
     rows = [
         {"prompt": f"a {one} and a {other} please", "reply": f"the {other} with the {one}"}
         for one in THINGS
@@ -534,7 +534,9 @@ def tiny_chat_run(tiny_pair: Path, make_once: MakeOnce) -> Path:
         if one != other
     ]
     settings = {name: value for name, value in TINY_SETTINGS.items() if name != "dropout"} | {"epochs": 2}
-    return make_once("chat", lambda folder: _train(folder, "chat", rows, encoder=tiny_pair, **settings)) / "run"
+    return (
+        make_once("retrieval", lambda folder: _train(folder, "retrieval", rows, encoder=tiny_pair, **settings)) / "run"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What a recipe is, and the list of the recipes that there are."""
+"""Recipes: what a model learns, from which rows, with which settings."""
 
 import dataclasses
 import difflib
@@ -7,78 +7,118 @@ import importlib
 import importlib.util
 import inspect
 import keyword
-import re
+import shutil
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.settings import Settings
+from tfhub_ft.models.builders import EncoderArguments
+from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.tasks.base import Task, num_classes
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import check_new, write_text
+from tfhub_ft.utils.files import atomic_write, check_new
 from tfhub_ft.utils.trust import TRUST_VARIABLE, is_known_recipe, record_recipe, trusts_all
 
 if TYPE_CHECKING:
     import keras
 
 RECIPES = {
-    "sentiment": "tfhub_ft.recipes.sentiment",
-    "spam": "tfhub_ft.recipes.spam",
-    "phishing": "tfhub_ft.recipes.phishing",
-    "topic": "tfhub_ft.recipes.topic",
-    "intent": "tfhub_ft.recipes.intent",
-    "pair": "tfhub_ft.recipes.pair",
-    "similarity": "tfhub_ft.recipes.similarity",
-    "multilabel": "tfhub_ft.recipes.multilabel",
-    "ner": "tfhub_ft.recipes.ner",
-    "qa": "tfhub_ft.recipes.qa",
-    "chat": "tfhub_ft.recipes.chat",
-    "dialogue": "tfhub_ft.recipes.dialogue",
-    "adapt": "tfhub_ft.recipes.adapt",
-}
+    name: f"tfhub_ft.recipes.{name}"
+    for name in (
+        "sentiment", "spam", "phishing", "topic", "intent", "pair", "similarity", "multilabel", "ner", "qa",
+        "retrieval", "dialogue", "adapt",
+    )
+}  # fmt: skip
+# Names of version 0.1.
+ALIASES = {"chat": "retrieval"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A task, the model that learns it and the settings that it is trained with.
+    """A task, the model that learns it, and the settings to train it with.
 
     Args:
-        name: what the command line calls it.
         summary: one line.
-        task: what kind of answer is learnt.
-        build_model: makes the text-in model; takes the settings that it names as arguments and what the task needs
-            (the number of classes, say).
+        task: what kind of prediction is learned.
+        build_model: returns the text-in model. It is called with the settings that it names as arguments, what the
+            task knows of the labels (`num_classes`), and, where it takes any keyword, the fields of `EncoderArguments`.
+        loss: returns the loss to train with; called with the settings that it names and `targets`, those of the
+            training rows. By default the task's.
+        metrics: returns the metrics to show while training, called likewise. By default the task's.
         settings: the settings with this recipe's defaults.
-        recommended: catalogue names of the encoders that suit it.
-        demo: file of the rows that it is trained on when no data is given.
-        source: of a recipe that was loaded from a file, the file's content.
+        recommended: catalog names of the encoders that suit it.
+        demo: file of the rows to train on when no data is given.
+        name: the stem of its file, set by `load_recipe`.
+        source: content of a recipe file, set by `load_recipe`.
     """
 
-    name: str
     summary: str
     task: Task
     build_model: Callable[..., "keras.Model"]
-    settings: Settings
+    loss: "Callable[..., keras.losses.Loss] | None" = None
+    metrics: "Callable[..., list[keras.metrics.Metric]] | None" = None
+    settings: TrainingSettings
     recommended: tuple[str, ...]
     demo: Path
+    name: str = ""
     source: bytes | None = dataclasses.field(default=None, repr=False)
 
-    def build(self, settings: Settings, labels: list[str]) -> "keras.Model":
-        """The model for these settings and labels, untrained but for its encoder."""
-        arguments = settings.as_dict()
-        if classes := num_classes(self.task, labels):
-            arguments["num_classes"] = classes
-        wanted = inspect.signature(self.build_model).parameters
-        return self.build_model(**{name: value for name, value in arguments.items() if name in wanted})
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, and its names in earlier versions."""
+        return (self.name, *(old for old, name in ALIASES.items() if name == self.name))
+
+    def build(self, settings: TrainingSettings, labels: list[str]) -> "keras.Model":
+        """Return the model for these settings and labels, with pretrained weights in its encoder alone."""
+        classes = num_classes(self.task, labels)
+        known = {"num_classes": classes} if classes else {}
+        return _call(self.build_model, {**settings.as_dict(), **known}, EncoderArguments)
+
+    def compile_arguments(self, settings: TrainingSettings, targets: Any) -> dict[str, Any]:
+        """Return the loss and the metrics for these training targets, as `compile` takes them."""
+        given = {**settings.as_dict(), "targets": targets}
+        own = {name: _call(each, given) for name in ("loss", "metrics") if (each := getattr(self, name))}
+        return own if len(own) == 2 else {**self.task.compile_arguments(settings, targets), **own}
+
+
+def _call(function: Callable[..., Any], arguments: Mapping[str, Any], options: type | None = None) -> Any:
+    """Call a function with the arguments that it names; where it takes any keyword, with the fields of `options`."""
+    parameters = inspect.signature(function).parameters
+    names = set(parameters)
+    if options and any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        names |= {field.name for field in dataclasses.fields(options)}
+    try:
+        return function(**{name: value for name, value in arguments.items() if name in names})
+    except ImportError as error:
+        if moved := _moved(inspect.getfile(function), error):
+            raise moved from error
+        raise
+
+
+def demo_file(name: str) -> Path:
+    """Return the path of a file of demo rows that comes with tfhub_ft.
+
+    Args:
+        name: the file's name, such as "spam.csv".
+
+    Example:
+        demo_file("spam.csv").read_text(encoding="utf-8")
+    """
+    return Path(importlib.util.find_spec("tfhub_ft.recipes").origin).parent / "demo" / name
+
+
+def recipe_name(name: str) -> str:
+    """Return the name that a recipe has today: of the path of a recipe file its stem."""
+    return Path(name).stem if name.endswith(".py") else ALIASES.get(name, name)
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """The recipe of that name, or of that Python file.
+    """Load a recipe by its name or from a Python file.
 
     Args:
-        name: one of `RECIPES`, or the path of a Python file that has a `RECIPE`.
+        name: a recipe's name, or the path of a Python file that has a `RECIPE`.
 
     Raises:
         InputError: there is no such recipe.
@@ -87,11 +127,12 @@ def load_recipe(name: str | Path) -> Recipe:
         load_recipe("sentiment").settings.epochs
     """
     name = str(check_path("recipe", name, "a recipe's name or the path of a recipe file (str or Path)"))
-    if name in RECIPES:
-        return importlib.import_module(RECIPES[name]).RECIPE
     if name.endswith(".py"):
         return _recipe_of_source(Path(name), _read_source(Path(name)), Path(name))
-    raise _unknown(name)
+    today = recipe_name(name)
+    if today not in RECIPES:
+        raise _unknown(name)
+    return dataclasses.replace(importlib.import_module(RECIPES[today]).RECIPE, name=today)
 
 
 def load_own_recipe(name: str | Path) -> Recipe:
@@ -125,49 +166,34 @@ def load_known_recipe(path: Path, origin: Path, sha256: str | None = None) -> Re
 
 
 def copy_recipe(name: str, file: Path) -> Path:
-    """Write a recipe's module into a file of one's own, under the file's name. What `tfhub-ft copy` does.
+    """Copy a recipe's module into a file of your own. What `tfhub-ft copy` does.
 
     Args:
-        name: one of `RECIPES`.
-        file: a new Python file; its name becomes the recipe's.
+        name: a recipe's name.
+        file: a new Python file; its stem becomes the copy's name.
 
     Returns:
         The file.
 
     Raises:
-        InputError: there is no such recipe, or the file cannot be made.
+        InputError: the recipe is not known, or the file cannot be created.
 
     Example:
         copy_recipe("spam", Path("mine.py"))
     """
-    if name not in RECIPES:
+    module = RECIPES.get(recipe_name(name))
+    if module is None:
         raise _unknown(name)
     if file.suffix != ".py" or not file.stem.isidentifier() or keyword.iskeyword(file.stem):
         raise InputError(f"{file}: must be named like a Python module, such as my_{name}.py")
     check_new(file)
     if not file.parent.is_dir():
         raise InputError(f"{file}: there is no folder {file.parent}")
-    if file.stem in RECIPES:
+    if file.stem in (*RECIPES, *ALIASES):
         raise InputError(f"{file}: a recipe is called {file.stem} already; name the file my_{file.stem}.py, say")
-    source = Path(importlib.util.find_spec(RECIPES[name]).origin).read_text(encoding="utf-8")
-    write_text(file, _renamed(source, name, file.stem))
+    with atomic_write(file) as aside:
+        shutil.copyfile(importlib.util.find_spec(module).origin, aside)
     return file
-
-
-def _renamed(source: str, name: str, new: str) -> str:
-    """A recipe's source under another name, with the demo rows of the first one."""
-    for old, its in (
-        (rf"tfhub-ft train {name}\b", f"tfhub-ft train ./{new}.py"),
-        (rf"from tfhub_ft\.recipes import {name}\b", f"import {new}"),
-        (rf"\b{name}\.build_model", f"{new}.build_model"),
-        (rf'name="{name}"', f'name="{new}"'),
-        (rf"runs/{name}\b", f"runs/{new}"),
-        (r"demo=Path\(__file__\).*", f'demo=load_recipe("{name}").demo,'),
-        (r"from tfhub_ft\.recipe import Recipe\b", "from tfhub_ft.recipe import Recipe, load_recipe"),
-        (r"from pathlib import Path\n", ""),
-    ):
-        source = re.sub(old, its, source)
-    return source
 
 
 def _unknown(name: str) -> InputError:
@@ -192,8 +218,18 @@ def _recipe_of_source(path: Path, source: bytes, origin: Path) -> Recipe:
         # These bytes and no compiled file in __pycache__, which could hold another program.
         exec(compile(source, path, "exec", dont_inherit=True), vars(module))  # noqa: S102  a recipe file is a program
     except Exception as error:
-        raise InputError(f"{path}: {type(error).__name__}: {error}") from error
+        raise _moved(path, error) or InputError(f"{path}: {type(error).__name__}: {error}") from error
     recipe: Any = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
-        raise InputError(f"{path} is no recipe: it has no RECIPE = Recipe(...)")
-    return dataclasses.replace(recipe, source=source)
+        raise InputError(f"{path}: not a recipe; it needs a RECIPE = Recipe(...)")
+    return dataclasses.replace(recipe, name=origin.stem, source=source)
+
+
+def _moved(path: str | Path, error: Exception) -> InputError | None:
+    """Return the error of a recipe file that imports a name which this version of tfhub_ft does not have."""
+    if not isinstance(error, ImportError) or not (error.name or "").startswith("tfhub_ft"):
+        return None
+    return InputError(
+        f"{path}: written for tfhub_ft 0.1, whose modules have moved ({error}); import its names from tfhub_ft itself,"
+        " as docs/api.md lists them"
+    )

@@ -3,7 +3,7 @@
 recipe.yaml    every setting, resolved
 recipe.py      of a recipe file: a copy, by which the run is opened wherever it is
 labels.json    the labels, in the order of the logits
-decision.json  the thresholds that turn logits into answers, chosen on the validation rows
+thresholds.json  the thresholds that turn logits into predictions, fitted on the validation rows
 calibration.json  the temperature that the model's logits were divided by, fitted on the validation rows
 splits.json    which rows of which file were train, validation and test
 sample.jsonl   some validation rows, which exports are proven on
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
-from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe
+from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe, recipe_name
 from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.tasks.base import default_thresholds, num_classes
 from tfhub_ft.utils.arguments import check_path
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
 RECIPE, RECIPE_FILE = "recipe.yaml", "recipe.py"
 LABELS, SPLITS, SAMPLE = "labels.json", "splits.json", "sample.jsonl"
-DECISION, CALIBRATION, REPORT = "decision.json", "calibration.json", "report.html"
+THRESHOLDS, CALIBRATION, REPORT = "thresholds.json", "calibration.json", "report.html"
+# The name of thresholds.json in version 0.1.
+DECISION = "decision.json"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
 STATE_SHAPE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None)), "stopped": bool}
@@ -67,6 +69,7 @@ def run_files(folder: Path) -> list[Path]:
         SPLITS,
         SAMPLE,
         KEPT_ROWS,
+        THRESHOLDS,
         DECISION,
         CALIBRATION,
         REPORT,
@@ -86,7 +89,7 @@ class Run:
         path: the folder.
 
     Raises:
-        InputError: it is no run folder.
+        InputError: it is not a run folder.
 
     Example:
         run = Run("runs/reviews")
@@ -96,8 +99,8 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = check_path("run", path, "a run, or the path of its folder (str or Path)")
         if not (self.path / RECIPE).is_file():
-            found = "is no run folder: it has no recipe.yaml" if self.path.exists() else "does not exist"
-            raise InputError(f"{self.path} {found}; a run is what tfhub-ft train leaves behind")
+            found = f"not a run folder ({RECIPE} not found)" if self.path.exists() else "not found"
+            raise InputError(f"{self.path}: {found}; pass a folder written by tfhub-ft train")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -152,7 +155,8 @@ class Run:
     @property
     def recipe_name(self) -> str:
         """The recipe's name, or the path of its file."""
-        return self._yaml["recipe"]
+        name = self._yaml["recipe"]
+        return name if name.endswith(".py") else recipe_name(name)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -186,11 +190,12 @@ class Run:
             return check_distinct(labels)
 
     @cached_property
-    def decision(self) -> dict[str, Any]:
-        """The thresholds that turn logits into answers."""
-        decision, needed = self._json(DECISION), default_thresholds(self.recipe.task, self.labels)
-        with self._unreadable(self.path / DECISION):
-            return _check_thresholds(decision, needed)
+    def thresholds(self) -> dict[str, Any]:
+        """The thresholds that turn logits into predictions."""
+        name = next((each for each in (THRESHOLDS, DECISION) if (self.path / each).is_file()), THRESHOLDS)
+        thresholds, needed = self._json(name), default_thresholds(self.recipe.task, self.labels)
+        with self._unreadable(self.path / name):
+            return _check_thresholds(thresholds, needed)
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
@@ -372,10 +377,10 @@ class Run:
     def _existing(self, name: str) -> Path:
         path = self.path / name
         if not path.is_file() and not self.finished and self._is_resumable:
-            raise InputError(f"{self.path} has no {name}: its training did not finish; go on with --resume")
+            raise InputError(f"{self.path}: {name} not found, its training did not finish; continue with --resume")
         if not path.is_file():
             with self._told_of_version():
-                raise InputError(f"{self.path} has no {name}, which every run has: restore the file, or train again")
+                raise InputError(f"{self.path}: {name} not found; restore the file, or train again")
         return path
 
     @property
@@ -398,26 +403,26 @@ class Run:
             raise InputError(f"{error}; {self.path} was made by tfhub_ft {made}, this is {__version__}") from error
 
 
-def _check_thresholds(decision: dict[str, Any], needed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of decision.json.
+def _check_thresholds(found: dict[str, Any], needed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of thresholds.json.
 
     Args:
-        decision: the content.
-        needed: a decision of the same task, whose names and sizes it must have.
+        found: the content.
+        needed: thresholds of the same task, whose names and sizes it must have.
 
     Raises:
         ValueError: a threshold is missing or is not a number, or there are too many or too few.
     """
-    check_shape(decision, dict.fromkeys(needed, object))
+    check_shape(found, dict.fromkeys(needed, object))
     for name in ("threshold", "no_answer_threshold"):
-        if name in decision:
-            check_shape(decision[name], float, repr(name))
-    if "thresholds" in decision:
-        thresholds = decision["thresholds"]
+        if name in found:
+            check_shape(found[name], float, repr(name))
+    if "thresholds" in found:
+        thresholds = found["thresholds"]
         check_shape(thresholds, [float], "'thresholds'")
         if len(thresholds) != len(needed.get("thresholds", thresholds)):
             raise ValueError(f"'thresholds' has {len(thresholds)} numbers for {len(needed['thresholds'])} labels")
-    named = [decision.get("threshold"), decision.get("no_answer_threshold"), *decision.get("thresholds", [])]
-    if any(isinstance(each, float) and math.isnan(each) for each in named):
+    values = [found.get("threshold"), found.get("no_answer_threshold"), *found.get("thresholds", [])]
+    if any(isinstance(each, float) and math.isnan(each) for each in values):
         raise ValueError("a threshold is not a number (NaN)")
-    return decision
+    return found

@@ -1,6 +1,11 @@
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from tfhub_ft.recipe import RECIPES, load_recipe
+from tfhub_ft.recipe import RECIPES, copy_recipe, load_recipe
 from tfhub_ft.utils.errors import InputError
 
 
@@ -10,6 +15,49 @@ def test_each_recipe_is_what_the_list_says(name):
     assert recipe.name == name
     assert recipe.demo.is_file()
     assert recipe.summary.endswith(".")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_names_the_loss_and_metrics_of_its_task(name):
+    recipe, targets = load_recipe(name), np.array([0, 0, 1])
+    own = recipe.compile_arguments(recipe.settings, targets)
+    tasks = recipe.task.compile_arguments(recipe.settings, targets)
+    assert own["loss"].get_config() == tasks["loss"].get_config()
+    assert type(own["loss"]) is type(tasks["loss"])
+    assert [each.get_config() for each in own["metrics"]] == [each.get_config() for each in tasks["metrics"]]
+
+
+def test_a_recipe_without_a_loss_trains_with_its_tasks():
+    recipe = dataclasses.replace(load_recipe("spam"), loss=None, metrics=None)
+    settings = recipe.settings.replaced({"focal_gamma": 2.0, "class_weight": "none"})
+    assert recipe.compile_arguments(settings, [0, 1])["loss"].focal_gamma == 2.0
+
+
+def test_a_loss_is_called_with_the_settings_that_it_names():
+    recipe = load_recipe("spam")
+    settings = recipe.settings.replaced({"focal_gamma": 2.0})
+    loss = recipe.compile_arguments(settings, np.array([0, 0, 0, 1]))["loss"]
+    assert (loss.focal_gamma, loss.weights) == (2.0, pytest.approx([2 / 3, 2]))
+
+
+def test_the_recipe_chat_of_version_0_1_is_retrieval(tmp_path):
+    import tfhub_ft.recipes
+
+    recipe = load_recipe("chat")
+    assert recipe.name == "retrieval"
+    assert recipe.names == ("retrieval", "chat")
+    assert tfhub_ft.recipes.chat.RECIPE.task == recipe.task
+    assert "chat" not in RECIPES
+    assert load_recipe(copy_recipe("chat", tmp_path / "mine.py")).demo == recipe.demo
+
+
+def test_a_recipe_shows_model_loss_metrics_and_defaults_on_a_page():
+    for name in RECIPES:
+        text = Path(load_recipe(name).build_model.__code__.co_filename).read_text(encoding="utf-8")
+        assert 60 <= len(text.splitlines()) <= 110, name
+        assert set(re.findall(r"^(?:def|RECIPE) ?(\w*)", text, re.MULTILINE)) == {"build_model", "loss", "metrics", ""}
+        # Recipes that are copied rely on public names alone.
+        assert not re.search(r"from tfhub_ft\.(?!recipes )", text), name
 
 
 def test_an_unknown_name_is_told_with_the_nearest():
@@ -24,22 +72,43 @@ def test_a_recipe_file_is_loaded(tmp_path):
     path.write_text(
         "import dataclasses\n"
         "from tfhub_ft.recipes import sentiment\n"
-        'RECIPE = dataclasses.replace(sentiment.RECIPE, name="mine")\n'
+        "RECIPE = dataclasses.replace(sentiment.RECIPE, summary='Mine.')\n"
     )
     assert load_recipe(str(path)).name == "mine"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("x = 1", "has no RECIPE"), ("import nothing_of_that_name", "ModuleNotFoundError"), ("(", "SyntaxError")],
+    [
+        ("x = 1", "not a recipe; it needs a RECIPE"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("(", "SyntaxError"),
+    ],
 )
-def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, message):
+def test_a_file_without_a_recipe_is_refused(tmp_path, content, message):
     path = tmp_path / "mine.py"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         load_recipe(str(path))
     with pytest.raises(InputError, match="no such recipe file"):
         load_recipe(str(tmp_path / "none.py"))
+
+
+@pytest.mark.parametrize("place", ["module", "build_model"])
+def test_a_recipe_file_of_version_0_1_names_the_version(place, tmp_path):
+    line = "from tfhub_ft.heads import ClassificationHead\n"
+    path = tmp_path / "mine.py"
+    path.write_text(
+        (line if place == "module" else "")
+        + "import dataclasses\nfrom tfhub_ft.recipes import sentiment\n"
+        + f"def build_model(num_classes=2):\n    {line}\n"
+        + "RECIPE = dataclasses.replace(sentiment.RECIPE, build_model=build_model)\n"
+    )
+    with pytest.raises(
+        InputError, match=r"mine\.py: written for tfhub_ft 0\.1, whose .*'tfhub_ft\.heads'.*docs/api\.md"
+    ):
+        recipe = load_recipe(path)
+        recipe.build(recipe.settings, ["a", "b"])
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,6 +1,7 @@
 """A run folder that is damaged, or of another version, is told in one line."""
 
 import errno
+import json
 import pickle
 import shutil
 
@@ -26,6 +27,13 @@ def test_a_pickled_run_is_found_from_another_folder(copied, monkeypatch):
     assert pickle.loads(pickled).metrics == Run(copied).metrics
 
 
+def test_thresholds_of_version_0_1_are_read(copied):
+    written = json.dumps({"threshold": 0.25})
+    (copied / "thresholds.json").unlink()
+    (copied / "decision.json").write_text(written)
+    assert Run(copied).thresholds == {"threshold": 0.25}
+
+
 DAMAGES = [
     (
         "labels.json",
@@ -40,23 +48,31 @@ DAMAGES = [
     ("labels.json", '["a", "a"]', r"labels\.json cannot be read \(the label 'a' is there twice\)"),
     ("labels.json", "[" * 9_000, r"labels\.json cannot be read \(it is nested too deeply\)"),
     ("labels.json", b"\xff", r"labels\.json cannot be read \('utf-8' codec"),
-    ("decision.json", '{"thresh', r"run/decision\.json cannot be read \(Unterminated string"),
-    ("decision.json", None, r"run has no decision\.json, which every run has: restore the file, or train again$"),
-    ("model.keras", None, r"run has no model\.keras, which every run has"),
+    ("thresholds.json", '{"thresh', r"run/thresholds\.json cannot be read \(Unterminated string"),
+    ("thresholds.json", None, r"run: thresholds\.json not found; restore the file, or train again$"),
+    ("model.keras", None, r"run: model\.keras not found; restore"),
     ("model.keras", "PK", r"run/model\.keras cannot be read \("),
     ("recipe.yaml", "recipe: [1, 2", r"run/recipe\.yaml cannot be read \("),
     ("recipe.yaml", "recipe: [1, 2]", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type list"),
     ("recipe.yaml", "epochs: 3", r"run/recipe\.yaml cannot be read \(the content has no 'recipe'\)"),
     ("recipe.yaml", "recipe: 5", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type int"),
     ("recipe.yaml", "recipe: " + "[" * 9_000, r"run/recipe\.yaml cannot be read \(it is nested too deeply\)"),
-    ("recipe.yaml", None, r"run is no run folder: it has no recipe\.yaml"),
-    ("metrics.json", None, r"run has no decision\.json, which every run has: restore the file, or train again$"),
+    ("recipe.yaml", None, r"run: not a run folder \(recipe\.yaml not found\); pass"),
+    ("metrics.json", None, r"run: thresholds\.json not found; restore the file, or train again$"),
     ("labels.json", '["a", ""]', r"labels\.json cannot be read \(a label is empty\)"),
     ("labels.json", '["a"]', r"run/labels\.json: has 1 labels, which do not fit the 2 logits of the model; train"),
     ("labels.json", '["a", "b", "c"]', r"run/labels\.json: has 3 labels, which do not fit the 2 logits of the model"),
-    ("decision.json", '{"threshold": "a"}', r"decision\.json cannot be read \('threshold' is of type str; expected"),
-    ("decision.json", '{"threshold": null}', r"decision\.json cannot be read \('threshold' is of type NoneType"),
-    ("decision.json", '{"threshold": NaN}', r"decision\.json cannot be read \(a threshold is not a number \(NaN\)\)"),
+    (
+        "thresholds.json",
+        '{"threshold": "a"}',
+        r"thresholds\.json cannot be read \('threshold' is of type str; expected",
+    ),
+    ("thresholds.json", '{"threshold": null}', r"thresholds\.json cannot be read \('threshold' is of type NoneType"),
+    (
+        "thresholds.json",
+        '{"threshold": NaN}',
+        r"thresholds\.json cannot be read \(a threshold is not a number \(NaN\)\)",
+    ),
     ("recipe.yaml", "recipe: sentiment\nseq_length: -3", r"run/recipe\.yaml: --seq-length -3: must be at least"),
     ("recipe.yaml", "recipe: nope", r"run/recipe\.yaml: no recipe is called 'nope'"),
     (
@@ -71,7 +87,7 @@ DAMAGES = [
 def test_a_damaged_run_names_the_file(copied, name, content, message):
     (copied / name).unlink()
     if name == "metrics.json":
-        (copied / "decision.json").unlink()
+        (copied / "thresholds.json").unlink()
     if content is not None:
         (copied / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message) as caught:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     "--answers", type=PATH, metavar="FILE", help="Its intents' answers: csv, tsv or jsonl, columns label and answer."
 )
 @click.option(
-    "--retrieve", type=PATH, metavar="RUN", help="A run or export of the recipe chat, asked next: it knows questions."
+    "--retrieve",
+    type=PATH,
+    metavar="RUN",
+    help="A run or export of the recipe retrieval, asked next: it knows questions.",
 )
 @click.option(
     "--generate", type=PATH, metavar="RUN", help="A run of the recipe dialogue: it writes the reply to all else."
@@ -70,17 +73,17 @@ def command(
     precision: str,
     **sampling: float,
 ) -> None:
-    """Talk with a run of the recipe chat or dialogue. An empty line, or Ctrl-D, ends it.
+    """Talk with a run of the recipe retrieval or dialogue. An empty line, or Ctrl-D, ends it.
 
     A run of dialogue writes its replies, and reads the whole conversation, as far as it fits into its window; Ctrl-C
-    ends a reply. A run of chat gives the best reply of its bank, and none twice while there is another.
+    ends a reply. A run of retrieval gives the best reply of its bank, and none twice while there is another.
 
     Several runs are named by options. --intent answers the requests that it knows, --retrieve the questions that it
     knows, and --generate all else; any of them may be left out.
 
     \b
     Examples: tfhub-ft chat runs/dialogue --temperature 0.7 --top-p 0.9
-              tfhub-ft chat --intent runs/intents --answers answers.csv --retrieve runs/chat --generate runs/dialogue
+              tfhub-ft chat --intent runs/intents --answers answers.csv --retrieve runs/replies --generate runs/dialogue
     """
     if model and (intent or retrieve or generate):
         raise InputError(f"{model} stands beside other runs: name it by --retrieve or --generate, too")

@@ -1,4 +1,4 @@
-"""`tfhub-ft copy RECIPE FILE.py`: a recipe of one's own."""
+"""`tfhub-ft copy RECIPE FILE.py`: copy a recipe to edit it."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from tfhub_ft.utils.console import command_line
 @click.argument("recipe", type=RECIPE)
 @click.argument("file", type=PATH, metavar="FILE.py")
 def command(recipe: str, file: str) -> None:
-    """Copy a recipe into a file of your own, to change and to train.
+    """Copy a recipe into a file of your own, to edit and to train.
 
-    recipes/ADD-RECIPE.md tells what there is to change.
+    recipes/ADD-RECIPE.md describes its parts.
 
     \b
     Example: tfhub-ft copy spam mine.py

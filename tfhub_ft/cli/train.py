@@ -130,7 +130,7 @@ def _train(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
     from tfhub_ft.metrics.thresholds import precision_summary
 
     print_tables(scores_table(run.metrics))
-    for sentence in precision_summary(run.metrics, run.labels, run.decision):
+    for sentence in precision_summary(run.metrics, run.labels, run.thresholds):
         print(sentence)
     print(f"Run: {run.path}")
     print(f"Report: {run.path / 'report.html'}")

@@ -204,19 +204,19 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise InputError(f"{error}; prepare the rows again") from None
 
 
-def with_prepared(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def with_prepared(recipe: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a training on prepared rows: those given, and else those that the rows were prepared with.
 
     Args:
-        recipe: the recipe's name.
+        recipe: the recipe's name, and its names in earlier versions.
         given: settings, `prepared` among them.
 
     Raises:
         InputError: the rows are another recipe's, or were prepared with other columns, labels or lengths.
     """
     index = read_index(Path(given["prepared"]))
-    if index["recipe"] != recipe:
-        raise InputError(f"--prepared {given['prepared']}: has rows of the recipe {index['recipe']}, not {recipe}")
+    if index["recipe"] not in recipe:
+        raise InputError(f"--prepared {given['prepared']}: has rows of the recipe {index['recipe']}, not {recipe[0]}")
     for name, value in index["settings"].items():
         if given.get(name, value) != value and _holds(name):
             raise InputError(

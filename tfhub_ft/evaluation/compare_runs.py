@@ -182,12 +182,12 @@ class _Side:
     def scores_of(self, chosen: np.ndarray) -> dict[str, Any]:
         """The scores on some of the rows."""
         logits, targets = (_picked(each, chosen) for each in (self.logits, self.targets))
-        return self.task.metrics(logits, targets, self.run.labels, self.run.decision)
+        return self.task.metrics(logits, targets, self.run.labels, self.run.thresholds)
 
     @cached_property
     def correctness(self) -> tuple[list[str], np.ndarray] | None:
         """The predictions and whether they are correct; None where they are numbers."""
-        return correctness(self.task, self.logits, self.targets, self.run.labels, self.run.decision)
+        return correctness(self.task, self.logits, self.targets, self.run.labels, self.run.thresholds)
 
 
 def _picked(values: Any, chosen: np.ndarray) -> Any:

@@ -66,9 +66,9 @@ def _scored(run: Run, data: Path, reading: dict[str, Any]) -> Scored:
         warn(truncation_warning(f"{truncated:,} of {len(rows):,} rows", run.settings.seq_length))
     logits = task.make_score_fn(model, scoring_precision(task, run.settings.precision))(tokens)
     train = run.metrics.get("train") if run.finished else None
-    scores, written = held_out_scores(task, logits, targets, labels, run.decision, train), []
+    scores, written = held_out_scores(task, logits, targets, labels, run.thresholds, train), []
     if plugin := load_plugin(task):
         evaluator = plugin.generation_evaluator(model, rows, run.settings)
         generated, replies = evaluator()
         scores, written = {**scores, **generated}, evaluator.beside(trained=replies)
-    return Scored(task, rows, logits, targets, labels, run.decision, run.calibration, scores, written)
+    return Scored(task, rows, logits, targets, labels, run.thresholds, run.calibration, scores, written)

@@ -90,7 +90,7 @@ class ExportContext:
     @cached_property
     def keras_runtime(self) -> KerasRuntime:
         """The model with the signatures of its SavedModel."""
-        return KerasRuntime(self.model, self.task, self.run.labels, self.run.decision)
+        return KerasRuntime(self.model, self.task, self.run.labels, self.run.thresholds)
 
     @cached_property
     def feeds(self) -> dict[str, list[Batch]]:
@@ -169,7 +169,7 @@ class ExportContext:
         model = RuntimeModel(
             runtime,
             self.task,
-            {"labels": self.run.labels, "decision": self.run.decision, "inputs": self.task.fields},
+            {"labels": self.run.labels, "decision": self.run.thresholds, "inputs": self.task.fields},
             (lambda: preprocessor) if "tokens" in self.formats[format].signatures else None,
         )
         tokens = None if reference.score is None else reference.tokens
@@ -194,7 +194,7 @@ class ReferencePredictions:
 
     def __init__(self, run: Run, model: "keras.Model", rows: VerificationExamples):
         self.model, self.rows, self.task = model, rows, run.recipe.task
-        self.labels, self.decision, self.score_name = run.labels, run.decision, run.recipe.task.primary_metric
+        self.labels, self.decision, self.score_name = run.labels, run.thresholds, run.recipe.task.primary_metric
 
     @cached_property
     def predictions(self) -> list[Any]:

@@ -13,6 +13,7 @@ from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG, writ
 from tfhub_ft.exports.verify import TRIMMED_VOCABULARY, compare_predictions, verify
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
 from tfhub_ft.metrics.scores import share_equal
+from tfhub_ft.recipe import recipe_name
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.base import Task, load_plugin
 from tfhub_ft.utils.arguments import check_names, check_path, check_type
@@ -301,7 +302,7 @@ def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
         exports = read_exports(folder)
     except InputError as error:
         raise InputError(f"{error}; restore it, or name another folder") from None
-    theirs = {"recipe": exports["recipe"], "labels": exports["labels"]}
+    theirs = {"recipe": recipe_name(exports["recipe"]), "labels": exports["labels"]}
     if theirs != current:
         labels = f" with the labels {', '.join(theirs['labels'][:5])}" if theirs["labels"] else ""
         raise InputError(

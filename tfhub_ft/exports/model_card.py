@@ -116,9 +116,9 @@ def _artifact_row(entry: dict[str, Any]) -> list[str]:
 
 def _threshold_limits(context: "ExportContext", metrics: dict[str, Any]) -> list[str]:
     run = context.run
-    if summary := precision_summary(metrics, run.labels, run.decision):
+    if summary := precision_summary(metrics, run.labels, run.thresholds):
         return [plain(" ".join(summary))]
-    return [f"The thresholds were chosen on validation rows: `{json.dumps(run.decision)}`."] if run.decision else []
+    return [f"The thresholds were chosen on validation rows: `{json.dumps(run.thresholds)}`."] if run.thresholds else []
 
 
 def _tokenizer_limits(entries: Sequence[dict[str, Any]]) -> list[str]:

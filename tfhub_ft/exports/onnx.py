@@ -33,7 +33,7 @@ def check_onnx_is_installed(run: "Run | None" = None) -> None:
 def convert_to_onnx(context: "ExportContext", quantization: str, file: Path) -> dict[str, Any]:
     """Write the ONNX file of an export; "dynamic" quantizes weights to int8, and activations at run time."""
     run = context.run
-    write_onnx(context.model, context.task, run.labels, run.decision, file)
+    write_onnx(context.model, context.task, run.labels, run.thresholds, file)
     if quantization == "dynamic":
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -61,7 +61,7 @@ def write_onnx(model: "keras.Model", task: "Task", labels: Sequence[str], decisi
         InputError: the extra `onnx` is not installed.
 
     Example:
-        write_onnx(run.load_model(), run.recipe.task, run.labels, run.decision, Path("onnx/reviews.onnx"))
+        write_onnx(run.load_model(), run.recipe.task, run.labels, run.thresholds, Path("onnx/reviews.onnx"))
     """
     file.write_bytes(_onnx_bytes(model, task, labels, decision))
 

@@ -24,7 +24,7 @@ def convert_to_saved_model(context: "ExportContext", quantization: str, folder: 
         {"outputs": {signature: {name: "dtype (shape)"}}, and what `prepare_for_serving` returns}.
     """
     run = context.run
-    write_saved_model(context.model, context.task, run.labels, run.decision, folder)
+    write_saved_model(context.model, context.task, run.labels, run.thresholds, folder)
     return serving_entry(folder, context)
 
 

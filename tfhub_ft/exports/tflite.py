@@ -96,7 +96,7 @@ def _write(
 ) -> dict[str, Any]:
     run, task, preprocessor = context.run, context.task, context.model.get_layer("preprocessor")
     description = {
-        **described(context.model, task, run.labels, run.decision),
+        **described(context.model, task, run.labels, run.thresholds),
         "name": context.folder.name,
         "output": "probabilities" if task.output_activation else "logits",
         "reads_texts": reads_texts,

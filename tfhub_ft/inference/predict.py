@@ -231,7 +231,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
             for layer in flatten_layers(model):
                 if isinstance(layer, HubEncoder):
                     layer.backend.cast_kernels(resolved)
-        answer = make_predict_fn(task, model, run.labels, run.decision)
+        answer = make_predict_fn(task, model, run.labels, run.thresholds)
 
         def answer_in_precision(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             with matrix_products_in(resolved, model):

@@ -9,29 +9,29 @@ if TYPE_CHECKING:
 
 
 def dialogue_model(
-    *, name: str, language_model: str, system: str | None = None, seq_length: int = 512
+    *, language_model: str, system: str | None = None, seq_length: int = 512, name: str = "dialogue_model"
 ) -> "keras.Model":
-    """Compose a model that tells how well a causal language model predicts the replies to prompts.
+    """Compose a model that scores how well a causal language model predicts the replies to prompts.
 
     Args:
-        name: of the model.
-        language_model: a name of the catalogue, a KerasHub preset (its folder, name or handle) or a .gguf file.
-        system: the system prompt of dialogues that have none; None leaves it to the model's chat template.
-        seq_length: the most tokens of a dialogue.
+        language_model: a name of the catalog, a KerasHub preset (its folder, name or handle) or a .gguf file.
+        system: system prompt of dialogues without one; None leaves it to the model's chat template.
+        seq_length: maximum number of tokens of a dialogue.
+        name: name of the model.
 
     Returns:
-        A model from two string tensors of shape (batch,), prompt and reply, to float32 (batch, 3): cross-entropy, right
-        guesses, and guesses. Its `token_model` takes "token_ids", "dialogue" and "learnt".
+        A model from two string tensors of shape (batch,), prompt and reply, to float32 (batch, 3): sums of
+        cross-entropy, of correct predictions and of predictions. Its `token_model` takes "token_ids", "dialogue" and
+        "learnt".
 
     Raises:
-        InputError: there is no such language model, it has fewer positions, or its dialogues cannot be packed.
+        InputError: the language model is not found, has fewer positions, or its dialogues cannot be packed.
     """
-    import keras
-
     from tfhub_ft.language_models.chat_template import plain_template
-    from tfhub_ft.language_models.dialogue_preprocessor import INPUTS, DialoguePreprocessor
+    from tfhub_ft.language_models.dialogue_preprocessor import DialoguePreprocessor
     from tfhub_ft.language_models.language_model_layer import LanguageModel
     from tfhub_ft.language_models.presets import chat_template, load_causal_lm
+    from tfhub_ft.models.builders import compose_model
 
     loaded = load_causal_lm(language_model)
     tokenizer = loaded.preprocessor.tokenizer
@@ -49,7 +49,4 @@ def dialogue_model(
     if layer.max_seq_length and seq_length > layer.max_seq_length:
         raise InputError(f"--seq-length {seq_length}: {language_model} reads at most {layer.max_seq_length} tokens")
     layer.check()
-    texts = [keras.Input(shape=(), dtype="string", name=text) for text in ("prompt", "reply")]
-    token_inputs = {each: keras.Input(shape=(None,), dtype="int32", name=each) for each in INPUTS}
-    token_model = keras.Model(token_inputs, layer(token_inputs), name="token_model")
-    return keras.Model(texts, token_model(preprocessor(texts)), name=name)
+    return compose_model(preprocessor, layer, ("prompt", "reply"), name=name)

@@ -25,14 +25,14 @@ from tfhub_ft.utils.processes import check_not_forked
 if TYPE_CHECKING:
     from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 
-# By a run on the demo rows of chat, 81% of the prompts whose reply is in its bank have more, and 8% of 465 prompts of
-# other kinds: film dialogues, the demo rows of intent, small talk.
+# By a run on the demo rows of retrieval, 81% of the prompts whose reply is in its bank have more, and 8% of 465 prompts
+# of other kinds: film dialogues, the demo rows of intent, small talk.
 KNOWN_ABOVE = 0.4
 # As long as the window is by default: then nothing is compiled within a conversation.
 LEAST_CACHE = 512
 NOTHING_KNOWN = "I have no answer to that."
 # The recipe of each kind of run, and its task.
-RECIPES = {"intent": ("intent", "intent"), "retrieve": ("chat", "retrieval"), "generate": ("dialogue", "dialogue")}
+RECIPES = {"intent": ("intent", "intent"), "retrieve": ("retrieval", "retrieval"), "generate": ("dialogue", "dialogue")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Conversation:
         intent: a run or export of the recipe intent: a request in scope gets the answer of its intent.
         answers: the file of these answers: csv, tsv or jsonl, columns label and answer. An intent that has none is left
             to the others; the out-of-scope label's is given where none of them knows one.
-        retrieve: a run or export of the recipe chat: a known question gets a reply of its bank, one that was not given
-            yet while there is one.
+        retrieve: a run or export of the recipe retrieval: a known question gets a reply of its bank, one that was not
+            given yet while there is one.
         generate: a run of the recipe dialogue: it writes the reply to all else, and reads the whole conversation,
             whoever answered.
         known_above: the cosine with a reply of the bank that makes a question a known one. By default 0.4 where a run
@@ -72,7 +72,7 @@ class Conversation:
         InputError: no run is given, one is of another recipe, or the answers are not as they must be.
 
     Example:
-        conversation = Conversation(retrieve="runs/chat", generate="runs/dialogue")
+        conversation = Conversation(retrieve="runs/retrieval", generate="runs/dialogue")
         reply = conversation.reply("Do you mend tyres?")
         print(reply.text, reply.source)
     """
@@ -206,7 +206,7 @@ def option_of(model: str | Path | Run) -> str:
     name = open_predictor(model).task.name
     options = {RECIPES[option][1]: option for option in ("retrieve", "generate")}
     if name not in options:
-        raise InputError(f"{model} answers with {name}: a conversation needs a run of the recipe chat or dialogue")
+        raise InputError(f"{model} answers with {name}: a conversation needs a run of the recipe retrieval or dialogue")
     return options[name]
 
 

@@ -1,5 +1,6 @@
-"""How a recipe's model is composed: texts, preprocessor, encoder, head."""
+"""Compose Keras models: texts, preprocessor, encoder, head."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,223 +10,175 @@ from tfhub_ft.utils.errors import InputError
 if TYPE_CHECKING:
     import keras
 
+    from tfhub_ft.encoders import HubEncoder
+
 MASK_SHARE = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderArguments:
+    """The encoder of a model and its preprocessor, as the builders and each recipe's `build_model` take them.
+
+    Args:
+        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        preprocessor: the encoder's preprocessor; by default the one that belongs to the encoder.
+        seq_length: maximum sequence length. Longer rows are truncated, of two texts the longer one first, or become
+            several windows where the model reads windows.
+        freeze: encoder layers to freeze: none, embeddings, N, all-but-N, all-but-pooler or all.
+        implementation: auto, native or graph (see `HubEncoder`).
+    """
+
+    encoder: str = "minilm-l6"
+    preprocessor: str | None = None
+    seq_length: int = 128
+    freeze: str = "none"
+    implementation: str = "auto"
 
 
 def text_model(
     head: Callable[[dict[str, Any]], Any],
     *,
-    name: str,
-    encoder: str,
-    preprocessor: str | None = None,
-    seq_length: int = 128,
-    freeze: str = "none",
-    implementation: str = "auto",
-    lowercase: bool = False,
     inputs: Sequence[str] = ("text",),
+    lowercase: bool = False,
     windows: dict[str, Any] | None = None,
+    name: str = "text_model",
+    **options: Any,
 ) -> "keras.Model":
-    """Compose a text-in model whose part behind the preprocessing is a model of its own.
+    """Compose text inputs, preprocessor, encoder and head into a model from texts to logits.
 
-    Training tokenizes once, outside the step, and fits that inner model; an export offers both entrances.
+    The layers after the preprocessor are a model of their own, `model.get_layer("token_model")`: training tokenizes
+    once and fits that model, and an export has a signature for each.
 
     Args:
-        head: layers from what the encoder gives, {"pooled_output", "sequence_output", ...}, and "input_mask" to logits.
-        name: of the model.
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a row; of a pair the longer text is cut first.
-        freeze: what of the encoder stays as it is: none, embeddings, N, all-but-N, all-but-pooler, all.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
-        lowercase: whether texts are lower-cased before the preprocessor reads them.
+        head: layers from the encoder's outputs, {"pooled_output", "sequence_output", ...}, and "input_mask" to logits.
         inputs: names of the text inputs, one or two.
-        windows: `overlap` and `split` of a `WindowPreprocessor`, which then stands in the preprocessor's place: long
-            texts become several rows instead of being cut.
+        lowercase: whether to lowercase texts before tokenization.
+        windows: `overlap` and `split` of a `WindowPreprocessor`, which splits long texts instead of truncating them.
+        name: name of the model.
+        options: fields of `EncoderArguments`.
 
     Returns:
-        A model from string tensors of shape (batch,), one an input, to logits. The part behind the preprocessing is
-        the model `model.get_layer("token_model")`.
+        A model from string tensors of shape (batch,), one an input, to logits.
 
     Raises:
-        InputError: there is no such encoder, it reads fewer tokens, or it does not fit the other arguments.
+        InputError: the encoder is not found, reads fewer tokens, or does not fit the other arguments.
 
     Example:
-        text_model(lambda encoded: keras.layers.Dense(3)(encoded["pooled_output"]), name="mine", encoder="minilm-l6")
+        text_model(lambda encoded: keras.layers.Dense(3)(encoded["pooled_output"]), encoder="minilm-l6")
     """
-    from tfhub_ft.encoders import HubEncoder
 
-    def network(tokens: dict[str, Any]) -> Any:
-        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder")(tokens)
-        return head({**encoded, "input_mask": tokens["input_mask"]})
+    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
+        return head({**encoder(tokens), "input_mask": tokens["input_mask"]})
 
-    return _behind_preprocessor(
-        network,
-        name=name,
-        inputs=inputs,
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        lowercase=lowercase,
-        windows=windows,
-    )
+    return _encoder_model(network, inputs, name, {"lowercase": lowercase, "windows": windows}, options)
 
 
 def bi_encoder_model(
     compare: "keras.layers.Layer",
     *,
-    name: str,
-    encoder: str,
-    preprocessor: str | None = None,
-    seq_length: int = 128,
-    freeze: str = "none",
-    implementation: str = "auto",
     inputs: tuple[str, str] = ("sentence1", "sentence2"),
+    name: str = "bi_encoder_model",
+    **options: Any,
 ) -> "keras.Model":
-    """Compose a model that embeds two texts apart, by the same encoder, and compares the embeddings.
+    """Compose a model that embeds two texts separately with one encoder and compares the embeddings.
 
-    An embedding is the mean of a text's token vectors, brought to length one. `embedding_model`, the layer of that name
-    in the token model, gives it for one text's tokens; exports of the model have it as the signature `embed`.
+    An embedding is the mean of a text's token vectors, normalized to length one. `embedding_model`, a layer of the
+    token model, computes it; exports have it as the signature `embed`.
 
     Args:
         compare: a layer from embeddings, float (2 * batch, hidden), all first texts before all second ones.
-        name: of the model.
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of both texts together; the longer one is cut first.
-        freeze: what of the encoder stays as it is.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         inputs: names of the two text inputs.
+        name: name of the model.
+        options: fields of `EncoderArguments`.
 
     Returns:
-        A model from two string tensors of shape (batch,) to what `benchmark` gives.
+        A model from two string tensors of shape (batch,) to the output of `compare`.
 
     Raises:
-        InputError: there is no such encoder, it reads fewer tokens, or it does not fit the other arguments.
+        InputError: as `text_model` does.
 
     Reference:
         Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
     """
     import keras
 
-    from tfhub_ft.encoders import HubEncoder
     from tfhub_ft.models.heads import MeanPooling, SplitSegments
 
-    def network(tokens: dict[str, Any]) -> Any:
-        one = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-        encoded = HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder")(one)
-        embedding = MeanPooling(name="embedding")(encoded["sequence_output"], one["input_mask"])
-        embedding_model = keras.Model(one, embedding, name="embedding_model")
+    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
+        text_tokens = token_inputs(tokens)
+        sequence = encoder(text_tokens)["sequence_output"]
+        embedding = MeanPooling(name="embedding")(sequence, text_tokens["input_mask"])
+        embedding_model = keras.Model(text_tokens, embedding, name="embedding_model")
         return compare(embedding_model(SplitSegments(name="split_segments")(tokens)))
 
-    return _behind_preprocessor(
-        network, name=name, inputs=inputs, encoder=encoder, preprocessor=preprocessor, seq_length=seq_length
-    )
+    return _encoder_model(network, inputs, name, {}, options)
 
 
 def pair_model(
     head: "keras.layers.Layer",
     *,
-    name: str,
-    encoder: str,
-    preprocessor: str | None = None,
-    seq_length: int = 128,
-    freeze: str = "none",
-    implementation: str = "auto",
     inputs: tuple[str, str] = ("sentence1", "sentence2"),
+    name: str = "pair_model",
+    **options: Any,
 ) -> "keras.Model":
-    """Compose a model that reads two texts together, and compares them as embedded apart, by the same encoder.
+    """Compose a model that reads two texts together, with the cosine of their separate embeddings as a feature.
 
-    Read together, every word sees the other text. The cosine of the embeddings brings what an encoder that was trained
-    for similarity, as minilm-l6 was, knows already; with few rows that decides.
+    Read together, each token attends to both texts. The cosine adds what an encoder that was trained for similarity,
+    such as minilm-l6, already knows; with few rows that decides.
 
     Args:
         head: a layer from features, float (batch, size), to logits.
-        name: of the model.
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of both texts together; the longer one is cut first.
-        freeze: what of the encoder stays as it is.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
         inputs: names of the two text inputs.
+        name: name of the model.
+        options: fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,) to logits.
 
     Raises:
-        InputError: there is no such encoder, it reads fewer tokens, or it does not fit the other arguments.
+        InputError: as `text_model` does.
     """
     import keras
 
-    from tfhub_ft.encoders import HubEncoder
     from tfhub_ft.models.heads import CosineFeature, MeanPooling, SplitSegments
 
-    def network(tokens: dict[str, Any]) -> Any:
-        encode = HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder")
-        apart = SplitSegments(name="split_segments")(tokens)
-        embeddings = MeanPooling(name="embeddings")(encode(apart)["sequence_output"], apart["input_mask"])
-        features = [encode(tokens)["pooled_output"], CosineFeature(name="cosine")(embeddings)]
+    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
+        texts = SplitSegments(name="split_segments")(tokens)
+        embeddings = MeanPooling(name="embeddings")(encoder(texts)["sequence_output"], texts["input_mask"])
+        features = [encoder(tokens)["pooled_output"], CosineFeature(name="cosine")(embeddings)]
         return head(keras.layers.Concatenate(name="features")(features))
 
-    return _behind_preprocessor(
-        network, name=name, inputs=inputs, encoder=encoder, preprocessor=preprocessor, seq_length=seq_length
-    )
+    return _encoder_model(network, inputs, name, {}, options)
 
 
-def masked_word_model(
-    *,
-    name: str,
-    encoder: str,
-    preprocessor: str | None = None,
-    seq_length: int = 128,
-    freeze: str = "none",
-    implementation: str = "auto",
-    mask_share: float = MASK_SHARE,
-) -> "keras.Model":
-    """Compose a model that hides words of texts and scores its guesses.
+def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_model", **options: Any) -> "keras.Model":
+    """Compose a model that masks words of texts and scores its predictions of their tokens.
 
     Args:
-        name: of the model.
-        encoder: a catalogue name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        preprocessor: the encoder's preprocessor, where it cannot be found from it.
-        seq_length: the most tokens of a window; a longer text becomes several windows.
-        freeze: what of the encoder stays as it is.
-        implementation: of the encoder: auto, native or graph (see `HubEncoder`).
-        mask_share: of the words that are hidden.
+        mask_share: share of the words to mask.
+        name: name of the model.
+        options: fields of `EncoderArguments`.
 
     Returns:
-        A model from a string tensor of shape (batch,) to float32 (windows, 3): cross-entropy, right guesses,
-        and guesses.
+        A model from a string tensor of shape (batch,) to float32 (windows, 3): sums of cross-entropy, of correct
+        predictions and of predictions.
 
     Raises:
-        InputError: there is no such encoder, or it has no WordPiece vocabulary or no word embeddings.
+        InputError: as `text_model` does, or the encoder lacks a WordPiece vocabulary or word embeddings.
     """
-    from tfhub_ft.encoders import HubEncoder
     from tfhub_ft.encoders.hub_preprocessor import read_vocabulary
     from tfhub_ft.encoders.resolve import resolve_preprocessor
 
-    vocabulary = read_vocabulary(resolve_preprocessor(encoder, preprocessor), encoder)
+    arguments = EncoderArguments(**options)
+    vocabulary = read_vocabulary(resolve_preprocessor(arguments.encoder, arguments.preprocessor), arguments.encoder)
 
-    def network(tokens: dict[str, Any]) -> Any:
+    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
         from tfhub_ft.models.masked_lm import MaskedWordHead
 
-        head = MaskedWordHead(name="masked_word_head")
-        return _scored_guesses(
-            tokens,
-            vocabulary,
-            mask_share,
-            HubEncoder(encoder, freeze=freeze, implementation=implementation, name="encoder"),
-            head,
-        )
+        return _scored_guesses(tokens, vocabulary, mask_share, encoder, MaskedWordHead(name="masked_word_head"))
 
-    return _behind_preprocessor(
-        network,
-        name=name,
-        inputs=("text",),
-        encoder=encoder,
-        preprocessor=preprocessor,
-        seq_length=seq_length,
-        windows={"overlap": 0, "split": "words", "masks": True},
-    )
+    windows = {"overlap": 0, "split": "words", "masks": True}
+    return _encoder_model(network, ("text",), name, {"windows": windows}, options)
 
 
 def _scored_guesses(tokens: dict[str, Any], vocabulary: list[str], share: float, encoder: Any, head: Any) -> Any:
@@ -242,11 +195,11 @@ def _scored_guesses(tokens: dict[str, Any], vocabulary: list[str], share: float,
 
 
 def masked_word_scores(model: "keras.Model") -> "keras.Model":
-    """From tokens to the scores of guesses, as `masked_word_model` trains it, of a model that has the same layers."""
+    """Return the model from tokens to scores that `masked_lm_model` trains, made of a model with the same layers."""
     import keras
 
     network = model.get_layer("token_model")
-    tokens = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in network.input}
+    tokens = token_inputs(network.input)
     share = next((layer.share for layer in network.layers if layer.name == "mask_words"), MASK_SHARE)
     vocabulary = model.get_layer("preprocessor").vocabulary
     layers = network.get_layer("encoder"), network.get_layer("masked_word_head")
@@ -254,48 +207,67 @@ def masked_word_scores(model: "keras.Model") -> "keras.Model":
 
 
 def mask_filling_model(model: "keras.Model") -> "keras.Model":
-    """Of a trained `masked_word_model` the model that guesses what [MASK] in a text stands for.
+    """Return the model that predicts the tokens of [MASK] in texts, made of a trained `masked_lm_model`.
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (windows, most masks, vocabulary).
     """
-    import keras
-
     from tfhub_ft.models.masked_lm import MaskPlaces, StackPlaces
 
-    preprocessor, network = model.get_layer("preprocessor"), model.get_layer("token_model")
-    text = keras.Input(shape=(), dtype="string", name="text")
-    tokens = preprocessor(text)
-    inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-    places = MaskPlaces(preprocessor.vocabulary.index(MASK), name="mask_places")(inputs["input_word_ids"])
-    encoded = network.get_layer("encoder")(inputs)
-    head = network.get_layer("masked_word_head")
-    guesses = head(encoded["sequence_output"], places, encoded["word_embeddings"])
-    token_model = keras.Model(inputs, StackPlaces(name="logits")(guesses, places), name="token_model")
-    return keras.Model(text, token_model(tokens), name=model.name)
+    preprocessor, trained = model.get_layer("preprocessor"), model.get_layer("token_model")
+
+    def network(tokens: dict[str, Any]) -> Any:
+        places = MaskPlaces(preprocessor.vocabulary.index(MASK), name="mask_places")(tokens["input_word_ids"])
+        encoded = trained.get_layer("encoder")(tokens)
+        head = trained.get_layer("masked_word_head")
+        return StackPlaces(name="logits")(head(encoded["sequence_output"], places, encoded["word_embeddings"]), places)
+
+    return compose_model(preprocessor, network, ("text",), name=model.name)
 
 
-def _behind_preprocessor(
-    network: Callable[[dict[str, Any]], Any],
-    *,
-    name: str,
-    inputs: Sequence[str],
-    encoder: str,
-    windows: dict[str, Any] | None = None,
-    **options: Any,
-) -> "keras.Model":
+def token_inputs(names: Sequence[str] | dict[str, Any]) -> "dict[str, keras.KerasTensor]":
+    """Return inputs of token ids, int32 (batch, length), by name."""
     import keras
 
-    from tfhub_ft.encoders import HubPreprocessor
-    from tfhub_ft.encoders.hub_encoder import encoder_of
-    from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
+    return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in names}
+
+
+def compose_model(
+    preprocessor: "keras.layers.Layer", network: Callable[[dict[str, Any]], Any], inputs: Sequence[str], *, name: str
+) -> "keras.Model":
+    """Compose a model from string tensors to what `network` returns for the preprocessor's tokens."""
+    import keras
 
     texts = [keras.Input(shape=(), dtype="string", name=text) for text in inputs]
     texts = texts if len(texts) > 1 else texts[0]
-    preprocess = WindowPreprocessor if windows else HubPreprocessor
-    preprocessor = preprocess(encoder, name="preprocessor", **options, **(windows or {}))
     tokens = preprocessor(texts)
-    token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-    token_model = keras.Model(token_inputs, network(token_inputs), name="token_model")
-    encoder_of(token_model).backend.check_length(preprocessor.seq_length)
+    token_ids = token_inputs(tokens)
+    token_model = keras.Model(token_ids, network(token_ids), name="token_model")
     return keras.Model(texts, token_model(tokens), name=name)
+
+
+def _encoder_model(
+    network: Callable[["HubEncoder", dict[str, Any]], Any],
+    inputs: Sequence[str],
+    name: str,
+    preprocessing: dict[str, Any],
+    options: dict[str, Any],
+) -> "keras.Model":
+    from tfhub_ft.encoders import HubEncoder, HubPreprocessor
+    from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
+
+    arguments = EncoderArguments(**options)
+    windows = preprocessing.pop("windows", None)
+    preprocessor = (WindowPreprocessor if windows else HubPreprocessor)(
+        arguments.encoder,
+        preprocessor=arguments.preprocessor,
+        seq_length=arguments.seq_length,
+        name="preprocessor",
+        **preprocessing,
+        **(windows or {}),
+    )
+    encoder = HubEncoder(
+        arguments.encoder, freeze=arguments.freeze, implementation=arguments.implementation, name="encoder"
+    )
+    encoder.backend.check_length(preprocessor.seq_length)
+    return compose_model(preprocessor, lambda tokens: network(encoder, tokens), inputs, name=name)

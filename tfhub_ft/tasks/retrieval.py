@@ -88,9 +88,8 @@ class Retrieval(Task):
 
     def inference_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
         """From prompts, string (batch,), to their cosine with each reply of the bank, float32 (batch, replies)."""
-        import keras
-
         from tfhub_ft.data.batches import tokenize
+        from tfhub_ft.models.builders import compose_model
         from tfhub_ft.models.forward import make_logits_fn
         from tfhub_ft.models.heads import ReplyBank
 
@@ -99,12 +98,7 @@ class Retrieval(Task):
         vectors = make_logits_fn(embed)(tokenize(preprocessor, [(reply,) for reply in labels]))
         bank = ReplyBank(*vectors.shape, name="reply_bank")
         bank.set_weights([vectors])
-
-        prompt = keras.Input(shape=(), dtype="string", name="prompt")
-        tokens = preprocessor(prompt)
-        token_inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in tokens}
-        token_model = keras.Model(token_inputs, bank(embed(token_inputs)), name="token_model")
-        return keras.Model(prompt, token_model(tokens), name=model.name)
+        return compose_model(preprocessor, lambda tokens: bank(embed(tokens)), ("prompt",), name=model.name)
 
     def metrics(
         self,

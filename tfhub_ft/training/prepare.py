@@ -17,7 +17,7 @@ from tfhub_ft.data.prepared import INDEX, Prepared, examples, read_index
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.data.token_cache import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
-from tfhub_ft.recipe import Recipe, load_recipe
+from tfhub_ft.recipe import Recipe, load_recipe, recipe_name
 from tfhub_ft.settings import DATA, Settings, option_name
 from tfhub_ft.training.start import resolved_settings
 from tfhub_ft.utils.arguments import check_path, check_type
@@ -119,7 +119,10 @@ def _found(folder: Path, index: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _compared(index: Mapping[str, Any]) -> dict[str, Any]:
     """What is the same where a folder is gone on with, by what an error calls it. Files may have moved."""
-    named = {"recipe": index.get("recipe"), **{option_name(name): value for name, value in index["settings"].items()}}
+    named = {
+        "recipe": recipe_name(index["recipe"]),
+        **{option_name(name): value for name, value in index["settings"].items()},
+    }
     if "splits" not in index:
         return named
     splits = index["splits"].items()

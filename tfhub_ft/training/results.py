@@ -12,7 +12,7 @@ from tfhub_ft.encoders.encoder_pair import write_pair
 from tfhub_ft.evaluation.report import html_report
 from tfhub_ft.evaluation.scored import Scored, held_out_scores, score_warnings
 from tfhub_ft.models.heads import apply_temperature
-from tfhub_ft.run import CALIBRATION, CHECKPOINTS, DECISION, KEPT_ROWS, METRICS, MODEL, REPORT, SAMPLE, Run
+from tfhub_ft.run import CALIBRATION, CHECKPOINTS, KEPT_ROWS, METRICS, MODEL, REPORT, SAMPLE, THRESHOLDS, Run
 from tfhub_ft.tasks.base import Task, load_plugin
 from tfhub_ft.training.callbacks import Checkpoints, remove_weights
 from tfhub_ft.training.trainer import Trainer
@@ -130,7 +130,7 @@ def write_results(
         task.inference_model(built.model, trainer.dataset.labels).save(aside)
     if task.keeps_encoder:
         write_pair(built.layer, built.preprocessor, run.path)
-    write_json(run.path / DECISION, scored.thresholds)
+    write_json(run.path / THRESHOLDS, scored.thresholds)
     write_json(run.path / CALIBRATION, scored.calibration)
     _write_report(run, trainer, checkpoints.state, scores, scored)
     write_json(run.path / METRICS, scores)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import with_prepared
-from tfhub_ft.recipe import Recipe, load_own_recipe
+from tfhub_ft.recipe import Recipe, load_own_recipe, recipe_name
 from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, TRACKED, Run
 from tfhub_ft.settings import Settings, TrainingSettings, option_name
 from tfhub_ft.training.distribution import check_shared_folder, is_chief
@@ -188,7 +188,7 @@ def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[
     """The settings that the user has set, in a YAML file, as arguments or by the choice of prepared rows."""
     config = None if config is None else check_path("config", config)
     given = {**(_read_config(config, recipe) if config else {}), **settings}
-    return with_prepared(recipe.name, given) if given.get("prepared") else given
+    return with_prepared(recipe.names, given) if given.get("prepared") else given
 
 
 def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
         raise InputError(f"--config {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"--config {path}: must hold a setting a line, such as `epochs: 3`")
-    if Path(str(values.pop("recipe", recipe.name))).stem != recipe.name:
+    if recipe_name(str(values.pop("recipe", recipe.name))) != recipe.name:
         raise InputError(f"--config {path} belongs to another recipe than {recipe.name}")
     for name in ORIGIN:
         values.pop(name, None)

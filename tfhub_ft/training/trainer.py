@@ -226,7 +226,7 @@ class Trainer:
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             step_model.compile(
                 optimizer,
-                **self.recipe.task.compile_arguments(settings, self.dataset.targets["train"]),
+                **self.recipe.compile_arguments(settings, self.dataset.targets["train"]),
                 jit_compile=settings.jit_compile,
                 # A step on features takes less time than to ask for it.
                 steps_per_execution=FEATURE_STEPS if self.frozen else 1,

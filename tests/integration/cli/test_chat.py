@@ -65,7 +65,7 @@ def test_how_fast_it_was_written_is_told_beside_it(tiny_dialogue_run):
 
 
 def test_wrong_runs_and_options_are_told(tiny_chat_run, tiny_intent_run, tiny_dialogue_run):
-    with pytest.raises(InputError, match="needs a run of the recipe chat or dialogue"):
+    with pytest.raises(InputError, match="needs a run of the recipe retrieval or dialogue"):
         talk([tiny_intent_run], ["hello"])
     with pytest.raises(InputError, match="a conversation needs a run"):
         talk([], ["hello"])

@@ -131,7 +131,7 @@ def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
     teacher = tfhub_ft.train(recipe, output_dir=tmp_path / "teacher", **settings)
     student = distilled(teacher, student=tiny_pair, output_dir=tmp_path / "student", alpha=1.0, epochs=2).run
     assert student.metrics["test"].keys() == teacher.metrics["test"].keys()
-    assert student.decision.keys() == teacher.decision.keys()
+    assert student.thresholds.keys() == teacher.thresholds.keys()
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,13 @@ def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
         ("spam", "tflite_text", "int8", "--quantize int8: tflite_text takes 'none' or 'float16' or 'dynamic'"),
         ("spam", "tflite,onnx", "int8", "--quantize int8: onnx takes"),
         ("spam", "saved_model,onnx", "none,int8", "--quantize int8: saved_model takes 'none', onnx takes 'none' or"),
-        ("chat", "onnx", "dynamic", "--quantize dynamic: onnx takes 'none'; add one, or leave onnx out"),
-        ("chat", "onnx", "none,dynamic", "--quantize dynamic: onnx takes 'none'; leave dynamic out, or add a format"),
+        ("retrieval", "onnx", "dynamic", "--quantize dynamic: onnx takes 'none'; add one, or leave onnx out"),
+        (
+            "retrieval",
+            "onnx",
+            "none,dynamic",
+            "--quantize dynamic: onnx takes 'none'; leave dynamic out, or add a format",
+        ),
     ],
 )
 def test_quantizations_that_a_format_lacks_are_refused(recipe, formats, quantize, message, tmp_path):
@@ -202,5 +207,5 @@ def test_a_folder_that_another_process_exports_into_is_refused(tiny_run, tmp_pat
 
 @pytest.mark.sample
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="not a run folder"):
         tfhub_ft.export(tmp_path, output_dir=tmp_path / "exports")

@@ -42,7 +42,7 @@ def assert_answers(model, predict, tolerance=1e-4):
 
 
 def test_saved_model_signatures_cut_long_texts(run, model, tmp_path):
-    write_saved_model(model, run.recipe.task, run.labels, run.decision, tmp_path / "1")
+    write_saved_model(model, run.recipe.task, run.labels, run.thresholds, tmp_path / "1")
     loaded = tf.saved_model.load(tmp_path / "1")
     from_tokens, from_text = loaded.signatures["tokens"], loaded.signatures["serving_default"]
     tokens = {text: {k: tf.constant(v) for k, v in uncut(model, text).items()} for text in (LONG, SHORT)}
@@ -87,6 +87,6 @@ def test_tflite_text_files_cut_long_texts(run, model):
 def test_onnx_files_cut_long_texts(run, model, tmp_path):
     import onnxruntime
 
-    onnx.write_onnx(model, run.recipe.task, run.labels, run.decision, tmp_path / "long.onnx")
+    onnx.write_onnx(model, run.recipe.task, run.labels, run.thresholds, tmp_path / "long.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "long.onnx")
     assert_answers(model, lambda text: session.run(["probabilities"], uncut(model, text))[0])

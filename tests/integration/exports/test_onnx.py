@@ -43,7 +43,7 @@ def compare(file, model, task, labels, parts):
 def written(tiny_run, tmp_path_factory):
     run = Run(tiny_run)
     model, file = run.load_model(), tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    write_onnx(model, run.recipe.task, run.labels, run.decision, file)
+    write_onnx(model, run.recipe.task, run.labels, run.thresholds, file)
     return file, model, run
 
 

@@ -104,7 +104,7 @@ def test_wrong_runs_and_options_are_told(tiny_chat_run, tiny_intent_run, tiny_di
             Conversation(**options)
     for options, recipe in (
         ({"intent": tiny_chat_run, "answers": answers}, "intent"),
-        ({"retrieve": tiny_dialogue_run}, "chat"),
+        ({"retrieve": tiny_dialogue_run}, "retrieval"),
         ({"generate": tiny_intent_run}, "dialogue"),
     ):
         with pytest.raises(InputError, match=f"--{next(iter(options))} .*: it must be a run of the recipe {recipe}"):

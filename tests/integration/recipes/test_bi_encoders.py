@@ -1,4 +1,4 @@
-"""Recipes that embed two texts apart: similarity's bi-encoder and chat."""
+"""Recipes that embed two texts apart: similarity's bi-encoder and retrieval."""
 
 import json
 
@@ -63,21 +63,21 @@ def test_runs_of_numbers_are_laid_side_by_side_without_right_and_wrong(similarit
 
 
 @pytest.fixture(scope="module")
-def chat(tiny_pair, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chat")
+def retrieval(tiny_pair, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("retrieval")
     random = np.random.default_rng(0)
     rows = {}
     while len(rows) < 80:
         one, other = random.permutation(THINGS)[:2]
         prompt = f"my {one} and the {other}" if len(rows) % 2 else f"so {other} with {one} {len(rows)}"
         rows[prompt] = f"a {one} for the {other} {len(rows)}"
-    data = folder / "chat.jsonl"
+    data = folder / "replies.jsonl"
     data.write_text("".join(json.dumps({"prompt": p, "reply": r}) + "\n" for p, r in rows.items()))
-    return tfhub_ft.train("chat", data=data, encoder=tiny_pair, output_dir=folder / "run", **SETTINGS), data
+    return tfhub_ft.train("retrieval", data=data, encoder=tiny_pair, output_dir=folder / "run", **SETTINGS), data
 
 
-def test_chat_answers_with_replies_of_its_bank(chat):
-    run, _ = chat
+def test_retrieval_replies_from_its_bank(retrieval):
+    run, _ = retrieval
     (answer,) = tfhub_ft.predict(run, ["my film and the room"])
     assert answer["reply"] in run.labels
     scores = [each["score"] for each in answer["replies"]]
@@ -86,15 +86,15 @@ def test_chat_answers_with_replies_of_its_bank(chat):
 
 
 @pytest.mark.slow
-def test_an_export_of_chat_replies_as_the_run(chat, tmp_path):
-    run, _ = chat
+def test_an_export_of_retrieval_replies_as_the_run(retrieval, tmp_path):
+    run, _ = retrieval
     exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
     by_run, by_export = (tfhub_ft.predict(model, ["my film and the room"])[0] for model in (run, exported))
     assert [each["reply"] for each in by_run["replies"]] == [each["reply"] for each in by_export["replies"]]
 
 
-def test_chat_is_scored_against_ten_candidates(chat):
-    run, data = chat
+def test_retrieval_is_scored_against_ten_candidates(retrieval):
+    run, data = retrieval
     scores = tfhub_ft.evaluate(run, data=data)
     assert scores["rows"] == 80
     assert 0.1 < scores["recall_at_1_of_10"] <= scores["recall_at_3_of_10"] <= 1

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tests.conftest import BAD, GOOD, TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.recipe import RECIPES, copy_recipe, load_recipe
 from tfhub_ft.utils.errors import InputError
 
-GUIDE = Path(__file__).parents[3] / "recipes" / "ADD-RECIPE.md"
+RECIPES_FOLDER = Path(__file__).parents[3] / "recipes"
+GUIDE = RECIPES_FOLDER / "ADD-RECIPE.md"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -21,19 +23,29 @@ def test_a_copy_is_the_recipe_under_the_files_name(tmp_path, name):
     assert copied.name == "mine"
     assert (copied.demo, copied.task) == (recipe.demo, recipe.task)
     assert copied.settings.as_dict() == recipe.settings.as_dict()
-    text = (tmp_path / "mine.py").read_text()
-    assert "tfhub-ft train ./mine.py" in text
-    assert f"tfhub-ft train {name}" not in text
-    assert "import mine\n" in text
+    assert (tmp_path / "mine.py").read_bytes() == (RECIPES_FOLDER / f"{name}.py").read_bytes()
 
 
-@pytest.mark.slow
-def test_a_copy_trains_and_its_run_answers(tiny_pair, reviews_csv, tmp_path):
-    file = copy_recipe("sentiment", tmp_path / "mine.py")
-    run = tfhub_ft.train(
-        file, data=reviews_csv, encoder=tiny_pair, output_dir=tmp_path / "run", **{**TINY_SETTINGS, "epochs": 1}
-    )
-    assert tfhub_ft.predict(run.path, ["a good film"])[0]["label"] in ("negative", "positive")
+def test_an_edited_copy_trains_from_another_folder_and_predicts_elsewhere(
+    tiny_pair, reviews_csv, tmp_path, monkeypatch
+):
+    for folder in ("home", "work"):
+        (tmp_path / folder).mkdir()
+    file = copy_recipe("sentiment", tmp_path / "home" / "mine.py")
+    text = file.read_text(encoding="utf-8")
+    edited = text.replace("    head = Class", "    options['freeze'] = 'all'\n    head = Class")
+    edited = edited.replace("TextSettings()", "TextSettings(seq_length=20)")
+    edited = edited.replace("return WeightedCrossEntropy()", "return WeightedCrossEntropy(focal_gamma=1.0)")
+    file.write_text(edited, encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "work")
+    settings = {name: value for name, value in TINY_SETTINGS.items() if name != "seq_length"} | {"epochs": 1}
+    run = tfhub_ft.train("../home/mine.py", data=reviews_csv, encoder=tiny_pair, **settings)
+    assert (run.path, run.recipe.name, run.settings.seq_length) == (Path("runs/mine-1"), "mine", 20)
+    assert run.metrics["train"]["trained_weights"] < 100
+    # As on another machine, where neither the recipe file nor the encoder exists.
+    shutil.rmtree(tmp_path / "home")
+    moved = shutil.move(tmp_path / "work" / "runs" / "mine-1", tmp_path / "moved")
+    assert tfhub_ft.predict(moved, ["a good film"])[0]["label"] in ("negative", "positive")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +58,7 @@ def test_a_copy_trains_and_its_run_answers(tiny_pair, reviews_csv, tmp_path):
         ("spam", "none/mine.py", "there is no folder"),
         ("spam", "there.py", "already exists"),
         ("spam", "topic.py", "a recipe is called topic already"),
+        ("spam", "chat.py", "a recipe is called chat already"),
     ],
 )
 def test_a_copy_that_cannot_be_made_says_why(tmp_path, name, file, message):

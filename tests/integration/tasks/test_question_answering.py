@@ -36,7 +36,7 @@ def trained(tiny_pair, tmp_path_factory):
 
 def test_spans_are_learnt_with_a_threshold_for_no_answer(trained):
     run, data = trained
-    assert set(run.decision) == {"no_answer_threshold", "f1"}
+    assert set(run.thresholds) == {"no_answer_threshold", "f1"}
     scores = tfhub_ft.evaluate(run, data=data)
     assert scores["rows"] == 200
     assert scores["answerable_rows"] == 150

@@ -27,7 +27,7 @@ def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
     run = Run(tiny_run)
     names = {p.name for p in tiny_run.iterdir()}
     assert names == {
-        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "kept_rows.jsonl", "decision.json",
+        "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "kept_rows.jsonl", "thresholds.json",
         "calibration.json", "warnings.json", "history.csv", "metrics.json", "report.html", "model.keras",
         "checkpoints", "logs",
     }  # fmt: skip
@@ -89,7 +89,7 @@ def test_history_scores_of_the_kept_epoch_are_the_final_scores(tiny_pair, review
     assert_kept_epoch_has_the_final_scores(run)
 
 
-@pytest.mark.parametrize("recipe", ["multilabel", "similarity", "ner", "qa", "chat", "intent", "adapt"])
+@pytest.mark.parametrize("recipe", ["multilabel", "similarity", "ner", "qa", "retrieval", "intent", "adapt"])
 def test_history_scores_of_every_task_are_the_final_scores(tiny_pair, tmp_path, recipe):
     settings = {"epochs": 2, "batch_size": 16, "seq_length": 32, "encoder": tiny_pair}
     assert_kept_epoch_has_the_final_scores(tfhub_ft.train(recipe, output_dir=tmp_path / "run", **settings))
@@ -160,7 +160,7 @@ def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, 
     monkeypatch.undo()
     before = json.loads((tmp_path / "run" / "checkpoints" / "state.json").read_text())
     assert len(before["epochs"]) == 2
-    with pytest.raises(InputError, match="did not finish; go on with --resume"):
+    with pytest.raises(InputError, match="did not finish; continue with --resume"):
         tfhub_ft.predict(tmp_path / "run", ["good film"])
     with pytest.raises(InputError, match="--epochs 9: the run .* was started with 4"):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True, epochs=9)

@@ -17,7 +17,9 @@ def loaded(recipe, **settings):
     return load_dataset(recipe.task, recipe.settings.replaced(settings), recipe.demo)
 
 
-@pytest.mark.parametrize("recipe", ["sentiment", "intent", "multilabel", "similarity", "ner", "chat", "qa", "adapt"])
+@pytest.mark.parametrize(
+    "recipe", ["sentiment", "intent", "multilabel", "similarity", "ner", "retrieval", "qa", "adapt"]
+)
 def test_rows_on_disk_are_the_same_training_data(recipe, monkeypatch):
     in_memory = loaded(recipe, seed=3)
     monkeypatch.setattr(sequences, "IN_MEMORY", 10)

@@ -279,7 +279,7 @@ def test_a_writer_writes_to_an_open_file():
 def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         tfhub_ft.predict(tmp_path / "none", ["good"])
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="not a run folder"):
         tfhub_ft.predict(tmp_path, ["good"])
 
 

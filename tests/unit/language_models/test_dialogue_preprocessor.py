@@ -1,13 +1,13 @@
 import pytest
 import tensorflow as tf
 
-from tfhub_ft.language_models.builder import dialogue_model
+from tfhub_ft import dialogue_model
 
 PROMPTS = ["good goose", "", "naïve: 12 €\n", "the nest " * 20]
 
 
 def preprocessor_of(preset, **arguments):
-    model = dialogue_model(name="dialogue", language_model=str(preset), **arguments)
+    model = dialogue_model(language_model=str(preset), **arguments)
     return model.get_layer("preprocessor")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_speaker
-from tfhub_ft.language_models.builder import dialogue_model
+from tfhub_ft import dialogue_model
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 from tfhub_ft.utils.errors import InputError, RowError
 
@@ -12,7 +12,7 @@ WORDS = "good goose nest the in user use error you my"
 
 
 def writer_of(preset, seq_length=256, **options):
-    return ReplyWriter(dialogue_model(name="dialogue", language_model=str(preset), seq_length=seq_length), **options)
+    return ReplyWriter(dialogue_model(language_model=str(preset), seq_length=seq_length), **options)
 
 
 def asked(prompt):

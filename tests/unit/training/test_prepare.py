@@ -73,7 +73,7 @@ def test_a_run_finds_prepared_rows_after_both_have_moved(copied, tmp_path, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["multilabel", "ner", "qa", "similarity", "chat", "adapt"])
+@pytest.mark.parametrize("name", ["multilabel", "ner", "qa", "similarity", "retrieval", "adapt"])
 def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, tmp_path):
     recipe = load_recipe(name)
     settings = recipe.settings.replaced({"encoder": str(tiny_pair), "seq_length": 40})

@@ -26,7 +26,7 @@ TARGETS = {
     "multilabel": np.array([[1, 0, 1], [0, 1, 0]]),
     "pair": np.array([0, 1]),
     "similarity": np.array([[0.2], [0.8]]),
-    "chat": np.array([0, 1]),
+    "retrieval": np.array([0, 1]),
     "ner": np.array([[-1, 1, 2, -1, -1, -1], [-1, 0, 1, 0, 0, -1]]),
     "qa": np.array([[4, 5], [5, 5]]),
     "adapt": np.zeros(2),
@@ -79,14 +79,14 @@ def compiled_network(name, tiny_pair, tiny_preset):
     options = {"language_model": str(tiny_preset)} if name == "dialogue" else {"encoder": str(tiny_pair)}
     settings = recipe.settings.replaced({**options, "seq_length": 250 if name == "dialogue" else 16})
     model = recipe.build(settings, ["a", "b", "c"] if name in ("intent", "multilabel", "ner") else ["a", "b"])
-    texts = TEXTS if len(recipe.task.fields) == 1 and name not in ("chat", "dialogue") else [TEXTS, TEXTS[::-1]]
+    texts = TEXTS if len(recipe.task.fields) == 1 and name not in ("retrieval", "dialogue") else [TEXTS, TEXTS[::-1]]
     tokens = {key: np.asarray(ids) for key, ids in model.get_layer("preprocessor")(texts).items()}
     network = model.get_layer("token_model")
     optimizer = build_optimizer(
         learning_rate=1e-3, warmup=0.1, total_steps=10, weight_decay=0.01, clip_norm=1.0, rates={"bias": 0.5}
     )
     # Eager steps take less time here than tracing a graph.
-    network.compile(optimizer, **recipe.task.compile_arguments(settings, TARGETS[name]), run_eagerly=True)
+    network.compile(optimizer, **recipe.compile_arguments(settings, TARGETS[name]), run_eagerly=True)
     network.train_on_batch(tokens, TARGETS[name])
     return network, tokens
 
