@@ -101,7 +101,7 @@ def keep(
     cache = folder.parent
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache / f".lock-{folder.name}"):
+        with _locked(cache / f".lock-{folder.name}"):
             if read(folder) is not None:
                 return
             remove_remains(cache)
@@ -130,18 +130,18 @@ def _prints(folder: Path) -> dict[str, list[Any]]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Within this context no other process is in the context of this file; waits until the one that is has left."""
-    import fcntl
+def _locked(path: Path) -> Iterator[None]:
+    """Wait for the lock of a file and hold it within this context; the file stays, as others may wait for it."""
+    from filelock import FileLock
 
-    with path.open("w") as file:
-        # Some file systems know no locks: then both fetch, and one of the entries stays.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    lock = FileLock(path)
+    # A file system may lack locks: then both fetch, and one of the entries stays.
+    with contextlib.suppress(OSError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _put_in_place(made: Path, folder: Path, read: Callable[[Path], dict[str, Any] | None]) -> None:

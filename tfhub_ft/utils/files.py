@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import errno
-import fcntl
 import functools
 import glob
 import hashlib
@@ -146,8 +145,8 @@ def _remove_dead(folder: Path) -> None:
         folder.rmdir()
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+        if _try_lock(lock):
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
 
@@ -158,18 +157,22 @@ def _new_scratch(parent: Path, prefix: str) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                # Another process is about to remove it.
-                os.close(lock)
-                continue
-            except OSError:
-                # Some file systems know no locks.
-                return folder, lock
-            if (folder / _LOCK).exists():
+            is_locked = _try_lock(lock)
+            # A process that cleans up may have the lock, or may have removed the file.
+            if is_locked is None or (is_locked and (folder / _LOCK).exists()):
                 return folder, lock
             os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """Lock an open file or folder; return False where another has the lock, None where the file system lacks locks."""
+    # Slow to import.
+    from filelock import lock_descriptor
+
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return None
 
 
 def sync(path: Path, *, deep: bool = True) -> None:
@@ -207,12 +210,8 @@ def locked(folder: Path, taken: str) -> Iterator[None]:
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
-        # Some file systems know no locks.
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(taken) from None
+        if _try_lock(opened) is False:
+            raise InputError(taken)
         yield
     finally:
         os.close(opened)

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 
@@ -31,6 +32,40 @@ def test_keep_fills_an_entry_once(entry):
     assert list(kept["files"]) == ["file"]
     assert {path.name for path in entry.parent.iterdir()} >= {"entry"}
     keep(entry, lambda folder: pytest.fail("was filled again"))
+
+
+def test_keep_fills_for_one_process_at_a_time(entry):
+    """The second waits for the lock; the third comes when the first, which it waited for, has left."""
+    inside, together = set(), []
+    started = {name: threading.Event() for name in "abc"}
+    leave = {name: threading.Event() for name in "abc"}
+
+    def visit(name):
+        def make(folder):
+            inside.add(name)
+            together.append(set(inside))
+            started[name].set()
+            assert leave[name].wait(60)
+            inside.remove(name)
+            return fill(folder)
+
+        keep(entry, make, read=lambda folder: None)
+
+    first, second, third = (threading.Thread(target=visit, args=(name,)) for name in "abc")
+    first.start()
+    assert started["a"].wait(60)
+    second.start()
+    assert not started["b"].wait(0.3)
+    leave["a"].set()
+    assert started["b"].wait(60)
+    first.join()
+    third.start()
+    started["c"].wait(0.5)
+    leave["c"].set()
+    leave["b"].set()
+    for thread in (second, third):
+        thread.join(60)
+    assert together == [{"a"}, {"b"}, {"c"}]
 
 
 def test_keep_leaves_nothing_of_an_entry_that_fails(entry):
