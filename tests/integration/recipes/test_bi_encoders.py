@@ -1,6 +1,7 @@
 """Recipes that embed two texts apart: similarity's bi-encoder and retrieval."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import tensorflow as tf
 import tfhub_ft
 from tests.conftest import THINGS, write_csv
 from tfhub_ft.evaluation.compare_runs import compare
+from tfhub_ft.run import Run
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import write_json
 
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seq_length": 32}
 
@@ -88,6 +91,12 @@ def test_retrieval_replies_from_its_bank(retrieval):
 @pytest.mark.slow
 def test_an_export_of_retrieval_replies_as_the_run(retrieval, tmp_path):
     run, _ = retrieval
+    # As version 0.1 wrote both.
+    run = Run(shutil.copytree(run.path, tmp_path / "run"))
+    text = (run.path / "recipe.yaml").read_text(encoding="utf-8")
+    (run.path / "recipe.yaml").write_text(text.replace("recipe: retrieval", "recipe: chat"), encoding="utf-8")
+    (run.path / "thresholds.json").rename(run.path / "decision.json")
+    write_json(tmp_path / "export" / "export.json", {"recipe": "chat", "labels": run.labels, "forms": []})
     exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
     by_run, by_export = (tfhub_ft.predict(model, ["my film and the room"])[0] for model in (run, exported))
     assert [each["reply"] for each in by_run["replies"]] == [each["reply"] for each in by_export["replies"]]

@@ -4,13 +4,27 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
+from tfhub_ft.data import prepared
 from tfhub_ft.encoders.hub_export import write_preprocessor
-from tfhub_ft.training.start import new_folder
+from tfhub_ft.recipe import load_recipe
+from tfhub_ft.training.train import given_settings, new_folder
 from tfhub_ft.utils.errors import InputError
 
 
 def train(tiny_pair, folder, **settings):
     return tfhub_ft.train("sentiment", output_dir=folder, encoder=tiny_pair, **{**TINY_SETTINGS, **settings})
+
+
+def test_settings_and_rows_of_the_recipe_chat_of_version_0_1_are_those_of_retrieval(tmp_path, monkeypatch):
+    recipe, index = load_recipe("retrieval"), {"recipe": "chat", "settings": {"seq_length": 20}}
+    (tmp_path / "mine.yaml").write_text("recipe: chat\nepochs: 7\n")
+    monkeypatch.setattr(prepared, "read_index", lambda folder: index)
+    assert given_settings(recipe, tmp_path / "mine.yaml", {"prepared": "rows"})["epochs"] == 7
+    assert given_settings(recipe, None, {"prepared": "rows"})["seq_length"] == 20
+    with pytest.raises(InputError, match="has rows of the recipe chat, not spam"):
+        given_settings(load_recipe("spam"), None, {"prepared": "rows"})
+    with pytest.raises(InputError, match=r"mine\.yaml belongs to another recipe than spam"):
+        given_settings(load_recipe("spam"), tmp_path / "mine.yaml", {})
 
 
 BAD_FILES = {
