@@ -45,8 +45,8 @@ class Recipe:
         build_model: returns the text-in model. It is called with the settings that it names as arguments, what the
             task knows of the labels (`num_classes`), and, where it takes any keyword, the fields of `EncoderArguments`.
         loss: returns the loss to train with; called with the settings that it names and `targets`, those of the
-            training rows. By default the task's.
-        metrics: returns the metrics to show while training, called likewise. By default the task's.
+            training rows. None in recipe files of version 0.1, whose runs still predict.
+        metrics: returns the metrics to show while training, called likewise; none by default.
         settings: the settings with this recipe's defaults.
         recommended: catalog names of the encoders that suit it.
         demo: file of the rows to train on when no data is given.
@@ -71,7 +71,13 @@ class Recipe:
         return (self.name, *(old for old, name in ALIASES.items() if name == self.name))
 
     def build(self, settings: TrainingSettings, labels: list[str]) -> "keras.Model":
-        """Return the model for these settings and labels, with pretrained weights in its encoder alone."""
+        """Return the model to train for these settings and labels.
+
+        Raises:
+            InputError: the recipe lacks a loss, or the encoder is not found or does not fit the settings.
+        """
+        if self.loss is None:
+            raise InputError(f"{self.name}: the RECIPE lacks a loss; add loss=, as recipes/ADD-RECIPE.md describes")
         classes = num_classes(self.task, labels)
         known = {"num_classes": classes} if classes else {}
         return _call(self.build_model, {**settings.as_dict(), **known}, EncoderArguments)
@@ -79,8 +85,7 @@ class Recipe:
     def compile_arguments(self, settings: TrainingSettings, targets: Any) -> dict[str, Any]:
         """Return the loss and the metrics for these training targets, as `compile` takes them."""
         given = {**settings.as_dict(), "targets": targets}
-        own = {name: _call(each, given) for name in ("loss", "metrics") if (each := getattr(self, name))}
-        return own if len(own) == 2 else {**self.task.compile_arguments(settings, targets), **own}
+        return {"loss": _call(self.loss, given), "metrics": _call(self.metrics, given) if self.metrics else []}
 
 
 def _call(function: Callable[..., Any], arguments: Mapping[str, Any], options: type | None = None) -> Any:

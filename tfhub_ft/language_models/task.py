@@ -166,11 +166,6 @@ class Dialogue(Task):
 
         return TokenTargets(np.where(tokens.learnt, 0, -1).astype("int32"), tokens.starts)
 
-    def compile_arguments(self, settings: "DialogueSettings", targets: "np.ndarray") -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import GuessAccuracy, GuessedCrossEntropy
-
-        return {"loss": GuessedCrossEntropy(), "metrics": [GuessAccuracy(name="token_accuracy")]}
-
     def make_score_fn(
         self, model: "keras.Model", precision: str = "float32"
     ) -> "Callable[[PackedDialogues], np.ndarray]":

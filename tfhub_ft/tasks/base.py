@@ -148,10 +148,6 @@ class Task:
 
     # Model
 
-    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        """Return the loss and the metrics that `compile` takes, for these training targets."""
-        raise NotImplementedError
-
     def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "TokenRows":
         """Return the tokens of training inputs."""
         from tfhub_ft.data.batches import tokenize

@@ -88,18 +88,6 @@ class Classification(Task):
         index = label_index(labels)
         return np.fromiter((index.get(row.values["label"], UNSEEN) for row in rows), "int32")
 
-    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        import keras
-
-        from tfhub_ft.tasks.losses import WeightedCrossEntropy
-
-        balanced = getattr(settings, "class_weight", "none") == "balanced"
-        weights = balanced_weights(targets) if balanced else None
-        return {
-            "loss": WeightedCrossEntropy(weights, focal_gamma=getattr(settings, "focal_gamma", 0.0)),
-            "metrics": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        }
-
     def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:

@@ -47,11 +47,6 @@ class Intent(Classification):
         targets = super().targets(rows, labels, source)
         return np.where(targets == len(labels) - 1, OUT_OF_SCOPE, targets).astype("int32")
 
-    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import InScopeAccuracy, WeightedCrossEntropy
-
-        return {"loss": WeightedCrossEntropy(), "metrics": [InScopeAccuracy(name="accuracy")]}
-
     def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:

@@ -64,11 +64,6 @@ class MaskedLM(WindowedTask):
     def token_targets(self, tokens: "WindowRows", targets: "np.ndarray") -> "np.ndarray":
         return targets[tokens.row]
 
-    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import GuessAccuracy, GuessedCrossEntropy
-
-        return {"loss": GuessedCrossEntropy(), "metrics": [GuessAccuracy(name="masked_accuracy")]}
-
     def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[[WindowRows], np.ndarray]":
         """Return a function that returns the three sums, float32 (windows, 3); the texts determine the hidden words."""
         from tfhub_ft.models.builders import masked_word_scores

@@ -80,11 +80,6 @@ class Multilabel(Task):
         """The targets of the labels that have a logit."""
         return targets[:, :-1]
 
-    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        import keras
-
-        return {"loss": keras.losses.BinaryCrossentropy(from_logits=True), "metrics": []}
-
     def fit_thresholds(
         self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
     ) -> dict[str, Any]:

@@ -97,11 +97,6 @@ class QuestionAnswering(WindowedTask):
                 places[window] = first[0], last[-1]
         return places
 
-    def compile_arguments(self, settings: "Settings", targets: Any) -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import SpanCrossEntropy
-
-        return {"loss": SpanCrossEntropy(), "metrics": []}
-
     def make_score_fn(
         self, model: "keras.Model", precision: str = "float32"
     ) -> "Callable[[WindowRows], list[dict[str, Any]]]":

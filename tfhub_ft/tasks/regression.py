@@ -54,11 +54,6 @@ class Regression(Task):
         scores = np.fromiter((row.values["score"] for row in rows), "float64")
         return ((scores[:, None] - low) / (high - low)).astype("float32")
 
-    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        import keras
-
-        return {"loss": keras.losses.MeanSquaredError(), "metrics": []}
-
     def metrics(
         self,
         logits: "np.ndarray",

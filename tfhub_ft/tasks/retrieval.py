@@ -67,11 +67,6 @@ class Retrieval(Task):
 
         return numbered(folded(row.values["reply"]) for row in rows).astype("int32")
 
-    def compile_arguments(self, settings: "Settings", targets: "np.ndarray") -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import InBatchNegatives, InBatchRecall
-
-        return {"loss": InBatchNegatives(), "metrics": [InBatchRecall(name="in_batch_recall")]}
-
     def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[[TokenRows], np.ndarray]":
         """Return a function from tokens of prompts and replies to their embeddings, float32 (rows, 2, hidden)."""
         import keras

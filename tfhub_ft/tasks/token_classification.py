@@ -107,11 +107,6 @@ class TokenClassification(WindowedTask):
         values = np.where(tokens.starts_word, tags[np.where(tokens.starts_word, word, 0)], -1)
         return TokenTargets(values.astype("int32"), tokens.starts)
 
-    def compile_arguments(self, settings: "Settings", targets: Sequence["np.ndarray"]) -> dict[str, Any]:
-        from tfhub_ft.tasks.losses import TagCrossEntropy
-
-        return {"loss": TagCrossEntropy(), "metrics": []}
-
     def make_score_fn(
         self, model: "keras.Model", precision: str = "float32"
     ) -> "Callable[[WindowRows], list[np.ndarray]]":
