@@ -77,7 +77,10 @@ class Recipe:
             InputError: the recipe lacks a loss, or the encoder is not found or does not fit the settings.
         """
         if self.loss is None:
-            raise InputError(f"{self.name}: the RECIPE lacks a loss; add loss=, as recipes/ADD-RECIPE.md describes")
+            raise InputError(
+                f"{self.name}: the RECIPE lacks a loss, as those of tfhub_ft 0.1 did; add loss=, and import names from"
+                " tfhub_ft itself, as recipes/ADD-RECIPE.md describes"
+            )
         classes = num_classes(self.task, labels)
         known = {"num_classes": classes} if classes else {}
         return _call(self.build_model, {**settings.as_dict(), **known}, EncoderArguments)

@@ -44,7 +44,7 @@ def test_a_recipe_trains_with_its_loss_and_metrics(name):
 
 def test_a_recipe_without_a_loss_does_not_train():
     recipe = dataclasses.replace(load_recipe("spam"), loss=None)
-    with pytest.raises(InputError, match=r"spam: the RECIPE lacks a loss; add loss=, as .*ADD-RECIPE\.md"):
+    with pytest.raises(InputError, match=r"spam: the RECIPE lacks a loss, as .* 0\.1 did; .*ADD-RECIPE\.md"):
         recipe.build(recipe.settings, ["a", "b"])
 
 
