@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfhub_ft.metrics.scores import OUT_OF_SCOPE, UNSEEN
+from tfhub_ft.metrics.scores import OUT_OF_SCOPE
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
@@ -50,15 +50,6 @@ class WeightedCrossEntropy(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class TwoClassAUC(keras.metrics.AUC):
-    """ROC AUC of the second of two classes, from logits (batch, 2) and targets (batch,)."""
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        is_second = keras.ops.cast(keras.ops.equal(y_true, 1), "float32")
-        super().update_state(is_second, keras.ops.softmax(y_pred)[:, 1], sample_weight)
-
-
-@keras.saving.register_keras_serializable("tfhub_ft")
 class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """Accuracy over the rows that are in scope; those with the target `OUT_OF_SCOPE` do not count."""
 
@@ -89,35 +80,6 @@ class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class TagF1(keras.metrics.Metric):
-    """F1 over the words' tags other than the first one, O: near the F1 of whole entities, and computed in the step.
-
-    Targets are int (batch, length), -1 where a token has none, `UNSEEN` for a tag without a logit; predictions are
-    logits (batch, length, tags).
-    """
-
-    def __init__(self, name: str = "tag_f1", **kwargs: Any):
-        super().__init__(name=name, **kwargs)
-        self.right, self.found, self.there = (
-            self.add_weight(shape=(), initializer="zeros", name=part) for part in ("right", "found", "there")
-        )
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        ops = keras.ops
-        predicted = ops.cast(ops.argmax(y_pred, -1), "int32")
-        y_true = ops.cast(y_true, "int32")
-        for total, hits in (
-            (self.right, (y_true > 0) & (predicted == y_true)),
-            (self.found, (y_true != -1) & (predicted > 0)),
-            (self.there, (y_true > 0) | (y_true == UNSEEN)),
-        ):
-            total.assign_add(ops.sum(ops.cast(hits, "float32")))
-
-    def result(self) -> Any:
-        return 2 * self.right / keras.ops.maximum(self.found + self.there, 1.0)
-
-
-@keras.saving.register_keras_serializable("tfhub_ft")
 class SpanCrossEntropy(keras.losses.Loss):
     """Mean cross-entropy of where a span starts and where it ends.
 
@@ -134,19 +96,6 @@ class SpanCrossEntropy(keras.losses.Loss):
         log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"), axis=1)
         places = ops.cast(y_true, "int32")[:, None, :]
         return -ops.mean(ops.take_along_axis(log_probabilities, places, 1)[:, 0], -1)
-
-
-@keras.saving.register_keras_serializable("tfhub_ft")
-class SpanOverlap(keras.metrics.Mean):
-    """Mean F1, counted in tokens, between each window's likeliest start and end and its true span."""
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        ops = keras.ops
-        true = ops.cast(y_true, "int32")
-        found = ops.cast(ops.argmax(y_pred, 1), "int32")
-        shared = ops.minimum(true[:, 1], found[:, 1]) - ops.maximum(true[:, 0], found[:, 0]) + 1
-        sizes = (true[:, 1] - true[:, 0] + 1) + ops.maximum(found[:, 1] - found[:, 0] + 1, 0)
-        super().update_state(2 * ops.cast(ops.maximum(shared, 0), "float32") / ops.cast(sizes, "float32"))
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
@@ -227,11 +176,3 @@ class GuessAccuracy(keras.metrics.Metric):
 
     def result(self) -> Any:
         return self.sums[1] / keras.ops.maximum(self.sums[2], 1.0)
-
-
-@keras.saving.register_keras_serializable("tfhub_ft")
-class GuessProbability(GuessAccuracy):
-    """The geometric mean of the probabilities of the tokens that were to be guessed: 1 / perplexity."""
-
-    def result(self) -> Any:
-        return keras.ops.exp(-self.sums[0] / keras.ops.maximum(self.sums[2], 1.0))
