@@ -7,7 +7,7 @@ from tests.conftest import TINY_SETTINGS
 from tfhub_ft.data import prepared
 from tfhub_ft.encoders.hub_export import write_preprocessor
 from tfhub_ft.recipe import load_recipe
-from tfhub_ft.training.train import given_settings, new_folder
+from tfhub_ft.training.start import given_settings, new_folder
 from tfhub_ft.utils.errors import InputError
 
 
