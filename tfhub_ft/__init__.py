@@ -15,13 +15,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.utils.keras_compat import register_lazily
+from tfhub_ft.utils.version import __version__ as __version__
 
 # Keras reads this when it is first imported; a hub module's variables are TensorFlow's.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 register_lazily()
 
-__version__ = "0.1.0"
 # The public names by module. Type checkers, which do not run `__getattr__`, read the imports below.
 _NAMES = {
     "benchmarking.benchmark": "benchmark",

@@ -147,7 +147,7 @@ class Run:
     def _write_settings(path: Path, described: dict[str, str], settings: TrainingSettings) -> None:
         import yaml
 
-        from tfhub_ft import __version__
+        from tfhub_ft.utils.version import __version__
 
         content = {**described, "tfhub_ft": __version__, **settings.as_dict()}
         write_text(path / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -392,7 +392,7 @@ class Run:
     @contextlib.contextmanager
     def _told_of_version(self) -> Iterator[None]:
         """An error within this context says which version made the run, where it was another one."""
-        from tfhub_ft import __version__
+        from tfhub_ft.utils.version import __version__
 
         try:
             yield

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfhub_ft import __version__
 from tfhub_ft.utils.console import prepare_streams, printable, set_quiet
 from tfhub_ft.utils.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.utils.files import write_fault
 from tfhub_ft.utils.memory import collect_seldom
 from tfhub_ft.utils.trust import TRUST_VARIABLE
+from tfhub_ft.utils.version import __version__
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec

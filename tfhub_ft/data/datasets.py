@@ -24,6 +24,7 @@ from tfhub_ft.data.labels import (
 )
 from tfhub_ft.data.locations import location_of
 from tfhub_ft.data.prepared import Prepared
+from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import ReadOptions, Row, read_all
 from tfhub_ft.data.sequences import pick
 from tfhub_ft.data.splits import split_rows
@@ -32,7 +33,6 @@ from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     from tfhub_ft.settings import Settings
-    from tfhub_ft.tasks.base import Task
 
 SPLITS = ("train", "validation", "test")
 
@@ -114,7 +114,7 @@ class Dataset:
 
 
 def load_dataset(
-    task: "Task",
+    task: RowTask,
     settings: "Settings",
     demo: Path,
     *,
@@ -150,7 +150,7 @@ def load_dataset(
 
 
 def _splits_of_files(
-    task: "Task", settings: "Settings", demo: Path, recorded: dict[str, dict[str, Any]]
+    task: RowTask, settings: "Settings", demo: Path, recorded: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Split], dict[str, int]]:
     """The splits that are read from files, and the labels that were dropped, with their training rows."""
     files = {name: Path(file) for name in SPLITS if (file := getattr(settings, name))}
@@ -174,7 +174,7 @@ def _splits_of_files(
     return {name: splits[name] for name in SPLITS if name in splits}, dropped
 
 
-def _read(file: Path, task: "Task", settings: "Settings") -> Sequence[Row]:
+def _read(file: Path, task: RowTask, settings: "Settings") -> Sequence[Row]:
     return read_all(
         file,
         task.columns(settings),
@@ -184,7 +184,7 @@ def _read(file: Path, task: "Task", settings: "Settings") -> Sequence[Row]:
 
 
 def _parts(
-    task: "Task", whole: Split, fractions: dict[str, float], seed: int, recorded: dict[str, dict[str, Any]]
+    task: RowTask, whole: Split, fractions: dict[str, float], seed: int, recorded: dict[str, dict[str, Any]]
 ) -> dict[str, Split]:
     """A file's rows in parts: those that a splits.json names, or by the seed."""
     if recorded:
@@ -209,7 +209,7 @@ def _recorded_numbers(rows: Sequence[Row], described: dict[str, Any]) -> "array[
 
 
 def _check_labels(
-    task: "Task", splits: dict[str, Split], counts: dict[str, Mapping[str, int]], labels: Sequence[str]
+    task: RowTask, splits: dict[str, Split], counts: dict[str, Mapping[str, int]], labels: Sequence[str]
 ) -> None:
     """Refuse training rows with labels that the model lacks; warn where other splits lack or add labels."""
     if unseen := unseen_labels(task, counts["train"], labels):
@@ -226,7 +226,7 @@ def _check_labels(
     warn_of_missing_labels(task, counts, labels)
 
 
-def leaked_rows(task: "Task", splits: Mapping[str, Split]) -> dict[str, int]:
+def leaked_rows(task: RowTask, splits: Mapping[str, Split]) -> dict[str, int]:
     """Count the validation and test rows whose text is also in the training rows, by the rule that keeps rows together.
 
     Args:
@@ -237,7 +237,7 @@ def leaked_rows(task: "Task", splits: Mapping[str, Split]) -> dict[str, int]:
     return {name: int(np.isin(texts[name], texts["train"]).sum()) for name in SPLITS[1:] if name in splits}
 
 
-def _warn_of_leaks(task: "Task", splits: dict[str, Split]) -> None:
+def _warn_of_leaks(task: RowTask, splits: dict[str, Split]) -> None:
     for name, leaked in leaked_rows(task, splits).items():
         if leaked:
             warn(f"{leaked:,} of {len(splits[name].rows):,} {name} rows repeat a text of the training rows")

@@ -4,16 +4,13 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from tfhub_ft.data.columns import composed
+from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import Row, keep_rows
 from tfhub_ft.data.tags import OUTSIDE
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from tfhub_ft.tasks.base import Task
 
 LABELS_SHOWN = 10
 # Labels that may be meant as missing values.
@@ -23,7 +20,7 @@ BOOLEANS = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 DROPPED = "dropped_labels"
 
 
-def count_labels(task: "Task", rows: Sequence[Row]) -> Counter[str]:
+def count_labels(task: RowTask, rows: Sequence[Row]) -> Counter[str]:
     """The number of rows of each label, as the task counts them."""
     counts: Counter[str] = Counter()
     for row in rows:
@@ -95,7 +92,7 @@ def rare_labels(counts: Mapping[str, int], least: int, source: str) -> dict[str,
     return rare
 
 
-def drop_labels(task: "Task", rows: Sequence[Row], dropped: Collection[str], source: str) -> Sequence[Row]:
+def drop_labels(task: RowTask, rows: Sequence[Row], dropped: Collection[str], source: str) -> Sequence[Row]:
     """The rows without some labels, and a line that says how many rows of which labels are dropped.
 
     Args:
@@ -118,7 +115,7 @@ def drop_labels(task: "Task", rows: Sequence[Row], dropped: Collection[str], sou
     return kept
 
 
-def _without_labels(task: "Task", row: Row, dropped: Collection[str]) -> Row | None:
+def _without_labels(task: RowTask, row: Row, dropped: Collection[str]) -> Row | None:
     """Return a row without some of its labels; None where it has to be left out."""
     name = task.label_column
     value = row.values[name]
@@ -131,27 +128,27 @@ def _without_labels(task: "Task", row: Row, dropped: Collection[str]) -> Row | N
     return Row(row.line, {**row.values, name: kept})
 
 
-def known_labels(task: "Task", labels: Sequence[str]) -> set[str]:
+def known_labels(task: RowTask, labels: Sequence[str]) -> set[str]:
     """Return a model's labels by the names that `Task.stratify_key` returns; empty where predictions are not labels."""
     if task.label_column == "tags":
         return {label[2:] for label in label_index(labels) if label != OUTSIDE}
     return set(label_index(labels)) if task.label_column else set()
 
 
-def group_key(task: "Task", row: Row) -> str:
+def group_key(task: RowTask, row: Row) -> str:
     """Return the text by which a split keeps rows together."""
     if task.grouped_by == "last input":
         return task.prediction_inputs(row)[-1]
     return "\n".join(task.training_inputs(row))
 
 
-def unseen_labels(task: "Task", counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
+def unseen_labels(task: RowTask, counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
     """The labels that the model does not know, with their rows, the most frequent one first."""
     known = known_labels(task, labels)
     return {label: rows for label, rows in Counter(counts).most_common() if label not in known} if known else {}
 
 
-def warn_of_unseen_labels(task: "Task", counts: Mapping[str, int], labels: Sequence[str], source: str) -> None:
+def warn_of_unseen_labels(task: RowTask, counts: Mapping[str, int], labels: Sequence[str], source: str) -> None:
     """Warn of the labels that training rows lack: no prediction can equal them.
 
     Args:
@@ -169,7 +166,7 @@ def warn_of_unseen_labels(task: "Task", counts: Mapping[str, int], labels: Seque
         )
 
 
-def warn_of_missing_labels(task: "Task", counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> None:
+def warn_of_missing_labels(task: RowTask, counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> None:
     """Warn of the labels without validation or test rows.
 
     Args:

@@ -1,19 +1,17 @@
 """Rows of a file on which a trained model is scored."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfhub_ft.data.columns import without_options
 from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, warn_of_unseen_labels
+from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import ReadOptions, Row, read_all
 from tfhub_ft.utils.arguments import check_path, check_type
 
-if TYPE_CHECKING:
-    from tfhub_ft.tasks.base import Task
-
 
 def read_scored_rows(
-    task: "Task",
+    task: RowTask,
     settings: Any,
     labels: Sequence[str],
     data: Any,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft import __version__
 from tfhub_ft.encoders.archives import unpack
 from tfhub_ft.encoders.catalog import find_handle, is_preprocessor
 from tfhub_ft.utils.cache import cache_dir, entry_of, keep
@@ -17,6 +16,7 @@ from tfhub_ft.utils.console import command_line, progress
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import sha256_of
 from tfhub_ft.utils.trust import TRUST_VARIABLE, trusts_all
+from tfhub_ft.utils.version import __version__
 
 MIRROR_VARIABLE = "TFHUB_FT_MIRROR"
 SAVED_MODEL = "saved_model.pb"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tfhub_ft.evaluation.report.report_tables import Listing
 
 CLASSES_SHOWN = 20
 FORMS = {"saved_model": "SavedModel", "tflite": "TFLite", "tflite_text": "TFLite", "onnx": "ONNX"}
@@ -36,7 +35,7 @@ def score_columns(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [TRAINING_COLUMN if name == "train" else name for name in scores]
 
 
-def _intervals(scores: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Sequence[float]]:
+def score_intervals(scores: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Sequence[float]]:
     """The intervals of the last scores."""
     return list(scores.values())[-1].get("intervals", {})
 
@@ -45,33 +44,13 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> "Table":
     """A table with a row for each score and a column for each split, and the 95% intervals of the last one."""
     from rich.table import Table
 
-    table, intervals = Table(title="Scores"), _intervals(scores)
+    table, intervals = Table(title="Scores"), score_intervals(scores)
     for number, column in enumerate(["", *score_columns(scores), *(["95% interval"] if intervals else [])]):
         table.add_column(column, justify="right" if number else "left")
     for name in headlines(scores):
-        interval = [" to ".join(map(_cell, intervals[name])) if name in intervals else ""] if intervals else []
-        table.add_row(name.replace("_", " "), *(_cell(split.get(name)) for split in scores.values()), *interval)
+        interval = [" to ".join(map(format_cell, intervals[name])) if name in intervals else ""] if intervals else []
+        table.add_row(name.replace("_", " "), *(format_cell(split.get(name)) for split in scores.values()), *interval)
     return table
-
-
-def scores_listing(scores: Mapping[str, Mapping[str, Any]]) -> "Listing":
-    """The same for a report, with what the most frequent label alone would score."""
-    from tfhub_ft.evaluation.report.report_tables import Listing
-
-    intervals, last = _intervals(scores), list(scores.values())[-1]
-    baseline = last.get("baseline", {})
-    rows = []
-    for name in headlines(scores):
-        values = [split.get(name) for split in scores.values()]
-        if all(value is None for value in values):
-            continue
-        interval = [" to ".join(map(_cell, intervals[name])) if name in intervals else None] if intervals else []
-        rows.append([name.replace("_", " "), *values, *interval, *([baseline.get(name)] if baseline else [])])
-    extra = [*(["95% interval"] if intervals else []), *(["majority baseline"] if baseline else [])]
-    says = "Intervals are exact for proportions and from resampled rows for all other scores." if intervals else ""
-    if baseline:
-        says += " The baseline gives every row the most frequent label of the training rows, at its share of them."
-    return Listing("Scores", says.strip(), ["", *score_columns(scores), *extra], rows)
 
 
 def classes_table(metrics: Mapping[str, Any]) -> "Table":
@@ -87,7 +66,7 @@ def classes_table(metrics: Mapping[str, Any]) -> "Table":
         table.add_column(name, justify="right")
     for number, (label, each) in enumerate(metrics["per_class"].items()):
         taken_for = matrix[number] if matrix else []
-        table.add_row(label, *(_cell(value) for value in each.values()), *map(str, taken_for))
+        table.add_row(label, *(format_cell(value) for value in each.values()), *map(str, taken_for))
     return table
 
 
@@ -98,10 +77,10 @@ def dry_run_tables(told: Mapping[str, Any]) -> "list[Table]":
     splits = told["splits"]
     rows = Table("", *splits, title="Rows")
     for name in ("rows", "distinct_texts", "also_in_training"):
-        rows.add_row(name.replace("_", " "), *(_cell(split[name]) for split in splits.values()))
+        rows.add_row(name.replace("_", " "), *(format_cell(split[name]) for split in splits.values()))
     labels = list(dict.fromkeys(label for split in splits.values() for label in split["labels"]))
     for label in labels[:CLASSES_SHOWN]:
-        rows.add_row(f"label {label}", *(_cell(split["labels"].get(label, 0)) for split in splits.values()))
+        rows.add_row(f"label {label}", *(format_cell(split["labels"].get(label, 0)) for split in splits.values()))
     if len(labels) > CLASSES_SHOWN:
         rows.add_row(f"and {len(labels) - CLASSES_SHOWN} more labels")
 
@@ -141,7 +120,9 @@ def run_comparison_tables(told: Mapping[str, Any], one: str, other: str) -> "lis
     for name, each in told["scores"].items():
         interval = " to ".join(f"{end:+.4f}" for end in each["interval"])
         difference = f"{each['difference']:+.4f}"
-        scores.add_row(name.replace("_", " "), _cell(each["one"]), _cell(each["other"]), difference, interval)
+        scores.add_row(
+            name.replace("_", " "), format_cell(each["one"]), format_cell(each["other"]), difference, interval
+        )
     rows, count = told.get("changed_rows", []), told.get("changed", 0)
     title = f"{count:,} answers changed" + (f", {len(rows)} of them" if len(rows) < count else "")
     changed = Table("text", one, other, title=title)
@@ -192,7 +173,7 @@ def benchmark_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
             f"{form['latency_ms']['p50']:.1f}",
             f"{form['latency_ms']['p95']:.1f}",
             f"{form['rows_per_second']:,.0f}",
-            *(_cell(form["scores"].get(name)) for name in scores),
+            *(format_cell(form["scores"].get(name)) for name in scores),
             "-" if form["agreement"] is None else f"{form['agreement']:.2%}",
         )
     return table
@@ -219,14 +200,14 @@ def _replies_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
             f"{form['load_seconds']:.2f}",
             f"{form['tokens_per_second']:.1f}",
             f"{form['rows_per_second']:.2f}",
-            _cell(form["scores"]["perplexity"]),
+            format_cell(form["scores"]["perplexity"]),
             f"{form['agreement']:.1%}",
             f"{form['same_words']:.1%}",
         )
     return table
 
 
-def _cell(value: float | int | None) -> str:
+def format_cell(value: float | int | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

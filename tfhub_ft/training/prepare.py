@@ -10,7 +10,6 @@ from typing import Any
 
 from tensorflow.core.example.example_pb2 import Example
 
-from tfhub_ft import __version__
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import INDEX, Prepared, examples, read_index
@@ -24,6 +23,7 @@ from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import atomic_write, check_folder, contents, locked, sha256_of, write_json
+from tfhub_ft.utils.version import __version__
 
 ROWS_OF_A_SHARD = 50_000
 

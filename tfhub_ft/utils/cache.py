@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import platformdirs
 
-from tfhub_ft import __version__
 from tfhub_ft.utils.documents import check_shape, read_json
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import remove_remains, scratch_folder, sha256_of, sync, write_json
+from tfhub_ft.utils.version import __version__
 
 CACHE_VARIABLE = "TFHUB_FT_CACHE"
 ENTRY_FILE = "entry.json"

@@ -10,9 +10,9 @@ from tfhub_ft.evaluation.console_tables import (
     headlines,
     logit_difference,
     run_comparison_tables,
-    scores_listing,
     scores_table,
 )
+from tfhub_ft.evaluation.report.report_tables import scores_listing
 
 SCORES = {
     "train": {"loss": 0.5, "f1": 0.75, "rows": 8},

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,9 +17,6 @@ from tfhub_ft.encoders.truncation import pad_hidden_states, rows_are_cut, trunca
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import sha256_of_arrays
 from tfhub_ft.utils.keras_compat import is_building
-
-if TYPE_CHECKING:
-    from tfhub_ft.encoders.hub_encoder import HubEncoder
 
 
 class Backend:
@@ -40,7 +37,7 @@ class Backend:
 
     def __init__(
         self,
-        layer: "HubEncoder",
+        layer: keras.layers.Layer,
         *,
         spec: dict[str, Any],
         values: Sequence[Any] | None = None,

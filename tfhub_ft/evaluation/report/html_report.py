@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.evaluation.console_tables import scores_listing
 from tfhub_ft.evaluation.report import classification_report, span_report  # noqa: F401  register their parts
 from tfhub_ft.evaluation.report.parts import report_parts
 from tfhub_ft.evaluation.report.plots import Picture, token_lengths, training_curves
-from tfhub_ft.evaluation.report.report_tables import Listing
+from tfhub_ft.evaluation.report.report_tables import Listing, scores_listing
 from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics.thresholds import precision_summary
 from tfhub_ft.run import DISTILLATION, Run

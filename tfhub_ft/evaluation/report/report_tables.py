@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.evaluation.console_tables import format_cell, headlines, score_columns, score_intervals
 from tfhub_ft.evaluation.report.plots import shortened
 
 if TYPE_CHECKING:
@@ -101,3 +102,21 @@ def label_issues(
 def cut(text: str) -> str:
     """A text as a table shows it."""
     return shortened(text, CHARACTERS_SHOWN)
+
+
+def scores_listing(scores: Mapping[str, Mapping[str, Any]]) -> Listing:
+    """Return the scores of each split, with those of a model that knows the shares of the labels only."""
+    intervals, last = score_intervals(scores), list(scores.values())[-1]
+    baseline = last.get("baseline", {})
+    rows = []
+    for name in headlines(scores):
+        values = [split.get(name) for split in scores.values()]
+        if all(value is None for value in values):
+            continue
+        interval = [" to ".join(map(format_cell, intervals[name])) if name in intervals else None] if intervals else []
+        rows.append([name.replace("_", " "), *values, *interval, *([baseline.get(name)] if baseline else [])])
+    extra = [*(["95% interval"] if intervals else []), *(["majority baseline"] if baseline else [])]
+    says = "Intervals are exact for proportions and from resampled rows for all other scores." if intervals else ""
+    if baseline:
+        says += " The baseline gives every row the most frequent label of the training rows, at its share of them."
+    return Listing("Scores", says.strip(), ["", *score_columns(scores), *extra], rows)

@@ -1,0 +1,27 @@
+"""What reading and splitting rows needs of a task."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from tfhub_ft.data.columns import Column
+from tfhub_ft.data.rows import Row
+
+
+class RowTask(Protocol):
+    """The data hooks of `tfhub_ft.tasks.base.Task`, which documents them."""
+
+    label_column: str | None
+    stratified: bool
+    grouped_by: str
+
+    def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]: ...
+
+    def training_inputs(self, row: Row) -> tuple[str, ...]: ...
+
+    def prediction_inputs(self, row: Row) -> tuple[str, ...]: ...
+
+    def stratify_key(self, row: Row) -> tuple[str, ...]: ...
+
+    def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]: ...
+
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Any: ...
