@@ -208,6 +208,7 @@ def _replies_table(measured: Sequence[Mapping[str, Any]]) -> "Table":
 
 
 def format_cell(value: float | int | None) -> str:
+    """Return a score as a table shows it."""
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
