@@ -16,7 +16,7 @@ def invoke(*arguments):
 
 def test_train_passes_the_settings_that_are_given(replace):
     run = SimpleNamespace(
-        path=Path("runs/one"), metrics=METRICS, labels=["a", "b"], decision={}, recipe=load_recipe("sentiment")
+        path=Path("runs/one"), metrics=METRICS, labels=["a", "b"], thresholds={}, recipe=load_recipe("sentiment")
     )
     call = replace("tfhub_ft.training.train.train", run)
     shown = invoke("sentiment", "--output-dir", "runs/one", "--epochs", "2", "--no-cache-features").output
