@@ -1,12 +1,8 @@
 """What the tests of this room share."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
-
-# KerasHub's releases ask for Python 3.11; without it there is nothing to test here.
-collect_ignore_glob = [] if importlib.util.find_spec("keras_hub") else ["test_*.py"]
 
 
 @pytest.fixture
