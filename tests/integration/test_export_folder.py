@@ -38,7 +38,6 @@ def flip(file, place):
 CHANGED = ["tflite/one_fp32.tflite", "1/saved_model.pb", "1/variables/variables.data-00000-of-00001"]
 
 
-@pytest.mark.sample
 @pytest.mark.parametrize("name", CHANGED)
 def test_one_changed_byte_is_refused(copied, reviews_csv, name):
     model = copied / name if name.endswith(".tflite") else copied

@@ -107,7 +107,6 @@ def test_output_is_not_the_file_on_standard_input(tiny_run, tmp_path):
     assert lines.read_text() == "a film\n"
 
 
-@pytest.mark.sample
 def test_output_may_be_a_link(tiny_run, tmp_path):
     rows = write_csv(tmp_path / "rows.csv", [("a film",)], header=("text",))
     (tmp_path / "answers.csv").write_text("old")

@@ -83,7 +83,6 @@ def generated(signatures, prompts, **arguments):
     return [reply.decode() for reply in signatures["generate"](prompt=tf.constant(prompts), **given)["reply"].numpy()]
 
 
-@pytest.mark.sample
 def test_every_form_is_proven_against_the_model(export):
     forms = forms_of(export)
     assert tuple(form["path"] for form in forms) == PATHS
@@ -97,7 +96,6 @@ def test_every_form_is_proven_against_the_model(export):
     assert sizes[0] > 1.8 * sizes[1] > 1.8 * 1.4 * sizes[2]
 
 
-@pytest.mark.sample
 def test_replies_are_those_of_the_run_each_by_its_own_arguments(signatures, writer):
     samplings = [
         Sampling(max_tokens=20),

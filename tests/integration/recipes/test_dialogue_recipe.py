@@ -34,7 +34,6 @@ def run(settings, tmp_path_factory):
     return tfhub_ft.train("dialogue", output_dir=tmp_path_factory.mktemp("runs") / "run", **settings)
 
 
-@pytest.mark.sample
 def test_perplexity_falls_and_is_told_beside_that_before(run):
     before, after = run.metrics["untrained"], run.metrics["test"]
     assert after["perplexity"] < 0.8 * before["perplexity"]
@@ -63,7 +62,6 @@ def test_the_report_has_replies_before_and_behind_the_training(run):
     assert all(name in page for name in ("true reply", "before", "trained", "The language model"))
 
 
-@pytest.mark.sample
 def test_a_prompt_gets_a_reply(run):
     (answer,) = tfhub_ft.predict(run, ["good goose"])
     assert set(answer) == {"reply"} and isinstance(answer["reply"], str)

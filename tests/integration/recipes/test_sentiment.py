@@ -9,7 +9,6 @@ from tfhub_ft.recipes import sentiment
 from tests.conftest import make_reviews
 
 
-@pytest.mark.sample
 def test_a_plain_keras_model_compiles_fits_saves_reloads_and_exports(tiny_pair, tmp_path):
     texts, words = zip(*make_reviews(64))
     labels = np.array([word == "positive" for word in words], "int32")

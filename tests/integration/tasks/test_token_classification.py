@@ -29,7 +29,6 @@ def trained(tiny_pair, tmp_path_factory):
     return run, tfhub_ft.export(run, output_dir=folder / "export"), data
 
 
-@pytest.mark.sample
 def test_entities_are_learnt_and_scored_whole(trained):
     run, _, data = trained
     assert run.labels == ["O", "B-person", "I-person", "B-thing", "I-thing"]
