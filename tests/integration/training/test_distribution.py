@@ -160,7 +160,6 @@ def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
     assert Run(tmp_path / "run").training_state["last"]
 
 
-@pytest.mark.sample
 def test_any_strategy_of_tensorflow_is_taken(alone, tiny_pair, reviews_csv, tmp_path):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     run = tfhub_ft.train(

@@ -216,7 +216,6 @@ def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, revi
     assert sum(drop is not None for drop in traced) == 1
 
 
-@pytest.mark.sample
 def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_path):
     settings = {"lora_rank": 4, "lora_targets": "query, value,output", "epochs": 2}
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)

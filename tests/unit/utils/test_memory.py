@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfhub_ft
-from tests.conftest import TINY_SETTINGS
 from tfhub_ft.encoders import HubEncoder
 from tfhub_ft.utils.memory import gradients_forgotten
 
@@ -86,15 +84,3 @@ def test_gradients_of_others_are_kept():
         tape.watch(x)
         y = forward(x)
     assert float(tape.gradient(y, x)) == 2.0
-
-
-def test_a_training_leaves_no_graph_behind(tiny_pair, reviews_csv, tmp_path):
-    def graphs_after(folder):
-        tfhub_ft.train(
-            "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=folder, **{**TINY_SETTINGS, "epochs": 1}
-        )
-        gc.collect()
-        return sum(isinstance(each, tf.Graph) for each in gc.get_objects())
-
-    first = graphs_after(tmp_path / "first")
-    assert graphs_after(tmp_path / "second") <= first

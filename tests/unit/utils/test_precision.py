@@ -1,10 +1,7 @@
-import numpy as np
 import pytest
 import tensorflow as tf
 from tfhub_ft.recipes import sentiment
 
-import tfhub_ft
-from tests.conftest import TINY_SETTINGS
 from tfhub_ft.utils.precision import matrix_products_in, resolve_precision, rewritten_graphs
 
 
@@ -34,13 +31,3 @@ def test_a_network_is_in_another_precision_within_the_context_only(tiny_pair, im
         assert not tf.config.experimental.tensor_float_32_execution_enabled()
     assert encoder.compute_dtype == "float32"
     assert not tf.config.optimizer.get_experimental_options().get(option)
-
-
-@pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
-def test_training_in_half_precision_learns_and_keeps_float32_weights(tiny_pair, reviews_csv, tmp_path, precision):
-    run = tfhub_ft.train(
-        "sentiment", data=reviews_csv, output_dir=tmp_path / "run", encoder=tiny_pair,
-        **TINY_SETTINGS, precision=precision,
-    )  # fmt: skip
-    assert run.metrics["test"]["accuracy"] >= 0.9
-    assert {np.dtype(w.dtype) for w in run.load_model().weights} <= {np.dtype(t) for t in ("float32", "bool", "int64")}
