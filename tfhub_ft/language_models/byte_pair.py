@@ -13,6 +13,8 @@ import tensorflow as tf
 from keras_hub.tokenizers import BytePairTokenizer, GPT2Tokenizer
 from tokenizers import pre_tokenizers
 
+from tfhub_ft.utils.keras_compat import BytePairHooks
+
 # Bytes that no UTF-8 text has: the end of a word, and the start of a special token.
 _END, _SPECIAL = b"\xff", b"\xfe"
 
@@ -37,7 +39,7 @@ _BYTES = set(pre_tokenizers.ByteLevel.alphabet())
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class ByteLevelTokenizer(BytePairTokenizer):
+class ByteLevelTokenizer(BytePairHooks, BytePairTokenizer):
     """KerasHub's byte-pair tokenizer with the right words, the same ones in Python and in a TensorFlow graph.
 
     After `import tfhub_ft`, `keras_hub.models.CausalLM.from_preset` reads a preset that holds it.
@@ -86,10 +88,10 @@ class ByteLevelTokenizer(BytePairTokenizer):
         self.start_token = self.start_token_id = None
         named = {"end_token": end_token} | ({"start_token": start_token} if start_token else {})
         for name, token in named.items():
-            self._add_special_token(token, name)
+            self.add_special_token(token, name)
         special = [*dict.fromkeys([*named.values(), *unsplittable_tokens])]
         for number, token in enumerate(special):
-            self._add_special_token(token, f"special_token_{number:03d}")
+            self.add_special_token(token, f"special_token_{number:03d}")
         super().__init__(vocabulary, merges, unsplittable_tokens=special, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
@@ -102,20 +104,19 @@ class ByteLevelTokenizer(BytePairTokenizer):
             "pad_token_id": self.pad_token_id,
         }
 
-    def _set_vocabulary_and_merges_tokenizers(self, vocabulary: dict[str, int], merges: list[str]) -> None:
-        super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
+    def prepare_tokenizer(self, tokenizer: Any) -> None:
+        """Let Hugging Face's tokenizer split texts into the right words."""
         words = pre_tokenizers.ByteLevel(add_prefix_space=self.add_prefix_space, use_regex=True)
         if self.pre_tokenizer == "smollm":
             words = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
-        self._tokenizer.pre_tokenizer = words
+        tokenizer.pre_tokenizer = words
 
-    def _set_vocabulary_and_merges_tf(self, vocabulary: dict[str, int], merges: list[str]) -> None:
-        super()._set_vocabulary_and_merges_tf(vocabulary, merges)
-        self._maybe_initialized_tokenizers()
+    def prepare_graph(self, vocabulary: dict[str, int], model: Any) -> None:
+        """Make a table of the words that are one token in place of KerasHub's cache of words."""
         special = {token: vocabulary[token] for token in self.unsplittable_tokens}
         alone = {}
         for token in vocabulary.keys() - special.keys():
-            parts = self._tokenizer.model.tokenize(token)
+            parts = model.tokenize(token)
             if len(parts) == 1 and _BYTES.issuperset(token):
                 alone[token] = parts[0].id
         as_written = tf.strings.unicode_split(list(alone), "UTF-8")
@@ -127,8 +128,8 @@ class ByteLevelTokenizer(BytePairTokenizer):
         # A cache that grows has no place in a SavedModel.
         self.cache = ()
 
-    def _tokenize_tf(self, inputs: Any) -> Any:
-        self._maybe_initialized_tf()
+    def tokenize_in_graph(self, inputs: Any) -> Any:
+        """Return the ids of texts by TensorFlow operations alone."""
         texts = tf.convert_to_tensor(inputs)
         words = self._words_of(tf.reshape(texts, [-1]))
         ids = self._ids_of(words.flat_values)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfhub_ft.utils.keras_compat import flatten_layers
+from tfhub_ft.utils.keras_compat import decoder_norms, flatten_layers
 
 
 class CompiledStep:
@@ -99,7 +99,7 @@ class CompiledStep:
 
     def _matrices_of(self, layer: Any) -> tuple[Any, ...]:
         parts = {part.name: part for part in flatten_layers(layer, include_self=False)}
-        norms = [layer._self_attention_layernorm.scale, layer._feedforward_layernorm.scale]
+        norms = [norm.scale for norm in decoder_norms(layer)]
 
         def kernels(*names: str) -> Any:
             found = [keras.ops.convert_to_numpy(parts[name].kernel) for name in names]

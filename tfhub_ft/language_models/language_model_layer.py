@@ -11,7 +11,7 @@ import numpy as np
 from tfhub_ft.encoders.lora import read_adapter, write_adapter
 from tfhub_ft.encoders.traced_graphs import TracedGraphs
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.keras_compat import flatten_layers, untrack_variable
+from tfhub_ft.utils.keras_compat import flatten_layers, own_kernel, untrack_variable
 from tfhub_ft.utils.precision import layer_precision
 
 CHECKED_TOKENS, TOLERANCE = 24, 1e-4
@@ -190,7 +190,7 @@ class LanguageModel(keras.layers.Layer):
     def merge_lora(self) -> None:
         """Add the updates to the weights that they belong to, and remove them."""
         for layer in self._with_lora():
-            layer._kernel.assign(layer.kernel)
+            own_kernel(layer).assign(layer.kernel)
             layer.lora_enabled = False
             for factor in (layer.lora_kernel_a, layer.lora_kernel_b):
                 # Graphs that were traced with the factors still add their product.
@@ -217,7 +217,7 @@ class LanguageModel(keras.layers.Layer):
             down, up = tensors[f"{name}/down"], tensors[f"{name}/up"]
             if name not in layers or (*down.shape[:-1], up.shape[-1]) != tuple(layers[name].kernel.shape):
                 raise InputError(f"{path} does not fit {self.encoder}: it was made for another model")
-            layers[name]._kernel.assign_add(float(described["scale"]) * (down @ up))
+            own_kernel(layers[name]).assign_add(float(described["scale"]) * (down @ up))
 
     def __dir__(self) -> list[str]:
         # Keras saves the layers that it finds here.

@@ -202,6 +202,41 @@ class SummedGradients:
         pass
 
 
+def own_kernel(layer: Any) -> "keras.Variable":
+    """Return a dense layer's kernel; the public `kernel` is the sum of it and of its LoRA update."""
+    return layer._kernel
+
+
+def decoder_norms(layer: Any) -> tuple[Any, Any]:
+    """Return the norms before attention and before the feed-forward network of a decoder layer of KerasHub."""
+    return layer._self_attention_layernorm, layer._feedforward_layernorm
+
+
+class BytePairHooks:
+    """A mixin for KerasHub's byte-pair tokenizers, whose two ways to split a text have private names alone.
+
+    Subclasses have `prepare_tokenizer(tokenizer)`, `prepare_graph(vocabulary, model)` and `tokenize_in_graph(inputs)`;
+    tokenizer and model are those of Hugging Face.
+    """
+
+    def add_special_token(self, token: str, name: str) -> None:
+        """Register a special token; call it before `__init__`."""
+        self._add_special_token(token, name)
+
+    def _set_vocabulary_and_merges_tokenizers(self, vocabulary: dict[str, int], merges: list[str]) -> None:
+        super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
+        self.prepare_tokenizer(self._tokenizer)
+
+    def _set_vocabulary_and_merges_tf(self, vocabulary: dict[str, int], merges: list[str]) -> None:
+        super()._set_vocabulary_and_merges_tf(vocabulary, merges)
+        self._maybe_initialized_tokenizers()
+        self.prepare_graph(vocabulary, self._tokenizer.model)
+
+    def _tokenize_tf(self, inputs: Any) -> Any:
+        self._maybe_initialized_tf()
+        return self.tokenize_in_graph(inputs)
+
+
 def kerashub_preset_file(preset: str, name: str) -> Path:
     """Return where KerasHub keeps a file of a preset; its public functions load whole presets."""
     from keras_hub.src.utils.preset_utils import get_file

@@ -171,6 +171,25 @@ def test_summed_gradients_are_clipped_by_the_norm_of_their_sum_and_decay_nothing
     np.testing.assert_array_equal(variable, np.ones((3, 1)))
 
 
+def test_own_kernel_is_the_kernel_without_its_lora_update():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    before = layer.kernel.numpy()
+    layer.enable_lora(1)
+    layer.lora_kernel_b.assign([[1.0, 2.0]])
+    np.testing.assert_array_equal(keras_compat.own_kernel(layer), before)
+    assert (np.asarray(layer.kernel) != before).all()
+
+
+def test_decoder_norms_come_before_attention_and_feed_forward():
+    models = pytest.importorskip("keras_hub").models
+    sizes = {"vocabulary_size": 8, "num_layers": 1, "hidden_dim": 4, "intermediate_dim": 8}
+    backbone = models.LlamaBackbone(**sizes, num_query_heads=2, num_key_value_heads=1)
+    norms = keras_compat.decoder_norms(backbone.transformer_layers[0])
+    assert [norm.name for norm in norms] == ["self_attention_layernorm", "feedforward_layernorm"]
+    assert [norm.scale.shape for norm in norms] == [(4,)] * 2
+
+
 def test_kerashub_preset_file_is_in_the_folder_of_a_preset(tiny_preset):
     assert keras_compat.kerashub_preset_file(str(tiny_preset), "config.json") == Path(tiny_preset) / "config.json"
 
@@ -250,7 +269,8 @@ def test_keras_adds_no_arguments_to_errors_of_one_line(kind):
 def test_private_apis_are_used_in_one_module():
     private = re.compile(
         r"keras\.src|keras_hub\.src|tensorflow\.python|tf\.__internal__|\._(flatten_layers|tracker|untrack_variable|"
-        r"keras_history|inbound_nodes|nodes_by_depth|loss_tracker|symbolic_build|cardinality|use_weight_decay)\b"
+        r"keras_history|inbound_nodes|nodes_by_depth|loss_tracker|symbolic_build|cardinality|use_weight_decay|"
+        r"kernel|self_attention_layernorm|set_vocabulary_and_merges_tf|tokenize_tf)\b"
     )
     for path in SOURCES.rglob("*.py"):
         if path.name != "keras_compat.py":
