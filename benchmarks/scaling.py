@@ -81,7 +81,7 @@ def measured(data_dir, processes, devices):
     from tfhub_ft.recipe import load_recipe
     from tfhub_ft.training.distribution import shared_out, start_strategy
     from tfhub_ft.training.pretrained import build_model
-    from tfhub_ft.training.tokens import tokenize
+    from tfhub_ft.training.tokens import tokenize_splits
     from tfhub_ft.training.trainer import Trainer
     from tfhub_ft.utils.devices import sum_over_workers
     from tfhub_ft.utils.precision import matrix_products_in
@@ -93,7 +93,7 @@ def measured(data_dir, processes, devices):
     dataset = load_dataset(recipe.task, settings, recipe.demo)
     strategy = start_strategy(settings)
     built = build_model(recipe, settings, dataset.labels, strategy)
-    tokens = tokenize(recipe.task, dataset, built.preprocessor)
+    tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
     trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
     trainer.restrict_vocabulary()
     batches, _ = trainer.batches()

@@ -66,7 +66,7 @@ def measured(implementation, data_dir, trace):
     from tfhub_ft.recipe import load_recipe
     from tfhub_ft.training.distribution import start_strategy
     from tfhub_ft.training.pretrained import build_model
-    from tfhub_ft.training.tokens import tokenize
+    from tfhub_ft.training.tokens import tokenize_splits
     from tfhub_ft.training.trainer import Trainer
     from tfhub_ft.utils.precision import matrix_products_in
 
@@ -78,7 +78,7 @@ def measured(implementation, data_dir, trace):
     dataset = load_dataset(recipe.task, settings, recipe.demo)
     strategy = start_strategy(settings)
     built = build_model(recipe, settings, dataset.labels, strategy)
-    tokens = tokenize(recipe.task, dataset, built.preprocessor)
+    tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
     trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
     seconds["rows, encoder and tokens"] = time.perf_counter() - began
     batches, _ = trainer.batches()

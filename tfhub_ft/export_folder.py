@@ -80,7 +80,7 @@ def _tflite_description(file: Path) -> dict[str, Any]:
         raise _damaged(file, TFLITE_DESCRIPTION, error) from None
 
 
-def read_vocabulary(file: Path) -> str | None:
+def read_tokenizer_vocabulary(file: Path) -> str | None:
     """Return the vocabulary in a TFLite file, a token a line; None where it has none."""
     try:
         with zipfile.ZipFile(file) as archive:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.rows import Row
-from tfhub_ft.export_folder import check_artifact, read_description, read_exports, read_vocabulary
+from tfhub_ft.export_folder import check_artifact, read_description, read_exports, read_tokenizer_vocabulary
 from tfhub_ft.exports.formats import FORMATS
 from tfhub_ft.inference.runtimes.base import Batch, Runtime, text_batch, token_batch
 from tfhub_ft.inference.runtimes.model import RuntimeModel
@@ -125,7 +125,7 @@ class Examples:
         for each in self.artifacts:
             if each.format == "saved_model" and "preprocessor" in each.description:
                 return saved_preprocessor(each.path)
-            if each.path.suffix == ".tflite" and read_vocabulary(each.path) is not None:
+            if each.path.suffix == ".tflite" and read_tokenizer_vocabulary(each.path) is not None:
                 return tflite_preprocessor(each.path)
         raise InputError(
             f"{self.artifacts[0].path}: no artifact beside it contains the tokenizer; export a SavedModel of the run"

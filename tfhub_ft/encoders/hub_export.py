@@ -137,7 +137,7 @@ def _encoder_module(
             del outputs["default"]
             words = self.encoder.variables[list(values).index("word_embeddings/embeddings")]
             states = tf.gather(outputs["sequence_output"], inputs["masked_lm_positions"], batch_dims=1)
-            logits = masked_lm_logits(states, words, self.head, architecture)
+            logits = masked_lm_head(states, words, self.head, architecture)
             return {**outputs, "mlm_logits": logits}
 
     encoder = Encoder()
@@ -146,7 +146,7 @@ def _encoder_module(
     return encoder
 
 
-def masked_lm_logits(states: Any, word_embeddings: Any, head: Sequence[Any], architecture: Architecture) -> Any:
+def masked_lm_head(states: Any, word_embeddings: Any, head: Sequence[Any], architecture: Architecture) -> Any:
     """Logits of a masked-LM head that shares the word embeddings.
 
     Args:

@@ -85,7 +85,7 @@ def _pip_failure(output: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
+def opened_wheel(wheel: Path) -> Iterator[zipfile.ZipFile]:
     """A wheel as a zip archive.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfhub_ft.language_models.byte_pair import ByteLevelTokenizer
 from tfhub_ft.language_models.gguf_file import GGUFModel, read_gguf
-from tfhub_ft.language_models.numpy_llama import logits_of
+from tfhub_ft.language_models.numpy_llama import llama_logits
 from tfhub_ft.language_models.tied_embeddings import keep_tied_embeddings
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.errors import InputError, RunError
@@ -33,7 +33,7 @@ TEXTS = (
 
 
 @dataclass(frozen=True)
-class ConversionReport:
+class GgufConversionReport:
     """What a conversion made, and how exactly it answers as the file does.
 
     Attributes:
@@ -51,7 +51,7 @@ class ConversionReport:
     seconds: float
 
 
-def convert_gguf(path: str | Path, out_dir: str | Path) -> ConversionReport:
+def convert_gguf(path: str | Path, out_dir: str | Path) -> GgufConversionReport:
     """Convert a GGUF file of a Llama-like model into a preset of KerasHub.
 
     The preset holds a `Llama3CausalLM` with float32 weights, its tokenizer (`ByteLevelTokenizer`) and, where the file
@@ -88,7 +88,7 @@ def convert_gguf(path: str | Path, out_dir: str | Path) -> ConversionReport:
             log("Comparing its logits with those of the file's tensors ...")
             difference = _max_difference(model, aside)
             advance(1)
-    return ConversionReport(model.name, out_dir, difference, len(TEXTS), time.monotonic() - start)
+    return GgufConversionReport(model.name, out_dir, difference, len(TEXTS), time.monotonic() - start)
 
 
 @contextlib.contextmanager
@@ -190,7 +190,7 @@ def _max_difference(model: GGUFModel, folder: Path) -> float:
     for text in TEXTS:
         ids = np.asarray(causal_lm.preprocessor.tokenizer(text))[None, : model.context_length]
         found = np.asarray(causal_lm({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[0]
-        worst = max(worst, float(np.abs(found - logits_of(model, ids[0])).max()))
+        worst = max(worst, float(np.abs(found - llama_logits(model, ids[0])).max()))
     if not worst <= TOLERANCE:
         raise RunError(
             f"the preset made of {model.name} answers otherwise than the file: its logits differ by {worst:.1e}, more"

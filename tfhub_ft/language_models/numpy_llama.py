@@ -7,7 +7,7 @@ from scipy.special import expit
 from tfhub_ft.language_models.gguf_file import GGUFModel
 
 
-def logits_of(model: GGUFModel, token_ids: ArrayLike) -> np.ndarray:
+def llama_logits(model: GGUFModel, token_ids: ArrayLike) -> np.ndarray:
     """The logits of the next token behind each token of one text, in float32.
 
     Args:
@@ -21,7 +21,7 @@ def logits_of(model: GGUFModel, token_ids: ArrayLike) -> np.ndarray:
         IndexError: an id outside the vocabulary.
 
     Example:
-        logits = logits_of(read_gguf("SmolLM2-135M-Instruct.Q4_1.gguf"), [1, 4093, 198])
+        logits = llama_logits(read_gguf("SmolLM2-135M-Instruct.Q4_1.gguf"), [1, 4093, 198])
 
     Reference:
         Touvron et al., LLaMA (https://arxiv.org/abs/2302.13971); Su et al., RoFormer, for rotary positions

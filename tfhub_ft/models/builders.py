@@ -173,7 +173,7 @@ def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_mo
     vocabulary = read_vocabulary(resolve_preprocessor(arguments.encoder, arguments.preprocessor), arguments.encoder)
 
     def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
-        from tfhub_ft.models.masked_lm import MaskedWordHead
+        from tfhub_ft.models.masking import MaskedWordHead
 
         return _scored_guesses(tokens, vocabulary, mask_share, encoder, MaskedWordHead(name="masked_word_head"))
 
@@ -182,7 +182,7 @@ def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_mo
 
 
 def _scored_guesses(tokens: dict[str, Any], vocabulary: list[str], share: float, encoder: Any, head: Any) -> Any:
-    from tfhub_ft.models.masked_lm import MaskedWordScores, MaskWords, token_kinds
+    from tfhub_ft.models.masking import MaskedWordScores, MaskWords, token_kinds
 
     mask_words = MaskWords(len(vocabulary), vocabulary.index(MASK), share=share)
     mask_words.set_weights([*mask_words.get_weights()[:-1], token_kinds(vocabulary)])
@@ -212,7 +212,7 @@ def mask_filling_model(model: "keras.Model") -> "keras.Model":
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (windows, most masks, vocabulary).
     """
-    from tfhub_ft.models.masked_lm import MaskPlaces, StackPlaces
+    from tfhub_ft.models.masking import MaskPlaces, StackPlaces
 
     preprocessor, trained = model.get_layer("preprocessor"), model.get_layer("token_model")
 

@@ -19,7 +19,7 @@ from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.distribution import start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.start import given_settings, resolved_settings
-from tfhub_ft.training.tokens import reach_min_steps, tokenize
+from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.training.trainer import Trainer, unused_pooler_ignored
 from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.memory import peak_memory
@@ -61,7 +61,7 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
         splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
         strategy = start_strategy(resolved)
         built = build_model(recipe, resolved, data.labels, strategy)
-        tokens = tokenize(recipe.task, data, built.preprocessor)
+        tokens = tokenize_splits(recipe.task, data, built.preprocessor)
         initialize(recipe.task, built, tokens["train"], data.targets["train"], resolved)
         resolved = reach_min_steps(resolved, tokens["train"], given_settings(recipe, config, settings))
         trainer = Trainer(recipe, resolved, data, built, tokens, strategy)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def fetch(task: Task, settings: TrainingSettings) -> None:
+def fetch_pretrained(task: Task, settings: TrainingSettings) -> None:
     """Fetch, convert and recognize what is fine-tuned, as far as that was never done.
 
     It makes variables, which within a strategy's scope all workers would have to make; but only some have to.
@@ -70,7 +70,7 @@ def build_model(recipe: Recipe, settings: TrainingSettings, labels: list[str], s
     """
     log(f"Loading {settings.pretrained}")
     if strategy.num_replicas_in_sync > 1:
-        fetch(recipe.task, settings)
+        fetch_pretrained(recipe.task, settings)
     with strategy.scope():
         model = recipe.build(settings, labels)
         built = FineTunedModel(model, *_prepare(recipe.task, model.get_layer("token_model"), settings))

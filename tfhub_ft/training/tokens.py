@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def tokenize(task: Task, dataset: Dataset, preprocessor: "keras.layers.Layer") -> dict[str, TokenRows]:
+def tokenize_splits(task: Task, dataset: Dataset, preprocessor: "keras.layers.Layer") -> dict[str, TokenRows]:
     """Return the tokens of each split, from the cache or the prepared folder where they are there.
 
     Args:
@@ -39,11 +39,11 @@ def tokenize(task: Task, dataset: Dataset, preprocessor: "keras.layers.Layer") -
                 tokens[name] = task.encode(preprocessor, inputs)
         except RowError as fault:
             raise InputError(f"{split.file}, line {split.rows[fault.row].line}: {fault}") from None
-    warn_of_truncation(dataset, tokens, preprocessor.seq_length)
+    warn_of_truncated_splits(dataset, tokens, preprocessor.seq_length)
     return tokens
 
 
-def warn_of_truncation(dataset: Dataset, tokens: Mapping[str, TokenRows], seq_length: int) -> None:
+def warn_of_truncated_splits(dataset: Dataset, tokens: Mapping[str, TokenRows], seq_length: int) -> None:
     """Warn of the rows of each split that have more tokens than are read."""
     truncated = {name: each.truncated_rows for name, each in tokens.items()}
     if any(truncated.values()):

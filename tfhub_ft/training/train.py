@@ -7,7 +7,7 @@ from tfhub_ft.run import Run
 from tfhub_ft.training.distribution import check_strategy, is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.start import started
-from tfhub_ft.training.tokens import reach_min_steps, tokenize
+from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import recorded_warnings
 from tfhub_ft.utils.memory import gradients_forgotten
@@ -65,7 +65,7 @@ def train(
             dataset = start.load_dataset()
             strategy = start_strategy(settings)
             built = build_model(recipe, settings, dataset.labels, strategy)
-            tokens = tokenize(recipe.task, dataset, built.preprocessor)
+            tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
             initialize(recipe.task, built, tokens["train"], dataset.targets["train"], settings)
         if not start.run:
             settings = reach_min_steps(settings, tokens["train"], start.given)

@@ -19,7 +19,7 @@ from tfhub_ft.training.distribution import start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.results import score_trained, score_untrained, write_results, write_samples
 from tfhub_ft.training.start import Start, given_settings, resolved_settings
-from tfhub_ft.training.tokens import reach_min_steps, tokenize
+from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.training.tracking import tracker_of
 from tfhub_ft.training.trainer import Trainer
 from tfhub_ft.utils.arguments import check_path, check_type
@@ -214,7 +214,7 @@ def _tried(
         tracker = tracker_of(settings.track)
         strategy = start_strategy(settings)
         built = build_model(recipe, settings, data.labels, strategy)
-        tokens = tokenize(recipe.task, data, built.preprocessor)
+        tokens = tokenize_splits(recipe.task, data, built.preprocessor)
         initialize(recipe.task, built, tokens["train"], data.targets["train"], settings)
     settings = reach_min_steps(settings, tokens["train"], given)
     trainer = Trainer(recipe, settings, data, built, tokens, strategy)

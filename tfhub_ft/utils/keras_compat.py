@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 # The modules that register classes with Keras.
-REGISTERING = ("encoders.hub_encoder", "encoders.window_preprocessor", "models.heads", "models.masked_lm")
+REGISTERING = ("encoders.hub_encoder", "encoders.window_preprocessor", "models.heads", "models.masking")
 REGISTERING += ("tasks.losses", "training.optimizer", "language_models.language_model_layer")
 REGISTERING += ("language_models.dialogue_preprocessor", "language_models.byte_pair")
 

@@ -78,12 +78,12 @@ def some_forms(forms, folder, wanted):
 
 
 def test_other_answers_do_not_agree(forms, measured, reviews_csv, tmp_path):
-    from tfhub_ft.export_folder import read_description, read_vocabulary
+    from tfhub_ft.export_folder import read_description, read_tokenizer_vocabulary
     from tfhub_ft.exports.tflite_metadata import write_with_metadata
 
     folder = some_forms(forms, tmp_path / "reviews", lambda form: form["form"] == "tflite")
     file = folder / "tflite" / "reviews_dynamic.tflite"
-    described, vocabulary = read_description(file), read_vocabulary(file)
+    described, vocabulary = read_description(file), read_tokenizer_vocabulary(file)
     described["labels"] = described["labels"][::-1]
     write_with_metadata(file.read_bytes(), file, described, summary="Reviews.", vocabulary=vocabulary)
     with pytest.raises(InputError, match=r"reviews_dynamic\.tflite: was changed since it was exported"):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.unit.language_models.test_byte_pair import reference, varied_texts
 from tfhub_ft.language_models.gguf_file import read_gguf
-from tfhub_ft.language_models.numpy_llama import logits_of
+from tfhub_ft.language_models.numpy_llama import llama_logits
 from tfhub_ft.language_models.presets import CATALOG, NAME, chat_template, fetch_gguf, load_causal_lm
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def test_greedy_text_of_twenty_prompts_is_that_of_the_tensors(file, causal_lm):
         inputs = causal_lm.preprocessor.generate_preprocess([prompt], sequence_length=56)
         written = causal_lm.generate_step(inputs, stop_token_ids=[tokenizer.end_token_id])
         ids = np.asarray(written["token_ids"])[0][np.asarray(written["padding_mask"])[0]]
-        logits = logits_of(file, ids)
+        logits = llama_logits(file, ids)
         answer = ids[len(asked) :]
         assert len(answer) > 0
         np.testing.assert_array_equal(answer, logits[len(asked) - 1 : -1].argmax(-1))

@@ -68,7 +68,9 @@ def test_other_weights_are_noticed_and_nothing_is_left(
     weights["bert.encoder.layer.1.output.dense.weight"][3, 5] += 0.5
     save_file(weights, folder / "model.safetensors")
     # The pair of the unchanged checkpoint takes the place of one that was written wrong.
-    monkeypatch.setattr(convert, "write_pair", lambda _, aside: shutil.copytree(tiny_pair, aside, dirs_exist_ok=True))
+    monkeypatch.setattr(
+        convert, "write_converted_pair", lambda _, aside: shutil.copytree(tiny_pair, aside, dirs_exist_ok=True)
+    )
     with pytest.raises(RunError, match=r"differs from the checkpoint's by 0\.\d+, more than 0\.0001"):
         convert_checkpoint(folder, tmp_path / "pair")
     assert names_in(tmp_path) == ["tiny"]

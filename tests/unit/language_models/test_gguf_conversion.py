@@ -7,7 +7,7 @@ from tests.conftest import CHATML, make_gguf
 from tfhub_ft.language_models import gguf_conversion
 from tfhub_ft.language_models.gguf_conversion import convert_gguf
 from tfhub_ft.language_models.gguf_file import read_gguf
-from tfhub_ft.language_models.numpy_llama import logits_of
+from tfhub_ft.language_models.numpy_llama import llama_logits
 from tfhub_ft.utils.errors import InputError, RunError
 
 IDS = np.array([[1, 30, 50, 270, 280, 40, 41, 2]])
@@ -24,7 +24,7 @@ def test_a_preset_that_keras_hub_reads(tmp_path, tied):
     assert (report.name, report.folder) == ("Tiny Llama", tmp_path / "preset")
     assert report.max_difference < 1e-4
     causal_lm = keras_hub.models.CausalLM.from_preset(str(report.folder))
-    np.testing.assert_allclose(logits(causal_lm)[0], logits_of(read_gguf(file), IDS[0]), atol=1e-4)
+    np.testing.assert_allclose(logits(causal_lm)[0], llama_logits(read_gguf(file), IDS[0]), atol=1e-4)
     assert causal_lm.backbone.token_embedding.tie_weights is tied
     assert (report.folder / "chat_template.jinja").read_text() == CHATML
     assert sorted(path.name for path in report.folder.iterdir()) == [
@@ -49,7 +49,7 @@ def test_the_cache_writes_the_text_that_the_tensors_write(tiny_gguf, tiny_preset
     written = causal_lm.generate("the good", max_length=24)
     model, ids = read_gguf(tiny_gguf), list(prompt)
     while len(ids) < 24 and model.tokenizer.tokens[ids[-1]] != "<|im_end|>":
-        ids.append(int(logits_of(model, ids)[-1].argmax()))
+        ids.append(int(llama_logits(model, ids)[-1].argmax()))
     special = set(causal_lm.preprocessor.tokenizer.special_token_ids)
     kept = [token for token in ids if token not in special]
     assert len(ids) > len(prompt)

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tfhub_ft.export_folder import read_description, read_vocabulary
+from tfhub_ft.export_folder import read_description, read_tokenizer_vocabulary
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import temporary_folder
 from tfhub_ft.utils.saved_graph import load_graph
@@ -30,7 +30,7 @@ def tflite_preprocessor(file: Path) -> Any:
     Raises:
         InputError: the file contains no vocabulary.
     """
-    description, vocabulary = read_description(file), read_vocabulary(file)
+    description, vocabulary = read_description(file), read_tokenizer_vocabulary(file)
     if vocabulary is None:
         raise InputError(f"{file}: contains no WordPiece vocabulary; predict with the run that it was exported from")
     layer, workspace = _unloaded_layer(description["preprocessor"]), temporary_folder()

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfhub_ft.models.masked_lm import MaskWords, token_kinds
+from tfhub_ft.models.masking import MaskWords, token_kinds
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##want", "##ed", "film", "good", "!"]
 
