@@ -147,5 +147,7 @@ class Examples:
 
     def model(self, artifact: Artifact, runtime: Runtime) -> RuntimeModel:
         """Return an artifact with the interface of a trained model."""
-        load_preprocessor = (lambda: self.preprocessor) if artifact.reads == "tokens" else None
-        return RuntimeModel(runtime, self.task, artifact.description, load_preprocessor)
+        reads_texts = artifact.reads == "text"
+        return RuntimeModel(
+            runtime, self.task, artifact.description, lambda: self.preprocessor, reads_texts=reads_texts
+        )

@@ -170,7 +170,8 @@ class ExportContext:
             runtime,
             self.task,
             {"labels": self.run.labels, "decision": self.run.thresholds, "inputs": self.task.fields},
-            (lambda: preprocessor) if "tokens" in self.formats[format].signatures else None,
+            lambda: preprocessor,
+            reads_texts="tokens" not in self.formats[format].signatures,
         )
         tokens = None if reference.score is None else reference.tokens
         predictions, logits = model.predict_and_score(self.rows.segments, tokens)

@@ -248,7 +248,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 def _saved_model_predictor(path: Path) -> Predictor:
     check_artifact(path)
     described, runtime = read_description(path), SavedModelRuntime(path)
-    model = RuntimeModel(runtime, described_task(described, path), described)
+    model = RuntimeModel(runtime, described_task(described, path), described, reads_texts=True)
 
     def preprocessor() -> Any:
         return saved_preprocessor(path, runtime.model) if "preprocessor" in described else None
@@ -264,7 +264,7 @@ def _tflite_predictor(path: Path) -> Predictor:
 
     def load() -> Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]:
         runtime = kind(path) if is_safe else IsolatedRuntime(kind).open(path)
-        model = RuntimeModel(runtime, task, described, None if described["reads_texts"] else preprocessor)
+        model = RuntimeModel(runtime, task, described, preprocessor, reads_texts=described["reads_texts"])
 
         def predict(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
             try:

@@ -24,7 +24,8 @@ class RuntimeModel:
         runtime: the runtime.
         task: the task.
         description: what the artifact says of itself: "labels", "decision" and, where it reads texts, "inputs".
-        load_preprocessor: returns the layer that makes the tokens; None where the runtime is called with texts.
+        load_preprocessor: returns the layer that makes the tokens.
+        reads_texts: whether the runtime is called with texts instead of tokens.
     """
 
     input = TOKEN_INPUTS
@@ -35,15 +36,12 @@ class RuntimeModel:
         task: Task,
         description: dict[str, Any],
         load_preprocessor: Callable[[], Any] | None = None,
+        *,
+        reads_texts: bool = False,
     ):
         self.runtime, self.task, self.description = runtime, task, description
         self.labels, self.decision = description["labels"], description["decision"]
-        self.load_preprocessor, self._fault = load_preprocessor, None
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether the runtime is called with texts instead of tokens."""
-        return self.load_preprocessor is None
+        self.load_preprocessor, self.reads_texts, self._fault = load_preprocessor, reads_texts, None
 
     @cached_property
     def predict(self) -> Callable[[Rows], list[dict[str, Any]]]:
