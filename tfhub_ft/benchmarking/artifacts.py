@@ -134,7 +134,7 @@ class Examples:
 
     @cached_property
     def tokens(self) -> Any:
-        """The rows as the task's scores take them; None where the task has no score."""
+        """The rows as the task's scores take them; None where the task lacks a score."""
         if not self.task.primary_metric:
             return None
         return self.task.encode(self.preprocessor, [self.task.training_inputs(row) for row in self.rows])

@@ -55,7 +55,7 @@ def benchmark(
         runtime, "latency_ms": {"p50", "p95"} of one row, "rows_per_second": in batches of "batch_size" rows of similar
         length, "scores": {name: score}, the task's own score first, "agreement": share of the predictions that are the
         original's}. Where an artifact reads tokens, the times are without the tokenizer. Where predictions are numbers,
-        the agreement is None; artifacts that do not output logits have no scores. Where replies are written, a row is a
+        the agreement is None; artifacts that do not output logits lack scores. Where replies are written, a row is a
         reply, and there are "tokens_per_second", of one reply at a time, and "same_words", the share of the words of
         the original's replies up to the first that differs.
 

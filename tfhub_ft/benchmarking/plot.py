@@ -23,12 +23,12 @@ RISES = [0, *itertools.chain.from_iterable((step, -step) for step in range(14, 1
 def draw_comparison(measured: Sequence[dict[str, Any]], file: Path, *, title: str) -> None:
     """Draw a form's score against its bytes and against the time of one row.
 
-    Where the task has no score, it is the agreement with the original.
+    Where the task lacks a score, it is the agreement with the original.
 
     Args:
         measured: what `benchmark` gave.
         file: where to write it; its suffix tells the format.
-        title: stands above.
+        title: the title of the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def draw_comparison(measured: Sequence[dict[str, Any]], file: Path, *, title: st
     panels = [(by_size, "size, MB", list(sizes.values())), (by_time, "one row, median, ms", times)]
     for axes, label, points in panels:
         _plot(axes, label, points)
-    # Labels need to know where the points will stand, so nothing may move any more.
+    # Labels need to know where the points will be, so nothing may move any more.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes, _, points in panels:

@@ -73,7 +73,7 @@ class ExportContext:
     def quantizations(cls, run: Run, format: str) -> tuple[str, ...]:
         """Return the quantizations that a format of a run takes."""
         if format == "onnx" and not run.recipe.task.primary_metric:
-            # Its file outputs the best of many by number: there are no predictions to compare int8 weights with.
+            # Its file outputs the best of many by number: nothing could be compared of int8 weights.
             return ("none",)
         return tuple(cls.formats[format].quantizations)
 
@@ -210,7 +210,7 @@ class ReferencePredictions:
 
     @cached_property
     def score(self) -> float | None:
-        """The score to keep; None where the task has none, or the rows have no labels."""
+        """The score to keep; None without a metric or labels."""
         if not self.score_name or not len(self.rows.inputs):
             return None
         return self.score_of(self.task.make_score_fn(self.model)(self.tokens))

@@ -53,7 +53,7 @@ def check_vocabulary(context: "ExportContext", quantizations: Sequence[str]) -> 
     """Raise an InputError where the tokenizer of a file would lack its vocabulary."""
     if _vocabulary(context) is None:
         raise InputError(
-            f"--format tflite_text: the encoder {context.run.settings.encoder} has no WordPiece vocabulary, which the"
+            f"--format tflite_text: the encoder {context.run.settings.encoder} lacks a WordPiece vocabulary, which the"
             " tokenizer of a file needs; use tflite, from tokens on"
         )
 

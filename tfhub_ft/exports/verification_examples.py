@@ -48,7 +48,7 @@ def verification_examples(run: Run) -> VerificationExamples:
     """Return up to 1,000 validation rows of a run with their targets, and 100 training rows to calibrate with.
 
     Of fewer than 200 validation rows a single prediction would weigh too much: training rows follow them. Where the
-    files of the run are not found, these are the rows that the run has kept; runs that kept none have no labels.
+    files of the run are not found, these are the rows that the run has kept; runs that kept none lack labels.
     """
     task, fault, learned = run.recipe.task, "", ()
     try:

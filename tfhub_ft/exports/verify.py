@@ -22,7 +22,7 @@ class ParityReport(TypedDict, total=False):
     """What export.json keeps of a verification.
 
     `max_logit_difference` is a number, or one for each signature; `agreement` the share of equal predictions, None
-    where predictions are numbers; `score` {"name", "model", "form"}, None where the task has none or the rows have no
+    where predictions are numbers; `score` {"name", "model", "form"}, None without a metric or
     labels; `latency_ms` {"p50", "p95"} of one row without padding.
     """
 

@@ -78,7 +78,7 @@ def _reply_function(model: "keras.Model") -> Callable[..., Any]:
     def write(prompts: Any, max_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Any:
         tokens = preprocessor.prompt_tokens(prompts, room=tf.clip_by_value(max_tokens, 1, window // 2))
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
-        # A client may send any number: where there is no room, a reply ends with the window.
+        # A client may send any number: without room, a reply ends with the window.
         max_tokens = tf.clip_by_value(max_tokens, 1, window - lengths)
         ids = writer.reply_ids(tokens.to_tensor(), lengths, max_tokens, temperature, top_p, seed)
         # Half a character at a reply's end is invalid UTF-8, which REST cannot carry.
