@@ -3,9 +3,10 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 # Of a process beside this one: the GPUs' memory is this one's, and on the CPU float32 is float32.
 QUIET_AND_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -61,13 +62,14 @@ def workers_of(strategy: Any) -> int:
     return sum(spec.num_tasks(job) for job in ("chief", "worker") if job in spec.jobs) or 1
 
 
-def sum_over_workers(strategy: Any, numbers: Any) -> np.ndarray:
+def sum_over_workers(strategy: Any, numbers: Any) -> "np.ndarray":
     """The sums of numbers that each process has, float32 of their shape. All processes must call it, and wait here.
 
     Args:
         strategy: of the training.
         numbers: of this process, of any shape.
     """
+    import numpy as np
     import tensorflow as tf
 
     if workers_of(strategy) == 1:

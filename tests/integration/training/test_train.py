@@ -1,5 +1,6 @@
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import yaml
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft import HubEncoder
+from tfhub_ft.evaluation.scored import scoring_precision
 from tfhub_ft.run import Run
+from tfhub_ft.tasks.base import load_task
 from tfhub_ft.training.interruptions import Interruptions
 from tfhub_ft.training.start import resolved_settings
+from tfhub_ft.utils import precision
 from tfhub_ft.utils.errors import InputError
 
 
@@ -287,3 +291,15 @@ def test_evaluate_says_how_many_rows_are_truncated(tiny_run, tmp_path, capsys):
     warning = "1 of 6 rows are longer than --seq-length 24 tokens; the rest of their text is not read"
     assert f"Warning: {warning}\n" in capsys.readouterr().err
     assert warning in (tmp_path / "report.html").read_text()
+
+
+def test_a_float32_run_is_scored_in_float32_on_a_bfloat16_machine(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+    settings = {"data": reviews_csv, "freeze": "all", "precision": "float32", "dropout": 0.1}
+    expected = train(tiny_pair, tmp_path / "float32", **settings)
+    monkeypatch.setattr(precision, "Path", lambda _: SimpleNamespace(read_text=lambda **_: "flags: avx512_bf16"))
+    assert precision.resolve_precision("auto") == "bfloat16"
+    run = train(tiny_pair, tmp_path / "bfloat16", **settings)
+    assert run.metrics == expected.metrics
+    assert tfhub_ft.evaluate(run, data=reviews_csv) == tfhub_ft.evaluate(expected, data=reviews_csv)
+    assert scoring_precision(load_task("dialogue"), "float32") == "float32"
+    assert scoring_precision(load_task("dialogue"), "auto") == "bfloat16"

@@ -174,7 +174,7 @@ def cached_folder(folder):
 
 
 def left_in(cache):
-    return sorted(path.name for path in cache.iterdir()) if cache.exists() else []
+    return sorted(path.name for path in cache.glob("[!.]*")) if cache.exists() else []
 
 
 class TestCatalogueNames:

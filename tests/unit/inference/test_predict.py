@@ -79,7 +79,7 @@ def test_windows_truncate_nothing(by_run, tiny_pair):
 def test_a_pickled_predictor_whose_run_has_gone_says_so(tiny_run, tmp_path):
     pickled = pickle.dumps(open_predictor(shutil.copytree(tiny_run, tmp_path / "run")))
     shutil.rmtree(tmp_path / "run")
-    with pytest.raises(InputError, match="run does not exist"):
+    with pytest.raises(InputError, match="run: not found"):
         pickle.loads(pickled)
 
 
@@ -277,7 +277,7 @@ def test_a_writer_writes_to_an_open_file():
 
 
 def test_what_is_no_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="not found"):
         tfhub_ft.predict(tmp_path / "none", ["good"])
     with pytest.raises(InputError, match="not a run folder"):
         tfhub_ft.predict(tmp_path, ["good"])

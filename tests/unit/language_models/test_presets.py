@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def left_in(cache):
-    return sorted(path.name for path in cache.iterdir()) if cache.exists() else []
+    return sorted(path.name for path in cache.glob("[!.]*")) if cache.exists() else []
 
 
 def copied(preset, folder, *left_out):
