@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from tfhub_ft.language_models.builder import dialogue_model
+from tfhub_ft import dialogue_model
 
 PROMPTS = ["good goose", "", "naïve: 12 €\n", "the nest " * 20]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfhub_ft.language_models.builder import dialogue_model
+from tfhub_ft import dialogue_model
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 from tfhub_ft.utils.errors import InputError, RowError
 
