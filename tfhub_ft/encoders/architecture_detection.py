@@ -1,4 +1,4 @@
-"""Whether a TF Hub encoder is a BERT that `native.py` computes: found out once for each, and kept in the cache."""
+"""Detect whether a TF Hub encoder is a BERT that `bert_forward.py` computes, once for each, kept in the cache."""
 
 import contextlib
 import dataclasses

@@ -180,7 +180,7 @@ class _Block:
             query, key, value = self._heads(self._product(x, parts), self.length, 3, heads, size)
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
         if self.dropout:
-            # By this name `recognition.py` tells its rate from that of hidden states.
+            # By this name `architecture_detection.py` tells its rate from that of hidden states.
             with tf.name_scope("self_attention"):
                 weights = self.dropout(weights, self.architecture.attention_dropout, place)
         return tf.reshape(tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3)), (-1, heads * size))

@@ -119,7 +119,9 @@ def _forwarded(number: int, process: subprocess.Popen) -> Iterator[threading.Thr
 def _forward(source: IO[bytes], target: Any, prefix: str) -> None:
     for line in source:
         if target:
-            print(prefix + line.decode(errors="replace").rstrip("\n"), file=target, flush=True)
+            # One write, as another thread writes to the same target; print writes the line end apart.
+            target.write(f"{prefix}{line.decode(errors='replace').rstrip(chr(10))}\n")
+            target.flush()
 
 
 def _pass_on(started: list[subprocess.Popen]) -> Any:
