@@ -68,7 +68,9 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
         ),
         click.Option(["--resume"], is_flag=True, help="Go on with the training in --output-dir where it was stopped."),
         click.Option(
-            ["--recover"], is_flag=True, help="The same where the loss was no number, at half the learning rate."
+            ["--recover"],
+            is_flag=True,
+            help="Like --resume, after a NaN loss: restart from the last good epoch at half the rate.",
         ),
         click.Option(
             ["--dry-run"], is_flag=True, help="Say what would be done, with its time and memory; train nothing."

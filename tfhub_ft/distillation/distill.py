@@ -143,7 +143,7 @@ def _student_settings(
             f" {', '.join(SOFT_LOSSES)}"
         )
     if not run.finished:
-        raise InputError(f"{run.path}: its training did not finish, so it cannot teach; go on with --resume")
+        raise InputError(f"{run.path}: its training did not finish, so it cannot teach; continue with --resume")
     if "encoder" in given:
         raise InputError("--encoder: the student's encoder is what --student names")
     if count and given.get("preprocessor"):

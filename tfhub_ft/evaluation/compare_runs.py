@@ -115,7 +115,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
 def _check(one: Run, other: Run) -> None:
     for run in (one, other):
         if not run.finished:
-            raise InputError(f"{run.path}: its training did not finish; go on with --resume")
+            raise InputError(f"{run.path}: its training did not finish; continue with --resume")
     if one.recipe.task.name != other.recipe.task.name:
         names = f"{one.recipe.task.name} and {other.recipe.task.name}"
         raise InputError(f"{one.path} and {other.path} answer by different tasks, {names}: they cannot be compared")

@@ -115,7 +115,7 @@ class Progress(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the weights of the last epoch, to resume from, and of the best one; stops when there is no better one.
 
-    An epoch whose loss is no number is not kept: it ends the training, and `diverged` tells where that was.
+    An epoch whose loss is NaN is not kept: it ends the training, and `diverged` tells where that was.
     An epoch is better when its validation score is better, or equal at a lower validation log loss. A score that is
     undefined, such as the ROC AUC of rows of one label, leaves the choice to the log loss.
 
@@ -169,7 +169,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     @property
     def diverged(self) -> dict[str, Any] | None:
-        """Where the loss was no number: {"epoch", "step", "learning_rate"}."""
+        """Where the loss became NaN: {"epoch", "step", "learning_rate"}."""
         return self.state.get("diverged")
 
     def skipped(self, epoch: int) -> int:
@@ -178,7 +178,7 @@ class Checkpoints(keras.callbacks.Callback):
         return step if epoch == resumed else 0
 
     def note_divergence(self, epoch: int, step: int, learning_rate: float) -> None:
-        """Write down where the loss was no number; the checkpoints stay as they are."""
+        """Record where the loss became NaN; the checkpoints stay as they are."""
         self.state["diverged"] = {"epoch": epoch + 1, "step": step, "learning_rate": learning_rate}
         write_json(self.folder / STATE, self.state)
 

@@ -1,4 +1,4 @@
-"""A training that is stopped: by a signal, or by a loss that is no number."""
+"""Stop a training run: by a signal, or when the loss becomes NaN."""
 
 import math
 import signal
@@ -86,4 +86,4 @@ class Interruptions(keras.callbacks.Callback):
         self.model.stop_training = self.model.stop_training or self.agreed == signal.SIGINT
 
     def _leave(self) -> None:
-        raise Preempted(f"{self.checkpoints.folder.parent} was told to stop, and saved: go on with --resume")
+        raise Preempted(f"{self.checkpoints.folder.parent} was stopped by a signal and saved; continue with --resume")

@@ -117,7 +117,7 @@ def written_by_chief(strategy: str, output_dir: str | Path | None) -> Iterator[P
 @contextlib.contextmanager
 def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], recover: bool) -> Iterator[Start]:
     if not output_dir:
-        raise InputError(f"--{'recover' if recover else 'resume'} needs --output-dir, the run to go on with")
+        raise InputError(f"--{'recover' if recover else 'resume'} needs --output-dir, the run to continue")
     if Run.is_beginning(output_dir):
         raise InputError(f"{output_dir}: its training was killed before it began; leave --resume out")
     run = Run(output_dir)
@@ -131,7 +131,7 @@ def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], 
             settings = run.settings
             if recover:
                 settings = settings.replaced({"learning_rate": settings.learning_rate / 2})
-                log(f"Going on with half the learning rate, {settings.learning_rate:g}")
+                log(f"Continuing with half the learning rate, {settings.learning_rate:g}")
 
             def load() -> Dataset:
                 try:
@@ -149,14 +149,14 @@ def _check_resumable(run: Run, recipe: Recipe, given: Mapping[str, Any], recover
         raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
     if run.recipe.source != recipe.source:
         raise InputError(
-            f"{run.path} was started with another version of the recipe {recipe.name}; go on with that one,"
+            f"{run.path} was started with another version of the recipe {recipe.name}; continue with that one,"
             f" {run.path / RECIPE_FILE}, or train into a new folder"
         )
     for name, value in run.settings.replaced(given).as_dict().items():
         if value != getattr(run.settings, name):
             raise InputError(
                 f"{option_name(name)} {value}: the run in {run.path} was started with {getattr(run.settings, name)},"
-                " and goes on with that; leave the option out"
+                " and continues with it; leave the option out"
             )
     if run.finished:
         # In case it was killed before it had done that itself.
@@ -168,9 +168,9 @@ def _check_resumable(run: Run, recipe: Recipe, given: Mapping[str, Any], recover
         )
     diverged = bool(run.training_state.get("diverged"))
     if recover and not diverged:
-        raise InputError(f"{run.path}: its loss was a number as far as it came; go on with --resume")
+        raise InputError(f"{run.path}: its loss never became NaN; continue with --resume")
     if diverged and not recover:
-        raise InputError(f"{run.path}: its loss was no number, and would be so again; go on with --recover")
+        raise InputError(f"{run.path}: its loss became NaN; continue with --recover")
 
 
 def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> Settings:
@@ -213,7 +213,7 @@ def new_folder(folder: Path) -> Path:
     """
     check_folder(folder)
     if (folder / "recipe.yaml").exists():
-        raise InputError(f"--output-dir {folder} already holds a run: name another folder, or go on with --resume")
+        raise InputError(f"--output-dir {folder} already holds a run; choose another folder, or continue with --resume")
     if contents(folder) and not Run.is_beginning(folder):
         raise InputError(f"--output-dir {folder}: not empty; choose another folder")
     return folder

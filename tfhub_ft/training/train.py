@@ -28,8 +28,8 @@ def train(
         recipe: a recipe's name, or the path of a recipe file.
         output_dir: the run folder, which must be new or empty; `runs/NAME-N` by default.
         config: a YAML file of settings.
-        resume: go on with the training in `output_dir` where it was stopped or killed.
-        recover: go on with a training whose loss was no number, from its last good epoch, at half the learning rate.
+        resume: continue the training in `output_dir` where it was stopped or killed.
+        recover: continue a training whose loss became NaN, from its last good epoch, at half the learning rate.
         settings: any field of the recipe's settings: train, epochs, encoder ... They go before the file's. `strategy`
             may be a tf.distribute.Strategy, too.
 
@@ -39,7 +39,7 @@ def train(
     Raises:
         InputError: a setting, a file or a row is not as it must be. Nothing was started.
         RunError: the training failed.
-        Preempted: SIGTERM stopped it; `resume` goes on with it.
+        Preempted: SIGTERM stopped it; `resume` continues it.
 
     Example:
         run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews", epochs=2)

@@ -123,8 +123,8 @@ class Trainer:
         self._fit_epochs(run, tracker, step_model, checkpoints, batches)
         if where := checkpoints.diverged:
             raise RunError(
-                f"{run.path}: the loss is no number in epoch {where['epoch']}, step {where['step']}, at a learning rate"
-                f" of {where['learning_rate']:.3g}: --recover goes on from the last good epoch with half of"
+                f"{run.path}: the loss became NaN in epoch {where['epoch']}, step {where['step']}, at a learning rate"
+                f" of {where['learning_rate']:.3g}: --recover continues from the last good epoch with half of"
                 f" --learning-rate {settings.learning_rate:g}"
             )
         checkpoints.load_best()

@@ -156,7 +156,7 @@ def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
     launched.send_signal(signal.SIGTERM)
     _, said = launched.communicate(timeout=120)
     assert launched.returncode == 143, said
-    assert said.count("go on with --resume") == 2
+    assert said.count("continue with --resume") == 2
     assert Run(tmp_path / "run").training_state["last"]
 
 

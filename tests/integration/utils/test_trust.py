@@ -146,7 +146,7 @@ def test_resume_refuses_another_version_of_the_recipe(mine_run, tmp_path):
     run = shutil.copytree(mine_run[0], tmp_path / "run")
     (run / "metrics.json").unlink()
     (tmp_path / "mine.py").write_text((run / "recipe.py").read_text() + "# changed\n")
-    with pytest.raises(InputError, match=r"another version of the recipe mine; go on with that one, .*recipe.py"):
+    with pytest.raises(InputError, match=r"another version of the recipe mine; continue with that one, .*recipe.py"):
         tfhub_ft.train(tmp_path / "mine.py", output_dir=run, resume=True)
 
 
