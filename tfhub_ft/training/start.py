@@ -145,7 +145,7 @@ def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], 
 def _check_resumable(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) -> None:
     from tfhub_ft.training.callbacks import remove_weights
 
-    if run.recipe.name != recipe.name:
+    if run.recipe.name != recipe.name and (recipe.source is None or run.recipe.source != recipe.source):
         raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
     if run.recipe.source != recipe.source:
         raise InputError(

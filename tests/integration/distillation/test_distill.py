@@ -176,7 +176,7 @@ def test_wrong_input_is_refused_before_anything_is_made(
 
 
 def test_teachers_and_folders_that_do_not_do_are_refused(tiny_run, tiny_pair, tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="not found"):
         tfhub_ft.distill(tmp_path / "none", student="layers:1", output_dir=tmp_path / "out")
     with pytest.raises(InputError, match="already holds a run"):
         tfhub_ft.distill(tiny_run, student="layers:1", output_dir=tiny_run)

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 
 import pytest
@@ -66,7 +67,7 @@ def test_diff_falls_back_on_the_test_rows_of_the_run(tiny_run, tmp_path, capsys)
     one = shutil.copytree(tiny_run, tmp_path / "one")
     splits = json.loads((one / "splits.json").read_text())
     for split in splits.values():
-        split["sha256"] = "of other rows"
+        split |= {"sha256": "of other rows", "relative": os.path.relpath(split["file"], one)}
     (one / "splits.json").write_text(json.dumps(splits))
     expected = compare(tiny_run, tiny_run)
     capsys.readouterr()

@@ -23,7 +23,7 @@ COMMANDS = [
     "predict RUN text",
     "evaluate RUN --data rows.csv",
     "export RUN --output-dir new",
-    "diff RUN RUN",
+    "compare RUN RUN",
     "chat RUN",
     "distill RUN --student layers:1 --output-dir new",
     "encoders export RUN new",
@@ -107,7 +107,7 @@ def test_the_trust_variable_opens_runs_of_others(value, is_trusted, foreign, mon
 
 def test_loading_a_recipe_file_does_not_make_runs_of_it_known(foreign):
     run, _ = foreign
-    assert load_recipe(run / "recipe.py").name == "mine"
+    assert load_recipe(run / "recipe.py").name == "recipe"
     with pytest.raises(InputError, match="--trust"):
         _ = Run(run).recipe
 
