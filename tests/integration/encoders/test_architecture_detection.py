@@ -3,14 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from tests.unit.encoders.test_architecture_detection import TOKENS
 from tfhub_ft.encoders import HubEncoder
 from tfhub_ft.encoders.architecture_detection import native_spec
-
-TOKENS = {
-    "input_word_ids": np.array([[3, 9, 9, 4, 0], [3, 9, 3, 4, 4]], "int32"),
-    "input_mask": np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32"),
-    "input_type_ids": np.array([[0, 0, 1, 1, 0], [0, 0, 0, 1, 1]], "int32"),
-}
 
 
 @pytest.fixture(autouse=True)

@@ -7,27 +7,13 @@ import keras
 import numpy as np
 import pytest
 
+from tests.unit.encoders.test_hub_encoder import TOKENS, build, token_inputs
 from tfhub_ft.encoders import HubEncoder
-
-TOKENS = {
-    "input_word_ids": np.array([[3, 90, 91, 4, 0], [3, 92, 93, 94, 4]], "int32"),
-    "input_mask": np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32"),
-    "input_type_ids": np.zeros((2, 5), "int32"),
-}
 
 
 @pytest.fixture(params=["native", "graph"])
 def implementation(request):
     return request.param
-
-
-def token_inputs():
-    return {name: keras.Input((None,), dtype="int32", name=name) for name in TOKENS}
-
-
-def build(encoder, **options):
-    inputs = token_inputs()
-    return keras.Model(inputs, keras.layers.Dense(2)(HubEncoder(encoder, **options)(inputs)["pooled_output"]))
 
 
 @pytest.mark.parametrize(

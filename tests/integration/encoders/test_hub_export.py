@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_hub as hub
 from scipy.special import erf
 
+from tests.unit.encoders.test_hub_export import TOKENS, VOCABULARY
 from tfhub_ft import HubEncoder
 from tfhub_ft.encoders.bert_forward import Architecture
 from tfhub_ft.encoders.hub_api_check import verify_encoder
@@ -21,13 +22,6 @@ def written(encoder, tmp_path_factory):
     architecture = Architecture(**{**encoder.spec["architecture"], "dropout": 0.2, "attention_dropout": 0.3})
     write_encoder(folder, encoder.values, architecture)
     return folder
-
-
-TOKENS = {
-    "input_word_ids": tf.constant([[3, 70, 80, 4, 90, 4], [3, 90, 4, 0, 0, 0]]),
-    "input_mask": tf.constant([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
-    "input_type_ids": tf.constant([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]),
-}
 
 
 def test_a_written_encoder_follows_the_text_api(written):
@@ -65,16 +59,6 @@ def test_a_masked_lm_head_becomes_mlm(encoder, tmp_path):
     assert HubEncoder(str(tmp_path / "encoder")).is_native
     layer = HubEncoder(str(tmp_path / "encoder"), implementation="graph")
     np.testing.assert_allclose(layer(TOKENS)["pooled_output"], encoder(TOKENS)["pooled_output"], atol=1e-5)
-
-
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film", "##s", ",", "über", "uber", "!"]
-
-
-@pytest.fixture(scope="module")
-def preprocessor(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("written") / "preprocessor"
-    write_preprocessor(folder, VOCABULARY, do_lower_case=True, seq_length=8)
-    return hub.load(str(folder))
 
 
 def test_a_pair_is_written_within_a_strategy(encoder, tmp_path):

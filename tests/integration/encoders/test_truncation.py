@@ -1,24 +1,9 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhub_ft import HubEncoder, HubPreprocessor
-
-MOST = 64
-
-
-LONG = "the good film was a terrible room " * 30
-
-
-def tokens_of(tiny_pair, texts, seq_length):
-    layer = HubPreprocessor(str(tiny_pair), seq_length=seq_length)
-    return {name: ids.numpy() for name, ids in layer(texts).items()}
-
-
-def token_inputs(length=None):
-    names = ("input_word_ids", "input_mask", "input_type_ids")
-    return {name: keras.Input((length,), dtype="int32", name=name) for name in names}
+from tests.unit.encoders.test_truncation import LONG, MOST, token_inputs, tokens_of
+from tfhub_ft import HubEncoder
 
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])

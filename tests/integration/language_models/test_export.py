@@ -68,10 +68,6 @@ def forms_of(export):
     return json.loads((export / "export.json").read_text())["forms"]
 
 
-def rows_of(pairs):
-    return [json.loads(line) for line in pairs.read_text().splitlines()]
-
-
 def asked(prompt):
     return [{"role": "user", "content": prompt}]
 

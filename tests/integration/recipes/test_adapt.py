@@ -61,12 +61,6 @@ def test_masks_are_filled(adapted):
     assert by_run[1] == {"filled": "no mask here", "words": [], "guesses": []}
 
 
-def rows(count):
-    ids = np.tile([2, 5, 6, 7, 8, 9, 3, 0], (count, 1)).astype("int32")
-    ids[:, 5] = np.random.default_rng(0).integers(8, 11, count)
-    return {"input_word_ids": ids, "input_mask": (ids > 0).astype("int32"), "input_type_ids": 0 * ids}
-
-
 def test_long_texts_are_read_to_their_end(adapted, tiny_pair, tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("good film and bad food and nice room " * 40 + "\n")

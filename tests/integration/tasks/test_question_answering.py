@@ -1,15 +1,10 @@
-import json
-
 import pytest
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
+from tests.unit.tasks.test_question_answering import squad
 
 NAMES = ("mary", "bob", "ann", "lee", "kim", "tom")
-
-
-def squad(questions):
-    return json.dumps({"data": [{"paragraphs": [{"context": c, "qas": [q]} for c, q in questions]}]})
 
 
 def make_questions(count):

@@ -1,18 +1,12 @@
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfhub_ft
+from tests.unit.utils.test_keras_compat import SOURCES, run
 from tfhub_ft.recipe import load_recipe
-
-SOURCES = Path(tfhub_ft.__file__).parent
-
 
 TEXTS = ["good film", "the food was bad"]
 
@@ -34,13 +28,6 @@ TARGETS = {
 def registered_names():
     pattern = re.compile(r'register_keras_serializable\("tfhub_ft"\)\nclass (\w+)')
     return sorted(name for path in SOURCES.rglob("*.py") for name in pattern.findall(path.read_text(encoding="utf-8")))
-
-
-def run(script, *arguments):
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.sample

@@ -39,25 +39,6 @@ def test_what_a_saved_model_does_not_say_is_found_out(checkpoint_maker, tmp_path
     assert found["attention_dropout"] == options.get("attention_probs_dropout_prob", 0.1)
 
 
-def distilbert(vocab_size, hidden_size, num_attention_heads, max_sequence_length):
-    """A DistilBERT of tf-models' layers, as https://github.com/jeongukjae/huggingface-to-tfhub makes TF Hub's."""
-    import tf_keras
-    from official.nlp.modeling import layers
-
-    ids, mask = (tf_keras.Input((None,), dtype="int32", name=name) for name in ("input_word_ids", "input_mask"))
-    x = layers.OnDeviceEmbedding(vocab_size, hidden_size, name="word_embeddings")(ids)
-    x = tf_keras.layers.Add()([x, layers.PositionEmbedding(max_sequence_length, name="position_embedding")(x)])
-    x = tf_keras.layers.LayerNormalization(name="embeddings/layer_norm", epsilon=1e-12)(x)
-    x, seen, outputs = tf_keras.layers.Dropout(0.1)(x), layers.SelfAttentionMask()(x, mask), []
-    for number in range(2):
-        block = layers.TransformerEncoderBlock(
-            num_attention_heads, 24, "gelu", output_dropout=0.1, name=f"transformer/layer_{number}"
-        )
-        x = block([x, seen])
-        outputs.append(x)
-    return tf_keras.Model([ids, mask], {"sequence_output": x, "pooled_output": x[:, 0], "encoder_outputs": outputs})
-
-
 def test_values_are_read_without_loading_the_graph(tiny_pair):
     module = tf.saved_model.load(str(tiny_pair / "encoder"))
     values = read_values(tiny_pair / "encoder")

@@ -3,15 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.unit.encoders.test_hub_export import TOKENS
 from tfhub_ft import HubEncoder
 from tfhub_ft.encoders.lora import updated_matrices
 from tfhub_ft.utils.errors import InputError
 
-TOKENS = {
-    "input_word_ids": tf.constant([[3, 70, 80, 4, 90, 4], [3, 90, 4, 0, 0, 0]]),
-    "input_mask": tf.constant([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
-    "input_type_ids": tf.constant([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]),
-}
 LABELS = np.array([0, 1])
 ALL = ("query", "key", "value", "attention_output", "intermediate", "output", "pooler")
 

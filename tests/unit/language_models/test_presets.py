@@ -13,16 +13,13 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import CHATML, make_byte_pairs, make_gguf
+from tests.unit.encoders.test_resolve import left_in
 from tests.unit.language_models.test_byte_pair import reference, varied_texts
 from tfhub_ft.language_models import gguf_conversion, presets
 from tfhub_ft.language_models.presets import NAME, chat_template, load_causal_lm, preset_folder
 from tfhub_ft.utils.errors import InputError, RunError
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def left_in(cache):
-    return sorted(path.name for path in cache.glob("[!.]*")) if cache.exists() else []
 
 
 def copied(preset, folder, *left_out):
