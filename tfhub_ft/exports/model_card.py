@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalog import CATALOG
-from tfhub_ft.evaluation.console_tables import headlines, logit_difference
+from tfhub_ft.evaluation.console_tables import format_cell, headlines, logit_difference
 from tfhub_ft.exports.formats import FORMATS
 from tfhub_ft.exports.serving.guide import serving_guide
 from tfhub_ft.exports.verify import verified_on
@@ -142,14 +142,8 @@ def _scores(metrics: dict[str, Any]) -> str:
     shown = {split: scores for split, scores in metrics.items() if split != "train"}
     names, rows = headlines(shown), []
     for split, scores in shown.items():
-        rows.append([split, *(_number(scores.get(name)) for name in names)])
+        rows.append([split, *(format_cell(scores.get(name)) for name in names)])
         if intervals := scores.get("intervals"):
-            ends = [" to ".join(map(_number, intervals[name])) if name in intervals else "" for name in names]
+            ends = [" to ".join(map(format_cell, intervals[name])) if name in intervals else "" for name in names]
             rows.append([f"{split}, 95% interval", *ends])
     return markdown_table(["split", *(name.replace("_", " ") for name in names)], rows)
-
-
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -185,15 +185,10 @@ class Dialogue(Task):
         intervals: bool = False,
     ) -> dict[str, Any]:
         """{"rows", "sequences", "reply_tokens", "token_accuracy", "perplexity"}; tokens are those of replies."""
-        from tfhub_ft.metrics.intervals import guess_intervals
-        from tfhub_ft.metrics.scores import guess_metrics
+        from tfhub_ft.metrics.scores import guess_scores
 
-        count, accuracy, perplexity = guess_metrics(logits)
-        own = {"reply_tokens": count, "token_accuracy": accuracy, "perplexity": perplexity}
-        scores = {"rows": len(targets), "sequences": len(logits), **own}
-        if intervals:
-            scores["intervals"] = guess_intervals(logits, "token_accuracy")
-        return scores
+        counts = {"rows": len(targets), "sequences": len(logits)}
+        return counts | guess_scores(logits, count="reply_tokens", accuracy="token_accuracy", intervals=intervals)
 
     def decode_serving_outputs(
         self,

@@ -365,6 +365,23 @@ def guess_metrics(sums: "np.ndarray") -> tuple[int, float, float]:
     return int(count), right / max(count, 1), float(np.exp(loss / max(count, 1)))
 
 
+def guess_scores(sums: "np.ndarray", *, count: str, accuracy: str, intervals: bool) -> dict[str, Any]:
+    """Return the same by names, and with `intervals` the confidence intervals, as "intervals".
+
+    Args:
+        sums: as for `guess_metrics`.
+        count: the name of the number of guesses.
+        accuracy: the name of the share of right ones.
+        intervals: whether intervals are computed.
+    """
+    from tfhub_ft.metrics.intervals import guess_intervals
+
+    scores = dict(zip((count, accuracy, "perplexity"), guess_metrics(sums), strict=True))
+    if intervals:
+        scores["intervals"] = guess_intervals(sums, accuracy)
+    return scores
+
+
 def share_equal(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
     """Return the share of equal predictions; None where predictions are numbers and nothing is right or wrong."""
     if not expected:

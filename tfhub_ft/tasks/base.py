@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import Row
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.imports import imported
 
 if TYPE_CHECKING:
     import keras
@@ -35,8 +36,7 @@ SECOND_ALIASES = ("hypothesis", "question2", "text2", "text_b", "second", "#2 St
 
 def load_task(name: str) -> "Task":
     """Return the task of that name, as an export names it, with its defaults."""
-    module, _, kind = TASKS[name].rpartition(".")
-    return getattr(importlib.import_module(module), kind)()
+    return imported(TASKS[name])()
 
 
 def described_task(described: dict[str, Any], path: Path) -> "Task":

@@ -81,15 +81,10 @@ class MaskedLM(WindowedTask):
         intervals: bool = False,
     ) -> dict[str, Any]:
         """{"rows", "windows", "masked_tokens", "masked_accuracy", "perplexity"}."""
-        from tfhub_ft.metrics.intervals import guess_intervals
-        from tfhub_ft.metrics.scores import guess_metrics
+        from tfhub_ft.metrics.scores import guess_scores
 
-        count, accuracy, perplexity = guess_metrics(logits)
-        own = {"masked_tokens": count, "masked_accuracy": accuracy, "perplexity": perplexity}
-        scores = {"rows": len(targets), "windows": len(logits), **own}
-        if intervals:
-            scores["intervals"] = guess_intervals(logits, "masked_accuracy")
-        return scores
+        counts = {"rows": len(targets), "windows": len(logits)}
+        return counts | guess_scores(logits, count="masked_tokens", accuracy="masked_accuracy", intervals=intervals)
 
     def inference_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
         """From texts, string (batch,), to logits of what each [MASK] is, float32 (windows, masks, vocabulary)."""
