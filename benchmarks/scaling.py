@@ -79,10 +79,8 @@ def measured(data_dir, processes, devices):
 
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
-    from tfhub_ft.training.distribution import shared_out, start_strategy
-    from tfhub_ft.training.pretrained import build_model
-    from tfhub_ft.training.tokens import tokenize_splits
-    from tfhub_ft.training.trainer import Trainer
+    from tfhub_ft.training.distribution import shared_out
+    from tfhub_ft.training.trainer import make_trainer
     from tfhub_ft.utils.devices import sum_over_workers
     from tfhub_ft.utils.precision import matrix_products_in
 
@@ -91,12 +89,9 @@ def measured(data_dir, processes, devices):
     files = {split: str(data_dir / "sst2" / f"{split}.csv") for split in ("train", "validation")}
     settings = recipe.settings.replaced({**SETTINGS, **files, "strategy": name})
     dataset = load_dataset(recipe.task, settings, recipe.demo)
-    strategy = start_strategy(settings)
-    built = build_model(recipe, settings, dataset.labels, strategy)
-    tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
-    trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
+    trainer = make_trainer(recipe, settings, dataset, given=("epochs",))
     trainer.restrict_vocabulary()
-    batches, _ = trainer.batches()
+    batches = trainer.batches()
     ends = []
 
     class Stop(keras.callbacks.Callback):

@@ -64,10 +64,7 @@ def measured(implementation, data_dir, trace):
 
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
-    from tfhub_ft.training.distribution import start_strategy
-    from tfhub_ft.training.pretrained import build_model
-    from tfhub_ft.training.tokens import tokenize_splits
-    from tfhub_ft.training.trainer import Trainer
+    from tfhub_ft.training.trainer import make_trainer
     from tfhub_ft.utils.precision import matrix_products_in
 
     seconds = {"imports": time.perf_counter() - began}
@@ -76,12 +73,9 @@ def measured(implementation, data_dir, trace):
     settings = recipe.settings.replaced({**files, "implementation": implementation})
     began = time.perf_counter()
     dataset = load_dataset(recipe.task, settings, recipe.demo)
-    strategy = start_strategy(settings)
-    built = build_model(recipe, settings, dataset.labels, strategy)
-    tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
-    trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
+    trainer = make_trainer(recipe, settings, dataset, given=("epochs",))
     seconds["rows, encoder and tokens"] = time.perf_counter() - began
-    batches, _ = trainer.batches()
+    batches = trainer.batches()
     trainer.restrict_vocabulary()
     with tempfile.TemporaryDirectory() as folder, matrix_products_in(trainer.precision, trainer.network):
         began = time.perf_counter()

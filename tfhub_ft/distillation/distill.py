@@ -26,7 +26,7 @@ from tfhub_ft.settings import DATA, Distillation, Settings
 from tfhub_ft.training.distribution import is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.results import score_trained, write_results, write_samples
-from tfhub_ft.training.start import Start, new_folder
+from tfhub_ft.training.start import new_folder, opened_run
 from tfhub_ft.training.tokens import warn_of_truncated_splits
 from tfhub_ft.training.tracking import tracker_of
 from tfhub_ft.training.trainer import Trainer
@@ -113,10 +113,12 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         loss = _distillation_loss(run, lesson, teacher, built.preprocessor, kept)
         trainer = StudentTrainer(recipe, chosen, data, built, tokens, strategy, loss=loss, logits=logits)
         _write_description(folder, teacher, student, lesson, kept, trainer)
-        start = Start(recipe, run.recipe_name, chosen, {}, folder, lambda: data)
-        made = contextlib.ExitStack()
-        student_run = made.enter_context(start.opened_run(chosen, data, tracker, is_empty=False))
-    with made, gradients_forgotten():
+        # The folder of a training that fails is kept.
+        opened = contextlib.ExitStack()
+        student_run = opened.enter_context(
+            opened_run(recipe, run.recipe_name, folder, chosen, data, tracker, is_empty=False)
+        )
+    with opened, gradients_forgotten():
         student_run.add_warnings([*warnings, *more])
         write_samples(student_run, task, data, chosen.seed)
         checkpoints = trainer.fit(student_run, tracker)

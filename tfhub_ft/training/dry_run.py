@@ -16,11 +16,8 @@ from tfhub_ft.data.labels import group_key
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.windowed import WindowedTask
-from tfhub_ft.training.distribution import start_strategy
-from tfhub_ft.training.pretrained import build_model, initialize
-from tfhub_ft.training.start import given_settings, resolved_settings
-from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
-from tfhub_ft.training.trainer import Trainer, unused_pooler_ignored
+from tfhub_ft.training.start import read_settings
+from tfhub_ft.training.trainer import Trainer, make_trainer, unused_pooler_ignored
 from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.memory import peak_memory
 from tfhub_ft.utils.precision import matrix_products_in
@@ -54,24 +51,19 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
         dry_run("sentiment", data="reviews.csv")["seconds"]
     """
     recipe = load_recipe(recipe)
-    resolved = resolved_settings(recipe, config, settings)
+    resolved, given = read_settings(recipe, config, settings)
     with recorded_warnings() as warnings:
         data = load_dataset(recipe.task, resolved, recipe.demo)
         leaked = leaked_rows(recipe.task, data.splits)
         splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
-        strategy = start_strategy(resolved)
-        built = build_model(recipe, resolved, data.labels, strategy)
-        tokens = tokenize_splits(recipe.task, data, built.preprocessor)
-        initialize(recipe.task, built, tokens["train"], data.targets["train"], resolved)
-        resolved = reach_min_steps(resolved, tokens["train"], given_settings(recipe, config, settings))
-        trainer = Trainer(recipe, resolved, data, built, tokens, strategy)
+        trainer = make_trainer(recipe, resolved, data, given)
         lengths = _token_lengths(trainer)
         cost = _cost(trainer)
         memory = peak_memory()
         for warning in _warnings(splits["train"], memory, data, recipe.task):
             warn(warning)
     own = recipe.settings.as_dict()
-    changed = {name: value for name, value in resolved.as_dict().items() if value != own[name]}
+    changed = {name: value for name, value in trainer.settings.as_dict().items() if value != own[name]}
     return {
         "splits": splits,
         "tokens": lengths,

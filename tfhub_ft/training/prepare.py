@@ -18,7 +18,7 @@ from tfhub_ft.data.token_cache import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
 from tfhub_ft.recipe import Recipe, load_recipe, recipe_name
 from tfhub_ft.settings import DATA, Settings, option_name
-from tfhub_ft.training.start import resolved_settings
+from tfhub_ft.training.start import read_settings
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.errors import InputError
@@ -67,7 +67,7 @@ def prepare(
     recipe, folder = load_recipe(recipe), check_path("output_dir", output_dir)
     for argument, number in (("shards", shards), ("workers", workers)):
         check_type(argument, number, (int, type(None)), "a whole number")
-    resolved = resolved_settings(recipe, config, settings)
+    resolved, _ = read_settings(recipe, config, settings)
     if not isinstance(resolved, Settings):
         raise InputError(
             f"the recipe {recipe.name} writes and packs its rows itself when it trains, which takes seconds: name files"

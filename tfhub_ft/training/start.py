@@ -46,37 +46,6 @@ class Start:
     load_dataset: Callable[[], Dataset]
     run: Run | None = None
 
-    @contextlib.contextmanager
-    def opened_run(
-        self, settings: TrainingSettings, dataset: Dataset, tracker: "Tracker", *, is_empty: bool = True
-    ) -> Iterator[Run]:
-        """Within this context the run folder exists and is locked, and the tracker logs the run.
-
-        Args:
-            settings: with the number of epochs that the run has.
-            dataset: the rows, which the folder describes.
-            tracker: logs the run.
-            is_empty: whether the folder of a new run must be empty.
-
-        Raises:
-            InputError: the tracker refuses the run.
-        """
-        known = self.run.tracked.get(settings.track) if self.run else None
-        config = {"recipe": self.recipe_name, **settings.as_dict()}
-        tracked = tracker.begin(self.recipe.name, self.folder.resolve().name, config, known)
-        if run := self.run:
-            lock = contextlib.nullcontext()
-            run = run.with_settings(settings) if settings != run.settings else run
-        else:
-            folder, source = new_folder(self.folder) if is_empty else self.folder, self.recipe.source
-            splits = dataset.described(folder)
-            run = Run.create(folder, self.recipe_name, settings, dataset.labels, splits, source)
-            lock = run.locked()
-        if tracked:
-            write_json(run.path / TRACKED, tracked)
-        with lock:
-            yield run
-
 
 @contextlib.contextmanager
 def started(
@@ -90,15 +59,57 @@ def started(
 ) -> Iterator[Start]:
     """Within this context a training run starts, or continues; arguments and errors are those of `train`."""
     name, recipe = str(recipe), load_own_recipe(recipe)
-    given = given_settings(recipe, config, settings)
     if resume or recover:
-        with _resumed(recipe, output_dir, given, recover) as start:
+        with _resumed(recipe, output_dir, given_settings(recipe, config, settings), recover) as start:
             yield start
         return
-    resolved = resolved_settings(recipe, config, settings)
+    resolved, given = read_settings(recipe, config, settings)
     with written_by_chief(resolved.strategy, output_dir) as scratch:
         folder = new_folder(scratch or output_dir or _next_folder(recipe.name))
         yield Start(recipe, name, resolved, given, folder, lambda: load_dataset(recipe.task, resolved, recipe.demo))
+
+
+@contextlib.contextmanager
+def opened_run(
+    recipe: Recipe,
+    recipe_name: str,
+    folder: Path,
+    settings: TrainingSettings,
+    dataset: Dataset,
+    tracker: "Tracker",
+    *,
+    resumed: Run | None = None,
+    is_empty: bool = True,
+) -> Iterator[Run]:
+    """Within this context the run folder exists and is locked, and the tracker logs the run.
+
+    Args:
+        recipe: says what is learned.
+        recipe_name: its name, or the path of its file.
+        folder: the run folder.
+        settings: with the number of epochs that the run has.
+        dataset: the rows, which the folder describes.
+        tracker: logs the run.
+        resumed: the run that is resumed, which is locked already; None for a new one.
+        is_empty: whether the folder of a new run must be empty.
+
+    Raises:
+        InputError: the tracker refuses the run.
+    """
+    known = resumed.tracked.get(settings.track) if resumed else None
+    config = {"recipe": recipe_name, **settings.as_dict()}
+    tracked = tracker.begin(recipe.name, folder.resolve().name, config, known)
+    if resumed:
+        lock = contextlib.nullcontext()
+        run = resumed.with_settings(settings) if settings != resumed.settings else resumed
+    else:
+        folder = new_folder(folder) if is_empty else folder
+        run = Run.create(folder, recipe_name, settings, dataset.labels, dataset.described(folder), recipe.source)
+        lock = run.locked()
+    if tracked:
+        write_json(run.path / TRACKED, tracked)
+    with lock:
+        yield run
 
 
 @contextlib.contextmanager
@@ -173,15 +184,17 @@ def _check_resumable(run: Run, recipe: Recipe, given: Mapping[str, Any], recover
         raise InputError(f"{run.path}: its loss became NaN; continue with --recover")
 
 
-def resolved_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> Settings:
-    """A recipe's settings with those of a YAML file, and before these those that were given.
+def read_settings(
+    recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]
+) -> tuple[Settings, dict[str, Any]]:
+    """Return a recipe's settings with those that the user has set, and the latter alone; see `given_settings`.
 
     Raises:
         InputError: the file or a value is not as it must be.
     """
     given = given_settings(recipe, config, settings)
     source = f"--config {config}" if config else ""
-    return recipe.settings.replaced(given, source=source, sourced=given.keys() - settings.keys())
+    return recipe.settings.replaced(given, source=source, sourced=given.keys() - settings.keys()), given
 
 
 def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from tfhub_ft.run import Run
 from tfhub_ft.training.distribution import check_strategy, is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
-from tfhub_ft.training.start import started
+from tfhub_ft.training.start import opened_run, started
 from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import recorded_warnings
@@ -70,7 +70,7 @@ def train(
         if not start.run:
             settings = reach_min_steps(settings, tokens["train"], start.given)
         trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
-        with start.opened_run(settings, dataset, tracker) as run:
+        with opened_run(recipe, start.recipe_name, start.folder, settings, dataset, tracker, resumed=start.run) as run:
             run.add_warnings(warnings)
             write_samples(run, recipe.task, dataset, settings.seed)
             untrained = score_untrained(trainer)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from tfhub_ft.evaluation.validation import Validated, validate
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import ADAPTER, CHECKPOINTS, HISTORY, LOGS, Run
 from tfhub_ft.settings import TrainingSettings
-from tfhub_ft.training.distribution import needs_fixed_shapes, shared_out
-from tfhub_ft.training.pretrained import FineTunedModel
+from tfhub_ft.training.distribution import needs_fixed_shapes, shared_out, start_strategy
+from tfhub_ft.training.pretrained import FineTunedModel, build_model, initialize
+from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.precision import matrix_products_in, resolve_precision
@@ -273,6 +274,26 @@ class Trainer:
             return ""
         each = f"at most {self.settings.batch_tokens:,} tokens" if self.settings.batch_tokens else f"{size} rows"
         return f", each batch of {each} shared out among {replicas} replicas"
+
+
+def make_trainer(recipe: Recipe, settings: TrainingSettings, dataset: Dataset, given: Collection[str]) -> Trainer:
+    """Take the steps of `train` up to the trainer, for what trains without a run of its own or many times.
+
+    Args:
+        recipe: says what is learned.
+        settings: of the training run.
+        dataset: the rows.
+        given: the names of the settings that the user has set, for `reach_min_steps`.
+
+    Raises:
+        InputError: the encoder or a row does not fit the settings.
+    """
+    strategy = start_strategy(settings)
+    built = build_model(recipe, settings, dataset.labels, strategy)
+    tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
+    initialize(recipe.task, built, tokens["train"], dataset.targets["train"], settings)
+    settings = reach_min_steps(settings, tokens["train"], given)
+    return Trainer(recipe, settings, dataset, built, tokens, strategy)
 
 
 def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":

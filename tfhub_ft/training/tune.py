@@ -15,13 +15,10 @@ from tfhub_ft.metrics.scores import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import Settings, option_name, value_type
-from tfhub_ft.training.distribution import start_strategy
-from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.results import score_trained, score_untrained, write_results, write_samples
-from tfhub_ft.training.start import Start, given_settings, resolved_settings
-from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
+from tfhub_ft.training.start import opened_run, read_settings
 from tfhub_ft.training.tracking import tracker_of
-from tfhub_ft.training.trainer import Trainer
+from tfhub_ft.training.trainer import make_trainer
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
@@ -77,8 +74,7 @@ def tune(
     """
     name, recipe = str(recipe), load_own_recipe(recipe)
     check_type("trials", trials, int, "a whole number")
-    fixed = resolved_settings(recipe, config, settings)
-    given = given_settings(recipe, config, settings)
+    fixed, given = read_settings(recipe, config, settings)
     if search is USUAL:
         search = [each for each in USUAL if each.partition("=")[0] in fixed.names()]
     elif isinstance(search, str):
@@ -212,14 +208,8 @@ def _tried(
     remove(path)
     with recorded_warnings() as warnings:
         tracker = tracker_of(settings.track)
-        strategy = start_strategy(settings)
-        built = build_model(recipe, settings, data.labels, strategy)
-        tokens = tokenize_splits(recipe.task, data, built.preprocessor)
-        initialize(recipe.task, built, tokens["train"], data.targets["train"], settings)
-    settings = reach_min_steps(settings, tokens["train"], given)
-    trainer = Trainer(recipe, settings, data, built, tokens, strategy)
-    start = Start(recipe, name, settings, given, path, lambda: data)
-    with gradients_forgotten(), start.opened_run(settings, data, tracker) as run:
+        trainer = make_trainer(recipe, settings, data, given)
+    with gradients_forgotten(), opened_run(recipe, name, path, trainer.settings, data, tracker) as run:
         run.add_warnings(warnings)
         write_samples(run, recipe.task, data, settings.seed)
         untrained = score_untrained(trainer)

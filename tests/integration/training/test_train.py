@@ -13,7 +13,7 @@ from tfhub_ft.evaluation.scored import scoring_precision
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.base import load_task
 from tfhub_ft.training.interruptions import Interruptions
-from tfhub_ft.training.start import resolved_settings
+from tfhub_ft.training.start import read_settings
 from tfhub_ft.utils import precision
 from tfhub_ft.utils.errors import InputError
 
@@ -206,7 +206,7 @@ def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path)
     config.write_text(f"recipe: sentiment\nepochs: 5\nlearning_rate: 3e-3\nseq_length: 24\ndata: {reviews_csv}\n")
     run = tfhub_ft.train("sentiment", config=config, output_dir=tmp_path / "run", encoder=tiny_pair, epochs=1)
     assert (run.settings.epochs, run.settings.learning_rate, run.settings.seq_length) == (1, 3e-3, 24)
-    assert resolved_settings(run.recipe, run.path / "recipe.yaml", {}) == run.settings
+    assert read_settings(run.recipe, run.path / "recipe.yaml", {})[0] == run.settings
 
 
 def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, reviews_csv, tmp_path, monkeypatch):
