@@ -48,7 +48,7 @@ def cut_encoder(
 
     Raises:
         InputError: the encoder is of another family.
-        RunError: the cut preprocessor does not split words as it should; nothing is left behind.
+        RunError: the cut preprocessor does not split words as it should; nothing is kept.
 
     Example:
         cut_encoder(encoder, preprocessor, Path("smaller"), layers=evenly_spread(4, 6))

@@ -18,7 +18,7 @@ def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
 
     Raises:
         InputError: `out_dir` exists, or the run is not finished.
-        RunError: the written encoder answers differently; nothing is left behind.
+        RunError: the written encoder answers differently; nothing is kept.
 
     Example:
         export_encoder("runs/reviews", "my_encoder")

@@ -69,7 +69,7 @@ def convert_gguf(path: str | Path, out_dir: str | Path) -> GgufConversionReport:
 
     Raises:
         InputError: `out_dir` exists, or the file is missing, broken or of a kind that is not supported.
-        RunError: the preset answers otherwise than the file; nothing is left behind.
+        RunError: the preset answers otherwise than the file; nothing is kept.
 
     Example:
         report = convert_gguf("SmolLM2-135M-Instruct.Q4_1.gguf", "presets/smollm2")
