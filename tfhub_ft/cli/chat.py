@@ -1,4 +1,4 @@
-"""`tfhub-ft chat RUN`: a conversation in the terminal."""
+"""`tfhub-ft chat RUN`."""
 
 import contextlib
 import sys
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
+from tfhub_ft.cli.read_options import precision_option
 from tfhub_ft.utils.console import decode_input, log, printable
 from tfhub_ft.utils.errors import InputError
 
@@ -14,52 +16,91 @@ if TYPE_CHECKING:
     from tfhub_ft.language_models.conversation import Conversation
 
 
-@click.command("chat")
+MODELS, WRITING = "Models", "Generation"
+
+
+@click.command("chat", cls=Command)
 @click.argument("model", type=PATH, required=False, metavar="[RUN]")
-@click.option(
-    "--intent", type=PATH, metavar="RUN", help="A run or export of the recipe intent, asked first: it knows requests."
+@option(
+    "--intent",
+    type=PATH,
+    metavar="RUN",
+    group=MODELS,
+    help="Run or export of the recipe intent, which answers the requests that it knows.",
 )
-@click.option(
-    "--answers", type=PATH, metavar="FILE", help="Its intents' answers: csv, tsv or jsonl, columns label and answer."
+@option(
+    "--answers",
+    type=PATH,
+    metavar="FILE",
+    group=MODELS,
+    help="Answers for --intent: csv, tsv or jsonl with the columns label and answer.",
 )
-@click.option(
+@option(
     "--retrieve",
     type=PATH,
     metavar="RUN",
-    help="A run or export of the recipe retrieval, asked next: it knows questions.",
+    group=MODELS,
+    help="Run or export of the recipe retrieval, which answers the questions that it knows.",
 )
-@click.option(
-    "--generate", type=PATH, metavar="RUN", help="A run of the recipe dialogue: it writes the reply to all else."
+@option(
+    "--generate",
+    type=PATH,
+    metavar="RUN",
+    group=MODELS,
+    help="Run of the recipe dialogue, which writes a reply to everything else.",
 )
-@click.option("--say-source", is_flag=True, help="Put before each answer where it came from.")
-@click.option(
+@option("--say-source", is_flag=True, group=MODELS, help="Print the source of each reply before it.")
+@option(
     "--known-above",
     type=click.FloatRange(-1, 1),
-    help="Cosine with a reply of the bank that makes a question known. [default: 0.4 with --generate, -1 without]",
+    group=MODELS,
+    help="Minimum cosine similarity between a question and a reply of the retrieval bank."
+    " [default: 0.4 with --generate, -1 without]",
 )
-@click.option("--history", default=0, type=click.IntRange(0), help="Earlier prompts that the bank reads. [default: 0]")
-@click.option("--system", metavar="TEXT", help="System prompt of what is written; by default the run's own.")
-@click.option(
+@option(
+    "--history",
+    default=0,
+    type=click.IntRange(0),
+    show_default=True,
+    group=MODELS,
+    help="Number of earlier prompts that the retrieval model reads.",
+)
+@option(
+    "--system", metavar="TEXT", group=WRITING, help="System prompt of the dialogue model. [default: that of the run]"
+)
+@option(
     "--temperature",
     default=0.0,
     type=click.FloatRange(0),
-    help="0 writes the likeliest tokens; above it they are drawn, the more freely the higher. [default: 0]",
+    show_default=True,
+    group=WRITING,
+    help="Sampling temperature; 0 always picks the likeliest token.",
 )
-@click.option(
+@option(
     "--top-p",
     default=1.0,
     type=click.FloatRange(0, 1, min_open=True),
-    help="Draw from the likeliest tokens that have this much of the probability. [default: 1]",
-)
-@click.option("--seed", default=0, type=click.IntRange(0, 2**31 - 1), help="Seed of the draws. [default: 0]")
-@click.option("--max-tokens", default=128, type=click.IntRange(1), help="Most tokens of a reply. [default: 128]")
-@click.option(
-    "--precision",
-    default="float32",
     show_default=True,
-    metavar="NAME",
-    help="Of the matrix products of what writes: float32, bfloat16, float16, or auto.",
+    group=WRITING,
+    help="Nucleus sampling: sample from the likeliest tokens with this total probability.",
 )
+@option(
+    "--seed",
+    default=0,
+    type=click.IntRange(0, 2**31 - 1),
+    show_default=True,
+    group=WRITING,
+    help="Random seed of sampling.",
+)
+@option(
+    "--max-tokens",
+    default=128,
+    type=click.IntRange(1),
+    show_default=True,
+    group=WRITING,
+    help="Maximum number of tokens of a reply.",
+)
+@precision_option("dialogue model")
 def command(
     model: str | None,
     intent: str | None,
@@ -73,20 +114,21 @@ def command(
     precision: str,
     **sampling: float,
 ) -> None:
-    """Talk with a run of the recipe retrieval or dialogue. An empty line, or Ctrl-D, ends it.
+    """Chat in the terminal with a run of the recipe retrieval or dialogue. An empty line or Ctrl-D ends the chat.
 
-    A run of dialogue writes its replies, and reads the whole conversation, as far as it fits into its window; Ctrl-C
-    ends a reply. A run of retrieval gives the best reply of its bank, and none twice while there is another.
+    A dialogue run writes each reply and reads as much of the conversation as fits into its context; Ctrl-C stops a
+    reply. A retrieval run picks the best reply of its bank, and does not repeat one while others are left.
 
-    Several runs are named by options. --intent answers the requests that it knows, --retrieve the questions that it
-    knows, and --generate all else; any of them may be left out.
+    Several runs work together: --intent answers first, then --retrieve, and --generate answers the rest. Each of them
+    is optional.
 
     \b
-    Examples: tfhub-ft chat runs/dialogue --temperature 0.7 --top-p 0.9
-              tfhub-ft chat --intent runs/intents --answers answers.csv --retrieve runs/replies --generate runs/dialogue
+    Example: tfhub-ft chat runs/dialogue --temperature 0.7 --top-p 0.9
+             tfhub-ft chat --intent runs/intents --answers answers.csv \\
+               --retrieve runs/replies --generate runs/dialogue
     """
     if model and (intent or retrieve or generate):
-        raise InputError(f"{model} stands beside other runs: name it by --retrieve or --generate, too")
+        raise InputError(f"{model}: pass either one run or --intent, --retrieve and --generate")
     from tfhub_ft.language_models.conversation import Conversation, option_of
     from tfhub_ft.language_models.generation import Sampling
 
@@ -115,17 +157,17 @@ def _read() -> str:
     try:
         return decode_input(sys.stdin.buffer.readline()).strip()
     except UnicodeDecodeError:
-        raise InputError("standard input: a line is not UTF-8 text; save it as UTF-8") from None
+        raise InputError("standard input: a line is not UTF-8; encode it as UTF-8") from None
 
 
 def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None:
     source, parts = conversation.stream(prompt)
-    begin = f"[{source}] " if say_source else ""
-    # Ctrl-C ends the reply alone.
+    prefix = f"[{source}] " if say_source else ""
+    # Ctrl-C stops the reply, not the chat.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(parts):
         for part in parts:
-            print(begin + printable(part), end="", flush=True)
-            begin = ""
-    print(begin)
+            print(prefix + printable(part), end="", flush=True)
+            prefix = ""
+    print(prefix)
     if source == "written":
-        log(f"{conversation.writer.tokens_per_second:.1f} tokens a second")
+        log(f"{conversation.writer.tokens_per_second:.1f} tokens per second")

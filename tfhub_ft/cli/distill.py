@@ -6,54 +6,58 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.commands import Command, GroupedOption
 from tfhub_ft.cli.param_types import PATH, STUDENT
-from tfhub_ft.cli.train import setting_option
+from tfhub_ft.cli.train import given_settings, setting_option, settings_options
 from tfhub_ft.settings import Distillation, Settings
 from tfhub_ft.utils.console import print_next, print_tables
 
-OWN = [
-    click.Argument(["run"], type=PATH),
-    click.Option(
-        ["--student"],
-        type=STUDENT,
-        required=True,
-        metavar="layers:N|ENCODER",
-        help="N of the run's own layers, every k-th and the last one; or another encoder: a name, a handle, a URL or a"
-        " folder.",
-    ),
-    click.Option(
-        ["--output-dir"], type=PATH, required=True, metavar="RUN", help="The student's run folder, new or empty."
-    ),
-]
+_DISTILLATION = "Distillation"
 
 
-def _distill(run: str, student: str, output_dir: str, **given: Any) -> None:
+def _distill(run: str, student: str, output_dir: str, **options: Any) -> None:
     from tfhub_ft.distillation.distill import distill
 
-    settings = {name: value for name, value in given.items() if value is not None}
-    made = distill(run, student=student, output_dir=output_dir, **settings)
+    student_run = distill(run, student=student, output_dir=output_dir, **given_settings(options))
 
     from tfhub_ft.evaluation.console_tables import scores_table
 
-    print_tables(scores_table(made.metrics))
-    print(f"Run: {made.path}")
-    print_next("export", made.path, "--output-dir", Path("saved_models") / made.path.resolve().name)
+    print_tables(scores_table(student_run.metrics))
+    print(f"Run: {student_run.path}")
+    print_next("export", student_run.path, "--output-dir", Path("saved_models") / student_run.path.resolve().name)
 
 
-HELP = """Teach a smaller model to answer as a run does.
-
-Example: tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small --unlabelled more.txt
-
-Data and settings that are not given are those of RUN, but for --freeze (none) and --learning-rate (1e-4).
-"""
-
-command = click.Command(
+command = Command(
     "distill",
     params=[
-        *OWN,
-        *(setting_option(field, field.default) for field in dataclasses.fields(Distillation)),
-        *(setting_option(field, None) for field in dataclasses.fields(Settings) if field.name != "encoder"),
+        click.Argument(["run"], type=PATH),
+        GroupedOption(
+            ["--student"],
+            type=STUDENT,
+            required=True,
+            metavar="layers:N|ENCODER",
+            group=_DISTILLATION,
+            help="Student: layers:N keeps N layers of the teacher, evenly spaced, the last one included; or another"
+            " encoder, by catalog name, handle, URL or folder.",
+        ),
+        GroupedOption(
+            ["--output-dir"],
+            type=PATH,
+            required=True,
+            metavar="RUN",
+            group=_DISTILLATION,
+            help="Run folder of the student, new or empty.",
+        ),
+        *(setting_option(field, field.default, group=_DISTILLATION) for field in dataclasses.fields(Distillation)),
+        *settings_options(Settings, [name for name in Settings.names() if name != "encoder"]),
     ],
     callback=_distill,
-    help=HELP,
+    help="""Distill a run into a smaller model.
+
+    \\b
+    Example: tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small
+             tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small --unlabelled more.txt
+
+    Data and settings default to those of RUN, except --freeze (none) and --learning-rate (1e-4).
+    """,
 )

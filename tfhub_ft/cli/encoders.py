@@ -1,27 +1,29 @@
-"""`tfhub-ft encoders`: what there is, where it is, and whether it is what it should be."""
+"""`tfhub-ft encoders`: list, download, verify, convert and export encoders."""
 
 import dataclasses
 
 import click
 
+from tfhub_ft.cli.commands import Group, option
 from tfhub_ft.cli.param_types import ENCODER, PATH, PRETRAINED
+from tfhub_ft.cli.read_options import json_option
 from tfhub_ft.encoders.catalog import CATALOG, CatalogueEntry, UnknownEncoder, lookup
 from tfhub_ft.utils.console import print_json, print_next, print_tables
 from tfhub_ft.utils.errors import InputError, RunError
 
 
-@click.group("encoders")
+@click.group("encoders", cls=Group)
 def command() -> None:
-    """List, fetch, check, convert and export text encoders.
+    """List, download, verify, convert and export text encoders.
 
     Example: tfhub-ft encoders list
     """
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 def list_encoders(as_json: bool) -> None:
-    """List the encoders of the catalogue.
+    """List the encoders of the catalog.
 
     Example: tfhub-ft encoders list
     """
@@ -52,7 +54,7 @@ def list_encoders(as_json: bool) -> None:
 @command.command("show")
 @click.argument("name", type=ENCODER)
 def show(name: str) -> None:
-    """Show what the catalogue knows of an encoder.
+    """Show the catalog entry of an encoder.
 
     Example: tfhub-ft encoders show bert-base-uncased
     """
@@ -65,11 +67,15 @@ def show(name: str) -> None:
 
 @command.command("pull")
 @click.argument("name", type=PRETRAINED)
-@click.option(
-    "--preprocessor", type=ENCODER, metavar="NAME", help="Its preprocessor, where it cannot be found from it."
+@option(
+    "--preprocessor",
+    type=ENCODER,
+    metavar="NAME",
+    group="Model",
+    help="Preprocessor of the encoder, if the encoder does not name it.",
 )
 def pull(name: str, preprocessor: str | None) -> None:
-    """Fetch an encoder and its preprocessor into the cache, or a language model for dialogues.
+    """Download an encoder and its preprocessor, or a language model, into the cache ($TFHUB_FT_CACHE).
 
     Example: tfhub-ft encoders pull minilm-l6
     """
@@ -86,10 +92,16 @@ def pull(name: str, preprocessor: str | None) -> None:
 
 @command.command("verify")
 @click.argument("folder", type=PATH)
-@click.option("--preprocessor", type=PATH, metavar="DIR", help="Its preprocessor, where it is not beside the encoder.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@option(
+    "--preprocessor",
+    type=PATH,
+    metavar="DIR",
+    group="Model",
+    help="Preprocessor of the encoder, if it is not in the folder beside it.",
+)
+@json_option()
 def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
-    """Check that a SavedModel follows the TF Hub text API. Exit code 1 where it does not.
+    """Check that a SavedModel follows the TF Hub text API. The exit code is 1 if it does not.
 
     Example: tfhub-ft encoders verify my_encoder/encoder
     """
@@ -112,9 +124,9 @@ def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
 def convert(checkpoint_dir: str, out_dir: str) -> None:
     """Convert a BERT or DistilBERT checkpoint into a TF Hub encoder and preprocessor.
 
-    CHECKPOINT_DIR is a Hugging Face folder (config.json, vocab.txt, and model.safetensors or tf_model.h5) or one of the
-    TensorFlow Model Garden (bert_config.json, vocab.txt and a checkpoint; needs the extra [models]). The outputs are
-    compared with those of a NumPy forward pass. Every recipe takes OUT_DIR as its --encoder.
+    CHECKPOINT_DIR is a Hugging Face folder (config.json, vocab.txt, and model.safetensors or tf_model.h5) or a
+    TensorFlow Model Garden folder (bert_config.json, vocab.txt and a checkpoint; needs the extra [models]). The
+    converted encoder is verified with a NumPy forward pass. Pass OUT_DIR as --encoder to any recipe.
 
     Example: tfhub-ft encoders convert my_checkpoint my_encoder
     """
@@ -122,8 +134,8 @@ def convert(checkpoint_dir: str, out_dir: str) -> None:
 
     report = convert_checkpoint(checkpoint_dir, out_dir)
     print(f"{out_dir}: encoder/ and preprocessor/, a {report.model_type} encoder")
-    print(f"pooled output: {report.pooled}")
-    print(f"outputs differ from the checkpoint's by at most {report.max_difference:.1e} on {report.rows} rows")
+    print(f"pooled_output: {report.pooled}")
+    print(f"maximum difference from the checkpoint's outputs: {report.max_difference:.1e} on {report.rows} rows")
 
 
 @command.command("export")
@@ -132,8 +144,7 @@ def convert(checkpoint_dir: str, out_dir: str) -> None:
 def export(run: str, out_dir: str) -> None:
     """Write the fine-tuned encoder of a run as a TF Hub encoder and preprocessor.
 
-    OUT_DIR is then an encoder that every recipe takes, and OUT_DIR/encoder a SavedModel that hub.load and
-    hub.KerasLayer take.
+    Pass OUT_DIR as --encoder to any recipe, and OUT_DIR/encoder to hub.load or hub.KerasLayer.
 
     Example: tfhub-ft encoders export runs/reviews my_encoder
     """
@@ -141,7 +152,7 @@ def export(run: str, out_dir: str) -> None:
 
     export_encoder(run, out_dir)
     print(f"{out_dir}: encoder/ and preprocessor/")
-    # A folder that is called like an encoder of the catalog is only found by a path.
+    # A folder with the name of a catalog entry is only found by a path.
     print_next("train", "sentiment", "--encoder", out_dir if "/" in out_dir else f"./{out_dir}")
 
 

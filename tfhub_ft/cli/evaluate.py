@@ -5,19 +5,20 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.read_options import reading_options
+from tfhub_ft.cli.read_options import DATA, json_option, reading_options
 from tfhub_ft.utils.console import print_json, print_tables
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command)
 @click.argument("run", type=PATH)
-@click.option("--data", type=PATH, required=True, metavar="FILE", help="File with the rows to score.")
+@option("--data", type=PATH, required=True, metavar="FILE", group=DATA, help="File of labeled rows to score.")
 @reading_options(labels=True)
-@click.option("--report", type=PATH, metavar="FILE.html", help="Write a report with pictures and the mistakes, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@option("--report", type=PATH, metavar="FILE.html", group="Output", help="HTML report to write, with plots and errors.")
+@json_option()
 def command(run: str, data: str, report: str | None, as_json: bool, **reading: Any) -> None:
-    """Score a run on other rows.
+    """Score a run on a file of labeled rows.
 
     Example: tfhub-ft evaluate runs/reviews --data more_reviews.csv --report more.html
     """

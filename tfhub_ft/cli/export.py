@@ -5,44 +5,56 @@ from typing import Any
 
 import click
 
+from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
 from tfhub_ft.evaluation.console_tables import logit_difference
 from tfhub_ft.exports.formats import FORMATS
 
 
-def _listed(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    return None if value is None else list(dict.fromkeys(each.strip() for each in value.split(",")))
+def _split(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else list(dict.fromkeys(word.strip() for word in value.split(",")))
 
 
 def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any], Any]:
-    """An option of words with commas between."""
-    return click.option(*names, default=default, show_default=True, callback=_listed, metavar="LIST", help=help)
+    """Return an option with a comma-separated list of words."""
+    return option(
+        *names, default=default, show_default=True, callback=_split, metavar="LIST", group="Artifacts", help=help
+    )
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("run", type=PATH)
-@click.option(
-    "--output-dir", type=PATH, required=True, metavar="DIR", help="The export folder, such as saved_models/reviews."
+@option(
+    "--output-dir",
+    type=PATH,
+    required=True,
+    metavar="DIR",
+    group="Artifacts",
+    help="Export folder to write, such as saved_models/reviews.",
 )
-@_list_option("--format", "formats", default="saved_model", help=f"Any of {', '.join(FORMATS)}, with commas between.")
+@_list_option(
+    "--format", "formats", default="saved_model", help=f"Formats: any of {', '.join(FORMATS)}, comma-separated."
+)
 @_list_option(
     "--quantize",
     default=None,
-    help=f"Quantizations of the TFLite ({', '.join(FORMATS['tflite'].quantizations)} [none,dynamic]) and ONNX files"
-    f" ({', '.join(FORMATS['onnx'].quantizations)} [none]); for a model that writes replies, weights of its SavedModel"
-    f" (none, bfloat16, int8 [none]).",
+    help=f"Quantization modes of the TFLite files ({', '.join(FORMATS['tflite'].quantizations)}; default none,dynamic)"
+    f" and ONNX files ({', '.join(FORMATS['onnx'].quantizations)}; default none); for a dialogue model, of the weights"
+    f" of its SavedModel (none, bfloat16, int8; default none).",
 )
-@click.option(
+@option(
     "--vocabulary",
     default="all",
     show_default=True,
-    metavar="WHICH",
-    help="all, or domain: the words that the training rows need and some more.",
+    metavar="[all|domain]",
+    group="Artifacts",
+    help='Vocabulary of the artifacts: "domain" keeps the tokens of the training rows and a small margin.',
 )
-@click.option(
+@option(
     "--warmup-rows",
     is_flag=True,
-    help="Warm TF Serving up by rows of the run, not by made-up texts; the export has them.",
+    group="Artifacts",
+    help="Use rows of the run, which the export then contains, as warm-up requests of TF Serving.",
 )
 def command(
     run: str,
@@ -52,7 +64,7 @@ def command(
     vocabulary: str,
     warmup_rows: bool,
 ) -> None:
-    """Export a run, for TF Serving, TFLite or ONNX Runtime, and verify each artifact.
+    """Export a run for TF Serving, TFLite or ONNX Runtime, and verify each artifact.
 
     \b
     Examples: tfhub-ft export runs/reviews --output-dir saved_models/reviews

@@ -1,19 +1,21 @@
-"""`tfhub-ft launch`: a training as several processes on this machine."""
+"""`tfhub-ft launch --workers N -- train RECIPE`."""
 
 import sys
 
 import click
 
+from tfhub_ft.cli.commands import Command, option
 
-@click.command("launch")
-@click.option("--workers", type=click.IntRange(min=1), required=True, help="How many processes.")
+
+@click.command("launch", cls=Command)
+@option("--workers", type=click.IntRange(min=1), required=True, group="Runtime", help="Number of processes.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="-- train RECIPE [OPTIONS]")
 def command(workers: int, arguments: tuple[str, ...]) -> None:
-    """Train with several processes on this machine, each with its share of the GPUs.
+    """Train with several processes on this machine; each gets its share of the GPUs and of every batch.
 
     Example: tfhub-ft launch --workers 2 -- train sentiment --output-dir runs/two
 
-    They share out each batch, are ended together, and leave the first one's exit code that is not 0.
+    When one process fails, the others are stopped, and its exit code is returned.
     """
     from tfhub_ft.training.launch import launch
 

@@ -1,25 +1,18 @@
-"""`tfhub-ft`: finds the command, and turns errors into one line and an exit code."""
+"""The command line: run a command, report errors in one line and by exit code."""
 
-import functools
-import importlib.util
-import logging
+import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
 
-from tfhub_ft.utils.console import prepare_streams, printable, set_quiet
+from tfhub_ft.cli.commands import Group, is_debug, silence_tensorflow
+from tfhub_ft.utils.console import prepare_streams, printable
 from tfhub_ft.utils.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.utils.files import write_fault
 from tfhub_ft.utils.memory import collect_seldom
-from tfhub_ft.utils.trust import TRUST_VARIABLE
 from tfhub_ft.utils.version import __version__
-
-if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
 
 COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
@@ -39,11 +32,10 @@ COMMANDS = {
     "copy": "tfhub_ft.cli.copy",
 }
 INTERRUPTED = 130
-FLAGS = {"--debug", "--quiet", "--trust"}
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+class LazyGroup(Group):
+    """A group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -55,75 +47,41 @@ class LazyGroup(click.Group):
 @click.command(cls=LazyGroup)
 @click.version_option(__version__, package_name="tfhub_ft")
 def group() -> None:
-    """Fine-tune, prove and ship TF Hub text encoders with Keras 3.
+    """Fine-tune, verify and ship TF Hub text encoders with Keras 3.
 
-    Start with: tfhub-ft train sentiment
+    \b
+    Example: tfhub-ft train sentiment --data reviews.csv --output-dir runs/reviews
+             tfhub-ft predict runs/reviews "a warm, funny film"
+             tfhub-ft export runs/reviews --output-dir saved_models/reviews
 
-    Any command takes --quiet, which shows no progress, --debug, which shows the traceback of an error, and --trust,
-    which runs code of others: SavedModels that are not in the catalogue or do more than encoders need, and the recipe
-    files of runs.
+    \b
+    Environment variables:
+      TFHUB_FT_CACHE   Folder of downloaded encoders, token ids and features.
+      TFHUB_FT_MIRROR  Base URL to download encoders from instead of tfhub.dev and Kaggle.
+      TFHUB_FT_CONFIG  Folder that lists the recipe files you have trained with.
+      TFHUB_FT_TRUST   1 is --trust for every command.
     """
 
 
-class QuietTensorFlow:
-    """Finder that imports TensorFlow without the lines its libraries print; 2.21 prints them at any log level."""
-
-    def find_spec(self, name: str, *_: object) -> "ModuleSpec | None":
-        if name != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec:
-            spec.loader.exec_module = functools.partial(_run_without_stderr, spec.loader.exec_module)
-        return spec
-
-
-def _run_without_stderr(function: Callable[..., None], *arguments: object) -> None:
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        function(*arguments)
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
-
-
 def main() -> None:
-    """Run the command line and exit: 0 done, 2 the input is wrong, 1 the work failed."""
+    """Run the command line and exit with 0 (done), 2 (wrong input) or 1 (failed work)."""
     collect_seldom()
     prepare_streams()
-    arguments, flags = _without_flags(sys.argv[1:])
-    debug = "--debug" in flags
-    if "--quiet" in flags:
-        set_quiet()
-    if "--trust" in flags:
-        os.environ[TRUST_VARIABLE] = "1"
-    if not debug:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        sys.meta_path.insert(0, QuietTensorFlow())
+    silence_tensorflow()
     try:
-        sys.exit(group.main(arguments, prog_name="tfhub-ft", standalone_mode=False) or 0)
+        sys.exit(group.main(prog_name="tfhub-ft", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read the output has gone; there is nobody left to tell.
+        # The reader of the output has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if debug:
+        if is_debug():
             raise
         sys.exit(_report(error))
-
-
-def _without_flags(arguments: list[str]) -> tuple[list[str], set[str]]:
-    """The arguments without the flags that every command takes, and those of these flags that are there."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = [argument for argument in arguments[:end] if argument not in FLAGS]
-    return options + arguments[end:], FLAGS & {*arguments[:end]}
 
 
 def _report(error: Exception) -> int:
@@ -137,10 +95,10 @@ def _report(error: Exception) -> int:
         print(f"Error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    if fault := write_fault(error, path or f"a file, here or in {tempfile.gettempdir()},"):
+    if fault := write_fault(error, path or f"a file, here or in {tempfile.gettempdir()}"):
         print(f"Error: {fault}", file=sys.stderr)
         return fault.exit_code
-    print(f"Error: {kind_and_first_line(error)} (--debug shows where)", file=sys.stderr)
+    print(f"Error: {kind_and_first_line(error)} (--debug shows the traceback)", file=sys.stderr)
     return 1
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.read_options import reading_options
+from tfhub_ft.cli.read_options import DATA, precision_option, reading_options
 from tfhub_ft.utils.console import decode_input, printable
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, is_pattern, matching_files
@@ -21,52 +22,69 @@ if TYPE_CHECKING:
     from tfhub_ft.tasks.base import Task
 
 
-@click.command("predict")
+class PredictCommand(Command):
+    """The command `predict`, whose arguments may be texts that start with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; the error for an unknown option says how to pass it as a text."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            error.message += " Put -- before texts that start with a dash."
+            raise
+
+
+@click.command("predict", cls=PredictCommand)
 @click.argument("model", type=PATH)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option(
+@option(
     "--input",
     "source",
     type=PATH,
     metavar="FILE",
-    help="Predict its rows: csv, tsv, jsonl, json, txt ...; - is standard input; 'part-*.jsonl' are many files.",
+    group=DATA,
+    help="File of rows to predict: csv, tsv, jsonl, json, txt ...; - is standard input; a pattern such as"
+    " 'part-*.jsonl' is many files.",
 )
-@click.option(
-    "--output",
-    type=PATH,
-    metavar="FILE",
-    help="Write the answers here: csv, tsv or jsonl; of many files, a folder, and go on there.",
-)
-@click.option("--keep-columns", is_flag=True, help="Copy the other columns of --input, such as an id, to the output.")
-@click.option(
-    "--spreadsheet-safe",
-    is_flag=True,
-    help="In csv and tsv, put an apostrophe before texts that a spreadsheet would take for a formula.",
-)
-@click.option("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts in --input.")
-@click.option(
+@option("--text-column", "--prompt-column", "text_column", metavar="NAME", group=DATA, help="Column of the texts.")
+@option(
     "--first-column",
     "--question-column",
     "first_column",
     metavar="NAME",
-    help="Column of a pair's first text (or the question) in --input.",
+    group=DATA,
+    help="Column of the first text of a pair, or of the question.",
 )
-@click.option(
+@option(
     "--second-column",
     "--context-column",
     "second_column",
     metavar="NAME",
-    help="Column of a pair's second text (or the passage) in --input.",
+    group=DATA,
+    help="Column of the second text of a pair, or of the passage.",
 )
 @reading_options(labels=False)
-@click.option(
-    "--precision",
-    default="float32",
-    show_default=True,
-    metavar="NAME",
-    help="Of a run's matrix products: float32, bfloat16, float16, or auto.",
+@option(
+    "--output",
+    type=PATH,
+    metavar="FILE",
+    group="Output",
+    help="File to write: csv, tsv or jsonl. For a pattern, a folder; finished files in it are kept.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
+@option(
+    "--keep-columns",
+    is_flag=True,
+    group="Output",
+    help="Copy the other columns of --input, such as an id, to the output.",
+)
+@option(
+    "--spreadsheet-safe",
+    is_flag=True,
+    group="Output",
+    help="Put an apostrophe before texts of csv and tsv output that a spreadsheet would run as a formula.",
+)
+@option("--json", "as_json", is_flag=True, group="Output", help="Print a JSON object per row, with all probabilities.")
+@precision_option("model")
 def command(
     model: str,
     texts: tuple[str, ...],
@@ -82,26 +100,26 @@ def command(
     as_json: bool,
     **columns: str | None,
 ) -> None:
-    """Predict texts by a run or an export. A recipe of pairs reads two texts for each prediction.
+    """Predict texts with a run or an export. Models of text pairs take two texts per prediction.
 
-    Without texts and --input, a text a line is read from standard input (a tab between the two of a pair). A line or a
-    row without a text has an empty prediction, so that predictions line up with the input.
+    Without texts and --input, texts are read from standard input, one per line (two per line for pairs, separated by a
+    tab). An empty line or row gets an empty prediction, so that the output lines up with the input.
 
     \b
-    Examples: tfhub-ft predict runs/reviews "a warm, funny film"
-              tfhub-ft predict runs/pairs "It rains." "The street is wet."
-              tfhub-ft predict saved_models/reviews --input new.csv --output answers.csv --keep-columns
-              tfhub-ft predict runs/reviews --input 'corpus/part-*.jsonl' --output answers
+    Example: tfhub-ft predict runs/reviews "a warm, funny film"
+             tfhub-ft predict runs/pairs "It rains." "The street is wet."
+             tfhub-ft predict saved_models/reviews --input new.csv --output labeled.csv --keep-columns
+             tfhub-ft predict runs/reviews --input 'corpus/part-*.jsonl' --output labeled
     """
     if texts and source:
-        raise InputError("give either texts or --input, not both")
+        raise InputError("--input: cannot be combined with texts; pass one of the two")
     shards = matching_files(source) if source and is_pattern(source) else []
     if shards and not output:
-        raise InputError(f"--input {source} are {len(shards)} files: --output must name a folder for their answers")
+        raise InputError(f"--input {source}: matches {len(shards)} files; pass a folder as --output")
     if output and not shards and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
     if spreadsheet_safe and not shards and Path(output or "").suffix.lower() not in (".csv", ".tsv"):
-        raise InputError("--spreadsheet-safe: needs an --output that ends in .csv or .tsv")
+        raise InputError("--spreadsheet-safe: requires an --output that ends in .csv or .tsv")
     from tfhub_ft.inference.predict import (
         answer_writer,
         open_predictor,
@@ -117,45 +135,47 @@ def command(
         inputs = [Path("/dev/stdin" if source in (None, "-") else source), Path(model), *run_files(Path(model))]
         check_output(Path(output), "--output", inputs)
     fields = predictor.task.fields
-    how = {
+    reading = {
         "columns": predictor.task.columns(labeled=False, settings=SimpleNamespace(**columns)),
         "options": predictor.read_options(delimiter=delimiter, encoding=encoding, header=header is not False),
         "skip_bad_rows": skip_bad_rows,
         "keep_columns": keep_columns,
     }
     if shards:
-        _answer_shards(predictor, shards, Path(output), {**how, "spreadsheet_safe": spreadsheet_safe})
+        _predict_shards(predictor, shards, Path(output), {**reading, "spreadsheet_safe": spreadsheet_safe})
         return
     if texts:
         rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
         named = (dict(zip(fields, row, strict=True)) for row in rows)
-        answers = ({**row, **answer} for row, answer in zip(named, predict(predictor, rows), strict=True))
+        predictions = ({**row, **output} for row, output in zip(named, predict(predictor, rows), strict=True))
         warn_of_truncation(predictor, rows)
     else:
         stream = source in (None, "-")
         if stream and sys.stdin.isatty():
-            raise InputError("no texts: give some, or --input FILE, or lines on standard input")
+            raise InputError("no texts: pass texts, --input FILE or lines on standard input")
         is_utf8 = codecs.lookup(sys.stdin.encoding or "utf-8").name == "utf-8"
-        if stream and not is_utf8 and not how["options"].usual_encoding:
-            how["options"] = replace(how["options"], usual_encoding=sys.stdin.encoding)
-        answers = predict_file(predictor, sys.stdin if stream else Path(source), **how)
+        if stream and not is_utf8 and not reading["options"].usual_encoding:
+            reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
+        predictions = predict_file(predictor, sys.stdin if stream else Path(source), **reading)
     if output:
-        count = write_answers(answers, Path(output), spreadsheet_safe=spreadsheet_safe)
-        print(f"{output}: {count:,} answers")
+        count = write_answers(predictions, Path(output), spreadsheet_safe=spreadsheet_safe)
+        print(f"{output}: {count:,} predictions")
         return
-    write = answer_writer("jsonl", sys.stdout) if as_json else lambda answer: _print_line(answer, predictor.task)
-    for answer in answers:
-        write(answer)
+    write = (
+        answer_writer("jsonl", sys.stdout) if as_json else lambda prediction: _print_line(prediction, predictor.task)
+    )
+    for prediction in predictions:
+        write(prediction)
 
 
-def _answer_shards(predictor: "Predictor", shards: list[Path], folder: Path, how: dict[str, Any]) -> None:
+def _predict_shards(predictor: "Predictor", shards: list[Path], folder: Path, reading: dict[str, Any]) -> None:
     from tfhub_ft.inference.predict import predict_shards
 
     rows = 0
-    for file, count in predict_shards(predictor, shards, folder, **how):
+    for file, count in predict_shards(predictor, shards, folder, **reading):
         rows += count
-        print(f"{file}: {count:,} answers" if count else f"{file}: was there", file=sys.stderr)
-    print(f"{folder}: {len(shards):,} files, {rows:,} answers")
+        print(f"{file}: {count:,} predictions" if count else f"{file}: already complete", file=sys.stderr)
+    print(f"{folder}: {len(shards):,} files, {rows:,} predictions")
 
 
 def _decoded(argument: str, number: int) -> str:
@@ -168,20 +188,20 @@ def _decoded(argument: str, number: int) -> str:
 
 def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, ...]]:
     if len(texts) % len(fields):
-        raise InputError(f"{len(texts)} texts: this model reads {' and '.join(fields)} of each row")
+        raise InputError(f"{len(texts)} texts: this model needs {' and '.join(fields)} for each prediction")
     return [texts[start : start + len(fields)] for start in range(0, len(texts), len(fields))]
 
 
-def _print_line(answer: dict, task: "Task") -> None:
+def _print_line(prediction: dict, task: "Task") -> None:
     names = task.display_fields or [
-        name for name, value in answer.items() if name not in task.fields and _is_plain(value)
+        name for name, value in prediction.items() if name not in task.fields and _is_plain(value)
     ]
-    read = [" ".join(_last(answer[field]).split()) for field in task.fields]
-    print(printable("\t".join([*(_said(answer[name]) for name in names), *read])))
+    texts = [" ".join(_last_content(prediction[field]).split()) for field in task.fields]
+    print(printable("\t".join([*(_format(prediction[name]) for name in names), *texts])))
 
 
-def _last(segment: str | list[dict[str, str]]) -> str:
-    """A text, or the last one of messages."""
+def _last_content(segment: str | list[dict[str, str]]) -> str:
+    """Return a text, or the content of the last message."""
     return segment if isinstance(segment, str) else segment[-1]["content"]
 
 
@@ -191,9 +211,9 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _said(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_said, value)) or "-"
+        return ", ".join(map(_format, value)) or "-"
     if isinstance(value, dict):
         return f"{value['text']} [{value['label']} {value['start']}-{value['end']}]"
     if value is None or value == "":

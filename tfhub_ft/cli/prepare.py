@@ -1,69 +1,70 @@
-"""`tfhub-ft prepare RECIPE`: a command for each recipe, made from its settings."""
+"""`tfhub-ft prepare RECIPE`: a command for each recipe, built from its settings."""
 
-import dataclasses
 from typing import Any
 
 import click
 
+from tfhub_ft.cli.commands import Command, GroupedOption
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.train import RecipeGroup, recipe_argument, setting_option
+from tfhub_ft.cli.train import CONFIG_OPTION, RecipeGroup, given_settings, recipe_argument, settings_options
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.utils.console import print_next
 
-
-class PrepareGroup(RecipeGroup):
-    """A group that has a command for each recipe, and for each recipe file."""
-
-    @staticmethod
-    def recipe_command(name: str, recipe: Recipe) -> click.Command:
-        return prepare_command(name, recipe)
-
-
-@click.command("prepare", cls=PrepareGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
-def command() -> None:
-    """Read, split and tokenize rows once, into TFRecord shards for trainings.
-
-    Example: tfhub-ft prepare sentiment --train 'part-*.jsonl' --output-dir prepared/reviews
-
-    tfhub-ft train RECIPE --prepared prepared/reviews then trains on them, without the files. A preparation that was
-    stopped goes on in the same folder.
-    """
+_OUTPUT = "Output"
 
 
 def prepare_command(name: str, recipe: Recipe) -> click.Command:
-    """The click command that prepares a recipe's rows."""
-    own = [
-        click.Option(
+    """Return the command that prepares a recipe's rows."""
+    options = [
+        GroupedOption(
             ["--output-dir"],
             type=PATH,
             metavar="DIR",
             required=True,
-            help="Folder of the shards; a stopped preparation continues in it.",
+            group=_OUTPUT,
+            help="Folder of the shards; an interrupted preparation continues in it.",
         ),
-        click.Option(
+        GroupedOption(
             ["--shards"],
             type=click.IntRange(1),
-            help="Files of the training rows; other splits have as large ones. [default: one for each 50,000 rows]",
+            group=_OUTPUT,
+            help="Number of shards of the training split; the other splits get shards of the same size."
+            " [default: one per 50,000 rows]",
         ),
-        click.Option(["--workers"], type=click.IntRange(1), help="Threads that tokenize. [default: as many as cores]"),
-        click.Option(
-            ["--config"], type=PATH, metavar="FILE", help="YAML file with settings; command-line options override it."
+        GroupedOption(
+            ["--workers"],
+            type=click.IntRange(1),
+            group="Runtime",
+            help="Number of threads that tokenize. [default: one per core]",
         ),
+        CONFIG_OPTION,
+        *settings_options(recipe.settings, recipe.settings.of_rows()),
     ]
-    fields = {field.name: field for field in dataclasses.fields(recipe.settings)}
-    options = [setting_option(fields[key], getattr(recipe.settings, key)) for key in recipe.settings.of_rows()]
 
-    def run(**given: Any) -> None:
-        _prepare(name, {key: value for key, value in given.items() if value is not None})
+    def run(**options: Any) -> None:
+        _prepare(name, given_settings(options))
 
     text = f"Prepare rows: {recipe.summary}\n\nExample: tfhub-ft prepare {name} --output-dir prepared/{recipe.name}"
-    return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
+    return Command(name, params=options, callback=run, help=text, short_help=recipe.summary)
 
 
-def _prepare(name: str, given: dict[str, Any]) -> None:
+@click.command("prepare", cls=RecipeGroup, recipe_command=prepare_command)
+def command() -> None:
+    """Read, split and tokenize rows once, into TFRecord shards for training.
+
+    \b
+    Example: tfhub-ft prepare sentiment --train 'part-*.jsonl' --output-dir prepared/reviews
+             tfhub-ft train sentiment --prepared prepared/reviews
+    """
+
+
+def _prepare(name: str, options: dict[str, Any]) -> None:
     from tfhub_ft.training.prepare import prepare
 
-    prepared = prepare(name, **given)
-    counts = (f"{split['rows']:,} {kind} rows in {len(split['shards'])}" for kind, split in prepared.splits.items())
+    prepared = prepare(name, **options)
+    counts = (
+        f"{split['rows']:,} {split_name} rows in {len(split['shards'])}"
+        for split_name, split in prepared.splits.items()
+    )
     print(f"{prepared.path}: {', '.join(counts)} shards")
     print_next("train", recipe_argument(name), "--prepared", prepared.path)

@@ -2,14 +2,16 @@
 
 import click
 
+from tfhub_ft.cli.commands import Command
+from tfhub_ft.cli.read_options import json_option
 from tfhub_ft.recipe import RECIPES, load_recipe
 from tfhub_ft.utils.console import print_json, print_tables
 
 
-@click.command("recipes")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.command("recipes", cls=Command)
+@json_option()
 def command(as_json: bool) -> None:
-    """List the recipes, a row each.
+    """List the recipes.
 
     Example: tfhub-ft recipes
     """
@@ -24,8 +26,8 @@ def command(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in ("recipe", "what it learns", "encoders"):
-        table.add_column(heading, no_wrap=heading != "what it learns")
+    for heading in ("recipe", "question", "encoders"):
+        table.add_column(heading, no_wrap=heading != "question")
     for r in recipes:
         table.add_row(r.name, r.summary, "\n".join(r.recommended), end_section=True)
     print_tables(table)

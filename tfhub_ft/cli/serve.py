@@ -5,17 +5,32 @@ from pathlib import Path
 
 import click
 
+from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
 
 
-@click.command("serve")
+@click.command("serve", cls=Command)
 @click.argument("export_dir", type=PATH)
-@click.option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="For gRPC.")
-@click.option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="For REST.")
+@option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8500,
+    show_default=True,
+    group="Runtime",
+    help="Port of the gRPC API.",
+)
+@option(
+    "--rest-port",
+    type=click.IntRange(1, 65535),
+    default=8501,
+    show_default=True,
+    group="Runtime",
+    help="Port of the REST API.",
+)
 def command(export_dir: str, port: int, rest_port: int) -> None:
-    """Serve an export by TF Serving (tensorflow_model_server), where it is installed.
+    """Serve an export with TF Serving; tensorflow_model_server must be installed.
 
-    The folder's models.config and batching.config are used; README.md there shows how to ask.
+    TF Serving reads models.config and batching.config in EXPORT_DIR. EXPORT_DIR/README.md shows example requests.
 
     Example: tfhub-ft serve saved_models/reviews
     """

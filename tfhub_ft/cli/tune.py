@@ -1,79 +1,80 @@
-"""`tfhub-ft tune RECIPE`: a command for each recipe, made from its settings."""
+"""`tfhub-ft tune RECIPE`: a command for each recipe, built from its settings."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tfhub_ft.cli.commands import Command, GroupedOption
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.train import RecipeGroup, recipe_argument, setting_option
+from tfhub_ft.cli.train import CONFIG_OPTION, RecipeGroup, given_settings, recipe_argument, settings_options
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.utils.console import print_next, print_tables
 
-
-class TuneGroup(RecipeGroup):
-    """A group that has a command for each recipe, and for each recipe file."""
-
-    @staticmethod
-    def recipe_command(name: str, recipe: Recipe) -> click.Command:
-        return tune_command(name, recipe)
-
-
-@click.command("tune", cls=TuneGroup, subcommand_metavar="RECIPE|FILE.py [OPTIONS]")
-def command() -> None:
-    """Search for good settings of a recipe.
-
-    Example: tfhub-ft tune sentiment --data reviews.csv --output-dir runs/search --search learning_rate=1e-5..3e-4
-
-    tfhub-ft train RECIPE --config runs/search/best.yaml then trains with the best ones, and scores the test rows.
-    """
+_SEARCH = "Search"
 
 
 def tune_command(name: str, recipe: Recipe) -> click.Command:
-    """The click command of a recipe's search."""
-    own = [
-        click.Option(
+    """Return the command that searches a recipe's settings."""
+    options = [
+        GroupedOption(
             ["--output-dir"],
             type=PATH,
             metavar="DIR",
             required=True,
-            help="Folder of the search; a stopped search continues in it.",
+            group=_SEARCH,
+            help="Folder of the search; an interrupted search continues in it.",
         ),
-        click.Option(["--trials"], type=click.IntRange(1), default=12, show_default=True, help="Trainings in all."),
-        click.Option(
+        GroupedOption(
+            ["--trials"],
+            type=click.IntRange(1),
+            default=12,
+            show_default=True,
+            group=_SEARCH,
+            help="Number of training runs.",
+        ),
+        GroupedOption(
             ["--search"],
             multiple=True,
             metavar="SETTING=VALUES",
-            help="What is varied: a range, learning_rate=1e-5..3e-4, or a choice, encoder=minilm-l6,bert-base-uncased;"
-            " several times."
-            " [default: learning rate, epochs and freezing]",
+            group=_SEARCH,
+            help="Setting to vary: a range such as learning_rate=1e-5..3e-4, or choices such as"
+            " encoder=minilm-l6,bert-base-uncased. Repeatable. [default: learning rate, epochs and freeze]",
         ),
-        click.Option(["--config"], type=PATH, metavar="FILE", help="YAML file with settings that are not varied."),
-    ]
-    options = [
-        setting_option(field, getattr(recipe.settings, field.name)) for field in dataclasses.fields(recipe.settings)
+        CONFIG_OPTION,
+        *settings_options(recipe.settings, recipe.settings.names()),
     ]
 
-    def run(search: tuple[str, ...], **given: Any) -> None:
-        settings = {key: value for key, value in given.items() if value is not None}
-        _tune(name, {"search": search} if search else {}, settings)
+    def run(search: tuple[str, ...], **options: Any) -> None:
+        _tune(name, {"search": search} if search else {}, given_settings(options))
 
     text = f"Search for good settings: {recipe.summary}\n\nExample: tfhub-ft tune {name} --output-dir runs/search"
-    return click.Command(name, params=[*own, *options], callback=run, help=text, short_help=recipe.summary)
+    return Command(name, params=options, callback=run, help=text, short_help=recipe.summary)
 
 
-def _tune(name: str, how: dict[str, Any], given: dict[str, Any]) -> None:
+@click.command("tune", cls=RecipeGroup, recipe_command=tune_command)
+def command() -> None:
+    """Search for good settings of a recipe.
+
+    \b
+    Example: tfhub-ft tune sentiment --data reviews.csv --output-dir runs/search --trials 20
+             tfhub-ft tune sentiment --output-dir runs/search --search learning_rate=1e-5..3e-4
+
+    Then train with the best settings, and score the test rows: tfhub-ft train RECIPE --config runs/search/best.yaml
+    """
+
+
+def _tune(name: str, search: dict[str, Any], settings: dict[str, Any]) -> None:
     from tfhub_ft.training.tune import BEST, tune
 
-    rows = tune(name, **how, **given)
+    rows = tune(name, **search, **settings)
 
     from rich.table import Table
 
-    table = Table(*(key.replace("_", " ") for key in rows[0]), title="Trials, the best first")
+    table = Table(*(key.replace("_", " ") for key in rows[0]), title="Trials, best first")
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     print_tables(table)
-    best = Path(given["output_dir"]) / BEST
-    print(f"Best: {best}")
+    best = Path(settings["output_dir"]) / BEST
+    print(f"Best settings: {best}")
     print_next("train", recipe_argument(name), "--config", best)

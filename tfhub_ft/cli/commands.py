@@ -1,0 +1,129 @@
+"""Command classes: options in groups, and the options that every command has."""
+
+import functools
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+import click
+
+from tfhub_ft.utils.console import set_quiet
+from tfhub_ft.utils.trust import TRUST_VARIABLE
+
+DEBUG_VARIABLE = "TFHUB_FT_DEBUG"
+GENERAL = "General"
+
+
+class GroupedOption(click.Option):
+    """An option with the heading that `--help` lists it under.
+
+    Args:
+        group: the heading.
+        **attributes: those of `click.Option`.
+    """
+
+    def __init__(self, *names: Any, group: str = "Options", **attributes: Any):
+        super().__init__(*names, **attributes)
+        self.group = group
+
+
+option = functools.partial(click.option, cls=GroupedOption)
+
+
+class Command(click.Command):
+    """A command that has the general options, and whose help lists options by group."""
+
+    def __init__(self, *args: Any, **attributes: Any):
+        super().__init__(*args, **attributes)
+        self.params += _general_options()
+        self.context_settings = {"max_content_width": 100, **self.context_settings}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, a section for each group, in the order in which the groups begin."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record:
+                sections.setdefault(getattr(parameter, "group", GENERAL), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class Group(Command, click.Group):
+    """A group of commands that has the general options."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def is_debug() -> bool:
+    """Return whether --debug was given."""
+    return DEBUG_VARIABLE in os.environ
+
+
+def silence_tensorflow() -> None:
+    """Import TensorFlow without its log lines from now on."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    sys.meta_path.insert(0, _QuietTensorFlow())
+
+
+def _general_options() -> list[click.Parameter]:
+    def flag(name: str, callback: Callable[[], None], help: str) -> GroupedOption:
+        def call(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+            if value:
+                callback()
+
+        return GroupedOption(
+            [name], is_flag=True, is_eager=True, expose_value=False, callback=call, group=GENERAL, help=help
+        )
+
+    return [
+        flag("--quiet", set_quiet, "Show results, warnings and errors, but no progress."),
+        flag("--debug", _debug, "Show the traceback of an error and the log of TensorFlow."),
+        flag("--trust", _trust, f"Run code from others: SavedModels and recipe files. [env: {TRUST_VARIABLE}=1]"),
+    ]
+
+
+def _trust() -> None:
+    os.environ[TRUST_VARIABLE] = "1"
+
+
+def _debug() -> None:
+    os.environ[DEBUG_VARIABLE] = "1"
+    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    logging.getLogger("tensorflow").setLevel(logging.NOTSET)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _QuietTensorFlow)]
+
+
+class _QuietTensorFlow:
+    """Finder that imports TensorFlow without the lines its libraries print; 2.21 prints them at any log level."""
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec and spec.loader:
+            spec.loader.exec_module = functools.partial(_run_without_stderr, spec.loader.exec_module)
+        return spec
+
+
+def _run_without_stderr(function: Callable[..., None], *arguments: object) -> None:
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    try:
+        function(*arguments)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
