@@ -32,7 +32,7 @@ class AdaptSettings(Settings):
     """Settings of the adapt recipe."""
 
     text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
-    mask_share: float = setting(0.15, "Share of the words to mask.", minimum=0.01, maximum=0.9)
+    mask_share: float = setting(0.15, "Fraction of the words to mask.", group="Training", minimum=0.01, maximum=0.9)
 
 
 def build_model(encoder: str = "minilm-l6", *, mask_share: float = 0.15, **options: Any) -> "keras.Model":

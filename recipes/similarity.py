@@ -36,7 +36,10 @@ class SimilaritySettings(ScoredPairSettings):
     """Settings of the similarity recipe."""
 
     mode: str = setting(
-        "pair", "pair reads both texts together; bi-encoder embeds each by itself.", choices=("pair", "bi-encoder")
+        "pair",
+        "How texts are compared: pair reads both together, bi-encoder embeds each separately.",
+        group="Model",
+        choices=("pair", "bi-encoder"),
     )
 
 

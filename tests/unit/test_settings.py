@@ -17,7 +17,7 @@ def test_every_field_is_documented():
     [
         ({"epochs": -1}, "--epochs -1: must be at least 1"),
         ({"epochs": 0}, "--epochs 0"),
-        ({"epochs": 1.5}, "--epochs 1.5: must be a whole number"),
+        ({"epochs": 1.5}, "--epochs 1.5: must be an integer"),
         ({"epochs": True}, "--epochs True"),
         ({"seq_length": 2}, "--seq-length 2: must be at least 3"),
         ({"batch_size": 0}, "--batch-size 0"),
@@ -28,11 +28,11 @@ def test_every_field_is_documented():
         ({"learning_rate": float("inf")}, "--learning-rate inf: must be a finite number"),
         ({"precision": "half"}, "--precision half: must be one of auto, float32, bfloat16"),
         ({"track": "comet"}, "--track comet: must be one of mlflow, wandb"),
-        ({"encoder": 5.0}, "--encoder 5.0: must be a text"),
-        ({"encoder": None}, "--encoder None: must be a text"),
+        ({"encoder": 5.0}, "--encoder 5.0: must be a string"),
+        ({"encoder": None}, "--encoder None: must be a string"),
         ({"seed": -3}, "--seed -3"),
         ({"data": "a.csv", "train": "b.csv"}, "either --data or those files"),
-        ({"test": "b.csv"}, "--test needs --train"),
+        ({"test": "b.csv"}, "--test: requires --train"),
     ],
 )
 def test_a_wrong_value_is_one_clear_line(given, message):
@@ -53,7 +53,7 @@ def test_numbers_are_taken_as_yaml_gives_them():
 
 
 def test_an_unknown_name_is_told_with_the_nearest():
-    with pytest.raises(InputError, match="mine.yaml: no setting is called 'epoch'; did you mean epochs"):
+    with pytest.raises(InputError, match="mine.yaml: unknown setting 'epoch'; did you mean epochs"):
         Settings().replaced({"epoch": 3}, source="mine.yaml")
 
 

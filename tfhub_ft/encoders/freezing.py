@@ -5,10 +5,6 @@ from collections.abc import Sequence
 
 from tfhub_ft.utils.errors import InputError
 
-FREEZE_HELP = (
-    "What of the encoder stays as it is: none, embeddings, N (embeddings and the lowest N layers), "
-    "all-but-N (the top N layers and the pooler train), all-but-pooler, all."
-)
 SHARED = "this encoder's layers share their weights or are not named by depth"
 _LAYER = re.compile(r"(?:^|/|_)(?:layer|layers|block)[._]*(\d+)(?=[/_]|$)", re.IGNORECASE)
 

@@ -54,7 +54,7 @@ def test_labels_are_separated_as_named(tmp_path):
     assert read(tmp_path / "a.csv", content, "multilabel", labels, label_separator="/") == [
         ("x", ("a", "b")), ("y", ("b",))
     ]  # fmt: skip
-    with pytest.raises(InputError, match="no setting is called 'label_separator'"):
+    with pytest.raises(InputError, match="unknown setting 'label_separator'"):
         read(tmp_path / "a.csv", table(","), label_separator="/")
 
 

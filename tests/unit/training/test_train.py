@@ -127,7 +127,7 @@ def test_train_refuses_a_preprocessor_of_a_larger_vocabulary(tiny_pair, checkpoi
 
 def test_errors_of_a_config_file_name_it(reviews_csv, tmp_path):
     (tmp_path / "mine.yaml").write_text("epochs: x\nbatch_size: 4\n")
-    with pytest.raises(InputError, match=r"^--config .*mine\.yaml: --epochs 'x': must be a whole number"):
+    with pytest.raises(InputError, match=r"^--config .*mine\.yaml: --epochs 'x': must be an integer"):
         tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", output_dir=tmp_path / "run")
     with pytest.raises(InputError, match=r"^--batch-size 0: must be at least"):
         tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", epochs=1, batch_size=0)

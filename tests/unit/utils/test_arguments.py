@@ -117,7 +117,7 @@ def test_a_nul_in_a_path_of_a_config_is_refused_in_one_line(tmp_path):
     ("call", "message"),
     [
         (lambda run: tfhub_ft.train("sentiment", resume="yes"), "resume: is a str; expected True or False"),
-        (lambda run: tfhub_ft.train("sentiment", epochs=[3]), "--epochs: is a list; expected a whole number"),
+        (lambda run: tfhub_ft.train("sentiment", epochs=[3]), "--epochs: is a list; expected an integer"),
         (lambda run: tfhub_ft.evaluate(run, data="a.csv", skip_bad_rows=1), "skip_bad_rows: is an int; expected True"),
         (lambda run: tfhub_ft.evaluate(run, data=None), "data: is None; expected a path"),
         (lambda run: tfhub_ft.predict(run, ["a"], precision=16), "precision: is an int; expected one of auto, float32"),
