@@ -6,7 +6,7 @@ EXTRA ?= test
 TEST_INSTALLED := .venv/installed-$(EXTRA)
 DEMO_RUN := runs/demo
 
-.PHONY: demo test test-rest test-all test-slow lint clean
+.PHONY: demo test test-rest test-all test-slow lint docs dist clean
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO_RUN)
@@ -34,6 +34,17 @@ lint: $(TEST_INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/typos
+	$(BIN)/python tools/check_prose.py
+
+docs: $(TEST_INSTALLED)
+	$(BIN)/mkdocs build --strict --site-dir site
+
+# A source archive and a wheel in dist/.
+dist: $(BIN)/python
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "tfhub_ft needs Python 3.10 or newer: make PYTHON=python3.11")'
@@ -50,4 +61,4 @@ $(TEST_INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
 	touch $@ $(INSTALLED)
 
 clean:
-	rm -rf .venv build *.egg-info runs
+	rm -rf .venv build dist site *.egg-info runs

@@ -1,8 +1,8 @@
-"""Writes the README's table of tfhub_ft beside its peers, from benchmarks/results.
+"""Write the README's table of tfhub_ft and its baselines from benchmarks/results.
 
     python benchmarks/figures_table.py
 
-It stands between two comments of the README; a row that was not measured has no line.
+The table is written between two comments of the README. Rows that were not measured are left out.
 """
 
 import json
@@ -14,22 +14,22 @@ from rows import ROWS
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "<!-- figures: made by python benchmarks/figures_table.py -->", "<!-- end of figures -->"
-HEADER = ["what", "tfhub_ft", "peer", "its figure", "tfhub_ft has"]
-UNITS = {
-    "work_seconds": ("{:.1f} s", "{:.2f}x its speed"),
-    "predict_seconds": ("{:.2f} s", "{:.2f}x its speed"),
-    "one_text_p50_ms": ("{:.2f} ms", "{:.2f}x its speed"),
-    "test_accuracy": ("{:.4f}", "{:+.2f} points"),
+HEADER = ["Benchmark", "tfhub_ft", "Baseline", "Ratio"]
+FORMATS = {
+    "work_seconds": "{:.1f} s",
+    "predict_seconds": "{:.2f} s",
+    "one_text_p50_ms": "{:.2f} ms",
+    "test_accuracy": "{:.4f}",
 }
 
 
 def main():
     results = {name: read_results(name) for name in ROWS}
     if not any(results.values()):
-        sys.exit(f"{RESULTS} holds no comparison yet: python benchmarks/compare_peers.py all measures them")
+        sys.exit(f"{RESULTS} no comparison found; run python benchmarks/compare_peers.py all")
     every = [result for found in results.values() for result in found]
     lines = [line for name, found in results.items() for result in found for line in lines_of(name, result)]
-    table = [row(HEADER), row(["---"] * len(HEADER)), *map(row, lines)]
+    table = [table_row(HEADER), table_row(["---"] * len(HEADER)), *map(table_row, lines)]
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(START)
     after = rest.split(END)[1]
@@ -38,13 +38,13 @@ def main():
 
 
 def read_results(name):
-    """The row's results, one for each choice of tfhub_ft's options that was measured."""
+    """Return the results of a row, one for each measured set of options."""
     files = sorted(RESULTS.glob(f"{name.replace('-', '_')}*.json"))
     return [result for file in files if (result := json.loads(file.read_text())).get("row") == name]
 
 
 def measured_on(results):
-    """A line for each machine, with its days."""
+    """Return a sentence for each machine, with the days of its measurements."""
     days = {}
     for result in results:
         machine = result["machine"]
@@ -57,32 +57,44 @@ def measured_on(results):
 def lines_of(name, result):
     if name == "matmul-limit":
         return limit_lines(result)
+    row = ROWS[name]
+    center, comparison = ("mean", "points_ahead") if row.is_score else ("median", "times_as_fast")
+    figure = FORMATS[result["measure"]].format
+    benchmark = ", ".join([row.what, *result["options"].values()])
+    labels = {side.name: side.label for side in row.sides}
     mine = result["sides"]["tfhub_ft"]
-    center, comparison = ("mean", "points_ahead") if ROWS[name].is_score else ("median", "times_as_fast")
-    figure, ahead = UNITS[result["measure"]]
-    what = ", ".join([result["what"], *result["options"].values()])
     lines = []
     for peer, value in result[comparison].items():
         side = result["sides"][peer]
-        label = side["label"] + (" (extrapolated)" if "extrapolated" in side else "")
-        lines.append([what, figure.format(mine[center]), label, figure.format(side[center]), ahead.format(value)])
+        label = labels[peer] + (" (extrapolated)" if "extrapolated" in side else "")
+        ratio = f"{value:+.2f} points" if row.is_score else f"{value:.2f}"
+        lines.append([benchmark, figure(mine[center]), f"{label}: {figure(side[center])}", ratio])
         if name == "sst2-epoch":
-            memory = [each["medians"]["peak_memory_mb"] for each in (mine, side)]
-            shown = [f"{each:,.0f} MB" for each in memory]
-            lines.append(["its peak memory", shown[0], label, shown[1], f"{memory[0] / memory[1]:.2f}x its memory"])
+            memory, peer_memory = (each["medians"]["peak_memory_mb"] for each in (mine, side))
+            lines.append(
+                [
+                    "its peak memory",
+                    f"{memory:,.0f} MB",
+                    f"{label}: {peer_memory:,.0f} MB",
+                    f"{peer_memory / memory:.2f}",
+                ]
+            )
     return lines
 
 
 def limit_lines(result):
     lines = []
     for epoch, sides in result["shares"].items():
-        mine, *peers = [(label, f"{share['of_bfloat16']:.0%}") for label, share in sides.items()]
-        what = f"share of the machine's limit in bfloat16 ({epoch})"
-        lines += [[what, mine[1], label, share, ""] for label, share in peers]
+        mine, *shares = (share["of_bfloat16"] for share in sides.values())
+        benchmark = f"share of the machine's bfloat16 limit, {ROWS[epoch.replace('_', '-')].what}"
+        lines += [
+            [benchmark, f"{mine:.0%}", f"{label}: {share:.0%}", f"{mine / share:.2f}"]
+            for label, share in zip(list(sides)[1:], shares, strict=True)
+        ]
     return lines
 
 
-def row(cells):
+def table_row(cells):
     return "| " + " | ".join(cells) + " |"
 
 

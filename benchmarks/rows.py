@@ -59,7 +59,7 @@ class Row:
     data: str
     sides: tuple[Side, ...]
     measure: str = "work_seconds"
-    axis: str = "seconds, without the imports"
+    axis: str = "seconds, without imports"
     prepare: tuple[str, ...] = ()
     rounds: int = 5
     is_score: bool = False
@@ -105,7 +105,7 @@ ROWS = {
                 "sentiment",
                 "--set epochs=1 --set implementation=graph",
                 name="tfhub_ft_graph",
-                label="tfhub_ft, the hub's graph",
+                label="tfhub_ft, graph implementation",
             ),
             hf_trainer("hf_trainer", "Hugging Face Trainer"),
         ),
@@ -123,7 +123,7 @@ ROWS = {
             EPOCH,
             Side(
                 "tfhub_tutorial",
-                "TF Hub's tutorial (tf_keras)",
+                "TF Hub tutorial (tf_keras)",
                 "keras",
                 f"benchmarks/peers/tfhub_tutorial.py --encoder {{encoder}} --preprocessor {{preprocessor}} {TRAIN}",
                 first=640,
@@ -143,13 +143,13 @@ ROWS = {
         is_score=True,
     ),
     "frozen": Row(
-        "3,000 URLs, frozen but for pooler and head, 10 epochs",
+        "3,000 URLs, frozen except pooler and head, 10 epochs",
         "phishing",
         (
             ours("phishing", "--set batch_size=32 --set patience=10 --test {test}"),
             Side(
                 "hf_cached_features",
-                "Transformers, features cached by hand",
+                "Transformers, cached features",
                 "torch",
                 "benchmarks/peers/hf_cached_features.py --model {model} " + TRAIN + " --test {test}"
                 f" --precision {{precision}} --epochs 10 {FROZEN}",
@@ -160,7 +160,7 @@ ROWS = {
         ),
     ),
     "predict": Row(
-        "labels of 1,821 sentences, from strings",
+        "predict 1,821 sentences, from strings",
         "sst2",
         (
             Side(
@@ -178,7 +178,7 @@ ROWS = {
         prepare=PREPARED_RUN,
     ),
     "tflite-one-text": Row(
-        "one text, from token ids, int8 weights: median",
+        "predict one text, from token ids, int8 weights, median",
         "sst2",
         (
             Side(
@@ -196,11 +196,11 @@ ROWS = {
             ),
         ),
         measure="one_text_p50_ms",
-        axis="milliseconds a text (p50)",
+        axis="milliseconds per text (p50)",
         prepare=(*PREPARED_RUN, "benchmarks/ours.py export {work}/run {work}/export"),
     ),
     "matmul-limit": Row(
-        "SST-2, 1 epoch: the machine's limit in matrix products",
+        "SST-2, 1 epoch: limit of the machine's matrix products",
         "sst2",
         (
             Side(
@@ -211,7 +211,7 @@ ROWS = {
             ),
         ),
         measure="bfloat16_limit_seconds",
-        axis="seconds, without the imports",
+        axis="seconds, without imports",
     ),
 }
 

@@ -23,9 +23,10 @@ from tfhub_ft.utils.console import print_json, print_tables
 )
 @json_option()
 def command(export_dir: str, data: str, picture: str | None, as_json: bool, **reading: Any) -> None:
-    """Measure every artifact of an export: size, memory, load time, latency, throughput, scores, agreement.
+    """Measure the size, speed and scores of an export's artifacts.
 
-    Also writes benchmark.json and benchmark.png into EXPORT_DIR.
+    Measures size, memory, load time, latency, throughput, scores and agreement with the model. Writes
+    benchmark.json and benchmark.png into EXPORT_DIR.
 
     Example: tfhub-ft benchmark saved_models/reviews --data more_reviews.csv
     """

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -112,9 +112,11 @@ def command(
     history: int,
     system: str | None,
     precision: str,
-    **sampling: float,
+    **sampling: Any,
 ) -> None:
-    """Chat in the terminal with a run of the recipe retrieval or dialogue. An empty line or Ctrl-D ends the chat.
+    """Chat with a retrieval or dialogue run in the terminal.
+
+    An empty line or Ctrl-D ends the chat.
 
     A dialogue run writes each reply and reads as much of the conversation as fits into its context; Ctrl-C stops a
     reply. A retrieval run picks the best reply of its bank, and does not repeat one while others are left.
@@ -124,8 +126,7 @@ def command(
 
     \b
     Example: tfhub-ft chat runs/dialogue --temperature 0.7 --top-p 0.9
-             tfhub-ft chat --intent runs/intents --answers answers.csv \\
-               --retrieve runs/replies --generate runs/dialogue
+             tfhub-ft chat --intent runs/intents --answers answers.csv --generate runs/dialogue
     """
     if model and (intent or retrieve or generate):
         raise InputError(f"{model}: pass either one run or --intent, --retrieve and --generate")

@@ -43,15 +43,15 @@ class Command(click.Command):
         self.context_settings = {"max_content_width": 100, **self.context_settings}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, a section for each group, in the order in which the groups begin."""
+        """Write the options, a section for each group, the general ones last."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record:
+            if record and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "group", GENERAL), []).append(record)
-        for heading, records in sections.items():
+        for heading in sorted(sections, key=lambda heading: heading == GENERAL):
             with formatter.section(heading):
-                formatter.write_dl(records)
+                formatter.write_dl(sections[heading])
 
 
 class Group(Command, click.Group):
@@ -114,7 +114,8 @@ class _QuietTensorFlow:
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec and spec.loader:
-            spec.loader.exec_module = functools.partial(_run_without_stderr, spec.loader.exec_module)
+            quiet = functools.partial(_run_without_stderr, spec.loader.exec_module)
+            setattr(spec.loader, "exec_module", quiet)  # noqa: B010
         return spec
 
 

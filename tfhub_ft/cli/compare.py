@@ -23,7 +23,7 @@ from tfhub_ft.utils.console import print_json, print_tables
 @reading_options(labels=True)
 @json_option()
 def command(first: str, second: str | None, data: str | None, as_json: bool, **reading: Any) -> None:
-    """Compare two runs: settings, scores on the same rows, changed predictions.
+    """Compare two runs: settings, scores and predictions.
 
     Example: tfhub-ft compare runs/first runs/second --data more_reviews.csv
     """
@@ -35,7 +35,7 @@ def command(first: str, second: str | None, data: str | None, as_json: bool, **r
         return
     from tfhub_ft.evaluation.console_tables import run_comparison_tables
 
-    print_tables(*run_comparison_tables(comparison, first, second))
+    print_tables(*run_comparison_tables(comparison, first, str(second)))
     if "mcnemar" in comparison:
         only_first, only_second, p = comparison["mcnemar"].values()
         print(

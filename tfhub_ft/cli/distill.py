@@ -54,10 +54,10 @@ command = Command(
     callback=_distill,
     help="""Distill a run into a smaller model.
 
-    \\b
-    Example: tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small
-             tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small --unlabelled more.txt
+\b
+Example: tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small
+         tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small --unlabelled more.txt
 
-    Data and settings default to those of RUN, except --freeze (none) and --learning-rate (1e-4).
-    """,
+Data and settings default to those of RUN, except --freeze (none) and --learning-rate (1e-4).
+""",
 )

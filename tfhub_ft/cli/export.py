@@ -33,7 +33,7 @@ def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any],
     help="Export folder to write, such as saved_models/reviews.",
 )
 @_list_option(
-    "--format", "formats", default="saved_model", help=f"Formats: any of {', '.join(FORMATS)}, comma-separated."
+    "--format", "formats", default="saved_model", help=f"Formats, comma-separated: any of {', '.join(FORMATS)}."
 )
 @_list_option(
     "--quantize",
@@ -64,12 +64,14 @@ def command(
     vocabulary: str,
     warmup_rows: bool,
 ) -> None:
-    """Export a run for TF Serving, TFLite or ONNX Runtime, and verify each artifact.
+    """Export a run for TF Serving, TFLite or ONNX Runtime.
+
+    Each artifact is verified: an isolated process must reproduce the predictions of the model.
 
     \b
-    Examples: tfhub-ft export runs/reviews --output-dir saved_models/reviews
-              tfhub-ft export runs/reviews --output-dir saved_models/reviews --format tflite,tflite_text
-              tfhub-ft export runs/dialogue --output-dir saved_models/dialogue --quantize none,int8
+    Example: tfhub-ft export runs/reviews --output-dir saved_models/reviews
+             tfhub-ft export runs/reviews --output-dir saved_models/reviews --format tflite,tflite_text
+             tfhub-ft export runs/dialogue --output-dir saved_models/dialogue --quantize none,int8
     """
     from tfhub_ft.exports.export import export_artifacts
 

@@ -11,11 +11,12 @@ from tfhub_ft.cli.commands import Command, option
 @option("--workers", type=click.IntRange(min=1), required=True, group="Runtime", help="Number of processes.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="-- train RECIPE [OPTIONS]")
 def command(workers: int, arguments: tuple[str, ...]) -> None:
-    """Train with several processes on this machine; each gets its share of the GPUs and of every batch.
+    """Train with several processes on this machine.
 
     Example: tfhub-ft launch --workers 2 -- train sentiment --output-dir runs/two
 
-    When one process fails, the others are stopped, and its exit code is returned.
+    Each process gets its share of the GPUs and of every batch. When one fails, the others are stopped, and
+    its exit code is returned.
     """
     from tfhub_ft.training.launch import launch
 

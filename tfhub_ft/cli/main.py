@@ -17,17 +17,17 @@ from tfhub_ft.utils.version import __version__
 COMMANDS = {
     "recipes": "tfhub_ft.cli.recipes",
     "encoders": "tfhub_ft.cli.encoders",
-    "prepare": "tfhub_ft.cli.prepare",
     "train": "tfhub_ft.cli.train",
-    "launch": "tfhub_ft.cli.launch",
-    "tune": "tfhub_ft.cli.tune",
     "evaluate": "tfhub_ft.cli.evaluate",
     "predict": "tfhub_ft.cli.predict",
-    "distill": "tfhub_ft.cli.distill",
-    "compare": "tfhub_ft.cli.compare",
     "export": "tfhub_ft.cli.export",
-    "benchmark": "tfhub_ft.cli.benchmark",
     "serve": "tfhub_ft.cli.serve",
+    "benchmark": "tfhub_ft.cli.benchmark",
+    "compare": "tfhub_ft.cli.compare",
+    "tune": "tfhub_ft.cli.tune",
+    "distill": "tfhub_ft.cli.distill",
+    "prepare": "tfhub_ft.cli.prepare",
+    "launch": "tfhub_ft.cli.launch",
     "chat": "tfhub_ft.cli.chat",
     "copy": "tfhub_ft.cli.copy",
 }
@@ -40,8 +40,8 @@ class LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return importlib.import_module(COMMANDS[name]).command if name in COMMANDS else None
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return importlib.import_module(COMMANDS[cmd_name]).command if cmd_name in COMMANDS else None
 
 
 @click.command(cls=LazyGroup)

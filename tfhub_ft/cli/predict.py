@@ -30,8 +30,8 @@ class PredictCommand(Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            error.message += " Put -- before texts that start with a dash."
-            raise
+            message = f"{error.message} Put -- before texts that start with a dash."
+            raise click.NoSuchOption(error.option_name, message, error.possibilities, ctx) from None
 
 
 @click.command("predict", cls=PredictCommand)
@@ -132,7 +132,7 @@ def command(
 
     predictor = open_predictor(model, precision=precision)
     if output and not shards:
-        inputs = [Path("/dev/stdin" if source in (None, "-") else source), Path(model), *run_files(Path(model))]
+        inputs = [Path(source if source and source != "-" else "/dev/stdin"), Path(model), *run_files(Path(model))]
         check_output(Path(output), "--output", inputs)
     fields = predictor.task.fields
     reading = {
@@ -147,7 +147,7 @@ def command(
     if texts:
         rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
         named = (dict(zip(fields, row, strict=True)) for row in rows)
-        predictions = ({**row, **output} for row, output in zip(named, predict(predictor, rows), strict=True))
+        predictions = ({**row, **prediction} for row, prediction in zip(named, predict(predictor, rows), strict=True))
         warn_of_truncation(predictor, rows)
     else:
         stream = source in (None, "-")
@@ -156,16 +156,17 @@ def command(
         is_utf8 = codecs.lookup(sys.stdin.encoding or "utf-8").name == "utf-8"
         if stream and not is_utf8 and not reading["options"].usual_encoding:
             reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
-        predictions = predict_file(predictor, sys.stdin if stream else Path(source), **reading)
+        predictions = predict_file(predictor, Path(source) if source and not stream else sys.stdin, **reading)
     if output:
         count = write_answers(predictions, Path(output), spreadsheet_safe=spreadsheet_safe)
         print(f"{output}: {count:,} predictions")
         return
-    write = (
-        answer_writer("jsonl", sys.stdout) if as_json else lambda prediction: _print_line(prediction, predictor.task)
-    )
+    write_json = answer_writer("jsonl", sys.stdout) if as_json else None
     for prediction in predictions:
-        write(prediction)
+        if write_json:
+            write_json(prediction)
+        else:
+            _print_line(prediction, predictor.task)
 
 
 def _predict_shards(predictor: "Predictor", shards: list[Path], folder: Path, reading: dict[str, Any]) -> None:
@@ -189,7 +190,7 @@ def _decoded(argument: str, number: int) -> str:
 def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, ...]]:
     if len(texts) % len(fields):
         raise InputError(f"{len(texts)} texts: this model needs {' and '.join(fields)} for each prediction")
-    return [texts[start : start + len(fields)] for start in range(0, len(texts), len(fields))]
+    return [tuple(texts[start : start + len(fields)]) for start in range(0, len(texts), len(fields))]
 
 
 def _print_line(prediction: dict, task: "Task") -> None:

@@ -50,7 +50,7 @@ def prepare_command(name: str, recipe: Recipe) -> click.Command:
 
 @click.command("prepare", cls=RecipeGroup, recipe_command=prepare_command)
 def command() -> None:
-    """Read, split and tokenize rows once, into TFRecord shards for training.
+    """Read, split and tokenize rows once, into TFRecord shards.
 
     \b
     Example: tfhub-ft prepare sentiment --train 'part-*.jsonl' --output-dir prepared/reviews
@@ -58,13 +58,13 @@ def command() -> None:
     """
 
 
-def _prepare(name: str, options: dict[str, Any]) -> None:
+def _prepare(recipe: str, options: dict[str, Any]) -> None:
     from tfhub_ft.training.prepare import prepare
 
-    prepared = prepare(name, **options)
+    prepared = prepare(recipe, **options)
     counts = (
         f"{split['rows']:,} {split_name} rows in {len(split['shards'])}"
         for split_name, split in prepared.splits.items()
     )
     print(f"{prepared.path}: {', '.join(counts)} shards")
-    print_next("train", recipe_argument(name), "--prepared", prepared.path)
+    print_next("train", recipe_argument(recipe), "--prepared", prepared.path)

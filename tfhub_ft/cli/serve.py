@@ -28,9 +28,10 @@ from tfhub_ft.cli.param_types import PATH
     help="Port of the REST API.",
 )
 def command(export_dir: str, port: int, rest_port: int) -> None:
-    """Serve an export with TF Serving; tensorflow_model_server must be installed.
+    """Serve an export with TF Serving.
 
-    TF Serving reads models.config and batching.config in EXPORT_DIR. EXPORT_DIR/README.md shows example requests.
+    tensorflow_model_server must be installed. It reads models.config and batching.config in EXPORT_DIR;
+    EXPORT_DIR/README.md shows example requests.
 
     Example: tfhub-ft serve saved_models/reviews
     """

@@ -38,9 +38,9 @@ class RecipeGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(RECIPES)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         try:
-            return self.recipe_command(name, load_recipe(name))
+            return self.recipe_command(cmd_name, load_recipe(cmd_name))
         except InputError:
             # Shell completion shows no errors.
             if ctx.resilient_parsing:

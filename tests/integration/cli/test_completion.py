@@ -46,8 +46,9 @@ def completed(words, folder):
         ("encoders show bert-base-un", ["plain,bert-base-uncased"]),
         ("encoders pull smollm2-135", ["plain,smollm2-135m-instruct"]),
         ("distill runs/x --student lay", ["plain,layers:"]),
-        ("train nothing --", ["plain,--help"]),
-        ("train ./none.py --", ["plain,--help"]),
+        ("train nothing --h", ["plain,--help"]),
+        ("train ./none.py --q", ["plain,--quiet"]),
+        ("evaluate runs/x --tr", ["plain,--trust"]),
     ],
 )
 def test_names_are_completed(line, offers, tmp_path):

@@ -71,7 +71,7 @@ def test_the_whole_way(tiny_pair, tmp_path, here):
     assert json.loads(piped.stdout)["label"] == "positive"
 
     filed = here("predict", "saved_models/one", "--input", "rows.csv", "--output", "answers.csv")
-    assert filed.stdout == "answers.csv: 160 answers\n"
+    assert filed.stdout == "answers.csv: 160 predictions\n"
     assert len(Path(tmp_path / "answers.csv").read_text().splitlines()) == 161
 
     refused(here("train", "sentiment", *settings), "runs/one", "already holds a run")

@@ -55,7 +55,7 @@ def test_rows_keep_their_place_and_their_columns(tiny_dialogue_run, tmp_path):
     source, target = tmp_path / "prompts.csv", tmp_path / "replies.csv"
     source.write_text("id;prompt;reply\nA-1;;x\nA-2;the nest\nA-3;the nest;y\n")
     said = predicted(tiny_dialogue_run, "--input", source, "--output", target, "--keep-columns", "--skip-bad-rows")
-    assert said == f"{target}: 2 answers\n"
+    assert said == f"{target}: 2 predictions\n"
     assert target.read_text().splitlines() == ["id,input_reply,prompt,reply", "A-1,x,,", "A-3,y,the nest,use é"]
     assert predicted(tiny_dialogue_run, lines=["", "you", "", ""]).splitlines() == ["-\t", "use é\tyou", "-\t", "-\t"]
     with pytest.raises(InputError, match=r"prompts\.csv, line 3: has 2 of 3 fields"):

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import make_checkpoint, make_reviews, write_csv
-from tfhub_ft.cli.main import COMMANDS, FLAGS, group
+from tfhub_ft.cli.main import COMMANDS, group
 from tfhub_ft.encoders.convert import convert_checkpoint
 from tfhub_ft.recipe import RECIPES
 
@@ -39,6 +39,14 @@ RUN = [
 ELSEWHERE = ("--strategy multi-worker", "./stars.py")
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Restore the environment variables that --quiet, --debug and --trust set."""
+    for name in ("TFHUB_FT_QUIET", "TFHUB_FT_DEBUG", "TFHUB_FT_TRUST"):
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+
+
 def commands(file):
     """The lines of a file's code blocks that call tfhub-ft."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -55,11 +63,11 @@ def parse(command, arguments):
 
 
 def words_of(line):
-    """The words of a command, with a recipe that there is, without the flags that every command takes."""
+    """The words of a command, with a recipe file that exists."""
     line = line.replace("NAME ", "sentiment ")
     if not Path("mine.py").exists():
         line = re.sub(r"\./\w+\.py", str(ROOT / "recipes" / "spam.py"), line)
-    return [word for word in shlex.split(line)[1:] if word not in FLAGS]
+    return shlex.split(line)[1:]
 
 
 def written(name):
