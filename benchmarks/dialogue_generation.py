@@ -1,12 +1,12 @@
-"""Tokens a second of a reply of 64 tokens: with a cache, without one, and by Hugging Face's `generate`.
+"""Measure the tokens per second of replies of 64 tokens: with a cache, without one, and by Hugging Face's `generate`.
 
     python benchmarks/dialogue_generation.py --peers-python .venv-peers/bin/python
 
-smollm2-135m-instruct as it is before any training, in float32 and with its matrix products in bfloat16; the peer gets a
-checkpoint with the weights of the same preset. Each side answers the same token ids, one reply at a time, with the
-likeliest tokens, and in float32 all must write the same ones. Without a cache each token takes a forward pass, in a
-graph, of all tokens before it. Each side is a process; they take turns, 3 rounds, and the median counts of all replies,
-from the prompt's token ids to the last token. What is loaded, and a first reply, are not timed.
+The model is smollm2-135m-instruct without fine-tuning, in float32 and in bfloat16; the peer gets a checkpoint with
+the same weights. Each side reads the same token ids, writes one reply at a time and always picks the likeliest token.
+In float32 all sides must write the same tokens. Without a cache, each token takes a forward pass over all tokens
+before it, in a graph. Each side runs in its own process; they take turns for 3 rounds, and the median over all
+replies counts, from the token ids of the prompt to the last token. Loading and a first reply are not timed.
 """
 
 from peers.side import Clock, finish, reply_rates  # isort: skip  the clock starts first
@@ -51,7 +51,7 @@ def main():
     parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     python = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
-    parser.add_argument("--peers-python", type=Path, default=python, help="has peers/requirements.txt")
+    parser.add_argument("--peers-python", type=Path, default=python, help="Python with peers/requirements.txt")
     options = parser.parse_args()
     if options.side:
         if options.side == "checkpoint":
@@ -65,7 +65,7 @@ def main():
 
 
 def rounds(options, folder):
-    """What each side measured in each round."""
+    """Return the figures of each side in each round."""
     measured = {name: [] for name in SIDES}
     for number in range(options.rounds):
         for name, command in SIDES.items():
@@ -77,7 +77,7 @@ def rounds(options, folder):
 
 
 def process(command, folder):
-    """The last line that a command prints, which gets the checkpoint's folder."""
+    """Run a command on the checkpoint's folder and return the last line of its output."""
     done = subprocess.run([*map(str, command), "--model", folder], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{command}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -85,11 +85,11 @@ def process(command, folder):
 
 
 def compared(measured):
-    """The median rates, how many times as fast tfhub_ft is, and every round."""
+    """Return the median rates, the ratio, and every round."""
     written = {name: [figures.pop("written") for figures in some] for name, some in measured.items()}
     for name in ("tfhub_ft_without_cache", "hugging_face"):
         if written[name] != written["tfhub_ft"]:
-            sys.exit(f"{name} writes other tokens than tfhub_ft:\n{written[name][0]}\n{written['tfhub_ft'][0]}")
+            sys.exit(f"{name} writes different tokens:\n{written[name][0]}\n{written['tfhub_ft'][0]}")
     rates = {
         name: statistics.median(figures["tokens_per_second"] for figures in some) for name, some in measured.items()
     }
@@ -159,7 +159,7 @@ def language_model_of(built):
 
 
 def checkpoint(folder):
-    """Write the preset's weights as a Hugging Face checkpoint, and the prompts' token ids beside them."""
+    """Write the preset's weights as a Hugging Face checkpoint, with the token ids of the prompts."""
     from safetensors.numpy import save_file
 
     built = model()

@@ -1,12 +1,12 @@
-"""A fine-tuned model distilled and quantized: how many bytes it has left, and how much accuracy.
+"""Measure the size and the accuracy of a fine-tuned model after distillation and quantization.
 
     python benchmarks/distillation.py phishing --data-dir DATA
     python benchmarks/distillation.py sst2 --data-dir DATA
 
-The teacher is minilm-l6, all of it fine-tuned; the student has four of its layers and the words of the domain. It also
-learns texts without their labels, but for those of the validation and test rows: URLs of urls_20000, and the phrases
-that the training sentences of SST-2 are made of. DATA (or $TFHUB_FT_DATA) holds phishing_urls/ and sst2/. The test rows
-are the same for all and are scored once, at the end.
+The teacher is a fully fine-tuned minilm-l6. The student has four of its layers and the vocabulary of the domain. It
+also learns from unlabeled texts, without those of the validation and test rows: URLs of urls_20000, and the phrases
+of the training sentences of SST-2. DATA (default: $TFHUB_FT_DATA) contains phishing_urls/ and sst2/. All models share
+the test rows, which are scored once, at the end.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from machine import keep
 import tfhub_ft
 from tfhub_ft.data.rows import read_all
 
-# For each: the teacher's recipe, its files, its settings, and what its student is taught with.
+# The teacher's recipe, files and settings, and the student's settings.
 ROWS = {
     "phishing": (
         "phishing",
@@ -46,9 +46,11 @@ def main():
     options = parser.parse_args()
     if not options.data_dir:
         parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
-    recipe, files, settings, lesson = ROWS[options.row]
+    recipe, files, settings, student_settings = ROWS[options.row]
     name, data_dir = f"distillation_{options.row}_seed{options.seed}", Path(options.data_dir)
-    lesson = {key: data_dir / value if key == "unlabelled" else value for key, value in lesson.items()}
+    student_settings = {
+        key: data_dir / value if key == "unlabelled" else value for key, value in student_settings.items()
+    }
 
     began = time.perf_counter()
     teacher_dir = options.output_dir / f"{name}_teacher"
@@ -56,9 +58,9 @@ def main():
     teacher = tfhub_ft.train(recipe, output_dir=teacher_dir, seed=options.seed, **files, **settings)
     taught = time.perf_counter()
     student = tfhub_ft.distill(
-        teacher, student=options.student, vocabulary="domain", output_dir=options.output_dir / name, **lesson
+        teacher, student=options.student, vocabulary="domain", output_dir=options.output_dir / name, **student_settings
     )
-    learnt = time.perf_counter()
+    distilled = time.perf_counter()
     exports = options.output_dir / f"{name}_export"
     tfhub_ft.export(student, output_dir=exports, formats=("tflite",), quantize=("dynamic",))
     quantized = next(exports.rglob("*.tflite"))
@@ -74,13 +76,13 @@ def main():
             "quantized": {"accuracy": accuracy(student, quantized), "bytes": quantized.stat().st_size},
             "share_of_bytes": round(quantized.stat().st_size / teacher_bytes, 4),
             "test_rows": teacher.metrics["test"]["rows"],
-            "seconds": {"teacher": round(taught - began, 1), "distillation": round(learnt - taught, 1)},
+            "seconds": {"teacher": round(taught - began, 1), "distillation": round(distilled - taught, 1)},
         },
     )
 
 
 def accuracy(run, model):
-    """The share of the run's test rows that a model's answers get right."""
+    """Return the accuracy of a model on the run's test rows."""
     split, task = run.splits["test"], run.recipe.task
     lines = set(split.get("lines", ()))
     rows = [row for row in read_all(split["file"], task.columns(run.settings)) if not lines or row.line in lines]

@@ -26,7 +26,7 @@ FORMATS = {
 def main():
     results = {name: read_results(name) for name in ROWS}
     if not any(results.values()):
-        sys.exit(f"{RESULTS} no comparison found; run python benchmarks/compare_peers.py all")
+        sys.exit(f"{RESULTS}: no comparison found; run python benchmarks/compare_peers.py all")
     every = [result for found in results.values() for result in found]
     lines = [line for name, found in results.items() for result in found for line in lines_of(name, result)]
     table = [table_row(HEADER), table_row(["---"] * len(HEADER)), *map(table_row, lines)]

@@ -1,12 +1,13 @@
-"""Ways to fine-tune an encoder, on four tasks: score, trained weights, time and memory of each.
+"""Compare fine-tuning methods on four tasks: score, trained weights, time and memory.
 
     python benchmarks/fine_tuning.py --data-dir DATA
     python benchmarks/fine_tuning.py --data-dir DATA --task phishing --way lora
 
-All of it; its last two layers; the pooler and the head alone; LoRA of rank 8 on every matrix; and all of it with what
-is done layer by layer. Each is a process of its own, with the recipe's defaults but for the learning rate, which a way
-has for all tasks. DATA (or $TFHUB_FT_DATA) holds a folder a dataset. The best epoch is chosen on validation; the test
-rows are scored once. Nothing else may run beside it. With --task or --way the other figures stay as they were.
+The methods: all layers; the last two layers; the pooler and the head; LoRA of rank 8 on every matrix; and all layers
+with layer-wise methods. Each runs in its own process with the defaults of the recipe, except the learning rate, which
+is the same for all tasks of a method. DATA (default: $TFHUB_FT_DATA) contains a folder per dataset. The best epoch is
+selected on validation; the test rows are scored once. Run it on an idle machine. With --task or --way, the other
+figures are kept.
 """
 
 import argparse
@@ -41,7 +42,7 @@ WAYS = {
     "lora": {"freeze": "none", "learning_rate": 1e-3, "lora_rank": 8, "lora_targets": EVERY_MATRIX},
     "layer decay": {"freeze": "none", "learning_rate": 1e-4, "layer_decay": 0.8},
     "unfreezing": {"freeze": "none", "learning_rate": 1e-4, "unfreeze": "0,2,all"},
-    "top layer drawn anew": {"freeze": "none", "learning_rate": 1e-4, "reinit_layers": 1},
+    "top layer re-initialized": {"freeze": "none", "learning_rate": 1e-4, "reinit_layers": 1},
     "recomputation": {"freeze": "none", "learning_rate": 1e-4, "recompute": True},
 }
 

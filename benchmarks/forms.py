@@ -1,10 +1,9 @@
-"""The forms of an export, measured on a run's test rows: bytes, memory, latency, accuracy, agreement.
+"""Measure the artifacts of an export on a run's test rows: size, memory, latency, accuracy, agreement.
 
     python benchmarks/forms.py runs/distillation_phishing_seed0_teacher
     python benchmarks/forms.py runs/distillation_sst2_seed0_teacher
 
-RUN is a finished run of texts and labels, such as the teachers that `distillation.py` leaves. Nothing else may run
-beside it.
+RUN is a finished run of a classifier, such as the teachers of `distillation.py`. Run it on an idle machine.
 """
 
 import argparse
@@ -49,7 +48,7 @@ def main():
 
 
 def write_test_rows(run, path):
-    """Write a run's test rows as a csv file; how many there are."""
+    """Write a run's test rows to a csv file and return their number."""
     split = run.splits["test"]
     lines = set(split.get("lines", ()))
     rows = [

@@ -1,11 +1,11 @@
-"""Trainings that are killed and resumed, compared with one that was never stopped: equal to the last byte, or not.
+"""Kill and resume training runs, and check that they equal an uninterrupted run to the last byte.
 
     python benchmarks/interruptions.py --kills 20
 
-Each recipe trains on its demo rows with its default settings (spam with a frozen encoder, too). Of 20 kills 14 fall
-between the first checkpoint and the end of the last epoch, three before the first checkpoint, three while the model is
-scored and saved. Every second kill is SIGTERM, the others SIGKILL. metrics.json and the predictions of the demo rows
-count.
+Each recipe trains on its demo rows with its default settings (spam also with a frozen encoder). Of 20 kills, 14
+happen between the first checkpoint and the end of the last epoch, three before the first checkpoint, and three while
+the model is scored and saved. Every second kill is SIGTERM, the others are SIGKILL. metrics.json and the predictions
+on the demo rows must be equal.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TRAININGS = {
 }
 PROGRAM = shutil.which("tfhub-ft", path=str(Path(sys.executable).parent))
 DEMO = Path(__file__).parents[1] / "recipes" / "demo"
-# Of seven kills in turn.
+# The phases of seven consecutive kills.
 WHEN = ("within", "within", "before", "within", "within", "after", "within")
 
 
@@ -45,7 +45,7 @@ def epochs_of(run):
 
 
 def result_of(run):
-    """What must be equal: the scores, and the predictions of the demo rows."""
+    """Return what must be equal: the scores and the predictions on the demo rows."""
     recipe = (run / "recipe.yaml").read_text().splitlines()[0].removeprefix("recipe: ")
     (rows,) = DEMO.glob(f"{recipe}.*")
     predictions = run.parent / "predictions.jsonl"
@@ -54,7 +54,7 @@ def result_of(run):
 
 
 def kill(process, run, number, when, epochs, chance):
-    """Kill a training at a random moment; what is returned is where that was, None where it had ended before."""
+    """Kill a training run at a random moment; return the phase, or None if the run had ended."""
     last = len(epochs)
     wanted = {"before": 0, "within": chance.randrange(1, last), "after": last}[when]
     while len(epochs_of(run)) < wanted or not (run / "recipe.yaml").is_file():
@@ -78,7 +78,7 @@ def main():
         for name, arguments in TRAININGS.items():
             run = Path(folder) / f"whole-{len(wholes)}"
             if train(arguments, run).wait():
-                sys.exit(f"{name}: the training that is not stopped has failed")
+                sys.exit(f"{name}: the uninterrupted training run failed")
             wholes[name] = (epochs_of(run), result_of(run))
         while len(kills) < options.kills:
             name = list(TRAININGS)[len(kills) % len(TRAININGS)]

@@ -1,10 +1,10 @@
-"""Keras' own int8 quantization beside what TFLite gives, for the matrix products of an encoder.
+"""Compare Keras' int8 quantization with TFLite's, on the matrix products of an encoder.
 
     python benchmarks/keras_int8.py
 
-The dense layers of minilm-l6's six blocks, one behind the other, on one text of 25 tokens and on 32 texts: as Keras
-layers in float32, the same after `model.quantize("int8")`, and the same as a TFLite file with dynamic-range int8.
-Nothing else may run beside it.
+The dense layers of the six blocks of minilm-l6 run in sequence on one text of 25 tokens and on 32 texts: as Keras
+layers in float32, after `model.quantize("int8")`, and as a TFLite file with dynamic-range int8. Run it on an idle
+machine.
 """
 
 import os
@@ -37,7 +37,7 @@ def main():
 def stack():
     inputs = x = keras.Input((384,))
     for width in WIDTHS * BLOCKS:
-        # Of the fused query, key and value the first third goes on.
+        # The next layer reads the query, the first third of the fused projection.
         x = keras.layers.Dense(width)(x[:, :384] if x.shape[-1] == 1152 else x)
     return keras.Model(inputs, x)
 

@@ -1,4 +1,4 @@
-"""The embedded language model: conversion, loading, and its tokenizer beside KerasHub's own on film dialogues.
+"""Measure the default language model: conversion, loading, and its tokenizer compared with KerasHub's on dialogues.
 
 python benchmarks/language_model.py --data-dir DATA
 """
@@ -22,7 +22,7 @@ def timed(function, *arguments):
 
 
 def texts_of(folder):
-    """The first `LINES` pairs of film dialogues, as texts with ChatML's tokens."""
+    """Return the first `LINES` pairs of film dialogues as texts with ChatML tokens."""
     with open(folder / "movie_dialog" / "pairs.jsonl", encoding="utf-8") as file:
         pairs = [json.loads(line) for _, line in zip(range(LINES), file)]
     turns = "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{reply}<|im_end|>\n"
@@ -30,7 +30,7 @@ def texts_of(folder):
 
 
 def reference(kept):
-    """The tokenizer as Hugging Face builds it of what the file holds."""
+    """Return the Hugging Face tokenizer built from the file."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     vocabulary = {token: number for number, token in enumerate(kept.tokens)}
@@ -42,7 +42,7 @@ def reference(kept):
 
 
 def tokenizers_compared(kept, exact, texts):
-    """How many texts have other tokens than by the file, and texts a second, in Python and in a graph."""
+    """Return the number of texts with different tokens, and texts per second, in Python and in a graph."""
     import keras_hub
     import tensorflow as tf
 

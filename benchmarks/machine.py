@@ -1,4 +1,4 @@
-"""What machine a figure was measured on, written beside it."""
+"""Record the machine of a measurement with its figures."""
 
 import importlib.metadata
 import json
@@ -27,7 +27,7 @@ def describe_machine():
 
 
 def keep(name, figures, folder=RESULTS):
-    """Write NAME.json, by default in benchmarks/results, and print the figures."""
+    """Write NAME.json, by default to benchmarks/results, and print the figures."""
     result = {"date": time.strftime("%Y-%m-%d"), "machine": describe_machine(), **figures}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""tfhub_ft's side of the comparisons, a command for each kind of work; `compare_peers.py` runs them.
+"""Run the tfhub_ft side of the comparisons of `compare_peers.py`.
 
     python benchmarks/ours.py train sentiment --train train.csv --validation validation.csv --output-dir RUN
     python benchmarks/ours.py checkpoint RUN CHECKPOINT
@@ -6,8 +6,8 @@
     python benchmarks/ours.py predict RUN --texts test.csv
     python benchmarks/ours.py tflite EXPORT/tflite/EXPORT_dynamic.tflite --texts test.csv
 
-`train` is what `tfhub-ft train` does, `predict` what `tfhub_ft.predict` does, with the imports timed apart. The last
-line printed is `RESULT {json}`.
+`train` does the work of `tfhub-ft train`, and `predict` that of `tfhub_ft.predict`; imports are timed separately. The
+last line of the output is `RESULT {json}`.
 """
 
 from peers.side import Clock, finish, one_text_p50_ms, read_rows  # isort: skip  the clock starts first
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "ai-edge-litert", "numpy")
-# What each work imports when it gets there.
+# The imports of each command.
 LATE_IMPORTS = {
     "train": (
         "tfhub_ft.training.interruptions",
@@ -54,7 +54,7 @@ def main():
     for split in ("train", "validation", "test"):
         of["train"].add_argument(f"--{split}", type=Path)
     of["train"].add_argument("--output-dir", type=Path, required=True)
-    of["train"].add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the recipe")
+    of["train"].add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the recipe")
     for name in ("checkpoint", "export"):
         of[name].add_argument("run", type=Path)
         of[name].add_argument("folder", type=Path)
@@ -68,14 +68,14 @@ def main():
 
 
 def imports(work):
-    """Everything heavy that a work needs, tfhub_ft first, as its users import it."""
+    """Import everything heavy that a command needs, tfhub_ft first."""
     clock = Clock()
     import tfhub_ft
     from tfhub_ft.utils.memory import collect_seldom
 
-    # As the command does before it imports.
+    # As the command line does before its imports.
     collect_seldom()
-    tfhub_ft.train, tfhub_ft.predict  # noqa: B018  imported when they are first named
+    tfhub_ft.train, tfhub_ft.predict  # noqa: B018  lazy import
     for name in LATE_IMPORTS[work]:
         importlib.import_module(name)
     clock.lap("imports")
@@ -106,7 +106,7 @@ def train(args):
 
 
 def checkpoint(args):
-    """A run's weights as a folder that the peers read: a Hugging Face BERT and, in head.npz, its head."""
+    """Write a run's weights for the peers: a Hugging Face BERT, and its head in head.npz."""
     from safetensors.numpy import save_file
 
     from tfhub_ft.encoders.model_garden import hugging_face_weight

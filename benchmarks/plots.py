@@ -1,19 +1,19 @@
-"""Pictures of what was measured."""
+"""Plots of measurements."""
 
 import statistics
 
-OURS, PEER, DOT = "#0072B2", "#E69F00", "#000000"  # of Okabe and Ito: told apart by everybody
+OURS, PEER, DOT = "#0072B2", "#E69F00", "#000000"  # colorblind-safe colors of Okabe and Ito
 
 
 def plot_bars(path, bars, *, title, axis, center=statistics.median):
-    """A bar a side, as long as its median, with a dot for each round.
+    """Plot a bar per side, with its median, and a dot per round.
 
     Args:
-        path: the png file.
-        bars: what each round measured, by the side's label; tfhub_ft's start with its name.
-        title: what was measured.
-        axis: its unit.
-        center: what of the rounds the bar shows.
+        path: PNG file to write.
+        bars: the figure of each round by the label of the side; labels of tfhub_ft start with its name.
+        title: title of the plot.
+        axis: label of the axis.
+        center: statistic of the bar, "median" or "mean".
     """
     import matplotlib
 

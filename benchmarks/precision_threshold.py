@@ -1,14 +1,14 @@
-"""How often the threshold for a wanted precision keeps it on new rows, how often it is refused, and its recall.
+"""Measure how often the threshold for a wanted precision keeps it on new rows, how often none is found, and its recall.
 
     python benchmarks/precision_threshold.py
 
-Validation rows are drawn 1,000 times from pools of scores of spam, phishing and sentiment models; the precision and the
-recall of each chosen threshold are those on its whole pool. A violation is a threshold that is said to keep the wanted
-precision and does not.
+Validation rows are drawn 1,000 times from pools of scores of spam, phishing and sentiment models. Precision and recall
+of each threshold are measured on the whole pool. A violation is a threshold that was accepted and misses the wanted
+precision.
 
     python benchmarks/precision_threshold.py --make-pools --data-dir DATA
 
-trains the three models again, on other rows than those of the pools, and writes the pools.
+trains the three models again, on rows outside the pools, and writes the pools.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tfhub_ft.metrics.thresholds import threshold_for_precision
 POOLS = Path(__file__).parents[1] / "tests" / "unit" / "metrics" / "score_pools.csv"
 POOL_ROWS, DRAWS = 2000, 1000
 SIZES, WANTED = (180, 360, 700), (0.8, 0.9, 0.95, 0.98)
-# For each pool: the recipe, its file, the rows to train on, the positive label, and the settings.
+# The recipe of each pool, its file, training rows, positive label and settings.
 MODELS = {
     "spam": ("spam", "sms_spam/sms.csv", 1500, "spam", {"epochs": 3}),
     "phishing": ("phishing", "phishing_urls/urls_20000.csv", 3000, "phishing", {}),
@@ -61,7 +61,7 @@ def main():
 
 
 def redrawn(scores, truth, wanted, size, draws, seed=0):
-    """Shares of `draws` validation sets of `size` rows, and the mean recall of the thresholds that are not refused."""
+    """Return the shares of `draws` validation sets of `size` rows, and the mean recall of accepted thresholds."""
     rng, violations, refused, recalls = np.random.default_rng(seed), 0, 0, []
     for _ in range(draws):
         rows = rng.choice(len(scores), size, replace=False)
@@ -81,14 +81,14 @@ def redrawn(scores, truth, wanted, size, draws, seed=0):
 
 
 def best_recall(scores, truth, wanted):
-    """The recall of the best threshold of a pool, which nobody knows who has some of its rows."""
+    """Return the recall of the best threshold on the whole pool."""
     right = np.cumsum(truth[np.argsort(-scores, kind="stable")])
     keeps = np.flatnonzero(right / np.arange(1, len(right) + 1) >= wanted)
     return float(right[keeps[-1]] / truth.sum()) if len(keeps) else 0.0
 
 
 def read_pools():
-    """{pool: (scores, truth)}."""
+    """Return (scores, truth) by pool."""
     with POOLS.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {

@@ -1,4 +1,4 @@
-"""The memory of `tfhub-ft predict` over a long file: sampled while it runs, the second half against the first.
+"""Sample the memory of `tfhub-ft predict` on a long file, and compare both halves.
 
 python benchmarks/predict_memory.py --model RUN_OR_EXPORT --rows 200000
 """

@@ -1,10 +1,10 @@
-"""What each recipe scores on real data, with its defaults and minilm-l6: one command a row of recipes/README.md.
+"""Score each recipe on real data with its defaults and minilm-l6: one command per row of recipes/README.md.
 
     python benchmarks/recipe_scores.py spam --data-dir DATA
     python benchmarks/recipe_scores.py phishing --data-dir DATA --freeze all-but-2
 
-DATA (or $TFHUB_FT_DATA) holds a folder a dataset. The best epoch and every threshold are chosen on validation; the
-test rows are scored once, at the end.
+DATA (default: $TFHUB_FT_DATA) contains a folder per dataset. The best epoch and every threshold are selected on
+validation; the test rows are scored once, at the end.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import tfhub_ft
 from tfhub_ft.data.rows import read_all
 from tfhub_ft.metrics.span_scores import span_metrics
 
-# For each row: the recipe, its files (several are put behind each other), and the settings that are not its defaults.
+# The recipe of each row, its files (several are concatenated), and the settings that differ from its defaults.
 ROWS = {
     "spam": ("spam", {"data": ["sms_spam/sms.csv"]}, {}),
     "phishing": ("phishing", {"data": ["phishing_urls/urls_3000.csv"]}, {}),
@@ -74,7 +74,7 @@ ROWS = {
         {"epochs": 1},
     ),
 }
-# Of these rows as many lines, drawn by seed 0, are all the data.
+# Rows that use a sample of this many lines, drawn with seed 0.
 SAMPLED = {"dialogue": 5_000}
 
 
@@ -84,7 +84,7 @@ def main():
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output-dir", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="try a setting; keeps no file")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; writes no file")
     options = parser.parse_args()
     if not options.data_dir:
         parser.error("--data-dir, or the environment variable TFHUB_FT_DATA, must name the data's folder")
@@ -113,7 +113,7 @@ def main():
 
 
 def joined(data_dir, parts, folder):
-    """The file of that name, or a file of the rows of several SQuAD files, or csv files with the same header."""
+    """Return the file with that name, or write the rows of several SQuAD or csv files to one file."""
     if len(parts) == 1:
         return data_dir / parts[0]
     target = folder / Path(parts[0]).name
@@ -129,7 +129,7 @@ def joined(data_dir, parts, folder):
 
 
 def sampled(path, count, folder):
-    """A file of some lines of a file, drawn by seed 0."""
+    """Return a file with a sample of the lines of a file, drawn with seed 0."""
     lines = path.read_text(encoding="utf-8").splitlines()
     target = folder / path.name
     target.write_text("\n".join(random.Random(0).sample(lines, count)), encoding="utf-8")
@@ -137,7 +137,7 @@ def sampled(path, count, folder):
 
 
 def first_sentence_scores(run):
-    """What always answering with a passage's first sentence scores on the test rows."""
+    """Return the scores of always answering with the first sentence of a passage."""
     task, file = run.recipe.task, run.splits["test"]["file"]
     rows = read_all(file, task.columns(run.settings))
     answers = [re.split(r"(?<=[.!?])\s", row.values["context"], maxsplit=1)[0] for row in rows]

@@ -1,16 +1,16 @@
-"""The rows of `compare_peers.py`: what is compared, by which commands, on which rows of text.
+"""The comparisons of `compare_peers.py`: what is compared, with which commands, on which rows.
 
-In a command, words in braces are filled in: files of rows ({train}, {validation}, {test}), the checkpoint of the
-encoder ({model}) and its TF Hub form ({encoder}, {preprocessor}), the number of the round ({round}), a new folder of
-the side's own ({out}), the folder of all sides ({work}), {precision} (bfloat16 where the processor multiplies it fast,
-float32 elsewhere), {threads}, and tfhub_ft's options ({settings}, {predict_options}).
+Placeholders in a command: files of rows ({train}, {validation}, {test}), the checkpoint of the encoder ({model}) and
+its TF Hub pair ({encoder}, {preprocessor}), the number of the round ({round}), a new folder for the side ({out}), the
+folder shared by all sides ({work}), {precision} (bfloat16 where the processor is fast at it, otherwise float32),
+{threads}, and the options of tfhub_ft ({settings}, {predict_options}).
 """
 
 import csv
 import random
 from dataclasses import dataclass, field
 
-# glibc keeps big buffers instead of giving them back to the kernel after every step.
+# glibc keeps large buffers instead of returning them to the kernel after every step.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "268435456"}
 TRAIN = "--train {train} --validation {validation} --seed {round}"
 OURS_TRAIN = "benchmarks/ours.py train {recipe} --train {train} --validation {validation} --output-dir {out} {settings}"
@@ -18,16 +18,16 @@ OURS_TRAIN = "benchmarks/ours.py train {recipe} --train {train} --validation {va
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a row.
+    """One side of a comparison.
 
     Args:
-        name: in the JSON.
-        label: in the plot and the table.
-        environment: whose Python runs it: "ours", "torch" or "keras".
-        command: what it runs.
-        variables: environment variables that it is given.
-        first: slow sides train on so many rows; the rest is added at the steady rate of their steps.
-        epochs: how many it trains, and how many it is asked for; the rest is added likewise.
+        name: name in the JSON file.
+        label: label in the plot and the table.
+        environment: environment that runs it: "ours", "torch" or "keras".
+        command: command to run.
+        variables: environment variables of the command.
+        first: number of rows that a slow side trains on; the rest is extrapolated at its steady rate.
+        epochs: epochs that are trained, and epochs that are reported; the rest is extrapolated.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Side:
 
 @dataclass(frozen=True)
 class Row:
-    """A comparison; its first side is tfhub_ft.
+    """A comparison; the first side is tfhub_ft.
 
     Args:
-        what: one line.
-        data: whose rows, "sst2" or "phishing".
-        sides: who is compared.
-        measure: the figure that is compared.
-        axis: what the measure is, for people.
-        prepare: commands of tfhub_ft that run once before, untimed.
-        rounds: how often each side runs.
-        is_score: a score, of which more is better and the mean counts.
-        best_peer_only: the peers are settings of one product, of which the best counts.
+        what: title.
+        data: dataset, "sst2" or "phishing".
+        sides: the sides that are compared.
+        measure: name of the figure that is compared.
+        axis: label of the figure in the plot.
+        prepare: commands of tfhub_ft that run once before, not timed.
+        rounds: number of runs of each side.
+        is_score: whether the figure is a score: higher is better, and the mean counts.
+        best_peer_only: whether the peers are settings of one product, of which only the best counts.
     """
 
     what: str
@@ -226,7 +226,7 @@ def sst2_rows(data_dir):
 
 
 def phishing_rows(data_dir):
-    """3,000 URLs, split 70/15/15."""
+    """Return 3,000 URLs, split 70/15/15."""
     rows = read_csv(data_dir / "phishing_urls" / "urls_3000.csv")
     random.Random(0).shuffle(rows)
     first, second = round(0.7 * len(rows)), round(0.85 * len(rows))

@@ -1,15 +1,15 @@
-"""What several replicas cost and bring: seconds a step, the exchange of gradients, and an estimate for many replicas.
+"""Measure the cost of several replicas: seconds per step, gradient exchange, and an estimate for many replicas.
 
 python benchmarks/scaling.py --data-dir DATA
 
-The same 32 rows a step are trained by 1, 2 and 4 replicas of this machine: by one process, by processes that
-`tfhub-ft launch` would start, and by logical devices of one process. They share its cores, so nothing can become faster
-here: what a step takes longer than one replica's is what sharing it out costs. The exchange of gradients is measured by
-itself, too. The estimate is of replicas that each have a machine like this one, and 32 rows of their own a step:
+The same 32 rows per step are trained by 1, 2 and 4 replicas on this machine: in one process, in the processes of
+`tfhub-ft launch`, and on logical devices of one process. The replicas share the cores, so more replicas cannot be
+faster here: the additional time is the cost of distributing a step. The gradient exchange is also measured separately.
+The estimate is for replicas that each have a machine like this one and their own 32 rows per step:
 
-    step(n) = step(1) + 2 (n - 1) / n * bytes of gradients / bytes a second of the exchange + 2 (n - 1) * a hop's time
+    step(n) = step(1) + 2 (n - 1) / n * bytes of gradients / bytes per second of the exchange + 2 (n - 1) * latency
 
-as a ring passes them on (Patarasuk & Yuan 2009, https://doi.org/10.1016/j.jpdc.2008.09.002).
+for a ring all-reduce (Patarasuk & Yuan 2009, https://doi.org/10.1016/j.jpdc.2008.09.002).
 """
 
 import argparse
@@ -28,7 +28,7 @@ from machine import keep
 STEPS, EXCHANGES, TINY = 24, 6, 8
 SETTINGS = {"epochs": 1, "batch_size": 32, "seq_length": 128}
 REPLICAS = (8, 64, 512)
-# Bytes a second, and milliseconds a hop: what such networks have as a rule, not measured.
+# Typical bytes per second and milliseconds of latency of such networks, not measured.
 NETWORKS = {"10 Gbit/s, 0.05 ms a hop": (1.25e9, 0.05), "100 Gbit/s, 0.01 ms a hop": (12.5e9, 0.01)}
 
 
@@ -46,7 +46,7 @@ def main():
     keep("scaling", {"rows_a_step": SETTINGS["batch_size"], "ways": found, "estimate": estimate(found)})
 
 
-# Processes, and logical devices of each.
+# Number of processes, and of logical devices in each.
 WAYS = {"one": (1, 1), "two_workers": (2, 1), "four_workers": (4, 1), "two_devices": (1, 2), "four_devices": (1, 4)}
 
 
@@ -69,7 +69,7 @@ def free_port():
 
 
 def measured(data_dir, processes, devices):
-    """Median seconds of a step, and of adding up all gradients among the processes."""
+    """Return the median seconds of a step and of the all-reduce of the gradients."""
     import tensorflow as tf
 
     if devices > 1:
@@ -127,10 +127,10 @@ def exchange_ms(strategy, count, sum_over_workers):
 
 
 def estimate(ways):
-    """Step and efficiency of many replicas, at the speed of the exchange measured here and on two networks."""
+    """Return step time and efficiency of many replicas, for the exchange measured here and for two networks."""
     alone, two, four = (ways[name] for name in ("one", "two_workers", "four_workers"))
     size = alone["gradient_mb"] * 2**20
-    # Two and four workers differ by four hops; what they have in common is the call itself.
+    # Two and four workers differ by four hops; the call itself is the same.
     hop = max(four["latency_ms"] - two["latency_ms"], 0) / 4
     here = (size / ((two["exchange_ms"] - two["latency_ms"]) / 1e3), hop)
     found = {}

@@ -1,10 +1,10 @@
-"""Accuracy on the sentences of the Stanford Sentiment Treebank, with the recipe's defaults.
+"""Measure the accuracy on the Stanford Sentiment Treebank with the defaults of the recipe.
 
     python benchmarks/sst2.py --data-dir DATA                                        # 3 epochs on 6,920 sentences
     python benchmarks/sst2.py --data-dir DATA --train-file train_phrases.csv --epochs 1   # on 67,349 phrases
 
-DATA (or $TFHUB_FT_DATA) holds sst2/train.csv, validation.csv, test.csv and train_phrases.csv, columns text and label.
-The best epoch is chosen on validation; the test rows are scored once, at the end.
+DATA (default: $TFHUB_FT_DATA) contains sst2/train.csv, validation.csv, test.csv and train_phrases.csv with the columns
+text and label. The best epoch is selected on validation; the test rows are scored once, at the end.
 """
 
 import argparse

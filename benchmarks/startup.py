@@ -1,4 +1,4 @@
-"""How long the commands that print help and tables take: the median of 21 runs, each a fresh process.
+"""Measure the start-up time of the commands that print help and tables: the median of 21 processes.
 
 python benchmarks/startup.py
 """

@@ -1,10 +1,10 @@
-"""A training step from within: how long until the first one, what it is made of, and whether it waits for its input.
+"""Trace training steps: time until the first step, its operations, and whether it waits for input.
 
     python benchmarks/step_trace.py --data-dir DATA
 
-Two encoders, computed natively and by the SavedModel's graph, take turns, 5 rounds of 80 steps of SST-2 each, with the
-defaults of `sentiment`. The trace of 10 steps is TensorFlow's own; --trace DIR keeps the first one for TensorBoard or
-Perfetto. Nothing else may run beside it.
+Two encoders, the native one and the SavedModel's graph, take turns for 5 rounds of 80 steps on SST-2, with the
+defaults of `sentiment`. TensorFlow's profiler traces 10 steps; --trace DIR keeps the first trace for TensorBoard or
+Perfetto. Run it on an idle machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ IMPLEMENTATIONS = ("native", "graph")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("TFHUB_FT_DATA"))
-    parser.add_argument("--trace", type=Path, help="folder to keep a trace in")
+    parser.add_argument("--trace", type=Path, help="folder to write a trace to")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--alone", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -50,7 +50,7 @@ def main():
 
 
 def median_of(rounds):
-    """The medians of the numbers of rounds, which may stand in dictionaries."""
+    """Return the medians of the numbers of all rounds, in nested dictionaries."""
     first = rounds[0]
     if isinstance(first, dict):
         return {name: median_of([each[name] for each in rounds if name in each]) for name in first}
@@ -93,7 +93,7 @@ def measured(implementation, data_dir, trace):
 
 
 class Steps:
-    """When steps ended, and where their trace goes."""
+    """Record when steps end, and trace some of them."""
 
     def __init__(self, folder):
         self.folder, self.ends = folder, []
@@ -113,7 +113,7 @@ def callback(keras, tf, steps):
 
 
 def parts_of(folder):
-    """Milliseconds a step of the operations of a trace, by kind; operations run beside each other."""
+    """Return milliseconds per step of the traced operations, by kind; operations run concurrently."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     found = collections.Counter()
@@ -130,7 +130,7 @@ def parts_of(folder):
 
 
 def kind_of(name):
-    """What an event of a trace is: the trace names operations `path/name:Kind`."""
+    """Return the kind of an event of a trace, which names operations `path/name:Kind`."""
     path, _, operation = name.rpartition(":")
     if "IteratorGetNext" in name:
         return "waiting for input"

@@ -1,7 +1,7 @@
-"""Peer: a frozen encoder with features cached by hand, PyTorch and Hugging Face Transformers.
+"""Peer: a frozen encoder with cached features, in PyTorch and Hugging Face Transformers.
 
-Every text goes through the encoder once, sorted by length; pooler and head are then trained on the [CLS] vectors, with
-the schedule, decay and clipping that the Hugging Face Trainer would use. The epoch that validates best is kept.
+The encoder runs once per text, sorted by length. The pooler and the head train on the [CLS] vectors, with the schedule,
+decay and clipping of the Hugging Face Trainer. The best epoch on validation is kept.
 
     python hf_cached_features.py --model MODEL --train train.csv --validation validation.csv --test test.csv
 """
@@ -50,7 +50,7 @@ def parse_args():
 
 @torch.inference_mode()
 def features_of(encoder, ids):
-    """The last hidden state of each text's first token, float32 (texts, hidden)."""
+    """Return the last hidden state of the first token of each text, float32 (texts, hidden)."""
     lengths = np.array([len(row) for row in ids])
     order, features = np.argsort(lengths), torch.empty(len(ids), encoder.config.hidden_size)
     for start in range(0, len(order), ENCODED_AT_ONCE):
@@ -62,7 +62,7 @@ def features_of(encoder, ids):
 
 
 def train_head(head, splits, args):
-    """Train on the cached features; the head of the epoch that validates best, and its accuracy."""
+    """Train on cached features; return the head of the best epoch and its accuracy."""
     weights, rest = ([p for p in head.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": weights, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, fused=True)

@@ -1,8 +1,8 @@
-"""Peer: replies by Hugging Face's `generate`, one at a time, the likeliest tokens.
+"""Peer: replies of Hugging Face's `generate`, one at a time, with greedy decoding.
 
     python hf_generate.py --model CHECKPOINT
 
-CHECKPOINT is the folder that dialogue_generation.py writes: a Llama, and in prompts.json the prompts' token ids.
+CHECKPOINT is the folder that dialogue_generation.py writes: a Llama, and the token ids of the prompts in prompts.json.
 """
 
 from side import Clock, finish, reply_rates  # isort: skip  the clock starts first

@@ -1,8 +1,8 @@
-"""Peer: labels of texts by PyTorch, batches of 32 sorted by length, in bfloat16.
+"""Peer: predict labels in PyTorch, in batches of 32 sorted by length, in bfloat16.
 
     python hf_predict.py --model CHECKPOINT --texts test.csv
 
-CHECKPOINT is the folder that `python benchmarks/ours.py checkpoint` writes: a BERT and, in head.npz, its head.
+CHECKPOINT is the folder that `python benchmarks/ours.py checkpoint` writes: a BERT, and its head in head.npz.
 """
 
 from side import Clock, finish, one_text_p50_ms, read_rows  # isort: skip  the clock starts first
@@ -19,7 +19,7 @@ BATCH, TIMED_TEXTS = 32, 150
 
 
 def load_model(folder, dtype):
-    """The checkpoint's encoder with the head that stands beside it."""
+    """Return the encoder of the checkpoint with its head."""
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=dtype)
     with np.load(folder / "head.npz") as head, torch.no_grad():
         model.classifier.weight.copy_(torch.tensor(head["kernel"].T))
@@ -28,8 +28,8 @@ def load_model(folder, dtype):
 
 
 def predictor(model, tokenizer, seq_length):
-    """A function from texts to label numbers."""
-    tokenizer = tokenizer.backend_tokenizer  # without the Python around it
+    """Return a function from texts to label numbers."""
+    tokenizer = tokenizer.backend_tokenizer  # without Python overhead
     tokenizer.no_padding()
     tokenizer.enable_truncation(seq_length)
 

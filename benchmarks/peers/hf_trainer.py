@@ -8,8 +8,8 @@ saved at the end. The last line printed is `RESULT {json}`.
     python hf_trainer.py --model MODEL --train ... --validation ... --test test.csv --epochs 3 --keep-best
 
 MODEL is a checkpoint folder (config.json, model.safetensors and tokenizer.json or vocab.txt); the csv files have the
-columns text and label. `--keep-best` checkpoints every epoch and goes back to the one that validated best before it
-scores the test rows. `--freeze` trains the pooler and the head only.
+columns text and label. `--keep-best` checkpoints every epoch and scores the test rows with the
+best one on validation. `--freeze` trains the pooler and the head only.
 
 bfloat16 is for CPUs that have instructions for it (AVX512-BF16, AMX). Elsewhere PyTorch emulates it, many times slower
 than float32.
@@ -22,7 +22,7 @@ import os
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the checkpoint is a local folder; nothing is to be fetched
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the checkpoint is a local folder
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 
 
 class TokenizedTexts(torch.utils.data.Dataset):
-    """The rows of one csv file, tokenized without padding: the collator pads each batch."""
+    """The tokenized rows of a csv file; the collator pads each batch."""
 
     def __init__(self, path, tokenizer, seq_length):
         texts, self.labels = read_rows(path)
@@ -88,7 +88,7 @@ def load_tokenizer(folder):
 
 
 def accuracy(prediction):
-    # The labels must be those of the prediction: grouping by length reorders the evaluation set too.
+    # Grouping by length also reorders the evaluation set, so use the labels of the prediction.
     return {"accuracy": float((np.asarray(prediction.predictions).argmax(-1) == prediction.label_ids).mean())}
 
 
@@ -103,7 +103,7 @@ def build_trainer(args, model, tokenizer, splits, steps, folder):
             learning_rate=args.learning_rate,
             weight_decay=0.01,
             lr_scheduler_type="linear",
-            warmup_steps=0.1,  # below 1: a share of all steps
+            warmup_steps=0.1,  # below 1: a fraction of all steps
             max_grad_norm=1.0,
             train_sampling_strategy="group_by_length",
             bf16=args.precision == "bfloat16",
@@ -133,7 +133,7 @@ def build_trainer(args, model, tokenizer, splits, steps, folder):
 def main():
     args, clock, steps = parse_args(), Clock(), Steps()
     clock.lap("imports")
-    set_seed(args.seed)  # before the model: the classification head is drawn at random
+    set_seed(args.seed)  # before the model, whose classification head is random
     tokenizer = load_tokenizer(args.model)
     model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=2, dtype=torch.float32)
     if args.freeze:

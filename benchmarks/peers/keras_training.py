@@ -1,4 +1,4 @@
-"""What the two peers that train by Keras' `fit` share."""
+"""Training code shared by the two peers that use Keras' `fit`."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def add_training_options(parser):
 
 
 def warmup_linear_decay(step, peak, steps):
-    """The learning rate at a step: up to the peak in the first tenth of all steps, then down to 0."""
+    """Return the learning rate at a step: linear warm-up over the first tenth of all steps, then linear decay to 0."""
     import tensorflow as tf
 
     step, warmup = tf.cast(step, tf.float32), max(round(WARMUP * steps), 1)

@@ -1,4 +1,4 @@
-"""Peer: KerasHub's BertTextClassifier with the checkpoint's weights, `fit` on raw texts, padded to one length.
+"""Peer: KerasHub's BertTextClassifier with the weights of the checkpoint, `fit` on raw texts padded to one length.
 
 python kerashub_classifier.py --model MODEL --train train.csv --validation validation.csv --seq-length 64
 """

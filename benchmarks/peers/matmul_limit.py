@@ -1,10 +1,9 @@
-"""The machine's limit: how fast it multiplies matrices, and how long an SST-2 epoch would take if it did only that.
+"""Measure the machine's matrix product rate, and the time of an SST-2 epoch of matrix products alone.
 
     python matmul_limit.py --model MODEL --train train.csv --validation validation.csv
 
-The rate is that of 2048 x 2048 matrices in PyTorch, the median of several trials. The work is that of the matrix
-products of the true tokens, without padding: a forward pass, twice as much again for the gradients, and a forward pass
-of the validation sentences.
+The rate is the median of several trials with 2048 x 2048 matrices in PyTorch. The work is that of all tokens without
+padding: a forward pass, twice as much for the gradients, and a forward pass of the validation sentences.
 """
 
 from side import Clock, finish, read_rows  # isort: skip  the clock starts first
@@ -31,7 +30,7 @@ def parse_args():
 
 
 def products_per_second(dtype):
-    """Floating point operations a second of a product of two square matrices."""
+    """Return floating point operations per second of the product of two square matrices."""
     left, right = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
     left @ right
     rates = []
@@ -45,7 +44,7 @@ def products_per_second(dtype):
 
 
 def forward_operations(lengths, config):
-    """Of the matrix products of a forward pass over sequences of these lengths."""
+    """Return the floating point operations of the matrix products of a forward pass over sequences of these lengths."""
     hidden, inner, layers = (config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     dense = 2 * sum(lengths) * (4 * hidden**2 + 2 * hidden * inner)
     attention = 4 * hidden * sum(length**2 for length in lengths)

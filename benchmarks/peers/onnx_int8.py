@@ -1,9 +1,9 @@
-"""Peer: one text at a time by ONNX Runtime, weights quantized to int8 (dynamic), from token ids on.
+"""Peer: predict one text at a time in ONNX Runtime with dynamic int8 weights, from token ids.
 
     python onnx_int8.py --model CHECKPOINT --texts test.csv
 
-CHECKPOINT is the folder that `python benchmarks/ours.py checkpoint` writes. Each text has its true length, no padding;
-tokenizing is not timed.
+CHECKPOINT is the folder that `python benchmarks/ours.py checkpoint` writes. Texts are not
+padded; tokenization is not timed.
 """
 
 from side import Clock, finish, one_text_p50_ms, read_rows  # isort: skip  the clock starts first
@@ -29,13 +29,13 @@ class Logits(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids, attention_mask):
-        # Without them the exporter takes a buffer of BERT's for the segments, and the file answers nonsense.
+        # Without segment ids the exporter uses a buffer of BERT, and the file predicts nonsense.
         segments = torch.zeros_like(input_ids)
         return self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=segments).logits
 
 
 def quantized(model, folder):
-    """The int8 file of a PyTorch model."""
+    """Return the int8 file of a PyTorch model."""
     exported, file = folder / "model.onnx", folder / "int8.onnx"
     example, mask = torch.arange(1000, 1032).reshape(2, 16), torch.ones((2, 16), dtype=torch.long)
     axes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens", max=512)}

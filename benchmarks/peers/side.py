@@ -1,7 +1,7 @@
-"""What all sides of a comparison share: how they read rows, take times and hand back what they measured.
+"""Code shared by all sides of a comparison: read rows, measure time and report figures.
 
-Only the standard library, so that it works in every environment. It is imported before anything heavy: the clock
-starts here.
+It only needs the standard library, so it works in every environment. Import it before anything heavy: the clock starts
+here.
 """
 
 import csv
@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 STARTED = time.perf_counter()
-WARM_UP = 0.2  # share of the steps that a steady rate leaves out
+WARM_UP = 0.2  # share of the steps before the steady rate
 
 
 class Clock:
-    """Seconds by the name of the phase; the first phase, the imports, starts with the process."""
+    """Seconds by phase; the first phase, the imports, starts with the process."""
 
     def __init__(self):
         self.seconds, self._last = {}, STARTED
@@ -28,13 +28,13 @@ class Clock:
         self._last = now
 
     def move(self, seconds, origin, name):
-        """Give some of a phase's seconds a name of their own."""
+        """Move some seconds of a phase to another phase."""
         self.seconds[origin] -= seconds
         self.seconds[name] = self.seconds.get(name, 0) + seconds
 
 
 class Steps:
-    """When each training step ended."""
+    """End times of training steps."""
 
     def __init__(self):
         self.ends = []
@@ -43,14 +43,14 @@ class Steps:
         self.ends.append(time.perf_counter())
 
     def rows_per_second(self, batch_size):
-        """The rate once all is warm; None where there were too few steps."""
+        """Return the steady rate, or None after too few steps."""
         first = max(1, round(len(self.ends) * WARM_UP))
         steady = self.ends[first - 1 :]
         return (len(steady) - 1) * batch_size / (steady[-1] - steady[0]) if len(steady) > 1 else None
 
 
 def read_rows(path):
-    """Texts and label numbers of a csv file; labels are numbered by name."""
+    """Return texts and label numbers of a csv file; labels are numbered by name."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = sorted({row["label"] for row in rows})
@@ -58,7 +58,7 @@ def read_rows(path):
 
 
 def one_text_p50_ms(answer, texts):
-    """The median milliseconds of one answer, each text alone, after a first call."""
+    """Return the median milliseconds of a prediction of one text, after a first call."""
     answer(texts[0])
     seconds = []
     for text in texts:
@@ -69,7 +69,7 @@ def one_text_p50_ms(answer, texts):
 
 
 def reply_rates(write, prompts):
-    """Tokens a second of the reply to each prompt, after a first reply that does not count, and the replies."""
+    """Return tokens per second of the reply to each prompt, after a warm-up reply, and the replies."""
     write(prompts[0])
     rates, written = [], []
     for prompt in prompts:
@@ -80,7 +80,7 @@ def reply_rates(write, prompts):
 
 
 def finish(clock, packages, **figures):
-    """Print what was measured, as the last line."""
+    """Print the figures as the last line."""
     result = {
         **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
         "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
@@ -91,7 +91,7 @@ def finish(clock, packages, **figures):
 
 
 def peak_memory():
-    # Linux counts what the starting process held into ru_maxrss; VmHWM is this program's own.
+    # On Linux, ru_maxrss includes the parent process; VmHWM does not.
     status = Path("/proc/self/status")
     if status.exists():
         return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line)

@@ -1,8 +1,8 @@
-"""Peer: fine-tuning as TF Hub's BERT tutorial does it: tf_keras, two hub.KerasLayers, 128 tokens, float32, `fit`.
+"""Peer: fine-tuning as in TF Hub's BERT tutorial: tf_keras, two hub.KerasLayers, 128 tokens, float32, `fit`.
 
     python tfhub_tutorial.py --encoder ENCODER --preprocessor PREPROCESSOR --train train.csv --validation validation.csv
 
-ENCODER and PREPROCESSOR are SavedModels; those of tfhub_ft's cache hold the weights that all sides start from.
+ENCODER and PREPROCESSOR are SavedModels; those in tfhub_ft's cache have the initial weights of all sides.
 """
 
 from side import Clock, Steps, finish, read_rows  # isort: skip  the clock starts first
@@ -14,7 +14,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import tensorflow as tf
 import tensorflow_hub as hub
-import tensorflow_text  # noqa: F401  registers the preprocessor's operations
+import tensorflow_text  # noqa: F401  registers operations of the preprocessor
 import tf_keras
 from keras_training import NOT_DECAYED, add_training_options, warmup_linear_decay
 
