@@ -1,4 +1,4 @@
-"""What was changed in an export is refused, and a file that nobody vouches for cannot end the process."""
+"""Changed exports are refused, and a damaged file cannot crash the process."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ TEXTS = ["good film", "the food was terrible and the waiter was rude"]
 
 @pytest.fixture(scope="module")
 def exported(tiny_run, tiny_export, tmp_path_factory):
-    """An export folder with a SavedModel and a TFLite file; do not change it."""
+    """Return an export folder with a SavedModel and a TFLite file; do not change it."""
     folder = shutil.copytree(tiny_export, tmp_path_factory.mktemp("exports") / "one")
     return tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"], quantize=["none"])
 
@@ -39,7 +39,7 @@ CHANGED = ["tflite/one_fp32.tflite", "1/saved_model.pb", "1/variables/variables.
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_one_changed_byte_is_refused(copied, reviews_csv, name):
+def test_changed_byte_is_refused(copied, reviews_csv, name):
     model = copied / name if name.endswith(".tflite") else copied
     assert len(tfhub_ft.predict(model, TEXTS)) == 2
     flip(copied / name, (copied / name).stat().st_size // 2)
@@ -53,14 +53,14 @@ def test_one_changed_byte_is_refused(copied, reviews_csv, name):
             serve(copied)
 
 
-def test_a_missing_file_is_named(copied):
+def test_missing_file_is_named(copied):
     (copied / "1" / "assets" / "vocab.txt").unlink()
     with pytest.raises(InputError, match=r"1/assets/vocab.txt: not found, but .*export\.json names it; restore it"):
         tfhub_ft.predict(copied, TEXTS)
 
 
 @pytest.mark.parametrize("digests", [1, {"saved_model.pb": 1}])
-def test_digests_that_cannot_be_read_are_refused(copied, digests):
+def test_unreadable_digests_are_refused(copied, digests):
     exports = json.loads((copied / "export.json").read_text())
     exports["forms"][0]["sha256"] = digests
     (copied / "export.json").write_text(json.dumps(exports))
@@ -68,7 +68,7 @@ def test_digests_that_cannot_be_read_are_refused(copied, digests):
         tfhub_ft.predict(copied, TEXTS)
 
 
-def test_an_export_of_an_earlier_version_is_read(copied):
+def test_export_of_an_earlier_version_is_read(copied):
     exports = json.loads((copied / "export.json").read_text())
     for form in exports["forms"]:
         del form["sha256"]
@@ -77,13 +77,13 @@ def test_an_export_of_an_earlier_version_is_read(copied):
         assert len(tfhub_ft.predict(model, TEXTS)) == 2
 
 
-def test_a_lone_file_predicts_as_the_one_in_its_export(exported, tmp_path):
+def test_lone_file_predicts_like_its_export(exported, tmp_path):
     lone = shutil.copy(exported / "tflite" / "one_fp32.tflite", tmp_path)
     expected = tfhub_ft.predict(exported / "tflite" / "one_fp32.tflite", TEXTS)
     assert tfhub_ft.predict(lone, TEXTS) == expected
 
 
-def test_a_damaged_lone_file_is_one_error(exported, tmp_path):
+def test_damaged_lone_file_is_one_error(exported, tmp_path):
     lone = tmp_path / "lone.tflite"
     shutil.copy(exported / "tflite" / "one_fp32.tflite", lone)
     flip(lone, 4)
@@ -91,7 +91,7 @@ def test_a_damaged_lone_file_is_one_error(exported, tmp_path):
         tfhub_ft.predict(lone, TEXTS)
 
 
-def test_a_crash_of_the_runtime_is_one_error(exported):
+def test_runtime_crash_is_one_error(exported):
     file = exported / "tflite" / "one_fp32.tflite"
     batch = token_batch(tflite_preprocessor(file), [(text,) for text in TEXTS])
     with IsolatedRuntime(TFLiteRuntime) as runtime:

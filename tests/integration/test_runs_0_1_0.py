@@ -1,4 +1,4 @@
-"""Runs and an export of version 0.1.0, which tests/data/make_runs_0_1_0.py made."""
+"""Runs and an export of version 0.1.0, written by tests/data/make_runs_0_1_0.py."""
 
 import json
 import zipfile
@@ -26,7 +26,7 @@ def recorded(data):
 
 @pytest.mark.sample
 @pytest.mark.parametrize(("name", "field"), [("sentiment", "label"), ("chat", "reply"), ("export", "label")])
-def test_a_run_and_an_export_predict_as_they_did(name, field, data, recorded):
+def test_run_and_export_predict_as_before(name, field, data, recorded):
     predictions = tfhub_ft.predict(data / name, recorded["texts"])
     assert [each[field] for each in predictions] == [each[field] for each in recorded[name]]
     scores, expected = ([each["score"] for each in every] for every in (predictions, recorded[name]))
@@ -34,19 +34,19 @@ def test_a_run_and_an_export_predict_as_they_did(name, field, data, recorded):
 
 
 @pytest.mark.sample
-def test_a_tflite_file_predicts_as_its_run(data, recorded):
+def test_tflite_file_predicts_like_its_run(data, recorded):
     predictions = tfhub_ft.predict(data / "export" / "tflite" / "export_fp32.tflite", recorded["texts"])
     assert [each["label"] for each in predictions] == [each["label"] for each in recorded["sentiment"]]
 
 
-def test_a_run_is_exported_into_its_old_export_folder(data, recorded):
+def test_run_exports_into_its_old_export_folder(data, recorded):
     tfhub_ft.export(data / "sentiment", output_dir=data / "export")
     assert (data / "export" / "2" / "saved_model.pb").is_file()
     predictions = tfhub_ft.predict(data / "export", recorded["texts"])
     assert [each["label"] for each in predictions] == [each["label"] for each in recorded["sentiment"]]
 
 
-def test_a_run_of_the_recipe_chat_is_one_of_retrieval(data):
+def test_run_of_recipe_chat_is_a_retrieval_run(data):
     run = tfhub_ft.Run(data / "chat")
     assert run.recipe.name == "retrieval"
     assert tfhub_ft.Conversation(retrieve=run).reply("good film").text in run.labels

@@ -7,7 +7,7 @@ from tests.conftest import make_reviews, write_csv
 
 
 @pytest.mark.sample
-def test_the_command_measures_an_export(tiny_export, tmp_path, here):
+def test_benchmark_measures_an_export(tiny_export, tmp_path, here):
     shutil.copytree(tiny_export, tmp_path / "reviews")
     write_csv(tmp_path / "rows.csv", make_reviews(16))
     done = here("benchmark", "reviews", "--data", "rows.csv", "--json")

@@ -1,4 +1,4 @@
-"""`tfhub-ft chat`: a conversation on standard input."""
+"""`tfhub-ft chat` with prompts on standard input."""
 
 import io
 
@@ -22,17 +22,17 @@ def talk(arguments, lines):
 
 
 @pytest.mark.sample
-def test_a_run_of_chat_answers_from_its_bank(tiny_chat_run):
+def test_chat_with_a_retrieval_run_replies_from_its_bank(tiny_chat_run):
     replies = talk([tiny_chat_run], ["a film and a book please"] * 4)
     assert len(set(replies)) == 4
     assert set(replies) <= set(tfhub_ft.Run(tiny_chat_run).labels)
 
 
-def test_an_empty_line_ends_it(tiny_chat_run):
+def test_chat_ends_at_an_empty_line(tiny_chat_run):
     assert len(talk([tiny_chat_run], ["a film please", "", "a book please"])) == 1
 
 
-def test_history_is_read_along(tiny_chat_run):
+def test_chat_reads_the_history(tiny_chat_run):
     alone = talk([tiny_chat_run, "--history", 0], ["a film and a book please", "a hotel and a room please"])
     along = talk([tiny_chat_run, "--history", 1], ["a film and a book please", "a hotel and a room please"])
     both = tfhub_ft.predict(tiny_chat_run, ["a film and a book please a hotel and a room please"])[0]
@@ -41,12 +41,12 @@ def test_history_is_read_along(tiny_chat_run):
 
 
 @pytest.mark.sample
-def test_a_run_of_dialogue_writes(tiny_dialogue_run):
+def test_chat_with_a_dialogue_run_writes_replies(tiny_dialogue_run):
     options = ["--temperature", 0.1, "--top-p", 0.9, "--seed", 1, "--max-tokens", 9, "--system", "Be brief."]
     assert talk([tiny_dialogue_run, *options], ["the nest", "my goose"]) == ["use é"] * 2
 
 
-def test_several_runs_answer_and_say_which_one_did(tiny_intent_run, tiny_chat_run, tiny_dialogue_run, tmp_path):
+def test_chat_with_several_runs_prints_the_source(tiny_intent_run, tiny_chat_run, tiny_dialogue_run, tmp_path):
     answers = write_csv(tmp_path / "answers.csv", [("praise", "Thank you!")], header=("label", "answer"))
     intents = ["--intent", tiny_intent_run, "--answers", answers, "--say-source"]
     prompts = ["good film great", "a film and a book please"]
@@ -58,13 +58,13 @@ def test_several_runs_answer_and_say_which_one_did(tiny_intent_run, tiny_chat_ru
     assert talk([*intents, *runs], prompts) == [of_intent, "[written] use é"]
 
 
-def test_how_fast_it_was_written_is_told_beside_it(tiny_dialogue_run):
+def test_chat_logs_tokens_per_second(tiny_dialogue_run):
     done = CliRunner().invoke(command, [str(tiny_dialogue_run)], input="the nest\n")
     assert done.stdout == "use é\n"
     assert done.stderr.splitlines()[-1].endswith("tokens a second")
 
 
-def test_wrong_runs_and_options_are_told(tiny_chat_run, tiny_intent_run, tiny_dialogue_run):
+def test_chat_refuses_wrong_runs_and_options(tiny_chat_run, tiny_intent_run, tiny_dialogue_run):
     with pytest.raises(InputError, match="needs a run of the recipe retrieval or dialogue"):
         talk([tiny_intent_run], ["hello"])
     with pytest.raises(InputError, match="a conversation needs a run"):
@@ -76,7 +76,7 @@ def test_wrong_runs_and_options_are_told(tiny_chat_run, tiny_intent_run, tiny_di
 
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
-def test_a_line_that_is_not_utf8_is_told(monkeypatch, errors):
+def test_chat_refuses_input_that_is_not_utf8(monkeypatch, errors):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"hi \xff\n"), "utf-8", errors))
     with pytest.raises(InputError, match="standard input: a line is not UTF-8 text"):
         chat._read()

@@ -1,4 +1,4 @@
-"""A shell completes commands, recipes, encoders and paths, by the protocol of click's scripts for bash."""
+"""Shell completion of commands, recipes, encoders and paths, by the protocol of click's bash script."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ finally:
 
 
 def completed(words, folder):
-    """What the shell is offered for the last of some words, a list of types and values."""
+    """Return the completions of the last word, each as type and value."""
     environment = {
         "_TFHUB_FT_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(words),
@@ -51,7 +51,7 @@ def completed(words, folder):
         ("evaluate runs/x --tr", ["plain,--trust"]),
     ],
 )
-def test_names_are_completed(line, offers, tmp_path):
+def test_completion_of_names(line, offers, tmp_path):
     assert completed(["tfhub-ft", *line.split()], tmp_path) == offers
 
 
@@ -80,5 +80,5 @@ def test_names_are_completed(line, offers, tmp_path):
         ),
     ],
 )
-def test_paths_are_completed(line, tmp_path):
+def test_completion_of_paths(line, tmp_path):
     assert completed(["tfhub-ft", *line.split(), "some"], tmp_path) == ["file,some"]

@@ -1,4 +1,4 @@
-"""Commands on a console that is not UTF-8."""
+"""Commands on a console with another encoding than UTF-8."""
 
 import io
 import json
@@ -17,7 +17,7 @@ TEXT = "good film so nice 😀 é → \u0141"
 
 @pytest.fixture
 def console(monkeypatch):
-    """Run a command in this process on a console of some encoding; its exit code and the bytes that it printed."""
+    """Return a function that runs a command on a console with an encoding and returns exit code and output bytes."""
 
     def call(encoding, *arguments, stdin=b""):
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding, errors) for errors in ("strict", "backslashreplace"))
@@ -34,14 +34,14 @@ def console(monkeypatch):
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
-def test_predict_replaces_what_the_console_lacks(console, tiny_run, encoding):
+def test_predict_replaces_characters_the_console_lacks(console, tiny_run, encoding):
     code, out, _ = console(encoding, "predict", tiny_run, TEXT)
     assert code == 0
     assert out.decode(encoding).rstrip("\n").split("\t")[-1] == TEXT.encode(encoding, "replace").decode(encoding)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
-def test_json_loses_nothing_on_any_console(console, tiny_run, encoding):
+def test_json_is_lossless_on_any_console(console, tiny_run, encoding):
     code, out, _ = console(encoding, "predict", tiny_run, "--json", TEXT)
     assert code == 0
     assert json.loads(out.decode(encoding))["text"] == TEXT
@@ -68,7 +68,7 @@ def test_files_stay_utf8_on_any_console(console, tiny_run, tmp_path):
     ("encoding", "content"),
     [("cp1252", "café".encode()), ("cp1252", "café".encode("cp1252")), ("ascii", "\ufeffcafé".encode())],
 )
-def test_predict_reads_utf8_or_the_consoles_encoding(console, tiny_run, encoding, content):
+def test_predict_reads_utf8_or_the_console_encoding(console, tiny_run, encoding, content):
     code, out, _ = console(encoding, "predict", tiny_run, "--json", stdin=content + b"\n")
     assert code == 0
     assert json.loads(out)["text"] == "café"
@@ -80,7 +80,7 @@ def test_predict_refuses_input_in_another_encoding(console, tiny_run):
     assert b"standard input, line 2: byte 4 (0xe9) is not UTF-8" in err
 
 
-def test_predict_reads_arguments_that_python_could_not_decode(console, tiny_run):
+def test_predict_reads_undecodable_arguments(console, tiny_run):
     code, out, _ = console(
         "utf-8", "predict", tiny_run, "--json", os.fsencode("café").decode("ascii", "surrogateescape")
     )
@@ -91,19 +91,19 @@ def test_predict_reads_arguments_that_python_could_not_decode(console, tiny_run)
     assert b"text 1: not UTF-8" in err
 
 
-def test_chat_talks_on_any_console(console, tiny_dialogue_run):
+def test_chat_works_on_any_console(console, tiny_dialogue_run):
     code, out, _ = console("ascii", "chat", tiny_dialogue_run, stdin="the é nest\n".encode())
     assert code == 0
     assert out.decode("ascii") == "use ?\n"
 
 
-def test_errors_are_shown_on_any_console():
+def test_errors_print_on_any_console():
     done = tfhub_ft("predict", "é→.txt", "a text", PYTHONIOENCODING="cp1252", LC_ALL="C", PYTHONUTF8="0")
     assert done.returncode == 2
     assert "not found" in done.stderr
 
 
-def test_a_handler_that_the_user_chose_stays():
+def test_error_handler_of_the_user_is_kept():
     done = subprocess.run(
         [sys.executable, "-c", "from tfhub_ft.utils.console import prepare_streams\nprepare_streams()\nprint('é')"],
         capture_output=True,

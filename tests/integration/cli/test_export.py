@@ -2,7 +2,7 @@ import pytest
 
 
 @pytest.mark.sample
-def test_the_command_exports_a_dialogue_run(tiny_dialogue_run, tmp_path, here):
+def test_export_of_a_dialogue_run(tiny_dialogue_run, tmp_path, here):
     done = here("export", tiny_dialogue_run, "--output-dir", "bot")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("bot/1: ")

@@ -14,7 +14,7 @@ HELPS = [["--help"], ["train", "--help"], ["train", "sentiment", "--help"], ["en
 
 
 def tfhub_ft(*arguments, cwd=None, stdin=None, **environment):
-    """Run the command in a process of its own, as a user does."""
+    """Run the command in a new process."""
     command = [sys.executable, "-c", "from tfhub_ft.cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, input=stdin, env={**os.environ, **environment}
@@ -50,7 +50,7 @@ def test_importing_the_commands_imports_nothing_heavy():
 
 
 @pytest.mark.sample
-def test_the_whole_way(tiny_pair, tmp_path, here):
+def test_train_evaluate_predict_export(tiny_pair, tmp_path, here):
     write_csv(tmp_path / "rows.csv", make_reviews(160))
     settings = options({**TINY_SETTINGS, "encoder": tiny_pair, "data": "rows.csv", "output_dir": "runs/one"})
     trained = tfhub_ft("train", "sentiment", *settings, cwd=tmp_path)
@@ -77,7 +77,7 @@ def test_the_whole_way(tiny_pair, tmp_path, here):
     refused(here("train", "sentiment", *settings), "runs/one", "already holds a run")
 
 
-def test_quiet_shows_results_alone(tiny_run, tmp_path):
+def test_quiet_only_prints_results(tiny_run, tmp_path):
     write_csv(tmp_path / "rows.csv", make_reviews(8))
     done = tfhub_ft("evaluate", tiny_run, "--data", tmp_path / "rows.csv", "--json", "--quiet")
     assert done.stderr == ""

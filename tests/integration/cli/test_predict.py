@@ -1,4 +1,4 @@
-"""`tfhub-ft predict` by a run that writes: files of prompts, folders, standard input, and rows that it cannot read."""
+"""`tfhub-ft predict` with a dialogue run: files of prompts, folders, standard input and bad rows."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def predicted(*arguments, lines=()):
 
 
 @pytest.mark.parametrize("suffix", ["txt", "csv", "jsonl"])
-def test_files_of_prompts_are_answered(tiny_dialogue_run, tmp_path, suffix):
+def test_predict_writes_replies_to_prompts(tiny_dialogue_run, tmp_path, suffix):
     source, target = tmp_path / f"prompts.{suffix}", tmp_path / "replies.jsonl"
     if suffix == "csv":
         write_csv(source, [(prompt, "x") for prompt in PROMPTS], header=("said", "prompt"))
@@ -38,7 +38,7 @@ def test_files_of_prompts_are_answered(tiny_dialogue_run, tmp_path, suffix):
     ]
 
 
-def test_messages_are_answered_as_they_are_where_the_user_spoke_last(tiny_dialogue_run, tmp_path):
+def test_predict_keeps_messages_that_end_with_the_user(tiny_dialogue_run, tmp_path):
     source, target = tmp_path / "dialogues.jsonl", tmp_path / "replies.jsonl"
     turns = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
     source.write_text(json.dumps({"messages": turns}))
@@ -51,7 +51,7 @@ def test_messages_are_answered_as_they_are_where_the_user_spoke_last(tiny_dialog
             predicted(tiny_dialogue_run, "--input", source)
 
 
-def test_rows_keep_their_place_and_their_columns(tiny_dialogue_run, tmp_path):
+def test_predict_keeps_order_and_columns(tiny_dialogue_run, tmp_path):
     source, target = tmp_path / "prompts.csv", tmp_path / "replies.csv"
     source.write_text("id;prompt;reply\nA-1;;x\nA-2;the nest\nA-3;the nest;y\n")
     said = predicted(tiny_dialogue_run, "--input", source, "--output", target, "--keep-columns", "--skip-bad-rows")
@@ -62,7 +62,7 @@ def test_rows_keep_their_place_and_their_columns(tiny_dialogue_run, tmp_path):
         predicted(tiny_dialogue_run, "--input", source)
 
 
-def test_folders_and_lines_are_answered(tiny_dialogue_run, tmp_path):
+def test_predict_reads_folders_and_lines(tiny_dialogue_run, tmp_path):
     for part in (1, 2):
         (tmp_path / f"part-{part}.txt").write_text("\n".join(PROMPTS))
     predicted(tiny_dialogue_run, "--input", tmp_path / "part-*.txt", "--output", tmp_path / "replies")
@@ -70,7 +70,7 @@ def test_folders_and_lines_are_answered(tiny_dialogue_run, tmp_path):
     assert predicted(tiny_dialogue_run, lines=PROMPTS).splitlines() == [f"use é\t{prompt}" for prompt in PROMPTS]
 
 
-def test_a_row_that_cannot_be_read_is_named_and_nothing_is_written(tiny_dialogue_run, tmp_path):
+def test_predict_names_a_bad_row_and_writes_nothing(tiny_dialogue_run, tmp_path):
     for row, said in (
         ("<|im_end|> hi", "holds .*, which only the chat template may write"),
         ("x" * 200, "is too long"),
@@ -85,7 +85,7 @@ def test_a_row_that_cannot_be_read_is_named_and_nothing_is_written(tiny_dialogue
             predicted(tiny_dialogue_run, lines=["a", row])
 
 
-def test_output_is_not_an_input(tiny_run, tmp_path):
+def test_predict_refuses_its_input_as_output(tiny_run, tmp_path):
     rows = write_csv(tmp_path / "rows.csv", [("a film",)], header=("text",))
     (tmp_path / "link.csv").symlink_to("rows.csv")
     before = rows.read_bytes()
@@ -95,7 +95,7 @@ def test_output_is_not_an_input(tiny_run, tmp_path):
     assert rows.read_bytes() == before
 
 
-def test_output_is_not_the_file_on_standard_input(tiny_run, tmp_path):
+def test_predict_refuses_stdin_file_as_output(tiny_run, tmp_path):
     lines = tmp_path / "lines.csv"
     lines.write_text("a film\n")
     with lines.open() as stdin:
@@ -107,7 +107,7 @@ def test_output_is_not_the_file_on_standard_input(tiny_run, tmp_path):
     assert lines.read_text() == "a film\n"
 
 
-def test_output_may_be_a_link(tiny_run, tmp_path):
+def test_predict_writes_through_a_link(tiny_run, tmp_path):
     rows = write_csv(tmp_path / "rows.csv", [("a film",)], header=("text",))
     (tmp_path / "answers.csv").write_text("old")
     (tmp_path / "link.csv").symlink_to("answers.csv")

@@ -1,4 +1,4 @@
-"""The commands that commands and model cards print run as they are pasted, whatever folders are called."""
+"""Commands printed by the command line and by model cards run when pasted, whatever the folder names."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ TINY = {**TINY_SETTINGS, "epochs": 1}
 
 @pytest.fixture
 def odd(here, tiny_pair, tmp_path, monkeypatch):
-    """Run a command in a folder with an odd name, which has rows and an encoder with odd names; what it prints."""
+    """Return a function that runs a command in a folder with odd names and returns its output."""
     folder = tmp_path / ODD
     folder.mkdir()
     write_csv(folder / "-my rows.csv", make_reviews(80))
@@ -43,7 +43,7 @@ def settings(**others):
 
 
 def shell_words(line, folder):
-    """The words of a line as a shell in a folder reads them."""
+    """Return the words of a line as a shell parses them."""
     script = f'set -- {line}\nprintf "%s\\0" "$@"'
     read = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=True)
     return read.stdout.split("\0")[:-1]
@@ -56,7 +56,7 @@ def next_command(output, folder):
     return arguments
 
 
-def test_commands_after_a_training_and_on_a_card_run(odd, monkeypatch):
+def test_commands_printed_by_train_and_model_card_run(odd, monkeypatch):
     output = odd("train", "sentiment", "--data", "./-my rows.csv", "--output-dir", "-my run", *settings())
     assert odd(*next_command(output, odd.folder)).split("\t")[0] in ("positive", "negative")
     odd("export", "./-my run", "--output-dir", "my model's", "--format", "saved_model,tflite,tflite_text,onnx")
@@ -91,7 +91,7 @@ def test_commands_after_a_training_and_on_a_card_run(odd, monkeypatch):
 
 
 @pytest.mark.sample
-def test_command_to_copy_and_train_a_recipe_runs(odd):
+def test_command_printed_by_copy_runs(odd):
     (odd.folder / "my recipes").mkdir()
     output = odd("copy", "sentiment", "my recipes/mine.py")
     words = shell_words(output.partition("then: ")[2].replace("FILE", "'./-my rows.csv'"), odd.folder)
@@ -99,7 +99,7 @@ def test_command_to_copy_and_train_a_recipe_runs(odd):
 
 
 @pytest.mark.slow
-def test_commands_after_the_other_commands_run(odd):
+def test_commands_printed_by_other_commands_run(odd):
     rows = ["--data", "./-my rows.csv"]
     odd("copy", "sentiment", "mine.py")
     output = odd("prepare", "./mine.py", *rows, "--output-dir", "-my shards", "--seq-length=24", "--encoder=my encoder")
@@ -120,7 +120,7 @@ def test_commands_after_the_other_commands_run(odd):
     odd(*next_command(output, odd.folder))
 
 
-def test_command_line_quotes_words_and_keeps_dashes_of_paths_apart():
+def test_command_line_quotes_words_and_paths_with_dashes():
     assert command_line("predict", Path("my run"), "a text") == "predict 'my run' 'a text'"
     assert command_line("predict", Path("-run"), "-text") == "predict ./-run -text"
 
@@ -129,7 +129,7 @@ def test_command_line_quotes_words_and_keeps_dashes_of_paths_apart():
     ("folder", "name"),
     [("reviews", "reviews"), ("my reviews", "my_reviews"), ("a:b/ü (1)", "_1_"), ("v1.2-x", "v1.2-x")],
 )
-def test_model_name_is_what_a_url_can_hold(folder, name):
+def test_model_name_is_valid_in_a_url(folder, name):
     assert model_name(Path(folder)) == name
 
 

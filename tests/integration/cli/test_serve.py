@@ -20,7 +20,7 @@ exit 7
 
 @pytest.fixture()
 def server(tmp_path):
-    """A program named as TF Serving's, which writes down how it was called and ends with 7."""
+    """Return a fake TF Serving that records its arguments and exits with 7."""
     program = tmp_path / "bin" / "tensorflow_model_server"
     program.parent.mkdir()
     program.write_text(SERVER)
@@ -29,7 +29,7 @@ def server(tmp_path):
 
 
 @pytest.mark.sample
-def test_the_server_is_started_with_the_folders_files_and_its_code_is_passed_on(tiny_export, server, tmp_path):
+def test_serve_starts_the_server_and_returns_its_code(tiny_export, server, tmp_path):
     done = tfhub_ft("serve", tiny_export.name, "--port", 9000, "--rest-port", 9001, cwd=tiny_export.parent, **server)
     assert done.returncode == 7, done.stderr
     arguments = dict(line.partition("=")[::2] for line in (tmp_path / "arguments").read_text().splitlines())
@@ -45,7 +45,7 @@ def test_the_server_is_started_with_the_folders_files_and_its_code_is_passed_on(
     assert (model.name, model.base_path) == ("tiny", str(tiny_export))
 
 
-def test_where_there_is_no_server_one_line_says_how_to_get_it(tiny_export, tmp_path):
+def test_serve_without_a_server_says_how_to_install_it(tiny_export, tmp_path):
     done = tfhub_ft("serve", tiny_export, PATH=str(tmp_path))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -53,7 +53,7 @@ def test_where_there_is_no_server_one_line_says_how_to_get_it(tiny_export, tmp_p
     assert f"-v {tiny_export}:/models/tiny tensorflow/serving" in line
 
 
-def test_what_is_no_export_is_refused(tiny_export, tmp_path, server):
+def test_serve_refuses_other_folders(tiny_export, tmp_path, server):
     refused(tfhub_ft("serve", tiny_export / "1", **server), "has no models.config", "tfhub-ft export")
     refused(tfhub_ft("serve", tiny_export, "--port", 9000, "--rest-port", 9000, **server), "--rest-port", "9000")
     for file in ("models.config", "batching.config"):

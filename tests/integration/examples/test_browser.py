@@ -1,4 +1,4 @@
-"""The page classifies by a TFLite file as tfhub_ft does, in a real browser."""
+"""The page predicts like tfhub_ft, in a real browser."""
 
 import functools
 import html
@@ -36,7 +36,7 @@ def lite(tiny_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def site(lite, tmp_path_factory):
-    """The address of the page, with MediaPipe's files and a model beside it."""
+    """Return the address of the page, served with MediaPipe's files and a model."""
     folder = tmp_path_factory.mktemp("site")
     for file in (FOLDER / "index.html", FOLDER / "package.json", lite):
         shutil.copy(file, folder)
@@ -50,7 +50,7 @@ def site(lite, tmp_path_factory):
 
 
 def shown(address, tmp_path, **asked):
-    """The page as the browser has it once the model is loaded, and what it said on its console."""
+    """Return the page after the model is loaded, and the console log of the browser."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     command = [
         CHROMIUM, *flags, f"--user-data-dir={tmp_path}/profile", "--enable-logging=stderr",
@@ -58,14 +58,14 @@ def shown(address, tmp_path, **asked):
     ]  # fmt: skip
     for _ in range(ATTEMPTS):
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        # Virtual time goes on while WebAssembly is compiled, and on a busy machine may be over first.
+        # Virtual time passes while WebAssembly compiles, and can run out on a busy machine.
         if 'role="status">Loading' not in done.stdout:
             break
     return done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_page_answers_as_the_file_does(site, lite, tmp_path, text):
+def test_page_predicts_like_the_file(site, lite, tmp_path, text):
     page, said = shown(site, tmp_path, model=lite.name, text=text)
     assert not re.findall(r"CONSOLE.*(?:Uncaught|Refused|violates)", said)
     (answer,) = tfhub_ft.predict(lite, [text])
@@ -76,6 +76,6 @@ def test_the_page_answers_as_the_file_does(site, lite, tmp_path, text):
     assert len(found) == len(answer["probabilities"])
 
 
-def test_a_model_that_is_not_there_is_said(site, tmp_path):
+def test_page_reports_a_missing_model(site, tmp_path):
     page, _ = shown(site, tmp_path, model="none.tflite", text="good")
-    assert "That did not work: none.tflite: 404" in page
+    assert "Error: none.tflite: 404" in page

@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last."""
+"""The notebook runs from the first cell to the last."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 FILE = Path(__file__).parents[3] / "examples" / "keras_code.ipynb"
 
 
-def test_the_notebook_runs(tiny_pair, tmp_path, monkeypatch):
+def test_notebook_runs(tiny_pair, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="needs pip install '.[test]'")
     pytest.importorskip("ipykernel")
     import nbformat

@@ -1,4 +1,4 @@
-"""The client asks servers that speak TF Serving's two languages and answer by a real export."""
+"""The client with servers that implement TF Serving's APIs on top of a real export."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def served(tiny_export):
-    """The signature that both servers answer by."""
+    """Return the signature that both servers call."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the tokenizer's operations
 
@@ -96,7 +96,7 @@ def rpc(served):
 
 
 @pytest.mark.parametrize("way", ["rest", "grpc"])
-def test_both_ways_give_the_answers_of_the_export(client, rest, rpc, tiny_export, way):
+def test_client_prints_the_predictions_of_the_export(client, rest, rpc, tiny_export, way):
     address = rest if way == "rest" else rpc
     done = CliRunner().invoke(client, [f"--{way}", address, "--model", tiny_export.name, *TEXTS])
     assert done.exit_code == 0, done.output
@@ -108,7 +108,7 @@ def test_both_ways_give_the_answers_of_the_export(client, rest, rpc, tiny_export
 
 
 @pytest.mark.parametrize("way", ["rest", "grpc"])
-def test_what_a_server_refuses_is_one_line(client, rest, rpc, way):
+def test_client_prints_server_errors_in_one_line(client, rest, rpc, way):
     address = rest if way == "rest" else rpc
     done = CliRunner().invoke(client, [f"--{way}", address, "--model", "other", *TEXTS])
     assert done.exit_code == 1
@@ -118,7 +118,7 @@ def test_what_a_server_refuses_is_one_line(client, rest, rpc, way):
 
 
 @pytest.mark.parametrize("arguments", [["--rest", "http://127.0.0.1:9"], ["--grpc", "127.0.0.1:9", "--timeout", "3"]])
-def test_a_server_that_is_not_there_is_one_line(client, arguments):
+def test_client_reports_a_missing_server_in_one_line(client, arguments):
     done = CliRunner().invoke(client, [*arguments, "--model", "tiny", *TEXTS])
     assert done.exit_code == 1
     (line,) = done.output.splitlines()
@@ -127,7 +127,7 @@ def test_a_server_that_is_not_there_is_one_line(client, arguments):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--rest", "http://127.0.0.1:9", "--grpc", "127.0.0.1:9"]])
-def test_a_server_must_be_named_by_one_of_both(client, arguments):
+def test_client_requires_one_server(client, arguments):
     done = CliRunner().invoke(client, [*arguments, "--model", "tiny", *TEXTS])
     assert done.exit_code == 2
     assert "give either --rest or --grpc" in done.output

@@ -1,4 +1,4 @@
-"""What tests of commands share."""
+"""Fixtures shared by the tests of commands."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def replace(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], SimpleNamespace]:
-    """Call it with a function's dotted name and a result: the function returns that, and records its arguments."""
+    """Return a function that replaces a function by its dotted name, and records the arguments of its call."""
 
     def replaced(name: str, result: Any) -> SimpleNamespace:
         call = SimpleNamespace(args=None, kwargs=None)

@@ -13,7 +13,7 @@ MEASURED = [
 ]  # fmt: skip
 
 
-def test_benchmark_prints_a_row_a_form(replace):
+def test_benchmark_prints_a_row_per_artifact(replace):
     call = replace("tfhub_ft.benchmarking.benchmark.benchmark", MEASURED)
     options = ["--data", "rows.csv", "--picture", "a.svg"]
     shown = CliRunner().invoke(command, ["exports/one", *options], catch_exceptions=False).stdout

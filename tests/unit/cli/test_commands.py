@@ -32,7 +32,7 @@ def test_every_command_lists_the_general_options(words):
 
 
 @pytest.mark.parametrize("arguments", [["--trust", "list"], ["list", "--trust"]])
-def test_general_options_take_effect_before_and_after_a_subcommand(arguments):
+def test_general_options_work_before_and_after_a_subcommand(arguments):
     @click.group(cls=Group)
     def tool():
         pass

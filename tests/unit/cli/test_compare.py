@@ -13,7 +13,7 @@ COMPARED = {
 }
 
 
-def test_compare_prints_what_differs(replace):
+def test_compare_prints_differences(replace):
     call = replace("tfhub_ft.evaluation.compare_runs.compare", COMPARED)
     shown = CliRunner().invoke(command, ["runs/one", "runs/two", "--no-header"], catch_exceptions=False).stdout
     assert call.args == ("runs/one", "runs/two")

@@ -7,7 +7,7 @@ from tfhub_ft.cli.copy import command
 
 
 @pytest.mark.parametrize(("file", "named"), [("mine.py", "./mine.py"), ("/a b/mine.py", "'/a b/mine.py'")])
-def test_copy_prints_the_command_that_trains(replace, file, named):
+def test_copy_prints_the_train_command(replace, file, named):
     call = replace("tfhub_ft.recipe.copy_recipe", Path(file))
     shown = CliRunner().invoke(command, ["spam", file], catch_exceptions=False).output
     assert call.args == ("spam", Path(file))

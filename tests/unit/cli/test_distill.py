@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from tfhub_ft.cli.distill import command
 
 
-def test_distill_passes_the_settings_that_are_given(replace):
+def test_distill_passes_given_settings(replace):
     run = SimpleNamespace(path=Path("runs/small"), metrics={"test": {"accuracy": 0.75}})
     call = replace("tfhub_ft.distillation.distill.distill", run)
     options = ["--student", "layers:3", "--output-dir", "runs/small", "--alpha", "0.5", "--epochs", "2"]
@@ -17,7 +17,7 @@ def test_distill_passes_the_settings_that_are_given(replace):
         assert words in done.output
 
 
-def test_distill_needs_a_student():
+def test_distill_requires_a_student():
     done = CliRunner().invoke(command, ["runs/one", "--output-dir", "runs/small"])
     assert done.exit_code == 2
     assert "--student" in done.output

@@ -8,7 +8,7 @@ from tfhub_ft.settings import TextSettings, option_name
 
 
 def refused(done, *words):
-    """Exit code 2, one line on standard error that has the words, nothing on standard output."""
+    """Check for exit code 2, one error line that contains the words, and no other output."""
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     line = done.stderr.strip().splitlines()[-1]
@@ -31,7 +31,7 @@ def test_each_setting_is_an_option_of_the_recipe():
         assert option_name(name) in shown
 
 
-def test_tables_as_json():
+def test_tables_print_as_json():
     recipes = json.loads(CliRunner().invoke(group, ["recipes", "--json"]).output)
     assert recipes[0]["name"] == "sentiment"
     encoders = json.loads(CliRunner().invoke(group, ["encoders", "list", "--json"]).output)
@@ -65,12 +65,12 @@ def test_tables_as_json():
         (["nothing"], ["nothing"]),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_leaves_nothing(tmp_path, here, arguments, words):
+def test_wrong_command_line_is_one_line_and_writes_nothing(tmp_path, here, arguments, words):
     refused(here(*arguments), *words)
     assert not list(tmp_path.iterdir())
 
 
-def test_no_network_and_nothing_cached_says_which_command_would_get_it(tmp_path, monkeypatch, here):
+def test_missing_network_names_the_pull_command(tmp_path, monkeypatch, here):
     monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TFHUB_FT_MIRROR", "http://127.0.0.1:9")
     done = here("train", "sentiment", "--encoder", "bert-base-uncased", "--output-dir", tmp_path / "run")

@@ -14,16 +14,16 @@ from tfhub_ft.cli.param_types import ENCODER, LANGUAGE_MODEL, NAMED, PRETRAINED,
         (STUDENT, "lay", "layers:"),
     ],
 )
-def test_name_completes_what_is_known(kind, incomplete, name):
+def test_name_completes_known_names(kind, incomplete, name):
     assert name in [item.value for item in kind.shell_complete(None, None, incomplete)]
 
 
-def test_name_completes_a_path_where_no_name_is_known():
+def test_name_completes_a_path_otherwise():
     (item,) = RECIPE.shell_complete(None, None, "./mi")
     assert (item.value, item.type) == ("./mi", "file")
 
 
 @pytest.mark.parametrize("kind", [RECIPE, *NAMED.values()])
-def test_name_takes_any_word(kind):
+def test_name_accepts_any_word(kind):
     assert isinstance(kind, click.Path)
     assert kind.convert("no/such/path", None, None) == "no/such/path"

@@ -17,7 +17,7 @@ def test_prepare_prints_the_shards_and_the_next_command(replace):
     assert "tfhub-ft train spam --prepared rows/one" in shown
 
 
-def test_prepare_takes_settings_of_rows_alone():
+def test_prepare_only_takes_settings_of_rows():
     done = CliRunner().invoke(command, ["spam", "--output-dir", "rows/one", "--epochs", "2"])
     assert done.exit_code == 2
     assert "--epochs" in done.output

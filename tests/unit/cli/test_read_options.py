@@ -21,7 +21,7 @@ def parsed(labels):
     return parse
 
 
-def test_reading_options_leave_to_the_run_what_is_not_named(parsed, labels):
+def test_reading_options_default_to_those_of_the_run(parsed, labels):
     options = {"skip_bad_rows": False, "delimiter": None, "encoding": None, "header": None}
     assert parsed() == options | ({"label_separator": None} if labels else {})
 

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from tfhub_ft.cli.serve import command
 
 
-def test_serve_passes_the_ports_and_leaves_the_code(monkeypatch):
+def test_serve_passes_ports_and_exit_code(monkeypatch):
     calls = []
     monkeypatch.setattr(
         "tfhub_ft.exports.serving.server.serve", lambda *folder, **ports: calls.append((*folder, ports)) or 3
@@ -16,5 +16,5 @@ def test_serve_passes_the_ports_and_leaves_the_code(monkeypatch):
 
 
 @pytest.mark.parametrize("port", ["0", "65536"])
-def test_serve_refuses_ports(port):
+def test_serve_refuses_invalid_ports(port):
     assert CliRunner().invoke(command, ["exports/one", "--rest-port", port]).exit_code == 2

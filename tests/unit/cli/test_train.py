@@ -14,7 +14,7 @@ def invoke(*arguments):
     return CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
-def test_train_passes_the_settings_that_are_given(replace):
+def test_train_passes_given_settings(replace):
     run = SimpleNamespace(
         path=Path("runs/one"), metrics=METRICS, labels=["a", "b"], thresholds={}, recipe=load_recipe("sentiment")
     )
@@ -27,7 +27,7 @@ def test_train_passes_the_settings_that_are_given(replace):
         assert words in shown
 
 
-def test_train_lists_and_helps_with_each_recipe():
+def test_train_help_lists_every_recipe():
     shown = invoke("--help").output
     for name in RECIPES:
         assert name in shown

@@ -5,7 +5,7 @@ from tfhub_ft.cli.tune import command
 ROWS = [{"trial": 1, "score": 0.75, "freeze": "none"}, {"trial": 0, "score": 0.5, "freeze": "all"}]
 
 
-def test_tune_passes_the_search_and_names_the_best_settings(replace):
+def test_tune_passes_the_search_and_prints_the_best(replace):
     call = replace("tfhub_ft.training.tune.tune", ROWS)
     search = ["--search", "learning_rate=1e-5..1e-3", "--search", "freeze=none,all"]
     options = ["spam", "--output-dir", "runs/search", "--trials", "2", *search, "--epochs", "3"]
