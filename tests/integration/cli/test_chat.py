@@ -69,7 +69,7 @@ def test_chat_refuses_wrong_runs_and_options(tiny_chat_run, tiny_intent_run, tin
         talk([tiny_intent_run], ["hello"])
     with pytest.raises(InputError, match="a conversation needs a run"):
         talk([], ["hello"])
-    with pytest.raises(InputError, match="stands beside other runs: name it by --retrieve or --generate"):
+    with pytest.raises(InputError, match="pass either one run or --intent"):
         talk([tiny_chat_run, "--generate", tiny_dialogue_run], ["hello"])
     with pytest.raises(InputError, match="a message is too long"):
         talk([tiny_dialogue_run], ["x" * 300])
