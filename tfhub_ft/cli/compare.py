@@ -39,6 +39,6 @@ def command(first: str, second: str | None, data: str | None, as_json: bool, **r
     if "mcnemar" in comparison:
         only_first, only_second, p = comparison["mcnemar"].values()
         print(
-            f"Correct only in {first}: {only_first:,} rows; only in {second}: {only_second:,} rows."
+            f"Rows that only {first} predicts correctly: {only_first:,}; only {second}: {only_second:,}."
             f" McNemar's exact test: p = {p:.3g}."
         )

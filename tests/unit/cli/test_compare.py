@@ -18,7 +18,7 @@ def test_compare_prints_differences(replace):
     shown = CliRunner().invoke(command, ["runs/one", "runs/two", "--no-header"], catch_exceptions=False).stdout
     assert call.args == ("runs/one", "runs/two")
     assert (call.kwargs["data"], call.kwargs["header"]) == (None, False)
-    for words in ("epochs", "+0.2500", "1 rows alone: runs/one; about 2: runs/two", "p = 0.5"):
+    for words in ("epochs", "+0.2500", "only runs/one predicts correctly: 1; only runs/two: 2.", "p = 0.5"):
         assert words in " ".join(shown.split())
 
 

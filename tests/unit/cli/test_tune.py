@@ -14,5 +14,5 @@ def test_tune_passes_the_search_and_prints_the_best(replace):
     assert (call.kwargs["output_dir"], call.kwargs["trials"], call.kwargs["epochs"]) == ("runs/search", 2, 3)
     assert tuple(call.kwargs["search"]) == ("learning_rate=1e-5..1e-3", "freeze=none,all")
     assert shown.index("0.75") < shown.index("0.5 ")
-    for words in ("Best: runs/search/best.yaml", "tfhub-ft train spam --config runs/search/best.yaml"):
+    for words in ("Best settings: runs/search/best.yaml", "tfhub-ft train spam --config runs/search/best.yaml"):
         assert words in shown
