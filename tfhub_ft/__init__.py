@@ -1,4 +1,4 @@
-"""Fine-tune, prove and ship TF Hub text encoders with Keras 3.
+"""Fine-tune, verify and ship TF Hub text encoders with Keras 3.
 
 Example:
     import tfhub_ft
@@ -12,17 +12,17 @@ Example:
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfhub_ft.utils.keras_compat import register_lazily
 from tfhub_ft.utils.version import __version__ as __version__
 
-# Keras reads this when it is first imported; a hub module's variables are TensorFlow's.
+# Keras reads this when it is first imported; hub modules have TensorFlow variables.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 register_lazily()
 
-# The public names by module. Type checkers, which do not run `__getattr__`, read the imports below.
+# The public names by module, which `__getattr__` imports; type checkers read the imports below.
 _NAMES = {
     "benchmarking.benchmark": "benchmark",
     "data.prepared": "Prepared",
@@ -61,83 +61,89 @@ _NAMES = {
     "training.tune": "tune",
     "utils.errors": "InputError Preempted RunError TfhubFtError UntrustedCode",
 }
-_HOMES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names.split()}
-__all__ = sorted(_HOMES)
+_MODULES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names.split()}
+__all__ = [
+    "Classification", "ClassificationHead", "Conversation", "CosineFeature", "CosineSimilarity", "Dialogue",
+    "DialogueSettings", "EncoderArguments", "GuessAccuracy", "GuessedCrossEntropy", "HubEncoder",
+    "HubPreprocessor", "InBatchNegatives", "InBatchRecall", "InScopeAccuracy", "InputError", "Intent",
+    "IntentSettings", "LabelSettings", "MaskedLM", "MeanPooling", "Multilabel", "MultilabelSettings",
+    "PairSettings", "Preempted", "Prepared", "QuestionAnswering", "Recipe", "Regression", "ReplyWriter",
+    "Retrieval", "Run", "RunError", "Sampling", "ScoredPairSettings", "Settings", "SpanCrossEntropy",
+    "SplitSegments", "StackHalves", "TagCrossEntropy", "Task", "TextSettings", "TfhubFtError",
+    "TokenClassification", "TrainingSettings", "TwoClassSettings", "UntrustedCode", "WeightedCrossEntropy",
+    "WindowPreprocessor", "WindowedSettings", "balanced_weights", "benchmark", "bi_encoder_model", "compare",
+    "demo_file", "dialogue_model", "distill", "dry_run", "evaluate", "export", "load_recipe", "masked_lm_model",
+    "open_predictor", "pair_model", "predict", "prepare", "setting", "text_model", "train", "tune",
+]  # fmt: skip
 
 if TYPE_CHECKING:
-    from tfhub_ft.benchmarking.benchmark import benchmark as benchmark
-    from tfhub_ft.data.prepared import Prepared as Prepared
-    from tfhub_ft.distillation.distill import distill as distill
-    from tfhub_ft.encoders.hub_encoder import HubEncoder as HubEncoder
-    from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor as HubPreprocessor
-    from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor as WindowPreprocessor
-    from tfhub_ft.evaluation.compare_runs import compare as compare
-    from tfhub_ft.evaluation.evaluate import evaluate as evaluate
-    from tfhub_ft.exports.export import export as export
-    from tfhub_ft.inference.predict import open_predictor as open_predictor
-    from tfhub_ft.inference.predict import predict as predict
-    from tfhub_ft.language_models.builder import dialogue_model as dialogue_model
-    from tfhub_ft.language_models.conversation import Conversation as Conversation
-    from tfhub_ft.language_models.generation import ReplyWriter as ReplyWriter
-    from tfhub_ft.language_models.generation import Sampling as Sampling
-    from tfhub_ft.language_models.task import Dialogue as Dialogue
-    from tfhub_ft.models.builders import EncoderArguments as EncoderArguments
-    from tfhub_ft.models.builders import bi_encoder_model as bi_encoder_model
-    from tfhub_ft.models.builders import masked_lm_model as masked_lm_model
-    from tfhub_ft.models.builders import pair_model as pair_model
-    from tfhub_ft.models.builders import text_model as text_model
-    from tfhub_ft.models.heads import ClassificationHead as ClassificationHead
-    from tfhub_ft.models.heads import CosineFeature as CosineFeature
-    from tfhub_ft.models.heads import CosineSimilarity as CosineSimilarity
-    from tfhub_ft.models.heads import MeanPooling as MeanPooling
-    from tfhub_ft.models.heads import SplitSegments as SplitSegments
-    from tfhub_ft.models.heads import StackHalves as StackHalves
-    from tfhub_ft.recipe import Recipe as Recipe
-    from tfhub_ft.recipe import demo_file as demo_file
-    from tfhub_ft.recipe import load_recipe as load_recipe
-    from tfhub_ft.run import Run as Run
-    from tfhub_ft.settings import DialogueSettings as DialogueSettings
-    from tfhub_ft.settings import IntentSettings as IntentSettings
-    from tfhub_ft.settings import LabelSettings as LabelSettings
-    from tfhub_ft.settings import MultilabelSettings as MultilabelSettings
-    from tfhub_ft.settings import PairSettings as PairSettings
-    from tfhub_ft.settings import ScoredPairSettings as ScoredPairSettings
-    from tfhub_ft.settings import Settings as Settings
-    from tfhub_ft.settings import TextSettings as TextSettings
-    from tfhub_ft.settings import TrainingSettings as TrainingSettings
-    from tfhub_ft.settings import TwoClassSettings as TwoClassSettings
-    from tfhub_ft.settings import WindowedSettings as WindowedSettings
-    from tfhub_ft.settings import setting as setting
-    from tfhub_ft.tasks.base import Task as Task
-    from tfhub_ft.tasks.classification import Classification as Classification
-    from tfhub_ft.tasks.classification import balanced_weights as balanced_weights
-    from tfhub_ft.tasks.intent import Intent as Intent
-    from tfhub_ft.tasks.losses import GuessAccuracy as GuessAccuracy
-    from tfhub_ft.tasks.losses import GuessedCrossEntropy as GuessedCrossEntropy
-    from tfhub_ft.tasks.losses import InBatchNegatives as InBatchNegatives
-    from tfhub_ft.tasks.losses import InBatchRecall as InBatchRecall
-    from tfhub_ft.tasks.losses import InScopeAccuracy as InScopeAccuracy
-    from tfhub_ft.tasks.losses import SpanCrossEntropy as SpanCrossEntropy
-    from tfhub_ft.tasks.losses import TagCrossEntropy as TagCrossEntropy
-    from tfhub_ft.tasks.losses import WeightedCrossEntropy as WeightedCrossEntropy
-    from tfhub_ft.tasks.masked_lm import MaskedLM as MaskedLM
-    from tfhub_ft.tasks.multilabel import Multilabel as Multilabel
-    from tfhub_ft.tasks.question_answering import QuestionAnswering as QuestionAnswering
-    from tfhub_ft.tasks.regression import Regression as Regression
-    from tfhub_ft.tasks.retrieval import Retrieval as Retrieval
-    from tfhub_ft.tasks.token_classification import TokenClassification as TokenClassification
-    from tfhub_ft.training.dry_run import dry_run as dry_run
-    from tfhub_ft.training.prepare import prepare as prepare
-    from tfhub_ft.training.train import train as train
-    from tfhub_ft.training.tune import tune as tune
-    from tfhub_ft.utils.errors import InputError as InputError
-    from tfhub_ft.utils.errors import Preempted as Preempted
-    from tfhub_ft.utils.errors import RunError as RunError
-    from tfhub_ft.utils.errors import TfhubFtError as TfhubFtError
-    from tfhub_ft.utils.errors import UntrustedCode as UntrustedCode
+    from tfhub_ft.benchmarking.benchmark import benchmark
+    from tfhub_ft.data.prepared import Prepared
+    from tfhub_ft.distillation.distill import distill
+    from tfhub_ft.encoders.hub_encoder import HubEncoder
+    from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
+    from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
+    from tfhub_ft.evaluation.compare_runs import compare
+    from tfhub_ft.evaluation.evaluate import evaluate
+    from tfhub_ft.exports.export import export
+    from tfhub_ft.inference.predict import open_predictor, predict
+    from tfhub_ft.language_models.builder import dialogue_model
+    from tfhub_ft.language_models.conversation import Conversation
+    from tfhub_ft.language_models.generation import ReplyWriter, Sampling
+    from tfhub_ft.language_models.task import Dialogue
+    from tfhub_ft.models.builders import EncoderArguments, bi_encoder_model, masked_lm_model, pair_model, text_model
+    from tfhub_ft.models.heads import (
+        ClassificationHead,
+        CosineFeature,
+        CosineSimilarity,
+        MeanPooling,
+        SplitSegments,
+        StackHalves,
+    )
+    from tfhub_ft.recipe import Recipe, demo_file, load_recipe
+    from tfhub_ft.run import Run
+    from tfhub_ft.settings import (
+        DialogueSettings,
+        IntentSettings,
+        LabelSettings,
+        MultilabelSettings,
+        PairSettings,
+        ScoredPairSettings,
+        Settings,
+        TextSettings,
+        TrainingSettings,
+        TwoClassSettings,
+        WindowedSettings,
+        setting,
+    )
+    from tfhub_ft.tasks.base import Task
+    from tfhub_ft.tasks.classification import Classification, balanced_weights
+    from tfhub_ft.tasks.intent import Intent
+    from tfhub_ft.tasks.losses import (
+        GuessAccuracy,
+        GuessedCrossEntropy,
+        InBatchNegatives,
+        InBatchRecall,
+        InScopeAccuracy,
+        SpanCrossEntropy,
+        TagCrossEntropy,
+        WeightedCrossEntropy,
+    )
+    from tfhub_ft.tasks.masked_lm import MaskedLM
+    from tfhub_ft.tasks.multilabel import Multilabel
+    from tfhub_ft.tasks.question_answering import QuestionAnswering
+    from tfhub_ft.tasks.regression import Regression
+    from tfhub_ft.tasks.retrieval import Retrieval
+    from tfhub_ft.tasks.token_classification import TokenClassification
+    from tfhub_ft.training.dry_run import dry_run
+    from tfhub_ft.training.prepare import prepare
+    from tfhub_ft.training.train import train
+    from tfhub_ft.training.tune import tune
+    from tfhub_ft.utils.errors import InputError, Preempted, RunError, TfhubFtError, UntrustedCode
 
+else:
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"{__name__}: unknown name {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return getattr(importlib.import_module(_MODULES[name]), name)
+        raise AttributeError(f"{__name__}: unknown name {name!r}")

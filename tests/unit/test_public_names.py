@@ -1,7 +1,8 @@
-"""The names that user code may rely on."""
+"""The public names."""
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,31 +11,47 @@ import pytest
 
 import tfhub_ft
 
-# Those of version 0.1.
-FIRST = {
+NAMES_OF_0_1_0 = {
     "HubEncoder", "HubPreprocessor", "Recipe", "Run",
     "benchmark", "compare", "distill", "evaluate", "export", "load_recipe", "predict", "train",
 }  # fmt: skip
 API = Path(__file__).parents[2] / "docs" / "api.md"
+TYPES = Path(__file__).parents[1] / "typing" / "public_names.py"
 
 
-def test_public_names_of_earlier_versions_stay():
-    assert set(tfhub_ft.__all__) >= FIRST
+def imported_names(statements):
+    imports = [node for node in statements if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module for node in imports for alias in node.names}
+
+
+def test_public_names_include_those_of_0_1_0():
+    assert set(tfhub_ft.__all__) >= NAMES_OF_0_1_0
 
 
 @pytest.mark.parametrize("name", tfhub_ft.__all__)
-def test_a_public_name_is_found_where_type_checkers_find_it(name):
+def test_public_name_is_visible_to_type_checkers(name):
     tree = ast.parse(Path(tfhub_ft.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    imports = {alias.asname: node.module for node in block.body for alias in node.names}
-    assert imports.keys() == set(tfhub_ft.__all__)
-    found = getattr(tfhub_ft, name)
-    assert callable(found)
-    assert found is getattr(sys.modules[imports[name]], name)
-    assert found.__doc__
+    modules = imported_names(block.body)
+    assert modules.keys() == set(tfhub_ft.__all__)
+    value = getattr(tfhub_ft, name)
+    assert callable(value)
+    assert value is getattr(sys.modules[modules[name]], name)
+    assert value.__doc__
 
 
-def test_the_api_page_lists_exactly_the_public_names():
+def test_type_test_imports_every_public_name():
+    names = imported_names(ast.parse(TYPES.read_text(encoding="utf-8")).body)
+    assert {name for name, module in names.items() if module == "tfhub_ft"} == set(tfhub_ft.__all__)
+
+
+@pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
+def test_public_names_have_the_expected_types():
+    done = subprocess.run(["pyright", "--pythonpath", sys.executable, str(TYPES)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_api_page_lists_exactly_the_public_names():
     paths = re.findall(r"^::: (\S+)", API.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(path.rpartition(".")[2] for path in paths) == tfhub_ft.__all__
     for path in paths:
@@ -42,12 +59,12 @@ def test_the_api_page_lists_exactly_the_public_names():
         assert getattr(sys.modules[module], name) is getattr(tfhub_ft, name)
 
 
-def test_a_name_that_does_not_exist_is_an_attribute_error():
+def test_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="unknown name 'trian'"):
         tfhub_ft.trian  # noqa: B018
 
 
-def test_functions_stay_callable_after_their_packages_are_imported():
+def test_functions_are_not_replaced_by_their_modules():
     script = (
         "import tfhub_ft, tfhub_ft.exports.export, tfhub_ft.evaluation.evaluate, tfhub_ft.training.train\n"
         "import tfhub_ft.benchmarking.benchmark, tfhub_ft.distillation.distill\n"
@@ -57,7 +74,7 @@ def test_functions_stay_callable_after_their_packages_are_imported():
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-def test_importing_the_package_and_recipes_imports_nothing_heavy():
+def test_package_and_recipes_import_without_tensorflow():
     script = (
         "import sys, tfhub_ft; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
         "from tfhub_ft.recipe import RECIPES\n"

@@ -1,0 +1,100 @@
+"""Types of the public names, as pyright sees them: `pyright tests/typing/public_names.py`."""
+
+from typing import TYPE_CHECKING
+
+from tfhub_ft import (
+    Classification,
+    ClassificationHead,
+    Conversation,
+    CosineFeature,
+    CosineSimilarity,
+    Dialogue,
+    DialogueSettings,
+    EncoderArguments,
+    GuessAccuracy,
+    GuessedCrossEntropy,
+    HubEncoder,
+    HubPreprocessor,
+    InBatchNegatives,
+    InBatchRecall,
+    InputError,
+    InScopeAccuracy,
+    Intent,
+    IntentSettings,
+    LabelSettings,
+    MaskedLM,
+    MeanPooling,
+    Multilabel,
+    MultilabelSettings,
+    PairSettings,
+    Preempted,
+    Prepared,
+    QuestionAnswering,
+    Recipe,
+    Regression,
+    ReplyWriter,
+    Retrieval,
+    Run,
+    RunError,
+    Sampling,
+    ScoredPairSettings,
+    Settings,
+    SpanCrossEntropy,
+    SplitSegments,
+    StackHalves,
+    TagCrossEntropy,
+    Task,
+    TextSettings,
+    TfhubFtError,
+    TokenClassification,
+    TrainingSettings,
+    TwoClassSettings,
+    UntrustedCode,
+    WeightedCrossEntropy,
+    WindowedSettings,
+    WindowPreprocessor,
+    balanced_weights,
+    benchmark,
+    bi_encoder_model,
+    compare,
+    demo_file,
+    dialogue_model,
+    distill,
+    dry_run,
+    evaluate,
+    export,
+    load_recipe,
+    masked_lm_model,
+    open_predictor,
+    pair_model,
+    predict,
+    prepare,
+    setting,
+    text_model,
+    train,
+    tune,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+    from typing_extensions import assert_type
+
+    run = train("sentiment", epochs=1)
+    assert_type(run, Run)
+    assert_type(distill(run, student="layers:3", output_dir="runs/small"), Run)
+    assert_type(export(run, output_dir="saved_models/reviews"), Path)
+    assert_type(prepare("sentiment", output_dir="rows"), Prepared)
+    assert_type(load_recipe("sentiment"), Recipe)
+    assert_type(load_recipe("sentiment").settings, TrainingSettings)
+    assert_type(demo_file("spam.csv"), Path)
+    assert_type(Settings().epochs, int)
+    assert_type(Settings().freeze, str)
+    assert_type(Settings().lora_rank, int | None)
+    assert_type(setting(0.5, "Fraction of the words to mask."), float)
+    assert_type(text_model(lambda encoded: encoded["pooled_output"]), keras.Model)
+    encoder: keras.layers.Layer = HubEncoder("minilm-l6")
+    head: keras.layers.Layer = ClassificationHead(2)
+    error: InputError = UntrustedCode("encoder: not trusted")
+    failure: TfhubFtError = error
