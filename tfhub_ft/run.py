@@ -38,7 +38,15 @@ from tfhub_ft.tasks.base import default_thresholds, num_classes
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.documents import check_distinct, check_shape, parse_json, read_json, read_yaml
 from tfhub_ft.utils.errors import InputError, first_line
-from tfhub_ft.utils.files import atomic_write, contents, locked, remove_remains, write_fault, write_json, write_text
+from tfhub_ft.utils.files import (
+    atomic_write,
+    contents,
+    locked,
+    remove_stale_scratch,
+    write_fault,
+    write_json,
+    write_text,
+)
 from tfhub_ft.utils.saved_graph import check_archive
 
 if TYPE_CHECKING:
@@ -319,7 +327,7 @@ class Run:
         """
         with locked(self.path, f"{self.path} is in use: another process trains in it"):
             for folder in (self.path, self.path / CHECKPOINTS):
-                remove_remains(folder)
+                remove_stale_scratch(folder)
             yield
 
     def load_model(self) -> "keras.Model":

@@ -135,5 +135,7 @@ def test_no_room_for_a_temporary_copy_is_not_taken_for_a_damaged_model(copied, m
         raise OSError(errno.EFBIG, "File too large")
 
     monkeypatch.setattr("keras.models.load_model", load)
-    with pytest.raises(RunError, match=r"a temporary copy of .*model\.keras in .* would become larger .*ulimit -f"):
+    with pytest.raises(
+        RunError, match=r"a temporary copy of .*model\.keras in .*: larger than the file size limit .*ulimit -f"
+    ):
         Run(copied).load_model()

@@ -34,7 +34,7 @@ from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.cache import cache_dir
 from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
-from tfhub_ft.utils.files import atomic_write, sha256_of, undone_on_failure, write_text
+from tfhub_ft.utils.files import atomic_write, rollback_on_error, sha256_of, write_text
 from tfhub_ft.utils.keras_compat import inbound_nodes
 from tfhub_ft.utils.memory import gradients_forgotten
 
@@ -97,7 +97,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     kept = teacher.layers_for(count) if count else None
     if lesson.hidden_weight:
         teacher.check_hidden_states()
-    with undone_on_failure(folder):
+    with rollback_on_error(folder):
         chosen = _cut_student(teacher, chosen, kept, lesson, texts, folder)
         logits = teacher.logits(texts)
         tracker = tracker_of(chosen.track if is_chief(chosen.strategy) else None)

@@ -26,9 +26,9 @@ from tfhub_ft.utils.files import (
     contents,
     folder_bytes,
     locked,
-    not_left_empty,
     remove,
-    remove_remains,
+    remove_if_empty,
+    remove_stale_scratch,
     write_json,
     write_text,
 )
@@ -106,11 +106,11 @@ def export_artifacts(
     wanted = _check_options(run, formats, quantize, vocabulary)
     check_folder(folder)
     in_use = f"--output-dir {folder}: is in use, another process exports into it; do it again later"
-    with not_left_empty(folder):
+    with remove_if_empty(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, in_use):
             for each in (folder, *folder.glob("*/")):
-                remove_remains(each)
+                remove_stale_scratch(each)
             _export(run, folder, wanted, vocabulary, warmup_rows, on_artifact)
 
 

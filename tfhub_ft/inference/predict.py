@@ -27,7 +27,7 @@ from tfhub_ft.utils.arguments import check_path, check_texts, check_type, plain_
 from tfhub_ft.utils.console import log, progress, to_json, warn
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, RowError, RunError
-from tfhub_ft.utils.files import atomic_write, check_output, check_place, contents, write_json
+from tfhub_ft.utils.files import atomic_write, check_output, check_writable, contents, write_json
 from tfhub_ft.utils.processes import check_not_forked
 
 COUNTED_AT_ONCE = 1024
@@ -460,7 +460,7 @@ def predict_shards(
     for target in targets:
         if targets.count(target) > 1:
             raise InputError(f"--input: two files would both be answered in {folder / target}; answer them apart")
-    check_place(folder, "--output")
+    check_writable(folder, "--output")
     for source, target in zip(sources, targets, strict=True):
         if folder.is_dir() and folder.samefile(source.parent):
             raise InputError(f"--output {folder}: is the folder of the input {source}; choose another folder")

@@ -17,7 +17,7 @@ from tfhub_ft.run import STATE, STATE_SHAPE
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, first_line
-from tfhub_ft.utils.files import atomic_write, check_room, write_json
+from tfhub_ft.utils.files import atomic_write, check_disk_space, write_json
 from tfhub_ft.utils.precision import matrix_products_in
 
 BEST = "best.weights.h5"
@@ -231,7 +231,7 @@ class Checkpoints(keras.callbacks.Callback):
     def _save(self, model: keras.Model, name: str) -> None:
         variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
         with atomic_write(self.folder / name) as aside:
-            check_room(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
+            check_disk_space(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
             model.save_weights(aside)
 
 

@@ -22,7 +22,7 @@ from tfhub_ft.training.trainer import make_trainer
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
-from tfhub_ft.utils.files import check_folder, check_output, contents, remove, undone_on_failure, write_text
+from tfhub_ft.utils.files import check_folder, check_output, contents, remove, rollback_on_error, write_text
 from tfhub_ft.utils.memory import gradients_forgotten
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def tune(
 
     is_new = not (folder / JOURNAL).is_file()
     # A search whose first trial is refused leaves nothing.
-    with undone_on_failure(folder) if is_new else contextlib.nullcontext():
+    with rollback_on_error(folder) if is_new else contextlib.nullcontext():
         study = _study(folder, recipe, fixed, space)
         left = max(trials - len(_rows(study)), 0)
         log(f"Running {left} of {trials} trials in {folder}")

@@ -11,7 +11,7 @@ import platformdirs
 
 from tfhub_ft.utils.documents import check_shape, read_json
 from tfhub_ft.utils.errors import InputError, RunError
-from tfhub_ft.utils.files import remove_remains, scratch_folder, sha256_of, sync, write_json
+from tfhub_ft.utils.files import remove_stale_scratch, scratch_folder, sha256_of, sync, write_json
 from tfhub_ft.utils.version import __version__
 
 CACHE_VARIABLE = "TFHUB_FT_CACHE"
@@ -104,7 +104,7 @@ def keep(
         with _locked(cache / f".lock-{folder.name}"):
             if read(folder) is not None:
                 return
-            remove_remains(cache)
+            remove_stale_scratch(cache)
             with scratch_folder(cache) as scratch:
                 made = scratch / "made"
                 facts = make(made)

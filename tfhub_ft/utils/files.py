@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, then renamed into place."""
+"""Atomic writes, checks of paths, checksums and temporary folders."""
 
 import atexit
 import contextlib
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfhub_ft.utils.errors import InputError, RunError, TfhubFtError
 
@@ -21,50 +21,45 @@ if TYPE_CHECKING:
 
 _SCRATCH, _LOCK = "tfhub_ft-", ".lock"
 _FAULTS = {
-    errno.ENOSPC: " was not written: the disk is full; make room and do it again",
-    errno.EDQUOT: " was not written: the disk is full; make room and do it again",
-    errno.EFBIG: " was not written: it would become larger than this process may write; raise the limit (ulimit -f)",
-    errno.EROFS: " was not written: the file system is read-only; choose another place",
-    # Also of what cannot be read.
-    errno.EACCES: ": permission denied; change its permissions, or choose another place",
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "the disk is full; free some space and try again",
+    errno.EFBIG: "larger than the file size limit of this process; raise the limit (ulimit -f)",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "permission denied; change its permissions, or choose another place",
 }
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; move it to `path` on success, remove it on failure.
+    """Yield a temporary path for a file or a folder; move it to `path` on success, remove it on failure.
 
-    What was written is on the disk, not only in the system's memory, before it replaces what was there: after a power
-    cut `path` is the old one or the new one. What processes left there that were killed while they wrote is removed.
+    The content is synced to disk before it replaces `path`, which survives a power cut either old or new.
 
     Args:
-        path: the file or the folder. An existing file is replaced, an existing folder is not. A link stays a link: what
-            it points to is replaced.
-
-    Yields:
-        A path that does not exist yet, on the same file system, with the same name.
+        path: The file or folder. An existing file is replaced, a non-empty folder is not. For a link, its target is
+            replaced.
 
     Raises:
-        InputError: `path` is a link to something that does not exist.
-        RunError: the disk is full, or the file may not be written.
+        InputError: `path` is a broken link.
+        RunError: The disk is full, or the path is not writable.
 
     Example:
-        with atomic_write("metrics.json") as aside:
-            aside.write_text("{}")
+        with atomic_write("metrics.json") as temporary:
+            temporary.write_text("{}")
     """
     path = Path(path)
     if path.is_symlink():
         check_link(path)
         path = path.resolve()
     try:
-        with not_left_empty(path.parent):
+        with remove_if_empty(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            remove_remains(path.parent)
+            remove_stale_scratch(path.parent)
             with scratch_folder(path.parent) as scratch:
-                aside = scratch / path.name
-                yield aside
-                sync(aside)
-                os.replace(aside, path)
+                temporary = scratch / path.name
+                yield temporary
+                sync(temporary)
+                os.replace(temporary, path)
             sync(path.parent, deep=False)
     except Exception as error:
         if fault := write_fault(error, path):
@@ -73,20 +68,41 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def not_left_empty(folder: Path) -> Iterator[None]:
-    """After this context a folder that did not exist before, and its parents that did not, are removed if empty."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+def remove_if_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder and its parents, as far as they were created within this context and are empty."""
+    new_folders = _missing_folders(folder)
     try:
         yield
     finally:
-        for each in made:
-            with contextlib.suppress(OSError):
-                each.rmdir()
+        _remove_empty(new_folders)
+
+
+@contextlib.contextmanager
+def rollback_on_error(folder: Path) -> Iterator[None]:
+    """Remove what was created in a folder within this context, and a new folder itself, if an error is raised."""
+    before, new_folders = set(os.listdir(folder)) if folder.is_dir() else set(), _missing_folders(folder)
+    try:
+        yield
+    except BaseException:
+        for name in set(os.listdir(folder)) - before if folder.is_dir() else ():
+            remove(folder / name)
+        _remove_empty(new_folders)
+        raise
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Yield a hidden folder in `parent` that is removed afterwards, by `remove_remains` where the process is killed."""
+    """Yield a hidden temporary folder in `parent`; `remove_stale_scratch` removes those of killed processes."""
     folder, lock = _new_scratch(parent, f".{_SCRATCH}")
     try:
         yield folder
@@ -95,53 +111,41 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def temporary_folder() -> tempfile.TemporaryDirectory:
-    """Return a folder in the system's temporary folder that other users cannot read.
-
-    It is removed at the end of its context or with its object; where the process is killed, by the next process that
-    calls this function.
-    """
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a private folder in the system's temporary folder; those of killed processes are removed."""
     return tempfile.TemporaryDirectory(dir=_process_folder(tempfile.gettempdir()))
 
 
 @functools.cache
 def _process_folder(parent: str) -> Path:
-    remove_remains(Path(parent), prefix=_SCRATCH)
+    remove_stale_scratch(Path(parent), prefix=_SCRATCH)
     folder, _ = _new_scratch(Path(parent), _SCRATCH)
-    atexit.register(_remove_of_process, folder, os.getpid())
+    owner = os.getpid()
+    # A forked process must not remove the folder of its parent.
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
     return folder
 
 
-def _remove_of_process(folder: Path, process: int) -> None:
-    # Whoever forked this process still uses it.
-    if os.getpid() == process:
-        shutil.rmtree(folder, ignore_errors=True)
+def remove_stale_scratch(parent: Path, prefix: str = f".{_SCRATCH}") -> None:
+    """Remove the scratch folders that killed processes of this user left in a folder.
 
-
-def remove_remains(parent: Path, prefix: str = f".{_SCRATCH}") -> None:
-    """Remove the scratch folders that dead processes of this user left in a folder.
-
-    A living process holds the lock of its scratch folders, on whatever machine or in whatever container it runs. Where
-    the file system knows no locks, they are left.
-
-    Args:
-        parent: the folder; it need not exist.
-        prefix: what the names of scratch folders begin with.
+    A running process holds the lock of its scratch folders, on any machine and in any container. On file systems
+    without locks nothing is removed.
     """
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
                 with contextlib.suppress(OSError):
-                    _remove_dead(Path(entry.path))
+                    _remove_if_unlocked(Path(entry.path))
 
 
-def _remove_dead(folder: Path) -> None:
+def _remove_if_unlocked(folder: Path) -> None:
     if folder.lstat().st_uid != os.getuid():
         return
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
-        # Its process was killed, or is about to make the lock, and takes another folder if it cannot.
+        # Its process was killed, or is about to create the lock, and takes another folder if that fails.
         folder.rmdir()
         return
     try:
@@ -152,20 +156,20 @@ def _remove_dead(folder: Path) -> None:
 
 
 def _new_scratch(parent: Path, prefix: str) -> tuple[Path, int]:
-    """Make a scratch folder; return it and the open file whose lock says that its process lives."""
+    """Create a scratch folder; return it and its open lock, which is held while the process runs."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             is_locked = _try_lock(lock)
-            # A process that cleans up may have the lock, or may have removed the file.
+            # Another process that removes stale folders may hold the lock or have removed the file.
             if is_locked is None or (is_locked and (folder / _LOCK).exists()):
                 return folder, lock
             os.close(lock)
 
 
 def _try_lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder; return False where another has the lock, None where the file system lacks locks."""
+    """Lock an open file or folder; return False if it is locked already, None on a file system without locks."""
     # Slow to import.
     from filelock import lock_descriptor
 
@@ -176,12 +180,7 @@ def _try_lock(descriptor: int) -> bool | None:
 
 
 def sync(path: Path, *, deep: bool = True) -> None:
-    """Wait until a file, or a folder with all that is in it, is on the disk.
-
-    Args:
-        path: the file or the folder.
-        deep: whether the files and folders in a folder are meant, too.
-    """
+    """Flush a file, or a folder (if `deep`, with its content), to disk."""
     is_folder = path.is_dir()
     for each in path.iterdir() if is_folder and deep else ():
         if not each.is_symlink():
@@ -190,7 +189,7 @@ def sync(path: Path, *, deep: bool = True) -> None:
     try:
         os.fsync(opened)
     except OSError as error:
-        # Some file systems cannot do that for folders.
+        # Some file systems cannot sync folders.
         if not is_folder or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
@@ -198,156 +197,101 @@ def sync(path: Path, *, deep: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, taken: str) -> Iterator[None]:
-    """Within this context no other process has the lock of a folder.
-
-    Args:
-        folder: the folder.
-        taken: the message of the error, where another process has it.
-
-    Raises:
-        InputError: one has.
-    """
+def locked(folder: Path, message: str) -> Iterator[None]:
+    """Hold the lock of a folder; raise an InputError with this message if another process holds it."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         if _try_lock(opened) is False:
-            raise InputError(taken)
+            raise InputError(message)
         yield
     finally:
         os.close(opened)
 
 
-@contextlib.contextmanager
-def undone_on_failure(folder: Path) -> Iterator[None]:
-    """Remove what was written into a folder within this context, and a new folder itself, where an error ends it."""
-    before = set(os.listdir(folder)) if folder.is_dir() else set()
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        yield
-    except BaseException:
-        for name in set(os.listdir(folder)) - before if folder.is_dir() else ():
-            remove(folder / name)
-        for each in made:
-            with contextlib.suppress(OSError):
-                each.rmdir()
-        raise
-
-
 def is_pattern(name: str | os.PathLike) -> bool:
-    """Whether a name is none of a file, but a pattern of files' names such as part-*.jsonl."""
+    """Return whether a name is a glob pattern such as part-*.jsonl, and not that of an existing file."""
     return glob.has_magic(str(name)) and not Path(name).is_file()
 
 
 def matching_files(name: str | os.PathLike) -> list[Path]:
-    """The file of that name, or all files that fit a pattern.
-
-    Returns:
-        The files, in alphabetical order. A name that is no pattern is returned as it is, whether it is there or not.
+    """Return the files that match a glob pattern, sorted; any other name as it is, even if it does not exist.
 
     Raises:
-        InputError: no file fits the pattern.
+        InputError: No file matches the pattern.
     """
     if not is_pattern(name):
         return [Path(name)]
-    found = sorted(Path(path) for path in glob.glob(str(name), recursive=True) if Path(path).is_file())
-    if not found:
-        raise InputError(f"{name}: no file is called so")
-    return found
+    files = sorted(path for path in map(Path, glob.glob(str(name), recursive=True)) if path.is_file())
+    if not files:
+        raise InputError(f"{name}: no file matches the pattern")
+    return files
 
 
 def check_link(path: Path, option: str = "") -> None:
-    """Raise an InputError where a path is a link to something that does not exist.
-
-    Args:
-        path: the path.
-        option: the option that names it.
-    """
+    """Raise an InputError if a path, given by an option, is a broken link."""
     if path.is_symlink() and not path.exists():
         name = f"{option} {path}".lstrip()
-        raise InputError(f"{name}: a link to {os.readlink(path)}, which does not exist; remove the link")
+        raise InputError(f"{name}: is a link to {os.readlink(path)}, which does not exist; remove the link")
 
 
-def check_place(path: Path, option: str = "") -> None:
-    """Raise an InputError where a file or a folder cannot be created or changed.
-
-    Args:
-        path: the file or the folder; neither it nor the folders above it need to exist.
-        option: the option that names it.
-    """
+def check_writable(path: Path, option: str = "") -> None:
+    """Raise an InputError if a file or folder, given by an option, cannot be created or changed."""
     check_link(path, option)
-    above = next(each for each in (path, *path.absolute().parents) if each.exists())
-    if (above != path and not above.is_dir()) or not os.access(above, os.W_OK):
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if (existing != path and not existing.is_dir()) or not os.access(existing, os.W_OK):
         name = f"{option} {path}".lstrip()
-        reason = "not writable" if above == path or above.is_dir() else "not a folder"
-        raise InputError(f"{name}: {'' if above == path else f'{above} is '}{reason}; choose another place")
+        reason = "not writable" if existing == path or existing.is_dir() else "not a folder"
+        raise InputError(f"{name}: {'' if existing == path else f'{existing} is '}{reason}; choose another place")
 
 
 def check_new(path: Path) -> None:
-    """Raise an InputError where a path exists or cannot be created."""
+    """Raise an InputError if a path exists or cannot be created."""
     if os.path.lexists(path):
         raise InputError(f"{path}: already exists; choose another name")
-    check_place(path)
+    check_writable(path)
 
 
 def check_folder(path: Path) -> None:
-    """Raise an InputError where --output-dir names a file, or a folder that cannot be created or changed."""
+    """Raise an InputError if --output-dir is a file, or a folder that cannot be created or changed."""
     if path.exists() and not path.is_dir():
-        raise InputError(f"--output-dir {path}: is a file; name a folder")
-    check_place(path, "--output-dir")
+        raise InputError(f"--output-dir {path}: is a file; pass a folder")
+    check_writable(path, "--output-dir")
 
 
 def check_output(path: Path, option: str, inputs: Iterable[Path]) -> None:
-    """Raise an InputError where a file cannot be written, or where it is a file that is read, by whatever name.
-
-    Args:
-        path: the file to write.
-        option: the option that names it.
-        inputs: the files that are read.
-
-    Example:
-        check_output(Path("answers.csv"), "--output", inputs=[Path("rows.csv")])
-    """
-    check_place(path, option)
+    """Raise an InputError if an output file, given by an option, is not writable or is one of the inputs."""
+    check_writable(path, option)
     if path.is_dir():
-        raise InputError(f"{option} {path}: is a folder; name a file")
-    for each in inputs:
-        if path.exists() and each.exists() and path.samefile(each):
-            raise InputError(f"{option} {path}: is the input {each}, which it would replace; choose another file")
+        raise InputError(f"{option} {path}: is a folder; pass a file")
+    for file in inputs:
+        if path.exists() and file.exists() and path.samefile(file):
+            raise InputError(f"{option} {path}: is the input {file}; choose another file")
 
 
 def is_leftover(name: str) -> bool:
-    """Return whether a file's name is hidden, or one that file managers leave in folders."""
+    """Return whether a name is that of a hidden file, or of one that file managers create."""
     return name.startswith(".") or name.lower() in ("thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
 def contents(folder: Path) -> list[str]:
-    """Return the names in a folder, sorted, without leftovers of file managers; none where it does not exist."""
+    """Return the names in a folder, sorted, without hidden files; none if it does not exist."""
     return sorted(name for name in os.listdir(folder) if not is_leftover(name)) if folder.is_dir() else []
 
 
 def check_links_stay(folder: Path) -> None:
-    """Raise an InputError where a symbolic link in a folder leads out of it, or to nothing.
-
-    What a folder holds is copied into models, which are given away.
-    """
+    """Raise an InputError if a symbolic link leads out of a folder, whose files become part of shared models."""
     root = folder.resolve()
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_leftover(name)]
         for path in (Path(place) / name for name in [*folders, *names] if not is_leftover(name)):
             if path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(root)):
                 raise InputError(
-                    f"{path}: a link to {os.readlink(path)}, out of the folder {folder}; put a copy of the file there"
+                    f"{path}: is a link to {os.readlink(path)}, out of the folder {folder}; replace it by a copy"
                 )
 
 
 def copy_folder(source: Path, target: Path, leave_out: Collection[str] = ()) -> None:
-    """Copy a folder with all that is in it, but without its permissions.
-
-    Args:
-        source: the folder.
-        target: the copy; may exist.
-        leave_out: names of files and folders that are left out; leftovers of file managers are, too.
-    """
+    """Copy a folder without its permissions, without hidden files and without the names in `leave_out`."""
     target.mkdir(parents=True, exist_ok=True)
     for each in source.iterdir():
         if each.name in leave_out or is_leftover(each.name):
@@ -359,7 +303,7 @@ def copy_folder(source: Path, target: Path, leave_out: Collection[str] = ()) -> 
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; neither needs to be there."""
+    """Remove a file, or a folder with its content, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -367,52 +311,37 @@ def remove(path: Path) -> None:
 
 
 def write_fault(error: BaseException, path: str | os.PathLike) -> RunError | None:
-    """Return what to raise for an error because of which a file cannot be written; None for other errors.
+    """Return an error that says why a path cannot be written and what to do; None for other errors.
 
-    TensorFlow, HDF5 and Keras say such errors in words.
-
-    Args:
-        error: the error. One that is worded for the user already is another error.
-        path: what was to be written.
-
-    Returns:
-        An error that names the path and what to do: the disk, or somebody's share of it, is full, the file would become
-        too large, the file system is read-only, or permission is denied.
+    TensorFlow, HDF5 and Keras have the reason in their messages only. A `TfhubFtError` has been worded already.
     """
     if isinstance(error, TfhubFtError):
         return None
     code = getattr(error, "errno", None)
     if code not in _FAULTS:
         code = next((each for each in _FAULTS if os.strerror(each) in str(error)), None)
-    return RunError(f"{path}{_FAULTS[code]}") if code else None
+    return RunError(f"{path}: {_FAULTS[code]}") if code else None
 
 
-def check_room(path: Path, needed: int) -> None:
-    """Raise the error of a full disk where there is not enough room for a file.
-
-    HDF5 does not survive a disk that fills up while it writes: the process crashes when it ends.
-
-    Args:
-        path: where the file shall stand; its folder is there.
-        needed: its bytes.
-    """
-    if shutil.disk_usage(path.parent).free < needed:
+def check_disk_space(path: Path, size: int) -> None:
+    """Raise the error of a full disk if a file of `size` bytes does not fit: HDF5 would crash while it writes."""
+    if shutil.disk_usage(path.parent).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all; bytes of file names that are not UTF-8 are escaped."""
-    with atomic_write(path) as aside:
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    """Write a UTF-8 text file atomically; surrogates, which undecodable file names have, are escaped."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write an indented JSON file, whole or not at all."""
+def write_json(path: str | os.PathLike, value: object) -> None:
+    """Write an indented JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(2**20):
@@ -421,13 +350,13 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 def sha256_of_files(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file in a folder and its subfolders, by its path in the folder."""
+    """Return the SHA-256 of each file under a folder, by its relative path."""
     files = sorted(each for each in folder.rglob("*") if each.is_file())
     return {each.relative_to(folder).as_posix(): sha256_of(each) for each in files}
 
 
 def sha256_of_arrays(arrays: "Iterable[np.ndarray]") -> str:
-    """The SHA-256 of the values of arrays, in hexadecimal."""
+    """Return the SHA-256 of the values of arrays, in hexadecimal."""
     import numpy as np
 
     digest = hashlib.sha256()
@@ -438,6 +367,6 @@ def sha256_of_arrays(arrays: "Iterable[np.ndarray]") -> str:
 
 
 def folder_bytes(path: str | os.PathLike) -> int:
-    """The bytes of a file, or of all files under a folder."""
+    """Return the size in bytes of a file, or of all files under a folder."""
     path = Path(path)
     return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

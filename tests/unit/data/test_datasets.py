@@ -138,5 +138,5 @@ def test_a_bad_row_of_a_pattern_is_named_by_its_file(tmp_path):
     (tmp_path / "part-1.csv").write_text("text,label\n,positive\n")
     with pytest.raises(InputError, match=r"part-1\.csv, line 2"):
         load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "part-*.csv")}), recipe.demo)
-    with pytest.raises(InputError, match="no file is called so"):
+    with pytest.raises(InputError, match="no file matches"):
         load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "none-*.csv")}), recipe.demo)

@@ -742,7 +742,7 @@ class TestFolders:
         link = tmp_path / "pair" / place / "link"
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(tmp_path / target)
-        fails(f"{link}: a link to {tmp_path / target}, out of the folder", encoder=tmp_path / "pair")
+        fails(f"{link}: is a link to {tmp_path / target}, out of the folder", encoder=tmp_path / "pair")
 
     def test_links_within_and_to_an_encoder_are_followed(self, cache, tmp_path, preprocessor):
         encoder = saved_model(tmp_path / "mine")

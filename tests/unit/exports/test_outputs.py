@@ -11,7 +11,7 @@ from tfhub_ft.inference.predict import predict_shards
 from tfhub_ft.training.start import new_folder
 from tfhub_ft.training.tune import tune
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import check_new, check_output, check_place, write_text
+from tfhub_ft.utils.files import check_new, check_output, check_writable, write_text
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def test_check_output_refuses_an_input_by_any_name(rows):
 def test_check_output_refuses_what_cannot_be_written(rows, tmp_path):
     (tmp_path / "dangling.csv").symlink_to("nowhere.csv")
     for name, message in (
-        ("dangling.csv", "a link to nowhere.csv, which does not exist; remove the link"),
+        ("dangling.csv", "is a link to nowhere.csv, which does not exist; remove the link"),
         ("rows.csv/answers.csv", "rows.csv is not a folder; choose another place"),
-        ("", "is a folder; name a file"),
+        ("", "is a folder; pass a file"),
     ):
         with pytest.raises(InputError, match=f"^--output {tmp_path / name}: .*{message}"):
             check_output(tmp_path / name, "--output", inputs=[])
@@ -50,7 +50,7 @@ def test_check_output_refuses_what_cannot_be_written(rows, tmp_path):
 def test_check_place_refuses_what_is_not_writable(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(InputError, match=f"{tmp_path} is not writable; choose another place"):
-        check_place(tmp_path / "runs" / "one", "--output-dir")
+        check_writable(tmp_path / "runs" / "one", "--output-dir")
 
 
 def test_a_link_is_written_through(rows, tmp_path):
@@ -59,7 +59,7 @@ def test_a_link_is_written_through(rows, tmp_path):
     assert (tmp_path / "link.csv").is_symlink()
     assert rows.read_text() == "new"
     (tmp_path / "dangling.csv").symlink_to("nowhere.csv")
-    with pytest.raises(InputError, match="dangling.csv: a link to nowhere.csv, which does not exist"):
+    with pytest.raises(InputError, match="dangling.csv: is a link to nowhere.csv, which does not exist"):
         write_text(tmp_path / "dangling.csv", "new")
 
 
@@ -67,7 +67,7 @@ def test_new_paths_and_folders_refuse_links_to_nothing(tmp_path):
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(InputError, match="already exists"):
         check_new(tmp_path / "dangling")
-    with pytest.raises(InputError, match="--output-dir .*dangling: a link to nowhere"):
+    with pytest.raises(InputError, match="--output-dir .*dangling: is a link to nowhere"):
         new_folder(tmp_path / "dangling")
 
 
