@@ -11,7 +11,7 @@ from typing import Any
 
 from tfhub_ft.encoders.archives import unpack
 from tfhub_ft.encoders.catalog import find_handle, is_preprocessor
-from tfhub_ft.utils.cache import cache_dir, entry_of, keep
+from tfhub_ft.utils.cache import cache_dir, read_entry, store_in_cache
 from tfhub_ft.utils.console import command_line, progress
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import sha256_of
@@ -42,7 +42,7 @@ class CacheEntry:
     def get(self) -> Path:
         """Return the folder, and fill it first where it is missing or damaged."""
         if not self.cached():
-            keep(self.folder, self.make, _entry_of)
+            store_in_cache(self.folder, self.make, _entry_of)
         return self.folder
 
     def make(self, folder: Path) -> dict[str, str]:
@@ -253,4 +253,4 @@ def _entry_of(folder: Path) -> dict[str, Any] | None:
     parts = [folder / part / SAVED_MODEL for part in ("encoder", "preprocessor")]
     if not (folder / SAVED_MODEL).is_file() and not all(part.is_file() for part in parts):
         return None
-    return entry_of(folder)
+    return read_entry(folder)

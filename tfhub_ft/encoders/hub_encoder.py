@@ -14,7 +14,7 @@ from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.freezing import frozen_names
 from tfhub_ft.encoders.lora import DEFAULT_TARGETS
 from tfhub_ft.encoders.resolve import resolve_encoder
-from tfhub_ft.utils.cache import load_kept
+from tfhub_ft.utils.cache import load_cached
 from tfhub_ft.utils.keras_compat import flatten_layers, input_operation, is_reading_legacy_file
 
 
@@ -79,7 +79,7 @@ class HubEncoder(DefaultNamed):
         self.recompute, self.module = recompute, None
         if spec is None:
             options = self.encoder, implementation, self.seed
-            make = load_kept(lambda: resolve_encoder(encoder), lambda folder: read_backend(folder, *options))
+            make = load_cached(lambda: resolve_encoder(encoder), lambda folder: read_backend(folder, *options))
         else:
             make = backend_of_spec(spec, weights_sha256)
         self.backend = make(self)

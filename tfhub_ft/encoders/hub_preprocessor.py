@@ -15,7 +15,7 @@ from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
 from tfhub_ft.encoders.resolve import resolve_preprocessor
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.text_layer import TextLayer, flat
-from tfhub_ft.utils.cache import load_kept
+from tfhub_ft.utils.cache import load_cached
 from tfhub_ft.utils.devices import pin_to_cpu
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import copy_folder, sha256_of_files
@@ -86,7 +86,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         self._graphs = Graphs()
         self.built = True
         if attach:
-            load_kept(lambda: resolve_preprocessor(encoder, preprocessor), self._attach)
+            load_cached(lambda: resolve_preprocessor(encoder, preprocessor), self._attach)
 
     def _require_module(self) -> None:
         """Load the module of a layer that was made from its config, once it is needed.

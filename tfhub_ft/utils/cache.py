@@ -1,4 +1,4 @@
-"""The cache: folders that are made once, whole or not there, and safe for many processes at once."""
+"""The cache: folders written once and atomically, shared by many processes."""
 
 import contextlib
 import os
@@ -17,86 +17,75 @@ from tfhub_ft.utils.version import __version__
 CACHE_VARIABLE = "TFHUB_FT_CACHE"
 ENTRY_FILE = "entry.json"
 T = TypeVar("T")
-# Files below are read whenever the entry is used.
+# Smaller files are verified whenever the entry is used.
 _SMALL = 2**20
 
 
 def cache_dir() -> Path:
-    """The folder that what is downloaded is kept in: $TFHUB_FT_CACHE, else tfhub_ft in the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    """Return the folder of downloads: $TFHUB_FT_CACHE, by default tfhub_ft in the user's cache folder."""
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return Path(os.path.abspath(os.path.expanduser(folder)))
     return Path(platformdirs.user_cache_dir("tfhub_ft", appauthor=False))
 
 
-def load_kept(get: Callable[[], Path], load: Callable[[Path], T]) -> T:
-    """Load a folder; where it is an entry of the cache that was damaged without a trace, get and load it once more.
-
-    Args:
-        get: returns the folder, and makes it where it is not there.
-        load: takes the folder.
-
-    Returns:
-        What `load` returned.
-    """
+def load_cached(get: Callable[[], Path], load: Callable[[Path], T]) -> T:
+    """Return `load(get())`; if that fails because the cache entry is damaged, discard the entry and try once more."""
     folder = get()
     try:
         return load(folder)
-    # TensorFlow has many kinds of errors for files that are damaged.
+    # TensorFlow raises many kinds of errors for damaged files.
     except Exception:
         entry = next((each for each in (folder, folder.parent) if (each / ENTRY_FILE).is_file()), None)
-        if entry is None or entry.parent != cache_dir() or entry_of(entry, thorough=True):
+        if entry is None or entry.parent != cache_dir() or read_entry(entry, thorough=True):
             raise
         with contextlib.suppress(OSError):
             (entry / ENTRY_FILE).unlink()
         return load(get())
 
 
-def entry_of(folder: Path, *, thorough: bool = False) -> dict[str, Any] | None:
-    """What the cache knows about a whole entry; None where there is none, or where its files are other ones by now.
+def read_entry(folder: Path, *, thorough: bool = False) -> dict[str, Any] | None:
+    """Return the content of entry.json; None if there is no entry or its files have changed.
 
-    Args:
-        folder: the entry's.
-        thorough: whether all files are read; otherwise those that are small or seem to be touched.
+    Unless `thorough`, only small files and those with a new modification time are read.
     """
     try:
-        # Entries of earlier versions do not say what they hold, or not of all; file managers leave further files.
+        # Entries of earlier versions list no files, or not all; file managers add files.
         entry = read_json(folder / ENTRY_FILE, dict)
         files = entry.get("files", {})
         check_shape(files, {str: list})
         touched = {}
         for name, (size, sha256, *time) in files.items():
-            found = (folder / name).stat()
-            if found.st_size != size:
+            stat = (folder / name).stat()
+            if stat.st_size != size:
                 return None
-            is_touched = [found.st_mtime_ns] != time
+            is_touched = [stat.st_mtime_ns] != time
             if sha256 and (thorough or is_touched or size < _SMALL) and sha256_of(folder / name) != sha256:
                 return None
             if time and is_touched:
-                touched[name] = [size, sha256, found.st_mtime_ns]
+                touched[name] = [size, sha256, stat.st_mtime_ns]
     except (OSError, ValueError, InputError):
         return None
     if touched:
-        # A copy, all of which then need not be read again. A cache may be read-only.
+        # A copied entry: record the new times, so that it is not read again. The cache may be read-only.
         with contextlib.suppress(OSError, RunError):
             write_json(folder / ENTRY_FILE, {**entry, "files": {**files, **touched}})
     return entry
 
 
-def keep(
-    folder: Path, make: Callable[[Path], dict[str, str]], read: Callable[[Path], dict[str, Any] | None] = entry_of
+def store_in_cache(
+    folder: Path,
+    make: Callable[[Path], dict[str, str]],
+    read: Callable[[Path], dict[str, Any] | None] = read_entry,
 ) -> None:
-    """Let `make` fill a folder aside, and put it into the cache once it is whole.
-
-    Where several processes want the same one, the first makes it and the others wait.
+    """Fill an entry of the cache atomically, unless it is complete; other processes that need it wait.
 
     Args:
-        folder: the entry's folder, in the cache.
-        make: makes the folder that it is given, and returns what entry.json shall say of it.
-        read: what is known of a whole entry; None where a folder is none.
+        folder: The folder of the entry, in the cache.
+        make: Creates the folder that it is called with; returns facts for entry.json.
+        read: Returns the facts of a complete entry, otherwise None.
 
     Raises:
-        RunError: the cache cannot be written.
+        RunError: The cache is not writable.
     """
     cache = folder.parent
     try:
@@ -106,23 +95,23 @@ def keep(
                 return
             remove_stale_scratch(cache)
             with scratch_folder(cache) as scratch:
-                made = scratch / "made"
-                facts = make(made)
-                when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                facts = {**facts, "fetched": when, "tfhub_ft": __version__, "files": _prints(made)}
-                write_json(made / ENTRY_FILE, facts)
-                sync(made)
-                _put_in_place(made, folder, read)
+                new = scratch / "new"
+                facts = make(new)
+                time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                facts = {**facts, "fetched": time, "tfhub_ft": __version__, "files": _file_facts(new)}
+                write_json(new / ENTRY_FILE, facts)
+                sync(new)
+                _move_into_cache(new, folder, read)
                 sync(cache, deep=False)
     except OSError as error:
         raise RunError(
-            f"{cache}: the cache cannot be written ({error}); make room, or set {CACHE_VARIABLE} to a folder that can"
-            " be written"
+            f"{cache}: the cache is not writable ({error}); free some space, or set ${CACHE_VARIABLE} to a writable"
+            " folder"
         ) from error
 
 
-def _prints(folder: Path) -> dict[str, list[Any]]:
-    """The size of each file of an entry, its sha256, and when it was changed."""
+def _file_facts(folder: Path) -> dict[str, list[int | str]]:
+    """Return size, SHA-256 and modification time of each file of an entry."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ENTRY_FILE]
     return {
         str(path.relative_to(folder)): [path.stat().st_size, sha256_of(path), path.stat().st_mtime_ns] for path in files
@@ -131,11 +120,11 @@ def _prints(folder: Path) -> dict[str, list[Any]]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Wait for the lock of a file and hold it within this context; the file stays, as others may wait for it."""
+    """Wait for a file lock and hold it within this context; the file stays, as other processes may wait for it."""
     from filelock import FileLock
 
     lock = FileLock(path)
-    # A file system may lack locks: then both fetch, and one of the entries stays.
+    # On a file system without locks, every process fills the entry, and one of them wins.
     with contextlib.suppress(OSError):
         lock.acquire()
     try:
@@ -144,13 +133,13 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _put_in_place(made: Path, folder: Path, read: Callable[[Path], dict[str, Any] | None]) -> None:
+def _move_into_cache(new: Path, folder: Path, read: Callable[[Path], dict[str, Any] | None]) -> None:
     try:
-        os.replace(made, folder)
+        os.replace(new, folder)
     except OSError:
         if read(folder) is not None:
             return  # Another process was faster.
         if not folder.exists():
             raise
-        os.replace(folder, made.with_name("damaged"))
-        os.replace(made, folder)
+        os.replace(folder, new.with_name("damaged"))
+        os.replace(new, folder)

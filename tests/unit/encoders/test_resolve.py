@@ -170,7 +170,7 @@ def overwrite(file):
 
 
 def cached_folder(folder):
-    return cache_module.entry_of(folder) is not None
+    return cache_module.read_entry(folder) is not None
 
 
 def left_in(cache):
@@ -646,7 +646,7 @@ class TestCache:
             return folder
 
         def load_encoder():
-            return cache_module.load_kept(lambda: resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder, load)
+            return cache_module.load_cached(lambda: resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder, load)
 
         file = load_encoder() / "saved_model.pb"
         before = file.stat()
@@ -655,7 +655,7 @@ class TestCache:
         assert load_encoder() == file.parent
         assert len(hub.requests) == 2
         with pytest.raises(ZeroDivisionError):
-            cache_module.load_kept(lambda: file.parent, lambda folder: 1 / 0)
+            cache_module.load_cached(lambda: file.parent, lambda folder: 1 / 0)
         assert cached_folder(file.parent)
 
     def test_a_copied_entry_is_whole_and_read_through_once(self, hub, cache, preprocessor, monkeypatch):

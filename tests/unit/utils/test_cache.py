@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from tfhub_ft.utils.cache import CACHE_VARIABLE, ENTRY_FILE, cache_dir, entry_of, keep, load_kept
+from tfhub_ft.utils.cache import CACHE_VARIABLE, ENTRY_FILE, cache_dir, load_cached, read_entry, store_in_cache
 from tfhub_ft.utils.errors import RunError
 
 
@@ -19,22 +19,22 @@ def fill(folder):
     return {"source": "a test"}
 
 
-def test_cache_dir_is_what_the_variable_names(entry, monkeypatch):
+def test_cache_dir_reads_environment_variable(entry, monkeypatch):
     assert cache_dir() == entry.parent
     monkeypatch.delenv(CACHE_VARIABLE)
     assert cache_dir().name == "tfhub_ft"
 
 
-def test_keep_fills_an_entry_once(entry):
-    keep(entry, fill)
-    kept = entry_of(entry, thorough=True)
+def test_store_in_cache_fills_entry_once(entry):
+    store_in_cache(entry, fill)
+    kept = read_entry(entry, thorough=True)
     assert kept["source"] == "a test"
     assert list(kept["files"]) == ["file"]
     assert {path.name for path in entry.parent.iterdir()} >= {"entry"}
-    keep(entry, lambda folder: pytest.fail("was filled again"))
+    store_in_cache(entry, lambda folder: pytest.fail("was filled again"))
 
 
-def test_keep_fills_for_one_process_at_a_time(entry):
+def test_store_in_cache_fills_for_one_process_at_a_time(entry):
     """The second waits for the lock; the third comes when the first, which it waited for, has left."""
     inside, together = set(), []
     started = {name: threading.Event() for name in "abc"}
@@ -49,7 +49,7 @@ def test_keep_fills_for_one_process_at_a_time(entry):
             inside.remove(name)
             return fill(folder)
 
-        keep(entry, make, read=lambda folder: None)
+        store_in_cache(entry, make, read=lambda folder: None)
 
     first, second, third = (threading.Thread(target=visit, args=(name,)) for name in "abc")
     first.start()
@@ -68,38 +68,38 @@ def test_keep_fills_for_one_process_at_a_time(entry):
     assert together == [{"a"}, {"b"}, {"c"}]
 
 
-def test_keep_leaves_nothing_of_an_entry_that_fails(entry):
+def test_store_in_cache_removes_failed_entry(entry):
     with pytest.raises(ZeroDivisionError):
-        keep(entry, lambda folder: 1 / 0)
+        store_in_cache(entry, lambda folder: 1 / 0)
     assert not entry.exists()
-    assert entry_of(entry) is None
+    assert read_entry(entry) is None
 
 
-def test_keep_replaces_a_damaged_entry(entry):
-    keep(entry, fill)
+def test_store_in_cache_replaces_damaged_entry(entry):
+    store_in_cache(entry, fill)
     (entry / "file").write_text("damaged")
-    assert entry_of(entry) is None
-    keep(entry, fill)
+    assert read_entry(entry) is None
+    store_in_cache(entry, fill)
     assert (entry / "file").read_text() == "content"
 
 
-def test_entry_of_reads_touched_files_and_keeps_their_time(entry):
-    keep(entry, fill)
+def test_read_entry_records_new_times_of_copied_files(entry):
+    store_in_cache(entry, fill)
     (entry / "file").touch()
-    assert entry_of(entry) is not None
+    assert read_entry(entry) is not None
     _, _, time = json.loads((entry / ENTRY_FILE).read_text())["files"]["file"]
     assert time == (entry / "file").stat().st_mtime_ns
 
 
-def test_keep_says_that_the_cache_cannot_be_written(entry):
+def test_store_in_cache_reports_read_only_cache(entry):
     entry.parent.write_text("a file")
-    with pytest.raises(RunError, match=f"the cache cannot be written .*set {CACHE_VARIABLE}"):
-        keep(entry, fill)
+    with pytest.raises(RunError, match=f"the cache is not writable .*set .{CACHE_VARIABLE}"):
+        store_in_cache(entry, fill)
 
 
-def test_load_kept_fetches_a_damaged_entry_again(entry):
+def test_load_cached_replaces_damaged_entry(entry):
     def get():
-        keep(entry, fill)
+        store_in_cache(entry, fill)
         return entry
 
     def load(folder):
@@ -114,4 +114,4 @@ def test_load_kept_fetches_a_damaged_entry_again(entry):
     described["files"]["file"] = [size, "", time]
     (entry / ENTRY_FILE).write_text(json.dumps(described))
     with pytest.raises(ValueError, match="damaged"):
-        load_kept(lambda: entry, lambda folder: load(folder))
+        load_cached(lambda: entry, lambda folder: load(folder))
