@@ -1,4 +1,4 @@
-"""Recipes: what a model learns, from which rows, with which settings."""
+"""Recipes: a task, a model, a loss and default settings."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,7 @@ import shutil
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfhub_ft.models.builders import EncoderArguments
 from tfhub_ft.settings import TrainingSettings
@@ -23,6 +23,7 @@ from tfhub_ft.utils.trust import TRUST_VARIABLE, is_known_recipe, record_recipe,
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 RECIPES = {
     name: f"tfhub_ft.recipes.{name}"
@@ -31,8 +32,9 @@ RECIPES = {
         "retrieval", "dialogue", "adapt",
     )
 }  # fmt: skip
-# Names of version 0.1.
+# Names in version 0.1.
 ALIASES = {"chat": "retrieval"}
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,18 +42,22 @@ class Recipe:
     """A task, the model that learns it, and the settings to train it with.
 
     Args:
-        summary: one line.
-        task: what kind of prediction is learned.
-        build_model: returns the text-in model. It is called with the settings that it names as arguments, what the
-            task knows of the labels (`num_classes`), and, where it takes any keyword, the fields of `EncoderArguments`.
-        loss: returns the loss to train with; called with the settings that it names and `targets`, those of the
-            training rows. None in recipe files of version 0.1, whose runs still predict.
-        metrics: returns the metrics to show while training, called likewise; none by default.
-        settings: the settings with this recipe's defaults.
-        recommended: catalog names of the encoders that suit it.
-        demo: file of the rows to train on when no data is given.
-        name: the stem of its file, set by `load_recipe`.
-        source: content of a recipe file, set by `load_recipe`.
+        summary: One line.
+        task: The kind of prediction.
+        build_model: Returns the text-in model. It is called with the settings that it names as arguments, with
+            `num_classes` if the task has classes, and with the fields of `EncoderArguments` if it takes any keyword.
+        loss: Returns the training loss; called with the settings that it names, and with `targets`, the training
+            targets. None in recipe files of version 0.1, whose runs still predict.
+        metrics: Returns the metrics shown during training, called like `loss`; none by default.
+        settings: The settings with the defaults of the recipe.
+        recommended: Catalog names of suitable encoders.
+        demo: File of the rows to train on if no data is given.
+        name: Stem of the recipe's file, set by `load_recipe`.
+        source: Content of a recipe file, set by `load_recipe`.
+
+    Example:
+        recipe = load_recipe("sentiment")
+        model = recipe.build(recipe.settings, ["negative", "positive"])
     """
 
     summary: str
@@ -67,32 +73,33 @@ class Recipe:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its name, and its names in earlier versions."""
+        """The name, followed by names in earlier versions."""
         return (self.name, *(old for old, name in ALIASES.items() if name == self.name))
 
     def build(self, settings: TrainingSettings, labels: list[str]) -> "keras.Model":
         """Return the model to train for these settings and labels.
 
         Raises:
-            InputError: the recipe lacks a loss, or the encoder is not found or does not fit the settings.
+            InputError: The recipe lacks a loss, or the encoder is not found or does not support the settings.
         """
         if self.loss is None:
             raise InputError(
-                f"{self.name}: the RECIPE lacks a loss, as those of tfhub_ft 0.1 did; add loss=, and import names from"
-                " tfhub_ft itself, as recipes/ADD-RECIPE.md describes"
+                f"{self.name}: the RECIPE lacks a loss, as in tfhub_ft 0.1; add loss=, and import names from tfhub_ft"
+                " itself, as recipes/ADD-RECIPE.md describes"
             )
         classes = num_classes(self.task, labels)
-        known = {"num_classes": classes} if classes else {}
-        return _call(self.build_model, {**settings.as_dict(), **known}, EncoderArguments)
+        class_arguments = {"num_classes": classes} if classes else {}
+        return _call(self.build_model, {**settings.as_dict(), **class_arguments}, EncoderArguments)
 
-    def compile_arguments(self, settings: TrainingSettings, targets: Any) -> dict[str, Any]:
-        """Return the loss and the metrics for these training targets, as `compile` takes them."""
-        given = {**settings.as_dict(), "targets": targets}
-        return {"loss": _call(self.loss, given), "metrics": _call(self.metrics, given) if self.metrics else []}
+    def compile_arguments(self, settings: TrainingSettings, targets: "np.ndarray | None") -> dict[str, Any]:
+        """Return loss and metrics for these training targets, as arguments of `keras.Model.compile`."""
+        arguments = {**settings.as_dict(), "targets": targets}
+        loss, metrics = (function and _call(function, arguments) for function in (self.loss, self.metrics))
+        return {"loss": loss, "metrics": metrics or []}
 
 
-def _call(function: Callable[..., Any], arguments: Mapping[str, Any], options: type | None = None) -> Any:
-    """Call a function with the arguments that it names; where it takes any keyword, with the fields of `options`."""
+def _call(function: Callable[..., T], arguments: Mapping[str, Any], options: type[EncoderArguments] | None = None) -> T:
+    """Call a function with the arguments that it names, and with the fields of `options` if it takes any keyword."""
     parameters = inspect.signature(function).parameters
     names = set(parameters)
     if options and any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
@@ -106,30 +113,42 @@ def _call(function: Callable[..., Any], arguments: Mapping[str, Any], options: t
 
 
 def demo_file(name: str) -> Path:
-    """Return the path of a file of demo rows that comes with tfhub_ft.
+    """Return the path of a file of demo rows in the installed package.
 
     Args:
-        name: the file's name, such as "spam.csv".
+        name: File name, such as "spam.csv".
+
+    Returns:
+        The path; the file need not exist.
 
     Example:
         demo_file("spam.csv").read_text(encoding="utf-8")
     """
-    return Path(importlib.util.find_spec("tfhub_ft.recipes").origin).parent / "demo" / name
+    return _module_file("tfhub_ft.recipes").parent / "demo" / name
+
+
+def _module_file(module: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    assert spec and spec.origin
+    return Path(spec.origin)
 
 
 def recipe_name(name: str) -> str:
-    """Return the name that a recipe has today: of the path of a recipe file its stem."""
+    """Return the current name of a recipe: for a recipe file, its stem."""
     return Path(name).stem if name.endswith(".py") else ALIASES.get(name, name)
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """Load a recipe by its name or from a Python file.
+    """Load a recipe by name or from a Python file.
 
     Args:
-        name: a recipe's name, or the path of a Python file that has a `RECIPE`.
+        name: Name of a recipe, or path of a Python file that defines `RECIPE`. Its code is executed.
+
+    Returns:
+        The recipe.
 
     Raises:
-        InputError: there is no such recipe.
+        InputError: The recipe is not found, or the file does not define one.
 
     Example:
         load_recipe("sentiment").settings.epochs
@@ -137,14 +156,14 @@ def load_recipe(name: str | Path) -> Recipe:
     name = str(check_path("recipe", name, "a recipe's name or the path of a recipe file (str or Path)"))
     if name.endswith(".py"):
         return _recipe_of_source(Path(name), _read_source(Path(name)), Path(name))
-    today = recipe_name(name)
-    if today not in RECIPES:
+    current = recipe_name(name)
+    if current not in RECIPES:
         raise _unknown(name)
-    return dataclasses.replace(importlib.import_module(RECIPES[today]).RECIPE, name=today)
+    return dataclasses.replace(importlib.import_module(RECIPES[current]).RECIPE, name=current)
 
 
 def load_own_recipe(name: str | Path) -> Recipe:
-    """Load a recipe to train with: this user may open what it trains, which is recorded for a recipe file."""
+    """Load a recipe to train with, and record a recipe file as trusted by this user."""
     recipe = load_recipe(name)
     if recipe.source is not None:
         record_recipe(recipe.source, str(Path(name).resolve()))
@@ -152,67 +171,53 @@ def load_own_recipe(name: str | Path) -> Recipe:
 
 
 def load_known_recipe(path: Path, origin: Path, sha256: str | None = None) -> Recipe:
-    """Load a recipe file that a run names: its code runs where this user has trained with it, or with --trust.
+    """Load the recipe file of a run, if this user has trained with it or passes --trust.
 
     Args:
-        path: the file.
-        origin: the file that it is a copy of, beside which it may look for other files.
-        sha256: of its content, where the run knows it.
+        path: The file.
+        origin: The file that it is a copy of, where it may look for other files.
+        sha256: Recorded digest of the file, if any.
 
     Raises:
-        InputError: there is no such recipe, it has changed, or nobody says that it is trusted.
+        InputError: The file is not found, has changed or is not trusted.
     """
     source = _read_source(path)
     if sha256 not in (None, hashlib.sha256(source).hexdigest()):
         raise InputError(f"{path}: has changed since the training; restore the file")
     if not (trusts_all() or is_known_recipe(source)):
         raise InputError(
-            f"{path}: is Python code that you have not trained with; read it, then pass --trust (in Python set"
+            f"{path}: is Python code that you have not trained with; read it, then pass --trust (in Python, set"
             f" {TRUST_VARIABLE}=1) to run it"
         )
     return _recipe_of_source(path, source, origin)
 
 
 def copy_recipe(name: str, file: Path) -> Path:
-    """Copy a recipe's module into a file of your own. What `tfhub-ft copy` does.
-
-    Args:
-        name: a recipe's name.
-        file: a new Python file; its stem becomes the copy's name.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: the recipe is not known, or the file cannot be created.
-
-    Example:
-        copy_recipe("spam", Path("mine.py"))
-    """
+    """Copy the module of a recipe to a new Python file, whose stem becomes the name of the copy; return the file."""
     module = RECIPES.get(recipe_name(name))
     if module is None:
         raise _unknown(name)
     if file.suffix != ".py" or not file.stem.isidentifier() or keyword.iskeyword(file.stem):
-        raise InputError(f"{file}: must be named like a Python module, such as my_{name}.py")
+        raise InputError(f"{file}: not the name of a Python module; choose a name such as my_{name}.py")
     check_new(file)
     if not file.parent.is_dir():
-        raise InputError(f"{file}: there is no folder {file.parent}")
+        raise InputError(f"{file}: folder {file.parent} not found; create it first")
     if file.stem in (*RECIPES, *ALIASES):
-        raise InputError(f"{file}: a recipe is called {file.stem} already; name the file my_{file.stem}.py, say")
-    with atomic_write(file) as aside:
-        shutil.copyfile(importlib.util.find_spec(module).origin, aside)
+        raise InputError(f"{file}: a recipe {file.stem} already exists; choose a name such as my_{file.stem}.py")
+    with atomic_write(file) as temporary:
+        shutil.copyfile(_module_file(module), temporary)
     return file
 
 
 def _unknown(name: str) -> InputError:
-    near = difflib.get_close_matches(name, RECIPES, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
-    return InputError(f"no recipe is called {name!r}: {hint}")
+    matches = difflib.get_close_matches(name, RECIPES, n=3)
+    hint = f"did you mean {' or '.join(matches)}?" if matches else f"choose one of {', '.join(RECIPES)}"
+    return InputError(f"unknown recipe {name!r}; {hint}")
 
 
 def _read_source(path: Path) -> bytes:
     if not path.is_file():
-        raise InputError(f"{path}: there is no such recipe file")
+        raise InputError(f"{path}: not found; pass the name of a recipe or the path of a recipe file")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -223,18 +228,18 @@ def _recipe_of_source(path: Path, source: bytes, origin: Path) -> Recipe:
     module = types.ModuleType(origin.stem)
     module.__file__ = str(origin)
     try:
-        # These bytes and no compiled file in __pycache__, which could hold another program.
+        # Not from __pycache__, which could contain another program.
         exec(compile(source, path, "exec", dont_inherit=True), vars(module))  # noqa: S102  a recipe file is a program
     except Exception as error:
         raise _moved(path, error) or InputError(f"{path}: {type(error).__name__}: {error}") from error
-    recipe: Any = getattr(module, "RECIPE", None)
+    recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
-        raise InputError(f"{path}: not a recipe; it needs a RECIPE = Recipe(...)")
+        raise InputError(f"{path}: not a recipe file; define RECIPE = Recipe(...)")
     return dataclasses.replace(recipe, name=origin.stem, source=source)
 
 
 def _moved(path: str | Path, error: Exception) -> InputError | None:
-    """Return the error of a recipe file that imports a name which this version of tfhub_ft does not have."""
+    """Return the error for a recipe file that imports a name of an earlier version of tfhub_ft."""
     if not isinstance(error, ImportError) or not (error.name or "").startswith("tfhub_ft"):
         return None
     return InputError(

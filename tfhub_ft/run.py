@@ -1,23 +1,23 @@
-"""The run folder: what a training leaves behind, written and read in this one place.
+"""The run folder: the files of a training run, written and read here only.
 
 recipe.yaml    every setting, resolved
-recipe.py      of a recipe file: a copy, by which the run is opened wherever it is
+recipe.py      of a recipe file: a copy, from which the run is opened
 labels.json    the labels, in the order of the logits
 thresholds.json  the thresholds that turn logits into predictions, fitted on the validation rows
-calibration.json  the temperature that the model's logits were divided by, fitted on the validation rows
+calibration.json  the temperature that the logits were divided by, fitted on the validation rows
 splits.json    which rows of which file were train, validation and test
-sample.jsonl   some validation rows, which exports are proven on
-kept_rows.jsonl  rows with their labels, for what needs some after the run's files have gone
-warnings.json  the warnings that were given
+sample.jsonl   some validation rows, which exports are verified on
+kept_rows.jsonl  rows with their labels, for commands that need some after the data files are gone
+warnings.json  the warnings of the run
 history.csv    a row for each epoch
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
-report.html    the same and more, with pictures, for people
-model.keras    the text-in model of the best epoch; reloads without cache and network
-adapter.safetensors  of a run with LoRA: the low-rank updates alone, which model.keras has in its weights
-distillation.yaml  of a distilled run: its teacher, and how it was taught
-checkpoints/   until the training has ended, the weights of the last and of the best epoch, to resume from
+report.html    the same and more, with plots
+model.keras    the text-in model of the best epoch; loads without cache and network
+adapter.safetensors  of a run with LoRA: the low-rank updates alone, which are merged into model.keras
+distillation.yaml  of a distilled run: its teacher and the settings of the distillation
+checkpoints/   until the training ends: the weights of the last and of the best epoch, to resume from
 logs/          for TensorBoard
-tracking.json  of a run with --track: which one it is in the tracker's store
+tracking.json  of a run with --track: its id in the tracker
 """
 
 import contextlib
@@ -62,42 +62,31 @@ DECISION = "decision.json"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
 STATE_SHAPE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None)), "stopped": bool}
-# The entries of recipe.yaml that are no settings.
+# The entries of recipe.yaml that are not settings.
 ORIGIN = ("recipe", "recipe_sha256", "tfhub_ft")
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 TRACKED, WARNINGS, KEPT_ROWS = "tracking.json", "warnings.json", "kept_rows.jsonl"
 
 
+_RESULTS = (
+    RECIPE, RECIPE_FILE, LABELS, SPLITS, SAMPLE, KEPT_ROWS, THRESHOLDS, DECISION, CALIBRATION, REPORT, HISTORY, METRICS,
+    MODEL, DISTILLATION, ADAPTER, TRACKED,
+)  # fmt: skip
+
+
 def run_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that only a training may write; none where it is not a run folder."""
-    names = (
-        RECIPE,
-        RECIPE_FILE,
-        LABELS,
-        SPLITS,
-        SAMPLE,
-        KEPT_ROWS,
-        THRESHOLDS,
-        DECISION,
-        CALIBRATION,
-        REPORT,
-        HISTORY,
-        METRICS,
-        MODEL,
-        DISTILLATION,
-        ADAPTER,
-    )
-    return [folder / name for name in (*names, TRACKED)] if (folder / RECIPE).is_file() else []
+    """Return the files of a run folder that only training may write; none for other folders."""
+    return [folder / name for name in _RESULTS] if (folder / RECIPE).is_file() else []
 
 
 class Run:
-    """A training's folder.
+    """A run folder, as `train` returns it.
 
     Args:
-        path: the folder.
+        path: The folder.
 
     Raises:
-        InputError: it is not a run folder.
+        InputError: The path is not a run folder.
 
     Example:
         run = Run("runs/reviews")
@@ -107,13 +96,13 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = check_path("run", path, "a run, or the path of its folder (str or Path)")
         if not (self.path / RECIPE).is_file():
-            found = f"not a run folder ({RECIPE} not found)" if self.path.exists() else "not found"
-            raise InputError(f"{self.path}: {found}; pass a folder written by tfhub-ft train")
+            fault = f"not a run folder ({RECIPE} not found)" if self.path.exists() else "not found"
+            raise InputError(f"{self.path}: {fault}; pass a folder written by tfhub-ft train")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> "tuple[type[Run], tuple[Path]]":
         return Run, (self.path.absolute(),)
 
     @classmethod
@@ -126,24 +115,24 @@ class Run:
         splits: dict,
         source: bytes | None = None,
     ) -> "Run":
-        """Make the folder of a training that is about to start; recipe.yaml, written last, makes it a run."""
+        """Create the folder of a run that is about to start; recipe.yaml, which makes it a run, is written last."""
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / LABELS, labels)
         write_json(path / SPLITS, splits)
-        described = {"recipe": recipe_name}
+        origin = {"recipe": recipe_name}
         if source is not None:
-            with atomic_write(path / RECIPE_FILE) as aside:
-                aside.write_bytes(source)
-            described = {
+            with atomic_write(path / RECIPE_FILE) as temporary:
+                temporary.write_bytes(source)
+            origin = {
                 "recipe": str(Path(recipe_name).resolve()),
                 "recipe_sha256": hashlib.sha256(source).hexdigest(),
             }
-        cls._write_settings(path, described, settings)
+        cls._write_settings(path, origin, settings)
         return cls(path)
 
     @staticmethod
     def is_beginning(path: Path) -> bool:
-        """Return whether a folder holds what `create` had written when its process was killed, and nothing else."""
+        """Return whether a folder contains only files that `create` wrote before its process was killed."""
         shapes = {LABELS: [str], SPLITS: dict}
         names = [name for name in contents(path) if name != RECIPE_FILE]
         try:
@@ -152,108 +141,104 @@ class Run:
             return False
 
     @staticmethod
-    def _write_settings(path: Path, described: dict[str, str], settings: TrainingSettings) -> None:
+    def _write_settings(path: Path, origin: dict[str, str], settings: TrainingSettings) -> None:
         import yaml
 
         from tfhub_ft.utils.version import __version__
 
-        content = {**described, "tfhub_ft": __version__, **settings.as_dict()}
+        content = {**origin, "tfhub_ft": __version__, **settings.as_dict()}
         write_text(path / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     @property
     def recipe_name(self) -> str:
-        """The recipe's name, or the path of its file."""
+        """Name of the recipe, or the path of its file."""
         name = self._yaml["recipe"]
         return name if name.endswith(".py") else recipe_name(name)
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe that it was trained by.
-
-        Raises:
-            InputError: it is a file that this user has not trained with, and --trust is not given.
-        """
+        """The recipe; raises an InputError for a recipe file that this user has not trained with, without --trust."""
         origin, sha256 = Path(self.recipe_name), self._yaml.get("recipe_sha256")
-        with self._told_of_version():
+        with self._naming_version():
             if not self.recipe_name.endswith(".py"):
                 try:
                     return load_recipe(self.recipe_name)
                 except InputError as error:
                     raise InputError(f"{self.path / RECIPE}: {error}") from None
-            # Runs of earlier versions have no copy.
+            # Earlier versions did not copy the file.
             return load_known_recipe(self.path / RECIPE_FILE if sha256 else origin, origin, sha256)
 
     @cached_property
     def settings(self) -> TrainingSettings:
-        """The settings that it was trained with."""
+        """The settings of the training."""
         values = {k: v for k, v in self._yaml.items() if k not in ORIGIN}
-        with self._told_of_version():
+        with self._naming_version():
             return self.recipe.settings.replaced(values, source=str(self.path / RECIPE))
 
     @cached_property
     def labels(self) -> list[str]:
         """The labels, in the order of the logits."""
         labels = self._json(LABELS, [str])
-        with self._unreadable(self.path / LABELS):
+        with self._reading(self.path / LABELS):
             return check_distinct(labels)
 
     @cached_property
     def thresholds(self) -> dict[str, Any]:
         """The thresholds that turn logits into predictions."""
         name = next((each for each in (THRESHOLDS, DECISION) if (self.path / each).is_file()), THRESHOLDS)
-        thresholds, needed = self._json(name), default_thresholds(self.recipe.task, self.labels)
-        with self._unreadable(self.path / name):
-            return _check_thresholds(thresholds, needed)
+        thresholds = self._json(name)
+        with self._reading(self.path / name):
+            return _check_thresholds(thresholds, default_thresholds(self.recipe.task, self.labels))
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
-        """The temperature that is in the model's head; empty where probabilities are not calibrated."""
-        return self._json(CALIBRATION) if (self.path / CALIBRATION).is_file() else {}
+        """The temperature that the model's head contains; empty if the model is not calibrated."""
+        return self._json(CALIBRATION, default={})
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings of the training run, each once; empty where a version wrote the run that kept none."""
-        return self._json(WARNINGS, [str]) if (self.path / WARNINGS).is_file() else []
+        """The distinct warnings of the run; empty for runs of versions that recorded none."""
+        return self._json(WARNINGS, [str], default=[])
 
     def add_warnings(self, warnings: Sequence[str]) -> None:
-        """Keep warnings with the run, each once."""
+        """Add distinct warnings to the run."""
         write_json(self.path / WARNINGS, list(dict.fromkeys([*self.warnings, *warnings])))
 
     @property
     def splits(self) -> dict[str, Any]:
-        """Which rows of which file each split has."""
+        """File, rows and further facts of each split."""
         return self._json(SPLITS, dict.fromkeys(("train", "validation"), {"file": str, "rows": int}))
 
     @property
     def dropped_labels(self) -> dict[str, int]:
-        """The labels that `min_label_rows` dropped, with their training rows."""
+        """The labels that `min_label_rows` dropped, with their counts of training rows."""
         return self.splits["train"].get(DROPPED, {})
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The scores, by split."""
+        """The scores by split: "train", "validation", and "test" if there are test rows."""
         return self._json(METRICS, {"train": dict, "validation": dict})
 
     @property
     def sample(self) -> list[list[str]]:
-        """Inputs of some validation rows, a list of segments each."""
+        """The texts of some validation rows, one list of segments each."""
         path = self._existing(SAMPLE)
-        with path.open(encoding="utf-8") as file, self._unreadable(path):
+        with path.open(encoding="utf-8") as file, self._reading(path):
             return [parse_json(line, [str]) for line in file]
 
     @property
     def kept_rows(self) -> KeptRows | None:
-        """Rows of each split with their labels; None where a version wrote the run that kept none."""
+        """Rows of each split with their labels; None for runs of versions that kept none."""
         path = self.path / KEPT_ROWS
         return KeptRows.read(path, self.recipe.task.columns(self.settings)) if path.is_file() else None
 
     def located_settings(self) -> TrainingSettings:
-        """The settings with the names under which the rows are found now.
+        """Return the settings with the current paths of the data files.
 
-        Each file is looked for under the name that was given, from the current folder, then relative to the run folder.
+        Each file is looked up by its path, from the working directory, then relative to the run folder.
 
         Raises:
-            InputError: a file is missing or has changed.
+            InputError: A file is missing or has changed.
         """
         from tfhub_ft.data.datasets import SPLITS as SPLIT_NAMES
         from tfhub_ft.data.prepared import prepared_fault
@@ -263,80 +248,72 @@ class Run:
             recorded = {name: split.get("prepared", {}) for name, split in splits.items()}
             relative = recorded["train"].get("relative")
             return settings.replaced(
-                {"prepared": self._found(settings.prepared, relative, partial(prepared_fault, recorded=recorded))}
+                {"prepared": self._locate(settings.prepared, relative, partial(prepared_fault, recorded=recorded))}
             )
         names = [name for name in SPLIT_NAMES if getattr(settings, name)] or ["data"]
-        found = {}
+        files = {}
         for name in names:
             recorded = splits["train" if name == "data" else name]
-            given = getattr(settings, name) or self.recipe.demo
-            found[name] = self._found(given, recorded.get("relative"), partial(content_fault, recorded=recorded))
-        return settings.replaced(found)
+            file = getattr(settings, name) or self.recipe.demo
+            files[name] = self._locate(file, recorded.get("relative"), partial(content_fault, recorded=recorded))
+        return settings.replaced(files)
 
     def load_rows(self, settings: TrainingSettings | None = None) -> "Dataset":
-        """Read the rows that the run was trained on, split as they were.
-
-        Args:
-            settings: what `located_settings` returned.
+        """Return the rows of the run in their splits, read with `located_settings()` or the given ones.
 
         Raises:
-            InputError: a file is missing or has changed.
+            InputError: A file is missing or has changed.
         """
         from tfhub_ft.data.datasets import load_dataset
 
         settings = settings or self.located_settings()
         data = load_dataset(self.recipe.task, settings, self.recipe.demo, labels=self.labels, splits=self.splits)
         if not data.is_of(self.splits):
-            raise InputError(f"{self.path}: the rows that it was trained on are not found: {data.sources} has changed")
+            raise InputError(f"{self.path}: its training rows are not found: {data.sources} has changed; restore it")
         return data
 
-    def _found(self, given: str | Path, relative: str | None, fault: Callable[[Path], str | None]) -> str:
-        path, faults = find_rows(Path(given), relative, self.path, fault)
+    def _locate(self, file: str | Path, relative: str | None, fault: Callable[[Path], str | None]) -> str:
+        path, faults = find_rows(Path(file), relative, self.path, fault)
         if path is None:
-            raise InputError(f"{self.path}: the rows that it was trained on are not found: {' and '.join(faults)}")
+            raise InputError(f"{self.path}: its training rows are not found: {' and '.join(faults)}")
         return str(path)
 
     @property
     def tracked(self) -> dict[str, str]:
-        """The run's name in a tracker's store, by tracker; empty where none was told of it."""
-        return self._json(TRACKED, {str: str}) if (self.path / TRACKED).is_file() else {}
+        """The id of the run in a tracker, by tracker; empty for a run without --track."""
+        return self._json(TRACKED, {str: str}, default={})
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end."""
+        """Whether the training is complete."""
         return (self.path / METRICS).is_file()
 
     @property
     def training_state(self) -> dict[str, Any]:
-        """What the checkpoints of a training know that has not ended; empty before the first one."""
-        path = Path(CHECKPOINTS) / STATE
-        return self._json(str(path), STATE_SHAPE) if (self.path / path).is_file() else {}
+        """The state of an unfinished training at its last checkpoint; empty before the first one."""
+        return self._json(f"{CHECKPOINTS}/{STATE}", STATE_SHAPE, default={})
 
     def with_settings(self, settings: TrainingSettings) -> "Run":
-        """The run with other settings, which its recipe.yaml then has."""
-        described = {name: self._yaml[name] for name in ("recipe", "recipe_sha256") if name in self._yaml}
-        self._write_settings(self.path, described, settings)
+        """Replace the settings in recipe.yaml and return the run."""
+        origin = {name: self._yaml[name] for name in ("recipe", "recipe_sha256") if name in self._yaml}
+        self._write_settings(self.path, origin, settings)
         return Run(self.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Within this context no other process trains in the folder; what killed ones left there is removed.
-
-        Raises:
-            InputError: one does.
-        """
-        with locked(self.path, f"{self.path} is in use: another process trains in it"):
+        """Hold the lock of the folder, and remove files of killed processes; raise an InputError if it is in use."""
+        with locked(self.path, f"{self.path}: in use, another process trains in it; try again later"):
             for folder in (self.path, self.path / CHECKPOINTS):
                 remove_stale_scratch(folder)
             yield
 
     def load_model(self) -> "keras.Model":
-        """The trained text-in model.
+        """Load the trained text-in model.
 
         Raises:
-            InputError: the training did not come to its end, or the file is damaged or may not be read.
-            UntrustedCode: a graph in it may do more than compute, and --trust is not given.
-            RunError: there is no room for the temporary copies that loading makes.
+            InputError: The training is not finished, or the file is damaged or not readable.
+            UntrustedCode: Its graph may do more than compute, and --trust is not given.
+            RunError: There is not enough space for temporary files.
         """
         import keras
 
@@ -351,15 +328,16 @@ class Run:
         except Exception as error:
             if fault := write_fault(error, f"a temporary copy of {path} in {tempfile.gettempdir()}"):
                 raise fault from error
-            with self._told_of_version():
+            with self._naming_version():
                 raise InputError(
-                    f"{path} cannot be read ({first_line(error)}); train again or restore the file"
+                    f"{path}: cannot be read ({first_line(error)}); restore the file or train again"
                 ) from error
-        wanted, outputs = num_classes(self.recipe.task, self.labels), model.outputs[0].shape[-1]
-        if wanted not in (None, outputs):
+        assert isinstance(model, keras.Model)
+        expected, logits = num_classes(self.recipe.task, self.labels), model.outputs[0].shape[-1]
+        if expected not in (None, logits):
             raise InputError(
-                f"{self.path / LABELS}: has {len(self.labels)} labels, which do not fit the {outputs} logits of the"
-                " model; train again or restore the file"
+                f"{self.path / LABELS}: has {len(self.labels)} labels, which do not match the {logits} logits of the"
+                " model; restore the file or train again"
             )
         return model
 
@@ -367,70 +345,65 @@ class Run:
     def _yaml(self) -> dict[str, Any]:
         return read_yaml(self.path / RECIPE, {"recipe": str})
 
-    def _json(self, name: str, shape: Any = dict) -> Any:
+    def _json(self, name: str, shape: object = dict, default: object = None) -> Any:
+        """Return the content of a JSON file; `default`, unless that is None, if there is no such file."""
+        if default is not None and not (self.path / name).is_file():
+            return default
         path = self._existing(name)
-        with self._unreadable(path):
+        with self._reading(path):
             return read_json(path, shape)
 
     @contextlib.contextmanager
-    def _unreadable(self, path: Path) -> Iterator[None]:
-        """An error within this context says what to do about a file that cannot be read."""
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Turn errors within this context into one that says what to do about an unreadable file."""
         try:
             yield
         except (InputError, ValueError) as error:
-            said = str(error) if isinstance(error, InputError) else f"{path} cannot be read ({first_line(error)})"
-            with self._told_of_version():
-                raise InputError(f"{said}; train again or restore the file") from error
+            fault = str(error) if isinstance(error, InputError) else f"{path}: cannot be read ({first_line(error)})"
+            with self._naming_version():
+                raise InputError(f"{fault}; restore the file or train again") from error
 
     def _existing(self, name: str) -> Path:
         path = self.path / name
         if not path.is_file() and not self.finished and self._is_resumable:
             raise InputError(f"{self.path}: {name} not found, its training did not finish; continue with --resume")
         if not path.is_file():
-            with self._told_of_version():
-                raise InputError(f"{self.path}: {name} not found; restore the file, or train again")
+            with self._naming_version():
+                raise InputError(f"{self.path}: {name} not found; restore the file or train again")
         return path
 
     @property
     def _is_resumable(self) -> bool:
-        """Whether the checkpoint of a training that did not finish is there; a finished one has removed it."""
+        """Whether the last checkpoint exists, which a finished training removes."""
         last = self.training_state.get("last")
         return last is None or (self.path / CHECKPOINTS / last).is_file()
 
     @contextlib.contextmanager
-    def _told_of_version(self) -> Iterator[None]:
-        """An error within this context says which version made the run, where it was another one."""
+    def _naming_version(self) -> Iterator[None]:
+        """Add the version that wrote the run to errors within this context, if it is another one."""
         from tfhub_ft.utils.version import __version__
 
         try:
             yield
         except InputError as error:
-            made = self._yaml.get("tfhub_ft")
-            if made == __version__:
+            version = self._yaml.get("tfhub_ft")
+            if version == __version__:
                 raise
-            raise InputError(f"{error}; {self.path} was made by tfhub_ft {made}, this is {__version__}") from error
+            raise InputError(
+                f"{error}; {self.path} was written by tfhub_ft {version}, this is {__version__}"
+            ) from error
 
 
-def _check_thresholds(found: dict[str, Any], needed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of thresholds.json.
-
-    Args:
-        found: the content.
-        needed: thresholds of the same task, whose names and sizes it must have.
-
-    Raises:
-        ValueError: a threshold is missing or is not a number, or there are too many or too few.
-    """
-    check_shape(found, dict.fromkeys(needed, object))
-    for name in ("threshold", "no_answer_threshold"):
-        if name in found:
-            check_shape(found[name], float, repr(name))
-    if "thresholds" in found:
-        thresholds = found["thresholds"]
-        check_shape(thresholds, [float], "'thresholds'")
-        if len(thresholds) != len(needed.get("thresholds", thresholds)):
-            raise ValueError(f"'thresholds' has {len(thresholds)} numbers for {len(needed['thresholds'])} labels")
-    values = [found.get("threshold"), found.get("no_answer_threshold"), *found.get("thresholds", [])]
-    if any(isinstance(each, float) and math.isnan(each) for each in values):
-        raise ValueError("a threshold is not a number (NaN)")
-    return found
+def _check_thresholds(thresholds: dict[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of thresholds.json, which must have the names and sizes of the expected thresholds."""
+    check_shape(thresholds, dict.fromkeys(expected, object))
+    single = {name: thresholds[name] for name in ("threshold", "no_answer_threshold") if name in thresholds}
+    for name, threshold in single.items():
+        check_shape(threshold, float, repr(name))
+    numbers = thresholds.get("thresholds", [])
+    check_shape(numbers, [float], "'thresholds'")
+    if len(numbers) != len(expected.get("thresholds", numbers)):
+        raise ValueError(f"'thresholds' has {len(numbers)} numbers for {len(expected['thresholds'])} labels")
+    if any(map(math.isnan, [*single.values(), *numbers])):
+        raise ValueError("a threshold is NaN")
+    return thresholds

@@ -10,7 +10,7 @@ from tfhub_ft.utils.errors import InputError
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_each_recipe_is_what_the_list_says(name):
+def test_load_recipe_loads_each_recipe(name):
     recipe = load_recipe(name)
     assert recipe.name == name
     assert recipe.demo.is_file()
@@ -35,27 +35,27 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_trains_with_its_loss_and_metrics(name):
+def test_compile_arguments_of_each_recipe(name):
     recipe = load_recipe(name)
     compiled = recipe.compile_arguments(recipe.settings, np.array([0, 0, 1]))
     assert (type(compiled["loss"]).__name__, [each.name for each in compiled["metrics"]]) == LOSSES[name]
     assert compiled["loss"].get_config().get("from_logits", True)
 
 
-def test_a_recipe_without_a_loss_does_not_train():
+def test_build_rejects_recipe_without_loss():
     recipe = dataclasses.replace(load_recipe("spam"), loss=None)
-    with pytest.raises(InputError, match=r"spam: the RECIPE lacks a loss, as .* 0\.1 did; .*ADD-RECIPE\.md"):
+    with pytest.raises(InputError, match=r"spam: the RECIPE lacks a loss, as in tfhub_ft 0\.1; .*ADD-RECIPE\.md"):
         recipe.build(recipe.settings, ["a", "b"])
 
 
-def test_a_loss_is_called_with_the_settings_that_it_names():
+def test_compile_arguments_passes_settings_by_name():
     recipe = load_recipe("spam")
     settings = recipe.settings.replaced({"focal_gamma": 2.0})
     loss = recipe.compile_arguments(settings, np.array([0, 0, 0, 1]))["loss"]
     assert (loss.focal_gamma, loss.weights) == (2.0, pytest.approx([2 / 3, 2]))
 
 
-def test_the_recipe_chat_of_version_0_1_is_retrieval(tmp_path):
+def test_load_recipe_accepts_name_of_version_0_1(tmp_path):
     import tfhub_ft.recipes
 
     recipe = load_recipe("chat")
@@ -66,23 +66,23 @@ def test_the_recipe_chat_of_version_0_1_is_retrieval(tmp_path):
     assert load_recipe(copy_recipe("chat", tmp_path / "mine.py")).demo == recipe.demo
 
 
-def test_a_recipe_shows_model_loss_metrics_and_defaults_on_a_page():
+def test_recipes_fit_on_a_page_and_use_public_names():
     for name in RECIPES:
         text = Path(load_recipe(name).build_model.__code__.co_filename).read_text(encoding="utf-8")
         assert 60 <= len(text.splitlines()) <= 110, name
         assert set(re.findall(r"^(?:def|RECIPE) ?(\w*)", text, re.MULTILINE)) == {"build_model", "loss", "metrics", ""}
-        # Recipes that are copied rely on public names alone.
+        # Copies of recipes rely on public names only.
         assert not re.search(r"from tfhub_ft\.(?!recipes )", text), name
 
 
-def test_an_unknown_name_is_told_with_the_nearest():
-    with pytest.raises(InputError, match="'sentimant': did you mean sentiment"):
+def test_load_recipe_suggests_similar_names():
+    with pytest.raises(InputError, match="unknown recipe 'sentimant'; did you mean sentiment"):
         load_recipe("sentimant")
-    with pytest.raises(InputError, match="there are sentiment"):
+    with pytest.raises(InputError, match="choose one of sentiment"):
         load_recipe("xyz")
 
 
-def test_a_recipe_file_is_loaded(tmp_path):
+def test_load_recipe_reads_python_file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "import dataclasses\n"
@@ -95,22 +95,22 @@ def test_a_recipe_file_is_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("x = 1", "not a recipe; it needs a RECIPE"),
+        ("x = 1", "not a recipe file; define RECIPE"),
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("(", "SyntaxError"),
     ],
 )
-def test_a_file_without_a_recipe_is_refused(tmp_path, content, message):
+def test_load_recipe_rejects_other_files(tmp_path, content, message):
     path = tmp_path / "mine.py"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         load_recipe(str(path))
-    with pytest.raises(InputError, match="no such recipe file"):
+    with pytest.raises(InputError, match="none.py: not found; pass the name"):
         load_recipe(str(tmp_path / "none.py"))
 
 
 @pytest.mark.parametrize("place", ["module", "build_model"])
-def test_a_recipe_file_of_version_0_1_names_the_version(place, tmp_path):
+def test_load_recipe_names_version_of_old_file(place, tmp_path):
     line = "from tfhub_ft.heads import ClassificationHead\n"
     path = tmp_path / "mine.py"
     path.write_text(
@@ -127,7 +127,7 @@ def test_a_recipe_file_of_version_0_1_names_the_version(place, tmp_path):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recommended_encoders_are_in_the_catalogue(name):
+def test_recommended_encoders_are_in_catalog(name):
     from tfhub_ft.encoders.catalog import CATALOG
     from tfhub_ft.language_models import presets
 

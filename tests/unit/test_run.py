@@ -1,4 +1,4 @@
-"""A run folder that is damaged, or of another version, is told in one line."""
+"""Run folders, also damaged ones and those of other versions."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ def copied(tiny_run, tmp_path):
     return shutil.copytree(tiny_run, tmp_path / "run")
 
 
-def test_a_pickled_run_is_found_from_another_folder(copied, monkeypatch):
+def test_run_pickles_its_absolute_path(copied, monkeypatch):
     monkeypatch.chdir(copied.parent)
     run = Run(copied.name)
     assert run.recipe.name == "sentiment"
@@ -27,7 +27,7 @@ def test_a_pickled_run_is_found_from_another_folder(copied, monkeypatch):
     assert pickle.loads(pickled).metrics == Run(copied).metrics
 
 
-def test_thresholds_of_version_0_1_are_read(copied):
+def test_thresholds_reads_file_of_version_0_1(copied):
     written = json.dumps({"threshold": 0.25})
     (copied / "thresholds.json").unlink()
     (copied / "decision.json").write_text(written)
@@ -38,53 +38,61 @@ DAMAGES = [
     (
         "labels.json",
         "{}",
-        r"run/labels\.json cannot be read \(the content is of type dict; expected list\); train again",
+        r"run/labels\.json: cannot be read \(the content: expected list, got dict\); restore the file",
     ),
     (
         "labels.json",
         '[["a"], "b"]',
-        r"labels\.json cannot be read \(entry 1 of the content is of type list; expected str",
+        r"labels\.json: cannot be read \(entry 1 of the content: expected str, got list",
     ),
-    ("labels.json", '["a", "a"]', r"labels\.json cannot be read \(the label 'a' is there twice\)"),
-    ("labels.json", "[" * 9_000, r"labels\.json cannot be read \(it is nested too deeply\)"),
-    ("labels.json", b"\xff", r"labels\.json cannot be read \('utf-8' codec"),
-    ("thresholds.json", '{"thresh', r"run/thresholds\.json cannot be read \(Unterminated string"),
-    ("thresholds.json", None, r"run: thresholds\.json not found; restore the file, or train again$"),
+    ("labels.json", '["a", "a"]', r"labels\.json: cannot be read \(the label 'a' is repeated\)"),
+    ("labels.json", "[" * 9_000, r"labels\.json: cannot be read \(it is nested too deeply\)"),
+    ("labels.json", b"\xff", r"labels\.json: cannot be read \('utf-8' codec"),
+    ("thresholds.json", '{"thresh', r"run/thresholds\.json: cannot be read \(Unterminated string"),
+    ("thresholds.json", None, r"run: thresholds\.json not found; restore the file or train again$"),
     ("model.keras", None, r"run: model\.keras not found; restore"),
-    ("model.keras", "PK", r"run/model\.keras cannot be read \("),
-    ("recipe.yaml", "recipe: [1, 2", r"run/recipe\.yaml cannot be read \("),
-    ("recipe.yaml", "recipe: [1, 2]", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type list"),
-    ("recipe.yaml", "epochs: 3", r"run/recipe\.yaml cannot be read \(the content has no 'recipe'\)"),
-    ("recipe.yaml", "recipe: 5", r"run/recipe\.yaml cannot be read \('recipe' of the content is of type int"),
-    ("recipe.yaml", "recipe: " + "[" * 9_000, r"run/recipe\.yaml cannot be read \(it is nested too deeply\)"),
+    ("model.keras", "PK", r"run/model\.keras: cannot be read \("),
+    ("recipe.yaml", "recipe: [1, 2", r"run/recipe\.yaml: cannot be read \("),
+    (
+        "recipe.yaml",
+        "recipe: [1, 2]",
+        r"run/recipe\.yaml: cannot be read \('recipe' of the content: expected str, got list",
+    ),
+    ("recipe.yaml", "epochs: 3", r"run/recipe\.yaml: cannot be read \(the content lacks 'recipe'\)"),
+    ("recipe.yaml", "recipe: 5", r"run/recipe\.yaml: cannot be read \('recipe' of the content: expected str, got int"),
+    ("recipe.yaml", "recipe: " + "[" * 9_000, r"run/recipe\.yaml: cannot be read \(it is nested too deeply\)"),
     ("recipe.yaml", None, r"run: not a run folder \(recipe\.yaml not found\); pass"),
-    ("metrics.json", None, r"run: thresholds\.json not found; restore the file, or train again$"),
-    ("labels.json", '["a", ""]', r"labels\.json cannot be read \(a label is empty\)"),
-    ("labels.json", '["a"]', r"run/labels\.json: has 1 labels, which do not fit the 2 logits of the model; train"),
-    ("labels.json", '["a", "b", "c"]', r"run/labels\.json: has 3 labels, which do not fit the 2 logits of the model"),
+    ("metrics.json", None, r"run: thresholds\.json not found; restore the file or train again$"),
+    ("labels.json", '["a", ""]', r"labels\.json: cannot be read \(a label is empty\)"),
+    ("labels.json", '["a"]', r"run/labels\.json: has 1 labels, which do not match the 2 logits of the model; restore"),
+    ("labels.json", '["a", "b", "c"]', r"run/labels\.json: has 3 labels, which do not match the 2 logits of the model"),
     (
         "thresholds.json",
         '{"threshold": "a"}',
-        r"thresholds\.json cannot be read \('threshold' is of type str; expected",
+        r"thresholds\.json: cannot be read \('threshold': expected float, got str",
     ),
-    ("thresholds.json", '{"threshold": null}', r"thresholds\.json cannot be read \('threshold' is of type NoneType"),
+    (
+        "thresholds.json",
+        '{"threshold": null}',
+        r"thresholds\.json: cannot be read \('threshold': expected float, got NoneType",
+    ),
     (
         "thresholds.json",
         '{"threshold": NaN}',
-        r"thresholds\.json cannot be read \(a threshold is not a number \(NaN\)\)",
+        r"thresholds\.json: cannot be read \(a threshold is NaN\)",
     ),
     ("recipe.yaml", "recipe: sentiment\nseq_length: -3", r"run/recipe\.yaml: --seq-length -3: must be at least"),
-    ("recipe.yaml", "recipe: nope", r"run/recipe\.yaml: no recipe is called 'nope'"),
+    ("recipe.yaml", "recipe: nope", r"run/recipe\.yaml: unknown recipe 'nope'"),
     (
         "recipe.yaml",
         "recipe: sentiment\nepochs: 1\nepochs: 2",
-        r"recipe\.yaml cannot be read \('epochs' is there twice",
+        r"recipe\.yaml: cannot be read \('epochs' is repeated",
     ),
 ]
 
 
 @pytest.mark.parametrize(("name", "content", "message"), DAMAGES)
-def test_a_damaged_run_names_the_file(copied, name, content, message):
+def test_predict_names_damaged_file_of_run(copied, name, content, message):
     (copied / name).unlink()
     if name == "metrics.json":
         (copied / "thresholds.json").unlink()
@@ -107,9 +115,9 @@ def test_a_damaged_run_names_the_file(copied, name, content, message):
         ("calibration.json", "7", lambda run: run.calibration),
     ],
 )
-def test_each_file_of_a_run_must_hold_what_a_training_writes(copied, name, content, read):
+def test_run_rejects_files_of_another_structure(copied, name, content, read):
     (copied / name).write_text(content)
-    with pytest.raises(InputError, match=rf"run/{name} cannot be read \(.*\); train again or restore the file"):
+    with pytest.raises(InputError, match=rf"run/{name}: cannot be read \(.*\); restore the file or train again"):
         read(Run(copied))
 
 
@@ -121,16 +129,19 @@ def test_each_file_of_a_run_must_hold_what_a_training_writes(copied, name, conte
         ({"epochs": "many"}, r"--epochs 'many': must be an integer"),
     ],
 )
-def test_a_run_of_another_version_says_so(copied, changes, message):
+def test_run_error_names_another_version(copied, changes, message):
     written = yaml.safe_load((copied / "recipe.yaml").read_text())
-    for made, told in ((tfhub_ft.__version__, ""), ("9.9.9", r"; .*run was made by tfhub_ft 9\.9\.9, this is ")):
-        (copied / "recipe.yaml").write_text(yaml.safe_dump({**written, **changes, "tfhub_ft": made}))
-        with pytest.raises(InputError, match=message + ".*" + told) as caught:
+    for version, suffix in (
+        (tfhub_ft.__version__, ""),
+        ("9.9.9", r"; .*run was written by tfhub_ft 9\.9\.9, this is "),
+    ):
+        (copied / "recipe.yaml").write_text(yaml.safe_dump({**written, **changes, "tfhub_ft": version}))
+        with pytest.raises(InputError, match=message + ".*" + suffix) as caught:
             Run(copied).settings  # noqa: B018
-        assert ("was made by" in str(caught.value)) == bool(told)
+        assert ("was written by" in str(caught.value)) == bool(suffix)
 
 
-def test_no_room_for_a_temporary_copy_is_not_taken_for_a_damaged_model(copied, monkeypatch):
+def test_load_model_reports_full_temporary_folder(copied, monkeypatch):
     def load(path, **options):
         raise OSError(errno.EFBIG, "File too large")
 

@@ -1,19 +1,22 @@
 import dataclasses
+import typing
 
 import numpy as np
 import pytest
 
-from tfhub_ft.settings import Settings, TextSettings
+from tfhub_ft.settings import DialogueSettings, Distillation, Group, MultilabelSettings, Settings, TwoClassSettings
 from tfhub_ft.utils.errors import InputError
 
 
-def test_every_field_is_documented():
-    for field in dataclasses.fields(TextSettings):
-        assert field.metadata["help"].endswith((".", "...")), field.name
+@pytest.mark.parametrize("settings", [MultilabelSettings, DialogueSettings, TwoClassSettings, Distillation])
+def test_every_field_has_help_and_a_group(settings):
+    for field in dataclasses.fields(settings):
+        assert field.metadata["help"].endswith("."), field.name
+        assert field.metadata["group"] in typing.get_args(Group), field.name
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("values", "message"),
     [
         ({"epochs": -1}, "--epochs -1: must be at least 1"),
         ({"epochs": 0}, "--epochs 0"),
@@ -35,29 +38,29 @@ def test_every_field_is_documented():
         ({"test": "b.csv"}, "--test: requires --train"),
     ],
 )
-def test_a_wrong_value_is_one_clear_line(given, message):
+def test_settings_reject_invalid_values(values, message):
     with pytest.raises(InputError) as caught:
-        Settings(**given)
+        Settings(**values)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_numbers_of_numpy_are_taken():
+def test_settings_accept_numpy_scalars():
     assert Settings(seed=np.int64(3)).seed == 3
     assert Settings(learning_rate=np.float32(0.5)).learning_rate == 0.5
 
 
-def test_numbers_are_taken_as_yaml_gives_them():
+def test_settings_convert_numbers_of_yaml():
     assert Settings(learning_rate="5e-5").learning_rate == 5e-5
     assert Settings(weight_decay=0).weight_decay == 0.0
 
 
-def test_an_unknown_name_is_told_with_the_nearest():
+def test_replaced_suggests_similar_names():
     with pytest.raises(InputError, match="mine.yaml: unknown setting 'epoch'; did you mean epochs"):
         Settings().replaced({"epoch": 3}, source="mine.yaml")
 
 
-def test_replaced_leaves_the_original():
+def test_replaced_returns_a_copy():
     settings = Settings()
     assert settings.replaced({"epochs": 7}).epochs == 7
     assert settings.epochs == 3

@@ -32,7 +32,7 @@ from tfhub_ft.utils.console import warn
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from tfhub_ft.settings import Settings
+    from tfhub_ft.settings import TrainingSettings
 
 SPLITS = ("train", "validation", "test")
 
@@ -115,7 +115,7 @@ class Dataset:
 
 def load_dataset(
     task: RowTask,
-    settings: "Settings",
+    settings: "TrainingSettings",
     demo: Path,
     *,
     labels: list[str] | None = None,
@@ -150,7 +150,7 @@ def load_dataset(
 
 
 def _splits_of_files(
-    task: RowTask, settings: "Settings", demo: Path, recorded: dict[str, dict[str, Any]]
+    task: RowTask, settings: "TrainingSettings", demo: Path, recorded: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Split], dict[str, int]]:
     """The splits that are read from files, and the labels that were dropped, with their training rows."""
     files = {name: Path(file) for name in SPLITS if (file := getattr(settings, name))}
@@ -174,7 +174,7 @@ def _splits_of_files(
     return {name: splits[name] for name in SPLITS if name in splits}, dropped
 
 
-def _read(file: Path, task: RowTask, settings: "Settings") -> Sequence[Row]:
+def _read(file: Path, task: RowTask, settings: "TrainingSettings") -> Sequence[Row]:
     return read_all(
         file,
         task.columns(settings),

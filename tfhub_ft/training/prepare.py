@@ -66,7 +66,7 @@ def prepare(
     """
     recipe, folder = load_recipe(recipe), check_path("output_dir", output_dir)
     for argument, number in (("shards", shards), ("workers", workers)):
-        check_type(argument, number, (int, type(None)), "a whole number")
+        check_type(argument, number, (int, type(None)), "an integer")
     resolved, _ = read_settings(recipe, config, settings)
     if not isinstance(resolved, Settings):
         raise InputError(

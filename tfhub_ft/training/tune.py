@@ -73,7 +73,7 @@ def tune(
         Akiba et al. 2019 (Optuna), https://arxiv.org/abs/1907.10902
     """
     name, recipe = str(recipe), load_own_recipe(recipe)
-    check_type("trials", trials, int, "a whole number")
+    check_type("trials", trials, int, "an integer")
     fixed, given = read_settings(recipe, config, settings)
     if search is USUAL:
         search = [each for each in USUAL if each.partition("=")[0] in fixed.names()]

@@ -1,57 +1,33 @@
-"""Small JSON and YAML files, read within limits and checked for what they must hold.
+"""Read small JSON and YAML files within limits, and check their structure.
 
-A run, an export and a --config file may come from anybody: each of them is read whole, so that its size, its depth and
-the aliases of YAML are limited.
+Runs, exports and --config files may come from others: file size, nesting depth and YAML aliases are limited.
 """
 
 import json
 from collections import Counter
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 from tfhub_ft.utils.errors import InputError
 
-MOST_BYTES, MOST_DEPTH, MOST_ALIASES = 2**26, 32, 16
+MAX_BYTES, MAX_DEPTH, MAX_ALIASES = 2**26, 32, 16
 
 
-def read_json(path: Path, shape: Any = object) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: the file.
-        shape: what it must hold, as for `check_shape`.
-
-    Raises:
-        InputError: it cannot be read, or holds something else.
-    """
-    return _read(path, parse_json, shape)
+def read_json(path: Path, shape: object = object) -> Any:
+    """Read a JSON file of this shape (see `check_shape`); raise an InputError for others."""
+    return _read(path, json.loads, shape)
 
 
-def read_yaml(path: Path, shape: Any = object) -> Any:
-    """Read a YAML file, whose aliases are few; an empty one is None.
-
-    Args:
-        path: the file.
-        shape: what it must hold, as for `check_shape`.
-
-    Raises:
-        InputError: it cannot be read, or holds something else.
-    """
+def read_yaml(path: Path, shape: object = object) -> Any:
+    """Read a YAML file of this shape (see `check_shape`); raise an InputError for others. An empty file is None."""
     return _read(path, _parse_yaml, shape)
 
 
-def parse_json(content: str | bytes, shape: Any = object) -> Any:
-    """Parse JSON that stands in another file.
-
-    Args:
-        content: the JSON; bytes are UTF-8.
-        shape: what it must hold, as for `check_shape`.
-
-    Raises:
-        ValueError: it is not JSON, or holds something else.
-    """
+def parse_json(content: str | bytes, shape: object = object, parse: Callable[..., Any] = json.loads) -> Any:
+    """Parse JSON of this shape (see `check_shape`); raise a ValueError for others."""
     try:
-        value = json.loads(content)
+        value = parse(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     check_shape(value, shape)
@@ -59,16 +35,16 @@ def parse_json(content: str | bytes, shape: Any = object) -> Any:
 
 
 def check_shape(value: Any, shape: Any, name: str = "the content") -> None:
-    """Check what a document holds.
+    """Check the structure of a document.
 
     Args:
-        value: the content.
-        shape: a type or a tuple of types; [shape] for a list, {str: shape} for a mapping with any names, or {"name":
-            shape} for a mapping that has at least these names. A bool is no number, and a whole number is a float.
-        name: how errors name the value.
+        value: The content.
+        shape: A type or a tuple of types; [shape] for a list, {str: shape} for a mapping with any names, or {"name":
+            shape} for a mapping with at least these names. A bool is not a number, an int is a float.
+        name: The name of the value in errors.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: The structure differs.
     """
     if isinstance(shape, list):
         _check_type(value, list, name)
@@ -76,26 +52,22 @@ def check_shape(value: Any, shape: Any, name: str = "the content") -> None:
             check_shape(each, shape[0], f"entry {number} of {name}")
     elif isinstance(shape, dict):
         _check_type(value, dict, name)
-        wanted = dict.fromkeys(value, shape[str]) if str in shape else shape
-        for each, inner in wanted.items():
-            if each not in value:
-                raise ValueError(f"{name} has no {each!r}")
-            check_shape(value[each], inner, f"{each!r} of {name}")
+        shapes = dict.fromkeys(value, shape[str]) if str in shape else shape
+        for key, inner in shapes.items():
+            if key not in value:
+                raise ValueError(f"{name} lacks {key!r}")
+            check_shape(value[key], inner, f"{key!r} of {name}")
     else:
         _check_type(value, shape, name)
 
 
 def check_distinct(labels: list[str]) -> list[str]:
-    """Return labels, each of which must be there once and not be empty.
-
-    Raises:
-        ValueError: one is empty or there twice.
-    """
-    for label, times in Counter(labels).items():
+    """Return labels; raise a ValueError if one is empty or repeated."""
+    for label, count in Counter(labels).items():
         if not label.strip():
             raise ValueError("a label is empty")
-        if times > 1:
-            raise ValueError(f"the label {label!r} is there twice")
+        if count > 1:
+            raise ValueError(f"the label {label!r} is repeated")
     return labels
 
 
@@ -106,35 +78,35 @@ def _check_type(value: Any, types: Any, name: str) -> None:
         allowed = ()
     if not isinstance(value, allowed):
         expected = " or ".join(each.__name__ for each in types)
-        raise ValueError(f"{name} is of type {type(value).__name__}; expected {expected}")
+        raise ValueError(f"{name}: expected {expected}, got {type(value).__name__}")
 
 
-def _read(path: Path, parse: Any, shape: Any) -> Any:
+def _read(path: Path, parse: Callable[[str], Any], shape: object) -> Any:
     import yaml
 
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
-        return parse(path.read_text(encoding="utf-8"), shape)
+        if size > MAX_BYTES:
+            raise ValueError(f"it has {size:,} bytes, more than {MAX_BYTES:,}")
+        return parse_json(path.read_text(encoding="utf-8"), shape, parse)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    # ValueError: also of bytes that are not UTF-8, of numbers of thousands of digits and of dates that do not exist.
+    # ValueError: also for bytes that are not UTF-8, numbers of thousands of digits and dates that do not exist.
     except (ValueError, OverflowError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
 
 
-def _parse_yaml(text: str, shape: Any) -> Any:
+def _parse_yaml(text: str) -> Any:
     import yaml
 
-    class Limited(yaml.SafeLoader):
+    class LimitedLoader(yaml.SafeLoader):
         depth = aliases = 0
 
-        def compose_node(self, parent: Any, index: Any) -> Any:
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             self.aliases += self.check_event(yaml.AliasEvent)
-            if self.aliases > MOST_ALIASES:
-                raise yaml.YAMLError(f"it has more than {MOST_ALIASES} aliases")
-            if self.depth >= MOST_DEPTH:
+            if self.aliases > MAX_ALIASES:
+                raise yaml.YAMLError(f"it has more than {MAX_ALIASES} aliases")
+            if self.depth >= MAX_DEPTH:
                 raise yaml.YAMLError("it is nested too deeply")
             self.depth += 1
             try:
@@ -142,12 +114,10 @@ def _parse_yaml(text: str, shape: Any) -> Any:
             finally:
                 self.depth -= 1
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if twice := [key for key, times in Counter(keys).items() if times > 1]:
-                raise yaml.YAMLError(f"{twice[0]!r} is there twice")
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if repeated := [key for key, count in keys.items() if count > 1]:
+                raise yaml.YAMLError(f"{repeated[0]!r} is repeated")
             return super().construct_mapping(node, deep)
 
-    value = yaml.load(text, Limited)  # noqa: S506  a SafeLoader
-    check_shape(value, shape)
-    return value
+    return yaml.load(text, LimitedLoader)  # noqa: S506  a SafeLoader

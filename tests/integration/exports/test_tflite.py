@@ -202,7 +202,7 @@ def test_export_falls_back_on_the_rows_of_the_run(lite, lost_rows, tmp_path, cap
     kept = f"{lost_rows}/kept_rows.jsonl"
     assert form["verified_on"] == {"files": [kept], "kept_by_run": True, "rows": 136, "labels": True}
     assert f"{kept}, kept by the run, with labels" in (tmp_path / "exports" / "README.md").read_text()
-    fault = "the rows that it was trained on are not found: .*gone.csv is missing; verifying on rows that the run has"
+    fault = "its training rows are not found: .*gone.csv is missing; verifying on rows that the run has"
     assert re.search(fault, capsys.readouterr().err)
 
 

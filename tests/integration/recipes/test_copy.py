@@ -52,13 +52,13 @@ def test_an_edited_copy_trains_from_another_folder_and_predicts_elsewhere(
     ("name", "file", "message"),
     [
         ("spom", "mine.py", "did you mean spam"),
-        ("spam", "mine.txt", "must be named like a Python module"),
-        ("spam", "my-spam.py", "must be named like a Python module"),
-        ("spam", "class.py", "must be named like a Python module"),
-        ("spam", "none/mine.py", "there is no folder"),
+        ("spam", "mine.txt", "not the name of a Python module"),
+        ("spam", "my-spam.py", "not the name of a Python module"),
+        ("spam", "class.py", "not the name of a Python module"),
+        ("spam", "none/mine.py", "none not found; create it"),
         ("spam", "there.py", "already exists"),
-        ("spam", "topic.py", "a recipe is called topic already"),
-        ("spam", "chat.py", "a recipe is called chat already"),
+        ("spam", "topic.py", "a recipe topic already exists"),
+        ("spam", "chat.py", "a recipe chat already exists"),
     ],
 )
 def test_a_copy_that_cannot_be_made_says_why(tmp_path, name, file, message):

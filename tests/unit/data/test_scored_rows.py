@@ -67,5 +67,5 @@ def test_bad_rows_are_skipped_and_unknown_labels_are_named(tmp_path, capsys):
         f"{path}: dropped 1 rare label by number of rows: rare: 1",
         f"Warning: {path}: 1 label not seen in training (new: 1); their rows count as wrong",
     ]
-    with pytest.raises(InputError, match="skip_bad_rows: is an int; expected True or False"):
+    with pytest.raises(InputError, match="skip_bad_rows: expected True or False, got an int"):
         read(path, content, skip_bad_rows=1)

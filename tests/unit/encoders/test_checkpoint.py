@@ -263,9 +263,9 @@ def test_a_broken_file_is_named(bert: Path) -> None:
     (bert / "vocab.txt").write_bytes(b"[PAD]\n\xff\xfe\n")
     assert "vocab.txt: not UTF-8" in fault(bert)
     (bert / "config.json").write_text('{"model_type": "bert",')
-    assert "config.json cannot be read (Expecting property name" in fault(bert)
+    assert "config.json: cannot be read (Expecting property name" in fault(bert)
     (bert / "config.json").write_text("[]")
-    assert "config.json cannot be read (the content is of type list; expected dict)" in fault(bert)
+    assert "config.json: cannot be read (the content: expected dict, got list)" in fault(bert)
 
 
 def test_a_missing_file_is_named(bert: Path) -> None:

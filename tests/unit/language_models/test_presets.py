@@ -80,7 +80,7 @@ class TestFolders:
     def test_a_configuration_that_cannot_be_read(self, tiny_preset, tmp_path, content):
         folder = copied(tiny_preset, tmp_path / "preset")
         (folder / "config.json").write_text(content)
-        refused(folder, "config.json cannot be read")
+        refused(folder, "config.json: cannot be read")
 
     @pytest.mark.parametrize(
         "damaged", ["model.weights.h5", "tokenizer.json", "task.json", "assets/tokenizer/merges.txt"]
@@ -241,7 +241,7 @@ class TestChatTemplates:
 
     def test_a_file_that_is_damaged(self, folder):
         (folder / "tokenizer_config.json").write_text("{")
-        refused(folder, "tokenizer_config.json cannot be read", chat_template)
+        refused(folder, "tokenizer_config.json: cannot be read", chat_template)
 
 
 class TestHandles:

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type are refused in one line that names them; texts may come in many containers."""
+"""Types of arguments, and the containers that texts may come in."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ TEXTS = [text for text, _ in make_reviews(3, seed=7)]
 
 
 class Table:
-    """Like a DataFrame: iterating over it gives the names of its columns, and its repr has several lines."""
+    """Like a DataFrame: iterating yields column names, and the repr has several lines."""
 
     columns = ["text", "label"]
 
@@ -79,63 +79,67 @@ CALLS = {
 
 @pytest.mark.parametrize("argument", CALLS)
 @pytest.mark.parametrize("value", WRONG, ids=type_name)
-def test_a_path_of_the_wrong_type_is_refused_in_one_line(argument, value, tiny_run, tmp_path, monkeypatch):
+def test_path_arguments_reject_other_types(argument, value, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for call in CALLS[argument]:
         with pytest.raises(InputError) as caught:
             call(value, tiny_run, tmp_path / "out")
-        assert str(caught.value).startswith(f"{argument}: is {type_name(value)}; expected "), str(caught.value)
+        assert str(caught.value).endswith(f", got {type_name(value)}"), str(caught.value)
+        assert str(caught.value).startswith(f"{argument}: expected ")
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("argument", [*CALLS, "--encoder", "--preprocessor"])
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_nul_in_a_path_is_refused_in_one_line(argument, kind, tiny_run, tmp_path, monkeypatch):
+def test_path_arguments_reject_nul_characters(argument, kind, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     setting = argument.removeprefix("--")
     for call in CALLS.get(argument, [lambda value, run, path: tfhub_ft.train("sentiment", **{setting: value})]):
         with pytest.raises(InputError) as caught:
             call(kind("a\0b"), tiny_run, tmp_path / "out")
-        assert str(caught.value) == f"{argument}: 'a\\x00b' holds a NUL character; remove it"
+        assert str(caught.value) == f"{argument}: 'a\\x00b' contains a NUL character; remove it"
     assert not list(tmp_path.iterdir())
 
 
-def test_a_nul_in_the_path_of_texts_is_refused_in_one_line(tiny_run):
-    with pytest.raises(InputError, match="^source: 'a.x00b' holds a NUL character; remove it$"):
+def test_predict_file_rejects_nul_characters(tiny_run):
+    with pytest.raises(InputError, match="^source: 'a.x00b' contains a NUL character; remove it$"):
         list(predict_file(open_predictor(tiny_run), "a\0b"))
 
 
-def test_a_nul_in_a_path_of_a_config_is_refused_in_one_line(tmp_path):
+def test_config_paths_reject_nul_characters(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text('data: "a\\0b"\n')
-    with pytest.raises(InputError, match="--data: 'a.x00b' holds a NUL character; remove it"):
+    with pytest.raises(InputError, match="--data: 'a.x00b' contains a NUL character; remove it"):
         tfhub_ft.train("sentiment", config=config)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda run: tfhub_ft.train("sentiment", resume="yes"), "resume: is a str; expected True or False"),
-        (lambda run: tfhub_ft.train("sentiment", epochs=[3]), "--epochs: is a list; expected an integer"),
-        (lambda run: tfhub_ft.evaluate(run, data="a.csv", skip_bad_rows=1), "skip_bad_rows: is an int; expected True"),
-        (lambda run: tfhub_ft.evaluate(run, data=None), "data: is None; expected a path"),
-        (lambda run: tfhub_ft.predict(run, ["a"], precision=16), "precision: is an int; expected one of auto, float32"),
-        (lambda run: tfhub_ft.export(run, output_dir="x", formats=5), "formats: is an int; expected a list of str"),
-        (lambda run: tfhub_ft.export(run, output_dir="x", quantize=[8]), "quantize: is an int; expected a list of str"),
-        (lambda run: tune("sentiment", output_dir="x", trials="3"), "trials: is a str; expected a whole number"),
-        (lambda run: tune("sentiment", output_dir="x", search={"epochs": 3}), "search: is a dict; expected a list"),
-        (lambda run: prepare("sentiment", output_dir="x", shards=1.5), "shards: is a float; expected a whole number"),
+        (lambda run: tfhub_ft.train("sentiment", resume="yes"), "resume: expected True or False, got a str"),
+        (lambda run: tfhub_ft.train("sentiment", epochs=[3]), "--epochs: expected an integer, got a list"),
+        (lambda run: tfhub_ft.evaluate(run, data="a.csv", skip_bad_rows=1), "skip_bad_rows: expected True"),
+        (lambda run: tfhub_ft.evaluate(run, data=None), "data: expected a path"),
+        (lambda run: tfhub_ft.predict(run, ["a"], precision=16), "precision: expected one of auto, float32"),
+        (lambda run: tfhub_ft.export(run, output_dir="x", formats=5), "formats: expected a list of str, got an int"),
+        (
+            lambda run: tfhub_ft.export(run, output_dir="x", quantize=[8]),
+            "quantize: expected a list of str, got an int",
+        ),
+        (lambda run: tune("sentiment", output_dir="x", trials="3"), "trials: expected an integer, got a str"),
+        (lambda run: tune("sentiment", output_dir="x", search={"epochs": 3}), "search: expected a list"),
+        (lambda run: prepare("sentiment", output_dir="x", shards=1.5), "shards: expected an integer, got a float"),
     ],
 )
-def test_other_arguments_of_the_wrong_type_are_refused(call, message, tiny_run, tmp_path, monkeypatch):
+def test_other_arguments_reject_wrong_types(call, message, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         call(tiny_run)
     assert not list(tmp_path.iterdir())
 
 
-def test_names_may_be_one_str():
+def test_check_names_splits_a_str():
     assert check_names("formats", "tflite, onnx") == check_names("formats", ["tflite", "onnx"]) == ("tflite", "onnx")
 
 
@@ -162,11 +166,11 @@ def labels_of(predictor, texts):
     ],
     ids=["tuple", "iterator", "generator", "array", "objects", "bytes-array", "bytes", "lists"],
 )
-def test_texts_in_any_container_have_a_prediction_each(container, predictor):
+def test_predict_accepts_texts_in_any_container(container, predictor):
     assert labels_of(predictor, container(TEXTS)) == labels_of(predictor, TEXTS)
 
 
-def test_texts_of_pandas_and_tensorflow_have_a_prediction_each(predictor):
+def test_predict_accepts_pandas_and_tensorflow(predictor):
     tf = pytest.importorskip("tensorflow")
     pd = pytest.importorskip("pandas")
     expected = labels_of(predictor, TEXTS)
@@ -174,20 +178,20 @@ def test_texts_of_pandas_and_tensorflow_have_a_prediction_each(predictor):
     assert labels_of(predictor, tf.data.Dataset.from_tensor_slices(TEXTS)) == expected
     assert labels_of(predictor, tf.constant(TEXTS[0])) == expected[:1]
     assert labels_of(predictor, pd.Series(TEXTS)) == labels_of(predictor, pd.Series(TEXTS, dtype="str")) == expected
-    with pytest.raises(InputError, match="texts: is a DataFrame; expected a str or a list of str"):
+    with pytest.raises(InputError, match="texts: expected a str or a list of str .*, got a DataFrame"):
         tfhub_ft.predict(predictor, pd.DataFrame({"text": TEXTS}))
     with pytest.raises(InputError, match=r"text 2 is NaN \(a float\); expected a str"):
         tfhub_ft.predict(predictor, pd.Series([TEXTS[0], None]))
 
 
 @pytest.mark.parametrize("text", ["great", b"great", np.str_("great"), np.array("great")])
-def test_one_text_has_one_prediction(text, predictor):
+def test_predict_accepts_one_text(text, predictor):
     assert tfhub_ft.predict(predictor, text) == tfhub_ft.predict(predictor, ["great"])
 
 
 @pytest.mark.parametrize("texts", [Table(), {"text": "a"}, {"a", "b"}, None, 5, 1.5])
-def test_what_lists_no_texts_is_refused(texts, predictor):
-    with pytest.raises(InputError, match="^texts: is .*; expected a str or a list of str"):
+def test_predict_rejects_other_containers(texts, predictor):
+    with pytest.raises(InputError, match="^texts: expected a str or a list of str .*, got "):
         tfhub_ft.predict(predictor, texts)
 
 
@@ -203,11 +207,11 @@ def test_what_lists_no_texts_is_refused(texts, predictor):
         (("a", "b"), "text 2: this model reads text of each row"),
     ],
 )
-def test_an_element_that_is_not_a_text_is_named_by_its_position(text, message, predictor):
+def test_predict_names_position_of_invalid_text(text, message, predictor):
     with pytest.raises(InputError, match=message):
         tfhub_ft.predict(predictor, ["good", text, "bad"])
 
 
-def test_pairs_may_be_rows_of_an_array():
+def test_check_texts_accepts_array_of_pairs():
     pairs = np.array([["It rains.", "The street is wet."], ["a", "b"]])
     assert list(map(plain_text, check_texts("texts", pairs))) == [("It rains.", "The street is wet."), ("a", "b")]

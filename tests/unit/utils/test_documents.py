@@ -1,4 +1,4 @@
-"""Small JSON and YAML files of anybody are read within limits, or are an input error in one line."""
+"""JSON and YAML files, read within limits."""
 
 import time
 
@@ -20,7 +20,7 @@ def refused(tmp_path):
         with pytest.raises(InputError) as caught:
             reader(path, shape)
         message = str(caught.value)
-        assert message.startswith(f"{path} cannot be read (") and "\n" not in message
+        assert message.startswith(f"{path}: cannot be read (") and "\n" not in message
         return message
 
     return read
@@ -37,11 +37,11 @@ def refused(tmp_path):
         ("a: \0", "not allowed"),
         (b"\xff", "codec can't decode"),
         (BOMB, "more than 16 aliases"),
-        ("a: 1\nb: {c: 1, c: 2}", "'c' is there twice"),
+        ("a: 1\nb: {c: 1, c: 2}", "'c' is repeated"),
         ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
     ],
 )
-def test_yaml_that_cannot_be_read_is_an_input_error(refused, content, message):
+def test_read_yaml_rejects_invalid_content(refused, content, message):
     began = time.perf_counter()
     assert message in refused(read_yaml, content)
     assert time.perf_counter() - began < 5
@@ -57,18 +57,18 @@ def test_yaml_that_cannot_be_read_is_an_input_error(refused, content, message):
         (b"\xff", "codec can't decode"),
     ],
 )
-def test_json_that_cannot_be_read_is_an_input_error(refused, content, message):
+def test_read_json_rejects_invalid_content(refused, content, message):
     assert message in refused(read_json, content)
 
 
-def test_files_that_are_too_large_or_missing_are_input_errors(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("tfhub_ft.utils.documents.MOST_BYTES", 10)
+def test_read_json_rejects_large_and_missing_files(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfhub_ft.utils.documents.MAX_BYTES", 10)
     assert "it has 11 bytes, more than 10" in refused(read_json, "[1, 2, 3, 4")
     with pytest.raises(InputError, match="none.json: No such file or directory"):
         read_json(tmp_path / "none.json")
 
 
-def test_a_few_aliases_are_read(tmp_path):
+def test_read_yaml_accepts_a_few_aliases(tmp_path):
     path = tmp_path / "one.yaml"
     path.write_text("a: &a [1, 2]\nb: *a\n")
     assert read_yaml(path, {str: [int]}) == {"a": [1, 2], "b": [1, 2]}
@@ -79,15 +79,15 @@ def test_a_few_aliases_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("value", "shape", "message"),
     [
-        ([["a"], "b"], [str], "entry 1 of it is of type list; expected str"),
-        ({"a": True}, {str: float}, "'a' of it is of type bool; expected float"),
-        ({}, {"x": int}, "it has no 'x'"),
-        ([1], dict, "it is of type list; expected dict"),
-        (None, (str, int), "it is of type NoneType; expected str or int"),
-        ({"a": [{"b": "c"}]}, {"a": [{"b": int}]}, "'b' of entry 1 of 'a' of it is of type str; expected int"),
+        ([["a"], "b"], [str], "entry 1 of it: expected str, got list"),
+        ({"a": True}, {str: float}, "'a' of it: expected float, got bool"),
+        ({}, {"x": int}, "it lacks 'x'"),
+        ([1], dict, "it: expected dict, got list"),
+        (None, (str, int), "it: expected str or int, got NoneType"),
+        ({"a": [{"b": "c"}]}, {"a": [{"b": int}]}, "'b' of entry 1 of 'a' of it: expected int, got str"),
     ],
 )
-def test_other_shapes_are_named(value, shape, message):
+def test_check_shape_names_the_difference(value, shape, message):
     with pytest.raises(ValueError) as caught:
         check_shape(value, shape, "it")
     assert str(caught.value) == message
@@ -97,5 +97,5 @@ def test_other_shapes_are_named(value, shape, message):
     ("value", "shape"),
     [(["a"], [str]), ({"a": 1, "b": 2.5}, {str: float}), ({"x": 1, "y": []}, {"x": int}), (True, bool), (None, object)],
 )
-def test_right_shapes_pass(value, shape):
+def test_check_shape_accepts_matching_values(value, shape):
     check_shape(value, shape)
