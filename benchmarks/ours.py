@@ -71,10 +71,10 @@ def imports(work):
     """Import everything heavy that a command needs, tfhub_ft first."""
     clock = Clock()
     import tfhub_ft
-    from tfhub_ft.utils.memory import collect_seldom
+    from tfhub_ft.utils.memory import collect_garbage_rarely
 
     # As the command line does before its imports.
-    collect_seldom()
+    collect_garbage_rarely()
     tfhub_ft.train, tfhub_ft.predict  # noqa: B018  lazy import
     for name in LATE_IMPORTS[work]:
         importlib.import_module(name)

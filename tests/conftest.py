@@ -17,7 +17,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from tfhub_ft.utils.memory import give_back_memory
+from tfhub_ft.utils.memory import release_memory
 
 MakeOnce = Callable[[str, Callable[[Path], Any]], Path]
 # What a worker holds at most.
@@ -216,7 +216,7 @@ def cleared_state() -> Iterator[None]:
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session(free_memory=False)
-        give_back_memory()
+        release_memory()
 
 
 @pytest.fixture(scope="session")

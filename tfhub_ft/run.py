@@ -346,7 +346,7 @@ class Run:
         return read_yaml(self.path / RECIPE, {"recipe": str})
 
     def _json(self, name: str, shape: object = dict, default: object = None) -> Any:
-        """Return the content of a JSON file; `default`, unless that is None, if there is no such file."""
+        """Return the content of a JSON file; `default`, unless that is None, if the file is missing."""
         if default is not None and not (self.path / name).is_file():
             return default
         path = self._existing(name)

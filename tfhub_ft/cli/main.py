@@ -11,7 +11,7 @@ from tfhub_ft.cli.commands import Group, is_debug, silence_tensorflow
 from tfhub_ft.utils.console import prepare_streams, printable
 from tfhub_ft.utils.errors import TfhubFtError, kind_and_first_line
 from tfhub_ft.utils.files import write_fault
-from tfhub_ft.utils.memory import collect_seldom
+from tfhub_ft.utils.memory import collect_garbage_rarely
 from tfhub_ft.utils.version import __version__
 
 COMMANDS = {
@@ -65,7 +65,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit with 0 (done), 2 (wrong input) or 1 (failed work)."""
-    collect_seldom()
+    collect_garbage_rarely()
     prepare_streams()
     silence_tensorflow()
     try:

@@ -36,7 +36,7 @@ from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import atomic_write, rollback_on_error, sha256_of, write_text
 from tfhub_ft.utils.keras_compat import inbound_nodes
-from tfhub_ft.utils.memory import gradients_forgotten
+from tfhub_ft.utils.memory import release_gradients
 
 if TYPE_CHECKING:
     import keras
@@ -118,7 +118,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         student_run = opened.enter_context(
             opened_run(recipe, run.recipe_name, folder, chosen, data, tracker, is_empty=False)
         )
-    with opened, gradients_forgotten():
+    with opened, release_gradients():
         student_run.add_warnings([*warnings, *more])
         write_samples(student_run, task, data, chosen.seed)
         checkpoints = trainer.fit(student_run, tracker)

@@ -131,7 +131,7 @@ def _export(
     metrics, _ = run.metrics, run.warnings
 
     from tfhub_ft.exports.model_card import model_card
-    from tfhub_ft.utils.memory import give_back_memory
+    from tfhub_ft.utils.memory import release_memory
 
     log(f"Loading {run.path}")
     context = _context_class(run.recipe.task)(run, run.load_model(), folder, warmup_rows=warmup_rows)
@@ -151,7 +151,7 @@ def _export(
                 faults.append(str(error))
                 continue
             finally:
-                give_back_memory()
+                release_memory()
                 advance(1)
             written = True
             on_artifact(entry)

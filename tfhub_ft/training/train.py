@@ -10,7 +10,7 @@ from tfhub_ft.training.start import opened_run, started
 from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import recorded_warnings
-from tfhub_ft.utils.memory import gradients_forgotten
+from tfhub_ft.utils.memory import release_gradients
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
         settings["strategy"], flags = "one", {"resume": resume, "recover": recover}
         with strategy.scope():
             return train(recipe, output_dir=output_dir, config=config, **flags, **settings)
-    with started(recipe, output_dir, config, settings, resume=resume, recover=recover) as start, gradients_forgotten():
+    with started(recipe, output_dir, config, settings, resume=resume, recover=recover) as start, release_gradients():
         recipe, settings = start.recipe, start.settings
         tracker = tracker_of(settings.track if is_chief(settings.strategy) else None)
         with recorded_warnings() as warnings:

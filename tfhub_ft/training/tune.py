@@ -23,7 +23,7 @@ from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, recorded_warnings
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import check_folder, check_output, contents, remove, rollback_on_error, write_text
-from tfhub_ft.utils.memory import gradients_forgotten
+from tfhub_ft.utils.memory import release_gradients
 
 if TYPE_CHECKING:
     import optuna
@@ -209,7 +209,7 @@ def _tried(
     with recorded_warnings() as warnings:
         tracker = tracker_of(settings.track)
         trainer = make_trainer(recipe, settings, data, given)
-    with gradients_forgotten(), opened_run(recipe, name, path, trainer.settings, data, tracker) as run:
+    with release_gradients(), opened_run(recipe, name, path, trainer.settings, data, tracker) as run:
         run.add_warnings(warnings)
         write_samples(run, recipe.task, data, settings.seed)
         untrained = score_untrained(trainer)

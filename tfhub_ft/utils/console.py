@@ -10,34 +10,30 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-HUSHED = "TFHUB_FT_QUIET"
-# Of a table that goes into a file or a pipe.
+QUIET_VARIABLE = "TFHUB_FT_QUIET"
+# The width of tables that are written to a file or a pipe.
 WIDTH = 120
 Batch = TypeVar("Batch", bound=Sized)
 
 
 def set_quiet() -> None:
-    """Say warnings alone from now on, in this process and those that it starts. What `--quiet` does."""
-    os.environ[HUSHED] = "1"
+    """Print only warnings from now on, in this process and its children."""
+    os.environ[QUIET_VARIABLE] = "1"
 
 
 def printable(text: str) -> str:
-    """Return a text whose control characters, which could command a terminal, are escaped; line feeds and tabs stay.
-
-    Example:
-        printable("\x1b[2J")  # \\x1b[2J
-    """
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Escape the control characters of a text, except line feeds and tabs."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def log(message: str) -> None:
-    """Print one line of progress to standard error."""
-    if HUSHED not in os.environ:
+    """Print a line of progress to standard error, unless quiet."""
+    if QUIET_VARIABLE not in os.environ:
         print(printable(message), file=sys.stderr, flush=True)
 
 
@@ -45,11 +41,7 @@ _recorders: list[list[str]] = []
 
 
 def warn(message: str) -> None:
-    """Print a warning to standard error, also where progress is quiet, and add it to what `recorded_warnings` keeps.
-
-    Args:
-        message: one sentence without a full stop, which begins in lower case.
-    """
+    """Print a warning, a sentence without capital and full stop, to standard error, and record it."""
     print(f"Warning: {printable(message)}", file=sys.stderr, flush=True)
     for recorder in _recorders:
         if message not in recorder:
@@ -58,12 +50,7 @@ def warn(message: str) -> None:
 
 @contextlib.contextmanager
 def recorded_warnings() -> Iterator[list[str]]:
-    """Yield a list that grows by each distinct warning given within this context.
-
-    Example:
-        with recorded_warnings() as warnings:
-            warn("2 rows repeat the text of another")
-    """
+    """Yield a list, to which each distinct warning within this context is added."""
     warnings: list[str] = []
     _recorders.append(warnings)
     try:
@@ -73,9 +60,9 @@ def recorded_warnings() -> Iterator[list[str]]:
 
 
 def prepare_streams() -> None:
-    """Let standard output and error replace the characters that their encoding lacks, and write each line at once.
+    """Make standard output and error line-buffered, and replace characters that their encoding lacks.
 
-    By default such characters raise an error. A handler that the user chose (PYTHONIOENCODING=ascii:ignore) stays.
+    A lossy error handler that the user chose (PYTHONIOENCODING=ascii:ignore) stays.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -84,74 +71,62 @@ def prepare_streams() -> None:
 
 
 def decode_input(content: bytes) -> str:
-    """Decode bytes that came from the console: as UTF-8, otherwise in the encoding of standard input.
-
-    Raises:
-        UnicodeDecodeError: the bytes are text in neither.
-    """
+    """Decode bytes from the console: as UTF-8, otherwise in the encoding of standard input."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode(getattr(sys.stdin, "encoding", None) or "utf-8")
 
 
-def to_json(value: Any, file: TextIO, *, indent: int | None = None) -> str:
-    """Serialize a value as JSON for a text stream; characters are escaped only where its encoding may lack them.
-
-    Example:
-        print(to_json({"label": "très bien"}, sys.stdout))
-    """
+def to_json(value: object, file: TextIO, *, indent: int | None = None) -> str:
+    """Serialize a value as JSON for a text stream; characters are escaped if its encoding is not Unicode."""
     is_unicode = (file.encoding or "utf-8").lower().startswith("utf")
     return json.dumps(value, indent=indent, ensure_ascii=not is_unicode)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value to standard output as indented JSON."""
     print(to_json(value, sys.stdout, indent=2))
 
 
 def command_line(*words: str | Path) -> str:
-    """Return a command as a POSIX shell reads it; a path that begins with a dash is not taken for an option.
-
-    Example:
-        command_line("tfhub-ft", "predict", Path("my run"), "a text")  # tfhub-ft predict 'my run' 'a text'
-    """
+    """Return a command for a POSIX shell, words quoted; a `Path` that starts with a dash gets the prefix "./"."""
     return shlex.join(f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word) for word in words)
 
 
 def print_next(*arguments: str | Path) -> None:
-    """Print the `tfhub-ft` command that people usually run next to standard error."""
+    """Print the usual next `tfhub-ft` command to standard error."""
     print(f"Next: {command_line('tfhub-ft', *arguments)}", file=sys.stderr)
 
 
 def print_tables(*tables: "Table") -> None:
-    """Print tables to standard output, as wide as the terminal is; a label in brackets is no markup."""
+    """Print tables to standard output, as wide as the terminal; brackets in cells are not markup."""
     from rich.console import Console
     from rich.segment import Segments
 
     console = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
     for table in tables:
-        # Labels may hold control characters.
+        # Labels may contain control characters.
         segments = [each._replace(text=printable(each.text)) for each in console.render(table)]
         console.print(Segments(segments), end="")
 
 
 def shows_bars() -> bool:
-    """Whether somebody sees how far a work is while it goes on: on a terminal, where all is not hushed."""
-    return HUSHED not in os.environ and sys.stderr.isatty()
+    """Return whether progress bars are shown: on a terminal, unless quiet."""
+    return QUIET_VARIABLE not in os.environ and sys.stderr.isatty()
 
 
 @contextlib.contextmanager
 def progress(description: str, total: int | None, unit: str = "") -> Iterator[Callable[..., None]]:
-    """Show how far a long work is: a bar on a terminal, one plain line elsewhere, nothing where all is hushed.
+    """Show the progress of a task: a bar on a terminal, one plain line elsewhere, nothing if quiet.
 
     Args:
-        description: what is being done, a few words.
-        total: how much there is to do, or None where that is not known.
-        unit: "bytes" shows sizes and a rate; any other word stands behind the count.
+        description: A few words.
+        total: Number of units, None if unknown.
+        unit: "bytes" shows sizes and a rate; any other word follows the count.
 
     Yields:
-        A function that takes how much more was done and, where it changes, the description.
+        A function that takes the number of finished units and, optionally, a new description.
 
     Example:
         with progress("Reading", total=len(rows), unit="rows") as advance:
@@ -164,32 +139,24 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ca
     from rich import progress as bars
     from rich.console import Console
 
-    measure = (
-        [bars.DownloadColumn(), bars.TransferSpeedColumn()]
-        if unit == "bytes"
-        else [bars.MofNCompleteColumn(), bars.TextColumn(unit)]
-    )
-    columns = [
+    in_bytes, in_units = (bars.DownloadColumn(), bars.TransferSpeedColumn()), (bars.MofNCompleteColumn(), unit)
+    bar = bars.Progress(
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
-        *measure,
+        *(in_bytes if unit == "bytes" else in_units),
         bars.TimeRemainingColumn(),
-    ]
-    # What is printed meanwhile goes above the bar; but not what is read by something else than a terminal.
-    shared = sys.stdout.isatty()
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as shown:
-        task = shown.add_task(description, total=total)
-        yield lambda amount, description=None: shown.update(task, advance=amount, description=description)
+        console=Console(stderr=True),
+        transient=True,
+        # Output that goes to a terminal is printed above the bar.
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bar:
+        task = bar.add_task(description, total=total)
+        yield lambda amount, description=None: bar.update(task, advance=amount, description=description)
 
 
 def with_bar(batches: Iterable[Batch], description: str, rows: int) -> Iterator[Batch]:
-    """The batches of a work of which a line has told already, with a bar where somebody sees it.
-
-    Args:
-        batches: each of some rows.
-        description: what is being done, a few words.
-        rows: of all batches together.
-    """
+    """Yield batches, with a bar that counts their rows on a terminal and no output elsewhere."""
     if not shows_bars():
         yield from batches
         return
@@ -201,17 +168,17 @@ def with_bar(batches: Iterable[Batch], description: str, rows: int) -> Iterator[
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what converters and interpreters print, from C++ too, off the screen."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        kept = [os.dup(1), os.dup(2)]
+    """Discard standard output and error within this context, also those of C++ code."""
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+        copies = [os.dup(1), os.dup(2)]
         handlers = list(logging.root.handlers)
         try:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
+            os.dup2(null.fileno(), 1)
+            os.dup2(null.fileno(), 2)
             yield
         finally:
-            # A handler that was added meanwhile writes to a file that is closed now.
+            # Handlers that were added in this context write to a closed file.
             logging.root.handlers[:] = handlers
-            for number, copy in enumerate(kept, 1):
+            for number, copy in enumerate(copies, 1):
                 os.dup2(copy, number)
                 os.close(copy)

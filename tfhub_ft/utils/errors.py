@@ -1,16 +1,16 @@
-"""The errors that users see: one clear line each, with the exit code that the command ends with."""
+"""Errors that commands report as one line, with their exit codes."""
 
 from tfhub_ft.utils.keras_compat import OneLineError
 
 
 class TfhubFtError(OneLineError):
-    """Base of the errors that a command reports as one line, without a traceback.
-
-    The message names what is wrong (file, row, option or handle) and what to do. Line feeds in it, which texts of
-    libraries have, become spaces.
+    """Base class of the errors that commands report as one line, without a traceback.
 
     Args:
-        message: the message.
+        message: What is wrong (with file, row, option or handle) and what to do. Line feeds become spaces.
+
+    Example:
+        raise InputError("rows.csv: not found; check the path")
     """
 
     exit_code = 1
@@ -20,31 +20,31 @@ class TfhubFtError(OneLineError):
 
 
 class InputError(TfhubFtError):
-    """The command line or an input is wrong; nothing was started."""
+    """An argument, an option or an input file is wrong. Exit code 2."""
 
     exit_code = 2
 
 
 class UntrustedCode(InputError):
-    """A model brings a program that nobody says is trusted; it was not run."""
+    """A model contains code that is not trusted and was not run; --trust runs it. Exit code 2."""
 
 
 class RunError(TfhubFtError):
-    """The work was started and failed; nothing half-written is left."""
+    """A task failed after it started; no partial files remain. Exit code 1."""
 
 
 class Preempted(TfhubFtError):
-    """The work was told to stop by SIGTERM, and can go on where it stopped."""
+    """Training was stopped by SIGTERM and can continue with --resume. Exit code 143."""
 
     exit_code = 143
 
 
 class RowError(ValueError):
-    """A row cannot be made into tokens; whoever knows its file and line says so in an `InputError`.
+    """A row cannot be tokenized; callers that know its file and line raise an `InputError` with them.
 
     Args:
-        row: its place among the rows that were given.
-        message: reads well behind the line.
+        row: Index of the row.
+        message: What is wrong, to follow the line.
     """
 
     def __init__(self, row: int, message: str):
@@ -53,10 +53,10 @@ class RowError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line."""
+    """Return the first line of the message of a library's error, or its type without one."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def kind_and_first_line(error: BaseException) -> str:
-    """The same of an error that nobody foresaw, whose kind is half of what is known."""
+    """Return the type and the first line of the message of an unexpected error."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

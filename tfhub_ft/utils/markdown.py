@@ -1,31 +1,20 @@
 """Render the Markdown templates of this package."""
 
 import json
-from typing import Any
 
 
-def plain(text: str) -> str:
-    """Return text that neither ends a table cell or a code span, nor opens a tag."""
+def plain(text: object) -> str:
+    """Return text without characters that end a table cell or a code span, or open a tag."""
     return str(text).replace("|", "¦").replace("`", "'").replace("<", "‹").replace("\n", " ")
 
 
 def python_string(text: str) -> str:
-    """Return the literal of a string in Python, in double quotes.
-
-    Example:
-        python_string('my "model"')  # "my \\"model\\""
-    """
+    """Return a Python string literal in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def render_markdown(package: str, template: str, **values: Any) -> str:
-    """Render a Jinja template of a package, which has the filters `plain` and `python_string`.
-
-    Args:
-        package: the package, such as "tfhub_ft.exports".
-        template: the file in it.
-        values: the variables of the template.
-    """
+def render_markdown(package: str, template: str, **values: object) -> str:
+    """Render a Jinja template of a package with these variables and the filters `plain` and `python_string`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

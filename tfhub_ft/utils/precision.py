@@ -1,4 +1,4 @@
-"""What this machine's processors are good at, and how TensorFlow is set up for it."""
+"""Compute dtypes, seeds and memory allocation."""
 
 import contextlib
 import ctypes
@@ -12,14 +12,14 @@ from tfhub_ft.utils.keras_compat import flatten_layers
 if TYPE_CHECKING:
     import keras
 
-# Ampere, the first GPUs with bfloat16.
+# Ampere, the first GPU architecture with bfloat16.
 FIRST_WITH_BFLOAT16 = (8, 0)
-# M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: big buffers come from the heap, which does not shrink and grows by 256 MB.
+# M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: allocate on the heap, never shrink it, grow it by 256 MB.
 MALLOPT = ((-4, 0), (-1, 2**31 - 1), (-2, 2**28))
 
 
 def resolve_precision(precision: str) -> str:
-    """float32, bfloat16 or float16: `auto` is bfloat16 where the processor or the GPUs multiply it fast."""
+    """Return float32, bfloat16 or float16; "auto" is bfloat16 where the CPU or all GPUs are fast at it."""
     if precision != "auto":
         return precision
     import tensorflow as tf
@@ -37,21 +37,21 @@ def resolve_precision(precision: str) -> str:
 
 
 def dtype_policy(precision: str) -> str:
-    """Keras' name for matrix products in "float32", "bfloat16" or "float16" over weights in float32."""
+    """Return the name of the Keras dtype policy with this compute dtype and float32 variables."""
     return "float32" if precision == "float32" else f"mixed_{precision}"
 
 
 @contextlib.contextmanager
 def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]:
-    """Within this context a network computes its matrix products in `precision`; what it keeps is float32.
+    """Compute the matrix products of a network in a dtype within this context; its variables are float32.
 
-    A native encoder and a language model follow Keras' dtype policy. The types of a SavedModel's graph are fixed:
-    TensorFlow's graph rewriter changes them, and leaves sums, norms, losses and the weights in float32. It has no
-    bfloat16 for GPUs, which multiply such a graph in TF32 then; in "float32" no GPU rounds to TF32.
+    Native encoders and language models follow Keras' dtype policy. The dtypes of a SavedModel's graph are changed by
+    TensorFlow's graph rewriter, which keeps sums, norms and losses in float32 and has no bfloat16 for GPUs (they use
+    TF32). With "float32" no GPU uses TF32.
 
     Args:
         precision: "float32", "bfloat16" or "float16".
-        network: what is trained or asked; functions of it must be traced within the context.
+        network: The network, whose functions must be traced within the context.
 
     Reference:
         Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740; https://keras.io/api/mixed_precision/policy/
@@ -66,7 +66,7 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
 
 @contextlib.contextmanager
 def layer_precision(layer: "keras.layers.Layer", precision: str) -> Iterator[None]:
-    """Compute a layer's matrix products in `precision` within this context, over weights in float32."""
+    """Set the compute dtype of a layer within this context."""
     before = layer.dtype_policy
     layer.dtype_policy = dtype_policy(precision)
     try:
@@ -77,7 +77,7 @@ def layer_precision(layer: "keras.layers.Layer", precision: str) -> Iterator[Non
 
 @contextlib.contextmanager
 def rewritten_graphs(precision: str) -> Iterator[None]:
-    """Within this context TensorFlow runs graphs with their matrix products in `precision`."""
+    """Let TensorFlow rewrite graphs within this context to compute their matrix products in a dtype."""
     import tensorflow as tf
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
@@ -94,9 +94,7 @@ def rewritten_graphs(precision: str) -> Iterator[None]:
 
 
 def seed_everything(seed: int) -> None:
-    """The same random numbers, and on GPUs the same order of every sum, each time that a seed is given.
-
-    A GPU adds up what many threads have in the order in which they come, unless it is told not to.
+    """Seed all random generators, and make the operations of GPUs deterministic.
 
     Reference:
         https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_op_determinism
@@ -110,9 +108,7 @@ def seed_everything(seed: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what TensorFlow frees in each step, instead of giving it back to the kernel and asking again.
-
-    What the process holds is then its peak until it ends. Does nothing where there is no glibc.
+    """Make glibc keep the memory that TensorFlow frees in each step, up to the peak of the process.
 
     Reference:
         https://man7.org/linux/man-pages/man3/mallopt.3.html

@@ -1,4 +1,4 @@
-"""The environment of the Python processes that this package starts, and processes that were forked from another."""
+"""Start Python child processes, and detect forked ones."""
 
 import os
 import subprocess
@@ -16,34 +16,22 @@ _forked_from_tensorflow = False
 
 
 def python_command(code: str, *arguments: str) -> list[str]:
-    """Return the command of a child process that runs code, and imports nothing of the working folder.
-
-    Args:
-        code: the program. It finds this package, wherever that is.
-        arguments: of the program.
-    """
-    # Python up to 3.10 knows no safe path; nothing is imported before the working folder is off it.
+    """Return a command that runs Python code, which can import this package and not the working directory."""
+    # Python 3.10 lacks PYTHONSAFEPATH: nothing is imported before the working directory is removed from the path.
     safe = f"import sys\nsys.path[:] = [*filter(None, sys.path), {str(Path(__file__).parents[2])!r}]\n"
     return [sys.executable, "-c", safe + code, *arguments]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command of a child process that runs a module, as `python_command` runs code.
-
-    Example:
-        subprocess.run(module_command("pip", "--version"), env=child_environment())
-    """
+    """Return a command that runs a module, as `python_command` runs code."""
     return python_command(f"import runpy\nrunpy.run_module({module!r}, None, '__main__', True)", *arguments)
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """Return the environment of a child process that runs Python.
+    """Return the environment of a Python child process, with further variables.
 
-    Its processes, too, import no module of the working folder, where a `random.py` of the user's would replace
-    Python's, and its output is UTF-8 whatever the console's encoding is.
-
-    Args:
-        variables: further environment variables.
+    It and its children do not import from the working directory, where a `random.py` would replace Python's, and their
+    output is UTF-8.
 
     Example:
         subprocess.run(module_command("pip", "--version"), env=child_environment())
@@ -52,41 +40,27 @@ def child_environment(**variables: str) -> dict[str, str]:
 
 
 def run_quietly(command: Sequence[str], failure: str, **variables: str) -> None:
-    """Run a child process to its end, on the CPU.
-
-    Args:
-        command: the program and its arguments.
-        failure: the error without its reason.
-        variables: further environment variables.
-
-    Raises:
-        RunError: the process failed; the reason is the last line that it wrote.
-
-    Example:
-        run_quietly(module_command("pip", "--version"), "pip cannot be run")
-    """
+    """Run a command on the CPU; if it fails, raise a RunError with `failure` and the last line of its stderr."""
     environment = child_environment(**QUIET_AND_ON_CPU, **variables)
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"it was killed by signal {-done.returncode}"])[-1]
+        reason = (done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"])[-1]
         if fault := write_fault(OSError(reason), f"a file in {tempfile.gettempdir()}"):
             raise fault
-        raise RunError(f"{failure} in a fresh process: {reason}")
+        raise RunError(f"{failure} in an isolated process: {reason}")
 
 
 def check_not_forked(name: str, loaded_in: int | None = None) -> None:
-    """Raise an InputError where this process was forked after TensorFlow was started.
-
-    TensorFlow's threads are not in such a process, and whoever waits for one of them waits forever.
+    """Raise an InputError if this process was forked after TensorFlow started: its threads are missing here.
 
     Args:
-        name: what is about to use TensorFlow.
-        loaded_in: the id of the process that loaded it; None where it is not loaded.
+        name: The object that is about to use TensorFlow.
+        loaded_in: Id of the process that loaded the object, if it is loaded.
     """
     if _forked_from_tensorflow or loaded_in not in (None, os.getpid()):
         raise InputError(
-            f"{name}: this process was forked after TensorFlow was started, which never answers in it; load and call"
-            " predictors in the worker alone (gunicorn: without --preload), or start workers by spawn"
+            f"{name}: this process was forked after TensorFlow started, which hangs in it; load and call predictors in"
+            " the workers only (gunicorn: without --preload), or start workers by spawn"
         )
 
 

@@ -1,4 +1,4 @@
-"""What may run code of others: the recipe files that this user has trained with, and --trust."""
+"""Trusted code: the recipe files that this user has trained with, and --trust."""
 
 import hashlib
 import os
@@ -15,25 +15,19 @@ _trained_here: set[str] = set()
 
 
 def trusts_all() -> bool:
-    """Return whether --trust was given, or $TFHUB_FT_TRUST is set to something else than 0."""
+    """Return whether --trust is given, or $TFHUB_FT_TRUST is set and not 0."""
     return os.environ.get(TRUST_VARIABLE, "0") not in ("", "0")
 
 
 def config_dir() -> Path:
-    """Return the folder of this user's configuration: $TFHUB_FT_CONFIG, or tfhub_ft in the configuration folder."""
-    chosen = os.environ.get(CONFIG_VARIABLE)
-    if chosen:
-        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    """Return the configuration folder: $TFHUB_FT_CONFIG, by default tfhub_ft in the user's configuration folder."""
+    if folder := os.environ.get(CONFIG_VARIABLE):
+        return Path(os.path.abspath(os.path.expanduser(folder)))
     return Path(platformdirs.user_config_dir("tfhub_ft", appauthor=False))
 
 
 def record_recipe(content: bytes, name: str) -> None:
-    """Record a recipe file that this user trains with: runs that hold the same bytes may be opened from now on.
-
-    Args:
-        content: of the file.
-        name: the file's name, for people.
-    """
+    """Record a recipe file that this user trains with as trusted, under its SHA-256 and with its name."""
     digest = hashlib.sha256(content).hexdigest()
     _trained_here.add(digest)
     path = _record(digest)
@@ -43,13 +37,13 @@ def record_recipe(content: bytes, name: str) -> None:
             path.write_text(f"{name}\n", encoding="utf-8")
     except OSError as error:
         warn(
-            f"{path.parent}: cannot be written ({error.strerror or error}), so the run is opened with --trust only;"
-            f" set {CONFIG_VARIABLE} to a folder that can be written"
+            f"{path.parent}: not writable ({error.strerror or error}), so opening the run requires --trust; set"
+            f" ${CONFIG_VARIABLE} to a writable folder"
         )
 
 
 def is_known_recipe(content: bytes) -> bool:
-    """Return whether this user has trained with a recipe file of exactly this content."""
+    """Return whether this user has trained with a recipe file of this content."""
     digest = hashlib.sha256(content).hexdigest()
     return digest in _trained_here or _record(digest).is_file()
 

@@ -6,7 +6,7 @@ import tfhub_ft
 from tests.conftest import TINY_SETTINGS
 
 
-def test_a_training_leaves_no_graph_behind(tiny_pair, reviews_csv, tmp_path):
+def test_train_releases_its_graphs(tiny_pair, reviews_csv, tmp_path):
     def graphs_after(folder):
         tfhub_ft.train(
             "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=folder, **{**TINY_SETTINGS, "epochs": 1}

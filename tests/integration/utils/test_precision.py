@@ -6,7 +6,7 @@ from tests.conftest import TINY_SETTINGS
 
 
 @pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
-def test_training_in_half_precision_learns_and_keeps_float32_weights(tiny_pair, reviews_csv, tmp_path, precision):
+def test_train_in_half_precision_keeps_float32_weights(tiny_pair, reviews_csv, tmp_path, precision):
     run = tfhub_ft.train(
         "sentiment", data=reviews_csv, output_dir=tmp_path / "run", encoder=tiny_pair,
         **TINY_SETTINGS, precision=precision,

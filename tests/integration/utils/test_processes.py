@@ -33,11 +33,11 @@ print(label(predictor), flush=True)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 @pytest.mark.parametrize("kind", ["tiny_run", "tiny_export"])
-def test_predictors_answer_or_raise_after_a_fork(kind, request):
+def test_predictors_work_or_raise_after_fork(kind, request):
     command = [sys.executable, "-W", "ignore", "-c", FORKED, str(request.getfixturevalue(kind))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     lines = done.stdout.splitlines()
     label, error = lines[0], lines[3]
-    assert "this process was forked after TensorFlow was started, which never answers in it; load and call" in error
+    assert "this process was forked after TensorFlow started, which hangs in it; load and call" in error
     assert lines == [label, "0", label, error, "0", error, "0", label], done.stderr
     assert label in ("negative", "positive")

@@ -1,4 +1,4 @@
-"""Code of others runs after --trust alone: the recipe files that runs bring along."""
+"""Recipe files of foreign runs are executed with --trust only."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def mine_run(tiny_pair, reviews_csv, tmp_path_factory):
-    """A finished run of a recipe file, and the file that it leaves when it is executed."""
+    """A finished run of a recipe file, and the marker file that its code creates."""
     folder = tmp_path_factory.mktemp("mine")
     mark, file = folder / "mark", folder / "mine.py"
     file.write_text(MINE.format(mark=str(mark)))
@@ -45,7 +45,7 @@ def mine_run(tiny_pair, reviews_csv, tmp_path_factory):
 
 @pytest.fixture
 def foreign(mine_run, tmp_path, monkeypatch):
-    """The same on the machine of a user who has not trained it."""
+    """The same run on the machine of another user."""
     run, mark = mine_run
     shutil.copytree(run, tmp_path / "run")
     mark.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def call(line, run):
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_recipe_files_of_others_are_not_executed(line, foreign):
+def test_commands_refuse_untrusted_recipe_files(line, foreign):
     run, mark = foreign
     with pytest.raises(InputError, match=rf"^{run}/recipe.py: is Python code that you have not trained with.*--trust"):
         call(line, run)
@@ -69,7 +69,7 @@ def test_recipe_files_of_others_are_not_executed(line, foreign):
     assert not Path("new").exists()
 
 
-def test_recipe_files_of_others_are_not_executed_in_python(foreign):
+def test_functions_refuse_untrusted_recipe_files(foreign):
     run, mark = foreign
     for opened in (
         lambda: Run(run).recipe,
@@ -83,7 +83,7 @@ def test_recipe_files_of_others_are_not_executed_in_python(foreign):
     assert not mark.exists()
 
 
-def test_a_run_of_ones_own_recipe_file_needs_its_copy_alone(mine_run):
+def test_run_of_known_recipe_file_uses_its_copy(mine_run):
     run, mark = mine_run
     mark.unlink(missing_ok=True)
     assert Run(run).recipe.name == "mine"
@@ -94,7 +94,7 @@ def test_a_run_of_ones_own_recipe_file_needs_its_copy_alone(mine_run):
 
 
 @pytest.mark.parametrize(("value", "is_trusted"), [("1", True), ("0", False), ("", False)])
-def test_the_trust_variable_opens_runs_of_others(value, is_trusted, foreign, monkeypatch):
+def test_trust_variable_opens_foreign_runs(value, is_trusted, foreign, monkeypatch):
     run, mark = foreign
     monkeypatch.setenv("TFHUB_FT_TRUST", value)
     if is_trusted:
@@ -105,14 +105,14 @@ def test_the_trust_variable_opens_runs_of_others(value, is_trusted, foreign, mon
     assert mark.exists() == is_trusted
 
 
-def test_loading_a_recipe_file_does_not_make_runs_of_it_known(foreign):
+def test_load_recipe_does_not_record_trust(foreign):
     run, _ = foreign
     assert load_recipe(run / "recipe.py").name == "recipe"
     with pytest.raises(InputError, match="--trust"):
         _ = Run(run).recipe
 
 
-def test_a_changed_recipe_file_is_not_executed(mine_run, tmp_path, monkeypatch):
+def test_run_refuses_changed_recipe_file(mine_run, tmp_path, monkeypatch):
     run = shutil.copytree(mine_run[0], tmp_path / "run")
     (run / "recipe.py").write_text((run / "recipe.py").read_text() + "pathlib.Path('new').touch()\n")
     monkeypatch.chdir(tmp_path)
@@ -126,7 +126,7 @@ def test_a_changed_recipe_file_is_not_executed(mine_run, tmp_path, monkeypatch):
     assert not Path("new").exists()
 
 
-def test_compiled_files_beside_a_known_recipe_are_not_executed(mine_run, tmp_path, monkeypatch):
+def test_run_ignores_compiled_recipe_files(mine_run, tmp_path, monkeypatch):
     import importlib.util
     import py_compile
 
@@ -142,7 +142,7 @@ def test_compiled_files_beside_a_known_recipe_are_not_executed(mine_run, tmp_pat
     assert not Path("new").exists()
 
 
-def test_resume_refuses_another_version_of_the_recipe(mine_run, tmp_path):
+def test_resume_refuses_changed_recipe_file(mine_run, tmp_path):
     run = shutil.copytree(mine_run[0], tmp_path / "run")
     (run / "metrics.json").unlink()
     (tmp_path / "mine.py").write_text((run / "recipe.py").read_text() + "# changed\n")
@@ -150,7 +150,7 @@ def test_resume_refuses_another_version_of_the_recipe(mine_run, tmp_path):
         tfhub_ft.train(tmp_path / "mine.py", output_dir=run, resume=True)
 
 
-def test_a_configuration_folder_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, capsys):
+def test_record_recipe_warns_if_folder_is_read_only(tmp_path, monkeypatch, capsys):
     from tfhub_ft.recipe import load_own_recipe
     from tfhub_ft.utils.trust import is_known_recipe
 

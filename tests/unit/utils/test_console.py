@@ -1,4 +1,4 @@
-"""What a terminal, and what a file is shown of a long work."""
+"""What a terminal, and what a file is text of a long work."""
 
 import logging
 import os
@@ -23,68 +23,69 @@ with progress("Reading", 3, "rows") as advance:
     log("nearly done")
 assert list(with_bar([[1, 2], [3]], "Scoring", 3)) == [[1, 2], [3]]
 """
-COLOUR = re.compile(r"\x1b\[(?!0m)[\d;]*m")
+COLOR = re.compile(r"\x1b\[(?!0m)[\d;]*m")
 
 
-def on_a_terminal(**environment):
-    """What the script writes to its standard output, and what a terminal sees on its standard error."""
-    ours, theirs = pty.openpty()
+def run_on_terminal(**environment):
+    """Return what the script writes to standard output, and to a terminal as standard error."""
+    parent_end, child_end = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
     environment = {name: value for name, value in environment.items() if value is not None}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=theirs, env=environment) as it:
-        os.close(theirs)
-        output = it.stdout.read().decode()
-    seen = b""
+    command = [sys.executable, "-c", SCRIPT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=child_end, env=environment) as process:
+        os.close(child_end)
+        output = process.stdout.read().decode()
+    terminal = b""
     try:
-        while part := os.read(ours, 4096):
-            seen += part
+        while part := os.read(parent_end, 4096):
+            terminal += part
     except OSError:
-        # So Linux says that the other end is closed.
+        # Linux raises it when the other end is closed.
         pass
-    os.close(ours)
-    return output, seen.decode()
+    os.close(parent_end)
+    return output, terminal.decode()
 
 
 RESULTS = "result 0\nresult 1\nresult 2\n"
 
 
-@pytest.mark.parametrize("no_colour", [None, "1"])
-def test_a_terminal_shows_a_bar_without_colour_where_there_shall_be_none(no_colour):
-    output, seen = on_a_terminal(NO_COLOR=no_colour)
+@pytest.mark.parametrize("no_color", [None, "1"])
+def test_progress_shows_bar_on_terminal(no_color):
+    output, terminal = run_on_terminal(NO_COLOR=no_color)
     assert output == RESULTS
-    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen)
-    assert "3/3 rows" in shown
-    assert "Scoring" in shown
-    assert "nearly done" in seen
-    coloured = [code for code in COLOUR.findall(seen) if not re.fullmatch(r"\x1b\[(1|2|3|4|7)m", code)]
-    assert bool(coloured) == (no_colour is None)
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", terminal)
+    assert "3/3 rows" in text
+    assert "Scoring" in text
+    assert "nearly done" in terminal
+    colored = [code for code in COLOR.findall(terminal) if not re.fullmatch(r"\x1b\[(1|2|3|4|7)m", code)]
+    assert bool(colored) == (no_color is None)
 
 
-def test_a_file_gets_plain_lines():
+def test_progress_prints_plain_lines_to_file():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (RESULTS, "Reading ...\nnearly done\n")
 
 
-def test_nothing_is_shown_where_all_is_hushed():
-    assert on_a_terminal(TFHUB_FT_QUIET="1") == (RESULTS, "")
+def test_progress_prints_nothing_if_quiet():
+    assert run_on_terminal(TFHUB_FT_QUIET="1") == (RESULTS, "")
 
 
-def test_a_table_shows_brackets_as_they_are_and_has_room_in_a_file(capsys):
+def test_print_tables_shows_brackets_and_long_labels(capsys):
     label = "[/b] :smile: " + "long " * 7
     scores = {"per_class": {label: {"rows": 3}}, "confusion_matrix": [[3]]}
     print_tables(scores_table({"[red]file": {"rows": 3}}), classes_table(scores))
-    shown = capsys.readouterr().out
-    assert label.strip() in shown
-    assert "[red]file" in shown
+    text = capsys.readouterr().out
+    assert label.strip() in text
+    assert "[red]file" in text
 
 
-def test_warn_prints_even_where_progress_is_quiet(monkeypatch, capsys):
+def test_warn_prints_even_if_quiet(monkeypatch, capsys):
     monkeypatch.setenv("TFHUB_FT_QUIET", "1")
     warn("2 rows are empty")
     assert capsys.readouterr().err == "Warning: 2 rows are empty\n"
 
 
-def test_recorded_warnings_keeps_each_distinct_warning_once(capsys):
+def test_recorded_warnings_keeps_distinct_warnings(capsys):
     with recorded_warnings() as outer:
         warn("one")
         with recorded_warnings() as inner:
@@ -95,7 +96,7 @@ def test_recorded_warnings_keeps_each_distinct_warning_once(capsys):
     assert (outer, inner) == (["one", "two", "three"], ["two", "one"])
 
 
-def test_quiet_keeps_no_log_handlers(capfd):
+def test_quiet_restores_log_handlers(capfd):
     handlers = list(logging.root.handlers)
     logging.root.handlers.clear()
     try:
@@ -108,7 +109,7 @@ def test_quiet_keeps_no_log_handlers(capfd):
     assert capfd.readouterr().err == "outside\n"
 
 
-def test_control_characters_of_data_do_not_reach_the_terminal(capsys):
+def test_output_escapes_control_characters(capsys):
     table = Table("label \x1b]0;title\x07")
     table.add_row("a\x1b[31m")
     print_tables(table)

@@ -5,7 +5,7 @@ from tensorflow.config.experimental import enable_tensor_float_32_execution, ten
 from tfhub_ft.utils.devices import pin_to_cpu, tensor_float_32
 
 
-def test_a_function_on_the_cpu_stays_there():
+def test_pin_to_cpu_places_operations_on_cpu():
     @tf.function
     def on_a_gpu(x):
         with tf.device("GPU:0"):
@@ -16,14 +16,14 @@ def test_a_function_on_the_cpu_stays_there():
     assert (placed["Square"], placed["AddV2"]) == ("CPU:0", "GPU:0")
 
 
-def test_rounding_is_forbidden_within_the_context_only():
+def test_tensor_float_32_is_restored():
     with pytest.raises(RuntimeError), tensor_float_32(allowed=False):
         assert not tensor_float_32_execution_enabled()
         raise RuntimeError
     assert tensor_float_32_execution_enabled()
 
 
-def test_what_the_caller_forbids_stays_forbidden():
+def test_tensor_float_32_respects_outer_ban():
     enable_tensor_float_32_execution(False)
     try:
         with tensor_float_32(allowed=True):

@@ -9,28 +9,28 @@ import pytest
 import tensorflow as tf
 
 from tfhub_ft.encoders import HubEncoder
-from tfhub_ft.utils.memory import gradients_forgotten
+from tfhub_ft.utils.memory import release_gradients
 
 SCRIPT = """
 import atexit, gc
 
 atexit.register(lambda: print(gc.get_freeze_count() > 1000))
-from tfhub_ft.utils.memory import collect_seldom
+from tfhub_ft.utils.memory import collect_garbage_rarely
 
 before = gc.get_threshold()[0]
-collect_seldom()
+collect_garbage_rarely()
 print(gc.isenabled(), gc.get_threshold()[0] > before, gc.get_freeze_count())
 """
 
 
-def test_garbage_is_looked_for_less_often_and_not_at_the_end():
+def test_collect_garbage_rarely_changes_the_collector():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True", "0", "True"]
 
 
 @pytest.fixture
 def traced(tiny_pair):
-    """A function that traces an encoder's gradient, and returns a weak reference to the graph."""
+    """A function that traces an encoder's gradient and returns a weak reference to its graph."""
     encoder = HubEncoder(tiny_pair)
     tokens = {name: np.ones((2, 8), "int32") for name in ("input_word_ids", "input_mask", "input_type_ids")}
 
@@ -51,18 +51,18 @@ def is_freed(graph):
     return graph() is None
 
 
-def test_graphs_with_our_gradients_are_freed(traced):
-    kept = traced()
-    with gradients_forgotten():
+def test_release_gradients_frees_graphs_of_this_package(traced):
+    traced_before = traced()
+    with release_gradients():
         graph = traced()
         assert not is_freed(graph)
     assert is_freed(graph)
-    # What was traced before stays TensorFlow's.
-    assert not is_freed(kept)
+    # Gradients that were traced before remain registered.
+    assert not is_freed(traced_before)
 
 
-def test_nothing_is_freed_while_another_thread_trains(traced):
-    outer, inner = gradients_forgotten(), gradients_forgotten()
+def test_release_gradients_waits_for_other_threads(traced):
+    outer, inner = release_gradients(), release_gradients()
     with outer:
         graph = traced()
         thread = threading.Thread(target=lambda: inner.__enter__() or inner.__exit__(None, None, None))
@@ -72,12 +72,12 @@ def test_nothing_is_freed_while_another_thread_trains(traced):
     assert is_freed(graph)
 
 
-def test_gradients_of_others_are_kept():
+def test_release_gradients_keeps_other_gradients():
     @tf.custom_gradient
     def doubled(x):
         return 2 * x, lambda upstream: 2 * upstream
 
-    with gradients_forgotten():
+    with release_gradients():
         forward = tf.function(lambda x: doubled(x)).get_concrete_function(tf.TensorSpec((), tf.float32))
     x = tf.constant(3.0)
     with tf.GradientTape() as tape:

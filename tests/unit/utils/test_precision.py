@@ -5,13 +5,13 @@ from tfhub_ft.recipes import sentiment
 from tfhub_ft.utils.precision import matrix_products_in, resolve_precision, rewritten_graphs
 
 
-def test_only_auto_looks_at_the_processor():
+def test_resolve_precision_keeps_explicit_dtypes():
     assert resolve_precision("float32") == "float32"
     assert resolve_precision("bfloat16") == "bfloat16"
     assert resolve_precision("auto") in ("float32", "bfloat16")
 
 
-def test_the_rewriter_is_on_within_the_context_only():
+def test_rewritten_graphs_restores_options():
     option = "auto_mixed_precision_onednn_bfloat16"
     with pytest.raises(RuntimeError), rewritten_graphs("bfloat16"):
         assert tf.config.optimizer.get_experimental_options()[option]
@@ -20,7 +20,7 @@ def test_the_rewriter_is_on_within_the_context_only():
 
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])
-def test_a_network_is_in_another_precision_within_the_context_only(tiny_pair, implementation):
+def test_matrix_products_in_restores_dtypes(tiny_pair, implementation):
     model = sentiment.build_model(str(tiny_pair), 2, seq_length=32, implementation=implementation)
     encoder, option = model.get_layer("token_model").get_layer("encoder"), "auto_mixed_precision_onednn_bfloat16"
     with matrix_products_in("bfloat16", model):

@@ -22,7 +22,7 @@ from tfhub_ft.utils.devices import QUIET_AND_ON_CPU
 from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.files import write_fault
 from tfhub_ft.utils.imports import imported
-from tfhub_ft.utils.memory import collect_seldom, peak_memory
+from tfhub_ft.utils.memory import collect_garbage_rarely, peak_memory
 from tfhub_ft.utils.processes import child_environment, module_command
 
 TIMED = 50
@@ -238,5 +238,5 @@ def _serve(kind: str, descriptor: str) -> None:
 
 
 if __name__ == "__main__":
-    collect_seldom()
+    collect_garbage_rarely()
     _serve(*sys.argv[1:])
