@@ -1,7 +1,7 @@
-"""The operations that graphs of text encoders, preprocessors and exports may have: none reaches out of the process.
+"""Operations that graphs of text encoders, preprocessors and exports may use.
 
-They compute, look up, split texts and control the flow. What reads or writes files is in the two sets at the end, which
-`tfhub_ft.utils.saved_graph` allows where the file is the model's own.
+They compute and do not reach out of the process. Those that read or write files are in the mappings at the end, which
+`tfhub_ft.utils.saved_graph` allows for files of the model itself.
 """
 
 _FLOW = """
@@ -89,10 +89,8 @@ StatelessRandomUniformV2 StatelessShuffle StatelessTruncatedNormal StatelessTrun
 """
 
 ALLOWED = frozenset(
-    " ".join(
-        (_FLOW, _STATE, _TEXT, _RAGGED_SPARSE_AND_LISTS, _ARRAYS, _MATHEMATICS, _LAYERS, _RANDOM),
-    ).split()
+    (_FLOW + _STATE + _TEXT + _RAGGED_SPARSE_AND_LISTS + _ARRAYS + _MATHEMATICS + _LAYERS + _RANDOM).split()
 )
-# The input that names the file, by operation.
+# The indices of the inputs that are file names, by operation.
 READS_ASSETS = {"InitializeTableFromTextFileV2": (1,), "ReadFile": (0,)}
 CHECKPOINTS = {"RestoreV2": (0,), "SaveV2": (0,), "MergeV2Checkpoints": (0, 1)}

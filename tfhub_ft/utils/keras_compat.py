@@ -1,15 +1,21 @@
-"""Every use of a private API of Keras, KerasHub and TensorFlow; importing this module imports none of them."""
+"""All uses of private APIs of Keras, KerasHub and TensorFlow, each imported on use."""
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
+    from keras.optimizers import Optimizer
+    from keras_hub.tokenizers import BytePairTokenizer
+else:
+    BytePairTokenizer = Optimizer = object
 
 # The modules that register classes with Keras.
 REGISTERING = ("encoders.hub_encoder", "encoders.window_preprocessor", "models.heads", "models.masking")
@@ -18,7 +24,7 @@ REGISTERING += ("language_models.dialogue_preprocessor", "language_models.byte_p
 
 
 class _LazyObjects(dict):
-    """Keras' registered objects by name. A lookup of one of this package imports modules until it is registered."""
+    """Keras' registered objects by name; looking up one of this package imports modules until it is registered."""
 
     def __contains__(self, name: object) -> bool:
         modules = iter(REGISTERING if str(name).startswith("tfhub_ft>") else ())
@@ -29,30 +35,30 @@ class _LazyObjects(dict):
 
 
 class _RegistryFinder:
-    """Makes Keras' registry lazy as soon as it is imported. Python asks a finder at every import."""
+    """An import hook that makes Keras' registry lazy as soon as it is imported."""
 
     @classmethod
-    def find_spec(cls, name: str, *_: object) -> object:
+    def find_spec(cls, fullname: str, *_: object) -> ModuleSpec | None:
         registry = sys.modules.get("keras.src.saving.object_registration")
         if not hasattr(registry, "GLOBAL_CUSTOM_OBJECTS"):
             return None
-        registry.GLOBAL_CUSTOM_OBJECTS = _LazyObjects(registry.GLOBAL_CUSTOM_OBJECTS)
+        vars(registry)["GLOBAL_CUSTOM_OBJECTS"] = _LazyObjects(vars(registry)["GLOBAL_CUSTOM_OBJECTS"])
         sys.meta_path.remove(cls)
-        return importlib.util.find_spec(name)
+        return importlib.util.find_spec(fullname)
 
 
 def register_lazily() -> None:
     """Let Keras find the registered classes of this package before their modules are imported.
 
-    `keras.saving.get_custom_objects` returns the registry, but Keras offers no hook for names that are not in it.
+    `keras.saving.get_custom_objects` returns the registry, but there is not a hook for missing names.
     """
     sys.meta_path.insert(0, _RegistryFinder)
-    # Keras may have been imported before.
+    # Keras may be imported already.
     _RegistryFinder.find_spec("tfhub_ft")
 
 
 class OneLineError(Exception):
-    """An error to whose message Keras does not add the arguments of the layer's call, which are several lines."""
+    """An error to which Keras does not add the arguments of the layer's call, several lines."""
 
     _keras_call_info_injected = True
 
@@ -63,92 +69,82 @@ def _global_attribute(name: str) -> Any:
     return global_state.get_global_attribute(name)
 
 
-def entry_layer() -> Any:
-    """Return the outermost layer or model of the current call, None outside of calls; Keras has no public name for it.
-
-    A graph that is being traced does not know the model whose function it becomes.
-    """
+def entry_layer() -> "keras.layers.Layer | None":
+    """Return the outermost layer or model of the current call, None outside of calls."""
     context = _global_attribute("current_call_ctx")
     return context.entry_layer if context else None
 
 
 def is_building() -> bool:
-    """Return whether Keras calls layers only to build them, as it does with a subclassed model before it loads weights.
-
-    `keras.StatelessScope` is public, but not whether one is open.
-    """
+    """Return whether Keras calls layers only to build them, in a `keras.StatelessScope`."""
     return _global_attribute("stateless_scope") is not None
 
 
 def is_reading_legacy_file() -> bool:
-    """Return whether Keras makes layers for a model in a `.h5` file, which holds weights but no assets.
-
-    `from_config` does not get the kind of the file.
-    """
+    """Return whether Keras creates layers for a model in an `.h5` file, which contains weights but not assets."""
     return bool(_global_attribute("use_legacy_config"))
 
 
-def flatten_layers(layer: Any, include_self: bool = True) -> Iterator[Any]:
-    """Yield a layer or model and all layers within; `Model.layers` are those of the first level."""
+def flatten_layers(layer: "keras.layers.Layer", include_self: bool = True) -> list[Any]:
+    """Return a layer or model and all nested layers; `Model.layers` are those of the first level."""
     return layer._flatten_layers(include_self=include_self)
 
 
-def untrack_variable(layer: Any, variable: "keras.Variable") -> None:
-    """Take a variable out of a layer's weights; Keras has `add_weight`, but no way back."""
+def untrack_variable(layer: "keras.layers.Layer", variable: "keras.Variable") -> None:
+    """Remove a variable from a layer's weights, the opposite of `add_weight`."""
     layer._untrack_variable(variable)
 
 
 def input_operation(tensor: Any) -> Any:
-    """Return the operation that makes a symbolic tensor, None for others; a `KerasTensor` has no public name for it."""
+    """Return the operation that computes a symbolic tensor, None for other values."""
     return getattr(getattr(tensor, "_keras_history", None), "operation", None)
 
 
 def inbound_nodes(operation: Any) -> list[Any]:
-    """Return the calls of a layer on symbolic tensors; Keras 3 has no public name for them."""
+    """Return the calls of a layer on symbolic tensors."""
     return operation._inbound_nodes
 
 
 def nodes_in_order(model: "keras.Model") -> list[Any]:
-    """Return the calls of a functional model's layers, each after those whose outputs it takes."""
-    depths = model._nodes_by_depth
+    """Return the calls of a functional model's layers in topological order."""
+    depths = vars(model)["_nodes_by_depth"]
     return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
 
 
-def loss_tracker(model: "keras.Model") -> Any:
-    """Return the mean loss among a compiled model's metrics, which a `train_step` of our own updates."""
+def loss_tracker(model: "keras.Model") -> "keras.metrics.Mean":
+    """Return the loss metric of a compiled model, which a custom `train_step` must update."""
     return model._loss_tracker
 
 
-def build_for_batch(model: "keras.Model", batch: Any) -> None:
-    """Build a compiled model's metrics and optimizer for a batch, as `fit` does before its first step."""
+def build_for_batch(model: "keras.Model", batch: object) -> None:
+    """Build a compiled model's metrics and optimizer for a batch, as `fit` does before the first step."""
     model._symbolic_build(data_batch=batch)
 
 
 class PrebuiltModel:
-    """A mixin for models that `build_for_batch` has built.
+    """A mixin for models that `build_for_batch` has built; `fit` of Keras 3.15 fails to do so with several workers.
 
-    `fit` would build them again, where Keras 3.15 fails with several workers, as it reduces a dictionary:
     https://github.com/keras-team/keras/issues/20585
     """
 
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+    def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
         pass
 
 
 def unscaled_loss(loss: Any) -> Any:
-    """Return a loss without Keras' division by the number of replicas, which suits parts of equal size alone.
+    """Return a loss without Keras' division by the number of replicas, which assumes parts of equal size.
 
-    Keras divides since https://github.com/keras-team/keras/issues/19891
+    https://github.com/keras-team/keras/issues/19891
     """
     from keras.src.losses.loss import unscale_loss_for_distribution
 
     return unscale_loss_for_distribution(loss)
 
 
-def logs_need_an_axis(strategy: Any) -> bool:
-    """Return whether Keras reduces the logs of several workers along an axis that numbers do not have.
+def logs_need_an_axis(strategy: "tf.distribute.Strategy") -> bool:
+    """Return whether Keras reduces logs along axis 0, as Keras 3.15 does with `MultiWorkerMirroredStrategy`.
 
-    So does Keras 3.15 with `MultiWorkerMirroredStrategy`: https://github.com/keras-team/keras/issues/20585
+    https://github.com/keras-team/keras/issues/20585
     """
     import tensorflow as tf
     from keras.src.backend.tensorflow.trainer import reduce_per_replica
@@ -160,34 +156,34 @@ def logs_need_an_axis(strategy: Any) -> bool:
     return False
 
 
-def learning_rates(optimizer: Any, steps: Any) -> Any:
-    """Return the learning rates of steps; the public `learning_rate` is that of the next step."""
+def learning_rates(optimizer: Optimizer, steps: Any) -> Any:
+    """Return the learning rates of steps by the optimizer's schedule."""
     return optimizer._learning_rate(steps)
 
 
-def weight_decay_of(optimizer: Any, variable: Any) -> float:
-    """Return a variable's weight decay: 0 for those given to `exclude_from_weight_decay`, which has no getter."""
+def weight_decay_of(optimizer: Optimizer, variable: "keras.Variable") -> float:
+    """Return the weight decay of a variable, 0 after `exclude_from_weight_decay`."""
     return optimizer.weight_decay if optimizer.weight_decay and optimizer._use_weight_decay(variable) else 0.0
 
 
-def adam_slots(optimizer: Any, variable: Any) -> tuple[str, Any, Any]:
-    """Return a trained variable's path and its two moments; `update_step` gets the tf.Variable alone."""
+def adam_slots(optimizer: "keras.optimizers.Adam", variable: "tf.Variable") -> "tuple[str, tf.Variable, tf.Variable]":
+    """Return the path and the two moments of a tf.Variable that Adam trains."""
     index = optimizer._get_variable_index(variable)
     path = optimizer._trainable_variables[index].path
     return path, optimizer._momentums[index].value, optimizer._velocities[index].value
 
 
-class SummedGradients:
-    """A mixin for optimizers that clip the gradients of all replicas together, and decay weights in `update_step`.
+class SummedGradients(Optimizer):
+    """A mixin for optimizers that clip the sum of the gradients of all replicas, and decay weights in `update_step`.
 
-    Keras clips each replica's part, which has another norm, and decays weights in a pass of its own.
+    Keras clips the gradients of each replica, and decays weights separately.
     """
 
-    def _clip_gradients(self, gradients: Sequence[Any]) -> list[Any]:
+    def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
         import tensorflow as tf
 
-        # Of embeddings TensorFlow keeps what each token adds, whose norm is not that of the sum.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        # The norm of IndexedSlices, the gradients of embeddings, is not that of their sum.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in grads]
         context = tf.distribute.get_replica_context()
         if context and context.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -202,22 +198,26 @@ class SummedGradients:
         pass
 
 
-def own_kernel(layer: Any) -> "keras.Variable":
-    """Return a dense layer's kernel; the public `kernel` is the sum of it and of its LoRA update."""
+def own_kernel(layer: "keras.layers.Dense | keras.layers.EinsumDense") -> "keras.Variable":
+    """Return the kernel of a dense layer without its LoRA update, which the public `kernel` includes."""
     return layer._kernel
 
 
 def decoder_norms(layer: Any) -> tuple[Any, Any]:
-    """Return the norms before attention and before the feed-forward network of a decoder layer of KerasHub."""
+    """Return the norms before attention and before the feed-forward network of a KerasHub decoder layer."""
     return layer._self_attention_layernorm, layer._feedforward_layernorm
 
 
-class BytePairHooks:
-    """A mixin for KerasHub's byte-pair tokenizers, whose two ways to split a text have private names alone.
+class BytePairHooks(BytePairTokenizer):
+    """A mixin for KerasHub's byte-pair tokenizers with hooks for Python and for graphs.
 
-    Subclasses have `prepare_tokenizer(tokenizer)`, `prepare_graph(vocabulary, model)` and `tokenize_in_graph(inputs)`;
-    tokenizer and model are those of Hugging Face.
+    Subclasses define `prepare_tokenizer(tokenizer)`, `prepare_graph(vocabulary, model)` and
+    `tokenize_in_graph(inputs)`, where tokenizer and model are those of Hugging Face.
     """
+
+    prepare_tokenizer: Any
+    prepare_graph: Any
+    tokenize_in_graph: Any
 
     def add_special_token(self, token: str, name: str) -> None:
         """Register a special token; call it before `__init__`."""
@@ -230,6 +230,7 @@ class BytePairHooks:
     def _set_vocabulary_and_merges_tf(self, vocabulary: dict[str, int], merges: list[str]) -> None:
         super()._set_vocabulary_and_merges_tf(vocabulary, merges)
         self._maybe_initialized_tokenizers()
+        assert self._tokenizer is not None
         self.prepare_graph(vocabulary, self._tokenizer.model)
 
     def _tokenize_tf(self, inputs: Any) -> Any:
@@ -238,7 +239,7 @@ class BytePairHooks:
 
 
 def kerashub_preset_file(preset: str, name: str) -> Path:
-    """Return where KerasHub keeps a file of a preset; its public functions load whole presets."""
+    """Return the path of a file of a KerasHub preset."""
     from keras_hub.src.utils.preset_utils import get_file
 
     return Path(get_file(preset, name))
@@ -247,7 +248,7 @@ def kerashub_preset_file(preset: str, name: str) -> Path:
 def freeze_variables(function: Any) -> Any:
     """Return a concrete function with constants in place of variables.
 
-    https://github.com/tensorflow/tensorflow/issues/27614: TensorFlow 2 has no public function for it.
+    https://github.com/tensorflow/tensorflow/issues/27614
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -255,7 +256,7 @@ def freeze_variables(function: Any) -> Any:
 
 
 def is_traced_for_xla() -> bool:
-    """Return whether XLA compiles the graph that is being traced, as only its outermost function knows."""
+    """Return whether the graph that is being traced will be compiled by XLA."""
     from tensorflow.python.framework import ops
     from tensorflow.python.ops import control_flow_util
 
@@ -263,29 +264,29 @@ def is_traced_for_xla() -> bool:
 
 
 def registered_gradients() -> dict[str, Any]:
-    """Return the gradients that TensorFlow keeps by name, each {"type": function}; it never removes one itself.
+    """Return TensorFlow's registered gradients by name, {"type": function} each; it never removes one.
 
-    https://github.com/tensorflow/tensorflow/issues/27492: the graph of a custom gradient is never freed.
+    https://github.com/tensorflow/tensorflow/issues/27492
     """
     from tensorflow.python.framework import ops
 
     return ops.gradient_registry._registry
 
 
-def set_cardinality(dataset: Any, batches: int) -> None:
-    """Set the number of steps that Keras takes from a distributed dataset, which counts the parts of all replicas."""
+def set_cardinality(dataset: "tf.distribute.DistributedDataset", batches: int) -> None:
+    """Set the number of steps that Keras reads from a distributed dataset."""
     dataset._cardinality = batches
 
 
 def is_operation(name: str) -> bool:
-    """Return whether TensorFlow has an operation of this name; `tf.raw_ops` lacks some."""
+    """Return whether TensorFlow has an operation of this name, also one that `tf.raw_ops` lacks."""
     from tensorflow.python.framework import op_def_registry
 
     return op_def_registry.get(name) is not None
 
 
 def is_tensorflow_started() -> bool:
-    """Return whether this process has imported TensorFlow and started its threads, without importing it."""
+    """Return whether TensorFlow's threads run in this process, without importing it."""
     eager = sys.modules.get("tensorflow.python.eager.context")
     context = eager and eager.context_safe()
     return bool(context and context._initialized)

@@ -32,7 +32,7 @@ def registered_names():
 
 @pytest.mark.sample
 @pytest.mark.parametrize("imports", ["import tfhub_ft, keras", "import keras, tfhub_ft"])
-def test_keras_finds_every_registered_class_by_its_name(imports):
+def test_registry_finds_every_registered_class(imports):
     names = registered_names()
     assert {"HubEncoder", "ClassificationHead", "InBatchNegatives", "FusedAdamW", "ByteLevelTokenizer"} <= {*names}
     script = f"""{imports}
@@ -48,7 +48,7 @@ print(json.dumps([imported, found, find("tfhub_ft>Nothing"), find("HubEncoder")]
     assert unknown is without_package is None
 
 
-def test_a_lookup_of_an_encoder_does_not_import_what_only_dialogues_need():
+def test_registry_imports_only_needed_modules():
     script = """import json, sys, keras, tfhub_ft
 keras.saving.get_registered_object("tfhub_ft>WindowPreprocessor")
 print(json.dumps("keras_hub" in sys.modules))
@@ -57,7 +57,7 @@ print(json.dumps("keras_hub" in sys.modules))
 
 
 def compiled_network(name, tiny_pair, tiny_preset):
-    """A recipe's network, compiled as a training compiles it and trained for a step, and its rows."""
+    """Return the network of a recipe, compiled and trained for a step, and its tokens."""
     from tfhub_ft.training.optimizer import build_optimizer
 
     recipe = load_recipe(name)
@@ -70,13 +70,13 @@ def compiled_network(name, tiny_pair, tiny_preset):
     optimizer = build_optimizer(
         learning_rate=1e-3, warmup=0.1, total_steps=10, weight_decay=0.01, clip_norm=1.0, rates={"bias": 0.5}
     )
-    # Eager steps take less time here than tracing a graph.
+    # Faster than tracing a graph.
     network.compile(optimizer, **recipe.compile_arguments(settings, TARGETS[name]), run_eagerly=True)
     network.train_on_batch(tokens, TARGETS[name])
     return network, tokens
 
 
-def test_compiled_models_of_every_kind_reload_compiled_and_score_the_same(tiny_pair, tiny_preset, tmp_path):
+def test_compiled_models_reload_with_the_same_scores(tiny_pair, tiny_preset, tmp_path):
     expected = {}
     for name, targets in TARGETS.items():
         network, tokens = compiled_network(name, tiny_pair, tiny_preset)
@@ -99,7 +99,7 @@ print(json.dumps(found))
         assert found[name] == pytest.approx(scores, abs=1e-5), name
 
 
-def test_a_run_loads_by_keras_alone(tiny_run):
+def test_run_loads_with_keras_alone(tiny_run):
     script = """import json, sys, tfhub_ft, keras, tensorflow as tf
 model = keras.models.load_model(sys.argv[1])
 print(json.dumps(model.predict(tf.constant(["good film"]), verbose=0).tolist()))

@@ -1,4 +1,4 @@
-"""Each private API still means what the function over it says."""
+"""Private APIs behave as keras_compat expects."""
 
 import inspect
 import json
@@ -29,7 +29,7 @@ def run(script, *arguments):
 
 @keras.saving.register_keras_serializable("compat")
 class Recorder(keras.layers.Layer):
-    """Records what Keras is doing whenever it is made of a config or called."""
+    """Records the state of Keras in calls and in from_config."""
 
     def call(self, inputs):
         SEEN.append(keras_compat.entry_layer())
@@ -63,7 +63,7 @@ def test_entry_layer_is_the_outermost_model_of_a_call(seen):
     assert keras_compat.entry_layer() is None
 
 
-def test_is_building_in_the_scope_that_keras_builds_in():
+def test_is_building_in_scope_of_symbolic_calls():
     found = []
 
     def call(inputs):
@@ -77,7 +77,7 @@ def test_is_building_in_the_scope_that_keras_builds_in():
 
 
 @pytest.mark.parametrize(("file", "is_legacy"), [("model.h5", True), ("model.keras", False)])
-def test_is_reading_legacy_file_while_layers_of_a_h5_file_are_made(seen, tmp_path, file, is_legacy):
+def test_is_reading_legacy_file_during_load_of_h5(seen, tmp_path, file, is_legacy):
     inputs = keras.Input((3,))
     keras.Model(inputs, Recorder()(inputs)).save(tmp_path / file)
     seen.clear()
@@ -86,7 +86,7 @@ def test_is_reading_legacy_file_while_layers_of_a_h5_file_are_made(seen, tmp_pat
     assert not keras_compat.is_reading_legacy_file()
 
 
-def test_flatten_layers_yields_layers_of_all_levels():
+def test_flatten_layers_returns_layers_of_all_levels():
     inner = small_model()
     outer = keras.Sequential([keras.Input((3,)), inner])
     found = list(keras_compat.flatten_layers(outer))
@@ -94,7 +94,7 @@ def test_flatten_layers_yields_layers_of_all_levels():
     assert outer not in keras_compat.flatten_layers(outer, include_self=False)
 
 
-def test_untrack_variable_takes_it_out_of_the_weights_of_a_built_layer():
+def test_untrack_variable_removes_weight_of_built_layer():
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
     keras_compat.untrack_variable(layer, layer.bias)
@@ -103,7 +103,7 @@ def test_untrack_variable_takes_it_out_of_the_weights_of_a_built_layer():
         layer.add_weight(shape=())
 
 
-def test_nodes_of_a_functional_model_in_order():
+def test_nodes_in_order_is_topological():
     model = small_model()
     nodes = keras_compat.nodes_in_order(model)
     assert [node.operation.name for node in nodes] == ["inputs", "hidden", "outputs"]
@@ -117,7 +117,7 @@ def test_nodes_of_a_functional_model_in_order():
     assert node.arguments.args == (model.inputs[0],)
 
 
-def test_build_for_batch_makes_optimizer_and_metrics():
+def test_build_for_batch_builds_optimizer_and_metrics():
     model = small_model()
     model.compile("adam", "mse", metrics=["mae"])
     keras_compat.build_for_batch(model, (np.zeros((2, 3), "float32"), np.zeros((2, 2), "float32")))
@@ -127,22 +127,22 @@ def test_build_for_batch_makes_optimizer_and_metrics():
     assert float(model.get_metrics_result()["loss"]) == 3.0
 
 
-def test_prebuilt_model_replaces_what_fit_builds_by():
+def test_prebuilt_model_overrides_build_of_fit():
     assert [*inspect.signature(keras.Model._maybe_symbolic_build).parameters] == ["self", "iterator", "data_batch"]
     assert "_maybe_symbolic_build" in inspect.getsource(keras.Model.fit)
 
 
-def test_unscaled_loss_undoes_the_division_by_replicas(monkeypatch):
+def test_unscaled_loss_undoes_division_by_replicas(monkeypatch):
     assert float(keras_compat.unscaled_loss(tf.constant(3.0))) == 3.0
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
     assert float(keras_compat.unscaled_loss(tf.constant(3.0))) == 6.0
 
 
-def test_logs_of_one_device_need_no_axis():
+def test_logs_need_an_axis_is_false_on_one_device():
     assert not keras_compat.logs_need_an_axis(tf.distribute.get_strategy())
 
 
-def test_optimizer_tells_rates_decay_and_moments():
+def test_optimizer_functions_return_rates_decay_and_moments():
     schedule = keras.optimizers.schedules.PolynomialDecay(1.0, 4, end_learning_rate=0.0)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -157,7 +157,7 @@ def test_optimizer_tells_rates_decay_and_moments():
     np.testing.assert_allclose(velocity, [0.009, 0.016], rtol=1e-5)
 
 
-def test_summed_gradients_are_clipped_by_the_norm_of_their_sum_and_decay_nothing():
+def test_summed_gradients_clips_sum_and_skips_weight_decay():
     class Ours(keras_compat.SummedGradients, keras.optimizers.SGD):
         pass
 
@@ -171,7 +171,7 @@ def test_summed_gradients_are_clipped_by_the_norm_of_their_sum_and_decay_nothing
     np.testing.assert_array_equal(variable, np.ones((3, 1)))
 
 
-def test_own_kernel_is_the_kernel_without_its_lora_update():
+def test_own_kernel_excludes_lora_update():
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
     before = layer.kernel.numpy()
@@ -181,7 +181,7 @@ def test_own_kernel_is_the_kernel_without_its_lora_update():
     assert (np.asarray(layer.kernel) != before).all()
 
 
-def test_decoder_norms_come_before_attention_and_feed_forward():
+def test_decoder_norms_returns_norms_of_layer():
     models = pytest.importorskip("keras_hub").models
     sizes = {"vocabulary_size": 8, "num_layers": 1, "hidden_dim": 4, "intermediate_dim": 8}
     backbone = models.LlamaBackbone(**sizes, num_query_heads=2, num_key_value_heads=1)
@@ -190,11 +190,11 @@ def test_decoder_norms_come_before_attention_and_feed_forward():
     assert [norm.scale.shape for norm in norms] == [(4,)] * 2
 
 
-def test_kerashub_preset_file_is_in_the_folder_of_a_preset(tiny_preset):
+def test_kerashub_preset_file_returns_path_in_folder(tiny_preset):
     assert keras_compat.kerashub_preset_file(str(tiny_preset), "config.json") == Path(tiny_preset) / "config.json"
 
 
-def test_freeze_variables_leaves_constants():
+def test_freeze_variables_replaces_variables_by_constants():
     variable = tf.Variable(2.0)
     function = tf.function(lambda x: x * variable, input_signature=[tf.TensorSpec((), tf.float32)])
     frozen = keras_compat.freeze_variables(function.get_concrete_function())
@@ -205,7 +205,7 @@ def test_freeze_variables_leaves_constants():
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
-def test_is_traced_for_xla_within_functions_that_xla_compiles(jit_compile):
+def test_is_traced_for_xla_in_nested_functions(jit_compile):
     found = []
 
     @tf.function(jit_compile=jit_compile)
@@ -221,7 +221,7 @@ def test_is_traced_for_xla_within_functions_that_xla_compiles(jit_compile):
     assert found == [jit_compile]
 
 
-def test_registered_gradients_holds_custom_gradients_of_graphs():
+def test_registered_gradients_includes_custom_gradients():
     @tf.custom_gradient
     def doubled(x):
         return 2 * x, lambda upstream: 2 * upstream
@@ -233,7 +233,7 @@ def test_registered_gradients_holds_custom_gradients_of_graphs():
     assert all(callable(each["type"]) for each in new)
 
 
-def test_set_cardinality_is_what_keras_reads():
+def test_set_cardinality_changes_steps_of_dataset():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     dataset = strategy.distribute_datasets_from_function(lambda _: tf.data.Dataset.range(6))
     assert int(dataset.cardinality) == 6
@@ -241,12 +241,12 @@ def test_set_cardinality_is_what_keras_reads():
     assert int(dataset.cardinality) == 3
 
 
-def test_is_operation_knows_operations_of_tensorflow():
+def test_is_operation_finds_tensorflow_operations():
     assert keras_compat.is_operation("MatMul")
     assert not keras_compat.is_operation("__inference_call_12")
 
 
-def test_is_tensorflow_started_only_once_it_computes():
+def test_is_tensorflow_started_after_first_operation():
     assert tf.zeros(1) is not None
     assert keras_compat.is_tensorflow_started()
     script = """import sys
@@ -256,7 +256,7 @@ print("false" if "tensorflow" in sys.modules or is_tensorflow_started() else "tr
 
 
 @pytest.mark.parametrize("kind", [InputError, ValueError])
-def test_keras_adds_no_arguments_to_errors_of_one_line(kind):
+def test_one_line_error_stays_one_line_in_layers(kind):
     class Failing(keras.layers.Layer):
         def call(self, inputs):
             raise kind("wrong")
@@ -266,7 +266,7 @@ def test_keras_adds_no_arguments_to_errors_of_one_line(kind):
     assert (str(caught.value) == "wrong") == (kind is InputError)
 
 
-def test_private_apis_are_used_in_one_module():
+def test_private_apis_are_used_in_keras_compat_only():
     private = re.compile(
         r"keras\.src|keras_hub\.src|tensorflow\.python|tf\.__internal__|\._(flatten_layers|tracker|untrack_variable|"
         r"keras_history|inbound_nodes|nodes_by_depth|loss_tracker|symbolic_build|cardinality|use_weight_decay|"

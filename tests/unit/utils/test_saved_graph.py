@@ -1,4 +1,4 @@
-"""Graphs are read before they are loaded, and those that reach out of the process are refused."""
+"""Checks of graphs before they are loaded."""
 
 import shutil
 import subprocess
@@ -19,10 +19,10 @@ from tfhub_ft.utils.errors import InputError, UntrustedCode
 from tfhub_ft.utils.processes import child_environment, python_command
 from tfhub_ft.utils.saved_graph import check_graph, load_graph
 
-MARK = "written by the graph"
+CONTENT = "written by the graph"
 OPERATIONS = {
-    "WriteFile": lambda path: tf.io.write_file(path, MARK),
-    "PrintV2": lambda path: tf.print(MARK, output_stream=f"file://{path}"),
+    "WriteFile": lambda path: tf.io.write_file(path, CONTENT),
+    "PrintV2": lambda path: tf.print(CONTENT, output_stream=f"file://{path}"),
     "SaveV2": lambda path: tf.raw_ops.SaveV2(
         prefix=path, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.constant(1.0)]
     ),
@@ -44,14 +44,14 @@ OPERATIONS = {
 }
 
 
-def saved(module, folder):
-    """A module as a SavedModel's folder."""
+def save(module, folder):
+    """Save a module as a SavedModel and return its folder."""
     tf.saved_model.save(module, str(folder))
     return folder
 
 
-def calling(operation, path):
-    """A module whose function calls a function that does something with a file."""
+def module_with_operation(operation, path):
+    """Return a module whose function calls a function with an operation on a file."""
     module = tf.Module()
 
     @tf.function(input_signature=[])
@@ -64,7 +64,7 @@ def calling(operation, path):
 
 
 class Writing(tf.saved_model.experimental.TrackableResource):
-    """A resource that a hostile graph writes a file with, when it is made or initialized: as the model is loaded."""
+    """A resource that writes a file when it is created or initialized, while the model is loaded."""
 
     def __init__(self, path, when):
         super().__init__()
@@ -72,12 +72,12 @@ class Writing(tf.saved_model.experimental.TrackableResource):
 
     def _create_resource(self):
         if self.when == "create":
-            tf.io.write_file(self.path, MARK)
+            tf.io.write_file(self.path, CONTENT)
         return tf.raw_ops.MutableHashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
 
     def _initialize(self):
         if self.when == "initialize":
-            tf.io.write_file(self.path, MARK)
+            tf.io.write_file(self.path, CONTENT)
 
 
 class FromFile(tf.saved_model.experimental.TrackableResource):
@@ -96,7 +96,7 @@ class FromFile(tf.saved_model.experimental.TrackableResource):
         )
 
 
-def using(resource):
+def module_with_resource(resource):
     module = tf.Module()
     module.resource = resource
 
@@ -108,7 +108,7 @@ def using(resource):
     return module
 
 
-def edit(folder, change):
+def edit_graph(folder, change):
     """Change the proto of a SavedModel."""
     content = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     change(content.meta_graphs[0])
@@ -117,7 +117,7 @@ def edit(folder, change):
 
 
 def with_table(tmp_path):
-    """A SavedModel with a table that is read from its asset."""
+    """Return a SavedModel with a table that is read from its asset."""
     (tmp_path / "vocab.txt").write_text("a\nb\n")
     initializer = tf.lookup.TextFileInitializer(
         str(tmp_path / "vocab.txt"),
@@ -130,14 +130,14 @@ def with_table(tmp_path):
     module.table = tf.lookup.StaticHashTable(initializer, -1)
     module.weight = tf.Variable(1.0)
     module.find = tf.function(lambda word: module.table.lookup(word), input_signature=[tf.TensorSpec((), tf.string)])
-    folder = saved(module, tmp_path / "model")
+    folder = save(module, tmp_path / "model")
     (tmp_path / "vocab.txt").unlink()
     return folder
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_operations_on_files_are_refused_by_name_and_function(operation, tmp_path):
-    folder = saved(calling(operation, tmp_path / "file"), tmp_path / "model")
+def test_load_graph_refuses_operations_on_files(operation, tmp_path):
+    folder = save(module_with_operation(operation, tmp_path / "file"), tmp_path / "model")
     with pytest.raises(
         UntrustedCode, match=rf"^{folder}: has the operation {operation} in the function __?\S+.*--trust"
     ):
@@ -146,9 +146,9 @@ def test_operations_on_files_are_refused_by_name_and_function(operation, tmp_pat
 
 
 @pytest.mark.parametrize("when", ["create", "initialize"])
-def test_functions_that_resources_call_are_read(when, tmp_path, monkeypatch):
+def test_load_graph_checks_functions_of_resources(when, tmp_path, monkeypatch):
     path = tmp_path / "file"
-    folder = saved(using(Writing(path, when)), tmp_path / "model")
+    folder = save(module_with_resource(Writing(path, when)), tmp_path / "model")
     path.unlink(missing_ok=True)
     with pytest.raises(UntrustedCode, match=r"WriteFile in the function __inference_"):
         load_graph(folder)
@@ -159,34 +159,34 @@ def test_functions_that_resources_call_are_read(when, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["constant", "captured"])
-def test_tables_of_files_that_are_no_assets_are_refused(kind, tmp_path):
+def test_load_graph_refuses_tables_of_other_files(kind, tmp_path):
     (tmp_path / "secret").write_text("secret\n")
     path = str(tmp_path / "secret") if kind == "constant" else tf.constant(str(tmp_path / "secret"))
-    folder = saved(using(FromFile(path)), tmp_path / "model")
+    folder = save(module_with_resource(FromFile(path)), tmp_path / "model")
     with pytest.raises(UntrustedCode, match="InitializeTableFromTextFileV2 in the function .*no.* asset of the model"):
         load_graph(folder)
 
 
-def test_tables_of_assets_and_savers_are_loaded(tmp_path):
+def test_load_graph_allows_assets_and_savers(tmp_path):
     folder = with_table(tmp_path)
     assert load_graph(folder).find(tf.constant("b")).numpy() == 1
     assert load_graph(shutil.move(folder, tmp_path / "moved")).find(tf.constant("b")).numpy() == 1
 
 
 @pytest.mark.parametrize("name", ["../../secret", "{}/secret"])
-def test_assets_outside_of_the_folder_are_refused(name, tmp_path):
+def test_load_graph_refuses_assets_outside_folder(name, tmp_path):
     name = name.format(tmp_path)
     (tmp_path / "secret").write_text("secret\n")
 
     def change(graph):
         graph.asset_file_def[0].filename = name
 
-    folder = edit(with_table(tmp_path), change)
+    folder = edit_graph(with_table(tmp_path), change)
     with pytest.raises(UntrustedCode, match=f"reads the file '{name}', which is not in its folder"):
         load_graph(folder)
 
 
-def test_assets_that_are_links_to_elsewhere_are_refused(tmp_path):
+def test_load_graph_refuses_linked_assets(tmp_path):
     folder = with_table(tmp_path)
     (tmp_path / "secret").write_text("secret\n")
     (folder / "assets" / "vocab.txt").unlink()
@@ -208,7 +208,7 @@ def saver_from_constant(graph):
 
 
 def saver_in_signature(graph):
-    """Let a client choose the file that is written."""
+    """Let a client choose the file to write."""
     saver = next(iter(graph.signature_def.values()))
     saver.inputs["path"].name = graph.saver_def.filename_tensor_name
 
@@ -234,7 +234,7 @@ def shared_variable(graph):
 
 
 def initialization(graph):
-    """The function that initializes the table, and its node that does."""
+    """Return the function and the node that initialize the table."""
     return next(
         (function, node)
         for function in graph.graph_def.library.function
@@ -244,7 +244,7 @@ def initialization(graph):
 
 
 def asset_from_signature(graph):
-    """Read a file that a constant names, by a node that is said to be an asset's."""
+    """Read a file named by a constant that pretends to be the node of an asset."""
     call = next(node for node in graph.graph_def.node if "initializer" in node.attr["f"].func.name)
     name = graph.asset_file_def[0].tensor_info.name.split(":")[0]
     asset = next(node for node in graph.graph_def.node if node.name == name)
@@ -265,15 +265,15 @@ def asset_from_signature(graph):
         (asset_from_signature, "InitializeTableFromTextFileV2"),
     ],
 )
-def test_savers_and_assets_are_those_of_the_model(change, operation, tmp_path):
+def test_load_graph_refuses_other_savers_and_assets(change, operation, tmp_path):
     folder = with_table(tmp_path)
     check_graph(folder)
     with pytest.raises(UntrustedCode, match=rf"has the operation ({operation}) in the function __inference_"):
-        load_graph(edit(folder, change))
+        load_graph(edit_graph(folder, change))
 
 
 def branch_of_operation(graph):
-    """Name an operation where a function is expected, which TensorFlow runs in its place."""
+    """Use the name of an operation as that of a function; TensorFlow runs the operation."""
     for function in graph.graph_def.library.function:
         for node in function.node_def:
             if node.op in ("If", "StatelessIf"):
@@ -281,7 +281,7 @@ def branch_of_operation(graph):
 
 
 def function_named_as_operation(graph):
-    """Define a function of an operation's name, which TensorFlow runs in its place."""
+    """Define a function with the name of an operation; TensorFlow runs the operation."""
     function = graph.graph_def.library.function.add()
     function.CopyFrom(graph.graph_def.library.function[0])
     function.signature.name = "WriteFile"
@@ -296,7 +296,7 @@ def operation_without_inputs(graph):
     graph.graph_def.node.add(name="read", op="ReadFile")
 
 
-def endless_row(graph):
+def long_chain(graph):
     for number in range(2000):
         graph.graph_def.node.add(name=f"name_{number + 1}", op="Identity", input=[f"name_{number}"])
     graph.graph_def.node.add(name="read", op="ReadFile", input=["name_2000"])
@@ -314,49 +314,49 @@ def constant_resource(graph):
         (function_named_as_operation, "the operation WriteFile in its graph"),
         (function_twice, "has the function .* twice"),
         (operation_without_inputs, "operations without their inputs"),
-        (endless_row, "too many in a row"),
-        (constant_resource, "the operation Const in the function .* that holds a resource"),
+        (long_chain, "a chain of operations that is too long"),
+        (constant_resource, "the operation Const in the function .* that contains a resource"),
     ],
 )
-def test_graphs_that_hide_operations_are_refused(change, message, tmp_path):
+def test_load_graph_refuses_hidden_operations(change, message, tmp_path):
     module = tf.Module()
     module.run = tf.function(
         lambda x: tf.cond(x > 0, lambda: tf.constant(1), lambda: tf.constant(0)),
         input_signature=[tf.TensorSpec((), tf.float32)],
     )
-    folder = saved(module, tmp_path / "model")
+    folder = save(module, tmp_path / "model")
     check_graph(folder)
     with pytest.raises(UntrustedCode, match=message):
-        load_graph(edit(folder, change))
+        load_graph(edit_graph(folder, change))
 
 
 @pytest.mark.parametrize("keeps_pb", [True, False])
-def test_graphs_in_text_are_refused(keeps_pb, tmp_path, monkeypatch):
+def test_load_graph_refuses_text_format(keeps_pb, tmp_path, monkeypatch):
     folder, path = tmp_path / "model", tmp_path / "file"
-    saved(using(Writing(path, "initialize")), folder)
+    save(module_with_resource(Writing(path, "initialize")), folder)
     path.unlink(missing_ok=True)
     content = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     (folder / "saved_model.pbtxt").write_text(text_format.MessageToString(content))
     if not keeps_pb:
         (folder / "saved_model.pb").unlink()
-    with pytest.raises(UntrustedCode, match=r"holds its graph in saved_model\.pbtxt"):
+    with pytest.raises(UntrustedCode, match=r"has its graph in saved_model\.pbtxt"):
         load_graph(folder)
     assert not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no protocol buffer"])
-def test_a_damaged_graph_is_an_input_error(content, tmp_path):
+def test_load_graph_rejects_damaged_file(content, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(content)
     with pytest.raises(InputError, match=r"saved_model.pb cannot be read"):
         load_graph(tmp_path)
 
 
 def add_write(folder, path):
-    """Add a WriteFile to every function of a SavedModel that takes strings."""
+    """Add a WriteFile operation to every function of a SavedModel."""
 
     def change(graph):
         for function in graph.graph_def.library.function:
-            for name, content in (("hostile_name", str(path)), ("hostile_content", MARK)):
+            for name, content in (("hostile_name", str(path)), ("hostile_content", CONTENT)):
                 node = function.node_def.add(name=name, op="Const")
                 node.attr["dtype"].type = 7
                 node.attr["value"].tensor.dtype = 7
@@ -371,12 +371,12 @@ def add_write(folder, path):
             for node in function.node_def:
                 node.op = "StatefulPartitionedCall" if node.op == "PartitionedCall" else node.op
 
-    return edit(folder, change)
+    return edit_graph(folder, change)
 
 
 @pytest.fixture
 def hostile_run(tiny_run, tmp_path):
-    """A run whose preprocessor writes a file, and this file."""
+    """A run whose preprocessor writes a file, and that file."""
     run, path, unpacked = tmp_path / "run", tmp_path / "file", tmp_path / "unpacked"
     shutil.copytree(tiny_run, run)
     shutil.unpack_archive(run / "model.keras", unpacked, "zip")
@@ -389,7 +389,7 @@ def hostile_run(tiny_run, tmp_path):
     return run, path
 
 
-def test_a_preprocessor_in_model_keras_is_read_before_it_is_loaded(hostile_run, tmp_path, reviews_csv, monkeypatch):
+def test_run_checks_preprocessor_before_it_loads(hostile_run, tmp_path, reviews_csv, monkeypatch):
     run, path = hostile_run
     message = rf"^{run}/model.keras: \S*preprocessor\S*: has the operation WriteFile in the function "
     for use in (
@@ -410,7 +410,7 @@ def test_a_preprocessor_in_model_keras_is_read_before_it_is_loaded(hostile_run, 
     assert path.exists()
 
 
-def test_encoder_folders_are_read_before_they_are_loaded(tiny_pair, tmp_path):
+def test_encoders_are_checked_before_they_load(tiny_pair, tmp_path):
     pair, path = shutil.copytree(tiny_pair, tmp_path / "pair"), tmp_path / "file"
     for part in ("encoder", "preprocessor"):
         add_write(pair / part, path)
@@ -425,13 +425,13 @@ def test_encoder_folders_are_read_before_they_are_loaded(tiny_pair, tmp_path):
     assert not path.exists()
 
 
-def test_exports_are_read_before_they_are_loaded(tiny_export, tmp_path):
+def test_exports_are_checked_before_they_load(tiny_export, tmp_path):
     from tfhub_ft.exports.serving.server import serve
     from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
     from tfhub_ft.inference.runtimes.saved_model import SavedModelRuntime
 
     export, path = shutil.copytree(tiny_export, tmp_path / "export"), tmp_path / "file"
-    # An export that was moved away from its export.json cannot differ from it.
+    # Without export.json, the digests are not compared.
     (export / "export.json").unlink()
     add_write(export / "1", path)
     for use in (
@@ -444,7 +444,7 @@ def test_exports_are_read_before_they_are_loaded(tiny_export, tmp_path):
     assert not path.exists()
 
 
-def test_the_default_encoder_needs_no_trust():
+def test_check_graph_allows_default_encoder():
     from tfhub_ft.encoders.resolve import cached, resolve
 
     if not cached("minilm-l6"):
@@ -474,7 +474,7 @@ export_tfhub_lib.export_preprocessing(
 
 
 @pytest.mark.slow
-def test_preprocessors_of_albert_need_no_trust(tmp_path):
+def test_load_graph_allows_albert_preprocessor(tmp_path):
     pytest.importorskip("official", reason="needs tf-models-official, the extra [models]")
     environment = child_environment(TF_USE_LEGACY_KERAS="1", CUDA_VISIBLE_DEVICES="-1")
     subprocess.run(python_command(SENTENCEPIECE, str(tmp_path)), env=environment, check=True, capture_output=True)
