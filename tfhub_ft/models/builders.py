@@ -1,7 +1,7 @@
-"""Compose Keras models: texts, preprocessor, encoder, head."""
+"""Compose Keras models of text inputs, preprocessor, encoder and head."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders import MASK
@@ -10,22 +10,29 @@ from tfhub_ft.utils.errors import InputError
 if TYPE_CHECKING:
     import keras
 
-    from tfhub_ft.encoders import HubEncoder
+    from tfhub_ft.encoders.hub_encoder import HubEncoder
+    from tfhub_ft.models.masking import MaskedWordHead
+
+    Tensors = dict[str, keras.KerasTensor]
+    Output = keras.KerasTensor | Tensors
 
 MASK_SHARE = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderArguments:
-    """The encoder of a model and its preprocessor, as the builders and each recipe's `build_model` take them.
+    """Arguments for encoder and preprocessor of the builders and of each recipe's `build_model`.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        preprocessor: the encoder's preprocessor; by default the one that belongs to the encoder.
-        seq_length: maximum sequence length. Longer rows are truncated, of two texts the longer one first, or become
-            several windows where the model reads windows.
-        freeze: encoder layers to freeze: none, embeddings, N, all-but-N, all-but-pooler or all.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        preprocessor: The preprocessor; by default the one that belongs to the encoder.
+        seq_length: Maximum sequence length. Longer rows are truncated, of two texts the longer one first, or split into
+            windows if the model reads windows.
+        freeze: Encoder layers to freeze: none, embeddings, N, all-but-N, all-but-pooler or all.
         implementation: auto, native or graph (see `HubEncoder`).
+
+    Example:
+        EncoderArguments(encoder="minilm-l6", seq_length=64)
     """
 
     encoder: str = "minilm-l6"
@@ -36,7 +43,7 @@ class EncoderArguments:
 
 
 def text_model(
-    head: Callable[[dict[str, Any]], Any],
+    head: "Callable[[Tensors], Output]",
     *,
     inputs: Sequence[str] = ("text",),
     lowercase: bool = False,
@@ -46,31 +53,31 @@ def text_model(
 ) -> "keras.Model":
     """Compose text inputs, preprocessor, encoder and head into a model from texts to logits.
 
-    The layers after the preprocessor are a model of their own, `model.get_layer("token_model")`: training tokenizes
-    once and fits that model, and an export has a signature for each.
+    The layers after the preprocessor are a nested model, `model.get_layer("token_model")`: training tokenizes once and
+    fits that model, and an export has a signature for each.
 
     Args:
-        head: layers from the encoder's outputs, {"pooled_output", "sequence_output", ...}, and "input_mask" to logits.
-        inputs: names of the text inputs, one or two.
-        lowercase: whether to lowercase texts before tokenization.
+        head: Layers from the encoder's outputs, {"pooled_output", "sequence_output", ...}, and "input_mask" to logits.
+        inputs: Names of the text inputs, one or two.
+        lowercase: Whether to lowercase texts before tokenization.
         windows: `overlap` and `split` of a `WindowPreprocessor`, which splits long texts instead of truncating them.
-        name: name of the model.
-        options: fields of `EncoderArguments`.
+        name: Name of the model.
+        options: Fields of `EncoderArguments`.
 
     Returns:
         A model from string tensors of shape (batch,), one an input, to logits.
 
     Raises:
-        InputError: the encoder is not found, reads fewer tokens, or does not fit the other arguments.
+        InputError: The encoder is not found, is limited to fewer tokens, or does not support the other arguments.
 
     Example:
         text_model(lambda encoded: keras.layers.Dense(3)(encoded["pooled_output"]), encoder="minilm-l6")
     """
 
-    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
+    def network(encoder: "HubEncoder", tokens: "Tensors") -> "Output":
         return head({**encoder(tokens), "input_mask": tokens["input_mask"]})
 
-    return _encoder_model(network, inputs, name, {"lowercase": lowercase, "windows": windows}, options)
+    return _encoder_model(network, inputs, name, options, lowercase=lowercase, windows=windows)
 
 
 def bi_encoder_model(
@@ -86,16 +93,19 @@ def bi_encoder_model(
     token model, computes it; exports have it as the signature `embed`.
 
     Args:
-        compare: a layer from embeddings, float (2 * batch, hidden), all first texts before all second ones.
-        inputs: names of the two text inputs.
-        name: name of the model.
-        options: fields of `EncoderArguments`.
+        compare: A layer from embeddings, float (2 * batch, hidden), all first texts before all second ones.
+        inputs: Names of the two text inputs.
+        name: Name of the model.
+        options: Fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,) to the output of `compare`.
 
     Raises:
-        InputError: as `text_model` does.
+        InputError: See `text_model`.
+
+    Example:
+        bi_encoder_model(CosineSimilarity(), encoder="minilm-l6", seq_length=64)
 
     Reference:
         Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
@@ -104,14 +114,14 @@ def bi_encoder_model(
 
     from tfhub_ft.models.heads import MeanPooling, SplitSegments
 
-    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
+    def network(encoder: "HubEncoder", tokens: "Tensors") -> "Output":
         text_tokens = token_inputs(tokens)
         sequence = encoder(text_tokens)["sequence_output"]
         embedding = MeanPooling(name="embedding")(sequence, text_tokens["input_mask"])
         embedding_model = keras.Model(text_tokens, embedding, name="embedding_model")
         return compare(embedding_model(SplitSegments(name="split_segments")(tokens)))
 
-    return _encoder_model(network, inputs, name, {}, options)
+    return _encoder_model(network, inputs, name, options)
 
 
 def pair_model(
@@ -123,48 +133,57 @@ def pair_model(
 ) -> "keras.Model":
     """Compose a model that reads two texts together, with the cosine of their separate embeddings as a feature.
 
-    Read together, each token attends to both texts. The cosine adds what an encoder that was trained for similarity,
-    such as minilm-l6, already knows; with few rows that decides.
+    Read together, each token attends to both texts. The cosine adds the knowledge of encoders that were trained for
+    similarity, such as minilm-l6, which matters most with few training rows.
 
     Args:
-        head: a layer from features, float (batch, size), to logits.
-        inputs: names of the two text inputs.
-        name: name of the model.
-        options: fields of `EncoderArguments`.
+        head: A layer from features, float (batch, size), to logits.
+        inputs: Names of the two text inputs.
+        name: Name of the model.
+        options: Fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,) to logits.
 
     Raises:
-        InputError: as `text_model` does.
+        InputError: See `text_model`.
+
+    Example:
+        pair_model(ClassificationHead(2, fitted_inputs=1), encoder="minilm-l6")
     """
     import keras
 
     from tfhub_ft.models.heads import CosineFeature, MeanPooling, SplitSegments
 
-    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
+    def network(encoder: "HubEncoder", tokens: "Tensors") -> "Output":
         texts = SplitSegments(name="split_segments")(tokens)
         embeddings = MeanPooling(name="embeddings")(encoder(texts)["sequence_output"], texts["input_mask"])
         features = [encoder(tokens)["pooled_output"], CosineFeature(name="cosine")(embeddings)]
         return head(keras.layers.Concatenate(name="features")(features))
 
-    return _encoder_model(network, inputs, name, {}, options)
+    return _encoder_model(network, inputs, name, options)
 
 
 def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_model", **options: Any) -> "keras.Model":
     """Compose a model that masks words of texts and scores its predictions of their tokens.
 
     Args:
-        mask_share: share of the words to mask.
-        name: name of the model.
-        options: fields of `EncoderArguments`.
+        mask_share: Share of the words to mask.
+        name: Name of the model.
+        options: Fields of `EncoderArguments`.
 
     Returns:
-        A model from a string tensor of shape (batch,) to float32 (windows, 3): sums of cross-entropy, of correct
-        predictions and of predictions.
+        A model from a string tensor of shape (batch,) to float32 (windows, 3): the sum of the cross-entropy, the number
+        of correct predictions, and the number of predictions.
 
     Raises:
-        InputError: as `text_model` does, or the encoder lacks a WordPiece vocabulary or word embeddings.
+        InputError: See `text_model`; or the encoder lacks a WordPiece vocabulary or word embeddings.
+
+    Example:
+        masked_lm_model(mask_share=0.15, encoder="minilm-l6", seq_length=128)
+
+    Reference:
+        Devlin et al. 2019, https://arxiv.org/abs/1810.04805
     """
     from tfhub_ft.encoders.hub_preprocessor import read_vocabulary
     from tfhub_ft.encoders.resolve import resolve_preprocessor
@@ -172,30 +191,32 @@ def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_mo
     arguments = EncoderArguments(**options)
     vocabulary = read_vocabulary(resolve_preprocessor(arguments.encoder, arguments.preprocessor), arguments.encoder)
 
-    def network(encoder: "HubEncoder", tokens: dict[str, Any]) -> Any:
+    def network(encoder: "HubEncoder", tokens: "Tensors") -> "Output":
         from tfhub_ft.models.masking import MaskedWordHead
 
-        return _scored_guesses(tokens, vocabulary, mask_share, encoder, MaskedWordHead(name="masked_word_head"))
+        return _prediction_scores(tokens, vocabulary, mask_share, encoder, MaskedWordHead(name="masked_word_head"))
 
     windows = {"overlap": 0, "split": "words", "masks": True}
-    return _encoder_model(network, ("text",), name, {"windows": windows}, options)
+    return _encoder_model(network, ("text",), name, options, windows=windows)
 
 
-def _scored_guesses(tokens: dict[str, Any], vocabulary: list[str], share: float, encoder: Any, head: Any) -> Any:
+def _prediction_scores(
+    tokens: "Tensors", vocabulary: list[str], share: float, encoder: "HubEncoder", head: "MaskedWordHead"
+) -> "keras.KerasTensor":
     from tfhub_ft.models.masking import MaskedWordScores, MaskWords, token_kinds
 
     mask_words = MaskWords(len(vocabulary), vocabulary.index(MASK), share=share)
     mask_words.set_weights([*mask_words.get_weights()[:-1], token_kinds(vocabulary)])
-    hidden = mask_words(tokens)
-    encoded = encoder({name: hidden[name] for name in tokens})
+    masked = mask_words(tokens)
+    encoded = encoder({name: masked[name] for name in tokens})
     if "word_embeddings" not in encoded:
-        raise InputError(f"--encoder {encoder.encoder}: has no word embeddings that words could be guessed by")
-    guesses = head(encoded["sequence_output"], hidden["chosen"], encoded["word_embeddings"])
-    return MaskedWordScores(name="logits")(guesses, hidden["chosen"], tokens["input_word_ids"])
+        raise InputError(f"--encoder {encoder.encoder}: lacks word embeddings; masked language modeling needs them")
+    logits = head(encoded["sequence_output"], masked["chosen"], encoded["word_embeddings"])
+    return MaskedWordScores(name="logits")(logits, masked["chosen"], tokens["input_word_ids"])
 
 
 def masked_word_scores(model: "keras.Model") -> "keras.Model":
-    """Return the model from tokens to scores that `masked_lm_model` trains, made of a model with the same layers."""
+    """Return the model from tokens to scores of `masked_lm_model` with the layers of a trained model."""
     import keras
 
     network = model.get_layer("token_model")
@@ -203,37 +224,36 @@ def masked_word_scores(model: "keras.Model") -> "keras.Model":
     share = next((layer.share for layer in network.layers if layer.name == "mask_words"), MASK_SHARE)
     vocabulary = model.get_layer("preprocessor").vocabulary
     layers = network.get_layer("encoder"), network.get_layer("masked_word_head")
-    return keras.Model(tokens, _scored_guesses(tokens, vocabulary, share, *layers))
+    return keras.Model(tokens, _prediction_scores(tokens, vocabulary, share, *layers))
 
 
 def mask_filling_model(model: "keras.Model") -> "keras.Model":
-    """Return the model that predicts the tokens of [MASK] in texts, made of a trained `masked_lm_model`.
+    """Return the model that predicts the tokens of [MASK], with the layers of a trained `masked_lm_model`.
 
-    Returns:
-        A model from a string tensor of shape (batch,) to logits, float32 (windows, most masks, vocabulary).
+    Its outputs are float32 logits (windows, maximum of masks, vocabulary).
     """
     from tfhub_ft.models.masking import MaskPlaces, StackPlaces
 
     preprocessor, trained = model.get_layer("preprocessor"), model.get_layer("token_model")
 
-    def network(tokens: dict[str, Any]) -> Any:
-        places = MaskPlaces(preprocessor.vocabulary.index(MASK), name="mask_places")(tokens["input_word_ids"])
+    def network(tokens: "Tensors") -> "Output":
+        masks = MaskPlaces(preprocessor.vocabulary.index(MASK), name="mask_places")(tokens["input_word_ids"])
         encoded = trained.get_layer("encoder")(tokens)
         head = trained.get_layer("masked_word_head")
-        return StackPlaces(name="logits")(head(encoded["sequence_output"], places, encoded["word_embeddings"]), places)
+        return StackPlaces(name="logits")(head(encoded["sequence_output"], masks, encoded["word_embeddings"]), masks)
 
     return compose_model(preprocessor, network, ("text",), name=model.name)
 
 
-def token_inputs(names: Sequence[str] | dict[str, Any]) -> "dict[str, keras.KerasTensor]":
+def token_inputs(names: Iterable[str]) -> "Tensors":
     """Return inputs of token ids, int32 (batch, length), by name."""
     import keras
 
-    return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in names}
+    return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in names}  # pyright: ignore[reportReturnType]
 
 
 def compose_model(
-    preprocessor: "keras.layers.Layer", network: Callable[[dict[str, Any]], Any], inputs: Sequence[str], *, name: str
+    preprocessor: "keras.layers.Layer", network: "Callable[[Tensors], Output]", inputs: Sequence[str], *, name: str
 ) -> "keras.Model":
     """Compose a model from string tensors to what `network` returns for the preprocessor's tokens."""
     import keras
@@ -247,23 +267,24 @@ def compose_model(
 
 
 def _encoder_model(
-    network: Callable[["HubEncoder", dict[str, Any]], Any],
+    network: "Callable[[HubEncoder, Tensors], Output]",
     inputs: Sequence[str],
     name: str,
-    preprocessing: dict[str, Any],
     options: dict[str, Any],
+    *,
+    lowercase: bool = False,
+    windows: dict[str, Any] | None = None,
 ) -> "keras.Model":
     from tfhub_ft.encoders import HubEncoder, HubPreprocessor
     from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 
     arguments = EncoderArguments(**options)
-    windows = preprocessing.pop("windows", None)
     preprocessor = (WindowPreprocessor if windows else HubPreprocessor)(
         arguments.encoder,
         preprocessor=arguments.preprocessor,
         seq_length=arguments.seq_length,
+        lowercase=lowercase,
         name="preprocessor",
-        **preprocessing,
         **(windows or {}),
     )
     encoder = HubEncoder(

@@ -1,7 +1,7 @@
-"""Compute the outputs of a network for many tokenized rows."""
+"""Compute the outputs of a network for tokenized rows."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -12,8 +12,11 @@ from tfhub_ft.utils.precision import matrix_products_in
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 BATCH = 64
+Rows = TypeVar("Rows")
+T = TypeVar("T")
 
 
 def make_logits_fn(
@@ -22,18 +25,18 @@ def make_logits_fn(
     """Return a function from tokenized rows to a network's outputs, computed in batches of similar length.
 
     Args:
-        network: takes a batch of the rows: token ids, or features. One that was made within the scope of a
-            tf.distribute strategy computes on all replicas.
-        precision: the compute dtype of matrix products, "float32", "bfloat16" or "float16"; None leaves it as it is.
-        batch_size: rows in a batch.
-        progress_bar: whether progress is shown.
+        network: A model from a batch of token ids, or of features; one that was created in the scope of a
+            tf.distribute strategy runs on all replicas.
+        precision: The compute dtype of matrix products, "float32", "bfloat16" or "float16"; None keeps the current one.
+        batch_size: Rows in a batch.
+        progress_bar: Whether to show progress.
 
     Returns:
         A function that returns float32 (rows, ...), in the order of the rows.
     """
     import tensorflow as tf
 
-    step: Any = None
+    step: Callable[..., tf.Tensor] | None = None
 
     def logits_of(tokens: TokenRows) -> np.ndarray:
         nonlocal step
@@ -53,20 +56,14 @@ def make_logits_fn(
     return computed_in(precision, network, logits_of) if precision else logits_of
 
 
-def computed_in(precision: str, network: Any, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a function that computes the matrix products of a network in a dtype.
-
-    Args:
-        precision: "float32", "bfloat16" or "float16".
-        network: what the function calls; an export's stand-in for a Keras model has its own dtype.
-        function: takes rows. It must be traced by its first call.
-    """
+def computed_in(precision: str, network: object, function: Callable[[Rows], T]) -> Callable[[Rows], T]:
+    """Return a function that calls another in a compute dtype of a Keras model; other networks have their own dtype."""
     import keras
 
     if not isinstance(network, keras.Model):
         return function
 
-    def compute(rows: Any) -> Any:
+    def compute(rows: Rows) -> T:
         with matrix_products_in(precision, network):
             return function(rows)
 
@@ -74,15 +71,18 @@ def computed_in(precision: str, network: Any, function: Callable[[Any], Any]) ->
 
 
 def logits_of_replicas(
-    strategy: Any, network: Any, batch_of: Callable[[np.ndarray], Any], order: Sequence[np.ndarray]
+    strategy: "tf.distribute.Strategy",
+    network: "keras.Model",
+    batch_of: Callable[[np.ndarray], object],
+    order: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """What a network gives for many rows, its replicas taking a batch each at a time; float32 (rows, ...).
+    """Return the outputs of a network for rows, float32 (rows, ...), computed by all replicas of a strategy.
 
     Args:
-        strategy: the network's. All its processes must call this, and each gets all outputs.
-        network: takes a batch, and gives a tensor.
-        batch_of: from indices of rows to a batch of them.
-        order: the batches, as indices of rows; together they are all rows.
+        strategy: The strategy of the network; all its workers must call this function, and each gets all outputs.
+        network: A model from batches to a tensor.
+        batch_of: Returns the batch of some indices of rows.
+        order: The batches as indices of rows; together they are all rows.
     """
     import tensorflow as tf
 
@@ -94,17 +94,19 @@ def logits_of_replicas(
     )
     outputs_of_rows: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(order), replicas):
-        taken: list[np.ndarray] = []
+        local_rows: list[np.ndarray] = []
 
-        def of_replica(context: Any, start: int = start, taken: list = taken) -> Any:
+        def batch_of_replica(
+            context: tf.distribute.experimental.ValueContext, start: int = start, local_rows: list = local_rows
+        ) -> object:
             number = start + context.replica_id_in_sync_group
-            taken.append(order[number] if number < len(order) else order[0][:0])
-            return tf.nest.map_structure(tf.constant, batch_of(taken[-1]))
+            local_rows.append(order[number] if number < len(order) else order[0][:0])
+            return tf.nest.map_structure(tf.constant, batch_of(local_rows[-1]))
 
-        outputs = step(strategy.experimental_distribute_values_from_function(of_replica))
+        outputs = step(strategy.experimental_distribute_values_from_function(batch_of_replica))
         local = [output.numpy() for output in strategy.experimental_local_results(outputs)]
-        outputs_of_rows += zip(taken, local, strict=True)
-    mine = np.zeros((sum(map(len, order)), *outputs_of_rows[0][1].shape[1:]), "float32")
-    for rows, answered in outputs_of_rows:
-        mine[rows] = answered
-    return sum_over_workers(strategy, mine)
+        outputs_of_rows += zip(local_rows, local, strict=True)
+    logits = np.zeros((sum(map(len, order)), *outputs_of_rows[0][1].shape[1:]), "float32")
+    for rows, outputs in outputs_of_rows:
+        logits[rows] = outputs
+    return sum_over_workers(strategy, logits)

@@ -1,4 +1,4 @@
-"""Task heads: small layers on an encoder's output."""
+"""Task heads: small layers on the outputs of an encoder."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,25 +8,27 @@ import numpy as np
 from tfhub_ft.utils.keras_compat import input_operation
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from tfhub_ft.data.batches import TokenRows
 
-# Enough for a regression on one or two inputs.
+# Enough rows for a regression on one or two inputs.
 FITTED_ROWS = 2000
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class ClassificationHead(keras.layers.Layer):
-    """Dropout and a linear layer: logits from a pooled output, or from each token of a sequence output.
+    """Dropout and a linear layer, from a pooled output or a sequence output to logits.
 
     Args:
-        num_classes: number of logits: classes, labels, or 1 for a number.
-        dropout: share of the inputs that are set to zero in training.
-        fitted_inputs: number of inputs, the last ones, that are computed by formula and are much larger than the
-            learned ones. Their weights start at zero, because fine-tuning is too slow to turn a random weight around;
-            tfhub_ft's training fits them on the training rows first. Dropout leaves them alone.
+        num_classes: int. Number of logits: of classes, of labels, or 1 for a number.
+        dropout: float. Dropout rate of the inputs.
+        fitted_inputs: int. Number of trailing inputs that are computed by formula and are much larger than the learned
+            ones. They are exempt from dropout. Their weights start at zero, because fine-tuning corrects random ones
+            too slowly, and are fitted to the training rows before training.
 
     Call arguments:
-        inputs: float of shape (batch, hidden) or (batch, length, hidden).
+        inputs: float tensor of shape (batch, hidden) or (batch, length, hidden).
 
     Returns:
         float32 logits of shape (batch, num_classes) or (batch, length, num_classes).
@@ -43,76 +45,85 @@ class ClassificationHead(keras.layers.Layer):
         self.num_classes, self.dropout, self.fitted_inputs = num_classes, dropout, fitted_inputs
         self.drop = keras.layers.Dropout(dropout)
         self._initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.dense = keras.layers.Dense(num_classes, kernel_initializer=self._initial_kernel, dtype="float32")
+        self.dense = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=self._initial_kernel,  # pyright: ignore[reportArgumentType]
+            dtype="float32",
+        )
 
-    def _initial_kernel(self, shape: tuple, dtype: Any = None) -> Any:
-        is_learned = keras.ops.arange(shape[0]) < shape[0] - self.fitted_inputs
-        return self._initializer(shape, dtype) * keras.ops.cast(is_learned, dtype)[:, None]
+    def _initial_kernel(self, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+        is_learned = np.arange(shape[0]) < shape[0] - self.fitted_inputs
+        return self._initializer(shape, dtype) * is_learned[:, None].astype(dtype)
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.dense.build(input_shape)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: "tf.Tensor", training: bool = False) -> Any:
+        import tensorflow as tf
+
         if not self.fitted_inputs:
             return self.dense(self.drop(inputs, training=training))
-        learned, fitted = keras.ops.split(inputs, [inputs.shape[-1] - self.fitted_inputs], axis=-1)
-        return self.dense(keras.ops.concatenate([self.drop(learned, training=training), fitted], axis=-1))
+        size = inputs.shape[-1]
+        assert size is not None
+        learned, fitted = tf.split(inputs, [size - self.fitted_inputs, self.fitted_inputs], -1)
+        return self.dense(tf.concat([self.drop(learned, training=training), fitted], -1))
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.num_classes)
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("num_classes", "dropout", "fitted_inputs")}
-        return {**super().get_config(), **own}
+        names = ("num_classes", "dropout", "fitted_inputs")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class SplitSegments(keras.layers.Layer):
-    """Turns rows of two segments into twice as many rows of one: all first segments, then all second ones.
+    """Split rows of two segments into rows of one: all first segments, then all second segments.
 
     Call arguments:
-        inputs: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length), as a preprocessor packs
-            two segments.
+        inputs: dict of int32 tensors of shape (batch, length): "input_word_ids", "input_mask" and "input_type_ids", as
+            a preprocessor packs two segments.
 
     Returns:
-        The same names, each int32 (2 * batch, longest segment); each row starts with [CLS] and ends with [SEP].
+        A dict with the same keys of int32 tensors of shape (2 * batch, longest segment), whose rows start with [CLS]
+        and end with [SEP].
 
     Example:
         halves = SplitSegments()(tokens)
     """
 
-    def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def call(self, inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         import tensorflow as tf
 
-        # By dense operations alone: TFLite has no ragged ones.
+        # TFLite supports dense operations only.
         ids, mask, types = (inputs[name] for name in ("input_word_ids", "input_mask", "input_type_ids"))
         first = tf.reduce_sum(mask * tf.cast(types == 0, tf.int32), -1)
         second = 1 + tf.reduce_sum(mask * tf.cast(types > 0, tf.int32), -1)
         lengths = tf.concat([first, second], 0)
-        places = tf.range(tf.reduce_max(lengths))
-        behind = tf.clip_by_value(first[:, None] + places - 1, 0, tf.shape(ids)[1] - 1)
-        seconds = tf.where(places > 0, tf.gather(ids, behind, batch_dims=1), ids[:, :1])
-        here = tf.cast(places < lengths[:, None], tf.int32)
-        packed = here * tf.concat([ids[:, : tf.size(places)], seconds], 0)
-        return {"input_word_ids": packed, "input_mask": here, "input_type_ids": tf.zeros_like(packed)}
+        positions = tf.range(tf.reduce_max(lengths))
+        second_positions = tf.clip_by_value(first[:, None] + positions - 1, 0, tf.shape(ids)[1] - 1)
+        second_ids = tf.where(positions > 0, tf.gather(ids, second_positions, batch_dims=1), ids[:, :1])
+        new_mask = tf.cast(positions < lengths[:, None], tf.int32)
+        new_ids = new_mask * tf.concat([ids[:, : tf.size(positions)], second_ids], 0)
+        return {"input_word_ids": new_ids, "input_mask": new_mask, "input_type_ids": tf.zeros_like(new_ids)}
 
-    def compute_output_spec(self, inputs: dict[str, Any]) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(self, inputs: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTensor]:
         return {name: keras.KerasTensor((None, None), dtype="int32", name=name) for name in inputs}
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class MeanPooling(keras.layers.Layer):
-    """The mean of a row's token vectors.
+    """Mean of the token vectors of each row.
 
     Args:
-        normalize: whether it is brought to length one, as embeddings are that are compared by their cosine.
+        normalize: bool. Whether to scale the mean to length one, for embeddings that are compared by cosine.
 
     Call arguments:
-        inputs: float (batch, length, hidden).
-        mask: int (batch, length), 1 where there is a token.
+        inputs: float tensor of shape (batch, length, hidden).
+        mask: int tensor of shape (batch, length), 1 for tokens and 0 for padding.
 
     Returns:
-        float32 (batch, hidden).
+        float32 tensor of shape (batch, hidden).
 
     Example:
         embedding = MeanPooling()(encoded["sequence_output"], tokens["input_mask"])
@@ -125,12 +136,14 @@ class MeanPooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.normalize = normalize
 
-    def call(self, inputs: Any, mask: Any) -> Any:
-        weights = keras.ops.expand_dims(keras.ops.cast(mask, "float32"), -1)
-        total = keras.ops.sum(keras.ops.cast(inputs, "float32") * weights, 1)
-        return keras.ops.normalize(total, axis=-1) if self.normalize else total / keras.ops.sum(weights, 1)
+    def call(self, inputs: "tf.Tensor", mask: "tf.Tensor") -> Any:
+        import tensorflow as tf
 
-    def compute_output_spec(self, inputs: Any, mask: Any) -> keras.KerasTensor:
+        weights = tf.cast(mask, tf.float32)[:, :, None]
+        total = tf.reduce_sum(tf.cast(inputs, tf.float32) * weights, 1)
+        return keras.ops.normalize(total, axis=-1) if self.normalize else total / tf.reduce_sum(weights, 1)
+
+    def compute_output_spec(self, inputs: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0], inputs.shape[-1]), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
@@ -138,95 +151,76 @@ class MeanPooling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class CosineFeature(keras.layers.Layer):
-    """The cosine between the first and the second half of a batch, drawn out so that a linear layer can learn from it.
-
-    An optimizer moves each weight by about the learning rate in a step: beside hundreds of other features, one that
-    goes from 0 to 1 would hardly count before training ends.
-
-    Call arguments:
-        inputs: float (2 * batch, hidden), unit vectors as `SplitSegments` orders the rows.
-
-    Returns:
-        float32 (batch, 1), 0 at a cosine of 0.5 and 50 at 1.
-
-    Example:
-        feature = CosineFeature()(embeddings)
-    """
-
-    def call(self, inputs: Any) -> Any:
-        first, second = keras.ops.split(inputs, 2)
-        return 100.0 * (keras.ops.sum(first * second, -1, keepdims=True) - 0.5)
-
-    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
-        return keras.KerasTensor((None, 1), dtype="float32")
-
-
-@keras.saving.register_keras_serializable("tfhub_ft")
 class CosineSimilarity(keras.layers.Layer):
-    """The cosine between the first and the second half of a batch of unit vectors.
+    """Cosine between the first and the second half of a batch of unit vectors.
 
     Call arguments:
-        inputs: float (2 * batch, hidden), as `SplitSegments` orders the rows.
+        inputs: float tensor of shape (2 * batch, hidden), in the order of `SplitSegments`.
 
     Returns:
-        float32 (batch, 1), from -1 to 1.
+        float32 tensor of shape (batch, 1), from -1 to 1.
 
     Example:
         similarity = CosineSimilarity()(embeddings)
     """
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf
 
         first, second = tf.split(inputs, 2)
         return tf.reduce_sum(first * second, -1, keepdims=True)
 
-    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor((None, 1), dtype="float32")
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class StackHalves(keras.layers.Layer):
-    """Puts the two halves of a batch side by side.
+class CosineFeature(CosineSimilarity):
+    """Cosine between the first and the second half of a batch, stretched into a feature for a linear layer.
+
+    Optimizers change each weight by about the learning rate per step: among hundreds of other features, one between 0
+    and 1 would have little influence before training ends.
 
     Call arguments:
-        inputs: float (2 * batch, hidden), as `SplitSegments` orders the rows.
+        inputs: float tensor of shape (2 * batch, hidden), unit vectors in the order of `SplitSegments`.
 
     Returns:
-        float (batch, 2, hidden).
+        float32 tensor of shape (batch, 1), 0 at a cosine of 0.5 and 50 at 1.
+
+    Example:
+        feature = CosineFeature()(embeddings)
+    """
+
+    def call(self, inputs: "tf.Tensor") -> "tf.Tensor":
+        return 100.0 * (super().call(inputs) - 0.5)
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class StackHalves(keras.layers.Layer):
+    """Stack the first and the second half of a batch along axis 1.
+
+    Call arguments:
+        inputs: float tensor of shape (2 * batch, hidden), in the order of `SplitSegments`.
+
+    Returns:
+        float tensor of shape (batch, 2, hidden).
 
     Example:
         pairs = StackHalves()(embeddings)
     """
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf
 
         return tf.stack(tf.split(inputs, 2), 1)
 
-    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor((None, 2, inputs.shape[-1]), dtype=inputs.dtype)
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class ReplyBank(keras.layers.Layer):
-    """The cosine of embeddings with each of a bank of replies, whose unit vectors are the layer's weight.
-
-    Args:
-        num_replies: how many replies the bank has.
-        hidden: size of an embedding.
-
-    Call arguments:
-        inputs: float unit vectors (batch, hidden).
-
-    Returns:
-        float32 (batch, num_replies).
-
-    Example:
-        bank = ReplyBank(*vectors.shape)
-        bank.set_weights([vectors])
-    """
+    """Cosines of embeddings, unit vectors of shape (batch, hidden), with those of a bank of replies."""
 
     def __init__(self, num_replies: int, hidden: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -234,10 +228,10 @@ class ReplyBank(keras.layers.Layer):
         self.bank = self.add_weight(shape=(num_replies, hidden), trainable=False, name="bank")
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: "tf.Tensor") -> Any:
         return keras.ops.matmul(inputs, keras.ops.transpose(self.bank))
 
-    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0], self.num_replies), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
@@ -245,50 +239,45 @@ class ReplyBank(keras.layers.Layer):
 
 
 def takes_temperature(network: "keras.Model") -> bool:
-    """Return whether a network's logits come from a `ClassificationHead`, which `apply_temperature` can rescale."""
+    """Return whether a network ends in a `ClassificationHead`, which `apply_temperature` can rescale."""
     return isinstance(input_operation(network.outputs[0]), ClassificationHead)
 
 
 def apply_temperature(network: "keras.Model", temperature: float) -> None:
-    """Divide a network's logits by a temperature, in the weights of its head.
-
-    Everything made of the network afterwards, exports included, has calibrated probabilities.
-    """
-    head = input_operation(network.outputs[0])
-    for weight in (head.dense.kernel, head.dense.bias):
-        weight.assign(weight / temperature)
+    """Divide a network's logits by a temperature in the weights of its head, which calibrates all its exports, too."""
+    dense = input_operation(network.outputs[0]).dense
+    dense.set_weights([weight / temperature for weight in dense.get_weights()])
 
 
 def initialize_head(
-    network: keras.Model, tokens: "TokenRows", targets: "np.ndarray", activation: str | None, seed: int
+    network: keras.Model, tokens: "TokenRows", targets: np.ndarray, activation: str | None, seed: int
 ) -> None:
-    """Set the weights of an untrained classification head that follow from the training rows.
+    """Initialize the weights of a classification head that can be computed from the training rows.
 
-    With "sigmoid", each label starts at its share of the training rows (Lin et al. 2017,
-    https://arxiv.org/abs/1708.02002); otherwise the first thousand steps teach the encoder that rare labels are rare.
-    With "softmax", the weights of inputs that are computed by formula, such as a cosine, are fitted by logistic
-    regression.
+    With "sigmoid", biases start at the logit of each label's frequency (Lin et al. 2017,
+    https://arxiv.org/abs/1708.02002), which training would spend its first thousand steps on. With "softmax", the
+    weights of `fitted_inputs` are fitted by logistic regression.
 
     Args:
-        network: from tokens to logits.
-        tokens: of the training rows.
-        targets: the training targets of the task.
-        activation: the task's `output_activation`.
-        seed: selects the rows of the regression.
+        network: A model from tokens to logits.
+        tokens: The training rows.
+        targets: The targets of the task.
+        activation: The `output_activation` of the task.
+        seed: Selects the rows of the regression.
     """
     head = input_operation(network.outputs[0])
     if activation == "sigmoid":
-        share = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
+        frequencies = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
         for layer in network.layers:
             if isinstance(layer, ClassificationHead):
-                layer.dense.bias.assign(np.log(share / (1 - share)))
+                layer.dense.set_weights([layer.dense.get_weights()[0], np.log(frequencies / (1 - frequencies))])
     elif activation == "softmax" and isinstance(head, ClassificationHead) and head.fitted_inputs:
         rows = np.random.default_rng(seed).permutation(np.flatnonzero(targets >= 0))[:FITTED_ROWS]
         _fit_inputs(network, head, tokens.subset(rows), targets[rows])
 
 
-def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets: "np.ndarray") -> None:
-    """Set the weights of a head's fitted inputs, and its biases, to those of a logistic regression on these rows."""
+def _fit_inputs(network: keras.Model, head: ClassificationHead, tokens: "TokenRows", targets: np.ndarray) -> None:
+    """Set the weights of a head's fitted inputs, and its biases, to those of a logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     from tfhub_ft.models.forward import make_logits_fn
@@ -297,11 +286,11 @@ def _fit_inputs(network: "keras.Model", head: Any, tokens: "TokenRows", targets:
         return
     inputs = make_logits_fn(keras.Model(network.input, head.input))(tokens)[:, -head.fitted_inputs :]
     scale = inputs.std(0) + 1e-6
-    fitted = LogisticRegression().fit(inputs / scale, targets)
-    coefficients, intercepts = fitted.coef_ / scale, fitted.intercept_
-    if len(fitted.classes_) == 2:
+    regression = LogisticRegression().fit(inputs / scale, targets)
+    coefficients, intercepts = regression.coef_ / scale, regression.intercept_
+    if len(regression.classes_) == 2:
         coefficients, intercepts = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercepts))
     kernel, bias = head.dense.get_weights()
-    kernel[-head.fitted_inputs :, fitted.classes_] = coefficients.T
-    bias[fitted.classes_] = intercepts
+    kernel[-head.fitted_inputs :, regression.classes_] = coefficients.T
+    bias[regression.classes_] = intercepts
     head.dense.set_weights([kernel, bias])

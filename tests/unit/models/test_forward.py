@@ -28,12 +28,12 @@ def sums(tokens):
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 1000])
-def test_logits_are_in_the_order_of_the_rows(tokens, network, batch_size):
+def test_make_logits_fn_keeps_the_order_of_rows(tokens, network, batch_size):
     logits = make_logits_fn(network, batch_size=batch_size)(tokens)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, sums(tokens))
 
 
-def test_logits_of_replicas_are_those_of_all_rows(tokens, network):
+def test_logits_of_replicas_returns_all_rows(tokens, network):
     strategy, order = tf.distribute.get_strategy(), list(tokens.by_length(64))
     np.testing.assert_allclose(logits_of_replicas(strategy, network, tokens.batch, order), sums(tokens))

@@ -19,7 +19,7 @@ TOKENS = {
 }
 
 
-def test_segments_become_rows_of_their_own():
+def test_split_segments_returns_rows_of_one_segment():
     halves = SplitSegments()({name: tf.constant(ids) for name, ids in TOKENS.items()})
     ids = [[101, 5, 6, 102, 0], [101, 8, 102, 0, 0], [101, 7, 102, 0, 0], [101, 9, 10, 11, 102]]
     np.testing.assert_array_equal(halves["input_word_ids"], ids)
@@ -27,31 +27,31 @@ def test_segments_become_rows_of_their_own():
     assert not np.any(halves["input_type_ids"])
 
 
-def test_the_mean_leaves_padding_out_and_has_length_one():
+def test_mean_pooling_ignores_padding_and_normalizes():
     states = np.array([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]]], "float32")
     pooled = MeanPooling()(states, np.array([[1, 1, 0]]))
     np.testing.assert_allclose(pooled, [[0.6, 0.8]], rtol=1e-6)
 
 
-def test_halves_are_compared_row_by_row():
+def test_cosine_layers_compare_halves_by_row():
     vectors = np.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8]], "float32")
     np.testing.assert_allclose(CosineSimilarity()(vectors), [[1], [0.8]], rtol=1e-6)
     np.testing.assert_allclose(CosineFeature()(vectors), [[50], [30]], rtol=1e-5)
     np.testing.assert_allclose(StackHalves()(vectors)[1], [[0, 1], [0.6, 0.8]])
 
 
-def test_a_reply_bank_gives_the_cosine_with_each_reply():
+def test_reply_bank_returns_cosine_with_each_reply():
     bank = ReplyBank(3, 2)
     bank.set_weights([np.array([[1, 0], [0, 1], [0.6, 0.8]], "float32")])
     np.testing.assert_allclose(bank(np.array([[0, 1]], "float32")), [[0, 1, 0.8]])
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 3, 4)])
-def test_a_classification_head_gives_logits_of_rows_or_of_tokens(shape):
+def test_classification_head_returns_logits_of_rows_or_tokens(shape):
     assert ClassificationHead(5)(np.ones(shape, "float32")).shape == (*shape[:-1], 5)
 
 
-def test_classification_head_fitted_inputs_start_at_zero_and_escape_dropout():
+def test_classification_head_exempts_fitted_inputs():
     head = ClassificationHead(2, dropout=0.9, fitted_inputs=1)
     head(np.zeros((1, 4), "float32"))
     kernel, bias = head.dense.get_weights()

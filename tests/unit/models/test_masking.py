@@ -19,7 +19,7 @@ def rows(count):
     return {"input_word_ids": ids, "input_mask": (ids > 0).astype("int32"), "input_type_ids": 0 * ids}
 
 
-def test_whole_words_are_hidden_in_their_shares():
+def test_mask_words_masks_whole_words_in_given_shares():
     keras.utils.set_random_seed(0)
     tokens = rows(4000)
     hidden = {name: np.asarray(each) for name, each in mask_words(0.15)(tokens, training=True).items()}
@@ -34,7 +34,7 @@ def test_whole_words_are_hidden_in_their_shares():
     np.testing.assert_array_equal(ids[~chosen], tokens["input_word_ids"][~chosen])
 
 
-def test_outside_training_what_is_hidden_follows_from_the_row():
+def test_mask_words_depends_on_row_outside_training():
     layer, tokens = mask_words(0.5), rows(50)
     one, other = (np.asarray(layer(tokens)["input_word_ids"]) for _ in range(2))
     np.testing.assert_array_equal(one, other)
@@ -44,7 +44,7 @@ def test_outside_training_what_is_hidden_follows_from_the_row():
     assert (first != np.asarray(layer(tokens, training=True)["input_word_ids"])).any()
 
 
-def test_outside_training_the_share_holds_over_many_rows():
+def test_mask_words_keeps_share_outside_training():
     layer = MaskWords(1000, 1, share=0.3)
     ids = np.random.default_rng(0).integers(2, 1000, (300, 40)).astype("int32")
     chosen = np.asarray(layer({"input_word_ids": ids, "input_mask": np.ones_like(ids)})["chosen"])
