@@ -244,5 +244,5 @@ def _moved(path: str | Path, error: Exception) -> InputError | None:
         return None
     return InputError(
         f"{path}: written for tfhub_ft 0.1, whose modules have moved ({error}); import its names from tfhub_ft itself,"
-        " as docs/api.md lists them"
+        " as docs/reference/api.md lists them"
     )

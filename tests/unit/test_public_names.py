@@ -15,8 +15,7 @@ NAMES_OF_0_1_0 = {
     "HubEncoder", "HubPreprocessor", "Recipe", "Run",
     "benchmark", "compare", "distill", "evaluate", "export", "load_recipe", "predict", "train",
 }  # fmt: skip
-API = Path(__file__).parents[2] / "docs" / "api.md"
-TYPES = Path(__file__).parents[1] / "typing" / "public_names.py"
+API = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 
 
 def imported_names(statements):

@@ -120,7 +120,7 @@ def test_load_recipe_names_version_of_old_file(place, tmp_path):
         + "RECIPE = dataclasses.replace(sentiment.RECIPE, build_model=build_model)\n"
     )
     with pytest.raises(
-        InputError, match=r"mine\.py: written for tfhub_ft 0\.1, whose .*'tfhub_ft\.heads'.*docs/api\.md"
+        InputError, match=r"mine\.py: written for tfhub_ft 0\.1, whose .*'tfhub_ft\.heads'.*docs/reference/api\.md"
     ):
         recipe = load_recipe(path)
         recipe.build(recipe.settings, ["a", "b"])

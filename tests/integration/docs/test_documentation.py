@@ -1,5 +1,7 @@
-"""The documentation says what there is: its commands are commands, and run; and its site builds."""
+"""The commands, code blocks and links of all Markdown files, and the site."""
 
+import ast
+import configparser
 import importlib
 import importlib.util
 import inspect
@@ -14,29 +16,33 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from tests.conftest import make_checkpoint, make_reviews, write_csv
+from tests.integration.docs.markdown import (
+    ROOT,
+    anchors,
+    code_blocks,
+    commands,
+    links,
+    markdown_files,
+    shell_lines,
+    site_pages,
+)
 from tfhub_ft.cli.main import COMMANDS, group
 from tfhub_ft.encoders.convert import convert_checkpoint
 from tfhub_ft.recipe import RECIPES
 
-ROOT = Path(__file__).parents[3]
-FILES = [
-    ROOT / "README.md",
-    ROOT / "examples" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "recipes").glob("*.md")),
-]
-# The pages whose commands run one after the other.
-RUN = [
-    ROOT / "README.md",
-    ROOT / "examples" / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("index", "tutorial", "training", "deployment", "several-machines")),
-    ROOT / "recipes" / "ADD-RECIPE.md",
-]
-# What runs on a page, but not here: it needs other machines, or is run by tests/integration/recipes/test_copy.py.
+FILES = markdown_files()
+TEXTS = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
+# Pages whose commands do not run one after the other here, and why.
+NOT_RUN = {
+    "docs/guide/dialogues.md": "needs a language model; tests/integration/language_models runs such commands",
+}
+# Commands that do not run here: they need other machines, or tests/integration/recipes/test_copy.py runs them.
 ELSEWHERE = ("--strategy multi-worker", "./stars.py")
+RUN = [name for name, text in TEXTS.items() if commands(text) and name not in NOT_RUN]
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +51,6 @@ def environment(monkeypatch):
     for name in ("TFHUB_FT_QUIET", "TFHUB_FT_DEBUG", "TFHUB_FT_TRUST"):
         monkeypatch.setenv(name, "0")
         monkeypatch.delenv(name)
-
-
-def commands(file):
-    """The lines of a file's code blocks that call tfhub-ft."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    lines = "".join(block for language, block in blocks if not language).splitlines()
-    return [line.split(" #")[0].strip() for line in lines if line.startswith("tfhub-ft ")]
 
 
 def parse(command, arguments):
@@ -70,28 +69,64 @@ def words_of(line):
     return shlex.split(line)[1:]
 
 
-def written(name):
-    """A page of the site that is made when it is built, of a recipe."""
-    pytest.importorskip("mkdocs", reason="needs pip install '.[docs]'")
-    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "pages.py")
-    pages = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pages)
-    return pages.recipe_page(name)
-
-
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_commands_of_a_recipes_page_can_be_parsed(name, tmp_path):
-    (tmp_path / "page.md").write_text(written(name))
-    lines = commands(tmp_path / "page.md")
+def test_recipe_page_has_valid_commands(name):
+    pytest.importorskip("mkdocs", reason="needs pip install '.[docs]'")
+    lines = commands(site_pages().recipe_page(name))
     assert len(lines) >= 3
     for line in lines:
         parse(group, words_of(line))
 
 
+def test_markdown_files_are_found_in_every_folder():
+    assert {"README.md", "docs/index.md", "docs/guide/tutorial.md", "docs/design/layout.md"} <= TEXTS.keys()
+    assert {"recipes/README.md", "examples/README.md", "benchmarks/README.md"} <= TEXTS.keys()
+    assert NOT_RUN.keys() <= TEXTS.keys()
+
+
 @pytest.mark.sample
-@pytest.mark.parametrize("line", sorted({line for file in FILES for line in commands(file)}))
-def test_a_command_of_the_documentation_can_be_parsed(line):
+@pytest.mark.parametrize("line", sorted({line for text in TEXTS.values() for line in commands(text)}))
+def test_command_is_valid(line):
     parse(group, words_of(line))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_other_shell_lines_name_existing_things(name):
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = config["options.extras_require"]
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for line in shell_lines(TEXTS[name]):
+        for script in re.findall(r"^python ([\w/]+\.py)", line):
+            assert (ROOT / script).is_file(), line
+        for target in re.findall(r"^make ([a-z-]+)", line):
+            assert target in targets, line
+        for named in re.findall(r"(?:tfhub_ft|'\.)\[([\w,-]+)\]", line):
+            assert {*named.split(",")} <= extras.keys(), line
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_code_blocks_can_be_parsed(name):
+    for language, content in code_blocks(TEXTS[name]):
+        if language == "python":
+            ast.parse(inspect.cleandoc(content) if content.startswith(" ") else content)
+        elif language == "json":
+            json.loads(content)
+        elif language in ("yaml", "yml"):
+            list(yaml.safe_load_all(content))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_to_files_and_headings(name):
+    # Pages of the site that are generated are in its navigation alone.
+    in_navigation = re.findall(r"([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    for target in links(TEXTS[name]):
+        path, _, anchor = target.partition("#")
+        file = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+        in_site = name.startswith("docs/") and file.relative_to(ROOT / "docs").as_posix() in in_navigation
+        assert in_site or file.exists(), target
+        if anchor and file.suffix == ".md" and not in_site:
+            assert anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
 def helps(command, name):
@@ -104,7 +139,7 @@ def helps(command, name):
 
 @pytest.mark.sample
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_help_has_an_example_that_can_be_parsed(name):
+def test_help_has_valid_examples(name):
     for described, text in helps(importlib.import_module(COMMANDS[name]).command, name):
         paragraphs = [part for part in inspect.cleandoc(text).split("\n\n") if re.match(r"\W*Examples?:", part)]
         lines = [line for part in paragraphs for line in re.findall(r"tfhub-ft .*", part)]
@@ -154,9 +189,9 @@ def made_tiny(line, encoder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", RUN, ids=lambda file: file.parent.name + "-" + file.stem)
-def test_the_commands_of_a_page_run_one_after_the_other(file, folder, tiny_run, tiny_pair):
-    lines = [line for line in commands(file) if not any(words in line for words in ELSEWHERE)]
+@pytest.mark.parametrize("name", RUN)
+def test_commands_of_a_page_run_in_order(name, folder, tiny_run, tiny_pair):
+    lines = [line for line in commands(TEXTS[name]) if not any(words in line for words in ELSEWHERE)]
     for run in ("runs/reviews", "runs/others"):
         if not any(" train " in line and line.endswith(f"--output-dir {run}") for line in lines):
             shutil.copytree(tiny_run, folder / run)
@@ -165,11 +200,11 @@ def test_the_commands_of_a_page_run_one_after_the_other(file, folder, tiny_run, 
         assert done.exit_code == 0, (line, done.output, done.exception)
 
 
-def test_the_python_of_the_readme_runs(tmp_path):
+def test_readme_python_runs(tmp_path):
     # The recipes' default --seq-length is 128.
     pair = tmp_path / "tiny"
     convert_checkpoint(make_checkpoint(tmp_path / "checkpoint", max_position_embeddings=128), pair)
-    blocks = re.findall(r"^```python\n(.*?)^```", FILES[0].read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```python\n(.*?)^```", TEXTS["README.md"], re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:
         names: dict = {}
@@ -178,20 +213,20 @@ def test_the_python_of_the_readme_runs(tmp_path):
 
 
 @pytest.mark.sample
-def test_the_targets_of_make_are_there():
-    targets = re.findall(r"^make (\S+)", FILES[0].read_text(encoding="utf-8"), re.MULTILINE)
+def test_readme_make_targets_exist():
+    targets = re.findall(r"^make (\S+)", TEXTS["README.md"], re.MULTILINE)
     assert targets == ["demo", "test"]
     for target in targets:
         assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0
 
 
-def test_a_command_that_does_not_exist_would_be_found():
+def test_parse_rejects_unknown_options():
     with pytest.raises(click.UsageError):
         parse(group, ["evaluate", "runs/one", "--no-such-option"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs pip install '.[docs]'")
-def test_the_site_builds_without_a_warning(tmp_path):
+def test_site_builds_without_warnings(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
