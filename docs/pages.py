@@ -287,4 +287,4 @@ def help_text(text):
 
 def escape(text):
     """Return text of a `--help` page for a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
+    return re.sub(r"([\[\]|*_])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")

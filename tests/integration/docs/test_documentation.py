@@ -38,10 +38,11 @@ FILES = markdown_files()
 TEXTS = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
 # Pages whose commands do not run one after the other here, and why.
 NOT_RUN = {
+    "docs/guide/interruptions.md": "needs an interrupted run, see tests/integration/training/test_interruptions.py",
     "docs/guide/dialogues.md": "needs a language model; tests/integration/language_models runs such commands",
 }
-# Commands that do not run here: they need other machines, or tests/integration/recipes/test_copy.py runs them.
-ELSEWHERE = ("--strategy multi-worker", "./stars.py")
+# Commands that do not run here: they need other machines or a download, or test_copy.py runs them.
+ELSEWHERE = ("--strategy multi-worker", "./stars.py", "encoders pull", "models.example.com")
 RUN = [name for name, text in TEXTS.items() if commands(text) and name not in NOT_RUN]
 
 
@@ -162,6 +163,10 @@ def folder(tiny_checkpoint, tmp_path, monkeypatch):
     write_csv(tmp_path / "new.csv", [("A-1", "good film"), ("A-2", "")], header=("id", "text"))
     write_csv(tmp_path / "urls.csv", make_reviews(80), header=("url", "label"))
     write_csv(tmp_path / "rows.csv", make_reviews(80))
+    kinds = {"positive": "ham", "negative": "spam"}
+    write_csv(tmp_path / "messages.csv", [(text, kinds[label]) for text, label in make_reviews(80)])
+    sentences = [f"{text.split()[0]} O\n{text.split()[1]} B-thing\n" for text, _ in make_reviews(80)]
+    (tmp_path / "entities.conll").write_text("\n".join(sentences))
     for part in (1, 2):
         rows = [json.dumps({"text": text, "label": label}) for text, label in make_reviews(80, seed=part)]
         (tmp_path / f"part-{part}.jsonl").write_text("\n".join(rows) + "\n")
@@ -183,6 +188,8 @@ def made_tiny(line, encoder):
     words = [STAND_INS.get(word, word) for word in words_of(line)]
     if words[0] in ("train", "tune", "launch") and not {"--config", "--prepared"} & {*words}:
         words += ["--encoder", str(encoder), *TINY]
+    if "--overlap" in words:
+        words += ["--overlap", "4"]
     if words[0] == "prepare":
         words += ["--encoder", str(encoder), *TINY[:2]]
     return words + ["--trials", "1"] if words[0] == "tune" else words
@@ -227,7 +234,8 @@ def test_parse_rejects_unknown_options():
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs pip install '.[docs]'")
 def test_site_builds_without_warnings(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    # With --quiet, --strict would not see the warnings.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     pages = tmp_path / "site" / "recipes"

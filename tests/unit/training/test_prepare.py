@@ -25,7 +25,7 @@ from tfhub_ft.training.prepare import prepare
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import sha256_of
 
-DISTRIBUTED_PAGE = Path(__file__).parents[3] / "docs" / "guide" / "distributed.md"
+PREPARED_ROWS_PAGE = Path(__file__).parents[3] / "docs" / "guide" / "prepared-rows.md"
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_tensorflow_reads_windows_as_ragged_rows(tiny_pair, tmp_path):
 
 def test_the_pipeline_of_the_documentation_reads_the_shards(folder, monkeypatch):
     (block,) = re.findall(
-        r"^```python\n(import tensorflow.*?)^```", DISTRIBUTED_PAGE.read_text(), re.DOTALL | re.MULTILINE
+        r"^```python\n(import tensorflow.*?)^```", PREPARED_ROWS_PAGE.read_text(), re.DOTALL | re.MULTILINE
     )
     monkeypatch.chdir(folder.parent)
     names = {}
