@@ -16,6 +16,7 @@ NAMES_OF_0_1_0 = {
     "benchmark", "compare", "distill", "evaluate", "export", "load_recipe", "predict", "train",
 }  # fmt: skip
 API = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
+TYPES = Path(__file__).parents[1] / "typing" / "public_names.py"
 
 
 def imported_names(statements):

@@ -88,12 +88,16 @@ def test_training_on_features_equals_training_without(tiny_pair, reviews_csv, tm
         tfhub_ft.train("sentiment", output_dir=tmp_path / str(cached), cache_features=cached, **options)
         for cached in (True, False)
     )
-    np.testing.assert_allclose(cached_run.metrics["test"]["log_loss"], recomputed.metrics["test"]["log_loss"], atol=1e-4)
+    np.testing.assert_allclose(
+        cached_run.metrics["test"]["log_loss"], recomputed.metrics["test"]["log_loss"], atol=1e-4
+    )
     histories = [(run.path / "history.csv").read_text().splitlines() for run in (cached_run, recomputed)]
     assert [len(lines) for lines in histories] == [TINY_SETTINGS["epochs"] + 1] * 2
     losses = [[float(line.split(",")[2]) for line in lines[1:]] for lines in histories]
     np.testing.assert_allclose(*losses, atol=1e-3)
-    probabilities = [tfhub_ft.predict(run, ["good film"])[0]["probabilities"]["positive"] for run in (cached_run, recomputed)]
+    probabilities = [
+        tfhub_ft.predict(run, ["good film"])[0]["probabilities"]["positive"] for run in (cached_run, recomputed)
+    ]
     np.testing.assert_allclose(*probabilities, atol=1e-4)
     assert json.loads((cached_run.path / "metrics.json").read_text())["train"]["rows"] == 112
 
