@@ -160,7 +160,7 @@ def settings_table(settings, *, only_own=False):
 
 def encoders():
     """Return the page of the catalogs of encoders and language models."""
-    rows = [f"| `{each.name}` | {each.handle} | {each.licence} |" for each in CATALOG]
+    rows = [f"| `{each.name}` | {each.handle} | {each.license} |" for each in CATALOG]
     intro = (
         "`--encoder` takes one of these names, a handle, the URL of an archive, or a folder. See"
         " [Encoders](../guide/encoders.md)."

