@@ -19,7 +19,7 @@ NAMES = [*EMBEDDINGS, *LAYERS, *POOLER]
         ("pooler_transform/kernel", None),
     ],
 )
-def test_depth_is_read_from_the_name(name, depth):
+def test_depth_of_parses_variable_names(name, depth):
     assert depth_of(name) == depth
 
 
@@ -36,7 +36,7 @@ def test_depth_is_read_from_the_name(name, depth):
         ("all", NAMES),
     ],
 )
-def test_what_each_word_freezes(freeze, frozen):
+def test_frozen_names_supports_every_value(freeze, frozen):
     assert frozen_names(NAMES, freeze) == set(frozen)
 
 
@@ -44,12 +44,12 @@ def test_what_each_word_freezes(freeze, frozen):
     ("freeze", "message"),
     [("13", "has 12 layers"), ("all-but-13", "has 12 layers"), ("-1", "not one of"), ("top", "not one of")],
 )
-def test_what_does_not_fit_is_refused(freeze, message):
+def test_frozen_names_refuses_invalid_values(freeze, message):
     with pytest.raises(InputError, match=message):
         frozen_names(NAMES, freeze)
 
 
-def test_an_encoder_with_shared_layers_cannot_be_cut_by_depth():
+def test_frozen_names_refuses_depths_of_shared_layers():
     shared = [*EMBEDDINGS, "transformer/self_attention/query/kernel", *POOLER]
     with pytest.raises(InputError, match="share their weights"):
         frozen_names(shared, "2")
