@@ -1,7 +1,7 @@
 """Read checkpoint folders into NumPy arrays, without torch and without pickles."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tfhub_ft.utils.errors import InputError
 
 SUPPORTED = ("bert", "distilbert")
 
-# Hugging Face's names of the activations, and what each computes.
+# Our names of activations, by Hugging Face's.
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -55,30 +55,22 @@ _CONFIG_KEYS = {
 
 _BLOCKS = {"bert": "encoder.layer", "distilbert": "transformer.layer"}
 
+# The parts of a block by their names in TF Hub's encoders.
 _BLOCK_PARTS = {
-    "bert": {
-        "query": "attention.self.query",
-        "key": "attention.self.key",
-        "value": "attention.self.value",
-        "attention_output": "attention.output.dense",
-        "attention_norm": "attention.output.LayerNorm",
-        "intermediate": "intermediate.dense",
-        "output": "output.dense",
-        "output_norm": "output.LayerNorm",
-    },
+    "bert": model_garden.BLOCK_PARTS,
     "distilbert": {
-        "query": "attention.q_lin",
-        "key": "attention.k_lin",
-        "value": "attention.v_lin",
-        "attention_output": "attention.out_lin",
-        "attention_norm": "sa_layer_norm",
+        "self_attention/query": "attention.q_lin",
+        "self_attention/key": "attention.k_lin",
+        "self_attention/value": "attention.v_lin",
+        "self_attention/attention_output": "attention.out_lin",
+        "self_attention_layer_norm": "sa_layer_norm",
         "intermediate": "ffn.lin1",
         "output": "ffn.lin2",
-        "output_norm": "output_layer_norm",
+        "output_layer_norm": "output_layer_norm",
     },
 }
 
-# The masked-LM head, whose output weights, the decoder's, are the word embeddings.
+# The masked-LM head. Its decoder's weights are the word embeddings.
 _HEAD_WEIGHTS = {
     "bert": {
         "dense.weight": "predictions.transform.dense.weight",
@@ -105,33 +97,15 @@ _H5_PARTS = {"embeddings", "encoder", "transformer", "pooler", "predictions"}
 _H5_HEAD = {"vocab_transform", "vocab_layer_norm", "vocab_projector"}
 _H5_ENDINGS = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
+Shapes = dict[str, tuple[int, ...]]
+Tensors = Iterator[tuple[str, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A pretrained encoder of Hugging Face: its architecture, its vocabulary and its weights.
+    """A pretrained encoder of Hugging Face: architecture, vocabulary and weights."""
 
-    Attributes:
-        name: the folder's name.
-        model_type: "bert" or "distilbert".
-        layers: the number of Transformer blocks.
-        hidden_size: the width of every output.
-        heads: the attention heads of a block.
-        intermediate_size: the width of a block's inner dense layer.
-        vocab_size: the rows of the word embeddings.
-        max_positions: the longest input, in tokens.
-        type_vocab_size: the number of token types (segments); 0 for DistilBERT, which has none.
-        activation: "gelu" (by the error function), "gelu_tanh" (its approximation), "relu" or "silu".
-        layer_norm_eps: what layer normalization adds to the variance.
-        dropout: the rate behind embeddings and dense layers, in training.
-        attention_dropout: the rate on attention probabilities, in training.
-        do_lower_case: whether texts are lower-cased (and their accents stripped) before they are split.
-        vocabulary: the WordPiece tokens, in the order of their ids.
-        weights: float32 arrays by their names in Hugging Face's torch model, without the leading "bert." or
-            "distilbert."; a dense layer's weight is [out, in].
-        masked_lm: the masked-LM head as float32 arrays: "dense.weight" [out, in], "dense.bias", "norm.weight",
-            "norm.bias" and "bias" [vocab_size]; empty where the checkpoint has none that shares the word embeddings.
-    """
-
+    # The folder's name.
     name: str
     model_type: str
     layers: int
@@ -140,68 +114,46 @@ class Checkpoint:
     intermediate_size: int
     vocab_size: int
     max_positions: int
+    # 0 for DistilBERT, which has a single segment.
     type_vocab_size: int
     activation: str
     layer_norm_eps: float
     dropout: float
     attention_dropout: float
+    # Whether texts are lower-cased and stripped of accents.
     do_lower_case: bool
     vocabulary: tuple[str, ...]
+    # float32 by the names of Hugging Face's torch model without its prefix; dense layers are [out, in].
     weights: dict[str, np.ndarray]
+    # By the names of `_HEAD_WEIGHTS` without "decoder"; empty without a head that shares the word embeddings.
     masked_lm: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def has_pooler(self) -> bool:
-        """Whether a trained tanh pooler makes the pooled output (else it is the first token's last hidden state)."""
+        """Whether there is a tanh pooler; otherwise the pooled output is the first token's last hidden state."""
         return "pooler.dense.weight" in self.weights
 
     def pair(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The weight and the bias of a dense layer or a layer normalization, such as "embeddings.LayerNorm"."""
+        """Return the weight and bias of a dense layer or a layer normalization, such as "embeddings.LayerNorm"."""
         return self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
 
     def block(self, index: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """The weights and biases of one Transformer block, by names that both model types share.
-
-        Args:
-            index: the block, from 0.
-
-        Returns:
-            {part: (weight, bias)} for the dense layers query, key, value, attention_output, intermediate and output,
-            each weight [out, in], and the layer normalizations attention_norm and output_norm.
-        """
+        """Return the weights and biases of a Transformer block by their part's name in TF Hub's encoders."""
         prefix = f"{_BLOCKS[self.model_type]}.{index}"
         return {part: self.pair(f"{prefix}.{name}") for part, name in _BLOCK_PARTS[self.model_type].items()}
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint folder of Hugging Face or of the TensorFlow Model Garden.
+    """Read and check a checkpoint folder of Hugging Face or the TensorFlow Model Garden.
 
-    A folder of Hugging Face has config.json, a WordPiece vocabulary, and weights. One of the Model Garden has
-    bert_config.json, vocab.txt and one checkpoint; it is read by tf-models-official, the extra [models].
-
-    The weights are read from `model.safetensors`, from shards named by `model.safetensors.index.json`, or from
-    `tf_model.h5`; float16 and bfloat16 become float32. A masked-LM head is read, other heads are left out. A
-    `pytorch_model.bin` is a pickle, which can run any code, and is never loaded. Where there is no `vocab.txt`, a
-    WordPiece `tokenizer.json` gives the vocabulary. Nothing is written into the folder.
-
-    Args:
-        folder: the checkpoint folder.
-
-    Returns:
-        The checkpoint, every tensor of the right name and shape.
-
-    Raises:
-        InputError: a file is missing or broken, or the model is of a kind that is not supported.
-
-    Example:
-        checkpoint = read_checkpoint("all-MiniLM-L6-v2")
-        print(checkpoint.layers, checkpoint.weights["embeddings.word_embeddings.weight"].shape)
+    A folder of Hugging Face has config.json, a WordPiece vocabulary (vocab.txt or tokenizer.json) and weights
+    (safetensors files or tf_model.h5). One of the Model Garden has bert_config.json, vocab.txt and a checkpoint.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one with config.json, vocab.txt and model.safetensors")
-    found = (folder / name for name in ("config.json", model_garden.CONFIG) if (folder / name).is_file())
-    if (config_file := next(found, None)) is None:
+        raise InputError(f"{folder}: not found; expected a folder with config.json, vocab.txt and model.safetensors")
+    config_files = (folder / name for name in ("config.json", model_garden.CONFIG) if (folder / name).is_file())
+    if (config_file := next(config_files, None)) is None:
         raise InputError(f"{folder}: not a checkpoint folder (neither config.json nor {model_garden.CONFIG} found)")
     is_of_model_garden = config_file.name == model_garden.CONFIG
     config = read_json(config_file, dict)
@@ -214,8 +166,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     tokenizer = read_json(tokenizer_file, dict) if tokenizer_file.is_file() else {}
     vocabulary = _vocabulary(folder, tokenizer, architecture["vocab_size"])
     source = config_file if is_of_model_garden else _weights_file(folder)
-    shapes = expected_shapes(architecture)
-    weights, masked_lm = _read_weights(source, shapes, _head_shapes(architecture), architecture["model_type"])
+    weights, masked_lm = _read_weights(source, architecture)
     return Checkpoint(
         name=folder.resolve().name,
         **architecture,
@@ -226,14 +177,10 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     )
 
 
-def expected_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Each tensor's shape by its name in `Checkpoint.weights`; the pooler's are optional.
-
-    Args:
-        architecture: the attributes of a `Checkpoint` that say its sizes, by name.
-    """
+def expected_shapes(architecture: dict[str, Any]) -> Shapes:
+    """Return each tensor's shape by its name in `Checkpoint.weights`, from the sizes of a `Checkpoint` by name."""
     model_type, hidden, inner = (architecture[key] for key in ("model_type", "hidden_size", "intermediate_size"))
-    shapes: dict[str, tuple[int, ...]] = {
+    shapes: Shapes = {
         "embeddings.word_embeddings.weight": (architecture["vocab_size"], hidden),
         "embeddings.position_embeddings.weight": (architecture["max_positions"], hidden),
         "embeddings.LayerNorm.weight": (hidden,),
@@ -242,60 +189,59 @@ def expected_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes["embeddings.token_type_embeddings.weight"] = (architecture["type_vocab_size"], hidden)
     if model_type == "bert":
         shapes["pooler.dense.weight"] = (hidden, hidden)
-    special = {"attention_norm": (hidden,), "output_norm": (hidden,), "intermediate": (inner, hidden)}
-    special["output"] = (hidden, inner)
+    by_part = {"self_attention_layer_norm": (hidden,), "output_layer_norm": (hidden,)}
+    by_part |= {"intermediate": (inner, hidden), "output": (hidden, inner)}
     for index in range(architecture["layers"]):
         for part, name in _BLOCK_PARTS[model_type].items():
-            shapes[f"{_BLOCKS[model_type]}.{index}.{name}.weight"] = special.get(part, (hidden, hidden))
+            shapes[f"{_BLOCKS[model_type]}.{index}.{name}.weight"] = by_part.get(part, (hidden, hidden))
     biases = {n.replace(".weight", ".bias"): s[:1] for n, s in shapes.items() if not n.endswith("_embeddings.weight")}
     return shapes | biases
 
 
 def _architecture(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of config.json under this module's names, checked."""
+    """Return the checked sizes of config.json by their names in `Checkpoint`."""
     model_type = config.get("model_type")
     if model_type not in SUPPORTED:
         raise InputError(f"{path}: model_type is {model_type!r}; supported are {', '.join(SUPPORTED)}")
     keys = _CONFIG_KEYS[model_type]
-    sizes = ("layers", "hidden_size", "heads", "intermediate_size", "vocab_size", "max_positions")
-    found: dict[str, Any] = {"model_type": model_type, "type_vocab_size": 0}
-    found |= {name: _size(path, config, keys[name]) for name in (*sizes, "type_vocab_size") if name in keys}
-    found |= {name: _rate(path, config, keys[name], 0.1) for name in ("dropout", "attention_dropout")}
+    sizes = ("layers", "hidden_size", "heads", "intermediate_size", "vocab_size", "max_positions", "type_vocab_size")
+    architecture: dict[str, Any] = {"model_type": model_type, "type_vocab_size": 0}
+    architecture |= {name: _size(path, config, keys[name]) for name in sizes if name in keys}
+    architecture |= {name: _rate(path, config, keys[name], 0.1) for name in ("dropout", "attention_dropout")}
     # DistilBERT's is fixed in its code, whatever config.json says.
-    found["layer_norm_eps"] = _rate(path, config, "layer_norm_eps", 1e-12) if model_type == "bert" else 1e-12
+    epsilon = _rate(path, config, "layer_norm_eps", 1e-12) if model_type == "bert" else 1e-12
     activation = config.get(keys["activation"], "gelu")
     if activation not in ACTIVATIONS:
         raise InputError(f"{path}: {keys['activation']} is {activation!r}; supported are {', '.join(ACTIVATIONS)}")
-    found["activation"] = ACTIVATIONS[activation]
-    if found["hidden_size"] % found["heads"]:
+    if architecture["hidden_size"] % architecture["heads"]:
         raise InputError(f"{path}: {keys['hidden_size']} is not a multiple of {keys['heads']}")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(f"{path}: position_embedding_type is not absolute; relative positions are not supported")
     if config.get("is_decoder"):
-        raise InputError(f"{path}: is_decoder is true; only encoders, which see the whole text, are supported")
-    return found
+        raise InputError(f"{path}: is_decoder is true; only encoders are supported")
+    return architecture | {"layer_norm_eps": epsilon, "activation": ACTIVATIONS[activation]}
 
 
 def _size(path: Path, config: dict[str, Any], key: str) -> int:
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{path}: {key} is {value!r}; it must be a whole number above 0")
+        raise InputError(f"{path}: {key} is {value!r}; expected a positive integer")
     return value
 
 
 def _rate(path: Path, config: dict[str, Any], key: str, default: float) -> float:
     value = config.get(key, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise InputError(f"{path}: {key} is {value!r}; it must be a number from 0 to below 1")
+        raise InputError(f"{path}: {key} is {value!r}; expected a number in [0, 1)")
     return float(value)
 
 
-def _vocabulary(folder: Path, tokenizer: dict[str, Any], rows: int) -> list[str]:
+def _vocabulary(folder: Path, tokenizer: dict[str, Any], size: int) -> list[str]:
     """Return the tokens of vocab.txt, otherwise of tokenizer.json, checked."""
-    kind = tokenizer.get("tokenizer_class") or "BertTokenizer"
-    if not any(known in kind for known in _WORDPIECE_CLASSES):
+    tokenizer_class = tokenizer.get("tokenizer_class") or "BertTokenizer"
+    if not any(known in tokenizer_class for known in _WORDPIECE_CLASSES):
         path = folder / "tokenizer_config.json"
-        raise InputError(f"{path}: tokenizer_class is {kind}; only BERT's WordPiece tokenizer is supported")
+        raise InputError(f"{path}: tokenizer_class is {tokenizer_class}; only BERT's WordPiece tokenizer is supported")
     path = folder / "vocab.txt"
     if path.is_file():
         tokens = _read_vocabulary(path)
@@ -304,14 +250,14 @@ def _vocabulary(folder: Path, tokenizer: dict[str, Any], rows: int) -> list[str]
         tokens = _vocabulary_of_tokenizer(path)
     missing = [token for token in _SPECIAL_TOKENS if token not in tokens]
     if missing:
-        raise InputError(f"{path}: has no {', '.join(missing)}; take the vocabulary that belongs to the weights")
+        raise InputError(f"{path}: {', '.join(missing)} not found; use the vocabulary of the weights")
     if len(set(tokens)) != len(tokens):
-        twice = next(token for token in tokens if tokens.count(token) > 1)
-        raise InputError(f"{path}: {twice!r} stands in it twice; take the vocabulary that belongs to the weights")
-    if len(tokens) != rows:
+        duplicate = next(token for token in tokens if tokens.count(token) > 1)
+        raise InputError(f"{path}: duplicate token {duplicate!r}; use the vocabulary of the weights")
+    if len(tokens) != size:
         raise InputError(
-            f"{path}: {len(tokens)} tokens, but config.json says vocab_size {rows}; take the vocabulary that belongs to"
-            " the weights (where these were padded, add a line such as [unused1000] for every row that is left over)"
+            f"{path}: got {len(tokens)} tokens, expected {size} (vocab_size in config.json); use the vocabulary of the"
+            " weights (if these are padded, add a line such as [unused1000] for each padding row)"
         )
     return tokens
 
@@ -321,37 +267,37 @@ def _read_vocabulary(path: Path) -> list[str]:
         lines = path.read_bytes().decode("utf-8").removeprefix("\ufeff").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; download it again") from None
-    # Only line feeds end a token: the vocabularies of many languages hold other characters that str.splitlines splits.
+    # Only line feeds end a token: many vocabularies have other characters that str.splitlines splits at.
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
 def _vocabulary_of_tokenizer(path: Path) -> list[str]:
     if not path.is_file():
-        raise InputError(f"{path.parent}: has neither vocab.txt nor tokenizer.json; download the vocabulary too")
+        raise InputError(f"{path.parent}: neither vocab.txt nor tokenizer.json found; download the vocabulary, too")
     model = read_json(path, dict).get("model")
     model = model if isinstance(model, dict) else {}
-    if model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-        raise InputError(f"{path}: its model is {model.get('type')!r}; without a vocab.txt it must be WordPiece")
-    vocabulary = model["vocab"]
+    vocabulary = model.get("vocab")
+    if model.get("type") != "WordPiece" or not isinstance(vocabulary, dict):
+        raise InputError(
+            f"{path}: the tokenizer model is {model.get('type')!r}; without vocab.txt it must be WordPiece"
+        )
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise InputError(f"{path}: the ids of its vocabulary are not 0, 1, 2, ...; get the model's vocab.txt")
+        raise InputError(f"{path}: its token ids are not 0, 1, 2, ...; download the model's vocab.txt")
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def _lower_case(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> bool:
-    """Whether the tokenizer lower-cases: what its files say, or else the model's name."""
-    described = folder / "tokenizer.json"
-    normalizer = (read_json(described, dict).get("normalizer") or {}) if described.is_file() else {}
+    """Return whether the tokenizer lower-cases, from its files or the model's name."""
+    tokenizer_file = folder / "tokenizer.json"
+    normalizer = (read_json(tokenizer_file, dict).get("normalizer") or {}) if tokenizer_file.is_file() else {}
     lower = tokenizer.get("do_lower_case", normalizer.get("lowercase"))
     if not isinstance(lower, bool):
         name = f"{folder.resolve().name} {config.get('_name_or_path', '')}".lower()
         lower = "uncased" in name or "cased" not in name
-        log(f"{folder}: says nothing of do_lower_case; taken to be {'un' if lower else ''}cased")
-    strips = tokenizer.get("strip_accents", normalizer.get("strip_accents"))
-    if isinstance(strips, bool) and strips != lower:
-        log(
-            f"{folder}: TF Text strips accents if and only if it lower-cases; texts with accents may be split otherwise"
-        )
+        log(f"{folder}: do_lower_case not found; assuming {'un' if lower else ''}cased")
+    strip_accents = tokenizer.get("strip_accents", normalizer.get("strip_accents"))
+    if isinstance(strip_accents, bool) and strip_accents != lower:
+        log(f"{folder}: TF Text strips accents only if it lower-cases; texts with accents may be tokenized differently")
     return lower
 
 
@@ -362,116 +308,111 @@ def _weights_file(folder: Path) -> Path:
     pickles = [f.name for f in (*sorted(folder.glob("*.bin")), *sorted(folder.glob("*.pt"))) if f.is_file()]
     if pickles:
         raise InputError(
-            f"{folder / pickles[0]}: a pickle can run any code and is never loaded; re-save the model where you trust"
-            " it: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, safe_serialization=True)"
+            f"{folder / pickles[0]}: a pickle can run any code and is never loaded; save the model again where you"
+            " trust it: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, safe_serialization=True)"
         )
-    raise InputError(f"{folder}: has no weights (model.safetensors, its shards with their index, or tf_model.h5)")
+    raise InputError(
+        f"{folder}: weights not found; expected model.safetensors, shards with their index, or tf_model.h5"
+    )
 
 
-def _head_shapes(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shapes of a masked-LM head's tensors, all optional, by their names in Hugging Face's torch model."""
-    hidden, words = architecture["hidden_size"], architecture["vocab_size"]
-    shapes = {"dense.weight": (hidden, hidden), "bias": (words,), "decoder": (words, hidden)}
+def _head_shapes(architecture: dict[str, Any]) -> Shapes:
+    """Return the shapes of a masked-LM head's tensors by their names in Hugging Face's torch model."""
+    hidden, vocab_size = architecture["hidden_size"], architecture["vocab_size"]
+    shapes = {"dense.weight": (hidden, hidden), "bias": (vocab_size,), "decoder": (vocab_size, hidden)}
     names = _HEAD_WEIGHTS[architecture["model_type"]]
     return {name: shapes.get(part, (hidden,)) for part, name in names.items()}
 
 
-def _read_weights(
-    source: Path, shapes: dict[str, tuple[int, ...]], head_shapes: dict[str, tuple[int, ...]], model_type: str
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the tensors of the encoder and those of its masked-LM head as float32, each checked."""
-    wanted, weights = {**shapes, **head_shapes}, {}
-    for name, tensor in _tensors(source, wanted):
+def _read_weights(source: Path, architecture: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the checked float32 tensors of the encoder and its masked-LM head."""
+    shapes, weights = expected_shapes(architecture), {}
+    all_shapes = shapes | _head_shapes(architecture)
+    for name, tensor in _tensors(source, all_shapes):
         if tensor.dtype.name not in _FLOATS:
             raise InputError(f"{source}: {name} is {tensor.dtype.name}; a quantized checkpoint cannot be converted")
-        if tensor.shape != wanted[name]:
+        if tensor.shape != all_shapes[name]:
             raise InputError(
-                f"{source}: {name} has the shape {list(tensor.shape)}, by config.json it must be {list(wanted[name])}"
+                f"{source}: {name} has the shape {list(tensor.shape)}, expected {list(all_shapes[name])} (config.json)"
             )
         weights[name] = np.asarray(tensor, np.float32)
         if not np.isfinite(weights[name]).all():
-            raise InputError(f"{source}: {name} holds numbers that are not finite; take another checkpoint")
+            raise InputError(f"{source}: {name} has NaN or infinite values; use another checkpoint")
     optional = set() if any(n.startswith("pooler.") for n in weights) else {"pooler.dense.weight", "pooler.dense.bias"}
     missing = [name for name in shapes if name not in weights and name not in optional]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise InputError(f"{source}: lacks {missing[0]}{more}; it does not fit config.json")
-    head = {part: weights.pop(name) for part, name in _HEAD_WEIGHTS[model_type].items() if name in weights}
-    return weights, _masked_lm(source, head, weights["embeddings.word_embeddings.weight"], len(head_shapes))
+        raise InputError(f"{source}: {missing[0]}{more} not found; the weights do not match config.json")
+    head_names = _HEAD_WEIGHTS[architecture["model_type"]]
+    head = {part: weights.pop(name) for part, name in head_names.items() if name in weights}
+    word_embeddings = weights["embeddings.word_embeddings.weight"]
+    if head and not np.array_equal(head.pop("decoder", word_embeddings), word_embeddings):
+        log(f"{source}: the masked-LM head does not share the word embeddings and is ignored")
+        head = {}
+    return weights, head if len(head) == len(head_names) - 1 else {}
 
 
-def _masked_lm(
-    source: Path, head: dict[str, np.ndarray], word_embeddings: np.ndarray, size: int
-) -> dict[str, np.ndarray]:
-    """The head's weights without the decoder's; none where one is missing or the decoder has words of its own."""
-    decoder = head.pop("decoder", word_embeddings)
-    if head and not np.array_equal(decoder, word_embeddings):
-        log(f"{source}: its masked-LM head does not share the word embeddings and is left out")
-        return {}
-    return head if len(head) == size - 1 else {}
-
-
-def _tensors(source: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+def _tensors(source: Path, names: Container[str]) -> Tensors:
     if source.name == model_garden.CONFIG:
-        return ((name, value) for name, value in model_garden.read_weights(source.parent).items() if name in wanted)
+        return ((name, value) for name, value in model_garden.read_weights(source.parent).items() if name in names)
     if source.suffix == ".h5":
-        return _h5_tensors(source, wanted)
+        return _h5_tensors(source, names)
     if source.suffix == ".json":
-        return (pair for shard in _shards(source) for pair in _safetensors(shard, wanted))
-    return _safetensors(source, wanted)
+        return (pair for shard in _shards(source) for pair in _safetensors(shard, names))
+    return _safetensors(source, names)
 
 
 def _shards(index: Path) -> list[Path]:
     files = read_json(index, dict).get("weight_map")
     if not isinstance(files, dict) or not files:
-        raise InputError(f"{index}: has no weight_map; download it again")
+        raise InputError(f"{index}: weight_map not found; download it again")
     shards = [index.parent / str(name) for name in sorted(set(files.values()))]
     for shard in shards:
         if shard.parent != index.parent or not shard.is_file():
-            raise InputError(f"{index}: names {shard.name}, which is not in the folder; download every shard")
+            raise InputError(f"{index}: {shard.name} not found in the folder; download every shard")
     return shards
 
 
-def _safetensors(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-    import ml_dtypes  # noqa: F401  gives NumPy bfloat16
+def _safetensors(path: Path, names: Container[str]) -> Tensors:
+    import ml_dtypes  # noqa: F401  adds bfloat16 to NumPy
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            for stored in file.keys():  # noqa: SIM118  it is no dictionary
-                if (name := _torch_name(stored)) in wanted:
-                    yield name, file.get_tensor(stored)
+            for key in file.keys():  # noqa: SIM118  not a dictionary
+                if (name := _torch_name(key)) in names:
+                    yield name, file.get_tensor(key)
     except (SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error}); download it again") from None
+        raise InputError(f"{path}: not a complete safetensors file ({error}); download it again") from None
 
 
-def _torch_name(stored: str) -> str:
-    name = re.sub(r"^(bert|distilbert|cls)\.", "", stored)
+def _torch_name(key: str) -> str:
+    name = re.sub(r"^(bert|distilbert|cls)\.", "", key)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
-def _h5_tensors(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+def _h5_tensors(path: Path, names: Container[str]) -> Tensors:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            names: list[str] = []
-            file.visit(names.append)
-            for stored in names:
-                name, transposed = _name_of_h5(stored)
-                if name in wanted:
-                    yield name, file[stored][()].T if transposed else file[stored][()]
+            keys: list[str] = []
+            file.visit(keys.append)
+            for key in keys:
+                name, is_transposed = _torch_name_of_h5(key)
+                if name in names and isinstance(dataset := file[key], h5py.Dataset):
+                    yield name, dataset[()].T if is_transposed else dataset[()]
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a whole HDF5 file ({error}); download it again") from None
+        raise InputError(f"{path}: not a complete HDF5 file ({error}); download it again") from None
 
 
-def _name_of_h5(h5_name: str) -> tuple[str, bool]:
-    """The torch name of a tensor that TensorFlow saved, and whether it is transposed.
+def _torch_name_of_h5(key: str) -> tuple[str, bool]:
+    """Return the torch name of a tensor saved by TensorFlow, and whether the tensor is transposed.
 
-    Example: "bert/tf_bert_model/bert/encoder/layer_._0/output/dense/kernel:0" is
-    "encoder.layer.0.output.dense.weight", transposed.
+    "bert/tf_bert_model/bert/encoder/layer_._0/output/dense/kernel:0" is "encoder.layer.0.output.dense.weight",
+    transposed.
     """
-    parts = h5_name.removesuffix(":0").replace("_._", "/").split("/")
+    parts = key.removesuffix(":0").replace("_._", "/").split("/")
     start = next((index for index, part in enumerate(parts) if part in _H5_PARTS), len(parts) - 1)
     start = next((index for index in reversed(range(len(parts))) if parts[index] in _H5_HEAD), start)
     ending = parts[-1]

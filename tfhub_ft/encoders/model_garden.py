@@ -1,4 +1,4 @@
-"""Read a BERT checkpoint of the TensorFlow Model Garden by tf-models-official, in a process of Keras 2."""
+"""Read BERT checkpoints of the TensorFlow Model Garden in a process with Keras 2."""
 
 import importlib.util
 import re
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 CONFIG = "bert_config.json"
-# Names of parts in Hugging Face's torch model, by those in tf-models.
-_PARTS = {
+# Names in Hugging Face's torch model by those in tf-models.
+BLOCK_PARTS = {
     "self_attention/query": "attention.self.query",
     "self_attention/key": "attention.self.key",
     "self_attention/value": "attention.self.value",
@@ -24,6 +24,9 @@ _PARTS = {
     "intermediate": "intermediate.dense",
     "output": "output.dense",
     "output_layer_norm": "output.LayerNorm",
+}
+_PARTS = {
+    **BLOCK_PARTS,
     "word_embeddings": "embeddings.word_embeddings",
     "position_embedding": "embeddings.position_embeddings",
     "type_embeddings": "embeddings.token_type_embeddings",
@@ -36,48 +39,34 @@ _PARTS = {
 
 
 def read_weights(folder: Path) -> dict[str, "np.ndarray"]:
-    """Return the weights of a checkpoint by their names in Hugging Face's torch model.
+    """Return the float32 weights of a checkpoint beside bert_config.json, by their names in Hugging Face's torch model.
 
-    Args:
-        folder: holds bert_config.json and a checkpoint, such as bert_model.ckpt.index with its data.
-
-    Returns:
-        float32 arrays; a dense layer's weight is [out, in]. Those of the masked-LM head are there where it was kept.
-
-    Raises:
-        InputError: tf-models-official is not installed, or the folder has several checkpoints, or none.
-        RunError: the checkpoint does not fit bert_config.json.
-
-    Reference:
-        https://github.com/tensorflow/models/blob/master/official/nlp/docs/pretrained_models.md
+    See https://github.com/tensorflow/models/blob/master/official/nlp/docs/pretrained_models.md
     """
     from safetensors.numpy import load_file
 
     indices = sorted(folder.glob("*.index"))
     if len(indices) != 1:
-        raise InputError(f"{folder}: has {len(indices)} checkpoints (*.ckpt.index) beside {CONFIG}; keep one of them")
+        raise InputError(f"{folder}: expected one checkpoint (*.ckpt.index) beside {CONFIG}, got {len(indices)}")
     if importlib.util.find_spec("official") is None:
-        raise InputError(f"{folder}: a checkpoint of the Model Garden needs pip install 'tfhub_ft[models]'")
+        raise InputError(
+            f"{folder}: a Model Garden checkpoint needs tf-models-official; pip install 'tfhub_ft[models]'"
+        )
     with temporary_folder() as scratch:
         file = Path(scratch) / "weights.safetensors"
         command = module_command(__name__, str(folder / CONFIG), str(indices[0].with_suffix("")), str(file))
-        run_quietly(command, f"{indices[0]}: cannot be restored as {CONFIG} describes it", TF_USE_LEGACY_KERAS="1")
-        return dict(hugging_face_weight(*each) for each in load_file(file).items())
+        run_quietly(command, f"{indices[0]}: cannot be restored with {CONFIG}", TF_USE_LEGACY_KERAS="1")
+        return dict(hugging_face_weight(name, value) for name, value in load_file(file).items())
 
 
 def hugging_face_weight(name: str, value: "np.ndarray") -> tuple[str, "np.ndarray"]:
-    """Return the name and the value that a weight of a TF Hub BERT has in Hugging Face's torch model.
-
-    Args:
-        name: such as "transformer/layer_0/self_attention/query/kernel".
-        value: float32; attention kernels and biases have an axis of heads.
-
-    Example:
-        hugging_face_weight("pooler_transform/kernel", kernel)  # ("pooler.dense.weight", kernel transposed)
-    """
+    """Return the name and the value of a TF Hub BERT's weight in Hugging Face's torch model."""
     import numpy as np
 
-    layer, part, kind = re.fullmatch(r"(?:transformer/layer_(\d+)/)?(.+)/(\w+)", name).groups()
+    match = re.fullmatch(r"(?:transformer/layer_(\d+)/)?(.+)/(\w+)", name)
+    if not match:
+        raise ValueError(f"{name}: not the name of a TF Hub BERT's weight")
+    layer, part, kind = match.groups()
     if kind == "kernel":
         outputs = value.shape[-1] if part == "self_attention/attention_output" else value[0].size
         value = value.reshape(-1, outputs).T
@@ -106,7 +95,7 @@ def _restore(config_file: str, checkpoint: str, out_file: str) -> None:
         variables = pretrainer.variables
         restored = tf.train.Checkpoint(**pretrainer.checkpoint_items)
     else:
-        # Earlier checkpoints have the encoder as `model`.
+        # Older checkpoints name the encoder `model`.
         restored = tf.train.Checkpoint(**({"encoder": encoder} if "encoder" in roots else {"model": encoder}))
     restored.read(checkpoint).assert_existing_objects_matched().expect_partial()
     names = (variable.name.removesuffix(":0").removeprefix("bert/") for variable in variables)

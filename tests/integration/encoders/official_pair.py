@@ -1,8 +1,8 @@
-"""Write the pair that tf-models-official's exporter makes of a checkpoint, in a process of Keras 2.
+"""Write the pair of a checkpoint with the exporter of tf-models-official, in a process with Keras 2.
 
 python tests/integration/encoders/official_pair.py CHECKPOINT PAIR OUT_DIR
 
-The weights are those of PAIR, which `convert_checkpoint` made of CHECKPOINT, by their names.
+The weights come from PAIR, which `convert_checkpoint` wrote from CHECKPOINT.
 """
 
 import math

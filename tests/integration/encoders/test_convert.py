@@ -8,7 +8,7 @@ from tfhub_ft.encoders.architecture_detection import native_spec
 from tfhub_ft.encoders.convert import TOLERANCE, convert_checkpoint
 
 
-def test_distilbert_pools_by_its_first_token(
+def test_distilbert_pools_the_first_token(
     tmp_path: Path,
     checkpoint_maker: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
@@ -42,7 +42,7 @@ def test_distilbert_pools_by_its_first_token(
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
-def test_a_masked_lm_head_is_converted(tmp_path: Path, checkpoint_maker: Callable[..., Path], kind: str) -> None:
+def test_masked_lm_head_is_converted(tmp_path: Path, checkpoint_maker: Callable[..., Path], kind: str) -> None:
     report = convert_checkpoint(checkpoint_maker(tmp_path / "tiny", kind, masked_lm=True), tmp_path / "pair")
     assert set(report.differences) == {"pooled_output", "sequence_output", "encoder_outputs", "mlm_logits"}
     assert report.max_difference < TOLERANCE

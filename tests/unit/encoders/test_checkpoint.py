@@ -1,4 +1,4 @@
-"""Reading Hugging Face checkpoints: every format gives the same weights, every fault one line."""
+"""Reading Hugging Face checkpoints in all formats, and one-line errors for faults."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], objec
     save_file(weights, folder / WEIGHTS)
 
 
-def fault(folder: Path) -> str:
+def error_of(folder: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_checkpoint(folder)
     message = str(caught.value)
@@ -46,13 +46,13 @@ def fault(folder: Path) -> str:
 
 def assert_same_weights(folder: Path, other: Path) -> None:
     checkpoints = read_checkpoint(folder), read_checkpoint(other)
-    weights, others = ({**each.weights, **each.masked_lm} for each in checkpoints)
-    assert weights.keys() == others.keys()
+    weights, expected = ({**checkpoint.weights, **checkpoint.masked_lm} for checkpoint in checkpoints)
+    assert weights.keys() == expected.keys()
     for name, value in weights.items():
-        np.testing.assert_array_equal(value, others[name], err_msg=name)
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
-def test_bert_is_read(tiny_checkpoint: Path) -> None:
+def test_read_checkpoint_reads_bert(tiny_checkpoint: Path) -> None:
     checkpoint = read_checkpoint(tiny_checkpoint)
     assert (checkpoint.model_type, checkpoint.layers, checkpoint.hidden_size, checkpoint.heads) == ("bert", 2, 32, 2)
     assert (checkpoint.max_positions, checkpoint.type_vocab_size, checkpoint.activation) == (64, 2, "gelu")
@@ -64,20 +64,21 @@ def test_bert_is_read(tiny_checkpoint: Path) -> None:
     assert checkpoint.block(1)["intermediate"][0].shape == (64, 32)
 
 
-def test_distilbert_is_read(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
+def test_read_checkpoint_reads_distilbert(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
     checkpoint = read_checkpoint(checkpoint_maker(tmp_path / "tiny", "distilbert", dropout=0.2, layer_norm_eps=1e-3))
     assert (checkpoint.model_type, checkpoint.type_vocab_size, checkpoint.has_pooler) == ("distilbert", 0, False)
     assert (checkpoint.dropout, checkpoint.layer_norm_eps) == (0.2, 1e-12)
     assert checkpoint.block(0).keys() == {
-        *("query", "key", "value", "attention_output", "attention_norm", "intermediate", "output", "output_norm")
+        *(f"self_attention/{part}" for part in ("query", "key", "value", "attention_output")),
+        *("self_attention_layer_norm", "intermediate", "output", "output_layer_norm"),
     }
 
 
-def test_bert_without_pooler_is_read(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
+def test_read_checkpoint_reads_bert_without_pooler(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
     assert not read_checkpoint(checkpoint_maker(tmp_path / "tiny", pooler=False)).has_pooler
 
 
-def test_heads_and_old_names_are_understood(bert: Path, tiny_checkpoint: Path) -> None:
+def test_read_checkpoint_reads_heads_and_old_names(bert: Path, tiny_checkpoint: Path) -> None:
     def older(weights: dict[str, np.ndarray]) -> None:
         weights["classifier.bias"] = np.zeros(3, np.float32)
         for name in list(weights):
@@ -88,7 +89,7 @@ def test_heads_and_old_names_are_understood(bert: Path, tiny_checkpoint: Path) -
     assert_same_weights(bert, tiny_checkpoint)
 
 
-def test_shards_give_the_same_weights(bert: Path, tiny_checkpoint: Path) -> None:
+def test_shards_have_the_same_weights(bert: Path, tiny_checkpoint: Path) -> None:
     weights = load_file(bert / WEIGHTS)
     (bert / WEIGHTS).unlink()
     names = sorted(weights)
@@ -100,9 +101,9 @@ def test_shards_give_the_same_weights(bert: Path, tiny_checkpoint: Path) -> None
     assert_same_weights(bert, tiny_checkpoint)
 
     (bert / "model-00002-of-00002.safetensors").unlink()
-    assert "model-00002-of-00002.safetensors" in fault(bert)
+    assert "model-00002-of-00002.safetensors" in error_of(bert)
     (bert / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../elsewhere.safetensors"}}))
-    assert "not in the folder" in fault(bert)
+    assert "not found in the folder" in error_of(bert)
 
 
 def h5_name(name: str, model_type: str) -> str:
@@ -123,7 +124,9 @@ def h5_name(name: str, model_type: str) -> str:
 
 
 @pytest.mark.parametrize("model_type", ["bert", "distilbert"])
-def test_tf_weights_are_the_same(tmp_path: Path, checkpoint_maker: Callable[..., Path], model_type: str) -> None:
+def test_tensorflow_files_have_the_same_weights(
+    tmp_path: Path, checkpoint_maker: Callable[..., Path], model_type: str
+) -> None:
     torch, tensorflow = (
         checkpoint_maker(tmp_path / name, model_type, masked_lm=True) for name in ("torch", "tensorflow")
     )
@@ -137,11 +140,13 @@ def test_tf_weights_are_the_same(tmp_path: Path, checkpoint_maker: Callable[...,
     assert_same_weights(tensorflow, torch)
 
     (tensorflow / "tf_model.h5").write_bytes((tensorflow / "tf_model.h5").read_bytes()[:5000])
-    assert "tf_model.h5: not a whole HDF5 file" in fault(tensorflow)
+    assert "tf_model.h5: not a complete HDF5 file" in error_of(tensorflow)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float16, 1e-3), (ml_dtypes.bfloat16, 1e-2)])
-def test_half_precision_becomes_float32(bert: Path, tiny_checkpoint: Path, dtype: type, tolerance: float) -> None:
+def test_half_precision_is_converted_to_float32(
+    bert: Path, tiny_checkpoint: Path, dtype: type, tolerance: float
+) -> None:
     change_weights(bert, lambda weights: weights.update({name: w.astype(dtype) for name, w in weights.items()}))
     half, full = read_checkpoint(bert).weights, read_checkpoint(tiny_checkpoint).weights
     for name, value in half.items():
@@ -149,7 +154,7 @@ def test_half_precision_becomes_float32(bert: Path, tiny_checkpoint: Path, dtype
         np.testing.assert_allclose(value, full[name], rtol=tolerance, atol=tolerance)
 
 
-def test_vocabulary_of_a_wordpiece_tokenizer_leaves_the_folder_alone(bert: Path) -> None:
+def test_tokenizer_json_is_read_without_writing(bert: Path) -> None:
     tokens = (bert / "vocab.txt").read_text().splitlines()
     (bert / "vocab.txt").unlink()
     vocabulary = {token: index for index, token in enumerate(tokens)}
@@ -160,17 +165,17 @@ def test_vocabulary_of_a_wordpiece_tokenizer_leaves_the_folder_alone(bert: Path)
 
 
 @pytest.mark.parametrize(
-    ("name", "tokenizer", "normalizer", "lower", "said"),
+    ("name", "tokenizer", "normalizer", "lower", "warning"),
     [
         ("bert", {"do_lower_case": False}, {"lowercase": True}, False, ""),
         ("bert", {}, {"lowercase": False}, False, ""),
         ("bert", {}, {}, True, "uncased"),
-        ("bert-base-cased", {}, {}, False, "taken to be cased"),
+        ("bert-base-cased", {}, {}, False, "assuming cased"),
         ("bert-base-uncased", {}, {}, True, "uncased"),
         ("bert", {"do_lower_case": True, "strip_accents": False}, {}, True, "strips accents"),
     ],
 )
-def test_casing(
+def test_do_lower_case_comes_from_files_or_the_name(
     tmp_path: Path,
     checkpoint_maker: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
@@ -178,15 +183,15 @@ def test_casing(
     tokenizer: dict,
     normalizer: dict,
     lower: bool,
-    said: str,
+    warning: str,
 ) -> None:
     folder = checkpoint_maker(tmp_path / name)
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
     (folder / "tokenizer.json").write_text(json.dumps({"normalizer": normalizer}))
     assert read_checkpoint(folder).do_lower_case is lower
-    shown = capsys.readouterr().err
-    assert said in shown
-    assert bool(said) == bool(shown)
+    stderr = capsys.readouterr().err
+    assert warning in stderr
+    assert bool(warning) == bool(stderr)
 
 
 @pytest.mark.parametrize(
@@ -201,35 +206,37 @@ def test_casing(
         ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'"),
         ({"num_attention_heads": 5}, "not a multiple of num_attention_heads"),
         ({"hidden_dropout_prob": 7}, "hidden_dropout_prob is 7"),
-        ({"vocab_size": 400}, "config.json says vocab_size 400"),
+        ({"vocab_size": 400}, "expected 400 (vocab_size in config.json)"),
         (
             {"intermediate_size": 128},
-            "encoder.layer.0.intermediate.dense.bias has the shape [64], by config.json it must be [128]",
+            "encoder.layer.0.intermediate.dense.bias has the shape [64], expected [128] (config.json)",
         ),
-        ({"num_hidden_layers": 3}, "lacks encoder.layer.2.attention.self.query.weight and 15 more"),
+        ({"num_hidden_layers": 3}, "encoder.layer.2.attention.self.query.weight and 15 more not found"),
     ],
 )
-def test_faults_of_the_config(bert: Path, entries: dict, expected: str) -> None:
+def test_invalid_config_is_refused(bert: Path, entries: dict, expected: str) -> None:
     change_config(bert, **entries)
-    assert expected in fault(bert)
+    assert expected in error_of(bert)
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda w: w.pop("bert.encoder.layer.1.output.dense.bias"), "lacks encoder.layer.1.output.dense.bias;"),
-        (lambda w: w.pop("bert.pooler.dense.bias"), "lacks pooler.dense.bias"),
+        (lambda w: w.pop("bert.encoder.layer.1.output.dense.bias"), "encoder.layer.1.output.dense.bias not found;"),
+        (lambda w: w.pop("bert.pooler.dense.bias"), "pooler.dense.bias not found"),
         (
             lambda w: w.update({"bert.pooler.dense.bias": np.zeros(9, np.float32)}),
             "pooler.dense.bias has the shape [9]",
         ),
         (lambda w: w.update({"bert.pooler.dense.bias": np.zeros(32, np.int8)}), "pooler.dense.bias is int8"),
-        (lambda w: w["bert.pooler.dense.bias"].fill(np.nan), "pooler.dense.bias holds numbers that are not finite"),
+        (lambda w: w["bert.pooler.dense.bias"].fill(np.nan), "pooler.dense.bias has NaN or infinite values"),
     ],
 )
-def test_faults_of_the_weights(bert: Path, change: Callable[[dict[str, np.ndarray]], object], expected: str) -> None:
+def test_invalid_weights_are_refused(
+    bert: Path, change: Callable[[dict[str, np.ndarray]], object], expected: str
+) -> None:
     change_weights(bert, change)
-    assert expected in fault(bert)
+    assert expected in error_of(bert)
 
 
 def write_vocabulary(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -240,62 +247,62 @@ def write_vocabulary(folder: Path, change: Callable[[list[str]], list[str]]) -> 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda tokens: tokens[:-1], "317 tokens, but config.json says vocab_size 318"),
-        (lambda tokens: [*tokens[:-1], "the"], "'the' stands in it twice"),
-        (lambda tokens: [token.replace("[SEP]", "</s>") for token in tokens], "has no [SEP]"),
+        (lambda tokens: tokens[:-1], "got 317 tokens, expected 318 (vocab_size in config.json)"),
+        (lambda tokens: [*tokens[:-1], "the"], "duplicate token 'the'"),
+        (lambda tokens: [token.replace("[SEP]", "</s>") for token in tokens], "[SEP] not found"),
     ],
 )
-def test_faults_of_the_vocabulary(bert: Path, change: Callable[[list[str]], list[str]], expected: str) -> None:
+def test_invalid_vocabulary_is_refused(bert: Path, change: Callable[[list[str]], list[str]], expected: str) -> None:
     write_vocabulary(bert, change)
-    assert expected in fault(bert)
+    assert expected in error_of(bert)
 
 
-def test_a_byte_order_mark_is_not_part_of_the_vocabulary(bert: Path) -> None:
+def test_byte_order_mark_is_ignored(bert: Path) -> None:
     path = bert / "vocab.txt"
     tokens = path.read_text().splitlines()
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert list(read_checkpoint(bert).vocabulary) == tokens
 
 
-def test_a_broken_file_is_named(bert: Path) -> None:
+def test_damaged_files_are_named(bert: Path) -> None:
     (bert / WEIGHTS).write_bytes((bert / WEIGHTS).read_bytes()[:2000])
-    assert "model.safetensors: not a whole safetensors file" in fault(bert)
+    assert "model.safetensors: not a complete safetensors file" in error_of(bert)
     (bert / "vocab.txt").write_bytes(b"[PAD]\n\xff\xfe\n")
-    assert "vocab.txt: not UTF-8" in fault(bert)
+    assert "vocab.txt: not UTF-8" in error_of(bert)
     (bert / "config.json").write_text('{"model_type": "bert",')
-    assert "config.json: cannot be read (Expecting property name" in fault(bert)
+    assert "config.json: cannot be read (Expecting property name" in error_of(bert)
     (bert / "config.json").write_text("[]")
-    assert "config.json: cannot be read (the content: expected dict, got list)" in fault(bert)
+    assert "config.json: cannot be read (the content: expected dict, got list)" in error_of(bert)
 
 
-def test_a_missing_file_is_named(bert: Path) -> None:
+def test_missing_files_are_named(bert: Path) -> None:
     (bert / WEIGHTS).unlink()
-    assert "has no weights (model.safetensors" in fault(bert)
+    assert "weights not found; expected model.safetensors" in error_of(bert)
     (bert / "vocab.txt").unlink()
-    assert "neither vocab.txt nor tokenizer.json" in fault(bert)
+    assert "neither vocab.txt nor tokenizer.json" in error_of(bert)
     (bert / "config.json").unlink()
-    assert "neither config.json nor bert_config.json found" in fault(bert)
-    assert "no such folder" in fault(bert / "elsewhere")
+    assert "neither config.json nor bert_config.json found" in error_of(bert)
+    assert "elsewhere: not found" in error_of(bert / "elsewhere")
 
 
-def test_another_tokenizer_is_refused(bert: Path) -> None:
+def test_other_tokenizers_are_refused(bert: Path) -> None:
     (bert / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertJapaneseTokenizer"}))
-    assert "tokenizer_class is BertJapaneseTokenizer" in fault(bert)
+    assert "tokenizer_class is BertJapaneseTokenizer" in error_of(bert)
     (bert / "tokenizer_config.json").unlink()
     (bert / "vocab.txt").unlink()
     (bert / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "vocab": []}}))
-    assert "its model is 'Unigram'" in fault(bert)
+    assert "the tokenizer model is 'Unigram'" in error_of(bert)
 
 
-def test_a_pickle_is_never_loaded(bert: Path) -> None:
+def test_pickles_are_never_loaded(bert: Path) -> None:
     (bert / WEIGHTS).unlink()
     (bert / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n")
-    message = fault(bert)
+    message = error_of(bert)
     assert "pytorch_model.bin: a pickle" in message
     assert "safe_serialization=True" in message
 
 
-def test_reading_imports_no_tensorflow(tiny_checkpoint: Path) -> None:
+def test_read_checkpoint_does_not_import_tensorflow(tiny_checkpoint: Path) -> None:
     code = (
         "import sys; from tfhub_ft.encoders.checkpoint import read_checkpoint;"
         f"read_checkpoint({str(tiny_checkpoint)!r});"

@@ -1,4 +1,4 @@
-"""Converting checkpoints: the pair answers as the checkpoint does, or nothing is left."""
+"""Converting checkpoints into verified pairs."""
 
 import shutil
 from collections.abc import Callable
@@ -15,33 +15,33 @@ from tfhub_ft.encoders.numpy_bert import forward
 from tfhub_ft.utils.errors import InputError, RunError
 
 
-def answers_of(pair: Path, texts: list[str]) -> tuple[dict[str, np.ndarray], dict]:
-    """The preprocessor's inputs for some texts and the encoder's answers."""
+def inputs_and_outputs(pair: Path, texts: list[str]) -> tuple[dict[str, np.ndarray], dict]:
+    """Return the preprocessor's inputs for texts, and the encoder's outputs."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
 
     inputs = tf.saved_model.load(str(pair / "preprocessor"))(tf.constant(texts))
-    answers = tf.saved_model.load(str(pair / "encoder"))(inputs, training=False)
-    return {name: value.numpy() for name, value in inputs.items()}, answers
+    outputs = tf.saved_model.load(str(pair / "encoder"))(inputs, training=False)
+    return {name: value.numpy() for name, value in inputs.items()}, outputs
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_bert_pair_answers_as_its_checkpoint(tiny_checkpoint: Path, tiny_pair: Path) -> None:
-    inputs, answers = answers_of(tiny_pair, ["a good film", "Terrible food!"])
+def test_converted_bert_reproduces_the_checkpoint(tiny_checkpoint: Path, tiny_pair: Path) -> None:
+    inputs, outputs = inputs_and_outputs(tiny_pair, ["a good film", "Terrible food!"])
     word_ids, mask = inputs["input_word_ids"], inputs["input_mask"]
     expected = forward(read_checkpoint(tiny_checkpoint), word_ids, mask, inputs["input_type_ids"])
     assert word_ids.shape == (2, 64)
-    assert np.abs(answers["pooled_output"] - expected["pooled_output"]).max() < TOLERANCE
-    assert np.abs(np.asarray(answers["default"]) - answers["pooled_output"]).max() == 0
-    assert np.abs(answers["sequence_output"] - expected["sequence_output"])[mask > 0].max() < TOLERANCE
-    assert len(answers["encoder_outputs"]) == 2
-    assert np.abs(answers["pooled_output"][0] - answers["pooled_output"][1]).max() > 0.01
+    assert np.abs(outputs["pooled_output"] - expected["pooled_output"]).max() < TOLERANCE
+    assert np.abs(np.asarray(outputs["default"]) - outputs["pooled_output"]).max() == 0
+    assert np.abs(outputs["sequence_output"] - expected["sequence_output"])[mask > 0].max() < TOLERANCE
+    assert len(outputs["encoder_outputs"]) == 2
+    assert np.abs(outputs["pooled_output"][0] - outputs["pooled_output"][1]).max() > 0.01
 
 
-def test_pair_carries_its_vocabulary_and_says_what_it_is(tiny_checkpoint: Path, tiny_pair: Path) -> None:
+def test_converted_pair_has_vocabulary_and_readme(tiny_checkpoint: Path, tiny_pair: Path) -> None:
     vocabulary = (tiny_checkpoint / "vocab.txt").read_bytes()
     assert (tiny_pair / "encoder" / "assets" / "vocab.txt").read_bytes() == vocabulary
     assert (tiny_pair / "preprocessor" / "assets" / "vocab.txt").read_bytes() == vocabulary
@@ -51,7 +51,7 @@ def test_pair_carries_its_vocabulary_and_says_what_it_is(tiny_checkpoint: Path, 
 
 @pytest.mark.slow
 def test_unusual_bert_is_converted_exactly(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
-    """No pooler, the tanh GELU, another epsilon, one segment: each is kept, none is made up."""
+    """Convert a BERT without pooler, with tanh GELU, another epsilon and one segment."""
     folder = checkpoint_maker(
         tmp_path / "tiny", pooler=False, hidden_act="gelu_new", layer_norm_eps=1e-2, type_vocab_size=1
     )
@@ -60,23 +60,23 @@ def test_unusual_bert_is_converted_exactly(tmp_path: Path, checkpoint_maker: Cal
     assert "no pooler" in report.pooled
 
 
-def test_other_weights_are_noticed_and_nothing_is_left(
+def test_convert_refuses_outputs_that_differ(
     tmp_path: Path, checkpoint_maker: Callable[..., Path], tiny_pair: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = checkpoint_maker(tmp_path / "tiny")
     weights = load_file(folder / "model.safetensors")
     weights["bert.encoder.layer.1.output.dense.weight"][3, 5] += 0.5
     save_file(weights, folder / "model.safetensors")
-    # The pair of the unchanged checkpoint takes the place of one that was written wrong.
+    # The pair of the unchanged checkpoint replaces a wrongly converted one.
     monkeypatch.setattr(
-        convert, "write_converted_pair", lambda _, aside: shutil.copytree(tiny_pair, aside, dirs_exist_ok=True)
+        convert, "write_converted_pair", lambda _, folder: shutil.copytree(tiny_pair, folder, dirs_exist_ok=True)
     )
     with pytest.raises(RunError, match=r"differs from the checkpoint's by 0\.\d+, more than 0\.0001"):
         convert_checkpoint(folder, tmp_path / "pair")
     assert names_in(tmp_path) == ["tiny"]
 
 
-def test_a_masked_lm_head_of_its_own_words_is_left_out(
+def test_masked_lm_head_with_its_own_decoder_is_ignored(
     tmp_path: Path, checkpoint_maker: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = checkpoint_maker(tmp_path / "tiny", masked_lm=True)
@@ -87,10 +87,10 @@ def test_a_masked_lm_head_of_its_own_words_is_left_out(
     decoder[3] += 1
     save_file({**weights, "cls.predictions.decoder.weight": decoder}, folder / "model.safetensors")
     assert not read_checkpoint(folder).masked_lm
-    assert "does not share the word embeddings and is left out" in capsys.readouterr().err
+    assert "does not share the word embeddings and is ignored" in capsys.readouterr().err
 
 
-def test_an_existing_folder_is_refused_before_work(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_convert_refuses_an_existing_folder(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (tmp_path / "pair").mkdir()
     with pytest.raises(InputError, match="already exists"):
         convert_checkpoint(tiny_checkpoint, tmp_path / "pair")
@@ -99,7 +99,7 @@ def test_an_existing_folder_is_refused_before_work(tmp_path: Path, tiny_checkpoi
         convert_checkpoint(tiny_checkpoint, tmp_path / "file" / "pair")
 
 
-def test_a_wrong_checkpoint_is_refused_before_work(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
+def test_convert_refuses_a_missing_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none: not found"):
         convert_checkpoint(tmp_path / "none", tmp_path / "pair")
     assert not names_in(tmp_path)

@@ -1,4 +1,4 @@
-"""The NumPy forward pass, held against values and properties that can be known without it."""
+"""The NumPy forward pass, compared with known values and properties."""
 
 import math
 from collections.abc import Callable
@@ -21,41 +21,41 @@ def bert(tiny_checkpoint: Path) -> Checkpoint:
     return read_checkpoint(tiny_checkpoint)
 
 
-def test_outputs_have_their_shapes(bert: Checkpoint) -> None:
-    answers = forward(bert, WORD_IDS, MASK, TYPE_IDS)
-    assert answers["pooled_output"].shape == (2, 32)
-    assert answers["sequence_output"].shape == (2, 5, 32)
-    assert [layer.shape for layer in answers["encoder_outputs"]] == [(2, 5, 32)] * 2
-    np.testing.assert_array_equal(answers["encoder_outputs"][-1], answers["sequence_output"])
+def test_forward_returns_all_outputs(bert: Checkpoint) -> None:
+    outputs = forward(bert, WORD_IDS, MASK, TYPE_IDS)
+    assert outputs["pooled_output"].shape == (2, 32)
+    assert outputs["sequence_output"].shape == (2, 5, 32)
+    assert [layer.shape for layer in outputs["encoder_outputs"]] == [(2, 5, 32)] * 2
+    np.testing.assert_array_equal(outputs["encoder_outputs"][-1], outputs["sequence_output"])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_computes_in_the_type_that_is_asked_for(bert: Checkpoint, dtype: type) -> None:
-    answers = forward(bert, WORD_IDS, MASK, TYPE_IDS, dtype=dtype)
-    assert answers["pooled_output"].dtype == answers["sequence_output"].dtype == dtype
-    exact = forward(bert, WORD_IDS, MASK, TYPE_IDS)
-    np.testing.assert_allclose(answers["sequence_output"], exact["sequence_output"], atol=1e-5)
+def test_forward_uses_the_dtype(bert: Checkpoint, dtype: type) -> None:
+    outputs = forward(bert, WORD_IDS, MASK, TYPE_IDS, dtype=dtype)
+    assert outputs["pooled_output"].dtype == outputs["sequence_output"].dtype == dtype
+    expected = forward(bert, WORD_IDS, MASK, TYPE_IDS)
+    np.testing.assert_allclose(outputs["sequence_output"], expected["sequence_output"], atol=1e-5)
 
 
-def test_padding_changes_nothing(bert: Checkpoint) -> None:
+def test_forward_ignores_padding(bert: Checkpoint) -> None:
     alone = forward(bert, WORD_IDS[1:, :3], MASK[1:, :3])
     padded = forward(bert, WORD_IDS, MASK)
     np.testing.assert_allclose(padded["sequence_output"][1, :3], alone["sequence_output"][0], atol=1e-12)
 
 
-def test_segments_and_order_matter(bert: Checkpoint) -> None:
+def test_forward_depends_on_segments_and_order(bert: Checkpoint) -> None:
     pooled = forward(bert, WORD_IDS, MASK, TYPE_IDS)["pooled_output"]
     assert np.abs(pooled - forward(bert, WORD_IDS, MASK)["pooled_output"])[0].max() > 1e-4
     swapped = WORD_IDS[:, [0, 2, 1, 3, 4]]
     assert np.abs(pooled - forward(bert, swapped, MASK, TYPE_IDS)["pooled_output"])[0].max() > 1e-4
 
 
-def test_a_row_longer_than_the_positions_fails(bert: Checkpoint) -> None:
+def test_forward_refuses_rows_longer_than_the_positions(bert: Checkpoint) -> None:
     with pytest.raises(ValueError, match="broadcast"):
         forward(bert, np.ones((1, 65), int), np.ones((1, 65), int))
 
 
-def test_a_block_by_hand(bert: Checkpoint) -> None:
+def test_block_matches_a_manual_computation(bert: Checkpoint) -> None:
     """With zero dense layers a block only adds its biases and normalizes."""
     zero = {
         name: np.zeros_like(value) if ".encoder." in f".{name}" and "LayerNorm" not in name else value
@@ -77,18 +77,16 @@ def test_a_block_by_hand(bert: Checkpoint) -> None:
     np.testing.assert_allclose(forward(model, WORD_IDS, MASK)["sequence_output"][0, 1], x, atol=1e-6)
 
 
-def test_distilbert_pools_by_its_first_token_and_knows_no_segments(
-    tmp_path: Path, checkpoint_maker: Callable[..., Path]
-) -> None:
+def test_distilbert_pools_the_first_token(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
     distilbert = read_checkpoint(checkpoint_maker(tmp_path / "tiny", "distilbert"))
-    answers = forward(distilbert, WORD_IDS, MASK, TYPE_IDS)
-    np.testing.assert_array_equal(answers["pooled_output"], answers["sequence_output"][:, 0])
-    np.testing.assert_array_equal(answers["pooled_output"], forward(distilbert, WORD_IDS, MASK)["pooled_output"])
+    outputs = forward(distilbert, WORD_IDS, MASK, TYPE_IDS)
+    np.testing.assert_array_equal(outputs["pooled_output"], outputs["sequence_output"][:, 0])
+    np.testing.assert_array_equal(outputs["pooled_output"], forward(distilbert, WORD_IDS, MASK)["pooled_output"])
 
 
-def test_bert_without_pooler_pools_by_its_first_token(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
-    answers = forward(read_checkpoint(checkpoint_maker(tmp_path / "tiny", pooler=False)), WORD_IDS, MASK)
-    np.testing.assert_array_equal(answers["pooled_output"], answers["sequence_output"][:, 0])
+def test_bert_without_pooler_pools_the_first_token(tmp_path: Path, checkpoint_maker: Callable[..., Path]) -> None:
+    outputs = forward(read_checkpoint(checkpoint_maker(tmp_path / "tiny", pooler=False)), WORD_IDS, MASK)
+    np.testing.assert_array_equal(outputs["pooled_output"], outputs["sequence_output"][:, 0])
 
 
 @pytest.mark.parametrize(
