@@ -102,7 +102,7 @@ def architecture_of(encoder: "HubEncoder") -> Architecture:
     except UnknownFamily as error:
         raise InputError(
             f"the encoder {encoder.encoder} cannot be cut, as it is no BERT, ELECTRA or ALBERT as TF Hub has them:"
-            f" {error.why}; take another --student, and --vocabulary all"
+            f" {error.reason}; take another --student, and --vocabulary all"
         ) from None
 
 

@@ -1,10 +1,14 @@
-"""Pretrained text encoders of TF Hub: where they come from, and how they become layers of Keras 3."""
+"""Pretrained text encoders of TF Hub as Keras 3 layers."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfhub_ft.encoders.hub_encoder import HubEncoder as HubEncoder
+    from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor as HubPreprocessor
 
 __all__ = ["HubEncoder", "HubPreprocessor"]
 
-# The token that stands where a word is hidden, in every WordPiece vocabulary.
+# The mask token of every WordPiece vocabulary.
 MASK = "[MASK]"
 
 

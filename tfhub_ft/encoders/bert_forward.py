@@ -4,11 +4,14 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.utils.keras_compat import is_traced_for_xla
 
-# The parts of tf-models' encoders, of which TF Hub's BERT, DistilBERT, ELECTRA and ALBERT were made.
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# The parts of tf-models' encoders, which TF Hub's BERT, DistilBERT, ELECTRA and ALBERT were made with.
 PARTS = (
     "word_embeddings",
     "position_embedding",
@@ -30,110 +33,96 @@ _NAME = re.compile(
     rf"(?:^|/)(?:transformer/)?(?:layer_(\d+)/)?({'|'.join(PARTS)})/(kernel|bias|embeddings|gamma|beta)$"
 )
 _IN_LAYER = PARTS[5:13]
-# Far below every score, and yet within the range of float16 and of what int8 calibration can bear.
+# Far below every attention score, but within the range of float16 and of int8 calibration.
 MASKED = -1e4
+
+# The kernel and bias of each part of a layer (or gamma and beta), then the factors of its LoRA update, if any.
+LayerWeights = dict[str, "tuple[tf.Tensor, ...]"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What a BERT is besides its weights.
-
-    Args:
-        layers: how many blocks there are.
-        shared: whether they share one block's weights, as ALBERT's do.
-        heads: attention heads.
-        activation: of the feed-forward blocks: "gelu", "gelu_tanh", "relu" or "silu".
-        epsilon: of the norms.
-        dropout: of hidden states.
-        attention_dropout: of attention probabilities.
-    """
+    """A BERT's architecture: everything but its weights."""
 
     layers: int
+    # Whether all layers share their weights, as in ALBERT.
     shared: bool
     heads: int
+    # "gelu", "gelu_tanh", "relu" or "silu".
     activation: str = "gelu"
+    # Added to the variance in layer normalizations.
     epsilon: float = 1e-12
     dropout: float = 0.1
     attention_dropout: float = 0.1
 
 
 def role_of(name: str) -> str | None:
-    """What a variable of a SavedModel is in a BERT, such as "layer_3/self_attention/query/kernel"; None if nothing."""
-    found = _NAME.search(name)
-    if not found:
+    """Return a variable's role in a BERT, such as "layer_3/self_attention/query/kernel"; None if it has none."""
+    match = _NAME.search(name)
+    if not match:
         return None
-    layer, part, kind = found.groups()
+    layer, part, kind = match.groups()
     if (part in _IN_LAYER) != (layer is not None or "transformer/" in name):
         return None
     return f"layer_{layer or 0}/{part}/{kind}" if part in _IN_LAYER else f"{part}/{kind}"
 
 
 def encode(
-    weights: Mapping[str, Any],
+    weights: "Mapping[str, tf.Tensor]",
     architecture: Architecture,
-    tokens: Mapping[str, Any],
+    tokens: "Mapping[str, tf.Tensor]",
     *,
-    dtype: Any,
-    drop: Callable[[Any, float, int], Any] | None = None,
-    own_gradients: bool = True,
+    dtype: str,
+    dropout: "Callable[[tf.Tensor, float, Any], tf.Tensor] | None" = None,
+    custom_gradients: bool = True,
     recompute: bool = False,
-    updates: Mapping[str, tuple[Any, Any]] | None = None,
+    lora_factors: "Mapping[str, tuple[tf.Tensor, tf.Tensor]] | None" = None,
 ) -> dict[str, Any]:
-    """The outputs of a BERT, by the names of the TF Hub text API.
+    """Return a BERT's outputs by their names in the TF Hub text API, and "first_token".
 
-    Args:
-        weights: tensors by role; see `role_of`.
-        architecture: of the encoder.
-        tokens: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length).
-        dtype: what matrix products are computed in and hidden states are kept in. Norms and weights are float32.
-        drop: dropout: takes a tensor, the share that is set to zero, and the number of the place, which no other call
-            has. Without it there is none.
-        own_gradients: whether training takes gradients by formulas of our own, which SavedModels cannot hold.
-        recompute: whether a gradient computes each block again, instead of keeping all that was computed in it.
-        updates: LoRA's factors of kernels by role, float32 (inputs, rank) and (rank, outputs), whose products are added
-            to the kernels, and which are trained in their place.
+    Weights and LoRA factors, float32, are given by role. Tokens are int32 (batch, length). `dtype` is that of matrix
+    products and hidden states. `dropout` takes a tensor, a rate and a number that differs by call. Training uses custom
+    gradients, which SavedModels cannot hold, and with `recompute` computes each block again for its gradient. Graphs
+    that use only the pooled output or the first token compute the last block for one token.
 
-    Returns:
-        {"first_token": its last hidden state, float32 (batch, hidden), "pooled_output": the same through the pooler,
-        "sequence_output": float32 (batch, length, hidden), "encoder_outputs": a list with each block's, like
-        sequence_output}. In a graph only those that are asked for are computed; for the first two alone the last block
-        computes the first token alone.
-
-    Reference:
-        Devlin et al. 2019, https://arxiv.org/abs/1810.04805; Lan et al. 2020 (ALBERT),
-        https://arxiv.org/abs/1909.11942; Clark et al. 2020 (ELECTRA), https://arxiv.org/abs/2003.10555;
-        Chen et al. 2016 (recomputation), https://arxiv.org/abs/1604.06174
+    BERT: https://arxiv.org/abs/1810.04805; ALBERT: https://arxiv.org/abs/1909.11942; ELECTRA:
+    https://arxiv.org/abs/2003.10555; recomputation: https://arxiv.org/abs/1604.06174
     """
     import tensorflow as tf
 
-    fast, updates = drop is not None and own_gradients, updates or {}
+    use_gradients, lora_factors = dropout is not None and custom_gradients, lora_factors or {}
     batch, length = tf.unstack(tf.shape(tokens["input_word_ids"]))
     size = weights["layer_0/output_layer_norm/gamma"].shape[0]
-    block = _Block(architecture, batch, length, drop, fast)
-    call = _recomputed(block) if recompute else _traced_once(block) if fast and not is_traced_for_xla() else block
+    block = _Block(architecture, batch, length, dropout, use_gradients)
+    call = block
+    if recompute:
+        call = _recomputed(block)
+    elif use_gradients and not is_traced_for_xla():
+        call = _traced_once(block)
 
-    word = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
-    # Gathered, not sliced: TFLite quantizes tables that are gathered from.
-    x = word + tf.gather(weights["position_embedding/embeddings"], tf.range(length))
+    x = tf.gather(weights["word_embeddings/embeddings"], tokens["input_word_ids"])
+    # Gathered, not sliced: TFLite quantizes only tables that are gathered from.
+    x += tf.gather(weights["position_embedding/embeddings"], tf.range(length))
     if "type_embeddings/embeddings" in weights:
         x += tf.gather(weights["type_embeddings/embeddings"], tokens["input_type_ids"])
-    x = block.drop(norm(x, *_pair(weights, "embeddings/layer_norm"), architecture.epsilon, fast), 0)
+    x = block.drop(norm(x, *_pair(weights, "embeddings/layer_norm"), architecture.epsilon, use_gradients), 0)
     x = tf.cast(tf.reshape(x, (-1, x.shape[-1])), dtype)
     if "embedding_projection/kernel" in weights:
-        x = dense(x, *_pair(weights, "embedding_projection"), fast)
+        x = dense(x, *_pair(weights, "embedding_projection"), use_gradients)
     bias = tf.reshape(tf.cast(1 - tokens["input_mask"], dtype) * MASKED, (batch, 1, 1, length))
 
-    outputs, first = [], None
+    outputs, first = [], x
     for number in range(architecture.layers):
-        own = _of_layer(weights, updates, 0 if architecture.shared else number)
+        layer = 0 if architecture.shared else number
+        layer_weights = {part: _part(weights, lora_factors, f"layer_{layer}/{part}") for part in _IN_LAYER}
         if number == architecture.layers - 1:
-            first = call(x, own, bias, architecture.layers, first_only=True)
-        x = call(x, own, bias, number)
+            first = call(x, layer_weights, bias, architecture.layers, first_only=True)
+        x = call(x, layer_weights, bias, number)
         outputs.append(tf.cast(tf.reshape(x, (batch, length, size)), "float32"))
     first = tf.cast(first, "float32")
     pooled = first
     if "pooler_transform/kernel" in weights:
-        pooled = tf.tanh(updated_dense(first, *_updated(weights, updates, "pooler_transform"), training=fast))
+        pooled = tf.tanh(lora_dense(first, *_part(weights, lora_factors, "pooler_transform"), training=use_gradients))
     return {
         "first_token": first,
         "pooled_output": pooled,
@@ -145,133 +134,146 @@ def encode(
 class _Block:
     """A transformer block: attention and a feed-forward network, each followed by a norm."""
 
-    def __init__(self, architecture: Architecture, batch: Any, length: Any, dropout: Any, fast: bool):
+    def __init__(
+        self,
+        architecture: Architecture,
+        batch: "tf.Tensor",
+        length: "tf.Tensor",
+        dropout: "Callable[[tf.Tensor, float, Any], tf.Tensor] | None",
+        use_gradients: bool,
+    ):
         self.architecture, self.batch, self.length = architecture, batch, length
-        self.dropout, self.fast = dropout, fast
+        self.dropout, self.use_gradients = dropout, use_gradients
 
-    def __call__(self, x: Any, own: dict[str, tuple], bias: Any, number: Any, first_only: bool = False) -> Any:
-        """From hidden states (batch * length, hidden) to the next ones, or to each row's first: (batch, hidden)."""
-        place = 1 + 3 * number
-        attended = self._attend(x, own, bias, place, first_only)
+    def __call__(
+        self, x: "tf.Tensor", weights: LayerWeights, bias: "tf.Tensor", number: Any, first_only: bool = False
+    ) -> "tf.Tensor":
+        """Return the next hidden states (batch * length, hidden), or each row's first one (batch, hidden)."""
+        call_index = 1 + 3 * number
+        attention = self._attention(x, weights, bias, call_index, first_only)
         x = self._first(x) if first_only else x
-        attended = self.drop(self._dense(attended, own, "self_attention/attention_output"), place + 1)
-        x = self._normed(x + attended, own, "self_attention_layer_norm")
-        inner = activate(self._dense(x, own, "intermediate"), self.architecture.activation, self.fast)
-        return self._normed(x + self.drop(self._dense(inner, own, "output"), place + 2), own, "output_layer_norm")
+        attention = self.drop(self._dense(attention, weights, "self_attention/attention_output"), call_index + 1)
+        x = self._norm(x + attention, weights, "self_attention_layer_norm")
+        inner = activate(self._dense(x, weights, "intermediate"), self.architecture.activation, self.use_gradients)
+        inner = self.drop(self._dense(inner, weights, "output"), call_index + 2)
+        return self._norm(x + inner, weights, "output_layer_norm")
 
-    def drop(self, x: Any, place: int) -> Any:
-        """Hidden states with dropout, in training."""
-        return self.dropout(x, self.architecture.dropout, place) if self.dropout else x
+    def drop(self, x: "tf.Tensor", call_index: Any) -> "tf.Tensor":
+        """Apply dropout to hidden states in training."""
+        return self.dropout(x, self.architecture.dropout, call_index) if self.dropout else x
 
-    def _attend(self, x: Any, own: dict[str, tuple], bias: Any, place: int, first_only: bool) -> Any:
+    def _attention(
+        self, x: "tf.Tensor", weights: LayerWeights, bias: "tf.Tensor", call_index: Any, first_only: bool
+    ) -> "tf.Tensor":
         import tensorflow as tf
 
-        kernel, query_bias, *factors = own["self_attention/query"]
-        (heads, size), scale = kernel.shape[1:], kernel.shape[-1] ** -0.5
-        scaled = (kernel * scale, query_bias * scale, *factors[:1], *(up * scale for up in factors[1:]))
+        kernel, query_bias, *factors = weights["self_attention/query"]
+        heads = self.architecture.heads
+        size = query_bias.shape.num_elements() // heads
+        scale = size**-0.5
+        query_part = (kernel * scale, query_bias * scale, *factors[:1], *(up * scale for up in factors[1:]))
+        key_value_parts = [weights["self_attention/key"], weights["self_attention/value"]]
         # One matrix product in place of three reads the hidden states once.
         if first_only:
-            query = self._heads(self._product(self._first(x), [scaled]), 1, 1, heads, size)[0]
-            key, value = self._heads(
-                self._product(x, [own["self_attention/key"], own["self_attention/value"]]), self.length, 2, heads, size
-            )
+            (query,) = self._heads(self._product(self._first(x), [query_part]), 1, 1, heads, size)
+            key, value = self._heads(self._product(x, key_value_parts), self.length, 2, heads, size)
         else:
-            parts = [scaled, own["self_attention/key"], own["self_attention/value"]]
-            query, key, value = self._heads(self._product(x, parts), self.length, 3, heads, size)
-        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+            product = self._product(x, [query_part, *key_value_parts])
+            query, key, value = self._heads(product, self.length, 3, heads, size)
+        probabilities = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
         if self.dropout:
-            # By this name `architecture_detection.py` tells its rate from that of hidden states.
+            # architecture_detection.py identifies the rate by this name.
             with tf.name_scope("self_attention"):
-                weights = self.dropout(weights, self.architecture.attention_dropout, place)
-        return tf.reshape(tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3)), (-1, heads * size))
+                probabilities = self.dropout(probabilities, self.architecture.attention_dropout, call_index)
+        return tf.reshape(tf.transpose(tf.matmul(probabilities, value), (0, 2, 1, 3)), (-1, heads * size))
 
-    def _product(self, x: Any, parts: list[tuple[Any, ...]]) -> Any:
-        return updated_dense(x, *_joined(parts), training=self.fast)
+    def _product(self, x: "tf.Tensor", parts: "list[tuple[tf.Tensor, ...]]") -> "tf.Tensor":
+        return lora_dense(x, *_concatenated(parts), training=self.use_gradients)
 
-    def _heads(self, x: Any, length: Any, parts: int, heads: int, size: int) -> list[Any]:
-        """(batch * length, parts * heads * size) as a list of (batch, heads, length, size)."""
+    def _heads(self, x: "tf.Tensor", length: "tf.Tensor | int", parts: int, heads: int, size: int) -> "list[tf.Tensor]":
+        """Split (batch * length, parts * heads * size) into a list of (batch, heads, length, size)."""
         import tensorflow as tf
 
         x = tf.reshape(x, (self.batch, length, parts, heads, size))
         return tf.unstack(tf.transpose(x, (2, 0, 3, 1, 4)))
 
-    def _dense(self, x: Any, own: dict[str, tuple], name: str) -> Any:
+    def _dense(self, x: "tf.Tensor", weights: LayerWeights, part: str) -> "tf.Tensor":
         import tensorflow as tf
 
-        kernel, bias, *factors = own[name]
-        return updated_dense(x, tf.reshape(kernel, (-1, bias.shape[-1])), bias, *factors, training=self.fast)
+        kernel, bias, *factors = weights[part]
+        return lora_dense(x, tf.reshape(kernel, (-1, bias.shape[-1])), bias, *factors, training=self.use_gradients)
 
-    def _normed(self, x: Any, own: dict[str, tuple], name: str) -> Any:
-        return norm(x, *own[name], self.architecture.epsilon, self.fast)
+    def _norm(self, x: "tf.Tensor", weights: LayerWeights, part: str) -> "tf.Tensor":
+        gamma, beta = weights[part]
+        return norm(x, gamma, beta, self.architecture.epsilon, self.use_gradients)
 
-    def _first(self, x: Any) -> Any:
-        """Each row's first hidden state, (batch, hidden)."""
+    def _first(self, x: "tf.Tensor") -> "tf.Tensor":
+        """Return each row's first hidden state, (batch, hidden)."""
         import tensorflow as tf
 
         return tf.gather(x, tf.range(self.batch) * self.length)
 
 
-def _traced_once(block: _Block) -> Callable[..., Any]:
-    """The block as one function of all layers, so that a model of many layers begins to train sooner.
+def _traced_once(block: _Block) -> "Callable[..., tf.Tensor]":
+    """Return the block as one tf.function for all layers, so that deep models start to train sooner.
 
-    XLA would take the shapes that a function's gradient needs for numbers of that step, and compile every step.
+    Not for XLA: it would treat the shapes that the function's gradient needs as constants and compile every step.
     """
     import tensorflow as tf
 
     traced = tf.function(block, autograph=False)
-    return lambda x, own, bias, number, first_only=False: traced(x, own, bias, tf.constant(number), first_only)
+    return lambda x, weights, bias, number, first_only=False: traced(x, weights, bias, tf.constant(number), first_only)
 
 
-def _recomputed(block: _Block) -> Callable[..., Any]:
+def _recomputed(block: _Block) -> "Callable[..., tf.Tensor]":
+    """Return the block with a gradient that computes the block again instead of storing its intermediate results."""
     import tensorflow as tf
 
-    def call(x: Any, own: dict[str, tuple], bias: Any, number: int, first_only: bool = False) -> Any:
-        def compute(x: Any, *flat: Any) -> Any:
-            return block(x, tf.nest.pack_sequence_as(own, flat), bias, number, first_only)
+    def call(
+        x: "tf.Tensor", weights: LayerWeights, bias: "tf.Tensor", number: int, first_only: bool = False
+    ) -> "tf.Tensor":
+        def compute(x: "tf.Tensor", *flat_weights: "tf.Tensor") -> "tf.Tensor":
+            return block(x, tf.nest.pack_sequence_as(weights, flat_weights), bias, number, first_only)
 
         @tf.custom_gradient
-        def compute_twice(*inputs: Any) -> Any:
-            def gradient(upstream: Any) -> Any:
-                # Otherwise TensorFlow would notice that it has computed this before, and keep it.
+        def compute_twice(*inputs: "tf.Tensor") -> Any:
+            def gradient(upstream: "tf.Tensor") -> "list[tf.Tensor | tf.IndexedSlices]":
+                # The dependency keeps TensorFlow from reusing the first computation.
                 with tf.control_dependencies([upstream]):
-                    again = [tf.identity(each) for each in inputs]
+                    copies = [tf.identity(tensor) for tensor in inputs]
                 with tf.GradientTape() as tape:
-                    tape.watch(again)
-                    output = compute(*again)
-                return tape.gradient(output, again, upstream)
+                    tape.watch(copies)
+                    output = compute(*copies)
+                return tape.gradient(output, copies, [upstream])
 
             return compute(*inputs), gradient
 
-        return compute_twice(x, *tf.nest.flatten(own))
+        return compute_twice(x, *tf.nest.flatten(weights))
 
     return call
 
 
-def _pair(weights: Mapping[str, Any], part: str) -> tuple[Any, Any]:
+def _pair(weights: "Mapping[str, tf.Tensor]", part: str) -> "tuple[tf.Tensor, tf.Tensor]":
     kernel = weights.get(f"{part}/kernel")
     if kernel is None:
         return weights[f"{part}/gamma"], weights[f"{part}/beta"]
     return kernel, weights[f"{part}/bias"]
 
 
-def _updated(weights: Mapping[str, Any], updates: Mapping[str, tuple[Any, Any]], part: str) -> tuple[Any, ...]:
-    """The two weights of a part, and the factors of its kernel's update where there is one."""
-    return *_pair(weights, part), *updates.get(f"{part}/kernel", ())
+def _part(
+    weights: "Mapping[str, tf.Tensor]", lora_factors: "Mapping[str, tuple[tf.Tensor, tf.Tensor]]", part: str
+) -> "tuple[tf.Tensor, ...]":
+    """Return the two weights of a part, and the factors of its LoRA update, if any."""
+    return *_pair(weights, part), *lora_factors.get(f"{part}/kernel", ())
 
 
-def _of_layer(
-    weights: Mapping[str, Any], updates: Mapping[str, tuple[Any, Any]], number: int
-) -> dict[str, tuple[Any, ...]]:
-    return {part: _updated(weights, updates, f"layer_{number}/{part}") for part in _IN_LAYER}
-
-
-def _joined(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Dense layers that read the same hidden states, as one."""
+def _concatenated(parts: "list[tuple[tf.Tensor, ...]]") -> "tuple[tf.Tensor, ...]":
+    """Concatenate dense layers with the same inputs into one."""
     import tensorflow as tf
 
     kernels = [tf.reshape(kernel, (kernel.shape[0], -1)) for kernel, *_ in parts]
     biases = [tf.reshape(bias, (-1,)) for _, bias, *_ in parts]
-    sizes = [bias.shape[0] for bias in biases]
+    sizes = [bias.shape.num_elements() for bias in biases]
     downs, ups = [], []
     for number, (_, _, *factors) in enumerate(parts):
         if factors:
@@ -281,24 +283,19 @@ def _joined(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     return tf.concat(kernels, 1), tf.concat(biases, 0), *factors
 
 
-def dense(x: Any, kernel: Any, bias: Any, training: bool = False) -> Any:
-    """x @ kernel + bias in x's type, the weights being float32.
+def dense(x: "tf.Tensor", kernel: "tf.Tensor", bias: "tf.Tensor", training: bool = False) -> "tf.Tensor":
+    """Return x @ kernel + bias in the dtype of x (rows, inputs), with float32 weights.
 
-    Args:
-        x: float (rows, inputs).
-        kernel: float32 (inputs, outputs).
-        bias: float32 (outputs,).
-        training: whether gradients are taken by a formula of our own: the bias's as a matrix product with ones, as
-            TensorFlow's own operation for it is slow in bfloat16.
+    The gradient of the bias is a matrix product with ones, because TensorFlow's is slow in bfloat16.
     """
     import tensorflow as tf
 
-    def plain(x: Any, kernel: Any, bias: Any) -> Any:
+    def plain(x: "tf.Tensor", kernel: "tf.Tensor", bias: "tf.Tensor") -> "tf.Tensor":
         return tf.nn.bias_add(tf.matmul(x, tf.cast(kernel, x.dtype)), tf.cast(bias, x.dtype))
 
     @tf.custom_gradient
-    def with_gradient(x: Any, kernel: Any, bias: Any) -> Any:
-        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+    def with_gradient(x: "tf.Tensor", kernel: "tf.Tensor", bias: "tf.Tensor") -> Any:
+        def gradient(upstream: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
             ones = tf.ones((1, tf.shape(upstream)[0]), upstream.dtype)
             return (
                 tf.matmul(upstream, tf.cast(kernel, upstream.dtype), transpose_b=True),
@@ -311,90 +308,80 @@ def dense(x: Any, kernel: Any, bias: Any, training: bool = False) -> Any:
     return (with_gradient if training else plain)(x, kernel, bias)
 
 
-def updated_dense(x: Any, kernel: Any, bias: Any, down: Any = None, up: Any = None, training: bool = False) -> Any:
-    """`dense` by kernel + down @ up, of which the factors alone are trained.
+def lora_dense(
+    x: "tf.Tensor",
+    kernel: "tf.Tensor",
+    bias: "tf.Tensor",
+    down: "tf.Tensor | None" = None,
+    up: "tf.Tensor | None" = None,
+    training: bool = False,
+) -> "tf.Tensor":
+    """Apply a dense layer with the kernel kernel + down @ up, of which only the factors are trained.
 
-    Args:
-        x, kernel, bias: as of `dense`.
-        down, up: float32 (inputs, rank) and (rank, outputs); none of them, and it is `dense`.
-        training: whether gradients are taken by a formula of our own: that of the factors, without that of their
-            product, which is as large as the kernel's.
+    The gradients of the factors are computed without that of their product, which is as large as the kernel's.
 
-    Reference:
-        Hu et al. 2021, https://arxiv.org/abs/2106.09685
+    Hu et al. 2021, https://arxiv.org/abs/2106.09685
     """
     import tensorflow as tf
 
-    if down is None:
+    if down is None or up is None:
         return dense(x, kernel, bias, training)
     if not training:
         return dense(x, kernel + tf.matmul(down, up), bias)
 
     @tf.custom_gradient
-    def with_gradient(x: Any, down: Any, up: Any) -> Any:
-        whole = tf.cast(kernel + tf.matmul(down, up), x.dtype)
+    def with_gradient(x: "tf.Tensor", down: "tf.Tensor", up: "tf.Tensor") -> Any:
+        updated_kernel = tf.cast(kernel + tf.matmul(down, up), x.dtype)
 
-        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
-            above = tf.matmul(upstream, tf.cast(up, x.dtype), transpose_b=True)
-            below = tf.matmul(x, tf.cast(down, x.dtype))
+        def gradient(upstream: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
+            down_upstream = tf.matmul(upstream, tf.cast(up, x.dtype), transpose_b=True)
+            down_output = tf.matmul(x, tf.cast(down, x.dtype))
             return (
-                tf.matmul(upstream, whole, transpose_b=True),
-                tf.cast(tf.matmul(x, above, transpose_a=True), down.dtype),
-                tf.cast(tf.matmul(below, upstream, transpose_a=True), up.dtype),
+                tf.matmul(upstream, updated_kernel, transpose_b=True),
+                tf.cast(tf.matmul(x, down_upstream, transpose_a=True), down.dtype),
+                tf.cast(tf.matmul(down_output, upstream, transpose_a=True), up.dtype),
             )
 
-        return dense(x, whole, bias), gradient
+        return dense(x, updated_kernel, bias), gradient
 
     return with_gradient(x, down, up)
 
 
-def norm(x: Any, gamma: Any, beta: Any, epsilon: float, training: bool = False) -> Any:
-    """Layer normalization, computed in float32.
+def norm(x: "tf.Tensor", gamma: "tf.Tensor", beta: "tf.Tensor", epsilon: float, training: bool = False) -> "tf.Tensor":
+    """Apply layer normalization in float32; in training with a closed-form gradient, which needs fewer passes.
 
-    Args:
-        x: float (..., hidden).
-        gamma: float32 (hidden,).
-        beta: float32 (hidden,).
-        epsilon: added to the variance.
-        training: whether the gradient is taken by the closed formula, in fewer passes.
-
-    Reference:
-        Ba et al. 2016, https://arxiv.org/abs/1607.06450
+    Ba et al. 2016, https://arxiv.org/abs/1607.06450
     """
     import tensorflow as tf
 
-    def standardized(x: Any) -> tuple[Any, Any]:
+    def standardized(x: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
         x = tf.cast(x, "float32")
-        centred = x - tf.reduce_mean(x, -1, keepdims=True)
-        scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
-        return centred * scale, scale
+        centered = x - tf.reduce_mean(x, -1, keepdims=True)
+        scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), -1, keepdims=True) + epsilon)
+        return centered * scale, scale
 
-    def plain(x: Any, gamma: Any, beta: Any) -> Any:
+    def plain(x: "tf.Tensor", gamma: "tf.Tensor", beta: "tf.Tensor") -> "tf.Tensor":
         return tf.cast(standardized(x)[0] * gamma + beta, x.dtype)
 
     @tf.custom_gradient
-    def with_gradient(x: Any, gamma: Any, beta: Any) -> Any:
-        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+    def with_gradient(x: "tf.Tensor", gamma: "tf.Tensor", beta: "tf.Tensor") -> Any:
+        def gradient(upstream: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
             unit, scale = standardized(x)
-            above = tf.cast(upstream, "float32")
+            upstream = tf.cast(upstream, "float32")
             axes = list(range(len(x.shape) - 1))
-            inner = above * gamma
-            mean = tf.reduce_mean(inner, -1, keepdims=True)
-            along = tf.reduce_mean(inner * unit, -1, keepdims=True)
-            down = scale * (inner - mean - unit * along)
-            return tf.cast(down, x.dtype), tf.reduce_sum(above * unit, axes), tf.reduce_sum(above, axes)
+            unit_gradient = upstream * gamma
+            mean = tf.reduce_mean(unit_gradient, -1, keepdims=True)
+            projection = tf.reduce_mean(unit_gradient * unit, -1, keepdims=True)
+            x_gradient = scale * (unit_gradient - mean - unit * projection)
+            return tf.cast(x_gradient, x.dtype), tf.reduce_sum(upstream * unit, axes), tf.reduce_sum(upstream, axes)
 
         return plain(x, gamma, beta), gradient
 
     return (with_gradient if training else plain)(x, gamma, beta)
 
 
-def activate(x: Any, name: str, training: bool = False) -> Any:
-    """The activation of that name; GELU by the error function has a gradient of its own in training.
-
-    Reference:
-        Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415
-    """
+def activate(x: "tf.Tensor", name: str, training: bool = False) -> "tf.Tensor":
+    """Apply an activation of `Architecture`; GELU: https://arxiv.org/abs/1606.08415."""
     import tensorflow as tf
 
     if name == "gelu":
@@ -404,23 +391,23 @@ def activate(x: Any, name: str, training: bool = False) -> Any:
     return {"relu": tf.nn.relu, "silu": tf.nn.silu}[name](x)
 
 
-def _gelu(x: Any) -> Any:
+def _gelu(x: "tf.Tensor") -> "tf.Tensor":
     import tensorflow as tf
 
-    # tf.nn.gelu takes erfc, which is not vectorized; TFLite's converter knows GELU by the formula in just this form. So
-    # does oneDNN, which computes it in float32 with the product before it, if nothing stands between them, no cast.
+    # Not tf.nn.gelu: its erfc is not vectorized. TFLite's converter and oneDNN recognize GELU in exactly this form, and
+    # oneDNN fuses it in float32 with the product before it, unless there is a cast between them.
     return 0.5 * x * (1.0 + tf.math.erf(x / math.sqrt(2)))
 
 
-def _gelu_with_gradient(x: Any) -> Any:
+def _gelu_with_gradient(x: "tf.Tensor") -> "tf.Tensor":
     import tensorflow as tf
 
     @tf.custom_gradient
-    def with_gradient(x: Any) -> Any:
-        def gradient(upstream: Any) -> Any:
-            wide = tf.cast(x, "float32")
-            density = tf.exp(-0.5 * wide * wide) * (1 / math.sqrt(2 * math.pi))
-            slope = 0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5)) + wide * density
+    def with_gradient(x: "tf.Tensor") -> Any:
+        def gradient(upstream: "tf.Tensor") -> "tf.Tensor":
+            x32 = tf.cast(x, "float32")
+            density = tf.exp(-0.5 * x32 * x32) * (1 / math.sqrt(2 * math.pi))
+            slope = 0.5 + 0.5 * tf.math.erf(x32 * math.sqrt(0.5)) + x32 * density
             return tf.cast(tf.cast(upstream, "float32") * slope, x.dtype)
 
         return tf.cast(_gelu(tf.cast(x, "float32")), x.dtype), gradient
@@ -429,47 +416,37 @@ def _gelu_with_gradient(x: Any) -> Any:
 
 
 class Dropout:
-    """Dropout whose masks follow from a seed and the number of the training step alone.
+    """Dropout with masks that depend only on a seed, int32 (2,), and a number that differs by call.
 
-    Args:
-        seed: int32 (2,), the same in every call of a step and another in each step.
+    The rate is rounded to a multiple of 1/65,536.
 
-    Call arguments:
-        x: float tensor.
-        rate: share of its values that are set to zero, in steps of 1/65,536.
-        place: a number that no other call of the step has.
-
-    Reference:
-        Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
+    Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
     """
 
-    def __init__(self, seed: Any):
+    def __init__(self, seed: "tf.Tensor"):
         self.seed = seed
 
-    def __call__(self, x: Any, rate: float, place: int) -> Any:
-        """`x` with a share of its values set to zero and the others scaled up."""
+    def __call__(self, x: "tf.Tensor", rate: float, call_index: Any) -> "tf.Tensor":
+        """Set a fraction of the values of `x` to zero and scale up the others."""
         import tensorflow as tf
 
         if not rate:
             return x
-        kept = _random_bits(tf.size(x), self.seed + [0, place]) >= tf.constant(round(rate * 2**16), tf.uint16)
-        return _masked(x, tf.reshape(kept, tf.shape(x)), 1 / (1 - rate))
+        is_kept = _random_bits(tf.size(x), self.seed + [0, call_index]) >= tf.constant(round(rate * 2**16), tf.uint16)
+        is_kept = tf.reshape(is_kept, tf.shape(x))
+
+        @tf.custom_gradient
+        def masked(x: "tf.Tensor") -> Any:
+            factor = tf.cast(is_kept, x.dtype) * tf.cast(1 / (1 - rate), x.dtype)
+            return x * factor, lambda upstream: upstream * factor
+
+        return masked(x)
 
 
-def _random_bits(count: Any, seed: Any) -> Any:
-    """`count` random numbers of 16 bits, uint16 (count,): half of the work of random float32."""
+def _random_bits(count: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
+    """Return random uint16 numbers (count,), which take half of the time of random float32."""
     import tensorflow as tf
 
-    words = tf.random.stateless_uniform(((count + 1) // 2,), seed, minval=None, maxval=None, dtype=tf.int32)
-    return tf.reshape(tf.bitcast(words, tf.uint16), (-1,))[:count]
-
-
-def _masked(x: Any, kept: Any, scale: float) -> Any:
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def masked(x: Any) -> Any:
-        factor = tf.cast(kept, x.dtype) * tf.cast(scale, x.dtype)
-        return x * factor, lambda upstream: upstream * factor
-
-    return masked(x)
+    # The whole range of int32 needs no bounds.
+    numbers = tf.random.stateless_uniform(((count + 1) // 2,), seed, None, None, tf.int32)  # pyright: ignore[reportArgumentType]
+    return tf.reshape(tf.bitcast(numbers, tf.uint16), (-1,))[:count]

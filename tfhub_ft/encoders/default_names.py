@@ -9,9 +9,9 @@ import keras
 
 
 class DefaultNamed(keras.layers.Layer):
-    """A layer with a fixed default name, numbered where a functional model gets several such layers.
+    """A layer whose default name is numbered only within a functional model.
 
-    Keras numbers default names by process instead, so that the only encoder of a second model would be "encoder_1".
+    Keras numbers default names by process: the only encoder of a second model would be "encoder_1".
     """
 
     default_name: str
@@ -19,33 +19,33 @@ class DefaultNamed(keras.layers.Layer):
 
     def __init__(self, *, name: str | None = None, **kwargs: Any):
         super().__init__(name=name or self.default_name, **kwargs)
-        self._name_is_free, self._is_made_of_config = not name, False
+        self._is_default_name, self._is_from_config = not name, False
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "DefaultNamed":
         layer = cls(**config)
-        layer._is_made_of_config = True
+        layer._is_from_config = True
         return layer
 
     def symbolic_call(self, *args: Any, **kwargs: Any) -> Any:
-        """Choose the name, then call the layer on symbolic tensors."""
-        if self._name_is_free:
-            self._name_is_free = False
+        """Choose the name, and call the layer on symbolic tensors."""
+        if self._is_default_name:
+            self._is_default_name = False
             self.name = self._unique_name()
-        # A model that is made of a configuration has its own names for all layers.
-        if not self._is_made_of_config:
+        # A model made from its config names its layers itself.
+        if not self._is_from_config:
             DefaultNamed._pending.add(self)
         return super().symbolic_call(*args, **kwargs)
 
     def _unique_name(self) -> str:
-        """A name that no layer has that is still to become part of a model."""
+        """Return a name that no other layer outside of models has."""
         if self._is_taken():
-            models = (each for each in gc.get_objects() if issubclass(type(each), keras.Model))
-            # A model whose construction failed has no layers.
+            models = (obj for obj in gc.get_objects() if issubclass(type(obj), keras.Model))
+            # A model whose construction failed may lack `layers`.
             for layer in itertools.chain.from_iterable(getattr(model, "layers", ()) for model in models):
                 DefaultNamed._pending.discard(layer)
         if self._is_taken():
-            # Layers refer to one another in a circle: those of a model that is gone wait for the collector.
+            # Layers of deleted models are in reference cycles, which the collector frees.
             gc.collect()
         taken = {layer.name for layer in DefaultNamed._pending}
         names = (self.name if number == 0 else f"{self.name}_{number}" for number in itertools.count())

@@ -1,4 +1,4 @@
-"""Write a BERT and its WordPiece preprocessor as SavedModels that follow the TF Hub text API."""
+"""Write a BERT and its WordPiece preprocessor as TF Hub SavedModels."""
 
 import contextlib
 import functools
@@ -13,8 +13,9 @@ from tfhub_ft.utils.files import temporary_folder
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
 
-# Weights of a masked-LM head, by the names that tf-models gives them.
+# The weights of a masked-LM head, by their names in tf-models.
 MASKED_LM = (
     "cls/predictions/transform/dense/kernel",
     "cls/predictions/transform/dense/bias",
@@ -40,23 +41,13 @@ def write_encoder(
     vocabulary: Sequence[str] | None = None,
     do_lower_case: bool = True,
 ) -> None:
-    """Write an encoder: trainable, with dropout, for any batch size and sequence length.
+    """Write a trainable encoder with dropout, for any batch size and sequence length, into a new or empty folder.
 
-    Args:
-        folder: a folder that does not exist yet, or is empty.
-        values: float32 weights by the names that TF Hub's encoders have, such as "word_embeddings/embeddings".
-        architecture: the rest of the encoder.
-        masked_lm: float32 weights of a masked-LM head by the names of `MASKED_LM`. The encoder then has `mlm`, which
-            takes `masked_lm_positions`, int32 (batch, predictions), too, and returns `mlm_logits`, float32 (batch,
-            predictions, vocabulary).
-        vocabulary: the tokens in the order of their ids, which the encoder then carries as the asset `vocab_file`.
-        do_lower_case: what the encoder says beside its `vocab_file`.
+    `values` are float32 weights by their names in TF Hub's encoders. `masked_lm`, by the names of `MASKED_LM`, adds
+    `mlm`, which takes also `masked_lm_positions`, int32 (batch, predictions), and returns also `mlm_logits`, float32
+    (batch, predictions, vocabulary). `vocabulary` becomes the asset `vocab_file`.
 
-    Example:
-        write_encoder(Path("smaller/encoder"), encoder.values, Architecture(layers=6, shared=False, heads=12))
-
-    Reference:
-        https://www.tensorflow.org/hub/common_saved_model_apis/text#transformer-encoders
+    https://www.tensorflow.org/hub/common_saved_model_apis/text#transformer-encoders
     """
     import tensorflow as tf
 
@@ -70,29 +61,21 @@ def write_encoder(
     serve = tf.function(
         lambda **inputs: {k: v for k, v in module(inputs).items() if k != "encoder_outputs"}, autograph=False
     )
-    with _vocabulary_file(vocabulary) as vocab_file:
-        if vocab_file:
+    with _vocabulary_file(vocabulary or ()) as vocab_file:
+        if vocabulary:
             module.vocab_file = tf.saved_model.Asset(str(vocab_file))
-            module.do_lower_case = tf.Variable(do_lower_case, trainable=False, name="do_lower_case")
+            module.do_lower_case = tf.Variable(tf.constant(do_lower_case), trainable=False, name="do_lower_case")
         signatures = {"serving_default": serve.get_concrete_function(**tokens)}
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 @pin_to_cpu
 def write_preprocessor(folder: Path, vocabulary: Sequence[str], *, do_lower_case: bool, seq_length: int) -> None:
-    """Write a WordPiece preprocessor, with `tokenize` and `bert_pack_inputs`.
+    """Write a WordPiece preprocessor with `tokenize` and `bert_pack_inputs` into a new or empty folder.
 
-    Args:
-        folder: a folder that does not exist yet, or is empty.
-        vocabulary: the tokens in the order of their ids; [PAD], [UNK], [CLS] and [SEP] are among them.
-        do_lower_case: whether texts are lower-cased and stripped of accents.
-        seq_length: the length of rows where a caller does not give one.
+    `seq_length` is the default length of rows.
 
-    Example:
-        write_preprocessor(Path("preprocessor"), vocabulary, do_lower_case=True, seq_length=128)
-
-    Reference:
-        https://www.tensorflow.org/hub/common_saved_model_apis/text#preprocessing
+    https://www.tensorflow.org/hub/common_saved_model_apis/text#preprocessing
     """
     import tensorflow as tf
 
@@ -106,38 +89,40 @@ def _encoder_module(
 ) -> Any:
     import tensorflow as tf
 
+    roles = {name: role_of(name) or name for name in values}
+
     class Encoder(tf.train.Checkpoint):
         def __init__(self):
             super().__init__()
-            self.variables = [tf.Variable(value, name=name) for name, value in values.items()]
+            self.variables = [tf.Variable(tf.convert_to_tensor(value), name=name) for name, value in values.items()]
             self.trainable_variables = list(self.variables)
             self.regularization_losses = []
 
         @tf.function(autograph=False)
-        def __call__(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
-            weights = {role_of(name): held.read_value() for name, held in zip(values, self.variables, strict=True)}
-            drop = (lambda x, rate, _: tf.nn.dropout(x, rate)) if training else None
-            outputs = encode(weights, architecture, inputs, dtype="float32", drop=drop, own_gradients=False)
-            api = {name: outputs[name] for name in ("pooled_output", "sequence_output", "encoder_outputs")}
-            return {**api, "default": api["pooled_output"]}
+        def __call__(self, inputs: "dict[str, tf.Tensor]", training: bool = False) -> dict[str, Any]:
+            weights = {roles[name]: v.read_value() for name, v in zip(values, self.variables, strict=True)}
+            dropout = (lambda x, rate, _: tf.nn.dropout(x, rate)) if training else None
+            outputs = encode(weights, architecture, inputs, dtype="float32", dropout=dropout, custom_gradients=False)
+            del outputs["first_token"]
+            return {**outputs, "default": outputs["pooled_output"]}
 
     class MaskedLM(tf.train.Checkpoint):
         def __init__(self, encoder: Encoder):
             super().__init__()
             self.encoder = encoder
-            self.head = [tf.Variable(masked_lm[name], name=name) for name in MASKED_LM]
+            self.head = [tf.Variable(tf.convert_to_tensor(masked_lm[name]), name=name) for name in MASKED_LM]
             self.variables = [*encoder.variables, *self.head]
             self.trainable_variables = list(self.variables)
             self.regularization_losses = []
 
         @tf.function(autograph=False)
-        def __call__(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        def __call__(self, inputs: "dict[str, tf.Tensor]", training: bool = False) -> dict[str, Any]:
             tokens = {name: inputs[name] for name in TOKEN_INPUTS}
             outputs = self.encoder(tokens, training=training)
             del outputs["default"]
-            words = self.encoder.variables[list(values).index("word_embeddings/embeddings")]
+            word_embeddings = self.encoder.variables[list(values).index("word_embeddings/embeddings")]
             states = tf.gather(outputs["sequence_output"], inputs["masked_lm_positions"], batch_dims=1)
-            logits = masked_lm_head(states, words, self.head, architecture)
+            logits = masked_lm_head(states, word_embeddings, self.head, architecture)
             return {**outputs, "mlm_logits": logits}
 
     encoder = Encoder()
@@ -146,28 +131,22 @@ def _encoder_module(
     return encoder
 
 
-def masked_lm_head(states: Any, word_embeddings: Any, head: Sequence[Any], architecture: Architecture) -> Any:
-    """Logits of a masked-LM head that shares the word embeddings.
+def masked_lm_head(
+    states: "tf.Tensor", word_embeddings: "tf.Variable", head: "Sequence[tf.Variable]", architecture: Architecture
+) -> "tf.Tensor":
+    """Return the logits (batch, predictions, vocabulary) of a masked-LM head for hidden states at masked positions.
 
-    Args:
-        states: float32 (batch, predictions, hidden), hidden states at the masked positions.
-        word_embeddings: float32 (vocabulary, hidden).
-        head: the weights, in the order of `MASKED_LM`.
-        architecture: says the activation and the epsilon.
-
-    Returns:
-        float32 (batch, predictions, vocabulary).
-
-    Reference:
-        Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805
+    `head` has the weights in the order of `MASKED_LM`. See section 3.1 of https://arxiv.org/abs/1810.04805.
     """
     import tensorflow as tf
 
     kernel, bias, gamma, beta, output_bias = head
-    flat = tf.reshape(states, (-1, kernel.shape[0]))
-    transformed = norm(activate(dense(flat, kernel, bias), architecture.activation), gamma, beta, architecture.epsilon)
+    flat_states = tf.reshape(states, (-1, kernel.shape[0]))
+    transformed = norm(
+        activate(dense(flat_states, kernel, bias), architecture.activation), gamma, beta, architecture.epsilon
+    )
     logits = tf.matmul(transformed, word_embeddings, transpose_b=True) + output_bias
-    return tf.reshape(logits, tf.concat([tf.shape(states)[:2], [output_bias.shape[0]]], 0))
+    return tf.reshape(logits, (*tf.unstack(tf.shape(states)[:2]), output_bias.shape[0]))
 
 
 def _preprocessor_module(vocab_file: Path, vocabulary: Sequence[str], do_lower_case: bool, seq_length: int) -> Any:
@@ -185,32 +164,34 @@ def _preprocessor_module(vocab_file: Path, vocabulary: Sequence[str], do_lower_c
     sentences = tf.TensorSpec([None], tf.string, name="sentences")
 
     @tf.function(autograph=False, input_signature=[sentences])
-    def tokenize(sentences: Any) -> Any:
-        tokens = tf.cast(tokenizer.tokenize(sentences), tf.int32)
-        # TF Text loses the number of rows.
+    def tokenize(sentences: "tf.Tensor") -> "tf.RaggedTensor":
+        tokens: Any = tokenizer.tokenize(sentences)
+        tokens = tf.cast(tokens, tf.int32)
+        # TF Text loses the static number of rows.
         splits = tf.reshape(tokens.row_splits, [tf.size(sentences) + 1])
-        return tf.RaggedTensor.from_row_splits(tokens.values, splits)
+        return tf.RaggedTensor.from_row_splits(tokens.values, splits)  # pyright: ignore[reportAttributeAccessIssue]
 
     @tf.function(autograph=False)
-    def bert_pack_inputs(inputs: Any, seq_length: Any = seq_length) -> dict[str, Any]:
+    def bert_pack_inputs(inputs: Any, seq_length: Any = seq_length) -> "dict[str, tf.Tensor]":
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
         flat = [segment.merge_dims(1, -1) if segment.ragged_rank > 1 else segment for segment in segments]
         first, last = special["start_of_sequence_id"], special["end_of_segment_id"]
         return pack_segments(flat, seq_length, first=first, last=last, padding=special["padding_id"])
 
     @tf.function(autograph=False, input_signature=[sentences])
-    def preprocess(sentences: Any) -> dict[str, Any]:
+    def preprocess(sentences: "tf.Tensor") -> "dict[str, tf.Tensor]":
         return bert_pack_inputs([tokenize(sentences)], seq_length=tf.constant(seq_length))
 
     @tf.function(autograph=False, input_signature=[])
-    def get_special_tokens_dict() -> dict[str, Any]:
+    def get_special_tokens_dict() -> "dict[str, tf.Tensor]":
         return {name: tf.constant(number) for name, number in {**special, "vocab_size": len(vocabulary)}.items()}
 
     length = tf.TensorSpec([], tf.int32)
+    pack_ragged: Any = bert_pack_inputs
     for ragged_rank in (1, 2):
         tokens = tf.RaggedTensorSpec([None] * (ragged_rank + 1), tf.int32)
         for segments in (1, 2):
-            bert_pack_inputs.get_concrete_function([tokens] * segments, seq_length=length)
+            pack_ragged.get_concrete_function([tokens] * segments, seq_length=length)
     module = _callable(preprocess)
     module.vocab_table, module.vocab_initializer = table, initializer
     module.tokenize, module.bert_pack_inputs = _callable(tokenize), _callable(bert_pack_inputs)
@@ -219,7 +200,7 @@ def _preprocessor_module(vocab_file: Path, vocabulary: Sequence[str], do_lower_c
 
 
 def _callable(function: Any) -> Any:
-    """An object that is called as a function is, once it is saved and loaded."""
+    """Return an object that is callable after saving and loading."""
     import tensorflow as tf
 
     module = tf.train.Checkpoint()
@@ -228,10 +209,7 @@ def _callable(function: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _vocabulary_file(vocabulary: Sequence[str] | None) -> Iterator[Path | None]:
-    if vocabulary is None:
-        yield None
-        return
+def _vocabulary_file(vocabulary: Sequence[str]) -> Iterator[Path]:
     with temporary_folder() as folder:
         path = Path(folder) / "vocab.txt"
         path.write_text("\n".join(vocabulary) + "\n", encoding="utf-8", newline="")
@@ -240,15 +218,15 @@ def _vocabulary_file(vocabulary: Sequence[str] | None) -> Iterator[Path | None]:
 
 @contextlib.contextmanager
 def _ragged_tensors_unchecked() -> Iterator[None]:
-    """Within this context graphs get no assertions about ragged tensors, which would triple the time to tokenize."""
+    """Leave assertions on ragged tensors out of graphs: they would triple the time to tokenize."""
     import tensorflow as tf
 
     names = ("from_row_splits", "from_row_lengths", "from_uniform_row_length")
-    checked = {name: vars(tf.RaggedTensor)[name] for name in names}
+    methods = {name: vars(tf.RaggedTensor)[name] for name in names}
     for name in names:
         setattr(tf.RaggedTensor, name, functools.partial(getattr(tf.RaggedTensor, name), validate=False))
     try:
         yield
     finally:
-        for name, method in checked.items():
+        for name, method in methods.items():
             setattr(tf.RaggedTensor, name, method)

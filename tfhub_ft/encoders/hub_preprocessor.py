@@ -1,4 +1,4 @@
-"""The Keras layer that turns texts into the token ids that an encoder reads."""
+"""The Keras layer of a TF Hub text preprocessor."""
 
 import functools
 import hashlib
@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -21,39 +21,43 @@ from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import copy_folder, sha256_of_files
 from tfhub_ft.utils.keras_compat import is_building, is_reading_legacy_file
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# [CLS], a token and [SEP].
 MIN_SEQ_LENGTH = 3
-# Seconds, about what making a graph takes: once a function has run for so long without one, it is worth it.
+# Seconds of eager calls after which a graph, which takes about as long to build, is worth it.
 GRAPH_AFTER = 1.0
-# The rest of a layer's config; the module's files say what `encoder` and `preprocessor` only name.
-_NO_MATTER_FOR_TOKENS = ("name", "dtype", "trainable", "encoder", "preprocessor", "padding", "module_sha256")
+# Entries of the config that do not affect tokens. The digest has the module's files in place of their names.
+_IRRELEVANT_FOR_TOKENS = ("name", "dtype", "trainable", "encoder", "preprocessor", "padding", "module_sha256")
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class HubPreprocessor(TextLayer, DefaultNamed):
-    """Tokenizes and packs texts with the TF Hub preprocessor that belongs to an encoder.
+    """Tokenizes and packs texts with the TF Hub preprocessor of an encoder.
 
-    The layer carries the preprocessor's graph and vocabulary: a `.keras` file that holds it reloads without the cache
-    and without a network. A layer made by `from_config`, as clones and models in `.h5` files have it, reads them from
-    where `encoder` and `preprocessor` say, and refuses others than the original had.
+    The layer includes the preprocessor's graph and vocabulary: a `.keras` file with the layer loads without cache and
+    network. A layer made by `from_config`, as in clones and `.h5` files, reads them from `encoder` or `preprocessor`,
+    if they are the original's.
 
     Args:
-        encoder: the encoder whose preprocessor is wanted: a catalogue name, a handle, a URL or a folder.
-        preprocessor: a preprocessor's handle, URL or folder, where it is not the one known for the encoder.
-        seq_length: the most tokens of a row, [CLS] and [SEP] included; what is longer is cut (two segments in turn).
-        lowercase: whether texts are lower-cased first, for a vocabulary that keeps case.
-        padding: "longest" pads a batch to its longest row, "max_length" every row to `seq_length`, as static shapes
-            (XLA, TPU) need it.
+        encoder: string. The encoder: a catalog name, a handle, a URL or a folder.
+        preprocessor: string. Handle, URL or folder of a preprocessor, if not the encoder's own.
+        seq_length: int. Maximum sequence length, including [CLS] and [SEP]. Longer rows are truncated; of two segments
+            the longer one.
+        lowercase: boolean. Whether to lower-case texts first, for a cased vocabulary.
+        padding: string. "longest" pads to the longest row of the batch, "max_length" to `seq_length`, for static shapes
+            (XLA, TPU).
 
     Call arguments:
-        inputs: texts, or a list or tuple of two batches of texts for pairs of segments; see `TextLayer`.
+        inputs: a batch of texts, or a list or tuple of two batches for pairs. A batch is a string tensor of shape
+            (batch,) or (batch, 1), a list of strings, an array or a Series.
 
     Returns:
-        {"input_word_ids", "input_mask", "input_type_ids"}, each int32 of shape (batch, length).
-
-    The loaded SavedModel is the layer's `module`.
+        A dict with "input_word_ids", "input_mask" and "input_type_ids", int32 tensors of shape (batch, length).
 
     Raises:
-        InputError: no such preprocessor, a `seq_length` under 3, or inputs that are not texts.
+        InputError: The preprocessor is not found, `seq_length` is less than 3, or the inputs are not texts.
 
     Example:
         tokens = HubPreprocessor("minilm-l6", seq_length=64)(["a warm, funny film"])
@@ -75,41 +79,37 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         **kwargs: Any,
     ):
         if seq_length < MIN_SEQ_LENGTH:
-            raise InputError(f"--seq-length {seq_length}: [CLS], a token and [SEP] need at least {MIN_SEQ_LENGTH}")
+            raise InputError(f"--seq-length {seq_length}: must be at least {MIN_SEQ_LENGTH} ([CLS], a token and [SEP])")
         if padding not in ("longest", "max_length"):
-            raise ValueError(f"padding must be 'longest' or 'max_length', not {padding!r}")
+            raise ValueError(f"padding: expected 'longest' or 'max_length', got {padding!r}")
         attach, self._expected_digest = kwargs.pop("attach", True), kwargs.pop("module_sha256", None)
         super().__init__(**{"trainable": False, **kwargs})
         self.encoder, self.preprocessor = str(encoder), preprocessor and str(preprocessor)
         self.seq_length, self.lowercase, self.padding = seq_length, lowercase, padding
-        self.module = None
+        self.module: Any = None
         self._graphs = Graphs()
         self.built = True
         if attach:
             load_cached(lambda: resolve_preprocessor(encoder, preprocessor), self._attach)
 
     def _require_module(self) -> None:
-        """Load the module of a layer that was made from its config, once it is needed.
-
-        Raises:
-            InputError: there is no such preprocessor, or it is not the one that the layer's original had.
-        """
+        """Load the module of a layer made from its config; raise an InputError if it is not the original's."""
         if self.module is not None:
             return
         import tensorflow as tf
 
-        remedy = "load the model from a .keras file, or copy it by copy.deepcopy"
+        remedy = "load the model from a .keras file, or copy it with copy.deepcopy"
         try:
             folder = resolve_preprocessor(self.encoder, self.preprocessor)
             with tf.init_scope():
                 self._attach(folder)
         except InputError as error:
-            raise InputError(f"{self.name}: was made without its vocabulary ({error}); {remedy}") from None
+            raise InputError(f"{self.name}: created without its vocabulary ({error}); {remedy}") from None
         if self._expected_digest not in (None, self._module_digest()):
             self.module = None
             raise InputError(
-                f"{self.name}: was made from the config of a layer with another vocabulary than"
-                f" {self.preprocessor or self.encoder} has now; {remedy}"
+                f"{self.name}: created from the config of a layer with another vocabulary than"
+                f" {self.preprocessor or self.encoder}; {remedy}"
             )
 
     def _module_digest(self) -> str:
@@ -117,30 +117,27 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     def _attach(self, folder: Path, name: str | None = None) -> None:
         module, workspace = open_module(folder, keep_values=True, name=name)
-        for name in ("tokenize", "bert_pack_inputs"):
-            if not hasattr(module, name):
-                raise InputError(f"{folder} is not a TF Hub text preprocessor: it has no {name}")
-        self.take(module, workspace)
+        for method in ("tokenize", "bert_pack_inputs"):
+            if not hasattr(module, method):
+                raise InputError(f"{folder}: not a TF Hub text preprocessor ({method} not found)")
+        self.set_module(module, Path(workspace.name), workspace)
 
-    def take(self, module: Any, workspace: Any) -> None:
-        """Read texts by a loaded module, whose files stand in the folder `workspace.name`."""
-        self.module, self._workspace, self._pack = module, workspace, _pack_function(module)
-        # Nobody writes into the workspace.
-        self._digests_of_files = functools.cache(lambda: sha256_of_files(Path(workspace.name)))
+    def set_module(self, module: Any, folder: Path, workspace: object = None) -> None:
+        """Use a loaded module, whose files stay in a folder as long as `workspace` lives."""
+        self.module, self._folder, self._workspace = module, folder, workspace
+        self._pack = _pack_function(module)
+        # The files never change.
+        self._digests_of_files = functools.cache(lambda: sha256_of_files(folder))
 
     @property
     def vocabulary(self) -> list[str]:
-        """The tokens, in the order of their ids.
-
-        Raises:
-            InputError: the preprocessor has no WordPiece vocabulary.
-        """
+        """The WordPiece tokens, in the order of their ids."""
         self._require_module()
-        return read_vocabulary(Path(self._workspace.name), self.encoder)
+        return read_vocabulary(self._folder, self.encoder)
 
     @property
     def vocabulary_size(self) -> int | None:
-        """How many token ids there are, as far as the module says it."""
+        """The number of token ids, if known."""
         self._require_module()
         special = getattr(self.module.tokenize, "get_special_tokens_dict", None)
         if special and "vocab_size" in (ids := special()):
@@ -152,7 +149,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     @property
     def is_uncased(self) -> bool:
-        """Whether the module's own tokenizer lower-cases and strips accents."""
+        """Whether the module's tokenizer lower-cases and strips accents."""
         import tensorflow as tf
 
         self._require_module()
@@ -160,7 +157,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         return upper == lower
 
     @pin_to_cpu
-    def call(self, inputs: Any) -> dict[str, Any]:
+    def call(self, inputs: "tf.Tensor | list[tf.Tensor] | tuple[tf.Tensor, ...]") -> "dict[str, tf.Tensor]":
         import tensorflow as tf
 
         if self.module is None and is_building():
@@ -168,80 +165,78 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         segments = inputs if isinstance(inputs, list | tuple) else [inputs]
         return self._tokens([flat(segment) for segment in segments])
 
-    def _tokens(self, segments: list[Any]) -> dict[str, Any]:
+    def _tokens(self, segments: "list[tf.Tensor]") -> "dict[str, tf.Tensor]":
         return self._packed([self.tokenize(segment) for segment in segments])
 
-    def without_padding(self, segments: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
-        """The tokens that `call` returns, without the padding, the rows one after the other.
+    def without_padding(self, segments: "Sequence[tf.Tensor]") -> "tuple[tf.Tensor, ...]":
+        """Return the tokens of one or two string tensors (batch,) without padding, the rows concatenated.
 
-        Args:
-            segments: one or two string tensors of shape (batch,).
-
-        Returns:
-            The word ids, int32 (tokens,); the segment of each token, int8 (tokens,); the tokens of each row, int64
-            (batch,); and whether a row had more of them, bool (batch,).
+        These are the word ids, int32 (tokens,), the segment of each token, int8 (tokens,), the length of each row,
+        int64 (batch,), and whether each row was truncated, bool (batch,).
         """
         return self._graphs.run(self._without_padding, *segments)
 
-    def _without_padding(self, *segments: Any) -> tuple[Any, Any, Any, Any]:
+    def _without_padding(self, *segments: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
         import tensorflow as tf
 
         tokens = [flat_tokens(self.tokenize(segment)) for segment in segments]
         packed = self._packed(tokens)
-        here = packed["input_mask"] > 0
-        ids, types = (tf.boolean_mask(packed[name], here) for name in ("input_word_ids", "input_type_ids"))
-        truncated = self._row_tokens(tokens) > self.seq_length
-        return ids, tf.cast(types, tf.int8), tf.math.count_nonzero(here, -1), truncated
+        is_token = packed["input_mask"] > 0
+        ids, types = (tf.boolean_mask(packed[name], is_token) for name in ("input_word_ids", "input_type_ids"))
+        truncated = self._row_lengths(tokens) > self.seq_length
+        return ids, tf.cast(types, tf.int8), tf.math.count_nonzero(is_token, -1), truncated
 
-    def _row_tokens(self, tokens: list[Any]) -> Any:
-        """The tokens of each row before truncation, [CLS] and [SEP] included, int64 (batch,)."""
+    def _row_lengths(self, segments: "list[tf.RaggedTensor]") -> "tf.Tensor":
+        """Return the length of each row before truncation, including [CLS] and [SEP], int64 (batch,)."""
         import tensorflow as tf
 
-        return tf.add_n([each.row_lengths() for each in tokens]) + len(tokens) + 1
+        return tf.add_n([segment.row_lengths() for segment in segments]) + len(segments) + 1
 
     def digest(self) -> str:
-        """What tokens follow from, the module's files and the layer's settings, as a hexadecimal number."""
+        """Return a SHA-256 of everything that affects the tokens: the module's files and the layer's settings."""
         self._require_module()
-        settings = {k: v for k, v in self.get_config().items() if k not in _NO_MATTER_FOR_TOKENS}
-        described = json.dumps([type(self).__name__, settings, self._digests_of_files()], sort_keys=True, default=str)
-        return hashlib.sha256(described.encode()).hexdigest()
+        settings = {k: v for k, v in self.get_config().items() if k not in _IRRELEVANT_FOR_TOKENS}
+        content = json.dumps([type(self).__name__, settings, self._digests_of_files()], sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()
 
-    def tokenize(self, texts: Any) -> Any:
-        """Return the tokens of texts, ragged (texts, tokens) or (texts, words, tokens)."""
+    def tokenize(self, texts: "tf.Tensor") -> "tf.RaggedTensor":
+        """Return the token ids of texts, ragged (texts, tokens) or (texts, words, tokens)."""
         import tensorflow as tf
 
         self._require_module()
         if self.lowercase:
-            # tf.strings.lower drops what follows a NUL, which tokenizers take for white space.
+            # tf.strings.lower stops at a NUL, which tokenizers treat as white space.
             texts = tf.strings.lower(tf.strings.regex_replace(texts, r"\x00", " "), encoding="utf-8")
         return self.module.tokenize(texts)
 
-    def _packed(self, tokens: list[Any]) -> dict[str, Any]:
-        """One or two segments of tokens as an encoder reads them."""
-        tokens = [flat_tokens(each) for each in tokens]
-        packed = self._pack(tokens, self._length(tokens))
+    def _packed(self, segments: "list[tf.RaggedTensor]") -> "dict[str, tf.Tensor]":
+        """Pack one or two segments of tokens into an encoder's inputs."""
+        segments = [flat_tokens(segment) for segment in segments]
+        packed = self._pack(segments, self._length(segments))
         if self.padding == "max_length":
             for ids in packed.values():
                 ids.set_shape([None, self.seq_length])
         return packed
 
-    def _length(self, tokens: list[Any]) -> Any:
+    def _length(self, segments: "list[tf.RaggedTensor]") -> "tf.Tensor":
         import tensorflow as tf
 
         if self.padding == "max_length":
             return tf.constant(self.seq_length)
-        longest = tf.reduce_max(self._row_tokens(tokens))
+        longest = tf.reduce_max(self._row_lengths(segments))
         return tf.cast(tf.clip_by_value(longest, MIN_SEQ_LENGTH, self.seq_length), tf.int32)
 
-    def compute_output_spec(self, inputs: Any) -> dict[str, keras.KerasTensor]:
-        batch = (inputs[0] if isinstance(inputs, list | tuple) else inputs).shape[0]
+    def compute_output_spec(
+        self, inputs: keras.KerasTensor | Sequence[keras.KerasTensor]
+    ) -> dict[str, keras.KerasTensor]:
+        batch = (inputs if isinstance(inputs, keras.KerasTensor) else inputs[0]).shape[0]
         length = self.seq_length if self.padding == "max_length" else None
         return {name: keras.KerasTensor((batch, length), dtype="int32", name=name) for name in TOKEN_INPUTS}
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("encoder", "preprocessor", "seq_length", "lowercase", "padding")}
+        options = {n: getattr(self, n) for n in ("encoder", "preprocessor", "seq_length", "lowercase", "padding")}
         digest = self._expected_digest if self.module is None else self._module_digest()
-        return {**super().get_config(), **own, "module_sha256": digest}
+        return {**super().get_config(), **options, "module_sha256": digest}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubPreprocessor":
@@ -251,57 +246,52 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         return layer
 
     def write_module(self, folder: Path) -> None:
-        """Write the preprocessor as a TF Hub SavedModel.
-
-        Args:
-            folder: a folder that does not exist yet.
-        """
+        """Write the preprocessor as a TF Hub SavedModel into a new folder."""
         self._require_module()
-        copy_folder(Path(self._workspace.name), folder)
+        copy_folder(self._folder, folder)
 
     def save_assets(self, dir_path: str) -> None:
-        self._require_module()
-        copy_folder(Path(self._workspace.name), Path(dir_path))
+        self.write_module(Path(dir_path))
 
     def load_assets(self, dir_path: str) -> None:
         self._attach(Path(dir_path), f"the layer {self.name}")
 
 
 class Graphs:
-    """Functions of a layer's strings that run as graphs once many rows have come, which is several times as fast.
+    """Runs functions of a layer on strings eagerly at first, then as graphs, which are several times faster.
 
-    A layer must not hold a tf.function itself: Keras would write it into every SavedModel of the layer.
+    A layer must not have a tf.function as an attribute: Keras would save it in every SavedModel of the layer.
     """
 
     def __init__(self):
-        self._made: dict[Any, Any] = {}
-        self._spent: dict[Any, float] = {}
+        self._graphs: dict[tuple, Callable[..., Any]] = {}
+        self._eager_seconds: dict[tuple, float] = {}
 
     @pin_to_cpu
-    def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
-        """What a function gives for tensors or ragged tensors of rows."""
+    def run(self, function: Callable[..., Any], *tensors: "tf.Tensor | tf.RaggedTensor") -> Any:
+        """Call a function on tensors or ragged tensors of rows."""
         import tensorflow as tf
 
-        open_specs = [_of_any_size(tensor) for tensor in tensors]
-        key = (function.__name__, *open_specs)
+        specs = [_batch_spec(tensor) for tensor in tensors]
+        key = (function.__name__, *specs)
         if not tf.executing_eagerly():
             return function(*tensors)
-        if key not in self._made and self._spent.get(key, 0.0) < GRAPH_AFTER:
-            began = time.perf_counter()
-            answer = function(*tensors)
-            self._spent[key] = self._spent.get(key, 0.0) + time.perf_counter() - began
-            return answer
-        if key not in self._made:
-            self._made[key] = tf.function(function, input_signature=open_specs)
-        return self._made[key](*tensors)
+        if key not in self._graphs:
+            if self._eager_seconds.get(key, 0.0) < GRAPH_AFTER:
+                start = time.perf_counter()
+                output = function(*tensors)
+                self._eager_seconds[key] = self._eager_seconds.get(key, 0.0) + time.perf_counter() - start
+                return output
+            self._graphs[key] = tf.function(function, input_signature=specs)
+        return self._graphs[key](*tensors)
 
 
-def flat_tokens(tokens: Any) -> Any:
-    """Tokens as ragged (texts, tokens), which may come as ragged (texts, words, tokens)."""
+def flat_tokens(tokens: "tf.RaggedTensor") -> "tf.RaggedTensor":
+    """Merge the words of ragged (texts, words, tokens) into (texts, tokens)."""
     return tokens.merge_dims(1, 2) if tokens.shape.rank == 3 else tokens
 
 
-def _of_any_size(tensor: Any) -> Any:
+def _batch_spec(tensor: "tf.Tensor | tf.RaggedTensor") -> "tf.TypeSpec":
     import tensorflow as tf
 
     shape = [None] * tensor.shape.rank
@@ -311,53 +301,49 @@ def _of_any_size(tensor: Any) -> Any:
 
 
 def read_vocabulary(folder: Path, encoder: str) -> list[str]:
-    """The tokens of a preprocessor's SavedModel folder, in the order of their ids.
-
-    Raises:
-        InputError: it has no WordPiece vocabulary.
-    """
+    """Return the WordPiece tokens of a preprocessor's SavedModel folder, in the order of their ids."""
     files = sorted((folder / "assets").glob("*vocab*.txt"))
     if len(files) != 1:
-        raise InputError(f"the preprocessor of {encoder} has no WordPiece vocabulary (assets/vocab.txt)")
+        raise InputError(
+            f"{encoder}: its preprocessor is not supported (WordPiece vocabulary assets/vocab.txt not found)"
+        )
     return files[0].read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
-def _pack_function(module: Any) -> Callable[[list[Any], Any], dict[str, Any]]:
-    """A function from segments of tokens and a length to what an encoder reads.
+def _pack_function(module: Any) -> "Callable[[list[tf.RaggedTensor], tf.Tensor], dict[str, tf.Tensor]]":
+    """Return a function that packs segments of tokens to a length.
 
-    It is `pack_segments` wherever that gives what the module's own packing gives: newer modules pack by an operation
-    that servers with an older TF Text lack.
+    It is `pack_segments` if that gives the same as the module's own function: newer modules use an operation that
+    servers with an older TF Text do not have.
     """
     import tensorflow as tf
 
-    def by_module(tokens: list[Any], length: Any) -> dict[str, Any]:
-        packed = dict(module.bert_pack_inputs(tokens, seq_length=length))
-        # DistilBERT's preprocessors tell no segments; its encoder does not read them, but a bi-encoder does.
+    def pack_by_module(segments: "list[tf.RaggedTensor]", length: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        packed = dict(module.bert_pack_inputs(segments, seq_length=length))
+        # DistilBERT's preprocessors omit segments. Its encoder does not use them, but a bi-encoder does.
         if "input_type_ids" not in packed:
             packed["input_type_ids"] = _segments_by_separator(packed["input_word_ids"], packed["input_mask"])
         return {name: packed[name] for name in TOKEN_INPUTS}
 
-    # Nothing, what just fits, and what must be cut: the first, the second, both.
+    # An empty row, one that just fits, and rows of which the first, the second, or both segments are truncated.
     one = tf.ragged.constant([[], [7], [8, 9, 7, 8, 9], [8, 9, 7, 8, 9, 7, 8], [7]], tf.int32)
     two = tf.ragged.constant([[7], [8, 9], [7, 9, 8, 9, 8], [9], [9, 8, 9, 8, 7, 9, 8]], tf.int32)
     length = tf.constant(8)
-    theirs = [by_module(segments, length) for segments in ([one], [one, two])]
-    first, last, padding = theirs[0]["input_word_ids"][0, :3].numpy().tolist()
-
-    def by_us(tokens: list[Any], length: Any) -> dict[str, Any]:
-        return pack_segments(tokens, length, first=first, last=last, padding=padding)
-
-    for segments, packed in zip(([one], [one, two]), theirs, strict=True):
-        ours = by_us(segments, length)
-        if any(ours[name].numpy().tolist() != packed[name].numpy().tolist() for name in TOKEN_INPUTS):
-            return by_module
-    return by_us
+    expected = [pack_by_module(segments, length) for segments in ([one], [one, two])]
+    first, last, padding = expected[0]["input_word_ids"][0, :3].numpy().tolist()
+    pack = functools.partial(pack_segments, first=first, last=last, padding=padding)
+    for segments, reference in zip(([one], [one, two]), expected, strict=True):
+        packed = pack(segments, length)
+        if any(packed[name].numpy().tolist() != reference[name].numpy().tolist() for name in TOKEN_INPUTS):
+            return pack_by_module
+    return pack
 
 
-def _segments_by_separator(word_ids: Any, mask: Any) -> Any:
-    """The segment of each token, int32 (batch, length): 0 up to the first [SEP], which is each row's last token too."""
+def _segments_by_separator(word_ids: "tf.Tensor", mask: "tf.Tensor") -> "tf.Tensor":
+    """Return the segment of each token, int32 (batch, length): 0 up to the first [SEP], then 1."""
     import tensorflow as tf
 
+    # The last token of each row is [SEP].
     last = tf.reduce_sum(mask, -1) - 1
     separators = tf.cast(word_ids == tf.gather(word_ids, last, batch_dims=1)[:, None], tf.int32) * mask
     return tf.minimum(tf.cumsum(separators, -1, exclusive=True), 1) * mask

@@ -1,4 +1,4 @@
-"""A TF Hub module opened so that a Keras layer can carry it: its graph and assets kept, its dropout seeded."""
+"""Open TF Hub modules so that Keras layers can save them."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +14,9 @@ VARIABLES = "variables"
 OUTPUTS = ("pooled_output", "sequence_output", "encoder_outputs")
 RANDOM_OPERATIONS = ("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal")
 
+# The JSON description of an encoder that `describe` returns.
+EncoderSpec = dict[str, Any]
+
 
 def open_module(
     folder: Path,
@@ -23,29 +26,15 @@ def open_module(
     keep_values: bool = False,
     name: str | None = None,
 ) -> tuple[Any, tempfile.TemporaryDirectory]:
-    """Load a SavedModel from a private copy of its graph and assets.
+    """Load a SavedModel from a private copy of its graph and assets; return the module and the copy.
 
-    The copy outlives the folder that it was made of, as long as the returned workspace lives: the layers write it into
-    `.keras` files, and exports read the vocabulary from it.
-
-    Args:
-        folder: a SavedModel folder.
-        seed: given to every random operation that was saved without one, which would otherwise differ from run to run.
-        variables: tf.Variables, named as the module's own, that take their places with the values that they hold.
-            Without, the module's variables are made and read from the folder.
-        keep_values: whether the variables' values are kept with the graph, where they are few.
-        name: what to call it in an error; by default the folder.
-
-    Returns:
-        The loaded module, and the workspace that holds its files, without the variables' values unless they are kept.
-
-    Raises:
-        UntrustedCode: its graph may do more than compute, and --trust is not given.
-        InputError: it has no graph that can be read.
+    The copy stays while the returned object lives, and has the variables' values only with `keep_values`. `seed` seeds
+    the random operations that were saved without one. `variables`, tf.Variables with the names of the module's, are
+    used in their place. `name` replaces the folder in errors.
     """
     import tensorflow as tf
     import tensorflow_hub as hub
-    import tensorflow_text  # noqa: F401  registers the operations that preprocessors use
+    import tensorflow_text  # noqa: F401  registers the operations of preprocessors
 
     check_graph(folder, name)
     workspace = temporary_folder()
@@ -60,28 +49,16 @@ def open_module(
         module = hub.load(str(copy))
         (copy / VARIABLES).unlink()
     else:
-        with tf.variable_creator_scope(_in_place_of(variables)):
+        with tf.variable_creator_scope(_reuse_variables(variables)):
             module = hub.load(str(copy), options=tf.saved_model.LoadOptions(experimental_skip_checkpoint=True))
     return module, workspace
 
 
-def describe(module: Any, name: str) -> dict[str, Any]:
-    """Describe a loaded encoder in plain values.
-
-    Args:
-        module: a loaded SavedModel.
-        name: its name in errors.
-
-    Returns:
-        {"inputs": names, "outputs": {name: shape or shapes}, "takes_training": bool, "variables": a list of
-        {"name", "shape", "dtype", "trainable"}, "max_seq_length": int or None}.
-
-    Raises:
-        InputError: the module is not a text encoder.
-    """
-    features, outputs = input_specs(module, name), module.__call__.concrete_functions[0].structured_outputs
+def describe(module: Any, name: str) -> EncoderSpec:
+    """Return the inputs, outputs, variables and options of a loaded encoder as JSON values."""
+    inputs, outputs = input_specs(module, name), module.__call__.concrete_functions[0].structured_outputs
     if not hasattr(module, "variables") or not isinstance(outputs, dict):
-        raise InputError(f"{name} is a SavedModel but not a TF Hub text encoder: no variables or no outputs by name")
+        raise InputError(f"{name}: not a TF Hub text encoder (variables or named outputs not found)")
     trainable = {v.ref() for v in module.trainable_variables}
     variables = [
         {
@@ -94,7 +71,7 @@ def describe(module: Any, name: str) -> dict[str, Any]:
     ]
     positions = [v["shape"][0] for v in variables if "position_embedding" in v["name"]]
     return {
-        "inputs": sorted(features),
+        "inputs": sorted(inputs),
         "outputs": {key: _shapes(outputs[key]) for key in OUTPUTS if key in outputs},
         "takes_training": "training" in module.__call__.function_spec.arg_names,
         "variables": variables,
@@ -102,37 +79,31 @@ def describe(module: Any, name: str) -> dict[str, Any]:
     }
 
 
-def input_specs(module: Any, name: Any) -> dict[str, Any]:
-    """Return the specs of a loaded encoder's inputs by name.
-
-    Raises:
-        InputError: the module is not a text encoder; the error says what it takes.
-    """
+def input_specs(module: Any, name: object) -> dict[str, Any]:
+    """Return the tf.TensorSpecs of a loaded encoder's inputs; raise an InputError if it is not a text encoder."""
     functions = getattr(module.__call__, "concrete_functions", None) if callable(module) else None
     arguments = functions[0].structured_input_signature[0] if functions else ()
     specs = arguments[0] if arguments else None
     if isinstance(specs, dict) and "input_word_ids" in specs:
         return specs
+    dtype = getattr(specs, "dtype", None)
     if not functions:
-        taken = "cannot be called (it only has signatures)"
+        actual = "a module that cannot be called (it only has signatures)"
     elif isinstance(specs, dict):
-        taken = f"takes {', '.join(sorted(specs))}"
+        actual = ", ".join(sorted(specs))
     else:
-        dtype = getattr(specs, "dtype", None)
-        taken = f"takes one tensor of {dtype.name}s" if dtype is not None else "takes no dictionary"
-    raise InputError(
-        f"{name} is a SavedModel but not a TF Hub text encoder: it {taken}, a text encoder takes"
-        f" {', '.join(TOKEN_INPUTS)}"
-    )
+        actual = f"one {dtype.name} tensor" if dtype is not None else "an input that is not a dictionary"
+    raise InputError(f"{name}: not a TF Hub text encoder; expected the inputs {', '.join(TOKEN_INPUTS)}, got {actual}")
 
 
-def _in_place_of(variables: Sequence[Any]) -> Callable[..., Any]:
-    waiting: dict[str, list[Any]] = {}
+def _reuse_variables(variables: Sequence[Any]) -> Callable[..., Any]:
+    """Return a variable creator that returns existing variables by name."""
+    by_name: dict[str, list[Any]] = {}
     for variable in variables:
-        waiting.setdefault(variable.name.split(":")[0], []).append(variable)
+        by_name.setdefault(variable.name.split(":")[0], []).append(variable)
 
     def creator(next_creator: Callable[..., Any], **options: Any) -> Any:
-        return waiting[options["name"]].pop(0) if options["name"] in waiting else next_creator(**options)
+        return by_name[options["name"]].pop(0) if options["name"] in by_name else next_creator(**options)
 
     return creator
 
@@ -140,16 +111,16 @@ def _in_place_of(variables: Sequence[Any]) -> Callable[..., Any]:
 def _seed_random_operations(path: Path, seed: int) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
-    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     count = 0
-    for graph in saved.meta_graphs:
+    for graph in saved_model.meta_graphs:
         for function in graph.graph_def.library.function:
             for node in function.node_def:
                 if node.op in RANDOM_OPERATIONS and not (node.attr["seed"].i or node.attr["seed2"].i):
                     count += 1
                     node.attr["seed"].i, node.attr["seed2"].i = seed, count
-    path.write_bytes(saved.SerializeToString())
+    path.write_bytes(saved_model.SerializeToString())
 
 
 def _shapes(output: Any) -> list:
-    return [_shapes(each) for each in output] if isinstance(output, list | tuple) else output.shape.as_list()
+    return [_shapes(item) for item in output] if isinstance(output, list | tuple) else output.shape.as_list()

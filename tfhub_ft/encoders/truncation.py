@@ -1,68 +1,55 @@
-"""Truncate rows of tokens that have more than an encoder reads."""
+"""Truncate rows of tokens to the maximum length of an encoder."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_ROWS_ARE_CUT: ContextVar[bool] = ContextVar("rows_are_cut", default=False)
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_ROWS_ARE_TRUNCATED: ContextVar[bool] = ContextVar("rows_are_truncated", default=False)
 
 
-def truncate(tokens: dict[str, Any], most: int) -> dict[str, Any]:
-    """Cut rows of tokens. A row that is cut keeps its last token, [SEP], as rows cut by `HubPreprocessor` do.
-
-    Args:
-        tokens: {"input_word_ids", "input_mask", "input_type_ids"}, int32 (batch, length).
-        most: the most tokens of a row.
-
-    Returns:
-        The tokens, int32 (batch, at most `most`).
-
-    Example:
-        logits = network(truncate(tokens, 128))
-    """
+def truncate(tokens: "dict[str, tf.Tensor]", max_length: int) -> "dict[str, tf.Tensor]":
+    """Truncate int32 tokens (batch, length), keeping the last token of each row, [SEP], as `HubPreprocessor` does."""
     import tensorflow as tf
 
     mask = tokens["input_mask"]
-    kept_mask = mask[:, :most]
+    truncated_mask = mask[:, :max_length]
     counts = tf.reduce_sum(tf.cast(mask, tf.int32), 1, keepdims=True)
     is_last = tf.range(tf.shape(mask)[1])[None] == counts - 1
-    # Of the shape of a slice, not of a minimum: TFLite then knows it before it computes.
-    is_replaced = (tf.range(tf.shape(kept_mask)[1])[None] == most - 1) & (counts > most)
+    # The shape of a slice, not a minimum: TFLite knows it before it computes.
+    is_replaced = (tf.range(tf.shape(truncated_mask)[1])[None] == max_length - 1) & (counts > max_length)
 
-    def cut(values: Any) -> Any:
-        # Summed, not gathered: quantizers of TFLite files take gathers for embeddings.
+    def truncated(values: "tf.Tensor") -> "tf.Tensor":
+        # A sum, not a gather: TFLite's quantizer treats gathers as embeddings.
         last = tf.reduce_sum(tf.where(is_last, values, tf.zeros_like(values)), 1, keepdims=True)
-        return tf.where(is_replaced, last, values[:, :most])
+        return tf.where(is_replaced, last, values[:, :max_length])
 
-    return {name: kept_mask if name == "input_mask" else cut(values) for name, values in tokens.items()}
+    return {name: truncated_mask if name == "input_mask" else truncated(values) for name, values in tokens.items()}
 
 
-def call_truncated(network: Any, tokens: dict[str, Any], most: int) -> Any:
-    """Call a model from tokens on rows that are cut first, which its encoder then does not cut again.
-
-    Args:
-        network: the model.
-        tokens: as for `truncate`.
-        most: the most tokens of a row, at most as many as the encoder reads.
-    """
-    before = _ROWS_ARE_CUT.set(True)
+def call_truncated(network: Callable[..., Any], tokens: "dict[str, tf.Tensor]", max_length: int) -> Any:
+    """Call a token model on truncated rows, which its encoder then does not truncate again."""
+    before = _ROWS_ARE_TRUNCATED.set(True)
     try:
-        return network(truncate(tokens, most), training=False)
+        return network(truncate(tokens, max_length), training=False)
     finally:
-        _ROWS_ARE_CUT.reset(before)
+        _ROWS_ARE_TRUNCATED.reset(before)
 
 
-def rows_are_cut() -> bool:
-    """Whether the rows of the current call are known to be short enough."""
-    return _ROWS_ARE_CUT.get()
+def rows_are_truncated() -> bool:
+    """Return whether the rows of the current call are already truncated."""
+    return _ROWS_ARE_TRUNCATED.get()
 
 
-def pad_hidden_states(outputs: dict[str, Any], length: Any) -> dict[str, Any]:
-    """Pad an encoder's hidden states of tokens, float (batch, tokens, hidden), with zeros to a number of tokens."""
+def pad_hidden_states(outputs: dict[str, Any], length: "tf.Tensor") -> dict[str, Any]:
+    """Pad hidden states (batch, tokens, hidden) with zeros to `length` tokens."""
     import tensorflow as tf
 
-    def padded(hidden: Any) -> Any:
+    def padded(hidden: "tf.Tensor") -> "tf.Tensor":
         if len(hidden.shape) != 3:
             return hidden
-        return tf.pad(hidden, [[0, 0], [0, length - tf.shape(hidden)[1]], [0, 0]])
+        return tf.pad(hidden, tf.convert_to_tensor([[0, 0], [0, length - tf.shape(hidden)[1]], [0, 0]]))
 
     return {name: tf.nest.map_structure(padded, output) for name, output in outputs.items()}

@@ -15,7 +15,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def distilbert(vocab_size, hidden_size, num_attention_heads, max_sequence_length):
-    """A DistilBERT of tf-models' layers, as https://github.com/jeongukjae/huggingface-to-tfhub makes TF Hub's."""
+    """Return a DistilBERT made of tf-models' layers, like https://github.com/jeongukjae/huggingface-to-tfhub."""
     import tf_keras
     from official.nlp.modeling import layers
 
@@ -35,7 +35,7 @@ def distilbert(vocab_size, hidden_size, num_attention_heads, max_sequence_length
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    """Exports one of tf-models' encoders, as TF Hub's ALBERT, ELECTRA and DistilBERT were."""
+    """Return a function that exports an encoder of tf-models, like TF Hub's ALBERT, ELECTRA and DistilBERT."""
     pytest.importorskip("official", reason="needs tf-models-official, the extra [models]")
 
     def export(name):
@@ -54,8 +54,8 @@ def export(tmp_path_factory):
         }[name]()
         random = np.random.default_rng(0)
         for variable in network.variables:
-            centre = 1.0 if "gamma" in variable.name else 0.0
-            variable.assign(centre + random.normal(0, 0.2, variable.shape))
+            center = 1.0 if "gamma" in variable.name else 0.0
+            variable.assign(center + random.normal(0, 0.2, variable.shape))
         inputs = {tensor.name: tensor for tensor in network.inputs}
         folder = tmp_path_factory.mktemp("encoders") / name
         tf_keras.Model(inputs, network.output).save(str(folder), include_optimizer=False, save_format="tf")
@@ -65,15 +65,15 @@ def export(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["albert", "distilbert", pytest.param("electra", marks=pytest.mark.slow)])
-def test_other_families_of_tf_hub_are_known_by_their_weights(export, name):
+def test_other_families_are_detected_by_their_weights(export, name):
     folder = export(name)
     native, graph = (HubEncoder(str(folder), implementation=each)(TOKENS) for each in ("native", "graph"))
-    here = TOKENS["input_mask"] > 0
+    is_token = TOKENS["input_mask"] > 0
     np.testing.assert_allclose(native["pooled_output"], graph["pooled_output"], atol=1e-5)
-    np.testing.assert_allclose(native["sequence_output"][here], graph["sequence_output"][here], atol=1e-5)
+    np.testing.assert_allclose(native["sequence_output"][is_token], graph["sequence_output"][is_token], atol=1e-5)
 
 
-def test_it_is_found_out_once(tiny_pair, cache, monkeypatch):
+def test_native_spec_is_cached(tiny_pair, cache, monkeypatch):
     first = native_spec(tiny_pair / "encoder", "tiny")
     monkeypatch.setattr("tfhub_ft.encoders.architecture_detection.open_module", None)
     assert native_spec(tiny_pair / "encoder", "tiny") == json.loads(json.dumps(first))

@@ -22,12 +22,12 @@ def exported(tiny_run, tmp_path_factory):
     return folder
 
 
-def test_a_runs_encoder_follows_the_text_api(exported):
+def test_exported_encoder_follows_the_text_api(exported):
     assert [finding for finding in verify_encoder(exported) if not finding.ok] == []
 
 
 @pytest.mark.sample
-def test_it_has_the_fine_tuned_weights_and_the_same_tokens(exported, tiny_run, tiny_pair):
+def test_exported_encoder_has_the_fine_tuned_weights(exported, tiny_run, tiny_pair):
     trained = Run(tiny_run).load_model().get_layer("token_model").get_layer("encoder").values
     for name, value in HubEncoder(str(exported)).values.items():
         np.testing.assert_array_equal(value, trained[name])
@@ -36,7 +36,7 @@ def test_it_has_the_fine_tuned_weights_and_the_same_tokens(exported, tiny_run, t
     np.testing.assert_array_equal(ours["input_word_ids"], before["input_word_ids"])
 
 
-def test_hub_load_takes_it_and_another_recipe_trains_on_it(exported, reviews_csv, tmp_path):
+def test_exported_encoder_loads_and_trains_again(exported, reviews_csv, tmp_path):
     tokens = HubPreprocessor(str(exported))(tf.constant(["a good film"]))
     assert hub.load(str(exported / "encoder"))(tokens)["pooled_output"].shape == (1, 32)
     run = tfhub_ft.train(
@@ -46,7 +46,7 @@ def test_hub_load_takes_it_and_another_recipe_trains_on_it(exported, reviews_csv
 
 
 @pytest.mark.parametrize("implementation", [pytest.param("graph", marks=pytest.mark.slow), "native"])
-def test_an_encoder_computed_either_way_is_written_as_it_is_now(tiny_pair, tmp_path, implementation):
+def test_write_pair_writes_the_current_weights(tiny_pair, tmp_path, implementation):
     from tfhub_ft.encoders.encoder_pair import write_pair
 
     encoder = HubEncoder(str(tiny_pair), implementation=implementation)
@@ -58,14 +58,14 @@ def test_an_encoder_computed_either_way_is_written_as_it_is_now(tiny_pair, tmp_p
             np.testing.assert_array_equal(again.values[name], value)
 
 
-def test_a_folder_that_is_there_is_left_alone(tiny_run, tmp_path):
+def test_export_refuses_an_existing_folder(tiny_run, tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(InputError, match="already exists"):
         export_encoder(tiny_run, tmp_path / "taken")
     assert list((tmp_path / "taken").iterdir()) == []
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_export_refuses_a_folder_that_is_not_a_run(tmp_path):
     with pytest.raises(InputError, match="not a run folder|not found"):
         export_encoder(tmp_path, tmp_path / "mine")
     assert not (tmp_path / "mine").exists()

@@ -26,7 +26,7 @@ def implementation(request):
         ("all-but-pooler", 2, "native"),
     ],
 )
-def test_what_is_frozen_neither_counts_nor_moves(tiny_pair, implementation, freeze, trained):
+def test_frozen_weights_do_not_change(tiny_pair, implementation, freeze, trained):
     model = build(str(tiny_pair), freeze=freeze, implementation=implementation)
     encoder = next(layer for layer in model.layers if isinstance(layer, HubEncoder))
     assert len(encoder.trainable_weights) == trained
@@ -69,7 +69,7 @@ def switched_in_an_outer_model(model):
 
 @pytest.mark.parametrize("freeze", ["none", "embeddings", "1", "all-but-1", "all-but-pooler", "all"])
 @pytest.mark.parametrize("switch", [switched_off_and_on, saved_while_off, switched_in_an_outer_model])
-def test_trainable_switched_off_and_on_trains_what_freeze_leaves(tiny_pair, implementation, freeze, switch, tmp_path):
+def test_toggling_trainable_respects_freeze(tiny_pair, implementation, freeze, switch, tmp_path):
     model = build(str(tiny_pair), freeze=freeze, implementation=implementation)
     expected = trained(model)
     model = switch(model, tmp_path) if switch is saved_while_off else switch(model)
@@ -78,7 +78,7 @@ def test_trainable_switched_off_and_on_trains_what_freeze_leaves(tiny_pair, impl
 
 
 @pytest.mark.parametrize("other", ["none", "all"])
-def test_weights_files_fit_models_that_freeze_other_layers(tiny_pair, implementation, other, tmp_path):
+def test_weights_files_load_with_other_freeze(tiny_pair, implementation, other, tmp_path):
     model = build(str(tiny_pair), freeze="1", implementation=implementation)
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(TOKENS, np.array([0, 1]), verbose=0)
@@ -88,7 +88,7 @@ def test_weights_files_fit_models_that_freeze_other_layers(tiny_pair, implementa
     np.testing.assert_allclose(again.predict(TOKENS, verbose=0), model.predict(TOKENS, verbose=0), atol=1e-6)
 
 
-def test_a_keras_file_reloads_without_the_encoder_and_trains_on(tiny_pair, tmp_path, implementation):
+def test_keras_file_reloads_without_the_encoder_and_trains(tiny_pair, tmp_path, implementation):
     pair = shutil.copytree(tiny_pair, tmp_path / "pair")
     model = build(str(pair), freeze="1", implementation=implementation)
     model.compile(keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -97,21 +97,21 @@ def test_a_keras_file_reloads_without_the_encoder_and_trains_on(tiny_pair, tmp_p
     np.savez(tmp_path / "expected.npz", expected=model.predict(TOKENS, verbose=0), **TOKENS)
     script = f"""
 import keras, numpy as np, tfhub_ft.encoders.hub_encoder
-kept = dict(np.load({str(tmp_path / "expected.npz")!r}))
-expected = kept.pop("expected")
+tokens = dict(np.load({str(tmp_path / "expected.npz")!r}))
+expected = tokens.pop("expected")
 model = keras.models.load_model({str(tmp_path / "model.keras")!r})
-np.testing.assert_allclose(model.predict(kept, verbose=0), expected, atol=1e-6)
+np.testing.assert_allclose(model.predict(tokens, verbose=0), expected, atol=1e-6)
 steps = int(model.optimizer.iterations)
-model.fit(kept, np.array([0, 1]), verbose=0)
+model.fit(tokens, np.array([0, 1]), verbose=0)
 assert int(model.optimizer.iterations) == steps + 1
 assert len(model.layers[-2].trainable_weights) == 18
 model.save({str(tmp_path / "again.keras")!r})
 np.testing.assert_allclose(
-    keras.models.load_model({str(tmp_path / "again.keras")!r}).predict(kept, verbose=0),
-    model.predict(kept, verbose=0), atol=1e-6)
+    keras.models.load_model({str(tmp_path / "again.keras")!r}).predict(tokens, verbose=0),
+    model.predict(tokens, verbose=0), atol=1e-6)
 """
     environment = {"TFHUB_FT_CACHE": str(tmp_path / "empty"), "TFHUB_FT_MIRROR": "http://127.0.0.1:9"}
     shutil.rmtree(pair)
     environment = {**os.environ, **environment}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]

@@ -24,12 +24,12 @@ def written(encoder, tmp_path_factory):
     return folder
 
 
-def test_a_written_encoder_follows_the_text_api(written):
+def test_written_encoder_follows_the_text_api(written):
     findings = verify_encoder(written)
     assert [finding for finding in findings if not finding.ok] == []
 
 
-def test_layers_that_share_their_weights_are_written_once(encoder, tmp_path):
+def test_shared_layers_are_written_once(encoder, tmp_path):
     values = {name.replace("layer_0/", ""): v for name, v in encoder.values.items() if "layer_1/" not in name}
     architecture = Architecture(**{**encoder.spec["architecture"], "layers": 3, "shared": True})
     write_encoder(tmp_path / "shared", values, architecture)
@@ -38,7 +38,7 @@ def test_layers_that_share_their_weights_are_written_once(encoder, tmp_path):
     assert len(layer(TOKENS)["encoder_outputs"]) == 3
 
 
-def test_a_masked_lm_head_becomes_mlm(encoder, tmp_path):
+def test_masked_lm_head_becomes_mlm(encoder, tmp_path):
     random = np.random.default_rng(0)
     shapes = dict(zip(MASKED_LM, [(32, 32), (32,), (32,), (32,), (318,)], strict=True))
     head = {name: random.normal(0, 0.3, shape).astype("float32") for name, shape in shapes.items()}
@@ -61,7 +61,7 @@ def test_a_masked_lm_head_becomes_mlm(encoder, tmp_path):
     np.testing.assert_allclose(layer(TOKENS)["pooled_output"], encoder(TOKENS)["pooled_output"], atol=1e-5)
 
 
-def test_a_pair_is_written_within_a_strategy(encoder, tmp_path):
+def test_pair_is_written_within_a_strategy(encoder, tmp_path):
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         write_encoder(tmp_path / "encoder", encoder.values, Architecture(**encoder.spec["architecture"]))
         write_preprocessor(tmp_path / "preprocessor", VOCABULARY, do_lower_case=True, seq_length=8)

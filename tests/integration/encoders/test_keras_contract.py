@@ -1,4 +1,4 @@
-"""What works with Keras' own text layer works with these layers: each test runs the same code with both."""
+"""Our layers support what Keras' own text layer supports: each test runs the same code with both."""
 
 import shutil
 
@@ -29,7 +29,7 @@ class Control:
         return encoder(tokens)
 
 
-class Ours:
+class HubLayers:
     """HubPreprocessor and HubEncoder."""
 
     def __init__(self, pair, implementation):
@@ -47,7 +47,7 @@ class Ours:
 
 @pytest.fixture(params=["control", "native", "graph"])
 def parts(request, tiny_pair):
-    return Control() if request.param == "control" else Ours(tiny_pair, request.param)
+    return Control() if request.param == "control" else HubLayers(tiny_pair, request.param)
 
 
 def functional(parts, preprocessor=None, encoder=None):
@@ -76,17 +76,17 @@ def tokens_of(outputs):
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
-def test_the_layer_reads_texts_of_every_kind(parts, batch):
+def test_layer_accepts_all_types_of_texts(parts, batch):
     layer = parts.preprocessor()
     np.testing.assert_array_equal(tokens_of(layer(batch)), tokens_of(layer(TEXTS)))
 
 
 @pytest.mark.parametrize("batch", [[], np.array([], str)], ids=["list", "array"])
-def test_the_layer_reads_no_texts(parts, batch):
+def test_layer_accepts_an_empty_batch(parts, batch):
     assert tokens_of(parts.preprocessor()(batch)).shape[0] == 0
 
 
-def test_one_string_is_a_batch_of_one(tiny_pair):
+def test_single_string_is_a_batch_of_one(tiny_pair):
     layer = HubPreprocessor(str(tiny_pair))
     for text in ("good film", b"good film", np.array("good film"), tf.constant("good film")):
         np.testing.assert_array_equal(layer(text)["input_word_ids"], layer(["good film"])["input_word_ids"])
@@ -104,7 +104,7 @@ def test_one_string_is_a_batch_of_one(tiny_pair):
     ],
     ids=["lists", "tuple_of_lists", "tuples", "arrays", "series_and_list", "column_and_list"],
 )
-def test_the_layer_reads_pairs_of_every_kind(tiny_pair, pair):
+def test_layer_accepts_all_types_of_pairs(tiny_pair, pair):
     layer = HubPreprocessor(str(tiny_pair))
     for name, ids in layer([TEXTS, TEXTS[::-1]]).items():
         np.testing.assert_array_equal(layer(pair)[name], ids)
@@ -125,22 +125,22 @@ def test_the_layer_reads_pairs_of_every_kind(tiny_pair, pair):
     ],
     ids=["none", "numbers", "sizes", "two_columns", "dict", "generator", "numbers_of_tensor", "three", "matrix"],
 )
-def test_what_is_not_a_batch_of_texts_is_refused_in_one_line(tiny_pair, batch):
+def test_invalid_batches_are_refused_in_one_line(tiny_pair, batch):
     with pytest.raises(InputError, match="^preprocessor: [^\n]*$"):
         HubPreprocessor(str(tiny_pair))(batch)
 
 
-def test_the_error_names_the_row_that_is_not_a_text(tiny_pair):
-    with pytest.raises(InputError, match="preprocessor: expects texts, got NoneType in row 1; pass strings"):
+def test_error_names_the_invalid_row(tiny_pair):
+    with pytest.raises(InputError, match="preprocessor: expected strings, got NoneType in row 1"):
         HubPreprocessor(str(tiny_pair))(["good", None])
 
 
-def test_an_input_of_numbers_is_refused(tiny_pair):
-    with pytest.raises(InputError, match="expects strings of shape"):
+def test_numeric_inputs_are_refused(tiny_pair):
+    with pytest.raises(InputError, match="expected strings of shape"):
         HubPreprocessor(str(tiny_pair))(keras.Input((), dtype="int32"))
 
 
-def test_text_layers_keep_xla_off_on_a_machine_with_a_gpu(parts, monkeypatch):
+def test_text_layers_disable_xla_on_gpus(parts, monkeypatch):
     layer, model = parts.preprocessor(), functional(parts)
     assert not layer.supports_jit
     devices = [*tf.config.list_physical_devices(), tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")]
@@ -170,7 +170,7 @@ def layers_made_first(parts):
 
 
 @pytest.mark.parametrize("compose", [one_input, two_inputs_and_outputs, layers_made_first])
-def test_several_layers_of_a_kind_fit_into_one_model(parts, compose, tmp_path):
+def test_model_may_have_several_layers_of_a_class(parts, compose, tmp_path):
     model, texts = compose(parts)
     for weight in model.weights:
         if weight.dtype == "float32":
@@ -181,13 +181,14 @@ def test_several_layers_of_a_kind_fit_into_one_model(parts, compose, tmp_path):
     again = keras.models.load_model(tmp_path / "model.keras")
     other, _ = compose(parts)
     other.load_weights(tmp_path / "model.weights.h5")
-    for each in (again, other):
-        for one, two in zip(keras.tree.flatten(each.predict(texts, verbose=0)), keras.tree.flatten(expected)):
-            np.testing.assert_allclose(one, two, atol=1e-6)
+    for reloaded in (again, other):
+        predictions = keras.tree.flatten(reloaded.predict(texts, verbose=0))
+        for actual, reference in zip(predictions, keras.tree.flatten(expected)):
+            np.testing.assert_allclose(actual, reference, atol=1e-6)
 
 
-def test_the_first_layer_of_a_kind_keeps_its_default_name_in_every_model(tiny_pair):
-    parts = Ours(tiny_pair, "native")
+def test_first_layer_of_each_model_has_the_default_name(tiny_pair):
+    parts = HubLayers(tiny_pair, "native")
     models = [functional(parts), one_input(parts)[0], two_inputs_and_outputs(parts)[0], functional(parts)]
     for model in models:
         assert isinstance(model.get_layer("encoder"), HubEncoder)
@@ -197,16 +198,16 @@ def test_the_first_layer_of_a_kind_keeps_its_default_name_in_every_model(tiny_pa
         assert isinstance(model.get_layer("preprocessor_1"), HubPreprocessor)
 
 
-def test_layers_whose_model_is_gone_do_not_take_the_default_name(tiny_pair, tmp_path):
-    parts, kept = Ours(tiny_pair, "native"), []
+def test_layers_of_deleted_models_free_the_default_name(tiny_pair, tmp_path):
+    parts, layers = HubLayers(tiny_pair, "native"), []
     for _ in range(3):
         model = functional(parts)
         model.save(tmp_path / "model.keras")
-        kept += [model.get_layer("encoder"), keras.models.load_model(tmp_path / "model.keras").get_layer("encoder")]
+        layers += [model.get_layer("encoder"), keras.models.load_model(tmp_path / "model.keras").get_layer("encoder")]
 
 
-def test_a_name_that_is_given_is_kept(tiny_pair):
-    parts = Ours(tiny_pair, "native")
+def test_explicit_name_is_kept(tiny_pair):
+    parts = HubLayers(tiny_pair, "native")
     text = keras.Input((), dtype="string")
     names = ["encoder", None, "mine"]
     tokens = parts.preprocessor()(text)
@@ -217,7 +218,7 @@ def test_a_name_that_is_given_is_kept(tiny_pair):
 
 @keras.saving.register_keras_serializable("contract")
 class OwnLayers(keras.Model):
-    """Makes its layers itself; its preprocessor and encoder are given by `made_by`, as a caller's code would."""
+    """A model that makes its layers itself, with the functions of `made_by`."""
 
     made_by = None
 
@@ -232,7 +233,7 @@ class OwnLayers(keras.Model):
 
 @keras.saving.register_keras_serializable("contract")
 class GivenLayers(OwnLayers):
-    """Is given its text layers, and makes its head itself."""
+    """A model that gets its text layers, and makes its head itself."""
 
     def __init__(self, preprocessor, encoder, **kwargs):
         keras.Model.__init__(self, **kwargs)
@@ -259,7 +260,7 @@ def given_layers(parts):
 
 
 def trained_model(kind, parts):
-    """A model with trained weights, and its predictions."""
+    """Return a model with trained weights, and its predictions."""
     model = kind(parts)
     model(TEXTS)
     for weight in model.weights:
@@ -273,7 +274,7 @@ def assert_predicts(model, expected):
 
 
 @pytest.mark.parametrize("kind", [own_layers, given_layers])
-def test_subclassed_models_reload_and_export_to_the_same_predictions(parts, kind, tmp_path):
+def test_subclassed_models_reload_and_export(parts, kind, tmp_path):
     model, expected = trained_model(kind, parts)
     model.save(tmp_path / "model.keras")
     assert_predicts(keras.models.load_model(tmp_path / "model.keras"), expected)
@@ -284,14 +285,14 @@ def test_subclassed_models_reload_and_export_to_the_same_predictions(parts, kind
 
 
 @pytest.mark.parametrize("kind", [functional, given_layers])
-def test_a_clone_with_the_weights_of_its_original_predicts_the_same(parts, kind):
+def test_clone_with_weights_predicts_the_same(parts, kind):
     model, expected = trained_model(kind, parts)
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     assert_predicts(clone, expected)
 
 
-def test_a_model_from_its_config_or_json_predicts_the_same_with_the_same_weights(parts, tmp_path):
+def test_model_from_config_or_json_predicts_the_same(parts, tmp_path):
     model, expected = trained_model(functional, parts)
     model.save_weights(tmp_path / "model.weights.h5")
     for other in (keras.Model.from_config(model.get_config()), keras.models.model_from_json(model.to_json())):
@@ -300,7 +301,7 @@ def test_a_model_from_its_config_or_json_predicts_the_same_with_the_same_weights
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model.hdf5"])
-def test_a_legacy_file_reloads_to_the_same_predictions(parts, name, tmp_path):
+def test_legacy_files_reload(parts, name, tmp_path):
     model, expected = trained_model(functional, parts)
     model.save(tmp_path / name)
     assert_predicts(keras.models.load_model(tmp_path / name), expected)
@@ -310,7 +311,7 @@ def test_a_legacy_file_reloads_to_the_same_predictions(parts, name, tmp_path):
 
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])
-def test_layers_from_their_configs_predict_as_new_layers_do(tiny_pair, implementation):
+def test_layers_from_config_predict_like_new_layers(tiny_pair, implementation):
     layers = HubPreprocessor(str(tiny_pair)), HubEncoder(str(tiny_pair), implementation=implementation)
     preprocessor, encoder = (type(each).from_config(each.get_config()) for each in layers)
     expected = layers[1](layers[0](TEXTS))
@@ -323,47 +324,47 @@ def test_layers_from_their_configs_predict_as_new_layers_do(tiny_pair, implement
 
 
 def moved(folder, tiny_pair):
-    """A copy of the encoder's folder, which a test can change."""
+    """Return a copy of the encoder's folder that a test can change."""
     shutil.copytree(tiny_pair, folder)
     return folder
 
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])
-def test_clones_that_lack_trained_weights_are_refused_in_one_line(tiny_pair, implementation):
-    parts = Ours(tiny_pair, implementation)
+def test_clones_without_trained_weights_are_refused(tiny_pair, implementation):
+    parts = HubLayers(tiny_pair, implementation)
     model, expected = trained_model(functional, parts)
     clone = keras.models.clone_model(model)
     for _ in range(2):
-        with pytest.raises(InputError, match="^encoder: was made from the config of a layer with other [^\n]*set_wei"):
+        with pytest.raises(InputError, match="^encoder: created from the config of a layer with other [^\n]*set_wei"):
             clone.predict(TEXTS, verbose=0)
     clone.set_weights(model.get_weights())
     np.testing.assert_allclose(clone.predict(TEXTS, verbose=0), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])
-def test_clones_whose_encoder_has_gone_are_refused_in_one_line(tiny_pair, implementation, tmp_path):
-    parts = Ours(moved(tmp_path / "pair", tiny_pair), implementation)
+def test_clones_of_a_deleted_encoder_are_refused(tiny_pair, implementation, tmp_path):
+    parts = HubLayers(moved(tmp_path / "pair", tiny_pair), implementation)
     preprocessor, encoder = parts.preprocessor(), parts.encoder()
     tokens = preprocessor(TEXTS)
     shutil.rmtree(tmp_path / "pair")
-    with pytest.raises(InputError, match="^preprocessor: was made without its vocabulary [^\n]*$"):
+    with pytest.raises(InputError, match="^preprocessor: created without its vocabulary [^\n]*$"):
         HubPreprocessor.from_config(preprocessor.get_config())(TEXTS)
-    with pytest.raises(InputError, match="^encoder: was made without its weights [^\n]*$"):
+    with pytest.raises(InputError, match="^encoder: created without its weights [^\n]*$"):
         HubEncoder.from_config(encoder.get_config())(tokens)
 
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])
-def test_a_legacy_file_whose_encoder_has_gone_is_refused_when_it_is_loaded(tiny_pair, implementation, tmp_path):
-    model = functional(Ours(moved(tmp_path / "pair", tiny_pair), implementation))
+def test_legacy_files_of_a_deleted_encoder_are_refused(tiny_pair, implementation, tmp_path):
+    model = functional(HubLayers(moved(tmp_path / "pair", tiny_pair), implementation))
     model.save(tmp_path / "model.h5")
     shutil.rmtree(tmp_path / "pair")
     with pytest.raises(InputError, match="without its vocabulary [^\n]*.keras file"):
         keras.models.load_model(tmp_path / "model.h5")
 
 
-def test_a_clone_whose_vocabulary_has_changed_is_refused(tiny_pair, tmp_path):
+def test_clones_with_another_vocabulary_are_refused(tiny_pair, tmp_path):
     config = HubPreprocessor(str(moved(tmp_path / "pair", tiny_pair))).get_config()
     [vocabulary] = (tmp_path / "pair" / "preprocessor" / "assets").glob("*.txt")
     vocabulary.write_text(vocabulary.read_text(encoding="utf-8").replace("good", "gooood"), encoding="utf-8")
-    with pytest.raises(InputError, match="^preprocessor: [^\n]*with another vocabulary than [^\n]* has now; load"):
+    with pytest.raises(InputError, match="^preprocessor: [^\n]*with another vocabulary than [^\n]*; load"):
         HubPreprocessor.from_config(config)(TEXTS)

@@ -28,18 +28,20 @@ def cache(tmp_path, monkeypatch):
         ("distilbert", {"dropout": 0.3}),
     ],
 )
-def test_what_a_saved_model_does_not_say_is_found_out(checkpoint_maker, tmp_path, kind, options):
+def test_native_spec_detects_activation_and_rates(checkpoint_maker, tmp_path, kind, options):
     from tfhub_ft.encoders.convert import convert_checkpoint
 
     convert_checkpoint(checkpoint_maker(tmp_path / "checkpoint", kind, **options), tmp_path / "pair")
-    found = native_spec(tmp_path / "pair" / "encoder", "it")["architecture"]
-    assert found["activation"] == {"gelu_new": "gelu_tanh"}.get(options.get("hidden_act"), found["activation"])
-    assert found["epsilon"] == options.get("layer_norm_eps", 1e-12)
-    assert found["dropout"] == options.get("dropout", 0.1)
-    assert found["attention_dropout"] == options.get("attention_probs_dropout_prob", 0.1)
+    architecture = native_spec(tmp_path / "pair" / "encoder", "it")["architecture"]
+    assert architecture["activation"] == {"gelu_new": "gelu_tanh"}.get(
+        options.get("hidden_act"), architecture["activation"]
+    )
+    assert architecture["epsilon"] == options.get("layer_norm_eps", 1e-12)
+    assert architecture["dropout"] == options.get("dropout", 0.1)
+    assert architecture["attention_dropout"] == options.get("attention_probs_dropout_prob", 0.1)
 
 
-def test_values_are_read_without_loading_the_graph(tiny_pair):
+def test_read_values_matches_the_loaded_module(tiny_pair):
     module = tf.saved_model.load(str(tiny_pair / "encoder"))
     values = read_values(tiny_pair / "encoder")
     for variable in module.variables:
@@ -47,7 +49,7 @@ def test_values_are_read_without_loading_the_graph(tiny_pair):
 
 
 def save_bag_of_words(folder):
-    """A text encoder that is no BERT."""
+    """Save a text encoder that is not a BERT."""
 
     class Encoder(tf.__internal__.tracking.AutoTrackable):
         def __init__(self):
@@ -63,30 +65,30 @@ def save_bag_of_words(folder):
     return folder
 
 
-def test_an_encoder_of_another_family_is_computed_by_its_graph_and_says_which_weights_did_not_fit(tmp_path):
+def test_other_families_use_the_graph_and_name_missing_weights(tmp_path):
     folder = save_bag_of_words(tmp_path / "other")
     assert not HubEncoder(str(folder)).is_native
-    with pytest.raises(InputError, match=r"no weights called word_embeddings.*--implementation"):
+    with pytest.raises(InputError, match=r"weights not found: word_embeddings.*--implementation"):
         HubEncoder(str(folder), implementation="native")
 
 
-def test_a_bert_that_answers_otherwise_than_its_weights_say_is_refused(tiny_pair, tmp_path, monkeypatch):
+def test_unknown_activation_is_refused_natively(tiny_pair, tmp_path, monkeypatch):
     monkeypatch.setattr("tfhub_ft.encoders.architecture_detection.ACTIVATIONS", ("silu",))
-    with pytest.raises(InputError, match="answers differ by"):
+    with pytest.raises(InputError, match="outputs differ by"):
         HubEncoder(str(tiny_pair), implementation="native")
     assert not HubEncoder(str(tiny_pair)).is_native
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tiny_pair, cache, read_only):
+def test_native_spec_ignores_an_unwritable_cache(tiny_pair, cache, read_only):
     read_only(cache)
     assert native_spec(tiny_pair / "encoder", "it")["architecture"]["layers"] == 2
 
 
 @pytest.mark.parametrize("content", [b'{"architecture"', b"[]", b"\xff"])
-def test_a_damaged_file_of_the_cache_is_written_anew(tiny_pair, cache, content):
+def test_native_spec_replaces_damaged_cache_files(tiny_pair, cache, content):
     expected = native_spec(tiny_pair / "encoder", "it")
     (file,) = (cache / "native").iterdir()
-    whole = file.read_bytes()
+    original = file.read_bytes()
     file.write_bytes(content)
     assert native_spec(tiny_pair / "encoder", "it") == expected
-    assert file.read_bytes() == whole
+    assert file.read_bytes() == original

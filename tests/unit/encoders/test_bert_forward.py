@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfhub_ft.encoders.bert_forward import Architecture, Dropout, activate, dense, encode, norm, role_of, updated_dense
+from tfhub_ft.encoders.bert_forward import Architecture, Dropout, activate, dense, encode, lora_dense, norm, role_of
 
 ROUNDING = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 4e-3}
 
@@ -19,15 +19,15 @@ def value_and_gradients(function, *inputs):
     return [np.asarray(tf.cast(each, "float32")) for each in (output, *tape.gradient(loss, inputs))]
 
 
-def assert_same(ours, plain, dtype):
-    for own, expected in zip(ours, plain, strict=True):
-        assert own.shape == expected.shape
-        np.testing.assert_allclose(own, expected, atol=ROUNDING[dtype] * max(1, np.abs(expected).max()))
+def assert_same(actual, reference, dtype):
+    for value, expected in zip(actual, reference, strict=True):
+        assert value.shape == expected.shape
+        np.testing.assert_allclose(value, expected, atol=ROUNDING[dtype] * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 1, 1), (7, 5, 3), (33, 16, 48)])
-def test_dense_and_its_gradients_are_those_of_the_plain_formula(dtype, rows, inputs, outputs):
+def test_dense_gradients_match_the_plain_formula(dtype, rows, inputs, outputs):
     x, kernel, bias = random(rows, inputs, dtype=dtype), random(inputs, outputs, seed=1), random(outputs, seed=2)
 
     def plain(x, kernel, bias):
@@ -39,7 +39,7 @@ def test_dense_and_its_gradients_are_those_of_the_plain_formula(dtype, rows, inp
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize(("rows", "inputs", "outputs", "rank"), [(1, 4, 3, 1), (7, 5, 9, 2), (64, 48, 32, 8)])
-def test_an_updated_dense_and_its_gradients_are_those_of_the_plain_formula(dtype, rows, inputs, outputs, rank):
+def test_lora_dense_gradients_match_the_plain_formula(dtype, rows, inputs, outputs, rank):
     x, down, up = random(rows, inputs, dtype=dtype), random(inputs, rank, seed=1), random(rank, outputs, seed=2)
     kernel, bias = random(inputs, outputs, seed=3), random(outputs, seed=4)
 
@@ -49,7 +49,7 @@ def test_an_updated_dense_and_its_gradients_are_those_of_the_plain_formula(dtype
     expected = value_and_gradients(plain, x, down, up)
     for training in (True, False):
         ours = value_and_gradients(
-            lambda x, down, up, training=training: updated_dense(x, kernel, bias, down, up, training=training),
+            lambda x, down, up, training=training: lora_dense(x, kernel, bias, down, up, training=training),
             x, down, up,
         )  # fmt: skip
         assert_same(ours, expected, dtype)
@@ -57,7 +57,7 @@ def test_an_updated_dense_and_its_gradients_are_those_of_the_plain_formula(dtype
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("shape", [(1, 4), (5, 7), (2, 3, 32)])
-def test_norm_and_its_gradients_are_those_of_the_plain_formula(dtype, shape):
+def test_norm_gradients_match_the_plain_formula(dtype, shape):
     x, gamma, beta = random(*shape, dtype=dtype), random(shape[-1], seed=1), random(shape[-1], seed=2)
 
     def plain(x, gamma, beta):
@@ -71,14 +71,14 @@ def test_norm_and_its_gradients_are_those_of_the_plain_formula(dtype, shape):
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("training", [True, False])
-def test_gelu_and_its_gradient_are_those_of_tensorflow(dtype, training):
+def test_gelu_gradient_matches_tensorflow(dtype, training):
     x = 3 * random(9, 11, dtype=dtype)
     ours = value_and_gradients(lambda x: activate(x, "gelu", training), x)
     assert_same(ours, value_and_gradients(lambda x: tf.cast(tf.nn.gelu(tf.cast(x, "float32")), dtype), x), dtype)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (40, 3, 25)])
-def test_dropout_keeps_its_share_scales_it_up_and_passes_the_gradient_through_what_it_kept(shape):
+def test_dropout_scales_kept_values_and_masks_gradients(shape):
     output, gradient = value_and_gradients(lambda x: Dropout(tf.constant([3, 4]))(x, 0.25, 0), tf.ones(shape))
     assert set(np.unique(output)) <= {0.0, np.float32(1 / 0.75)}
     np.testing.assert_allclose(gradient, output * random(*shape, seed=9), rtol=1e-6)
@@ -86,10 +86,10 @@ def test_dropout_keeps_its_share_scales_it_up_and_passes_the_gradient_through_wh
         assert 0.2 < (output == 0).mean() < 0.3
 
 
-def test_dropout_follows_from_the_seed_and_differs_from_place_to_place():
+def test_dropout_depends_on_the_seed_and_the_call():
     def masks(seed):
         drop = Dropout(tf.constant(seed))
-        return [drop(tf.ones((20, 20)), 0.5, place).numpy() for place in range(2)]
+        return [drop(tf.ones((20, 20)), 0.5, call_index).numpy() for call_index in range(2)]
 
     first, again, other = masks([1, 0]), masks([1, 0]), masks([1, 1000])
     np.testing.assert_array_equal(first, again)
@@ -97,7 +97,7 @@ def test_dropout_follows_from_the_seed_and_differs_from_place_to_place():
     assert (first[0] != other[0]).any()
 
 
-def test_roles_are_read_from_the_names_that_tf_hub_uses():
+def test_role_of_parses_names_of_tf_hub():
     assert role_of("bert/transformer/layer_3/self_attention/query/kernel") == "layer_3/self_attention/query/kernel"
     assert role_of("transformer/output/bias") == "layer_0/output/bias"
     assert role_of("word_embeddings/embeddings") == "word_embeddings/embeddings"
@@ -139,14 +139,14 @@ TOKENS = {
 }
 
 
-def test_the_pooled_output_is_that_of_the_first_token_of_the_sequence_output():
+def test_encode_pools_the_first_token():
     weights = tiny_weights()
     outputs = encode(weights, Architecture(layers=1, shared=False, heads=2), TOKENS, dtype="float32")
     first = outputs["sequence_output"][:, 0] @ weights["pooler_transform/kernel"] + weights["pooler_transform/bias"]
     np.testing.assert_allclose(outputs["pooled_output"], tf.tanh(first), atol=1e-5)
 
 
-def test_padding_changes_nothing():
+def test_encode_ignores_padding():
     weights, architecture = tiny_weights(), Architecture(layers=1, shared=False, heads=2)
     padded = encode(weights, architecture, TOKENS, dtype="float32")
     alone = encode(weights, architecture, {name: ids[:1, :3] for name, ids in TOKENS.items()}, dtype="float32")
@@ -155,7 +155,7 @@ def test_padding_changes_nothing():
 
 
 @pytest.mark.parametrize("output", ["pooled_output", "sequence_output"])
-def test_a_graph_computes_the_last_block_once(output):
+def test_graphs_compute_the_last_block_once(output):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     weights, architecture = tiny_weights(), Architecture(layers=1, shared=False, heads=2)
@@ -165,14 +165,15 @@ def test_a_graph_computes_the_last_block_once(output):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_block_is_traced_once_but_for_xla_which_would_compile_every_step(jit_compile):
+def test_blocks_are_traced_once_except_for_xla(jit_compile):
     @tf.function(jit_compile=jit_compile)
     def step(seed):
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            drop = Dropout(seed)
-            answer = encode(weights, Architecture(layers=1, shared=False, heads=2), TOKENS, dtype="float32", drop=drop)
-        return tape.gradient(answer["sequence_output"], weights["layer_0/output/kernel"])
+            dropout = Dropout(seed)
+            architecture = Architecture(layers=1, shared=False, heads=2)
+            outputs = encode(weights, architecture, TOKENS, dtype="float32", dropout=dropout)
+        return tape.gradient(outputs["sequence_output"], weights["layer_0/output/kernel"])
 
     weights = tiny_weights()
     graph = step.get_concrete_function(tf.TensorSpec([2], tf.int32)).graph
@@ -181,16 +182,16 @@ def test_a_block_is_traced_once_but_for_xla_which_would_compile_every_step(jit_c
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("output", ["pooled_output", "sequence_output"])
-def test_a_block_computed_again_has_the_same_gradients(dtype, output):
+def test_recomputed_blocks_have_the_same_gradients(dtype, output):
     weights, architecture = tiny_weights(), Architecture(layers=1, shared=False, heads=2, dropout=0.2)
     names = [name for name in weights if "pooler" not in name or output == "pooled_output"]
 
     @tf.function
-    def answers(recompute):
+    def outputs_and_gradients(recompute):
         def function(*values):
-            held = weights | dict(zip(names, values, strict=True))
-            drop = Dropout(tf.constant([1, 2]))
-            return encode(held, architecture, TOKENS, dtype=dtype, drop=drop, recompute=recompute)[output]
+            inputs = weights | dict(zip(names, values, strict=True))
+            dropout = Dropout(tf.constant([1, 2]))
+            return encode(inputs, architecture, TOKENS, dtype=dtype, dropout=dropout, recompute=recompute)[output]
 
         values = [weights[name] for name in names]
         with tf.GradientTape() as tape:
@@ -199,14 +200,14 @@ def test_a_block_computed_again_has_the_same_gradients(dtype, output):
         gradients = tape.gradient(result, values, unconnected_gradients="zero")
         return [result, *map(tf.convert_to_tensor, gradients)]
 
-    kept, again = answers(False), answers(True)
-    for one, other in zip(kept, again, strict=True):
-        np.testing.assert_allclose(one, other, atol=ROUNDING[dtype] * max(1, np.abs(one).max()))
+    stored, recomputed = outputs_and_gradients(False), outputs_and_gradients(True)
+    for expected, actual in zip(stored, recomputed, strict=True):
+        np.testing.assert_allclose(expected, actual, atol=ROUNDING[dtype] * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("parts", [("query",), ("key", "value"), ("query", "key", "value", "attention_output")])
-def test_updates_of_kernels_have_the_gradients_of_kernels_that_they_are_added_to(parts, recompute):
+def test_lora_gradients_match_updated_kernels(parts, recompute):
     weights, architecture = tiny_weights(), Architecture(layers=1, shared=False, heads=2)
     roles = [*(f"layer_0/self_attention/{part}/kernel" for part in parts), "layer_0/intermediate/kernel"]
     roles += ["layer_0/output/kernel", "pooler_transform/kernel"]
@@ -220,14 +221,16 @@ def test_updates_of_kernels_have_the_gradients_of_kernels_that_they_are_added_to
         return encode(weights, architecture, TOKENS, dtype="float32", **options)["pooled_output"]
 
     def with_updates(*flat):
-        updates = dict(zip(roles, tf.nest.pack_sequence_as(factors, flat), strict=True))
-        return pooled(weights, drop=lambda x, rate, place: x, recompute=recompute, updates=updates)
+        lora_factors = dict(zip(roles, tf.nest.pack_sequence_as(factors, flat), strict=True))
+        options = {"dropout": lambda x, rate, call_index: x, "recompute": recompute}
+        return pooled(weights, lora_factors=lora_factors, **options)
 
     def added(*flat):
         pairs = zip(roles, tf.nest.pack_sequence_as(factors, flat), strict=True)
-        changed = {role: weights[role] + tf.reshape(down @ up, weights[role].shape) for role, (down, up) in pairs}
-        return pooled(weights | changed)
+        updated = {role: weights[role] + tf.reshape(down @ up, weights[role].shape) for role, (down, up) in pairs}
+        return pooled(weights | updated)
 
     flat = tf.nest.flatten(factors)
-    for own, expected in zip(value_and_gradients(with_updates, *flat), value_and_gradients(added, *flat), strict=True):
-        np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-4 * max(1, np.abs(expected).max()))
+    reference = value_and_gradients(added, *flat)
+    for actual, expected in zip(value_and_gradients(with_updates, *flat), reference, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * max(1, np.abs(expected).max()))

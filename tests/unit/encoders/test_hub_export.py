@@ -34,22 +34,22 @@ TOKENS = {
 }
 
 
-def test_a_written_encoder_answers_as_the_layer_does(encoder, written):
+def test_written_encoder_reproduces_the_layer(encoder, written):
     module = hub.load(str(written))
-    theirs, ours = module(TOKENS), encoder(TOKENS)
+    actual, expected = module(TOKENS), encoder(TOKENS)
     for output in ("pooled_output", "sequence_output"):
-        np.testing.assert_allclose(theirs[output], ours[output], atol=1e-5)
-    assert len(theirs["encoder_outputs"]) == 2
+        np.testing.assert_allclose(actual[output], expected[output], atol=1e-5)
+    assert len(actual["encoder_outputs"]) == 2
     served = module.signatures["serving_default"](**TOKENS)
-    np.testing.assert_allclose(served["pooled_output"], ours["pooled_output"], atol=1e-5)
+    np.testing.assert_allclose(served["pooled_output"], expected["pooled_output"], atol=1e-5)
 
 
-def test_it_is_recognized_with_its_dropout(written):
+def test_written_encoder_is_recognized_with_its_dropout(written):
     spec = HubEncoder(str(written), implementation="native").spec
     assert (spec["architecture"]["dropout"], spec["architecture"]["attention_dropout"]) == (0.2, 0.3)
 
 
-def test_it_trains_by_its_graph(written):
+def test_written_encoder_trains_with_its_graph(written):
     layer = HubEncoder(str(written), implementation="graph", seed=1)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(TOKENS, training=True)["pooled_output"] ** 2)
@@ -67,7 +67,7 @@ def preprocessor(tmp_path_factory):
     return hub.load(str(folder))
 
 
-def test_a_written_preprocessor_tokenizes_and_packs(preprocessor):
+def test_written_preprocessor_tokenizes_and_packs(preprocessor):
     tokens = preprocessor(tf.constant(["A good FILMS!", "Über, zzz", ""]))
     assert tokens["input_word_ids"].numpy().tolist() == [
         [2, 5, 6, 7, 8, 12, 3, 0],
@@ -82,14 +82,14 @@ def test_a_written_preprocessor_tokenizes_and_packs(preprocessor):
     }  # fmt: skip
 
 
-def test_a_cased_preprocessor_keeps_case_and_accents(tmp_path):
+def test_cased_preprocessor_keeps_case_and_accents(tmp_path):
     write_preprocessor(tmp_path / "cased", VOCABULARY, do_lower_case=False, seq_length=8)
     module = hub.load(str(tmp_path / "cased"))
     assert module.tokenize(tf.constant(["über Über uber"])).to_list() == [[[10], [1], [11]]]
 
 
 @pytest.mark.parametrize("length", [3, 4, 5, 6, 7, 8, 9, 20])
-def test_pack_segments_truncates_as_tf_text_does(length):
+def test_pack_segments_truncates_like_tf_text(length):
     lengths = [(0, 0), (1, 9), (9, 1), (3, 4), (4, 3), (5, 5), (0, 7)]
     one, two = (tf.ragged.constant([list(range(10, 10 + pair[side])) for pair in lengths], tf.int32) for side in (0, 1))
     for segments in ([one], [one, two]):
@@ -103,7 +103,7 @@ def test_pack_segments_truncates_as_tf_text_does(length):
             assert packed[name].dtype == tf.int32
 
 
-def test_a_written_preprocessor_has_no_assertions(tmp_path):
+def test_written_preprocessor_has_no_assertions(tmp_path):
     write_preprocessor(tmp_path / "preprocessor", VOCABULARY, do_lower_case=True, seq_length=8)
     graph = saved_model_pb2.SavedModel.FromString((tmp_path / "preprocessor" / "saved_model.pb").read_bytes())
     operations = {node.op for function in graph.meta_graphs[0].graph_def.library.function for node in function.node_def}
@@ -146,7 +146,7 @@ np.testing.assert_allclose(again(texts), model(texts), atol=1e-5)
 
 
 @pytest.mark.slow
-def test_keras_layer_of_tf_hub_trains_a_written_pair(tiny_pair, tmp_path):
+def test_hub_keras_layer_trains_a_written_pair(tiny_pair, tmp_path):
     command = python_command(IN_KERAS_2, str(tiny_pair), str(tmp_path))
     done = subprocess.run(command, env=child_environment(TF_USE_LEGACY_KERAS="1"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -12,7 +12,7 @@ from tfhub_ft.utils.errors import InputError
 TEXTS = ["good film", "the food was terrible and the waiter was rude", "bad"]
 
 
-def test_packs_as_the_module_itself(tiny_pair):
+def test_outputs_match_the_module(tiny_pair):
     module = tf.saved_model.load(str(tiny_pair / "preprocessor"))
     expected = module.bert_pack_inputs([module.tokenize(tf.constant(TEXTS))], seq_length=tf.constant(20))
     tokens = HubPreprocessor(str(tiny_pair), seq_length=20, padding="max_length")(tf.constant(TEXTS))
@@ -20,18 +20,19 @@ def test_packs_as_the_module_itself(tiny_pair):
         np.testing.assert_array_equal(ids, expected[name])
 
 
-def test_digest_and_vocabulary_ignore_leftovers_of_file_managers(tiny_pair, tmp_path):
+def test_digest_and_vocabulary_ignore_leftover_files(tiny_pair, tmp_path):
     folder = shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
     for name in (".DS_Store", "Thumbs.db", "assets/._vocab.txt"):
         (folder / name).write_bytes(b"x")
     clean, cluttered = (
-        HubPreprocessor(str(tiny_pair), preprocessor=str(each)) for each in (tiny_pair / "preprocessor", folder)
+        HubPreprocessor(str(tiny_pair), preprocessor=str(preprocessor))
+        for preprocessor in (tiny_pair / "preprocessor", folder)
     )
     assert cluttered.digest() == clean.digest()
     assert cluttered.vocabulary == clean.vocabulary
 
 
-def test_longest_padding_differs_in_padding_only(tiny_pair):
+def test_longest_padding_differs_only_in_padding(tiny_pair):
     fixed = HubPreprocessor(str(tiny_pair), seq_length=40, padding="max_length")(tf.constant(TEXTS))
     tight = HubPreprocessor(str(tiny_pair), seq_length=40)(tf.constant(TEXTS))
     assert tight["input_mask"].numpy().sum(-1).max() == tight["input_mask"].shape[1] < 40
@@ -41,13 +42,13 @@ def test_longest_padding_differs_in_padding_only(tiny_pair):
         assert not fixed[name][:, width:].numpy().any()
 
 
-def test_long_texts_are_cut_and_end_with_a_separator(tiny_pair):
+def test_truncated_texts_end_with_a_separator(tiny_pair):
     tokens = HubPreprocessor(str(tiny_pair), seq_length=6)(tf.constant(TEXTS))
     assert tokens["input_word_ids"].shape == (3, 6)
     np.testing.assert_array_equal(tokens["input_word_ids"].numpy()[1, [0, -1]], [3, 4])
 
 
-def test_two_segments_have_types_and_are_cut_in_turn(tiny_pair):
+def test_two_segments_are_truncated_in_turn(tiny_pair):
     layer = HubPreprocessor(str(tiny_pair), seq_length=9)
     first, second = (
         tf.constant(["good film", "good good good good good good"]),
@@ -58,7 +59,7 @@ def test_two_segments_have_types_and_are_cut_in_turn(tiny_pair):
     np.testing.assert_array_equal(tokens["input_mask"].numpy().sum(-1), [6, 9])
 
 
-def test_in_a_functional_model_and_in_a_dataset(tiny_pair):
+def test_functional_model_and_dataset_agree(tiny_pair):
     layer = HubPreprocessor(str(tiny_pair), seq_length=12)
     text = keras.Input((), dtype="string")
     model = keras.Model(text, layer(text))
@@ -67,14 +68,14 @@ def test_in_a_functional_model_and_in_a_dataset(tiny_pair):
         np.testing.assert_array_equal(ids, mapped[name])
 
 
-def test_symbolic_shapes_are_static_where_the_padding_is(tiny_pair):
+def test_max_length_padding_has_static_shapes(tiny_pair):
     text = keras.Input((), dtype="string")
     fixed = HubPreprocessor(str(tiny_pair), seq_length=12, padding="max_length")
     assert fixed(text)["input_word_ids"].shape == (None, 12)
     assert HubPreprocessor(str(tiny_pair), seq_length=12)(text)["input_word_ids"].shape == (None, None)
 
 
-def test_texts_are_read_by_the_processor_wherever_the_layer_is_called(tiny_pair):
+def test_texts_are_processed_on_the_cpu(tiny_pair):
     layer = HubPreprocessor(str(tiny_pair), seq_length=12)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -87,7 +88,7 @@ def test_texts_are_read_by_the_processor_wherever_the_layer_is_called(tiny_pair)
     assert elsewhere <= {"Placeholder", "Identity", "NoOp"}
 
 
-def test_reloads_with_its_vocabulary(tiny_pair, tmp_path):
+def test_keras_file_includes_the_vocabulary(tiny_pair, tmp_path):
     text = keras.Input((), dtype="string")
     model = keras.Model(text, HubPreprocessor(str(tiny_pair), seq_length=12)(text))
     model.save(tmp_path / "model.keras")
@@ -97,17 +98,17 @@ def test_reloads_with_its_vocabulary(tiny_pair, tmp_path):
 
 
 @pytest.mark.parametrize("seq_length", [2, 0, -5])
-def test_too_short_a_length_is_refused(tiny_pair, seq_length):
+def test_seq_length_below_three_is_refused(tiny_pair, seq_length):
     with pytest.raises(InputError, match="at least 3"):
         HubPreprocessor(str(tiny_pair), seq_length=seq_length)
 
 
-def test_an_encoder_is_no_preprocessor(tiny_pair):
+def test_encoder_is_refused(tiny_pair):
     with pytest.raises(InputError, match="not a TF Hub text preprocessor"):
         HubPreprocessor(str(tiny_pair), preprocessor=str(tiny_pair / "encoder"))
 
 
-def test_what_is_behind_a_nul_is_read_in_lower_case_too(tiny_pair):
+def test_lowercase_includes_text_after_a_nul(tiny_pair):
     layer = HubPreprocessor(tiny_pair, lowercase=True)
-    one, other = layer(tf.constant(["GOOD\x00FILM", "GOOD FILM"]))["input_word_ids"]
-    assert one.numpy().tolist() == other.numpy().tolist()
+    with_nul, with_space = layer(tf.constant(["GOOD\x00FILM", "GOOD FILM"]))["input_word_ids"]
+    assert with_nul.numpy().tolist() == with_space.numpy().tolist()

@@ -22,19 +22,19 @@ def adapted(pair, *, trained=True, **options):
     return encoder
 
 
-def test_nothing_changes_before_it_is_trained(tiny_pair):
+def test_untrained_updates_keep_the_outputs(tiny_pair):
     before, after = HubEncoder(str(tiny_pair)), adapted(tiny_pair, trained=False)
     np.testing.assert_array_equal(before(TOKENS)["pooled_output"], after(TOKENS)["pooled_output"])
 
 
 @pytest.mark.parametrize(("targets", "matrices"), [(("query", "value"), 4), (ALL, 13), (("pooler",), 1)])
-def test_the_updates_alone_train(tiny_pair, targets, matrices):
+def test_only_the_updates_are_trainable(tiny_pair, targets, matrices):
     encoder = adapted(tiny_pair, targets=targets)
     assert len(encoder.trainable_weights) == 2 * matrices
     assert all(4 in weight.shape for weight in encoder.trainable_weights)
 
 
-def test_trainable_switched_off_and_on_trains_the_updates_alone(tiny_pair):
+def test_toggling_trainable_trains_only_the_updates(tiny_pair):
     encoder = adapted(tiny_pair)
     expected = [weight.name for weight in encoder.trainable_weights]
     encoder.trainable = False
@@ -43,7 +43,7 @@ def test_trainable_switched_off_and_on_trains_the_updates_alone(tiny_pair):
     assert [weight.name for weight in encoder.trainable_weights] == expected
 
 
-def test_lora_enabled_on_an_untrainable_encoder_trains_once_it_is_trainable(tiny_pair):
+def test_lora_of_an_untrainable_encoder_can_become_trainable(tiny_pair):
     encoder = HubEncoder(str(tiny_pair), trainable=False)
     encoder.enable_lora(4)
     assert encoder.trainable_weights == []
@@ -53,20 +53,20 @@ def test_lora_enabled_on_an_untrainable_encoder_trains_once_it_is_trainable(tiny
     assert len(encoder.trainable_weights) == len(HubEncoder(str(tiny_pair)).trainable_weights)
 
 
-def test_a_layer_frozen_after_lora_was_enabled_keeps_its_update_fixed(tiny_pair, tmp_path):
+def test_freeze_after_enable_lora_freezes_the_updates(tiny_pair, tmp_path):
     encoder = adapted(tiny_pair)
-    answers = encoder(TOKENS)["pooled_output"]
+    expected = encoder(TOKENS)["pooled_output"]
     encoder.freeze = "1"
     assert len(encoder.trainable_weights) == 4
     assert all("layer_1" in weight.name for weight in encoder.trainable_weights)
-    np.testing.assert_array_equal(encoder(TOKENS)["pooled_output"], answers)
+    np.testing.assert_array_equal(encoder(TOKENS)["pooled_output"], expected)
     encoder.freeze = "all"
     assert encoder.trainable_weights == []
-    np.testing.assert_array_equal(encoder(TOKENS, training=True)["pooled_output"], answers)
+    np.testing.assert_array_equal(encoder(TOKENS, training=True)["pooled_output"], expected)
 
 
 @pytest.mark.parametrize("freeze", ["1", "all", "none"])
-def test_files_keep_updates_whatever_freeze_became(tiny_pair, tmp_path, freeze):
+def test_keras_file_keeps_updates_after_freeze_changed(tiny_pair, tmp_path, freeze):
     encoder = HubEncoder(str(tiny_pair), freeze="embeddings" if freeze != "none" else "all-but-1")
     encoder.enable_lora(4)
     encoder.trainable_weights[1].assign(np.ones(encoder.trainable_weights[1].shape))
@@ -86,13 +86,13 @@ def test_files_keep_updates_whatever_freeze_became(tiny_pair, tmp_path, freeze):
     np.testing.assert_array_equal(other(TOKENS)["pooled_output"], model(TOKENS))
 
 
-def test_a_file_without_the_names_of_its_updates_still_loads(tiny_pair):
+def test_config_without_update_names_still_loads(tiny_pair):
     config = adapted(tiny_pair).get_config()
     del config["lora"]["names"]
     assert len(HubEncoder.from_config(config).trainable_weights) == 8
 
 
-def test_what_is_frozen_gets_no_update(tiny_pair):
+def test_frozen_layers_get_no_update(tiny_pair):
     encoder = HubEncoder(str(tiny_pair), freeze="all-but-1")
     encoder.enable_lora(2)
     assert len(encoder.trainable_weights) == 4
@@ -100,7 +100,7 @@ def test_what_is_frozen_gets_no_update(tiny_pair):
 
 
 @pytest.mark.parametrize("targets", [("query", "value"), ALL])
-def test_updates_are_added_to_the_weights(tiny_pair, targets):
+def test_values_include_the_updates(tiny_pair, targets):
     encoder = adapted(tiny_pair, targets=targets, alpha=3)
     base, values = HubEncoder(str(tiny_pair)), encoder.values
     name = "transformer/layer_0/self_attention/query/kernel"
@@ -111,7 +111,7 @@ def test_updates_are_added_to_the_weights(tiny_pair, targets):
     np.testing.assert_allclose(encoder(TOKENS)["pooled_output"], base(TOKENS)["pooled_output"], atol=1e-5)
 
 
-def test_a_merged_encoder_is_one_like_any_other(tiny_pair):
+def test_merge_lora_restores_a_plain_encoder(tiny_pair):
     encoder = adapted(tiny_pair, targets=ALL)
     expected = encoder(TOKENS)["sequence_output"]
     encoder.merge_lora()
@@ -121,7 +121,7 @@ def test_a_merged_encoder_is_one_like_any_other(tiny_pair):
     np.testing.assert_allclose(encoder(TOKENS)["sequence_output"], expected, atol=1e-5)
 
 
-def test_a_keras_file_keeps_the_updates(tiny_pair, tmp_path):
+def test_keras_file_keeps_the_updates(tiny_pair, tmp_path):
     encoder = adapted(tiny_pair)
     tokens = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in TOKENS}
     model = keras.Model(tokens, encoder(tokens)["pooled_output"])
@@ -131,7 +131,7 @@ def test_a_keras_file_keeps_the_updates(tiny_pair, tmp_path):
     np.testing.assert_array_equal(again(TOKENS), model(TOKENS))
 
 
-def test_an_adapter_is_saved_alone_and_loaded_over_the_same_encoder(tiny_pair, tmp_path):
+def test_adapter_is_small_and_loads_into_the_same_encoder(tiny_pair, tmp_path):
     encoder, other = adapted(tiny_pair, targets=ALL), HubEncoder(str(tiny_pair))
     encoder.save_lora_weights(tmp_path / "adapter.safetensors")
     assert (tmp_path / "adapter.safetensors").stat().st_size < sum(v.nbytes for v in encoder.values.values()) / 2
@@ -147,8 +147,8 @@ def model_of(encoder):
     return model
 
 
-def traced_answers(model):
-    """The predictions of every function that Keras traces, each equal to the eager ones."""
+def traced_predictions(model):
+    """Return the eager predictions, after asserting that every function that Keras traces gives the same."""
     eager = model(TOKENS).numpy()
     np.testing.assert_allclose(model.predict(TOKENS, verbose=0), eager, atol=1e-5)
     np.testing.assert_allclose(model.predict_on_batch(TOKENS), eager, atol=1e-5)
@@ -157,34 +157,34 @@ def traced_answers(model):
     return eager
 
 
-def test_merging_does_not_change_what_was_traced_before(tiny_pair):
+def test_merge_lora_keeps_traced_outputs(tiny_pair):
     encoder = adapted(tiny_pair, targets=ALL)
     model = model_of(encoder)
-    own_function = tf.function(model)
-    before, of_own_function = traced_answers(model), own_function(TOKENS).numpy()
+    function = tf.function(model)
+    before, of_function = traced_predictions(model), function(TOKENS).numpy()
     encoder.merge_lora()
-    np.testing.assert_allclose(traced_answers(model), before, atol=1e-5)
-    np.testing.assert_allclose(own_function(TOKENS), of_own_function, atol=1e-5)
+    np.testing.assert_allclose(traced_predictions(model), before, atol=1e-5)
+    np.testing.assert_allclose(function(TOKENS), of_function, atol=1e-5)
 
 
-def test_a_loaded_adapter_reaches_what_was_traced_before(tiny_pair, tmp_path):
+def test_load_lora_weights_updates_traced_functions(tiny_pair, tmp_path):
     other = adapted(tiny_pair)
     other.save_lora_weights(tmp_path / "adapter.safetensors")
     encoder = HubEncoder(str(tiny_pair))
     model = model_of(encoder)
-    before = traced_answers(model)
+    before = traced_predictions(model)
     encoder.load_lora_weights(tmp_path / "adapter.safetensors")
-    after = traced_answers(model)
+    after = traced_predictions(model)
     assert np.abs(after - before).max() > 1e-3
     adapted(tiny_pair, rank=2).save_lora_weights(tmp_path / "smaller.safetensors")
     encoder.load_lora_weights(tmp_path / "smaller.safetensors")
-    assert np.abs(traced_answers(model) - after).max() > 1e-3
+    assert np.abs(traced_predictions(model) - after).max() > 1e-3
     encoder.load_lora_weights(tmp_path / "adapter.safetensors")
-    np.testing.assert_allclose(traced_answers(model), after, atol=1e-5)
+    np.testing.assert_allclose(traced_predictions(model), after, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", ["enable", "load"])
-def test_a_function_of_the_caller_is_refused_until_it_is_deleted(tiny_pair, tmp_path, change):
+def test_traced_function_of_the_caller_is_refused(tiny_pair, tmp_path, change):
     adapted(tiny_pair).save_lora_weights(tmp_path / "adapter.safetensors")
     encoder = HubEncoder(str(tiny_pair))
     model = model_of(encoder)
@@ -195,18 +195,18 @@ def test_a_function_of_the_caller_is_refused_until_it_is_deleted(tiny_pair, tmp_
         else:
             encoder.load_lora_weights(tmp_path / "adapter.safetensors")
 
-    own_function = tf.function(model)
-    before = own_function(TOKENS).numpy()
+    function = tf.function(model)
+    before = function(TOKENS).numpy()
     with pytest.raises(InputError, match="encoder: a tf.function that traced the layer"):
         change_lora()
     assert len(encoder.trainable_weights) == 39
-    np.testing.assert_array_equal(own_function(TOKENS), before)
-    del own_function
+    np.testing.assert_array_equal(function(TOKENS), before)
+    del function
     change_lora()
     np.testing.assert_allclose(tf.function(model)(TOKENS), model(TOKENS), atol=1e-5)
 
 
-def test_a_training_function_of_the_caller_is_refused_until_it_is_deleted(tiny_pair):
+def test_traced_training_step_of_the_caller_is_refused(tiny_pair):
     encoder = HubEncoder(str(tiny_pair))
     model = model_of(encoder)
 
@@ -223,34 +223,34 @@ def test_a_training_function_of_the_caller_is_refused_until_it_is_deleted(tiny_p
     encoder.enable_lora(4)
 
 
-def test_exports_do_not_keep_lora_from_being_enabled(tiny_pair, tmp_path):
+def test_enable_lora_works_after_exports(tiny_pair, tmp_path):
     encoder = HubEncoder(str(tiny_pair))
     model = model_of(encoder)
     model.export(str(tmp_path / "export"), verbose=False)
     tf.saved_model.save(model, str(tmp_path / "saved"))
     model.save(tmp_path / "model.keras")
     encoder.enable_lora(4)
-    traced_answers(model)
+    traced_predictions(model)
 
 
-def test_an_adapter_of_another_encoder_is_refused(tiny_pair, tmp_path):
+def test_adapter_of_another_encoder_is_refused(tiny_pair, tmp_path):
     adapted(tiny_pair).save_lora_weights(tmp_path / "adapter.safetensors")
     other = HubEncoder(str(tiny_pair))
     other.weights[0].assign_add(tf.ones(other.weights[0].shape))
-    with pytest.raises(InputError, match="was trained over other weights than"):
+    with pytest.raises(InputError, match="trained for the weights of"):
         other.load_lora_weights(tmp_path / "adapter.safetensors")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no adapter at all"])
-def test_a_file_that_is_no_adapter_is_refused(tiny_pair, tmp_path, content):
+@pytest.mark.parametrize("content", [None, b"", b"not an adapter"])
+def test_other_files_are_refused_as_adapters(tiny_pair, tmp_path, content):
     if content is not None:
         (tmp_path / "file").write_bytes(content)
     with pytest.raises(InputError, match="file"):
         HubEncoder(str(tiny_pair)).load_lora_weights(tmp_path / "file")
 
 
-def test_an_encoder_without_updates_has_no_adapter(tiny_pair, tmp_path):
-    with pytest.raises(InputError, match="has no adapter"):
+def test_save_lora_weights_without_updates_is_refused(tiny_pair, tmp_path):
+    with pytest.raises(InputError, match="LoRA is not enabled"):
         HubEncoder(str(tiny_pair)).save_lora_weights(tmp_path / "adapter.safetensors")
 
 
@@ -259,34 +259,37 @@ def test_an_encoder_without_updates_has_no_adapter(tiny_pair, tmp_path):
     [
         ({"rank": 0}, "--lora-rank 0: must be from 1 to 32"),
         ({"rank": 33}, "--lora-rank 33: must be from 1 to 32"),
-        ({"rank": 4, "targets": ("query", "quality")}, "--lora-targets quality: must be some of query, key"),
+        (
+            {"rank": 4, "targets": ("query", "quality")},
+            "--lora-targets quality: expected a comma-separated list of query, key",
+        ),
     ],
 )
-def test_what_does_not_fit_is_refused(tiny_pair, options, message):
+def test_invalid_arguments_are_refused(tiny_pair, options, message):
     with pytest.raises(InputError, match=message):
         HubEncoder(str(tiny_pair)).enable_lora(**options)
 
 
-def test_updates_are_not_put_over_others(tiny_pair):
+def test_enable_lora_twice_is_refused(tiny_pair):
     encoder = adapted(tiny_pair)
-    with pytest.raises(InputError, match="enabled already"):
+    with pytest.raises(InputError, match="already enabled"):
         encoder.enable_lora(2)
     encoder.merge_lora()
     encoder.enable_lora(2)
     assert len(encoder.trainable_weights) == 8
 
 
-def test_targets_that_are_all_frozen_are_refused(tiny_pair):
-    with pytest.raises(InputError, match="--freeze leaves none"):
+def test_frozen_targets_are_refused(tiny_pair):
+    with pytest.raises(InputError, match="--freeze excludes all"):
         HubEncoder(str(tiny_pair), freeze="all-but-pooler").enable_lora(4)
 
 
-def test_a_graph_is_refused(tiny_pair):
+def test_graph_encoder_is_refused(tiny_pair):
     with pytest.raises(InputError, match="computed by its graph"):
         HubEncoder(str(tiny_pair), implementation="graph").enable_lora(4)
 
 
-def test_heads_belong_to_the_outputs_before_attention_and_to_the_inputs_behind_it():
+def test_updated_matrices_merge_heads():
     shapes = {
         "transformer/layer_0/self_attention/query/kernel": (6, 2, 4),
         "transformer/layer_0/self_attention/attention_output/kernel": (2, 4, 6),

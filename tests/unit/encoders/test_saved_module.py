@@ -13,7 +13,7 @@ def mode_of(path):
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o555])
-def test_a_temporary_copy_is_the_users_alone(tiny_pair, tmp_path, mode):
+def test_open_module_copies_privately(tiny_pair, tmp_path, mode):
     folder = shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
     for path in (folder, folder / "assets"):
         path.chmod(mode)
@@ -26,7 +26,7 @@ def test_a_temporary_copy_is_the_users_alone(tiny_pair, tmp_path, mode):
         path.chmod(0o700)
 
 
-def test_what_is_written_of_it_others_may_read(tiny_pair, tmp_path):
+def test_write_module_uses_default_permissions(tiny_pair, tmp_path):
     (tmp_path / "by_umask").mkdir()
     HubPreprocessor(str(tiny_pair)).write_module(tmp_path / "written")
     assert mode_of(tmp_path / "written") == mode_of(tmp_path / "by_umask")

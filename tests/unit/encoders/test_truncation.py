@@ -1,4 +1,4 @@
-"""Rows with more tokens than an encoder reads."""
+"""Rows longer than the encoder's maximum sequence length."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tfhub_ft.encoders.truncation import truncate
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.utils.errors import InputError
 
-MOST = 64
+MAX_LENGTH = 64
 LONG = "the good film was a terrible room " * 30
 
 
@@ -25,40 +25,40 @@ def token_inputs(length=None):
 
 
 @pytest.mark.parametrize("texts", [[LONG, "good film"], [[LONG, "good", LONG], ["bad film", LONG, LONG]]])
-def test_truncate_cuts_as_the_preprocessor_does(tiny_pair, texts):
-    cut = truncate({name: tf.constant(ids) for name, ids in tokens_of(tiny_pair, texts, 900).items()}, MOST)
-    expected = tokens_of(tiny_pair, texts, MOST)
-    rows = np.array([len(texts) == 2 and isinstance(texts[0], str)] * len(cut["input_mask"]))
-    for name, ids in cut.items():
+def test_truncate_matches_the_preprocessor(tiny_pair, texts):
+    truncated = truncate({name: tf.constant(ids) for name, ids in tokens_of(tiny_pair, texts, 900).items()}, MAX_LENGTH)
+    expected = tokens_of(tiny_pair, texts, MAX_LENGTH)
+    rows = np.array([len(texts) == 2 and isinstance(texts[0], str)] * len(truncated["input_mask"]))
+    for name, ids in truncated.items():
         assert ids.shape == expected[name].shape
         np.testing.assert_array_equal(ids[rows], expected[name][rows])
-        # Of pairs the preprocessor cuts the longer text, and here the end is cut; both keep the last [SEP].
+        # The preprocessor truncates the longer text of a pair, `truncate` the end; both keep the last [SEP].
         np.testing.assert_array_equal(ids[:, -1], expected[name][:, -1])
 
 
-def test_truncate_leaves_short_rows_alone(tiny_pair):
+def test_truncate_keeps_short_rows(tiny_pair):
     tokens = tokens_of(tiny_pair, ["good film", ""], 8)
-    for most in (tokens["input_mask"].shape[1], MOST):
-        for name, ids in truncate(tokens, most).items():
+    for max_length in (tokens["input_mask"].shape[1], MAX_LENGTH):
+        for name, ids in truncate(tokens, max_length).items():
             np.testing.assert_array_equal(ids, tokens[name])
 
 
 @pytest.mark.parametrize("recipe", ["sentiment", "similarity", "pair", "ner", "intent", "multilabel", "qa", "adapt"])
-def test_every_recipe_refuses_more_tokens_than_its_encoder_reads(tiny_pair, recipe):
+def test_recipes_refuse_too_long_sequences(tiny_pair, recipe):
     loaded = load_recipe(recipe)
-    settings = loaded.settings.replaced({"encoder": str(tiny_pair), "seq_length": MOST + 1})
+    settings = loaded.settings.replaced({"encoder": str(tiny_pair), "seq_length": MAX_LENGTH + 1})
     with pytest.raises(InputError, match="^--seq-length 65: the encoder [^\n]* reads at most 64 tokens$"):
         loaded.build(settings, ["a", "b"])
 
 
 @pytest.mark.parametrize("implementation", ["native", "graph"])
-def test_layers_composed_by_hand_refuse_more_tokens_than_the_encoder_reads(tiny_pair, implementation):
+def test_composed_layers_refuse_too_long_sequences(tiny_pair, implementation):
     text = keras.Input((), dtype="string")
     encoder = HubEncoder(str(tiny_pair), implementation=implementation)
     for padding in ("longest", "max_length"):
-        tokens = HubPreprocessor(str(tiny_pair), seq_length=MOST + 1, padding=padding)(text)
+        tokens = HubPreprocessor(str(tiny_pair), seq_length=MAX_LENGTH + 1, padding=padding)(text)
         with pytest.raises(InputError, match="^--seq-length 65: the encoder [^\n]* reads at most 64 tokens$"):
             encoder(tokens)
     with pytest.raises(InputError, match="--seq-length 70: "):
         encoder(token_inputs(70))
-    encoder(HubPreprocessor(str(tiny_pair), seq_length=MOST)(text))
+    encoder(HubPreprocessor(str(tiny_pair), seq_length=MAX_LENGTH)(text))

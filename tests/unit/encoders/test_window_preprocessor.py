@@ -26,14 +26,14 @@ def layer(tiny_pair):
         "naïve—dash…end «quoted»",
     ],
 )
-def test_words_stand_where_their_places_say(tiny_pair, split, text):
+def test_split_words_returns_character_offsets(tiny_pair, split, text):
     words, starts, ends = WindowPreprocessor(str(tiny_pair), split=split).split_words(tf.constant(["x", text]))
-    found = [word.decode() for word in words[1].numpy()]
-    assert found == [text[start:end] for start, end in zip(starts[1].numpy(), ends[1].numpy())]
-    assert "".join(found) == "".join(text.replace("\x00", "").split())
+    decoded = [word.decode() for word in words[1].numpy()]
+    assert decoded == [text[start:end] for start, end in zip(starts[1].numpy(), ends[1].numpy())]
+    assert "".join(decoded) == "".join(text.replace("\x00", "").split())
 
 
-def test_words_keep_names_and_addresses_whole_and_parts_do_not(tiny_pair):
+def test_split_words_keeps_names_and_urls_whole(tiny_pair):
     text = tf.constant(["@ann saw A&B at https://a.b/c 中国"])
     words = WindowPreprocessor(str(tiny_pair)).split_words(text)[0][0].numpy().tolist()
     assert words == [b"@ann", b"saw", b"A&B", b"at", b"https://a.b/c", "中".encode(), "国".encode()]
@@ -41,21 +41,21 @@ def test_words_keep_names_and_addresses_whole_and_parts_do_not(tiny_pair):
     assert parts[:5] == [b"@", b"ann", b"saw", b"A", b"&"]
 
 
-def test_a_short_text_is_packed_as_the_preprocessor_packs_it(tiny_pair):
+def test_short_texts_match_the_hub_preprocessor(tiny_pair):
     texts = tf.constant(["a good film", "bad , dull food !", ""])
     expected = HubPreprocessor(str(tiny_pair), seq_length=16)(texts)
     for name, ids in WindowPreprocessor(str(tiny_pair), seq_length=16, overlap=2)(texts).items():
         np.testing.assert_array_equal(ids, expected[name])
 
 
-def test_each_word_of_a_long_text_is_read_once_where_most_is_seen_around_it(layer):
+def test_each_word_starts_in_the_window_with_most_context(layer):
     words = layer.split_words(tf.constant(["good film", LONG, ""]))[0]
     windows = {name: each.numpy() for name, each in layer.windows(words).items()}
     assert windows["input_word_ids"].shape[1] == 20
     assert windows["row"].tolist() == sorted(windows["row"].tolist())
     for row, count in enumerate(words.row_lengths().numpy()):
-        own = windows["starts_word"][windows["row"] == row]
-        assert windows["word"][windows["row"] == row][own].tolist() == list(range(count))
+        starts = windows["starts_word"][windows["row"] == row]
+        assert windows["word"][windows["row"] == row][starts].tolist() == list(range(count))
     inner = windows["starts_word"][windows["row"] == 1][1]
     assert not inner[1:3].any(), "the first half of the overlap belongs to the window before"
 
@@ -71,19 +71,19 @@ def test_each_window_starts_with_the_question(layer):
     assert word[-1].max() == 1
 
 
-def test_masks_become_the_encoders_token(tiny_pair):
+def test_masks_become_the_mask_token(tiny_pair):
     layer = WindowPreprocessor(str(tiny_pair), masks=True)
     mask = layer.vocabulary.index("[MASK]")
     ids = layer(tf.constant(["a [MASK] film , [MASK]", "no mask"]))["input_word_ids"].numpy()
     assert (ids == mask).sum(-1).tolist() == [2, 0]
 
 
-def test_windows_that_overlap_too_much_are_refused(tiny_pair):
-    with pytest.raises(InputError, match="--overlap 5: .* may share 3 at most"):
+def test_too_large_overlap_is_refused(tiny_pair):
+    with pytest.raises(InputError, match="--overlap 5: must be at most 3"):
         WindowPreprocessor(str(tiny_pair), seq_length=16, overlap=5)
 
 
-def test_it_reloads_without_its_folder(layer, tmp_path):
+def test_keras_file_reloads_without_the_folder(layer, tmp_path):
     text = keras.Input(shape=(), dtype="string")
     keras.Model(text, layer(text)).save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")

@@ -1,9 +1,9 @@
-"""The interface of the backends of `HubEncoder`, and what they share: the weights."""
+"""The interface of the backends of `HubEncoder`, and their weights."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -13,33 +13,30 @@ from tfhub_ft.encoders.bert_forward import Architecture
 from tfhub_ft.encoders.freezing import frozen_names, top_layers
 from tfhub_ft.encoders.packing import TOKEN_INPUTS
 from tfhub_ft.encoders.resolve import resolve_encoder
-from tfhub_ft.encoders.truncation import pad_hidden_states, rows_are_cut, truncate
+from tfhub_ft.encoders.saved_module import EncoderSpec
+from tfhub_ft.encoders.truncation import pad_hidden_states, rows_are_truncated, truncate
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import sha256_of_arrays
 from tfhub_ft.utils.keras_compat import is_building
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 
 class Backend:
-    """Computes a `HubEncoder`.
+    """Computes a `HubEncoder` with weights that are attributes of the layer, where Keras looks for them.
 
-    Its variables are attributes of the layer: Keras and TensorFlow look for them nowhere else.
-
-    Args:
-        layer: the layer.
-        spec: what `describe` returns.
-        values: of the variables, in the order of `spec`. Without them they are read when they are needed first.
-        digest: the SHA-256 of the values that are to be read then.
+    Without `values` the weights are read when they are first needed, and compared with `digest`.
     """
 
-    # The settings of LoRA, and the factors of the updates by the name of their weight.
+    # The arguments of `NativeBackend.add_updates`; None without LoRA.
     lora: dict[str, Any] | None = None
-    factors: Mapping[str, Sequence["keras.Variable"]] = {}
 
     def __init__(
         self,
         layer: keras.layers.Layer,
         *,
-        spec: dict[str, Any],
+        spec: EncoderSpec,
         values: Sequence[Any] | None = None,
         digest: str | None = None,
     ):
@@ -55,12 +52,12 @@ class Backend:
                 name=variable["name"].replace("/", "_"),
             )
             for variable, value in zip(
-                spec["variables"], map(_unset, spec["variables"]) if values is None else values, strict=True
+                spec["variables"], map(_nan_variable, spec["variables"]) if values is None else values, strict=True
             )
         ]
 
-    def outputs(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
-        """Return what the layer returns; see `HubEncoder`."""
+    def outputs(self, inputs: "dict[str, tf.Tensor]", training: bool) -> dict[str, Any]:
+        """Return the layer's outputs; see `HubEncoder`."""
         import tensorflow as tf
 
         self.require_weights()
@@ -71,67 +68,75 @@ class Backend:
         table = self.word_embeddings
         return outputs if table is None else {**outputs, "word_embeddings": tf.convert_to_tensor(table)}
 
-    def output_spec(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def output_spec(self, inputs: dict[str, keras.KerasTensor]) -> dict[str, Any]:
         """Return the symbolic outputs of the layer."""
         outputs = self._map_outputs(keras.KerasTensor, *inputs["input_word_ids"].shape)
         table = self.word_embeddings
         return outputs if table is None else {**outputs, "word_embeddings": keras.KerasTensor(table.shape, table.dtype)}
 
-    def first_token(self, inputs: dict[str, Any]) -> Any:
-        """Return the last hidden state of each row's first token, float32 (batch, hidden), as the pooler reads it.
-
-        In a graph a native encoder's last layer then computes no other token.
-        """
+    def first_token(self, inputs: "dict[str, tf.Tensor]") -> "tf.Tensor":
+        """Return the last hidden state of each row's first token, float32 (batch, hidden), the pooler's input."""
         self.require_weights()
         outputs = self.encode(self._tokens(inputs), training=False)
         return outputs["first_token"] if "first_token" in outputs else outputs["sequence_output"][:, 0]
 
-    def encode(self, tokens: dict[str, Any], training: bool) -> dict[str, Any]:
-        """Return the encoder's outputs by name for tokens as `HubEncoder` takes them, int32; `training` is dropout."""
+    @property
+    def factors(self) -> Mapping[str, Sequence[keras.Variable]]:
+        """The factors of the LoRA updates, by the names of their weights."""
+        return {}
+
+    def encode(self, tokens: "dict[str, tf.Tensor]", training: bool) -> dict[str, Any]:
+        """Return the encoder's outputs by name for int32 tokens; with `training`, with dropout."""
+        raise NotImplementedError
 
     def compute_in(self, precision: str) -> contextlib.AbstractContextManager:
         """Return a context in which matrix products are computed in "float32", "bfloat16" or "float16"."""
+        raise NotImplementedError
 
     def cast_kernels(self, dtype: str) -> None:
-        """Hold matrices in the dtype of their products, for prediction alone. The dtypes of a graph are fixed.
+        """Store kernels in the dtype of their products, for prediction only; ignored by graphs.
 
         Casting them in each call takes 2 of the 15 ms of one text.
         """
 
     def require_native(self, option: str) -> None:
-        """Raise an InputError where the graph computes the encoder, for an option that only native ones have."""
-        raise InputError(f"{option}: {self.layer.encoder} is computed by its graph, as it was saved")
+        """Raise an InputError for an option that only native encoders support."""
+        raise InputError(f"{option}: not supported, because the encoder {self.layer.encoder} is computed by its graph")
 
     @property
     def architecture(self) -> Architecture:
-        """The encoder without its weights; an `UnknownFamily` where it cannot be computed natively."""
+        """The encoder's architecture; raises an `UnknownFamily` if it cannot be computed natively."""
+        raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """Write a SavedModel with the current weights into a folder that does not exist yet."""
+        """Write a SavedModel with the current weights into a new folder."""
+        raise NotImplementedError
 
     def save_assets(self, folder: str | Path) -> None:
-        """Write what a `.keras` file needs besides weights."""
+        """Write everything but the weights that a `.keras` file needs."""
 
     def load_assets(self, folder: str | Path, name: str | None = None) -> None:
-        """Load what `save_assets` wrote, or the SavedModel itself."""
+        """Load the files of `save_assets` or of the SavedModel."""
 
     def save_variables(self, store: dict[str, Any]) -> None:
-        """Write all variables under their numbers into a Keras weights file."""
+        """Write all variables into a Keras weights file, by index."""
         self.require_weights()
         for number, variable in enumerate(self.state):
             store[str(number)] = to_numpy(variable)
 
     def load_variables(self, store: dict[str, Any]) -> None:
-        """Read what `save_variables` wrote."""
+        """Read the variables of a Keras weights file."""
         if len(store) != len(self.state):
-            raise ValueError(f"layer {self.layer.name} has {len(self.state)} weights, and the file {len(store)}")
+            raise ValueError(
+                f"layer {self.layer.name}: expected {len(self.state)} weights in the file, got {len(store)}"
+            )
         for number, variable in enumerate(self.state):
             variable.assign(store[str(number)])
         self.lacks_weights = not self.is_loaded
 
     @property
     def is_loaded(self) -> bool:
-        """Whether there is all but the values of the weights."""
+        """Whether everything but the weights is loaded."""
         return True
 
     @property
@@ -140,76 +145,66 @@ class Backend:
         return [variable["name"] for variable in self.spec["variables"]]
 
     @property
-    def variables(self) -> dict[str, "keras.Variable"]:
+    def variables(self) -> dict[str, keras.Variable]:
         """The weights by their names in the SavedModel."""
         return dict(zip(self.names, self.layer.encoder_weights, strict=True))
 
     @property
-    def state(self) -> list["keras.Variable"]:
-        """All variables, in an order that does not depend on which of them train."""
+    def state(self) -> list[keras.Variable]:
+        """All variables, in an order that does not depend on which of them are trainable."""
         return self.layer.encoder_weights
 
     @property
-    def word_embeddings(self) -> "keras.Variable | None":
-        """The word embeddings, float32 (vocabulary, size); None where no weight has that name."""
-        named = (v for v in self.layer.encoder_weights if "word_embedding" in v.name and len(v.shape) == 2)
-        return next(named, None)
+    def word_embeddings(self) -> keras.Variable | None:
+        """The word embeddings, float32 (vocabulary, size), if any."""
+        tables = (v for v in self.layer.encoder_weights if "word_embedding" in v.name and len(v.shape) == 2)
+        return next(tables, None)
 
     @property
     def values(self) -> dict[str, np.ndarray]:
         """The current values of the weights by their names in the SavedModel."""
         self.require_weights()
-        return self._updated(self._own_values)
+        return self._updated(self._base_values)
 
     @property
-    def _own_values(self) -> dict[str, np.ndarray]:
+    def _base_values(self) -> dict[str, np.ndarray]:
         return {name: to_numpy(variable) for name, variable in self.variables.items()}
 
     def _updated(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The values with their LoRA updates."""
+        """Return the values with their LoRA updates."""
         return values
 
     @property
     def digest(self) -> str | None:
-        """The SHA-256 of the values, or of those that are still to be read."""
+        """The SHA-256 of the values, or the expected one before they are read."""
         is_incomplete = self.lacks_weights and self._unset_variables
         return self._expected_digest if is_incomplete else sha256_of_arrays(self.values.values())
 
     @property
     def trained_names(self) -> set[str]:
-        """The names of the weights that train, directly or through a LoRA update."""
+        """The names of the weights that are trained, directly or through a LoRA update."""
         return {
             name
             for name, variable in self.variables.items()
-            if any(each.trainable for each in (variable, *self.factors.get(name, ())))
+            if any(v.trainable for v in (variable, *self.factors.get(name, ())))
         }
 
     @property
     def body_is_frozen(self) -> bool:
-        """Whether nothing below the pooler trains. Dropout is off then."""
+        """Whether everything below the pooler is frozen. Then dropout is off, too."""
         return all("pooler" in name for name in self.trained_names)
 
     def update_trainable(self) -> None:
-        """Let those weights train that the layer's `trainable` and `freeze` say, or their LoRA updates."""
+        """Set which weights, or LoRA updates, are trainable, from the layer's `trainable` and `freeze`."""
         frozen = frozen_names(self.names, self.layer.freeze)
-        for described, variable in zip(self.spec["variables"], self.layer.encoder_weights, strict=True):
-            trains = self.layer.trainable and described["trainable"] and described["name"] not in frozen
-            variable.trainable = trains and not self.lora
-            for factor in self.factors.get(described["name"], ()):
-                factor.trainable = trains
+        for spec, variable in zip(self.spec["variables"], self.layer.encoder_weights, strict=True):
+            trainable = self.layer.trainable and spec["trainable"] and spec["name"] not in frozen
+            variable.trainable = trainable and not self.lora
+            for factor in self.factors.get(spec["name"], ()):
+                factor.trainable = trainable
 
     def reinitialize(self, layers: int) -> None:
-        """Draw the weights of the top layers and of the pooler again.
-
-        Args:
-            layers: the number of layers; 0 is the pooler alone.
-
-        Raises:
-            InputError: the encoder has fewer layers.
-
-        Reference:
-            Zhang et al. 2021, https://arxiv.org/abs/2006.05987
-        """
+        """Initialize the weights of the pooler and the top `layers` layers again (https://arxiv.org/abs/2006.05987)."""
         names = top_layers(self.names, layers, "--reinit-layers")
         self.require_weights()
         for number, (name, variable) in enumerate(self.variables.items()):
@@ -220,36 +215,38 @@ class Backend:
             initial = {"kernel": normal, "gamma": keras.initializers.Ones()}.get(kind, keras.initializers.Zeros())
             variable.assign(initial(variable.shape))
 
-    def _tokens(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The inputs as int32, truncated to the tokens that the encoder reads."""
+    def _tokens(self, inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        """Return the inputs as int32, truncated to the encoder's maximum length."""
         import tensorflow as tf
 
         tokens = {name: tf.cast(inputs[name], tf.int32) for name in TOKEN_INPUTS if name in inputs}
         return truncate(tokens, self.spec["max_seq_length"]) if self._may_be_too_long(inputs) else tokens
 
-    def _may_be_too_long(self, inputs: dict[str, Any]) -> bool:
-        length, most = inputs["input_word_ids"].shape[1], self.spec["max_seq_length"]
-        return bool(most) and not rows_are_cut() and (length is None or length > most)
+    def _may_be_too_long(self, inputs: "dict[str, tf.Tensor]") -> bool:
+        length, limit = inputs["input_word_ids"].shape[1], self.spec["max_seq_length"]
+        return bool(limit) and not rows_are_truncated() and (length is None or length > limit)
 
     def check_length(self, seq_length: int) -> None:
-        """Raise an InputError where rows may have more tokens than the encoder reads."""
-        most = self.spec["max_seq_length"]
-        if most and seq_length > most:
-            raise InputError(f"--seq-length {seq_length}: the encoder {self.layer.encoder} reads at most {most} tokens")
+        """Raise an InputError if rows may have more tokens than the encoder reads."""
+        limit = self.spec["max_seq_length"]
+        if limit and seq_length > limit:
+            raise InputError(
+                f"--seq-length {seq_length}: the encoder {self.layer.encoder} reads at most {limit} tokens"
+            )
 
-    def _map_outputs(self, make: Callable[[tuple], Any], batch: Any, length: Any) -> dict[str, Any]:
-        """Make something of each output's shape."""
+    def _map_outputs(self, make: Callable[[tuple], Any], batch: object, length: object) -> dict[str, Any]:
+        """Call `make` with the shape of each output."""
 
-        def of(shape: list[int | None]) -> Any:
+        def output(shape: list[int | None]) -> Any:
             return make((batch, shape[-1]) if len(shape) == 2 else (batch, length, shape[-1]))
 
         return {
-            name: [of(each) for each in shape] if name == "encoder_outputs" else of(shape)
+            name: list(map(output, shape)) if name == "encoder_outputs" else output(shape)
             for name, shape in self.spec["outputs"].items()
         }
 
     def require_weights(self) -> None:
-        """Read the weights that a layer made from its config lacks, or raise an InputError where they do not fit."""
+        """Read the weights of a layer made from its config; raise an InputError if they are not the original's."""
         if not self.lacks_weights or is_building():
             return
         import tensorflow as tf
@@ -260,51 +257,49 @@ class Backend:
                 self._read(unset)
             self.lacks_weights = False
 
-    def _read(self, unset: dict[str, "keras.Variable"]) -> None:
-        name, encoder = self.layer.name, self.layer.encoder
-        remedy = "copy the weights by set_weights, or load the model from a .keras file"
+    def _read(self, unset: dict[str, keras.Variable]) -> None:
+        layer, encoder = self.layer.name, self.layer.encoder
+        remedy = "call set_weights, or load the model from a .keras file"
         try:
             folder = resolve_encoder(encoder)
-            source = {each: value for each, value in read_values(folder).items() if each in unset} if unset else {}
+            source = {name: value for name, value in read_values(folder).items() if name in unset} if unset else {}
             if missing := unset.keys() - source.keys():
-                raise InputError(f"{folder}: has no weight {min(missing)}")
+                raise InputError(f"{folder}: weight {min(missing)} not found")
             if not self.is_loaded:
                 self.load_assets(folder)
         except (InputError, ValueError) as error:
-            raise InputError(f"{name}: was made without its weights ({error}); {remedy}") from None
-        values = self._updated({**self._own_values, **source})
+            raise InputError(f"{layer}: created without its weights ({error}); {remedy}") from None
+        values = self._updated({**self._base_values, **source})
         if unset and self._expected_digest not in (None, sha256_of_arrays(values.values())):
-            raise InputError(
-                f"{name}: was made from the config of a layer with other weights than {encoder} has; {remedy}"
-            )
-        for each, value in source.items():
-            unset[each].assign(value)
+            raise InputError(f"{layer}: created from the config of a layer with other weights than {encoder}; {remedy}")
+        for name, value in source.items():
+            unset[name].assign(value)
 
     @property
-    def _unset_variables(self) -> dict[str, "keras.Variable"]:
-        """The variables that have no value yet, by name."""
+    def _unset_variables(self) -> dict[str, keras.Variable]:
+        """The variables without a value, by name."""
         unset = {name: variable for name, variable in self.variables.items() if _is_unset(variable)}
-        # Booleans and integers do not show it.
+        # Booleans and integers cannot be NaN.
         others = {name: variable for name, variable in self.variables.items() if "float" not in variable.dtype}
         return unset | others if unset else {}
 
 
-def to_numpy(variable: "keras.Variable") -> np.ndarray:
+def to_numpy(variable: keras.Variable) -> np.ndarray:
     """Return a variable's value."""
-    # np.asarray fails on a scalar variable of several replicas within their strategy's scope.
+    # np.asarray(variable) fails on a mirrored scalar within its strategy's scope.
     return np.asarray(variable.numpy())
 
 
-def _unset(variable: dict[str, Any]) -> Any:
-    """A tf.Variable of NaN, so that it shows whether it was given a value."""
+def _nan_variable(spec: dict[str, Any]) -> "tf.Variable":
+    """Return a variable filled with NaN, which marks it as unset."""
     import tensorflow as tf
 
-    dtype = tf.as_dtype(variable["dtype"])
-    value = tf.fill(variable["shape"], tf.cast(float("nan") if dtype.is_floating else 0, dtype))
-    return tf.Variable(value, trainable=variable["trainable"], name=variable["name"])
+    dtype = tf.as_dtype(spec["dtype"])
+    value = tf.fill(spec["shape"], tf.cast(float("nan") if dtype.is_floating else 0, dtype))
+    return tf.Variable(value, trainable=spec["trainable"], name=spec["name"])
 
 
-def _is_unset(variable: "keras.Variable") -> bool:
+def _is_unset(variable: keras.Variable) -> bool:
     import tensorflow as tf
 
     value = tf.convert_to_tensor(variable)

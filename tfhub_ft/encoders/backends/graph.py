@@ -1,8 +1,12 @@
-"""Compute an encoder by the graph of its SavedModel."""
+"""Compute an encoder with the graph of its SavedModel."""
 
+import contextlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import keras
 
 from tfhub_ft.encoders.architecture_detection import recognize
 from tfhub_ft.encoders.backends.base import Backend
@@ -11,25 +15,31 @@ from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.utils.files import copy_folder
 from tfhub_ft.utils.precision import rewritten_graphs
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 
 def _refusing(option: str) -> Callable[..., None]:
-    """A method that raises an InputError, as only native encoders can do it."""
+    """Return a method that raises an InputError, for what only native encoders support."""
     return lambda backend, *_, **__: backend.require_native(option)
 
 
 class GraphBackend(Backend):
-    """Computes a `HubEncoder` by a SavedModel's graph, on variables that are the layer's weights.
+    """Computes a `HubEncoder` with a SavedModel's graph, on variables that are the layer's weights.
 
-    Args:
-        layer, spec, values, digest: as for `Backend`.
-        opened: what `open_module` returns; None where `load_assets` will load the graph.
+    `opened` is the result of `open_module`; without it `load_assets` loads the graph.
     """
 
-    def __init__(self, layer: Any, *, opened: tuple[Any, Any] | None = None, **options: Any):
-        super().__init__(layer, **options)
-        layer.module, self._workspace = opened or (None, None)
+    # Holds the private copy of the SavedModel.
+    _workspace: tempfile.TemporaryDirectory
 
-    def encode(self, tokens: dict[str, Any], training: bool) -> dict[str, Any]:
+    def __init__(self, layer: keras.layers.Layer, *, opened: tuple[Any, Any] | None = None, **options: Any):
+        super().__init__(layer, **options)
+        layer.module = None
+        if opened:
+            layer.module, self._workspace = opened
+
+    def encode(self, tokens: "dict[str, tf.Tensor]", training: bool) -> dict[str, Any]:
         import tensorflow as tf
 
         if not self.is_loaded:
@@ -37,7 +47,8 @@ class GraphBackend(Backend):
         options = {"training": training} if self.spec["takes_training"] else {}
         return self.layer.module({name: tokens[name] for name in self.spec["inputs"]}, **options)
 
-    compute_in = staticmethod(rewritten_graphs)
+    def compute_in(self, precision: str) -> contextlib.AbstractContextManager:
+        return rewritten_graphs(precision)
 
     @property
     def architecture(self) -> Architecture:
@@ -55,8 +66,8 @@ class GraphBackend(Backend):
         copy_folder(Path(self._workspace.name), Path(folder))
 
     def load_assets(self, folder: str | Path, name: str | None = None) -> None:
-        held = [variable.value for variable in self.layer.encoder_weights]
-        opened = open_module(Path(folder), seed=self.layer.seed, variables=held, name=name)
+        variables = [variable.value for variable in self.layer.encoder_weights]
+        opened = open_module(Path(folder), seed=self.layer.seed, variables=variables, name=name)
         self.layer.module, self._workspace = opened
 
     @property
@@ -68,4 +79,4 @@ class GraphBackend(Backend):
     restrict_vocabulary = _refusing("restrict_vocabulary")
 
     def merge_lora(self) -> None:
-        """Do nothing: a graph never has updates."""
+        """Do nothing: a graph has nothing to merge."""

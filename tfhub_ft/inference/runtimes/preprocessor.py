@@ -1,7 +1,6 @@
 """The preprocessing layer of an exported artifact."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from tfhub_ft.export_folder import read_description, read_tokenizer_vocabulary
@@ -20,7 +19,7 @@ def saved_preprocessor(saved_model: Path, loaded: Any = None) -> Any:
     layer = _unloaded_layer(read_description(saved_model)["preprocessor"])
     modules = (loaded or load_graph(saved_model)).modules
     module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
-    layer.take(module, SimpleNamespace(name=str(saved_model)))
+    layer.set_module(module, saved_model)
     return layer
 
 
@@ -37,12 +36,12 @@ def tflite_preprocessor(file: Path) -> Any:
     path = Path(workspace.name) / "assets" / "vocab.txt"
     path.parent.mkdir()
     path.write_text(vocabulary, encoding="utf-8")
-    layer.take(_WordPieceModule(path, lowercase=description["lowercase"]), workspace)
+    layer.set_module(_WordPieceModule(path, lowercase=description["lowercase"]), Path(workspace.name), workspace)
     return layer
 
 
 def _unloaded_layer(description: dict[str, Any]) -> Any:
-    """Return a layer that has to `take` a module, from {"class", "config"}."""
+    """Return a layer without a module, from {"class", "config"}."""
     from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
     from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 
