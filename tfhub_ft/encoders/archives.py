@@ -83,7 +83,12 @@ class _Writer:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "xb") as file:
                 while chunk := content.read(_CHUNK):
-                    self._count(len(chunk))
+                    self._bytes += len(chunk)
+                    if self._bytes > self.max_bytes:
+                        raise InputError(
+                            f"{self.label}: the archive is not safe to unpack: more than {self.max_bytes:,} bytes"
+                            " unpacked"
+                        )
                     file.write(chunk)
         except (FileExistsError, NotADirectoryError):
             raise self.unsafe_member(name, "would overwrite another member") from None
@@ -101,13 +106,6 @@ class _Writer:
         if ".." in path.parts:
             raise self.unsafe_member(name, "leads out of the folder ('..')")
         return self.folder.joinpath(*path.parts)
-
-    def _count(self, amount: int) -> None:
-        self._bytes += amount
-        if self._bytes > self.max_bytes:
-            raise InputError(
-                f"{self.label}: the archive is not safe to unpack: more than {self.max_bytes:,} bytes unpacked"
-            )
 
 
 class _BoundedGzipFile(gzip.GzipFile):
@@ -145,19 +143,15 @@ def _add_tar_member(writer: _Writer, tar: tarfile.TarFile, member: tarfile.TarIn
 def _unpack_zip(writer: _Writer, archive: Path) -> None:
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
-            _check_zip_member(writer, member)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind == stat.S_IFLNK:
+                raise writer.unsafe_member(member.filename, "is a link")
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise writer.unsafe_member(member.filename, "is neither a plain file nor a folder")
+            if member.flag_bits & 1:
+                raise InputError(f"{writer.label}: the archive is encrypted; unpack it yourself and pass its folder")
             if member.is_dir():
                 writer.add_folder(member.filename)
             else:
                 with zipped.open(member) as content:
                     writer.add_file(member.filename, content)
-
-
-def _check_zip_member(writer: _Writer, member: zipfile.ZipInfo) -> None:
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind == stat.S_IFLNK:
-        raise writer.unsafe_member(member.filename, "is a link")
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise writer.unsafe_member(member.filename, "is neither a plain file nor a folder")
-    if member.flag_bits & 1:
-        raise InputError(f"{writer.label}: the archive is encrypted; unpack it yourself and pass its folder")

@@ -11,6 +11,9 @@ from tfhub_ft.utils.keras_compat import is_traced_for_xla
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    # Takes a tensor, a rate, and a number that differs by call.
+    DropoutFunction = Callable[[tf.Tensor, float, int | tf.Tensor], tf.Tensor]
+
 # The parts of tf-models' encoders, which TF Hub's BERT, DistilBERT, ELECTRA and ALBERT were made with.
 PARTS = (
     "word_embeddings",
@@ -73,7 +76,7 @@ def encode(
     tokens: "Mapping[str, tf.Tensor]",
     *,
     dtype: str,
-    dropout: "Callable[[tf.Tensor, float, Any], tf.Tensor] | None" = None,
+    dropout: "DropoutFunction | None" = None,
     custom_gradients: bool = True,
     recompute: bool = False,
     lora_factors: "Mapping[str, tuple[tf.Tensor, tf.Tensor]] | None" = None,
@@ -81,9 +84,9 @@ def encode(
     """Return a BERT's outputs by their names in the TF Hub text API, and "first_token".
 
     Weights and LoRA factors, float32, are given by role. Tokens are int32 (batch, length). `dtype` is that of matrix
-    products and hidden states. `dropout` takes a tensor, a rate and a number that differs by call. Training uses custom
-    gradients, which SavedModels cannot hold, and with `recompute` computes each block again for its gradient. Graphs
-    that use only the pooled output or the first token compute the last block for one token.
+    products and hidden states. Training uses custom gradients, which SavedModels cannot hold, and with `recompute`
+    computes each block again for its gradient. Graphs that use only the pooled output or the first token compute the
+    last block for one token.
 
     BERT: https://arxiv.org/abs/1810.04805; ALBERT: https://arxiv.org/abs/1909.11942; ELECTRA:
     https://arxiv.org/abs/2003.10555; recomputation: https://arxiv.org/abs/1604.06174
@@ -139,14 +142,19 @@ class _Block:
         architecture: Architecture,
         batch: "tf.Tensor",
         length: "tf.Tensor",
-        dropout: "Callable[[tf.Tensor, float, Any], tf.Tensor] | None",
+        dropout: "DropoutFunction | None",
         use_gradients: bool,
     ):
         self.architecture, self.batch, self.length = architecture, batch, length
         self.dropout, self.use_gradients = dropout, use_gradients
 
     def __call__(
-        self, x: "tf.Tensor", weights: LayerWeights, bias: "tf.Tensor", number: Any, first_only: bool = False
+        self,
+        x: "tf.Tensor",
+        weights: LayerWeights,
+        bias: "tf.Tensor",
+        number: "int | tf.Tensor",
+        first_only: bool = False,
     ) -> "tf.Tensor":
         """Return the next hidden states (batch * length, hidden), or each row's first one (batch, hidden)."""
         call_index = 1 + 3 * number
@@ -158,12 +166,12 @@ class _Block:
         inner = self.drop(self._dense(inner, weights, "output"), call_index + 2)
         return self._norm(x + inner, weights, "output_layer_norm")
 
-    def drop(self, x: "tf.Tensor", call_index: Any) -> "tf.Tensor":
+    def drop(self, x: "tf.Tensor", call_index: "int | tf.Tensor") -> "tf.Tensor":
         """Apply dropout to hidden states in training."""
         return self.dropout(x, self.architecture.dropout, call_index) if self.dropout else x
 
     def _attention(
-        self, x: "tf.Tensor", weights: LayerWeights, bias: "tf.Tensor", call_index: Any, first_only: bool
+        self, x: "tf.Tensor", weights: LayerWeights, bias: "tf.Tensor", call_index: "int | tf.Tensor", first_only: bool
     ) -> "tf.Tensor":
         import tensorflow as tf
 
@@ -426,7 +434,7 @@ class Dropout:
     def __init__(self, seed: "tf.Tensor"):
         self.seed = seed
 
-    def __call__(self, x: "tf.Tensor", rate: float, call_index: Any) -> "tf.Tensor":
+    def __call__(self, x: "tf.Tensor", rate: float, call_index: "int | tf.Tensor") -> "tf.Tensor":
         """Set a fraction of the values of `x` to zero and scale up the others."""
         import tensorflow as tf
 

@@ -2,8 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from tfhub_ft.utils.errors import InputError
 
@@ -22,9 +23,9 @@ class CatalogEntry:
     heads: int
     # In millions, without language-model heads.
     parameters: float
-    cased: bool
+    cased: bool = False
     # A language code, or a description and the number of languages.
-    language: str
+    language: str = "en"
     # The SPDX identifier. A TensorFlow Hub page without a license means Apache-2.0.
     license: str = "Apache-2.0"
     # The paper or the model page.
@@ -36,65 +37,74 @@ class CatalogEntry:
 _TFHUB = "https://tfhub.dev/"
 
 _UNCASED = "tensorflow/bert_en_uncased_preprocess/3"
-_BERT_PAPER = "https://arxiv.org/abs/1810.04805"
-_DISTILBERT_PAPER = "https://arxiv.org/abs/1910.01108"
 
 
-def _release(
-    family: str, source: str, preprocessor: str = _UNCASED, *, cased: bool = False, language: str = "en"
-) -> Callable[..., CatalogEntry]:
-    """Return a function that makes the entry of one encoder of a release."""
+def _entry(
+    name: str,
+    path: str,
+    layers: int,
+    hidden_size: int,
+    heads: int,
+    parameters: float,
+    *,
+    preprocessor: str = _UNCASED,
+    **fields: Any,
+) -> CatalogEntry:
+    return CatalogEntry(
+        name=name,
+        handle=_TFHUB + path,
+        preprocessor=_TFHUB + preprocessor,
+        layers=layers,
+        hidden_size=hidden_size,
+        heads=heads,
+        parameters=parameters,
+        **fields,
+    )
 
-    def entry(name: str, path: str, layers: int, hidden_size: int, heads: int, parameters: float) -> CatalogEntry:
-        return CatalogEntry(
-            name=name,
-            family=family,
-            handle=_TFHUB + path,
-            preprocessor=_TFHUB + preprocessor,
-            layers=layers,
-            hidden_size=hidden_size,
-            heads=heads,
-            parameters=parameters,
-            cased=cased,
-            language=language,
-            source=source,
-        )
 
-    return entry
-
-
-_BERT = _release("bert", _BERT_PAPER)
-_BERT_CASED = _release("bert", _BERT_PAPER, "tensorflow/bert_en_cased_preprocess/3", cased=True)
-_MBERT = _release(
-    "bert", _BERT_PAPER, "tensorflow/bert_multi_cased_preprocess/3", cased=True, language="multilingual (104)"
+_BERT = partial(_entry, family="bert", source="https://arxiv.org/abs/1810.04805")
+_BERT_CASED = partial(_BERT, preprocessor="tensorflow/bert_en_cased_preprocess/3", cased=True)
+_MBERT = partial(
+    _BERT, preprocessor="tensorflow/bert_multi_cased_preprocess/3", cased=True, language="multilingual (104)"
 )
-_BERT_ZH = _release("bert", _BERT_PAPER, "tensorflow/bert_zh_preprocess/3", language="zh")
-_SMALL = _release("bert", "https://arxiv.org/abs/1908.08962")
-_DISTIL = _release("distilbert", _DISTILBERT_PAPER, "jeongukjae/distilbert_en_uncased_preprocess/2")
-_DISTIL_CASED = _release("distilbert", _DISTILBERT_PAPER, "jeongukjae/distilbert_en_cased_preprocess/2", cased=True)
-_MDISTIL = _release(
-    "distilbert",
-    _DISTILBERT_PAPER,
-    "jeongukjae/distilbert_multi_cased_preprocess/2",
+_BERT_ZH = partial(_BERT, preprocessor="tensorflow/bert_zh_preprocess/3", language="zh")
+_SMALL = partial(_entry, family="bert", source="https://arxiv.org/abs/1908.08962")
+_DISTIL = partial(
+    _entry,
+    family="distilbert",
+    source="https://arxiv.org/abs/1910.01108",
+    preprocessor="jeongukjae/distilbert_en_uncased_preprocess/2",
+)
+_DISTIL_CASED = partial(_DISTIL, preprocessor="jeongukjae/distilbert_en_cased_preprocess/2", cased=True)
+_MDISTIL = partial(
+    _DISTIL,
+    preprocessor="jeongukjae/distilbert_multi_cased_preprocess/2",
     cased=True,
     language="multilingual (104)",
 )
-_ELECTRA = _release("electra", "https://openreview.net/forum?id=r1xMH1BtvB")
-_ALBERT = _release("albert", "https://arxiv.org/abs/1909.11942", "tensorflow/albert_en_preprocess/3")
-_MOBILE = _release("mobilebert", "https://arxiv.org/abs/2004.02984")
-_EXPERTS = _release("bert", "https://www.kaggle.com/models/google/experts-bert")
-_TALKING = _release("talking-heads", "https://arxiv.org/abs/2003.02436")
-_LABSE = _release(
-    "labse",
-    "https://arxiv.org/abs/2007.01852",
-    "google/universal-sentence-encoder-cmlm/multilingual-preprocess/2",
+_ELECTRA = partial(_entry, family="electra", source="https://openreview.net/forum?id=r1xMH1BtvB")
+_ALBERT = partial(
+    _entry,
+    family="albert",
+    source="https://arxiv.org/abs/1909.11942",
+    preprocessor="tensorflow/albert_en_preprocess/3",
+)
+_MOBILE = partial(_entry, family="mobilebert", source="https://arxiv.org/abs/2004.02984")
+_EXPERTS = partial(_entry, family="bert", source="https://www.kaggle.com/models/google/experts-bert")
+_TALKING = partial(_entry, family="talking-heads", source="https://arxiv.org/abs/2003.02436")
+_LABSE = partial(
+    _entry,
+    family="labse",
+    source="https://arxiv.org/abs/2007.01852",
+    preprocessor="google/universal-sentence-encoder-cmlm/multilingual-preprocess/2",
     cased=True,
     language="multilingual (109)",
 )
-_MURIL = _release(
-    "muril",
-    "https://arxiv.org/abs/2103.10730",
-    "google/MuRIL_preprocess/1",
+_MURIL = partial(
+    _entry,
+    family="muril",
+    source="https://arxiv.org/abs/2103.10730",
+    preprocessor="google/MuRIL_preprocess/1",
     cased=True,
     language="17 Indian languages incl. en",
 )
@@ -130,8 +140,6 @@ CATALOG: tuple[CatalogEntry, ...] = (
         hidden_size=384,
         heads=12,
         parameters=22.7,
-        cased=False,
-        language="en",
         source="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
     ),
     _BERT("bert-base-uncased", "tensorflow/bert_en_uncased_L-12_H-768_A-12/4", 12, 768, 12, 109.5),

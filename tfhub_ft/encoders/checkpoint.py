@@ -70,22 +70,22 @@ _BLOCK_PARTS = {
     },
 }
 
-# The masked-LM head. Its decoder's weights are the word embeddings.
+# The masked-LM head, by its names in TF Hub's encoders. The weights of its decoder are the word embeddings.
 _HEAD_WEIGHTS = {
     "bert": {
-        "dense.weight": "predictions.transform.dense.weight",
-        "dense.bias": "predictions.transform.dense.bias",
-        "norm.weight": "predictions.transform.LayerNorm.weight",
-        "norm.bias": "predictions.transform.LayerNorm.bias",
-        "bias": "predictions.bias",
+        "cls/predictions/transform/dense/kernel": "predictions.transform.dense.weight",
+        "cls/predictions/transform/dense/bias": "predictions.transform.dense.bias",
+        "cls/predictions/transform/LayerNorm/gamma": "predictions.transform.LayerNorm.weight",
+        "cls/predictions/transform/LayerNorm/beta": "predictions.transform.LayerNorm.bias",
+        "cls/predictions/output_bias/bias": "predictions.bias",
         "decoder": "predictions.decoder.weight",
     },
     "distilbert": {
-        "dense.weight": "vocab_transform.weight",
-        "dense.bias": "vocab_transform.bias",
-        "norm.weight": "vocab_layer_norm.weight",
-        "norm.bias": "vocab_layer_norm.bias",
-        "bias": "vocab_projector.bias",
+        "cls/predictions/transform/dense/kernel": "vocab_transform.weight",
+        "cls/predictions/transform/dense/bias": "vocab_transform.bias",
+        "cls/predictions/transform/LayerNorm/gamma": "vocab_layer_norm.weight",
+        "cls/predictions/transform/LayerNorm/beta": "vocab_layer_norm.bias",
+        "cls/predictions/output_bias/bias": "vocab_projector.bias",
         "decoder": "vocab_projector.weight",
     },
 }
@@ -125,7 +125,7 @@ class Checkpoint:
     vocabulary: tuple[str, ...]
     # float32 by the names of Hugging Face's torch model without its prefix; dense layers are [out, in].
     weights: dict[str, np.ndarray]
-    # By the names of `_HEAD_WEIGHTS` without "decoder"; empty without a head that shares the word embeddings.
+    # By its names in TF Hub's encoders, dense [out, in]; empty without a head that shares the word embeddings.
     masked_lm: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -316,18 +316,13 @@ def _weights_file(folder: Path) -> Path:
     )
 
 
-def _head_shapes(architecture: dict[str, Any]) -> Shapes:
-    """Return the shapes of a masked-LM head's tensors by their names in Hugging Face's torch model."""
-    hidden, vocab_size = architecture["hidden_size"], architecture["vocab_size"]
-    shapes = {"dense.weight": (hidden, hidden), "bias": (vocab_size,), "decoder": (vocab_size, hidden)}
-    names = _HEAD_WEIGHTS[architecture["model_type"]]
-    return {name: shapes.get(part, (hidden,)) for part, name in names.items()}
-
-
 def _read_weights(source: Path, architecture: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the checked float32 tensors of the encoder and its masked-LM head."""
     shapes, weights = expected_shapes(architecture), {}
-    all_shapes = shapes | _head_shapes(architecture)
+    hidden, vocab_size = architecture["hidden_size"], architecture["vocab_size"]
+    head_names = list(_HEAD_WEIGHTS[architecture["model_type"]].values())
+    head_shapes = [(hidden, hidden), (hidden,), (hidden,), (hidden,), (vocab_size,), (vocab_size, hidden)]
+    all_shapes = shapes | dict(zip(head_names, head_shapes, strict=True))
     for name, tensor in _tensors(source, all_shapes):
         if tensor.dtype.name not in _FLOATS:
             raise InputError(f"{source}: {name} is {tensor.dtype.name}; a quantized checkpoint cannot be converted")
@@ -343,8 +338,9 @@ def _read_weights(source: Path, architecture: dict[str, Any]) -> tuple[dict[str,
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(f"{source}: {missing[0]}{more} not found; the weights do not match config.json")
-    head_names = _HEAD_WEIGHTS[architecture["model_type"]]
-    head = {part: weights.pop(name) for part, name in head_names.items() if name in weights}
+    head = {
+        part: weights.pop(name) for part, name in _HEAD_WEIGHTS[architecture["model_type"]].items() if name in weights
+    }
     word_embeddings = weights["embeddings.word_embeddings.weight"]
     if head and not np.array_equal(head.pop("decoder", word_embeddings), word_embeddings):
         log(f"{source}: the masked-LM head does not share the word embeddings and is ignored")

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfhub_ft.encoders.bert_forward import Architecture
 from tfhub_ft.encoders.checkpoint import Checkpoint, read_checkpoint
-from tfhub_ft.encoders.hub_export import MASKED_LM, write_encoder, write_preprocessor
+from tfhub_ft.encoders.hub_export import write_encoder, write_preprocessor
 from tfhub_ft.encoders.numpy_bert import forward, masked_lm_logits
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.devices import pin_to_cpu, tensor_float_32
@@ -78,15 +78,15 @@ def convert_checkpoint(checkpoint_dir: str | Path, out_dir: str | Path) -> Conve
         gc.collect()
         advance(1)
         log("Comparing its outputs with the checkpoint's ...")
-        parity = check_pair(checkpoint, new_folder)
-        (new_folder / "README.md").write_text(_readme(checkpoint, pooled, parity), encoding="utf-8")
-    return ConversionReport(
-        model_type=checkpoint.model_type,
-        encoder=out_dir / "encoder",
-        preprocessor=out_dir / "preprocessor",
-        pooled=pooled,
-        **parity,
-    )
+        report = ConversionReport(
+            checkpoint.model_type,
+            out_dir / "encoder",
+            out_dir / "preprocessor",
+            pooled,
+            *check_pair(checkpoint, new_folder),
+        )
+        (new_folder / "README.md").write_text(_readme(checkpoint, report), encoding="utf-8")
+    return report
 
 
 def write_converted_pair(checkpoint: Checkpoint, folder: Path) -> None:
@@ -104,7 +104,7 @@ def write_converted_pair(checkpoint: Checkpoint, folder: Path) -> None:
         folder / "encoder",
         dict(_variables(checkpoint)),
         architecture,
-        masked_lm=_masked_lm(checkpoint),
+        masked_lm={name: value.T for name, value in checkpoint.masked_lm.items()},
         vocabulary=checkpoint.vocabulary,
         do_lower_case=checkpoint.do_lower_case,
     )
@@ -117,7 +117,7 @@ def write_converted_pair(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 @pin_to_cpu
-def check_pair(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
+def check_pair(checkpoint: Checkpoint, folder: Path) -> tuple[dict[str, float], int, int]:
     """Load a written pair and compare its outputs with NumPy; return the report's differences, rows and longest."""
     encoder, preprocessor = (load_graph(folder / name) for name in ("encoder", "preprocessor"))
     differences: dict[str, list[float]] = {}
@@ -147,7 +147,7 @@ def check_pair(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
             f"{checkpoint.name}: the converted encoder's {worst} differs from the checkpoint's by {difference:.2g},"
             f" more than {TOLERANCE:g}; nothing was written, please report this checkpoint"
         )
-    return {"differences": largest, "rows": rows, "longest": longest}
+    return largest, rows, longest
 
 
 def _pooled(checkpoint: Checkpoint) -> str:
@@ -156,7 +156,7 @@ def _pooled(checkpoint: Checkpoint) -> str:
     return "the last hidden state of the first token ([CLS]), as the checkpoint has no pooler"
 
 
-def _readme(checkpoint: Checkpoint, pooled: str, parity: dict[str, Any]) -> str:
+def _readme(checkpoint: Checkpoint, report: ConversionReport) -> str:
     types = (
         f"{checkpoint.type_vocab_size} segments"
         if checkpoint.type_vocab_size
@@ -176,11 +176,11 @@ A text encoder and its preprocessor, converted by `tfhub-ft encoders convert` fr
 
 - `encoder/`: {checkpoint.layers} layers, hidden size {checkpoint.hidden_size}, {checkpoint.heads} heads; at most
   {checkpoint.max_positions} tokens; {types}.
-- `pooled_output` (and `default`) is {pooled}.
+- `pooled_output` (and `default`) is {report.pooled}.
 - {masked_lm}
 - `preprocessor/`: WordPiece, {checkpoint.vocab_size} tokens; {casing}.
-- Outputs differ from a NumPy forward pass of the checkpoint by at most {max(parity["differences"].values()):.1e}, on
-  {parity["rows"]} texts of up to {parity["longest"]} tokens.
+- Outputs differ from a NumPy forward pass of the checkpoint by at most {report.max_difference:.1e}, on
+  {report.rows} texts of up to {report.longest} tokens.
 
 The license is that of the checkpoint.
 """
@@ -213,14 +213,6 @@ def _pair(name: str, pair: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[str,
     is_dense = weight.ndim == 2
     yield f"{name}/{'kernel' if is_dense else 'gamma'}", weight.T
     yield f"{name}/{'bias' if is_dense else 'beta'}", bias
-
-
-def _masked_lm(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-    head = checkpoint.masked_lm
-    if not head:
-        return {}
-    parts = (head["dense.weight"].T, head["dense.bias"], head["norm.weight"], head["norm.bias"], head["bias"])
-    return dict(zip(MASKED_LM, parts, strict=True))
 
 
 def _batches(checkpoint: Checkpoint, preprocessor: Any) -> Iterator["dict[str, tf.Tensor]"]:

@@ -27,7 +27,15 @@ def frozen_names(names: Sequence[str], freeze: str) -> set[str]:
     embeddings = {name for name in names if depth_of(name) is None and "embedding" in name}
     if freeze == "embeddings":
         return embeddings
-    frozen_layers = _frozen_layers(freeze, _layers(names))
+    match, layers = re.fullmatch(r"(all-but-)?(\d+)", freeze), _layers(names)
+    if not match:
+        raise InputError(f"--freeze {freeze}: not one of none, embeddings, N, all-but-N, all-but-pooler, all")
+    if not layers:
+        raise InputError(f"--freeze {freeze}: {SHARED}; use none, embeddings, all-but-pooler or all")
+    count = int(match.group(2))
+    if count > len(layers):
+        raise InputError(f"--freeze {freeze}: the encoder has {len(layers)} layers")
+    frozen_layers = layers[: len(layers) - count] if match.group(1) else layers[:count]
     return embeddings | {name for name in names if depth_of(name) in frozen_layers}
 
 
@@ -42,15 +50,3 @@ def top_layers(names: Sequence[str], count: int, option: str) -> set[str]:
 
 def _layers(names: Iterable[str]) -> list[int]:
     return sorted({depth for name in names if (depth := depth_of(name)) is not None})
-
-
-def _frozen_layers(freeze: str, layers: list[int]) -> list[int]:
-    match = re.fullmatch(r"(all-but-)?(\d+)", freeze)
-    if not match:
-        raise InputError(f"--freeze {freeze}: not one of none, embeddings, N, all-but-N, all-but-pooler, all")
-    if not layers:
-        raise InputError(f"--freeze {freeze}: {SHARED}; use none, embeddings, all-but-pooler or all")
-    count = int(match.group(2))
-    if count > len(layers):
-        raise InputError(f"--freeze {freeze}: the encoder has {len(layers)} layers")
-    return layers[: len(layers) - count] if match.group(1) else layers[:count]

@@ -104,7 +104,7 @@ def _load(path: Path) -> tuple[Any, str]:
         module = load_graph(path)
     except UntrustedCode:
         raise
-    except Exception as error:  # noqa: BLE001  damaged SavedModels raise many types of errors
+    except Exception as error:  # damaged SavedModels raise many types of errors
         raise InputError(f"{path}: the SavedModel cannot be loaded ({kind_and_first_line(error)})") from None
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return module, f"{size / 1e6:,.1f} MB in {time.monotonic() - start:.1f} s"
@@ -114,7 +114,7 @@ def _run_check(what: str, check: Callable[..., tuple[bool, str]], *arguments: An
     try:
         ok, found = check(*arguments)
         return Finding(what, bool(ok), found)
-    except Exception as error:  # noqa: BLE001  any failure is a finding
+    except Exception as error:  # any failure is a finding
         return Finding(what, False, f"failed: {kind_and_first_line(error)}")
 
 
@@ -239,13 +239,13 @@ def _preprocessor_call(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:
     return ok, f"returns {', '.join(sorted(tokens))} {shapes[min(tokens)]}"
 
 
-def _tokenize(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:  # noqa: ARG001
+def _tokenize(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:
     tokens = preprocessor.tokenize(_texts())
     levels = "tokens grouped by word" if tokens.ragged_rank > 1 else "tokens not grouped by word"
     return tokens.dtype.name == "int32" and tokens.nrows() == 2, f"{tokens.dtype.name}, {levels}"
 
 
-def _pack(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:  # noqa: ARG001
+def _pack(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:
     tokens = {}
     for segments, length in ((1, 9), (2, 24)):
         tokens = _packed(preprocessor, segments, length)
@@ -256,7 +256,7 @@ def _pack(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:  # noqa: ARG001
     return True, f"any seq_length; two segments, {kinds} token types"
 
 
-def _special_tokens(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:  # noqa: ARG001
+def _special_tokens(preprocessor: Any, probe: _Probe) -> tuple[bool, str]:
     special = {name: int(value) for name, value in preprocessor.tokenize.get_special_tokens_dict().items()}
     missing = [name for name in SPECIAL_TOKENS if name not in special]
     if missing:

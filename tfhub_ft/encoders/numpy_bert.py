@@ -54,10 +54,10 @@ def forward(
 
 def masked_lm_logits(checkpoint: Checkpoint, states: np.ndarray) -> np.ndarray:
     """Return the logits [..., vocab_size] of the masked-LM head for hidden states [..., hidden]."""
-    head, word_embeddings = checkpoint.masked_lm, checkpoint.weights["embeddings.word_embeddings.weight"]
-    inner = ACTIVATIONS[checkpoint.activation](_dense(states, (head["dense.weight"], head["dense.bias"])))
-    normed = _layer_norm(inner, (head["norm.weight"], head["norm.bias"]), checkpoint.layer_norm_eps)
-    return normed @ word_embeddings.T.astype(normed.dtype) + head["bias"]
+    weight, bias, gamma, beta, output_bias = checkpoint.masked_lm.values()
+    inner = ACTIVATIONS[checkpoint.activation](_dense(states, (weight, bias)))
+    normed = _layer_norm(inner, (gamma, beta), checkpoint.layer_norm_eps)
+    return _dense(normed, (checkpoint.weights["embeddings.word_embeddings.weight"], output_bias))
 
 
 def _attention(

@@ -94,14 +94,12 @@ _Source = _Folder | _DefaultEncoder | Archive
 def _sources(
     encoder: str | os.PathLike, preprocessor: str | os.PathLike | None
 ) -> tuple[CatalogEntry | None, _Source, _Source | None]:
-    entry = _catalog_entry(encoder, "encoder")
     pull = (os.fspath(encoder), *(() if preprocessor is None else ("--preprocessor", os.fspath(preprocessor))))
-    encoder_source = _source(encoder, "encoder", entry, pull)
+    entry, encoder_source = _source(encoder, "encoder", pull)
+    if preprocessor is None and entry:
+        preprocessor = entry.name
     if preprocessor is not None:
-        preprocessor_entry = _catalog_entry(preprocessor, "preprocessor")
-        return entry, encoder_source, _source(preprocessor, "preprocessor", preprocessor_entry, pull)
-    if entry:
-        return entry, encoder_source, _source(entry.name, "preprocessor", entry, pull)
+        return entry, encoder_source, _source(preprocessor, "preprocessor", pull)[1]
     return None, encoder_source, _beside(encoder_source.path) if isinstance(encoder_source, _Folder) else None
 
 
@@ -125,13 +123,14 @@ def _catalog_entry(name: str | os.PathLike, part: str) -> CatalogEntry | None:
         raise InputError(f"--{part} {name}: {error}; or pass a folder or a URL") from None
 
 
-def _source(name: str | os.PathLike, part: str, entry: CatalogEntry | None, pull: tuple[str, ...]) -> _Source:
+def _source(name: str | os.PathLike, part: str, pull: tuple[str, ...]) -> tuple[CatalogEntry | None, _Source]:
+    entry = _catalog_entry(name, part)
     if isinstance(name, str) and _SCHEME.match(name):
-        return archive_at(name, pull)
+        return entry, archive_at(name, pull)
     if entry is None:
-        return _local(name, part)
+        return None, _local(name, part)
     handle = entry.handle if part == "encoder" else entry.preprocessor
-    return archive_at(handle, pull) if handle else _DefaultEncoder(part)
+    return entry, archive_at(handle, pull) if handle else _DefaultEncoder(part)
 
 
 def _local(name: str | os.PathLike, part: str) -> _Folder:

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
-import tensorflow_text as text
+import tensorflow_text  # noqa: F401  registers the operations of preprocessors
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfhub_ft import HubEncoder
 from tfhub_ft.encoders.bert_forward import Architecture
 from tfhub_ft.encoders.hub_export import write_encoder, write_preprocessor
-from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
 from tfhub_ft.utils.processes import child_environment, python_command
 
 
@@ -86,21 +85,6 @@ def test_cased_preprocessor_keeps_case_and_accents(tmp_path):
     write_preprocessor(tmp_path / "cased", VOCABULARY, do_lower_case=False, seq_length=8)
     module = hub.load(str(tmp_path / "cased"))
     assert module.tokenize(tf.constant(["über Über uber"])).to_list() == [[[10], [1], [11]]]
-
-
-@pytest.mark.parametrize("length", [3, 4, 5, 6, 7, 8, 9, 20])
-def test_pack_segments_truncates_like_tf_text(length):
-    lengths = [(0, 0), (1, 9), (9, 1), (3, 4), (4, 3), (5, 5), (0, 7)]
-    one, two = (tf.ragged.constant([list(range(10, 10 + pair[side])) for pair in lengths], tf.int32) for side in (0, 1))
-    for segments in ([one], [one, two]):
-        trimmed = text.RoundRobinTrimmer(length - len(segments) - 1).trim(segments)
-        combined, types = text.combine_segments(trimmed, start_of_sequence_id=2, end_of_segment_id=3)
-        word_ids, _ = text.pad_model_inputs(combined, length, pad_value=1)
-        type_ids, mask = text.pad_model_inputs(types, length)
-        packed = pack_segments(segments, tf.constant(length), first=2, last=3, padding=1)
-        for name, expected in zip(TOKEN_INPUTS, (word_ids, mask, type_ids), strict=True):
-            np.testing.assert_array_equal(packed[name], expected)
-            assert packed[name].dtype == tf.int32
 
 
 def test_written_preprocessor_has_no_assertions(tmp_path):

@@ -65,16 +65,17 @@ class NativeBackend(Backend):
         import tensorflow as tf
 
         self._graphs.record()
+        roles = self._roles
         if self._restriction:
             tokens = {**tokens, "input_word_ids": tf.gather(self._restriction.rows, tokens["input_word_ids"])}
         return encode(
-            {role: tf.convert_to_tensor(self.variables[name]) for name, role in self._roles.items()},
+            {role: tf.convert_to_tensor(self.variables[name]) for name, role in roles.items()},
             self.architecture,
             tokens,
             dtype=self.layer.compute_dtype,
             dropout=self._dropout() if training else None,
             recompute=training and self.layer.recompute,
-            lora_factors={self._roles[name]: self._scaled_factors(name) for name in self.factors},
+            lora_factors={roles[name]: self._scaled_factors(name) for name in self.factors},
         )
 
     @property
