@@ -1,17 +1,25 @@
-"""The token ids of many rows, and batches of rows of similar length cut from them."""
+"""The token ids of many rows, and batches of rows of similar length."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.data.token_cache import token_arrays
+from tfhub_ft.data.token_cache import Arrays, token_arrays
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfhub_ft.encoders import HubPreprocessor
 
 POOL_BATCHES = 50
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 64, 2**17
 WORDS_AT_ONCE = 2**20
+
+# An array or a `TokenTargets` with an entry per row, or a dictionary of these.
+Targets = Any
 
 
 @dataclass(frozen=True)
@@ -20,9 +28,9 @@ class TokenRows:
 
     Args:
         word_ids: int32 (tokens,), the rows one after the other.
-        type_ids: int8 (tokens,), the segment that each token belongs to.
+        type_ids: int8 (tokens,), the segment of each token.
         starts: int64 (rows + 1,), where each row starts.
-        truncated: bool (rows,), whether a row had more tokens than are read; None where nothing is truncated.
+        truncated: bool (rows,), whether a row had more tokens than the sequence length; None if nothing is truncated.
     """
 
     word_ids: np.ndarray
@@ -40,152 +48,116 @@ class TokenRows:
 
     @property
     def row_lengths(self) -> np.ndarray:
-        """Tokens of each row of the data, several of which may share one row of tokens, int64 (rows,)."""
+        """Tokens of each row of the data, several of which may share a row of tokens, int64 (rows,)."""
         return self.lengths
 
     @property
     def truncated_rows(self) -> int:
-        """How many rows had more tokens than are read."""
+        """The number of truncated rows."""
         return 0 if self.truncated is None else int(self.truncated.sum())
 
     @property
-    def signature(self) -> dict[str, Any]:
-        """What a batch is, as tf.TensorSpecs by name."""
+    def signature(self) -> "Mapping[str, tf.TensorSpec] | tf.TensorSpec":
+        """The tf.TensorSpecs of a batch."""
         import tensorflow as tf
 
         names = ("input_word_ids", "input_mask", "input_type_ids")
         return {name: tf.TensorSpec((None, None), tf.int32) for name in names}
 
     def batch(self, rows: np.ndarray, buckets: Sequence[int] = ()) -> dict[str, np.ndarray]:
-        """Some rows as an encoder reads them, padded to the longest of them.
+        """Return a batch of rows as an encoder reads it: "input_word_ids", "input_mask" and "input_type_ids".
 
-        Args:
-            rows: indices, int (batch,).
-            buckets: lengths, ascending, to the next of which the batch is padded; no row is longer than the last one.
-
-        Returns:
-            {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length).
+        Each is int32 (batch, length), padded to the longest row or, with buckets, to the next of these lengths.
         """
-        mask, taken = places_of(self.starts, rows, buckets)
+        mask, indices = token_positions(self.starts, rows, buckets)
         word_ids, type_ids = np.zeros(mask.shape, "int32"), np.zeros(mask.shape, "int32")
-        word_ids[mask], type_ids[mask] = self.word_ids[taken], self.type_ids[taken]
+        word_ids[mask], type_ids[mask] = self.word_ids[indices], self.type_ids[indices]
         return {"input_word_ids": word_ids, "input_mask": mask.astype("int32"), "input_type_ids": type_ids}
 
     def subset(self, rows: np.ndarray) -> "TokenRows":
-        """Some of the rows, in the order of their indices, int (rows,)."""
-        _, places = places_of(self.starts, rows)
+        """Return the rows of some indices, int (rows,), in their order."""
+        _, indices = token_positions(self.starts, rows)
         truncated = None if self.truncated is None else self.truncated[rows]
-        starts = starts_of(self.lengths[rows])
-        return TokenRows(self.word_ids[places], self.type_ids[places], starts, truncated=truncated)
+        starts = row_starts(self.lengths[rows])
+        return TokenRows(self.word_ids[indices], self.type_ids[indices], starts, truncated=truncated)
 
     def by_length(self, batch_size: int) -> Iterator[np.ndarray]:
-        """Indices of all rows, in batches from the longest to the shortest."""
+        """Yield the indices of all rows, in batches from the longest row to the shortest."""
         order = np.argsort(-self.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
 
 
 def truncation_warning(rows: str, seq_length: int) -> str:
-    """A warning that rows are longer than what is read of them.
-
-    Args:
-        rows: how many of which rows, such as "3 of 40 test rows".
-        seq_length: the tokens that are read.
-    """
+    """Return the warning that rows, such as "3 of 40 test rows", are longer than the sequence length."""
     return f"{rows} are longer than --seq-length {seq_length} tokens; the rest of their text is not read"
 
 
-def tokenize(preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> TokenRows:
-    """Run texts through a preprocessing layer, in parallel; the tokens of many rows are kept in the cache on disk.
+def tokenize(preprocessor: "HubPreprocessor", inputs: Sequence[tuple[str, ...]]) -> TokenRows:
+    """Return the token ids of rows of one or two segments, truncated to the preprocessor's `seq_length`.
 
-    Args:
-        preprocessor: a `HubPreprocessor`.
-        inputs: a tuple of one or two segments for each row.
-
-    Returns:
-        Their token ids, cut at the layer's `seq_length`.
+    Rows are tokenized in parallel. The tokens of many rows are cached on disk.
     """
     import tensorflow as tf
 
-    def make(_: int, some: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:
+    def make(_: int, some: Sequence[tuple[str, ...]]) -> Arrays:
         columns = [tf.constant(column) for column in zip(*some, strict=True)]
-        tokens = preprocessor.without_padding(columns)
+        tensors = preprocessor.without_padding(columns)
         names = ("word_ids", "type_ids", "lengths", "truncated")
-        return dict(zip(names, (each.numpy() for each in tokens), strict=True))
+        return dict(zip(names, (tensor.numpy() for tensor in tensors), strict=True))
 
     arrays = token_arrays(preprocessor, inputs, make, kind="rows")
-    starts = starts_of(arrays["lengths"])
-    return TokenRows(arrays["word_ids"], arrays["type_ids"], starts, truncated=arrays["truncated"])
+    return TokenRows(starts=row_starts(arrays.pop("lengths")), **arrays)
 
 
-def words_of(some: Iterable[TokenRows], vocabulary: int) -> np.ndarray:
-    """The ids that stand in rows, and 0, which batches are padded with; int (words,), ascending.
-
-    Args:
-        some: the rows.
-        vocabulary: how many ids there are.
-    """
-    there = np.zeros(vocabulary, bool)
-    there[0] = True
-    for rows in some:
-        for start in range(0, len(rows.word_ids), WORDS_AT_ONCE):
-            there[rows.word_ids[start : start + WORDS_AT_ONCE]] = True
-    return np.flatnonzero(there)
+def used_token_ids(token_rows: Iterable[TokenRows], vocabulary_size: int) -> np.ndarray:
+    """Return the token ids of rows, and the padding id 0, int (ids,), ascending."""
+    is_used = np.zeros(vocabulary_size, bool)
+    is_used[0] = True
+    for tokens in token_rows:
+        for start in range(0, len(tokens.word_ids), WORDS_AT_ONCE):
+            is_used[tokens.word_ids[start : start + WORDS_AT_ONCE]] = True
+    return np.flatnonzero(is_used)
 
 
-def starts_of(lengths: np.ndarray) -> np.ndarray:
-    """Where each of some rows starts, and where the last one ends, int64 (rows + 1,)."""
+def row_starts(lengths: np.ndarray) -> np.ndarray:
+    """Return where each row starts, and where the last one ends, int64 (rows + 1,)."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def places_of(starts: np.ndarray, rows: np.ndarray, buckets: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
-    """Where the tokens of some rows stand, for a batch of them.
-
-    Args:
-        starts: where each row starts, and where the last one ends, int64 (all rows + 1,).
-        rows: indices, int (batch,).
-        buckets: as for `TokenRows.batch`.
-
-    Returns:
-        Which places of the batch hold a token, bool (batch, length), and the number of each of these tokens.
-    """
+def token_positions(starts: np.ndarray, rows: np.ndarray, buckets: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Return which positions of a batch of rows have a token, bool (batch, length), and the index of each token."""
     lengths = starts[rows + 1] - starts[rows]
-    columns = np.arange(_padded(lengths.max(initial=0), buckets))
+    columns = np.arange(_padded_length(lengths.max(initial=0), buckets))
     mask = columns < lengths[:, None]
     return mask, (starts[rows][:, None] + columns)[mask]
 
 
 def length_buckets(lengths: np.ndarray, most: int) -> list[int]:
-    """Up to nine lengths that batches are padded to, so that a compiler sees few shapes.
+    """Return up to nine lengths to pad batches to, ascending, so that a compiler sees few shapes.
 
-    Args:
-        lengths: tokens of each row that is learnt from. An eighth of them is in each bucket, more or less.
-        most: the tokens that no row exceeds, which is the last bucket.
-
-    Returns:
-        The lengths, ascending: multiples of 8, but for the last one.
+    They are multiples of 8, except for the last one, `most`; each has about an eighth of the rows.
     """
     ends = np.quantile(lengths, np.arange(1, 9) / 8)
     return np.unique(np.minimum(np.append(np.ceil(ends / 8) * 8, most), most)).astype(int).tolist()
 
 
 class TrainingBatches:
-    """Batches for `fit`, in an order that follows from the seed and the epoch alone.
+    """Batches for `fit`, in an order that depends only on the seed and the epoch.
 
-    Rows of similar length stand together: all rows are shuffled, cut into pools of 50 batches, sorted within a pool
-    and cut into batches, whose order is shuffled again. So nearly nothing is padding, and no epoch is like another.
-    The largest batch is the first: memory that is too small shows at once, and later batches fit into what it needed.
-    With `batch_tokens` all rows are one pool: every epoch has as many batches, so that a schedule can count on them.
+    A batch has rows of similar length: the rows are shuffled, divided into pools of 50 batches, sorted within a pool
+    and divided into batches, which are shuffled again. With `batch_tokens` there is one pool, so that all epochs have
+    the same number of batches. The largest batch is the first: if memory is too small this shows at once.
 
     Args:
         tokens: the rows.
-        targets: an array with an entry a row, or a dictionary of such arrays.
+        targets: an array with an entry per row, or a dictionary of such arrays.
         batch_size: rows of a batch; the last one may be smaller.
-        seed: of the order.
-        batch_tokens: where it is not 0, a batch has as many rows as fit into so many tokens, padding included, and
-            `batch_size` does not count. A row that is longer is a batch by itself.
-        buckets: lengths, ascending, to the next of which batches are padded. The last batch is then filled up with its
-            own rows again, so that all batches of a length have the same shape.
+        seed: the seed of the order.
+        batch_tokens: if not 0, the maximum number of tokens of a batch, with padding, instead of `batch_size`. A longer
+            row is a batch by itself.
+        buckets: lengths, ascending; batches are padded to the next one. The last batch then repeats its rows, so that
+            all batches of a length have the same shape.
 
     Example:
         batches = TrainingBatches(tokens, targets, batch_size=32, seed=0)
@@ -196,7 +168,7 @@ class TrainingBatches:
     def __init__(
         self,
         tokens: TokenRows,
-        targets: Any,
+        targets: Targets,
         *,
         batch_size: int,
         seed: int,
@@ -215,118 +187,111 @@ class TrainingBatches:
         return len(self.order()) if self.batch_tokens else -(-len(self.tokens) // self.batch_size)
 
     def order(self) -> list[np.ndarray]:
-        """The batches of the current epoch, as indices of rows."""
-        random = np.random.default_rng((self.seed, self.epoch))
-        shuffled = random.permutation(len(self.tokens))
-        lengths, pool_rows, batches = self.tokens.lengths, self.batch_size * POOL_BATCHES, []
-        for start in range(0, len(shuffled), len(shuffled) if self.batch_tokens else pool_rows):
-            pool = shuffled[start:] if self.batch_tokens else shuffled[start : start + pool_rows]
+        """Return the batches of the current epoch as indices of rows."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        shuffled = rng.permutation(len(self.tokens))
+        lengths, batches = self.tokens.lengths, []
+        pool_rows = len(shuffled) if self.batch_tokens else self.batch_size * POOL_BATCHES
+        for start in range(0, len(shuffled), pool_rows):
+            pool = shuffled[start : start + pool_rows]
             pool = pool[np.argsort(-lengths[pool], kind="stable")]
-            batches += self._cut(pool, lengths[pool])
-        random.shuffle(batches)
-        longest = max(range(len(batches)), key=lambda number: lengths[batches[number]].max() * len(batches[number]))
-        batches[0], batches[longest] = batches[longest], batches[0]
+            batches += self._divide(pool, lengths[pool])
+        rng.shuffle(batches)
+        largest = max(range(len(batches)), key=lambda number: lengths[batches[number]].max() * len(batches[number]))
+        batches[0], batches[largest] = batches[largest], batches[0]
         return batches
 
-    def _cut(self, rows: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
-        """The batches of rows that are sorted, the longest first."""
+    def _divide(self, rows: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the batches of rows that are sorted by length, longest first."""
         start = 0
         while start < len(rows):
             size = self.batch_size
             if self.batch_tokens:
-                size = max(1, self.batch_tokens // _padded(lengths[start], self.buckets))
+                size = max(1, self.batch_tokens // _padded_length(lengths[start], self.buckets))
             batch = rows[start : start + size]
             yield np.resize(batch, size) if self.buckets else batch
             start += size
 
-    def some(self) -> tuple[Any, Any]:
-        """The tokens and targets of one small batch."""
+    def some(self) -> tuple[dict[str, np.ndarray], Targets]:
+        """Return the tokens and targets of a small batch."""
         rows = np.arange(min(2, len(self.tokens)))
-        return _batch(self.tokens, self.targets, rows, _padded(self.tokens.lengths[rows].max(), self.buckets))
+        return _batch(self.tokens, self.targets, rows, _padded_length(self.tokens.lengths[rows].max(), self.buckets))
 
-    def dataset(self, skip: int = 0, parts: range = range(1), of: int = 1) -> Any:
-        """A tf.data.Dataset of batches; each iteration over it is the epoch that `epoch` says by then.
+    def dataset(self, skip: int = 0, parts: range = range(1), of: int = 1) -> "tf.data.Dataset":
+        """Return the batches of the current epoch without the first `skip` ones; each iteration reads `epoch` again.
 
-        Args:
-            skip: batches of the epoch that are left out, the first ones.
-            parts: of `of` parts that each batch is dealt out in, those that are given, one behind the other.
-            of: how many parts a batch has. One may have no rows.
-
-        Returns:
-            Of (tokens, targets, {"share": of the rows of its batch that a part has, "rows": how many}).
+        Each batch is divided into `of` parts, which may be empty; `parts` are returned, one after the other. The
+        dataset is of (tokens, targets, {"share": of the rows of the batch in the part, "rows": their number}).
         """
-        order, count = lambda: self.order()[skip:], len(self) - skip
-        dataset = _dataset(self.tokens, self.targets, order, count, self.buckets, parts, of)
-        # With one bucket all batches have one shape, which TPUs must know beforehand.
-        fixed = len(self.buckets) == 1 and not self.batch_tokens and self.batch_size % of == 0
-        return dataset.map(partial(_shaped, rows=self.batch_size // of, length=self.buckets[0])) if fixed else dataset
+        import tensorflow as tf
+
+        tokens, targets = self.tokens, self.targets
+
+        def batches() -> Iterator[tuple]:
+            for rows in self.order()[skip:]:
+                length = _padded_length(tokens.lengths[rows].max(), self.buckets)
+                for part in parts:
+                    part_rows = rows[part::of]
+                    share = _share(targets, part_rows, rows) if of > 1 else 1.0
+                    counts = {"share": np.float32(share), "rows": np.float32(share * len(rows))}
+                    yield *_batch(tokens, targets, part_rows, length), counts
+
+        signature = (
+            tokens.signature,
+            tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), targets),
+            {"share": tf.TensorSpec((), tf.float32), "rows": tf.TensorSpec((), tf.float32)},
+        )
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        cardinality = (len(self) - skip) * len(parts)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4)
+        # With one bucket all batches have the same shape, which TPUs need to know in advance.
+        if len(self.buckets) == 1 and not self.batch_tokens and self.batch_size % of == 0:
+            dataset = dataset.map(partial(_set_shapes, rows=self.batch_size // of, length=self.buckets[0]))
+        return dataset
 
 
-def _padded(length: int, buckets: Sequence[int]) -> int:
+def _padded_length(length: int, buckets: Sequence[int]) -> int:
     return next((bucket for bucket in buckets if bucket >= length), length)
 
 
-def _dataset(
-    tokens: TokenRows, targets: Any, order: Any, count: int, buckets: Sequence[int], parts: range, of: int
-) -> Any:
+def _set_shapes(tokens: object, targets: object, counts: object, rows: int, length: int) -> tuple:
     import tensorflow as tf
 
-    def batches() -> Iterator[tuple]:
-        for rows in order():
-            length = _padded(tokens.lengths[rows].max(), buckets)
-            for part in parts:
-                own = rows[part::of]
-                share = _share(targets, own, rows) if of > 1 else 1.0
-                counts = {"share": np.float32(share), "rows": np.float32(share * len(rows))}
-                yield *_batch(tokens, targets, own, length), counts
+    def set_shape(tensor: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tensor, [rows, *(length if size is None else size for size in tensor.shape[1:])])
 
-    signature = (
-        tokens.signature,
-        tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), targets),
-        {"share": tf.TensorSpec((), tf.float32), "rows": tf.TensorSpec((), tf.float32)},
-    )
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(count * len(parts))).prefetch(4)
+    return tf.nest.map_structure(set_shape, tokens), tf.nest.map_structure(set_shape, targets), counts
 
 
-def _shaped(tokens: Any, targets: Any, counts: Any, rows: int, length: int) -> tuple[Any, Any, Any]:
+def _batch(tokens: TokenRows, targets: Targets, rows: np.ndarray, length: int) -> tuple[dict[str, np.ndarray], Targets]:
     import tensorflow as tf
 
-    def shaped(tensor: Any) -> Any:
-        known = [length if size is None else size for size in tensor.shape[1:]]
-        return tf.ensure_shape(tensor, [rows, *known])
-
-    return tf.nest.map_structure(shaped, tokens), tf.nest.map_structure(shaped, targets), counts
+    batch_targets = tf.nest.map_structure(lambda array: _pad_targets(array, rows, length), targets)
+    return tokens.batch(rows, (length,)), batch_targets
 
 
-def _batch(tokens: TokenRows, targets: Any, rows: np.ndarray, length: int) -> tuple[Any, Any]:
-    import tensorflow as tf
-
-    chosen = tf.nest.map_structure(lambda each: _targets(each, rows, length), targets)
-    return tokens.batch(rows, (length,)), chosen
-
-
-def _targets(targets: Any, rows: np.ndarray, length: int) -> np.ndarray:
-    """The targets of some rows; those that stand at tokens are padded as the tokens are."""
-    chosen = targets[rows]
-    if _stand_at_tokens(targets):
-        chosen = np.pad(chosen, [(0, 0), (0, length - chosen.shape[1])], constant_values=-1)
-    return chosen
+def _pad_targets(targets: Targets, rows: np.ndarray, length: int) -> np.ndarray:
+    """Return the targets of some rows; targets of tokens are padded like the tokens."""
+    batch_targets = targets[rows]
+    if _are_per_token(targets):
+        padding = [(0, 0), (0, length - batch_targets.shape[1])]
+        batch_targets = np.pad(batch_targets, padding, constant_values=-1)
+    return batch_targets
 
 
-def _share(targets: Any, part: np.ndarray, rows: np.ndarray) -> float:
-    """What a part of a batch has of all that the batch's loss is the mean of: of its rows, or its tokens' targets."""
-    if not _stand_at_tokens(targets):
+def _share(targets: Targets, part: np.ndarray, rows: np.ndarray) -> float:
+    """Return the share of a part of a batch in the mean of the loss, by rows or by the targets of tokens."""
+    if not _are_per_token(targets):
         return len(part) / len(rows)
     return float((targets[part] >= 0).sum() / max((targets[rows] >= 0).sum(), 1))
 
 
-def _stand_at_tokens(targets: Any) -> bool:
+def _are_per_token(targets: Targets) -> bool:
     return getattr(targets, "shape", ())[1:] == (None,)
 
 
 def batches_by_size(rows: Sequence[tuple[str, ...]], batch_size: int = TEXTS_AT_ONCE) -> Iterator[list[int]]:
-    """Yield the indices of rows of texts, the shortest first, in batches, which are smaller where texts are long."""
+    """Yield the indices of rows of texts in batches, shortest first; batches of long texts are smaller."""
     sizes = [sum(map(len, row)) for row in rows]
     batch: list[int] = []
     for i in sorted(range(len(rows)), key=sizes.__getitem__):

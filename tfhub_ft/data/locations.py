@@ -1,24 +1,23 @@
-"""The files of a run's rows: named as given and relative to the run folder, and recognized by their content."""
+"""Where the data files of a run are, as given and relative to the run folder, and whether they have changed."""
 
 import glob
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import is_pattern, matching_files, sha256_of
 
+# The entry of splits.json for a split: the location of its file, the number of rows and, unless they are all, which.
+SplitEntry = dict[str, Any]
+T = TypeVar("T")
 
-def location_of(name: Path, folder: Path | None = None) -> dict[str, Any]:
-    """What splits.json records of a file, or of the files that fit a pattern: lists where they are several.
 
-    Args:
-        name: the file or the pattern, as given.
-        folder: the run folder.
+def location_of(name: Path, folder: Path | None = None) -> SplitEntry:
+    """Return the entry of splits.json for a file, or for the files of a pattern, whose values are then lists.
 
-    Returns:
-        {"file": as given, "sha256"}, and with a folder {"relative": the name from there, "bytes"}, too.
+    The entry is {"file": as given, "sha256"}, and with a run folder also {"relative": the path from there, "bytes"}.
     """
     files = matching_files(name)
     location = {"file": str(name), "sha256": _each(sha256_of, files)}
@@ -28,15 +27,15 @@ def location_of(name: Path, folder: Path | None = None) -> dict[str, Any]:
 
 
 def relative_name(name: Path, folder: Path) -> str:
-    """The name of a file, a folder or a pattern relative to another folder; links on the way to both are followed."""
+    """Return the path of a file, a folder or a pattern relative to another folder, after resolving links."""
     start = os.path.realpath(folder)
     if is_pattern(name):
         return os.path.relpath(os.path.join(glob.escape(os.path.realpath(".")), name), glob.escape(start))
     return os.path.relpath(os.path.join(os.path.realpath(name.parent), name.name), start)
 
 
-def content_fault(name: Path, recorded: Mapping[str, Any]) -> str | None:
-    """What is wrong with a file or a pattern as the one that an entry of splits.json records; None where it is that."""
+def content_fault(name: Path, recorded: SplitEntry) -> str | None:
+    """Return how a file or a pattern differs from the entry of splits.json; None if it is the same."""
     if name.is_dir():
         return "is a folder"
     try:
@@ -46,7 +45,7 @@ def content_fault(name: Path, recorded: Mapping[str, Any]) -> str | None:
     if not all(file.is_file() for file in files):
         return "is missing"
     try:
-        # Files of other sizes need not be read. Runs of version 0.1 do not record the sizes.
+        # Files of another size need not be read. Runs of version 0.1 do not record sizes.
         same = recorded.get("bytes") in (None, _each(os.path.getsize, files))
         return None if same and _each(sha256_of, files) == recorded["sha256"] else "has changed"
     except OSError as error:
@@ -54,36 +53,30 @@ def content_fault(name: Path, recorded: Mapping[str, Any]) -> str | None:
 
 
 def find_rows(
-    given: Path, relative: str | None, folder: Path, fault: Callable[[Path], str | None]
+    given: Path, relative: str | None, folder: Path, fault_of: Callable[[Path], str | None]
 ) -> tuple[Path | None, list[str]]:
-    """Find the rows of a run again: under the name that was given, otherwise relative to the run folder.
-
-    Args:
-        given: as given, from the current folder.
-        relative: relative to the run folder; None of runs that do not record it.
-        folder: the run folder.
-        fault: returns what is wrong with a candidate, None where it is the right one.
+    """Find the data of a run, as given or relative to the run folder, which old runs do not record.
 
     Returns:
-        The first candidate that is right, and what is wrong with those before it.
+        The first candidate for which `fault_of` returns None, and the faults of those before it.
     """
     candidates, faults = [given], []
     if relative is not None:
         start = os.path.realpath(folder)
-        # Characters of a pattern in the run folder's own name are none of the pattern's.
+        # Wildcards in the name of the run folder are not part of the pattern.
         start = glob.escape(start) if is_pattern(os.path.join(start, relative)) and glob.has_magic(relative) else start
-        named = os.path.normpath(os.path.join(start, relative))
-        if os.path.abspath(given) != named:
-            candidates.append(Path(named))
+        path = os.path.normpath(os.path.join(start, relative))
+        if os.path.abspath(given) != path:
+            candidates.append(Path(path))
     for candidate in candidates:
-        wrong = fault(candidate)
-        if wrong is None:
+        fault = fault_of(candidate)
+        if fault is None:
             return candidate, faults
-        faults.append(f"{candidate} {wrong}")
+        faults.append(f"{candidate} {fault}")
     return None, faults
 
 
-def _each(function: Callable[[Path], Any], files: list[Path]) -> Any:
-    """What a function returns for the only file, or a list of what it returns for each of several."""
+def _each(function: Callable[[Path], T], files: list[Path]) -> T | list[T]:
+    """Return the result for a single file, or a list of the results for several."""
     values = [function(file) for file in files]
     return values if len(values) > 1 else values[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfhub_ft.data.batches import TokenRows, places_of, starts_of
+from tfhub_ft.data.batches import TokenRows, row_starts, token_positions
 
 OPEN_SEQUENCES = 64
 
@@ -53,7 +53,7 @@ class PackedDialogues(TokenRows):
         Returns:
             {"token_ids", "dialogue", "learnt"}, each int32 (batch, length); all are 0 where there is no token.
         """
-        mask, taken = places_of(self.starts, rows, buckets)
+        mask, taken = token_positions(self.starts, rows, buckets)
         batch = {}
         for name, values in (("token_ids", self.word_ids), ("dialogue", self.dialogue), ("learnt", self.learnt)):
             batch[name] = np.zeros(mask.shape, "int32")
@@ -103,7 +103,7 @@ def _laid_out(dialogues: Sequence[tuple[list[int], list[bool]]], sequences: list
     return PackedDialogues(
         word_ids=word_ids,
         type_ids=np.zeros(0, "int8"),
-        starts=starts_of(sizes)[np.concatenate([[0], ends])],
+        starts=row_starts(sizes)[np.concatenate([[0], ends])],
         dialogue=np.repeat(counted, sizes).astype("int32"),
         learnt=np.concatenate([np.asarray(dialogues[number][1], bool) for number in ordered]),
         dialogue_lengths=sizes,

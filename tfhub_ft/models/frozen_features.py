@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfhub_ft.data.batches import TokenRows
-from tfhub_ft.data.token_cache import kept_arrays
+from tfhub_ft.data.token_cache import cached_arrays
 from tfhub_ft.encoders.hub_encoder import HubEncoder
 from tfhub_ft.models.forward import make_logits_fn
 from tfhub_ft.utils.console import progress
@@ -137,7 +137,7 @@ class FrozenFeatureExtractor:
         """
         size = self.body.outputs[0].shape[-1]
         parts = self._in_batches(tokens, precision)
-        arrays = kept_arrays("features", self._key(tokens, precision), parts, f"features of {len(tokens):,} rows")
+        arrays = cached_arrays("features", self._key(tokens, precision), parts, f"features of {len(tokens):,} rows")
         features = np.empty((len(tokens), size), "float32")
         features[arrays["rows"]] = arrays["features"].reshape(-1, size)
         return FeatureRows(tokens.word_ids, tokens.type_ids, tokens.starts, features=features)

@@ -12,7 +12,7 @@ from tensorflow.core.example.example_pb2 import Example
 
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.datasets import Dataset, load_dataset
-from tfhub_ft.data.prepared import INDEX, Prepared, examples, read_index
+from tfhub_ft.data.prepared import INDEX, Prepared, read_index, serialize_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.data.token_cache import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
@@ -156,7 +156,7 @@ def _records(recipe: Recipe, preprocessor: Any, data: Dataset, split: str, start
     tokens = task.encode(preprocessor, Mapped(task.training_inputs, rows))
     if type(tokens) not in (TokenRows, WindowRows):
         raise InputError(f"{recipe.name}: its task makes {type(tokens).__name__} of rows, which cannot be prepared")
-    return list(examples(tokens, task.token_targets(tokens, data.targets[split][start:stop]), rows))
+    return list(serialize_rows(tokens, task.token_targets(tokens, data.targets[split][start:stop]), rows))
 
 
 def _write(folder: Path, index: dict[str, Any], records: Callable[..., list[bytes]], workers: int | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.datasets import Dataset, load_dataset
-from tfhub_ft.data.prepared import with_prepared
+from tfhub_ft.data.prepared import add_prepared_settings
 from tfhub_ft.recipe import Recipe, load_own_recipe, recipe_name
 from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, TRACKED, Run
 from tfhub_ft.settings import Settings, TrainingSettings, option_name
@@ -201,7 +201,7 @@ def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[
     """The settings that the user has set, in a YAML file, as arguments or by the choice of prepared rows."""
     config = None if config is None else check_path("config", config)
     given = {**(_read_config(config, recipe) if config else {}), **settings}
-    return with_prepared(recipe.names, given) if given.get("prepared") else given
+    return add_prepared_settings(recipe.names, given) if given.get("prepared") else given
 
 
 def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.batches import TokenRows, TrainingBatches, length_buckets, words_of
+from tfhub_ft.data.batches import TokenRows, TrainingBatches, length_buckets, used_token_ids
 from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.evaluation.scored import scoring_precision
 from tfhub_ft.evaluation.validation import Validated, validate
@@ -244,7 +244,7 @@ class Trainer:
         if not embeddings.trainable:
             return False
         with self.strategy.scope():
-            layer.backend.restrict_vocabulary(words_of(self.tokens.values(), embeddings.shape[0]))
+            layer.backend.restrict_vocabulary(used_token_ids(self.tokens.values(), embeddings.shape[0]))
         return True
 
     def _restore_vocabulary(self, step_model: "keras.Model", steps: int) -> None:

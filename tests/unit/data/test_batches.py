@@ -12,14 +12,14 @@ def token_rows(lengths):
     return TokenRows(ids, (ids % 2).astype("int8"), starts)
 
 
-def test_a_batch_is_padded_to_its_longest_row():
+def test_batch_is_padded_to_its_longest_row():
     batch = token_rows([2, 5, 3]).batch(np.array([2, 0]))
     np.testing.assert_array_equal(batch["input_word_ids"], [[201, 202, 203], [1, 2, 0]])
     np.testing.assert_array_equal(batch["input_mask"], [[1, 1, 1], [1, 1, 0]])
     np.testing.assert_array_equal(batch["input_type_ids"], [[1, 0, 1], [1, 0, 0]])
 
 
-def test_an_epoch_has_every_row_once_and_little_padding():
+def test_order_has_every_row_once_and_little_padding():
     lengths = np.random.default_rng(0).integers(3, 60, 1000)
     tokens = token_rows(lengths)
     batches = TrainingBatches(tokens, np.arange(1000, dtype="int32"), batch_size=16, seed=0)
@@ -30,14 +30,14 @@ def test_an_epoch_has_every_row_once_and_little_padding():
     assert padded < 1.1 * lengths.sum()
 
 
-def test_the_largest_batch_is_the_first():
+def test_order_starts_with_the_largest_batch():
     lengths = np.random.default_rng(0).integers(1, 60, 1000)
     batches = TrainingBatches(token_rows(lengths), np.zeros(1000, "int32"), batch_size=16, seed=0)
     sizes = [len(batch) * lengths[batch].max() for batch in batches.order()]
     assert sizes[0] == max(sizes)
 
 
-def test_the_order_follows_from_seed_and_epoch():
+def test_order_depends_on_seed_and_epoch():
     def order(seed, epoch):
         batches = TrainingBatches(token_rows([5] * 40), np.zeros(40, "int32"), batch_size=8, seed=seed)
         batches.epoch = epoch
@@ -48,7 +48,7 @@ def test_the_order_follows_from_seed_and_epoch():
     assert order(0, 1) != order(1, 1)
 
 
-def test_the_dataset_is_the_epoch_that_was_set():
+def test_dataset_follows_the_current_epoch():
     tokens = token_rows([3] * 20)
     batches = TrainingBatches(tokens, np.arange(20, dtype="int32"), batch_size=6, seed=0)
     dataset = batches.dataset()
@@ -59,7 +59,7 @@ def test_the_dataset_is_the_epoch_that_was_set():
         np.testing.assert_array_equal(seen, np.concatenate(batches.order()))
 
 
-def test_subset_has_the_tokens_of_its_rows():
+def test_subset_returns_the_tokens_of_its_rows():
     tokens = token_rows([3, 9, 5])
     some = tokens.subset(np.array([2, 0]))
     np.testing.assert_array_equal(some.lengths, [5, 3])
@@ -68,7 +68,7 @@ def test_subset_has_the_tokens_of_its_rows():
 
 
 @pytest.mark.parametrize("segments", [1, 2])
-def test_tokenize_keeps_what_the_layer_gives_without_padding(tiny_pair, segments):
+def test_tokenize_returns_the_layers_tokens_unpadded(tiny_pair, segments):
     import tensorflow as tf
 
     layer = HubPreprocessor(str(tiny_pair), seq_length=14)
@@ -84,7 +84,7 @@ def test_tokenize_keeps_what_the_layer_gives_without_padding(tiny_pair, segments
 
 
 @pytest.mark.parametrize("buckets", [(), (16, 32, 60)])
-def test_batches_by_tokens_have_every_row_once_within_the_budget(buckets):
+def test_batch_tokens_limits_the_tokens_of_a_batch(buckets):
     lengths = np.random.default_rng(0).integers(3, 60, 1000)
     batches = TrainingBatches(
         token_rows(lengths), np.zeros(1000), batch_size=16, seed=0, batch_tokens=480, buckets=buckets
@@ -103,13 +103,13 @@ def test_batches_by_tokens_have_every_row_once_within_the_budget(buckets):
         assert len(np.concatenate(order)) == 1000
 
 
-def test_a_row_above_the_token_budget_is_a_batch_by_itself():
+def test_batch_tokens_gives_long_rows_their_own_batch():
     batches = TrainingBatches(token_rows([9, 3, 3]), np.zeros(3), batch_size=16, seed=0, batch_tokens=6)
     assert sorted(len(rows) for rows in batches.order()) == [1, 2]
 
 
 @pytest.mark.parametrize("limit", [{"batch_size": 8}, {"batch_size": 8, "batch_tokens": 160}])
-def test_batches_in_buckets_have_few_shapes(limit):
+def test_buckets_give_few_shapes(limit):
     lengths = np.random.default_rng(0).integers(3, 37, 203)
     tokens = token_rows(lengths)
     buckets = length_buckets(lengths, 50)
@@ -125,7 +125,7 @@ def test_batches_in_buckets_have_few_shapes(limit):
     assert {length for _, length in shapes} <= set(buckets)
 
 
-def test_targets_at_tokens_are_padded_as_the_tokens_are():
+def test_token_targets_are_padded_like_the_tokens():
     tokens = token_rows([2, 5])
     targets = TokenTargets(np.arange(7, dtype="int32"), tokens.starts)
     batches = TrainingBatches(tokens, targets, batch_size=2, seed=0, buckets=[8, 16])
@@ -135,7 +135,7 @@ def test_targets_at_tokens_are_padded_as_the_tokens_are():
 
 
 @pytest.mark.parametrize("of", [2, 3, 8])
-def test_batches_are_dealt_out_to_replicas_and_some_may_get_nothing(of):
+def test_dataset_divides_batches_among_replicas(of):
     tokens = token_rows([9, 3, 5, 2, 7, 7, 4])
     batches = TrainingBatches(tokens, np.arange(7, dtype="int32"), batch_size=5, seed=0)
     whole = list(batches.dataset().as_numpy_iterator())
@@ -151,7 +151,7 @@ def test_batches_are_dealt_out_to_replicas_and_some_may_get_nothing(of):
             np.testing.assert_array_equal(one[1], other[1])
 
 
-def test_a_part_counts_by_the_targets_at_its_tokens():
+def test_dataset_share_counts_token_targets():
     tokens = token_rows([4, 2])
     targets = TokenTargets(np.array([0, 1, -1, 2, 3, -1], "int32"), tokens.starts)
     batches = TrainingBatches(tokens, targets, batch_size=2, seed=0)
@@ -162,12 +162,12 @@ def test_a_part_counts_by_the_targets_at_its_tokens():
 
 
 @pytest.mark.parametrize("of", [1, 2])
-def test_with_one_bucket_the_shape_of_all_batches_is_known_beforehand(of):
+def test_one_bucket_gives_static_shapes(of):
     tokens = token_rows([9, 3, 5, 2, 7])
-    targets = {"own": np.arange(5), "at_tokens": TokenTargets(np.arange(26, dtype="int32"), tokens.starts)}
+    targets = {"per_row": np.arange(5), "per_token": TokenTargets(np.arange(26, dtype="int32"), tokens.starts)}
     batches = TrainingBatches(tokens, targets, batch_size=4, seed=0, buckets=[16])
     ids, wanted, _ = batches.dataset(parts=range(1), of=of).element_spec
-    assert ids["input_word_ids"].shape == wanted["at_tokens"].shape == (4 // of, 16)
-    assert wanted["own"].shape == (4 // of,)
+    assert ids["input_word_ids"].shape == wanted["per_token"].shape == (4 // of, 16)
+    assert wanted["per_row"].shape == (4 // of,)
     for batch, _, _ in batches.dataset(parts=range(1), of=of):
         assert batch["input_mask"].shape == (4 // of, 16)

@@ -1,4 +1,4 @@
-"""Rows of a run are found again after the run, the files or the current folder have moved."""
+"""A run finds its rows after the run, the files or the current folder have moved."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PATTERN = {"data": "rows/part-*.csv"}
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with rows, which is the current one; its name looks like a pattern."""
+    """Return the current folder, which has rows; its name looks like a pattern."""
     folder = tmp_path / "pro[j]ect"
     (folder / "rows").mkdir(parents=True)
     for number, name in enumerate(("all", "train", "validation", "test", "part-1", "part-2")):
@@ -44,11 +44,11 @@ def texts(data):
 
 @pytest.mark.parametrize("settings", [ONE, THREE, {"train": "rows/train.csv"}, PATTERN, {}])
 @pytest.mark.parametrize("absolute", [False, True])
-def test_rows_are_found_from_another_folder(project, monkeypatch, settings, absolute):
+def test_run_finds_rows_from_another_folder(project, monkeypatch, settings, absolute):
     if absolute:
         settings = {name: os.path.abspath(path) for name, path in settings.items()}
         if "*" in str(settings):
-            pytest.skip("the folder's own name would be part of the pattern")
+            pytest.skip("the name of the folder would be part of the pattern")
     run = start_run(settings)
     expected = texts(run.load_rows())
     monkeypatch.chdir(project.parent / "elsewhere")
@@ -56,7 +56,7 @@ def test_rows_are_found_from_another_folder(project, monkeypatch, settings, abso
 
 
 @pytest.mark.parametrize("settings", [ONE, THREE, PATTERN, {}])
-def test_rows_are_found_after_run_and_files_have_moved(project, monkeypatch, settings):
+def test_run_finds_rows_after_a_move(project, monkeypatch, settings):
     expected = texts(start_run(settings).load_rows())
     moved = project.parent / "elsewhere" / "mo*ed"
     shutil.move(project, moved)
@@ -67,7 +67,7 @@ def test_rows_are_found_after_run_and_files_have_moved(project, monkeypatch, set
         assert all(str(split.file).startswith(str(moved.parent)) for split in data.splits.values())
 
 
-def test_rows_named_as_given_come_first_where_they_are_the_same(project, monkeypatch):
+def test_run_prefers_rows_at_the_given_path(project, monkeypatch):
     run = start_run(ONE)
     there = shutil.copytree(project / "rows", project.parent / "elsewhere" / "rows")
     monkeypatch.chdir(there.parent)
@@ -77,7 +77,7 @@ def test_rows_named_as_given_come_first_where_they_are_the_same(project, monkeyp
     assert run.located_settings().data == str(project / "rows" / "all.csv")
 
 
-def test_a_linked_run_folder_finds_its_rows(project, monkeypatch):
+def test_run_finds_rows_through_a_linked_folder(project, monkeypatch):
     (project / "disk" / "deep").mkdir(parents=True)
     (project / "runs").symlink_to(project / "disk" / "deep")
     expected = texts(start_run(ONE).load_rows())
@@ -95,7 +95,7 @@ def test_a_linked_run_folder_finds_its_rows(project, monkeypatch):
         (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
     ],
 )
-def test_rows_that_changed_are_named_in_one_line(project, monkeypatch, change, fault):
+def test_run_names_changed_files_in_one_line(project, monkeypatch, change, fault):
     run = start_run(THREE)
     change(project / "rows" / "test.csv")
     with pytest.raises(InputError, match=rf"^runs/one: the rows .* not found: rows/test\.csv {fault}$"):
@@ -105,7 +105,7 @@ def test_rows_that_changed_are_named_in_one_line(project, monkeypatch, change, f
         Run(project / run.path).load_rows()
 
 
-def test_a_run_without_relative_names_still_loads(project, monkeypatch):
+def test_run_loads_without_relative_names(project, monkeypatch):
     run = start_run(THREE)
     expected = texts(run.load_rows())
     old = {name: {k: v for k, v in s.items() if k not in ("relative", "bytes")} for name, s in run.splits.items()}
@@ -116,7 +116,7 @@ def test_a_run_without_relative_names_still_loads(project, monkeypatch):
         Run(project / run.path).load_rows()
 
 
-def test_splits_say_where_and_how_large_the_files_are(project):
+def test_splits_record_paths_and_sizes(project):
     splits = start_run(THREE).splits
     for name, split in splits.items():
         path = project / "rows" / f"{name}.csv"

@@ -34,7 +34,7 @@ def same(one: TokenRows, other: TokenRows):
     return True
 
 
-def test_tokens_of_the_cache_equal_fresh_ones(cache, layer, tiny_pair, capsys, monkeypatch):
+def test_cached_tokens_equal_fresh_ones(cache, layer, tiny_pair, capsys, monkeypatch):
     written = tokenize(layer, INPUTS)
     assert len(list(cache.iterdir())) == 1
     assert IN_CACHE not in capsys.readouterr().err
@@ -46,9 +46,7 @@ def test_tokens_of_the_cache_equal_fresh_ones(cache, layer, tiny_pair, capsys, m
     assert len(list(cache.iterdir())) == 1
 
 
-def test_many_rows_are_shown_while_they_are_tokenized_and_not_when_they_are_in_the_cache(
-    cache, layer, capsys, monkeypatch
-):
+def test_progress_is_shown_only_for_uncached_rows(cache, layer, capsys, monkeypatch):
     monkeypatch.setattr(token_cache, "SHOWN_FROM", 100)
     tokenize(layer, INPUTS)
     assert capsys.readouterr().err == "Tokens of 100 rows ...\n"
@@ -57,7 +55,7 @@ def test_many_rows_are_shown_while_they_are_tokenized_and_not_when_they_are_in_t
 
 
 @pytest.mark.parametrize("change", ["seq_length", "lowercase", "rows", "order"])
-def test_other_rows_or_settings_are_another_entry(cache, layer, tiny_pair, change):
+def test_cache_key_depends_on_rows_and_settings(cache, layer, tiny_pair, change):
     tokenize(layer, INPUTS)
     settings = {"seq_length": 13} if change == "seq_length" else {"seq_length": 14, "lowercase": change == "lowercase"}
     inputs = {"rows": [*INPUTS[:-1], ("bad", "film")], "order": INPUTS[::-1]}.get(change, INPUTS)
@@ -66,10 +64,10 @@ def test_other_rows_or_settings_are_another_entry(cache, layer, tiny_pair, chang
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing", "no_index", "torn_index"])
-def test_a_damaged_entry_is_made_anew(cache, layer, capsys, damage):
+def test_damaged_entry_is_written_again(cache, layer, capsys, damage):
     expected = tokenize(layer, INPUTS)
     (entry,) = cache.iterdir()
-    # Other processes may have the file mapped, so it is replaced, as a copy would be.
+    # Other processes may have mapped the file, so it is replaced.
     whole = (entry / "word_ids").read_bytes()
     (entry / "word_ids").unlink()
     if damage != "missing":
@@ -85,7 +83,7 @@ def test_a_damaged_entry_is_made_anew(cache, layer, capsys, damage):
     assert IN_CACHE in capsys.readouterr().err
 
 
-def test_what_is_broken_off_leaves_nothing(cache, layer, monkeypatch):
+def test_interrupted_write_leaves_nothing(cache, layer, monkeypatch):
     packed = layer.without_padding
     calls = []
 
@@ -101,13 +99,13 @@ def test_what_is_broken_off_leaves_nothing(cache, layer, monkeypatch):
     assert not cache.exists() or list(cache.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_told(cache, layer):
+def test_unwritable_cache_is_reported(cache, layer):
     cache.write_text("a file where the folder should be")
     with pytest.raises(RunError, match=r"tokens of 100 rows cannot be written .*TFHUB_FT_CACHE"):
         tokenize(layer, INPUTS)
 
 
-def test_what_was_not_used_for_long_is_removed(cache, layer):
+def test_unused_entries_are_removed(cache, layer):
     tokenize(layer, INPUTS)
     (old,) = cache.iterdir()
     tokenize(layer, INPUTS[::-1])
@@ -118,7 +116,7 @@ def test_what_was_not_used_for_long_is_removed(cache, layer):
     assert len(list(cache.iterdir())) == 2
 
 
-def test_a_read_only_cache_is_read_and_otherwise_done_without(cache, layer, capsys, read_only, monkeypatch):
+def test_read_only_cache_is_read_but_not_written(cache, layer, capsys, read_only, monkeypatch):
     expected = tokenize(layer, INPUTS)
     read_only(cache)
     monkeypatch.setattr(os, "utime", read_only.refuse)

@@ -5,7 +5,7 @@ from tfhub_ft.data.windows import TokenTargets, window_rows
 from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 
 
-def test_rows_are_windows_behind_each_other(tiny_pair):
+def test_window_rows_cuts_long_rows_into_windows(tiny_pair):
     layer = WindowPreprocessor(str(tiny_pair), seq_length=16, overlap=3)
     texts = [("good film",), ("the food was bad and the room was small and cold and wet and dear",)] * 100
     tokens = window_rows(
@@ -21,7 +21,7 @@ def test_rows_are_windows_behind_each_other(tiny_pair):
     assert batch["input_word_ids"].shape == (2, tokens.lengths[:2].max())
 
 
-def test_token_targets_are_padded_with_minus_one():
+def test_token_targets_pads_with_minus_one():
     targets = TokenTargets(np.array([1, 2, 3, 4], "int32"), np.array([0, 3, 4]))
     assert targets.shape == (2, None)
     np.testing.assert_array_equal(targets[np.array([1, 0])], [[4, -1, -1], [1, 2, 3]])

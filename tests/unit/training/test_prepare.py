@@ -137,7 +137,7 @@ def test_a_preparation_that_was_stopped_goes_on_with_the_shards_that_are_missing
     (tmp_path / written[-1]).unlink()
     (tmp_path / f".12345678.{written[-1].name}").write_bytes(b"torn")
     before = {path: path.stat().st_mtime_ns for path in written[:2]}
-    with pytest.raises(InputError, match="is not finished: run the same tfhub-ft prepare again"):
+    with pytest.raises(InputError, match="not finished; run the same tfhub-ft prepare again"):
         tfhub_ft.train("sentiment", prepared=tmp_path)
     prepare("sentiment", output_dir=tmp_path, shards=3, **how)
     assert {path: path.stat().st_mtime_ns for path in written[:2]} == before
@@ -212,9 +212,7 @@ def test_a_shard_that_is_not_whole_is_told_and_made_again(how, folder, copied, t
     shard.unlink()
     if state == "damaged":
         shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(
-        InputError, match=rf"{shard} is {state}: fetch it again, or run the same tfhub-ft prepare again"
-    ):
+    with pytest.raises(InputError, match=rf"{shard}: {state}; copy it again, or run the same tfhub-ft prepare again"):
         tfhub_ft.train("sentiment", prepared=copied, output_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     prepare("sentiment", output_dir=copied, shards=3, **how)
