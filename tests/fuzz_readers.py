@@ -1,9 +1,9 @@
-"""Fuzz a reader of files with atheris, which looks for files that lead into code not yet seen.
+"""Fuzz a format reader with atheris, which searches for inputs that reach new code.
 
 pip install atheris
 python tests/fuzz_readers.py csv -runs=25000   # or jsonl, conll, json (SQuAD); any option of libFuzzer
 
-Every file is read, or refused by one line that names it: anything else ends the run and leaves the file as crash-*.
+Every file is read, or rejected by one line that names it; anything else stops the run and saves the file as crash-*.
 """
 
 import sys
@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["tfhub_ft"]):
     from tfhub_ft.recipe import load_recipe
     from tfhub_ft.utils.errors import InputError
 
-# The recipe that reads a format, and where its demo rows come in another one, a file to begin with.
+# The recipe that reads each format, and initial files for formats that its demo rows do not have.
 RECIPES = {"csv": "sentiment", "jsonl": "multilabel", "conll": "ner", "json": "qa"}
 CONLL = "-DOCSTART- -X- O O\n\nEU NNP B-ORG\nrejects VBZ O\n\nPeter NNP B-PER\nBlackburn NNP I-PER\n"
 SQUAD = (
@@ -31,7 +31,7 @@ def main() -> None:
     recipe = load_recipe(RECIPES[kind])
     columns = recipe.task.columns(recipe.settings)
     start = {"conll": CONLL, "json": SQUAD}.get(kind) or "".join(recipe.demo.open(encoding="utf-8").readlines()[:4])
-    # libFuzzer ends the process, so nothing would remove it.
+    # libFuzzer exits the process, so a temporary folder would not be removed.
     folder = Path(tempfile.gettempdir()) / f"fuzz-{kind}"
     (folder / "seeds").mkdir(parents=True, exist_ok=True)
     (folder / "seeds" / "start").write_text(start, encoding="utf-8")

@@ -268,7 +268,7 @@ class Run:
 
         settings = settings or self.located_settings()
         data = load_dataset(self.recipe.task, settings, self.recipe.demo, labels=self.labels, splits=self.splits)
-        if not data.is_of(self.splits):
+        if not data.matches(self.splits):
             raise InputError(f"{self.path}: its training rows are not found: {data.sources} has changed; restore it")
         return data
 

@@ -1,69 +1,63 @@
-"""The rows that a training works on: from one file or three, or patterns of files, checked, split and described."""
+"""The rows of a training run: read, checked and split."""
 
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.data.fingerprints import fingerprints, folded
+from tfhub_ft.data.batches import Targets
+from tfhub_ft.data.fingerprints import fingerprints, fold_text
+from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import (
     DROPPED,
     count_labels,
     drop_labels,
+    format_labels,
     group_key,
-    listed,
     rare_labels,
     unseen_labels,
     warn_of_missing_labels,
     warn_of_spellings,
     warn_of_unseen_labels,
 )
-from tfhub_ft.data.locations import location_of
+from tfhub_ft.data.locations import SplitEntry, location_of
 from tfhub_ft.data.prepared import Prepared
 from tfhub_ft.data.row_task import RowTask
-from tfhub_ft.data.rows import ReadOptions, Row, read_all
-from tfhub_ft.data.sequences import pick
+from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.data.sequences import select
 from tfhub_ft.data.splits import split_rows
+from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.utils.console import warn
 from tfhub_ft.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from tfhub_ft.settings import TrainingSettings
 
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some rows of a file, or of the files that a pattern names.
+    """Rows of a file, or of the files that match a pattern.
 
     Args:
-        file: where they come from.
+        file: the file or the pattern.
         rows: the checked rows.
-        numbers: their places among all rows of the file; None where they are all of them.
+        numbers: their indices among all rows of the file; None if they are all of them.
     """
 
     file: Path
     rows: Sequence[Row]
     numbers: Sequence[int] | None = None
 
-    def described(self, location: dict[str, Any]) -> dict[str, Any]:
-        """The file by its location, how many rows, and which, where they are not the whole file.
-
-        These are the lines of a file; of several files, the places among all their rows, from 0.
-        """
+    def described(self, location: SplitEntry) -> SplitEntry:
+        """Return the entry of splits.json: the lines of a part of a file or, of several files, the indices of rows."""
         described = {**location, "rows": len(self.rows)}
         if self.numbers is None:
             return described
-        several = isinstance(location["sha256"], list)
-        return {
-            **described,
-            **({"numbers": [*self.numbers]} if several else {"lines": [row.line for row in self.rows]}),
-        }
+        if isinstance(location["sha256"], list):
+            return {**described, "numbers": [*self.numbers]}
+        return {**described, "lines": [row.line for row in self.rows]}
 
 
 @dataclass(frozen=True)
@@ -71,25 +65,21 @@ class Dataset:
     """The splits of a training run, and the labels of its rows.
 
     Args:
-        splits: by name: train, validation and, where there is one, test.
+        splits: by name: train, validation and, if there is one, test.
         labels: the labels, in the order of the logits.
-        targets: what the task's `targets` gives for each split.
-        prepared: the folder that has the rows' tokens, too, where they come from one.
+        targets: the task's `targets` of each split.
+        prepared: the folder of prepared rows that the rows come from.
         dropped: the labels that `min_label_rows` dropped, with their training rows.
     """
 
     splits: dict[str, Split]
     labels: list[str]
-    targets: dict[str, Any]
+    targets: dict[str, Targets]
     prepared: Prepared | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
 
-    def described(self, folder: Path | None = None) -> dict[str, Any]:
-        """What splits.json holds.
-
-        Args:
-            folder: the run folder, which the files are also named relative to; None for what belongs to no run.
-        """
+    def described(self, folder: Path | None = None) -> dict[str, SplitEntry]:
+        """Return the content of splits.json, with file names relative to the run folder, if there is one."""
         if self.prepared:
             return {name: self.prepared.described(name, folder) for name in self.splits}
         locations = {file: location_of(file, folder) for file in {split.file for split in self.splits.values()}}
@@ -100,93 +90,87 @@ class Dataset:
 
     @property
     def sources(self) -> str:
-        """The files that the rows come from, in words."""
+        """The files that the rows come from, for a message."""
         return " and ".join(dict.fromkeys(str(split.file) for split in self.splits.values()))
 
-    def is_of(self, splits: dict[str, dict[str, Any]]) -> bool:
-        """Whether these are the rows that a splits.json describes, wherever their files are now."""
+    def matches(self, splits: Mapping[str, SplitEntry]) -> bool:
+        """Return whether these are the rows of a splits.json, wherever their files are now."""
 
-        def contents(described: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-            places = ("file", "relative", "bytes", "prepared")
-            return {name: {k: v for k, v in split.items() if k not in places} for name, split in described.items()}
+        def contents(described: Mapping[str, SplitEntry]) -> dict[str, SplitEntry]:
+            locations = ("file", "relative", "bytes", "prepared")
+            return {name: {k: v for k, v in split.items() if k not in locations} for name, split in described.items()}
 
         return contents(self.described()) == contents(splits)
 
 
 def load_dataset(
     task: RowTask,
-    settings: "TrainingSettings",
+    settings: TrainingSettings,
     demo: Path,
     *,
     labels: list[str] | None = None,
-    splits: dict[str, dict[str, Any]] | None = None,
+    splits: Mapping[str, SplitEntry] | None = None,
 ) -> Dataset:
-    """Read, check and split the rows that the settings name.
+    """Read, check and split the rows of `prepared`, of `train`, `validation` and `test`, of `data`, or the demo rows.
 
     Args:
-        task: what the rows mean.
-        settings: `data`, or `train`, `validation` and `test`, or `prepared`; the demo rows where all are missing.
+        task: the task that defines the columns and labels.
+        settings: the settings of the run.
         demo: the file of the demo rows.
-        labels: the labels, in the order of the logits; those of the training rows by default.
-        splits: the splits.json of the run whose rows these are: they are split as it says, and warnings that the run
-            gave are not repeated.
-
-    Raises:
-        InputError: a file, a row or the labels are wrong.
+        labels: the labels, in the order of the logits; by default those of the training rows.
+        splits: the splits.json of a run: the rows are split the same, and warnings are not repeated.
     """
     prepared = Prepared(settings.prepared) if settings.prepared else None
     dropped: dict[str, int] = {}
     if prepared:
-        found = {name: Split(prepared.path, prepared.rows(name, task.columns(settings))) for name in prepared.splits}
+        loaded = {name: Split(prepared.path, prepared.rows(name, task.columns(settings))) for name in prepared.splits}
     else:
-        found, dropped = _splits_of_files(task, settings, demo, splits or {})
-    counts = {} if splits else {name: count_labels(task, split.rows) for name, split in found.items()}
-    known = labels or task.labels(found["train"].rows, str(found["train"].file), settings)
-    if counts:
-        _check_labels(task, found, counts, known)
-        _warn_of_leaks(task, found)
-    targets = {name: task.targets(split.rows, known, str(split.file)) for name, split in found.items()}
-    return Dataset(found, known, targets, prepared, dropped)
+        loaded, dropped = _splits_of_files(task, settings, demo, splits or {})
+    known = labels or task.labels(loaded["train"].rows, str(loaded["train"].file), settings)
+    if not splits:
+        _check_labels(task, loaded, known)
+        for name, leaked in leaked_rows(task, loaded).items():
+            if leaked:
+                warn(f"{leaked:,} of {len(loaded[name].rows):,} {name} rows repeat a text of the training rows")
+    targets = {name: task.targets(split.rows, known, str(split.file)) for name, split in loaded.items()}
+    return Dataset(loaded, known, targets, prepared, dropped)
 
 
 def _splits_of_files(
-    task: RowTask, settings: "TrainingSettings", demo: Path, recorded: dict[str, dict[str, Any]]
+    task: RowTask, settings: TrainingSettings, demo: Path, recorded: Mapping[str, SplitEntry]
 ) -> tuple[dict[str, Split], dict[str, int]]:
-    """The splits that are read from files, and the labels that were dropped, with their training rows."""
+    """Return the splits of files, and the dropped labels with their training rows."""
     files = {name: Path(file) for name in SPLITS if (file := getattr(settings, name))}
     files = files or {"train": Path(settings.data or demo)}
-    rows = {name: _read(file, task, settings) for name, file in files.items()}
+    columns, options = task.columns(settings), ReadOptions.of(settings)
+    rows_by_split = {
+        name: read_all(file, columns, options=options, skip_bad_rows=settings.skip_bad_rows)
+        for name, file in files.items()
+    }
     if not recorded:
-        counts = sum((count_labels(task, each) for each in rows.values()), Counter())
+        counts = sum((count_labels(task, rows) for rows in rows_by_split.values()), Counter())
         wanted = [getattr(settings, name, None) for name in ("positive_label", "out_of_scope_label")]
         warn_of_spellings(counts, str(files["train"]), wanted=wanted)
     dropped: dict[str, int] = {}
     if least := getattr(settings, "min_label_rows", 0):
-        dropped = rare_labels(count_labels(task, rows["train"]), least, str(files["train"]))
-        rows = {name: drop_labels(task, each, dropped, str(files[name])) for name, each in rows.items()}
-    splits = {name: Split(files[name], each) for name, each in rows.items()}
+        dropped = rare_labels(count_labels(task, rows_by_split["train"]), least, str(files["train"]))
+        rows_by_split = {
+            name: drop_labels(task, rows, dropped, str(files[name])) for name, rows in rows_by_split.items()
+        }
+    splits = {name: Split(files[name], rows) for name, rows in rows_by_split.items()}
     if "validation" not in files:
         whole = splits["train"]
         task.labels(whole.rows, str(whole.file), settings)
         names = SPLITS[:2] if settings.train else SPLITS
         fractions = (0.85, 0.15) if settings.train else (0.70, 0.15, 0.15)
-        splits |= _parts(task, whole, dict(zip(names, fractions)), settings.seed, recorded)
+        splits |= _split(task, whole, dict(zip(names, fractions)), settings.seed, recorded)
     return {name: splits[name] for name in SPLITS if name in splits}, dropped
 
 
-def _read(file: Path, task: RowTask, settings: "TrainingSettings") -> Sequence[Row]:
-    return read_all(
-        file,
-        task.columns(settings),
-        options=ReadOptions.of(settings),
-        skip_bad_rows=settings.skip_bad_rows,
-    )
-
-
-def _parts(
-    task: RowTask, whole: Split, fractions: dict[str, float], seed: int, recorded: dict[str, dict[str, Any]]
+def _split(
+    task: RowTask, whole: Split, fractions: dict[str, float], seed: int, recorded: Mapping[str, SplitEntry]
 ) -> dict[str, Split]:
-    """A file's rows in parts: those that a splits.json names, or by the seed."""
+    """Split the rows of a file as a splits.json does, or by the seed."""
     if recorded:
         parts = [_recorded_numbers(whole.rows, recorded.get(name, {})) for name in fractions]
     else:
@@ -196,29 +180,28 @@ def _parts(
             parts = split_rows(labels, texts, fractions=list(fractions.values()), seed=seed)
         except InputError as error:
             raise InputError(f"{whole.file}: {error}") from None
-    splits = (Split(whole.file, pick(whole.rows, part), numbers=part) for part in parts)
+    splits = (Split(whole.file, select(whole.rows, part), numbers=part) for part in parts)
     return dict(zip(fractions, splits, strict=True))
 
 
-def _recorded_numbers(rows: Sequence[Row], described: dict[str, Any]) -> "array[int]":
-    """The places of the rows that an entry of a splits.json names, as far as the file still has them."""
+def _recorded_numbers(rows: Sequence[Row], described: SplitEntry) -> "array[int]":
+    """Return the indices of the rows of an entry of splits.json, as far as the file still has them."""
     if "numbers" in described:
         return array("q", (number for number in described["numbers"] if number < len(rows)))
     lines = np.fromiter((row.line for row in rows), np.int64, len(rows))
     return array("q", np.flatnonzero(np.isin(lines, described.get("lines", []))).tobytes())
 
 
-def _check_labels(
-    task: RowTask, splits: dict[str, Split], counts: dict[str, Mapping[str, int]], labels: Sequence[str]
-) -> None:
-    """Refuse training rows with labels that the model lacks; warn where other splits lack or add labels."""
+def _check_labels(task: RowTask, splits: Mapping[str, Split], labels: Sequence[str]) -> None:
+    """Raise an InputError if training rows have unknown labels; warn of labels that other splits lack or add."""
+    counts = {name: count_labels(task, split.rows) for name, split in splits.items()}
     if unseen := unseen_labels(task, counts["train"], labels):
         rows, file = splits["train"].rows, splits["train"].file
         line, label = next(
             (row.line, each) for row in rows for each in sorted(task.stratify_key(row)) if each in unseen
         )
         raise InputError(
-            f"{file}, line {line}: label {label!r} was not seen in training; the labels are {listed(labels)}"
+            f"{file}, line {line}: label {label!r} was not seen in training; the labels are {format_labels(labels)}"
         )
     for name in SPLITS[1:]:
         if name in splits:
@@ -227,17 +210,8 @@ def _check_labels(
 
 
 def leaked_rows(task: RowTask, splits: Mapping[str, Split]) -> dict[str, int]:
-    """Count the validation and test rows whose text is also in the training rows, by the rule that keeps rows together.
-
-    Args:
-        task: tells the text of a row that a split keeps in one part; case and the white space around it do not count.
-        splits: by name: train, validation and, where there is one, test.
-    """
-    texts = {name: fingerprints(folded(group_key(task, row)) for row in split.rows) for name, split in splits.items()}
-    return {name: int(np.isin(texts[name], texts["train"]).sum()) for name in SPLITS[1:] if name in splits}
-
-
-def _warn_of_leaks(task: RowTask, splits: dict[str, Split]) -> None:
-    for name, leaked in leaked_rows(task, splits).items():
-        if leaked:
-            warn(f"{leaked:,} of {len(splits[name].rows):,} {name} rows repeat a text of the training rows")
+    """Return the number of validation and test rows whose text, by `group_key`, is also in the training rows."""
+    hashes = {
+        name: fingerprints(fold_text(group_key(task, row)) for row in split.rows) for name, split in splits.items()
+    }
+    return {name: int(np.isin(hashes[name], hashes["train"]).sum()) for name in SPLITS[1:] if name in splits}

@@ -1,4 +1,4 @@
-"""Which texts are equal, in eight bytes a text."""
+"""Compare many texts by eight-byte hashes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,33 +7,27 @@ import numpy as np
 
 
 def fingerprints(texts: Iterable[str]) -> np.ndarray:
-    """A number for each text, uint64 (texts,): the same for equal texts, and for others another.
+    """Return a hash of each text, uint64 (texts,).
 
-    Among ten million texts two different ones share a number with a probability of 1 in 400,000.
-
-    Args:
-        texts: gone through once.
+    Among ten million texts, two different ones have the same hash with a probability of 1 in 400,000.
     """
     return np.fromiter(map(_fingerprint, texts), np.uint64)
 
 
-def numbered(texts: Iterable[str]) -> np.ndarray:
-    """A number for each text, int64 (texts,), from 0 in the order of appearance; equal texts have the same.
-
-    Args:
-        texts: gone through once.
+def number_texts(texts: Iterable[str]) -> np.ndarray:
+    """Return a number for each distinct text, int64 (texts,), from 0 in order of appearance.
 
     Example:
-        numbered(["b", "a", "b"])  # [0, 1, 0]
+        number_texts(["b", "a", "b"])  # [0, 1, 0]
     """
-    _, firsts, places = np.unique(fingerprints(texts), return_index=True, return_inverse=True)
+    _, firsts, indices = np.unique(fingerprints(texts), return_index=True, return_inverse=True)
     numbers = np.empty(len(firsts), np.int64)
     numbers[np.argsort(firsts)] = np.arange(len(firsts))
-    return numbers[places]
+    return numbers[indices]
 
 
-def folded(text: str) -> str:
-    """A text as rows are compared by: without white space around it, and in no case."""
+def fold_text(text: str) -> str:
+    """Return a text without the differences that rows are compared without: case, and white space around it."""
     return text.strip().casefold()
 
 

@@ -1,4 +1,4 @@
-"""The rows that a run keeps with their labels, for what needs rows after the run's files have gone."""
+"""The rows that a run keeps, for use after its data files are gone."""
 
 import json
 import random
@@ -25,7 +25,7 @@ class KeptRows:
 
     Args:
         validation: up to 1,000 validation rows.
-        train: training rows that make them 200, where they are fewer; none otherwise.
+        train: training rows that fill the validation rows up to 200.
         calibration: up to 100 training rows.
         test: up to 1,000 test rows.
     """
@@ -37,25 +37,26 @@ class KeptRows:
 
     @property
     def verification(self) -> list[Row]:
-        """The rows that exports are verified on: of fewer than 200 a single prediction would weigh too much."""
+        """The rows to verify exports with: with fewer than 200, a single prediction would weigh too much."""
         return [*self.validation, *self.train]
 
     @classmethod
     def drawn_from(cls, splits: "Mapping[str, Split]", seed: int) -> "KeptRows":
         """Draw rows of splits; the same rows and seed give the same rows."""
-        rng, rows = random.Random(seed), {name: split.rows for name, split in splits.items()}
+        rng, rows_by_split = random.Random(seed), {name: split.rows for name, split in splits.items()}
 
         def draw(name: str, count: int) -> list[Row]:
-            own = rows.get(name, ())
-            return [own[i] for i in sorted(rng.sample(range(len(own)), max(0, min(count, len(own)))))]
+            rows = rows_by_split.get(name, ())
+            return [rows[i] for i in sorted(rng.sample(range(len(rows)), max(0, min(count, len(rows)))))]
 
         validation = draw("validation", MOST_ROWS)
-        calibration = rng.sample(rows["train"], min(CALIBRATION_ROWS, len(rows["train"])))
+        train_rows = rows_by_split["train"]
+        calibration = rng.sample(train_rows, min(CALIBRATION_ROWS, len(train_rows)))
         train = draw("train", LEAST_ROWS - len(validation))
         return cls(validation, train, calibration, draw("test", MOST_ROWS))
 
     def write(self, path: Path) -> None:
-        """Write the rows as a JSON lines file; none where a task of somebody's own has values that JSON lacks."""
+        """Write the rows as a JSON lines file; write nothing if a custom task has values that JSON cannot represent."""
         try:
             lines = [
                 json.dumps({"kept_as": field.name, "line": row.line, "values": row.values}, ensure_ascii=False)
@@ -68,24 +69,16 @@ class KeptRows:
 
     @classmethod
     def read(cls, path: Path, columns: Sequence[Column]) -> "KeptRows":
-        """Read the rows that `write` wrote.
-
-        Args:
-            path: the file.
-            columns: those that the task reads.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        # JSON knows no tuples; a check gives what it gave before.
+        """Read the rows that `write` wrote; raise an InputError if the file is damaged."""
+        # JSON lacks tuples; the checks restore them.
         checks = {each.name: each.check for column in columns for each in (column, *column.instead)}
-        parts: dict[str, list[Row]] = {field.name: [] for field in fields(cls)}
+        rows_by_field: dict[str, list[Row]] = {field.name: [] for field in fields(cls)}
         try:
             with path.open(encoding="utf-8") as file:
                 for line in file:
-                    kept = parse_json(line, {"kept_as": str, "line": int, "values": dict})
-                    values = {name: checks[name](value) for name, value in kept["values"].items()}
-                    parts[kept["kept_as"]].append(Row(kept["line"], values))
+                    row = parse_json(line, {"kept_as": str, "line": int, "values": dict})
+                    values = {name: checks[name](value) for name, value in row["values"].items()}
+                    rows_by_field[row["kept_as"]].append(Row(row["line"], values))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: cannot be read ({error}); restore the file, or train again") from None
-        return cls(**parts)
+        return cls(**rows_by_field)

@@ -1,4 +1,4 @@
-"""Cells that hold lists as Python, JSON, NumPy and PostgreSQL write them."""
+"""Parse cells with lists as Python, JSON, NumPy and PostgreSQL write them."""
 
 import ast
 import json
@@ -19,21 +19,17 @@ _MISSING = ("none", "nan", "null")
 
 
 def is_list(cell: str) -> bool:
-    """Whether a cell is in brackets of any kind."""
+    """Return whether a cell is in brackets of any kind."""
     return any(pattern.fullmatch(cell) for pattern in (_BRACKETED, _WRAPPED, _TAGS))
 
 
 def is_quoted_list(cell: str) -> bool:
-    """Whether a cell begins like a list of texts in quotes, or is an empty list."""
+    """Return whether a cell starts like a list of texts in quotes, or is an empty list."""
     return bool(_QUOTED_LIST.match(cell))
 
 
 def parse_list(cell: str) -> list[str]:
-    """The items of a list in a cell, such as ['a', 'b'], ["a", "b"], ('a',), {'a', 'b'}, ['a' 'b'], <a><b> or [].
-
-    Raises:
-        ValueError: it cannot be read, or an item is missing.
-    """
+    """Return the items of a cell such as ['a', 'b'], ["a", "b"], ('a',), {'a', 'b'}, ['a' 'b'], <a><b> or []."""
     if _TAGS.fullmatch(cell):
         return cell.strip()[1:-1].split("><")
     wrapped = _WRAPPED.fullmatch(cell)
@@ -42,30 +38,30 @@ def parse_list(cell: str) -> list[str]:
         return []
     bracketed = _BRACKETED.fullmatch(inner)
     if not bracketed:
-        raise ValueError(f"is {_shortened(cell)}, not a list as in other rows")
+        raise ValueError(f"is {_shorten(cell)}, not a list as in other rows")
     content = next(group for group in bracketed.groups() if group is not None)
-    items, place = [], 0
-    while content[place:].strip():
-        item = _ITEM.match(content, place)
+    items, position = [], 0
+    while content[position:].strip():
+        item = _ITEM.match(content, position)
         if not item:
-            raise ValueError(f"is {_shortened(cell)}, not a list that can be read")
-        items.append(_unquoted(item["quoted"]) if item["quoted"] else _bare(item["bare"]))
-        place = item.end()
+            raise ValueError(f"is {_shorten(cell)}, not a list that can be read")
+        items.append(_unquote(item["quoted"]) if item["quoted"] else _bare_item(item["bare"]))
+        position = item.end()
     if len(items) == 1 and not bracketed[0].count("'") and re.fullmatch(r"-?\d+(\s+-?\d+)+", items[0]):
         return items[0].split()
     return items
 
 
-def _unquoted(literal: str) -> str:
+def _unquote(literal: str) -> str:
     if "\\" not in literal:
         return literal[1:-1]
     try:
         return json.loads(literal) if literal[0] == '"' else ast.literal_eval(literal)
     except (ValueError, SyntaxError):
-        raise ValueError(f"has the item {_shortened(literal)}, whose backslashes cannot be read") from None
+        raise ValueError(f"has the item {_shorten(literal)}, whose backslashes cannot be read") from None
 
 
-def _bare(word: str) -> str:
+def _bare_item(word: str) -> str:
     wrapped = re.fullmatch(r"np\.\w+\((.*)\)", word)
     word = wrapped[1] if wrapped else word
     if word.casefold() in _MISSING:
@@ -73,5 +69,5 @@ def _bare(word: str) -> str:
     return word
 
 
-def _shortened(cell: str) -> str:
+def _shorten(cell: str) -> str:
     return repr(cell if len(cell) <= 60 else f"{cell[:57]}...")

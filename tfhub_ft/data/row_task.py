@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from tfhub_ft.data.batches import Targets
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import Row
 
@@ -24,4 +25,4 @@ class RowTask(Protocol):
 
     def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]: ...
 
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Any: ...
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Targets: ...

@@ -1,12 +1,14 @@
-"""Rows of a file on which a trained model is scored."""
+"""Read the rows on which a trained model is scored."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.columns import without_options
+from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, warn_of_unseen_labels
 from tfhub_ft.data.row_task import RowTask
-from tfhub_ft.data.rows import ReadOptions, Row, read_all
+from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.utils.arguments import check_path, check_type
 
 
@@ -14,7 +16,7 @@ def read_scored_rows(
     task: RowTask,
     settings: Any,
     labels: Sequence[str],
-    data: Any,
+    data: str | Path,
     *,
     dropped: Collection[str] = (),
     skip_bad_rows: bool = False,
@@ -23,32 +25,19 @@ def read_scored_rows(
     header: bool | None = None,
     label_separator: str | None = None,
 ) -> Sequence[Row]:
-    """Read and check the rows of a file, and warn of labels that the model does not know.
+    """Read and check the rows of a file or a pattern, and warn of labels that the model does not know.
 
-    Args:
-        task: what the rows mean.
-        settings: those of the run that trained the model. They name the columns, and fill in what is not named here and
-            not detected in the file.
-        labels: the labels of the model.
-        data: the file, or a pattern of files.
-        dropped: the labels that the run dropped.
-        skip_bad_rows: count and skip bad rows, where the first one is an error otherwise.
-        delimiter: of csv and tsv files.
-        encoding: of text files.
-        header: whether csv and tsv files begin with a header line.
-        label_separator: of several labels in a cell.
-
-    Raises:
-        InputError: the file or a row is not as it must be, or no row is left.
+    The settings, those of the run that trained the model or an object with such attributes, name its columns, and how
+    to read files where that is neither named here nor detected. `dropped` are the labels that the run dropped.
     """
-    data = check_path("data", data)
+    path = check_path("data", data)
     check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
     options = ReadOptions.of_other_file(settings, delimiter=delimiter, encoding=encoding, header=header)
     if label_separator is not None:
         settings = settings.replaced({"label_separator": label_separator})
     columns = without_options(task.columns(settings))
-    rows = read_all(data, columns, options=options, skip_bad_rows=skip_bad_rows)
-    rows = drop_labels(task, rows, dropped, str(data))
+    rows = read_all(path, columns, options=options, skip_bad_rows=skip_bad_rows)
+    rows = drop_labels(task, rows, dropped, str(path))
     if known_labels(task, labels):
-        warn_of_unseen_labels(task, count_labels(task, rows), labels, str(data))
+        warn_of_unseen_labels(task, count_labels(task, rows), labels, str(path))
     return rows

@@ -1,33 +1,34 @@
-"""Rows of files that are predicted: each keeps its place, even without a text."""
+"""Read the rows of files to predict; each keeps its place, even without a text."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
-from tfhub_ft.data.columns import Column, check_text, is_missing
+from tfhub_ft.data.columns import Column, Values, check_text, is_missing
 from tfhub_ft.data.formats import open_source, suffix_of
+from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.formats.text import open_stream
-from tfhub_ft.data.rows import ReadOptions, rows_of
+from tfhub_ft.data.rows import rows_of
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.errors import InputError
 
 
 @dataclass(frozen=True)
 class TextRow:
-    """A row of a file that is predicted.
+    """A row of a file to predict.
 
     Args:
         place: the file and the number of the row.
-        segments: its texts, or messages in place of a prompt; None where one of them is missing or blank.
-        texts: the texts as they are output, "" where one is missing.
-        others: its other columns, where they are kept.
+        segments: its texts, or messages instead of a prompt; None if one of them is missing or blank.
+        texts: the texts for the output, "" for missing ones.
+        others: its other columns, if they are read.
     """
 
     place: str
     segments: tuple[Any, ...] | None
     texts: tuple[Any, ...]
-    others: dict[str, Any]
+    others: Values
 
 
 def read_texts(
@@ -38,51 +39,39 @@ def read_texts(
     keep_columns: bool = False,
     on_bad_row: Callable[[str], None] | None = None,
 ) -> Iterator[TextRow]:
-    """Read the texts of a file, or of a stream with a text a line.
+    """Yield the rows of a file, or of a stream with a text per line.
 
-    Blank lines of txt files, of tables with a single column and of streams are rows without a text, as are rows whose
-    text is empty or null. The texts of a pair are separated by a tab in txt files and streams.
-
-    Args:
-        source: the file or the stream.
-        columns: the columns of the texts.
-        options: what the file itself does not tell.
-        keep_columns: whether the other columns are read, too.
-        on_bad_row: called with the error message of each bad row, which is then left out. Without it the first one is
-            an error.
-
-    Raises:
-        InputError: the file cannot be read, is empty or lacks a column; or a row is bad and `on_bad_row` is None.
+    Blank lines of txt files, one-column tables and streams are rows without a text, and so are rows whose text is empty
+    or null. In txt files and streams, the texts of a pair are separated by a tab. `keep_columns` reads the other
+    columns, too; `on_bad_row` is as in `read_rows`.
     """
     options = replace(options or ReadOptions(), keep_blank=True)
-    fields = len(columns)
-    is_stream = hasattr(source, "read")
-    path = None if is_stream else check_path("source", source)
-    by_line = is_stream or suffix_of(path) == ".txt"
-    if by_line:
-        columns = [Column("text", (), check_text)]
-    wanted = [replace(column, check=_optional(column.check)) for column in columns]
+    stream: Any = getattr(source, "buffer", None)
+    path = None if stream else check_path("source", source)
+    by_line = path is None or suffix_of(path) == ".txt"
+    read_columns = [Column("text", (), check_text)] if by_line else columns
+    read_columns = [replace(column, check=_optional(column.check)) for column in read_columns]
     if keep_columns and not by_line:
-        wanted.append(Column("", (), lambda others: others, rest=True))
-    opened = open_stream(source.buffer, options) if is_stream else open_source(path, wanted, options)
-    for row in rows_of(opened, wanted, on_bad_row=on_bad_row):
+        read_columns.append(Column("", (), lambda others: others, rest=True))
+    opened = open_source(path, read_columns, options) if path else open_stream(stream, options)
+    for row in rows_of(opened, read_columns, on_bad_row=on_bad_row):
         others = row.values.pop("", {})
         texts = tuple(row.values.values())
-        if by_line and fields > 1 and texts[0] is not None:
-            texts = tuple(text if text.strip() else None for text in texts[0].split("\t"))
-            if len(texts) != fields:
-                fault = f"has {len(texts)} of {fields} texts; separate them by a tab"
+        if by_line and len(columns) > 1:
+            texts = texts[0].split("\t") if texts[0] is not None else [""] * len(columns)
+            texts = tuple(text if text.strip() else None for text in texts)
+            if len(texts) != len(columns):
+                fault = f"has {len(texts)} of {len(columns)} texts; separate them by a tab"
+                message = f"{opened.location(row.line)}: {fault}"
                 if on_bad_row is None:
-                    raise InputError(opened.located(row.line, fault))
-                on_bad_row(opened.located(row.line, fault))
+                    raise InputError(message)
+                on_bad_row(message)
                 continue
-        elif by_line and fields > 1:
-            texts = texts * fields
         segments = None if None in texts else texts
-        shown = tuple("" if text is None else text for text in texts)
-        yield TextRow(opened.place(row.line), segments, shown, others)
+        output_texts = tuple("" if text is None else text for text in texts)
+        yield TextRow(opened.location(row.line), segments, output_texts, others)
 
 
-def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The check of a value that may be missing or blank, and is None then."""
+def _optional(check: Callable[[object], object]) -> Callable[[object], object]:
+    """Return the check of a value that may be missing or blank, and is then None."""
     return lambda value: None if is_missing(value) else check(value)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset
-from tfhub_ft.data.fingerprints import fingerprints, folded
+from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.rows import ReadOptions, read_all
-from tfhub_ft.data.sequences import Mapped, kept, pick
+from tfhub_ft.data.sequences import Mapped, select, spool
 from tfhub_ft.distillation.losses import SOFT_LOSSES
 from tfhub_ft.distillation.pruning import architecture_of, cut_encoder, evenly_spread
 from tfhub_ft.distillation.vocabulary import domain_vocabulary
@@ -216,7 +216,7 @@ def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> S
     distinct, lasts = np.unique(found[::-1], return_index=True)
     is_new = ~np.isin(distinct, known)
     order = np.argsort(firsts[is_new])
-    new = Mapped(task.prediction_inputs, pick(rows, (len(rows) - 1 - lasts[is_new][order]).tolist()))
+    new = Mapped(task.prediction_inputs, select(rows, (len(rows) - 1 - lasts[is_new][order]).tolist()))
     if len(new) < len(rows):
         leaking = int(np.isin(found, held_out).sum())
         log(
@@ -225,12 +225,12 @@ def _texts(run: Run, data: Dataset, lesson: Distillation, chosen: Settings) -> S
         )
     if not new:
         raise InputError(f"{lesson.unlabelled}: every row stands in the labelled rows too; leave --unlabelled out")
-    return kept(itertools.chain(labelled, new))
+    return spool(itertools.chain(labelled, new))
 
 
 def _folded(segments: tuple[str, ...]) -> str:
     """As a split compares texts."""
-    return "\0".join(map(folded, segments))
+    return "\0".join(map(fold_text, segments))
 
 
 @dataclass(frozen=True)

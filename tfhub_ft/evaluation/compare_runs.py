@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.data.fingerprints import fingerprints, folded
+from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.labels import group_key
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
@@ -147,7 +147,7 @@ def _rows(runs: Sequence[Run], data: Any, reading: dict[str, Any]) -> "Sequence[
     except InputError as error:
         warn(f"{error}; whether it was trained on rows that are compared on is not known")
         return rows
-    texts = [fingerprints(folded(group_key(task, row)) for row in each) for each in (rows, seen)]
+    texts = [fingerprints(fold_text(group_key(task, row)) for row in each) for each in (rows, seen)]
     if leaked := int(np.isin(*texts).sum()):
         warn(f"{other.path} was trained on {leaked:,} of these rows, which raises its scores; pass others with --data")
     return rows

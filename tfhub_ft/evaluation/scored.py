@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.data.labels import listed_counts
+from tfhub_ft.data.labels import format_counts
 from tfhub_ft.metrics.calibration import logits_of, probabilities_of
 from tfhub_ft.metrics.scores import OUT_OF_SCOPE
 from tfhub_ft.metrics.thresholds import precision_warning
@@ -128,7 +128,7 @@ def _never_predicted(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
         return [f"the model predicts no label for any of the {where} rows; train it longer, or on more rows"]
     if len(found) == 1:
         return [f"the model predicts {found[0]!r} for all {where} rows; train it longer, or on more rows"]
-    return [f"labels that the model never predicts, with their {where} rows: {listed_counts(missed)}"]
+    return [f"labels that the model never predicts, with their {where} rows: {format_counts(missed)}"]
 
 
 @singledispatch

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, check_label, composed
-from tfhub_ft.data.labels import label_index, listed
+from tfhub_ft.data.columns import Column, check_label, to_nfc
+from tfhub_ft.data.labels import format_labels, label_index
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics.calibration import probabilities_of
 from tfhub_ft.metrics.scores import UNSEEN
@@ -72,9 +72,11 @@ class Classification(Task):
         positive = getattr(settings, "positive_label", None)
         if positive is None:
             return labels
-        positive = composed(positive)
+        positive = to_nfc(positive)
         if positive not in found:
-            raise InputError(f"{source}: no row has the --positive-label {positive!r}; there are {listed(labels)}")
+            raise InputError(
+                f"{source}: no row has the --positive-label {positive!r}; there are {format_labels(labels)}"
+            )
         return [*(label for label in labels if label != positive), positive]
 
     def _found(self, rows: Sequence[Row], settings: "Settings") -> set[str]:
@@ -161,7 +163,7 @@ def _check_two_labels(labels: Sequence[str], settings: "Settings", monitor: str,
     if len(labels) == 2 or (asked is None and monitor != "roc_auc"):
         return
     what = f"--{asked.replace('_', '-')} needs two" if asked else "this recipe tells two apart"
-    raise InputError(f"{source}: there are {len(labels)} labels ({listed(labels)}), and {what}")
+    raise InputError(f"{source}: there are {len(labels)} labels ({format_labels(labels)}), and {what}")
 
 
 def predicted_classes(probabilities: "np.ndarray", thresholds: dict[str, Any]) -> "np.ndarray":

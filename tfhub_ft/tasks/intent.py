@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import composed
+from tfhub_ft.data.columns import to_nfc
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics.calibration import probabilities_of
 from tfhub_ft.metrics.scores import OUT_OF_SCOPE
@@ -34,11 +34,11 @@ class Intent(Classification):
 
     def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         """The intents, by name, and the out-of-scope label behind them."""
-        return [*super().labels(rows, source, settings), composed(settings.out_of_scope_label)]
+        return [*super().labels(rows, source, settings), to_nfc(settings.out_of_scope_label)]
 
     def _found(self, rows: Sequence[Row], settings: "Settings") -> set[str]:
         found = super()._found(rows, settings)
-        return found - {composed(settings.out_of_scope_label)} or found
+        return found - {to_nfc(settings.out_of_scope_label)} or found
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
         """The indices of the intents, int32 (rows,); `OUT_OF_SCOPE` or, of an intent not in `labels`, `UNSEEN`."""

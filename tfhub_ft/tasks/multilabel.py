@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, check_labels, columns_of_flags
+from tfhub_ft.data.columns import Column, check_labels, label_columns_hint
 from tfhub_ft.data.label_cells import fit_labels
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
@@ -48,7 +48,7 @@ class Multilabel(Task):
             "--labels-column",
             several=True,
             fit=partial(fit_labels, separator=settings.label_separator),
-            hint=columns_of_flags,
+            hint=label_columns_hint,
         )
         return [*super().columns(settings), labels]
 

@@ -63,9 +63,9 @@ class Retrieval(Task):
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
         """A number for each distinct reply of these rows, int32 (rows,): equal replies are no negatives."""
-        from tfhub_ft.data.fingerprints import folded, numbered
+        from tfhub_ft.data.fingerprints import fold_text, number_texts
 
-        return numbered(folded(row.values["reply"]) for row in rows).astype("int32")
+        return number_texts(fold_text(row.values["reply"]) for row in rows).astype("int32")
 
     def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[[TokenRows], np.ndarray]":
         """Return a function from tokens of prompts and replies to their embeddings, float32 (rows, 2, hidden)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.columns import Column, check_tokens
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
-from tfhub_ft.data.tags import OUTSIDE, check_tags, fit_tags, layout_advice
+from tfhub_ft.data.tags import OUTSIDE, check_tags, fit_tags, layout_hint
 from tfhub_ft.metrics.scores import UNSEEN
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.utils.console import with_bar
@@ -52,7 +52,7 @@ class TokenClassification(WindowedTask):
             return super().columns(settings)
         column, option = settings.tags_column, "--tags-column"
         return [
-            Column("tokens", ("words",), check_tokens, settings.tokens_column, "--tokens-column", hint=layout_advice),
+            Column("tokens", ("words",), check_tokens, settings.tokens_column, "--tokens-column", hint=layout_hint),
             Column(
                 "tags", ("ner_tags", "labels"), check_tags, column, option, fit=fit_tags, check_row=_check_tag_count
             ),

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfhub_ft.data.datasets import Dataset, Split, leaked_rows, load_dataset
-from tfhub_ft.data.fingerprints import fingerprints, folded
+from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.labels import group_key
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.recipe import load_recipe
@@ -85,7 +85,7 @@ def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
 
 
 def _folded(task: Any, row: Any) -> str:
-    return folded(group_key(task, row))
+    return fold_text(group_key(task, row))
 
 
 def _token_lengths(trainer: Trainer) -> dict[str, Any]:

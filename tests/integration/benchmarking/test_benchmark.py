@@ -140,7 +140,7 @@ def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, revi
             tfhub_ft.benchmark(folder, data=data)
 
     refused(tmp_path, reviews_csv, r"export\.json: No such file or directory; tfhub-ft export")
-    refused(forms, tmp_path / "none.csv", r"none\.csv: no such file")
+    refused(forms, tmp_path / "none.csv", r"none\.csv: not found")
     folder = some_forms(forms, tmp_path / "reviews", lambda form: True)
     (folder / "onnx" / "reviews.onnx").unlink()
     refused(folder, reviews_csv, r"reviews/onnx/reviews\.onnx: not found, but .*export\.json names")

@@ -147,7 +147,7 @@ def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
         ({"temperature": 0}, "--temperature 0"),
         ({"vocabulary": "some"}, "--vocabulary some: must be one of all, domain"),
         ({"alpha": 0, "unlabelled": "texts.txt"}, "--unlabelled: with --alpha 0"),
-        ({"unlabelled": "texts.txt"}, "texts.txt: no such file"),
+        ({"unlabelled": "texts.txt"}, "texts.txt: not found"),
         ({"unlabelled": "empty.txt"}, "empty.txt: no rows found"),
         ({"unlabelled": "blank.jsonl"}, "blank.jsonl, line 2: column 'text' is empty"),
         ({"train": "other.csv"}, "other.csv, line 2: label 'fine' was not seen in training"),

@@ -1,4 +1,4 @@
-"""The advice of every error about a file of rows works when it is followed."""
+"""Following the advice of an error about a file of rows fixes the error."""
 
 import bz2
 import gzip
@@ -29,7 +29,7 @@ def joined(rows, delimiter=","):
 
 
 def read(path, recipe="sentiment", **settings):
-    """The values of the rows that a training run would read."""
+    """Return the values of the rows that a training run would read."""
     recipe = load_recipe(recipe)
     settings = recipe.settings.replaced(settings)
     columns = recipe.task.columns(settings)
@@ -47,7 +47,7 @@ def error_of(path, recipe="sentiment", **settings):
 
 
 def options_in(message):
-    """The options that a message names, as settings."""
+    """Return the options in a message as settings."""
     words = shlex.split(message[message.index("--") :].split(" (")[0])
     settings = {}
     for word, value in zip(words, [*words[1:], ""]):
@@ -59,10 +59,10 @@ def options_in(message):
 
 
 def run_command(message, folder):
-    """Run the Python command of a message, and return the file that it says to name."""
-    command = re.search(r"python .*?(?=, and name |$)", message)[0]
+    """Run the Python command of a message, and return the file that the message says to pass."""
+    command = re.search(r"python .*?(?=, and pass |$)", message)[0]
     subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True, cwd=folder)
-    named = message.rpartition(", and name ")[2] if ", and name " in message else ""
+    named = message.rpartition(", and pass ")[2] if ", and pass " in message else ""
     return folder / named if named else None
 
 
@@ -79,7 +79,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
-def test_columns_are_named_by_the_options_of_the_error(delimiter, name, write):
+def test_missing_columns_are_named_by_options(delimiter, name, write):
     path = write(name, joined([("comment_text", "verdict"), *ROWS], delimiter))
     message = error_of(path)
     assert "the columns are 'comment_text', 'verdict'; name one of them with --text-column" in message
@@ -88,7 +88,7 @@ def test_columns_are_named_by_the_options_of_the_error(delimiter, name, write):
     assert read(path, text_column="comment_text", label_column="verdict") == ROWS
 
 
-def test_a_semicolon_file_is_not_read_by_the_names_of_a_comma_file(write):
+def test_semicolon_header_is_not_one_column(write):
     path = write("rows.csv", joined([("words", "verdict"), *ROWS], ";"))
     message = error_of(path, text_column="words;verdict", label_column="words;verdict")
     assert "column 'words;verdict' not found; the columns are 'words', 'verdict'" in message
@@ -96,7 +96,7 @@ def test_a_semicolon_file_is_not_read_by_the_names_of_a_comma_file(write):
     assert read(path, text_column="words", label_column="verdict") == ROWS
 
 
-def test_a_file_without_a_header_is_read_as_the_errors_say(write):
+def test_missing_header_is_fixed_by_the_advice(write):
     path = write("rows.csv", joined(ROWS))
     message = error_of(path)
     advice = "; or, if line 1 is a row, add --no-header and name columns by number, such as --text-column 1"
@@ -108,7 +108,7 @@ def test_a_file_without_a_header_is_read_as_the_errors_say(write):
     assert read(path, **settings, label_column="2") == ROWS
 
 
-def test_the_first_row_is_not_lost_where_its_cells_are_named_as_columns(write):
+def test_first_row_named_as_columns_is_rejected(write):
     path = write("rows.csv", joined(ROWS))
     message = error_of(path, text_column=ROWS[0][0], label_column=ROWS[0][1])
     assert f"{path}, line 3: column 'negative' has the value 'negative'" in message
@@ -124,7 +124,7 @@ def test_the_first_row_is_not_lost_where_its_cells_are_named_as_columns(write):
     ],
 )
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
-def test_no_text_of_a_single_column_is_lost(name, content, rows, write):
+def test_single_column_without_header_keeps_all_texts(name, content, rows, write):
     path = write(name, content)
     columns = load_recipe("sentiment").task.columns(labeled=False, settings=SimpleNamespace(text_column=None))
     with pytest.raises(InputError) as caught:
@@ -134,11 +134,11 @@ def test_no_text_of_a_single_column_is_lost(name, content, rows, write):
     columns = load_recipe("sentiment").task.columns(
         labeled=False, settings=SimpleNamespace(text_column=settings["text_column"])
     )
-    found = read_all(path, columns, options=ReadOptions(header=settings["header"]))
-    assert [tuple(row.values.values()) for row in found] == rows
+    rows_read = read_all(path, columns, options=ReadOptions(header=settings["header"]))
+    assert [tuple(row.values.values()) for row in rows_read] == rows
 
 
-def test_no_row_is_lost_where_all_labels_differ(write):
+def test_missing_header_with_distinct_labels_is_detected(write):
     path = write("rows.csv", "gut,pos\nschlecht,neg\n")
     settings = options_in(error_of(path).rpartition("add ")[2])
     assert settings == {"header": False, "text_column": "1"}
@@ -147,7 +147,7 @@ def test_no_row_is_lost_where_all_labels_differ(write):
 
 @pytest.mark.parametrize("delimiter", ["^", ":", "~", "#", " ", "/", "!", "\x1f", "'"])
 @pytest.mark.parametrize("names", [("text", "label"), ("body_text", "verdict")])
-def test_a_delimiter_that_is_not_detected_is_named_by_every_error(delimiter, names, write):
+def test_undetected_delimiter_is_named_by_every_error(delimiter, names, write):
     rows = [("good", "a"), ("bad", "b"), ("good", "b")]
     path = write("rows.csv", joined([names, *rows], delimiter))
     columns = {} if names == ("text", "label") else {"text_column": names[0], "label_column": names[1]}
@@ -158,36 +158,36 @@ def test_a_delimiter_that_is_not_detected_is_named_by_every_error(delimiter, nam
     assert read(path, **followed, **columns) == rows
 
 
-def test_a_delimiter_at_the_end_of_lines_is_named(write):
+def test_delimiter_at_line_ends_is_named(write):
     path = write("rows.csv", "text^label^\ngood^a^\n")
     assert options_in(error_of(path).rpartition("add ")[2]) == {"delimiter": "^"}
     assert read(path, delimiter="^") == [("good", "a")]
 
 
-def test_a_full_stop_at_the_end_of_texts_is_no_delimiter(write):
+def test_full_stop_is_not_a_delimiter(write):
     path = write("rows.csv", "Very good.\nBad.\n")
     assert "--delimiter" not in error_of(path)
 
 
-def test_a_delimiter_is_named_where_texts_hold_it(write):
+def test_delimiter_inside_texts_is_named(write):
     path = write("rows.csv", 'text:label\n"so: good":a\nbad:b\n')
     assert options_in(error_of(path, delimiter=";").rpartition("add ")[2]) == {"delimiter": ":"}
     assert read(path, delimiter=":") == [("so: good", "a"), ("bad", "b")]
 
 
-def test_a_space_between_the_usual_names_is_named(write):
+def test_space_delimiter_is_named(write):
     path = write("rows.csv", 'text label\n"very good" a\nbad b\n')
     assert options_in(error_of(path, delimiter=";").rpartition("add ")[2]) == {"delimiter": " "}
     assert read(path, delimiter=" ") == [("very good", "a"), ("bad", "b")]
 
 
-def test_a_delimiter_between_quotes_is_named(write):
+def test_delimiter_between_quotes_is_named(write):
     path = write("rows.csv", '"text"^"label"\n"so ""good""^"^"a"\n')
     assert options_in(error_of(path).rpartition("add ")[2]) == {"delimiter": "^"}
     assert read(path, delimiter="^") == [('so "good"^', "a")]
 
 
-def test_a_delimiter_is_named_without_a_header(write):
+def test_delimiter_is_named_without_a_header(write):
     path = write("rows.csv", "good^a\nbad^b\n")
     settings = {"header": False, "text_column": "1", "label_column": "2"}
     message = error_of(path, **settings)
@@ -195,20 +195,20 @@ def test_a_delimiter_is_named_without_a_header(write):
 
 
 @pytest.mark.parametrize("right", [",", ";", "\t", "|"])
-def test_a_delimiter_that_was_named_wrongly_is_corrected(right, write):
+def test_wrong_delimiter_is_corrected(right, write):
     path = write("rows.csv", joined(TABLE, right))
     followed = options_in(error_of(path, delimiter="^").rpartition("add ")[2])
     assert read(path, **followed) == ROWS
 
 
-def test_a_delimiter_that_does_not_occur_is_left_out_as_the_error_says(write):
+def test_absent_delimiter_is_reported(write):
     path = write("rows.csv", "comment\ngood\nbad\n")
     message = error_of(path, delimiter=";")
     assert "the delimiter ';' is not in line 1: leave --delimiter out, or name another one" in message
     assert "--delimiter" not in error_of(path)
 
 
-def test_spaces_in_the_name_of_a_single_column_are_no_delimiter(write):
+def test_space_in_a_column_name_is_not_a_delimiter(write):
     path = write("rows.csv", "my text\nvery good\nbad\n")
     assert "--delimiter" not in error_of(path)
 
@@ -221,7 +221,7 @@ def test_spaces_in_the_name_of_a_single_column_are_no_delimiter(write):
     ],
 )
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl", "rows.json"])
-def test_another_encoding_is_named_as_the_error_says(content, encoding, name, write):
+def test_other_encoding_is_named(content, encoding, name, write):
     before, after = {"csv": (b"text,label\n", b",a\n"), "tsv": (b"text\tlabel\n", b"\ta\n")}.get(
         name[5:], (b'{"text": "', b'", "label": "a"}\n')
     )
@@ -233,7 +233,7 @@ def test_another_encoding_is_named_as_the_error_says(content, encoding, name, wr
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
-def test_utf_16_without_a_mark_is_named_as_the_error_says(encoding, name, write):
+def test_utf_16_without_a_mark_is_named(encoding, name, write):
     content = {"csv": "text,label\nx,a\n", "tsv": "text\tlabel\nx\ta\n"}.get(name[5:], '{"text": "x", "label": "a"}')
     path = write(name, content.encode(encoding))
     settings = options_in(error_of(path))
@@ -244,7 +244,7 @@ def test_utf_16_without_a_mark_is_named_as_the_error_says(encoding, name, write)
 
 
 @pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_byte_order_mark_tells_the_encoding(mark, write):
+def test_byte_order_mark_determines_the_encoding(mark, write):
     path = write("rows.csv", joined([("text", "label"), ("größer, 日本", "ä")]).encode(mark))
     assert read(path) == [("größer, 日本", "ä")]
     with pytest.raises(InputError, match=f"{path}"):
@@ -260,7 +260,7 @@ def test_a_byte_order_mark_tells_the_encoding(mark, write):
         ({"encoding": "base64"}, "such as cp1252, latin-1 or utf-16", {"encoding": "cp1252"}),
     ],
 )
-def test_options_that_cannot_be_are_replaced_as_the_error_says(settings, message, followed, write):
+def test_bad_options_are_fixed_by_the_advice(settings, message, followed, write):
     path = write("rows.csv", joined(TABLE, "\t" if followed.get("delimiter") == "tab" else ";"))
     with pytest.raises(InputError, match=re.escape(message)):
         read(path, **settings)
@@ -268,12 +268,12 @@ def test_options_that_cannot_be_are_replaced_as_the_error_says(settings, message
 
 
 @pytest.mark.parametrize("delimiter", ["~", "^", "\t"])
-def test_any_delimiter_may_be_named(delimiter, write):
+def test_any_character_may_be_the_delimiter(delimiter, write):
     path = write("rows.csv", joined(TABLE, delimiter))
     assert read(path, delimiter={"\t": r"\t"}.get(delimiter, delimiter)) == ROWS
 
 
-def test_columns_called_alike_are_renamed_or_another_is_named(write):
+def test_repeated_columns_are_fixed_by_the_advice(write):
     path = write("rows.csv", "text,text,other,label\na,b,c,d\n")
     assert error_of(path).endswith("rename one, or name another with --text-column")
     assert read(path, text_column="other") == [("c", "d")]
@@ -287,24 +287,24 @@ def test_columns_called_alike_are_renamed_or_another_is_named(write):
     [
         ('"so" good,a', r"double each quote that belongs to a text (\"\")", '"""so"" good",a'),
         ("bad, very bad,a", "is there a comma that is not in quotes in a text?", '"bad, very bad",a'),
-        ("a\rb,a", "put the field that holds it in quotes", '"a\rb",a'),
+        ("a\rb,a", "put the field that contains it in quotes", '"a\rb",a'),
         ('"never closed,a', "close it, or double it if it belongs to the text", '"never closed",a'),
-        ("a\0b,a", "holds a NUL byte; remove it", "ab,a"),
+        ("a\0b,a", "contains a NUL byte; remove it", "ab,a"),
     ],
 )
-def test_a_bad_row_of_a_table_is_mended_as_the_error_says(bad, message, mended, write):
+def test_bad_rows_are_fixed_by_the_advice(bad, message, mended, write):
     assert message.replace("\\", "") in error_of(write("rows.csv", f"text,label\ngood,a\n{bad}"))
     assert len(read(write("rows.csv", f"text,label\ngood,a\n{mended}"))) == 2
 
 
-def test_a_column_for_each_label_is_named_as_the_error_says(write):
+def test_label_columns_are_named_by_the_advice(write):
     path = write("rows.csv", "id,body,price,very good\n7,a,1,0\n8,b,0,1\n9,c,0,0\n")
     settings = options_in(error_of(path, "multilabel"))
     assert settings == {"labels_column": "price,very good"}
     assert read(path, "multilabel", **settings) == [("a", ("price",)), ("b", ("very good",)), ("c", ())]
 
 
-def test_a_separator_is_named_as_the_warning_says(write, capsys):
+def test_separator_is_named_by_the_warning(write, capsys):
     path = write("rows.csv", "text,labels\na,x/y\nb,x\nc,y\nd,y/x\n")
     read(path, "multilabel")
     settings = options_in(capsys.readouterr().err.strip())
@@ -312,18 +312,18 @@ def test_a_separator_is_named_as_the_warning_says(write, capsys):
     assert read(path, "multilabel", **settings)[0] == ("a", ("x", "y"))
 
 
-def test_a_suffix_is_given_as_the_error_says(write):
+def test_unknown_suffix_is_fixed_by_the_advice(write):
     path = write("eng.train", "EU NNP B-NP I-ORG\nrejects VBZ B-VP O\n\nPeter NNP B-NP I-PER\n")
     renamed = re.search(r"such as to (\S+);", error_of(path, "ner"))[1]
     assert read(path.rename(renamed), "ner") == [(["EU", "rejects"], ["B-ORG", "O"]), (["Peter"], ["B-PER"])]
 
 
-def test_the_nearest_file_is_the_one_that_the_error_names(write):
+def test_nearest_file_is_named(write):
     path = write("reviews.csv", joined(TABLE))
     assert read(re.search(r"did you mean (.*)\?", error_of(path.with_name("reveiws.csv")))[1]) == ROWS
 
 
-def test_a_folder_of_classes_becomes_a_table_as_the_error_says(write, tmp_path):
+def test_folder_of_classes_is_converted_by_the_advice(write, tmp_path):
     for number, (text, label) in enumerate(ROWS):
         write(f"my data/{label}/{number}.txt", text)
     table = run_command(error_of(tmp_path / "my data"), tmp_path)
@@ -333,14 +333,14 @@ def test_a_folder_of_classes_becomes_a_table_as_the_error_says(write, tmp_path):
     assert sorted(read(table)) == sorted(ROWS)
 
 
-def test_a_folder_of_files_is_a_pattern_as_the_error_says(write, tmp_path):
+def test_folder_of_files_is_read_by_the_advised_pattern(write, tmp_path):
     for number in range(2):
         write(f"parts/part-{number}.csv", joined(TABLE[: 1 + 6 * (number + 1)][:7]))
     message = error_of(tmp_path / "parts")
     assert read(shlex.split(message.rpartition("such as ")[2])[0]) == ROWS[:6] * 2
 
 
-def test_a_zip_archive_is_unpacked_as_the_error_says(tmp_path):
+def test_zip_archive_is_unpacked_by_the_advice(tmp_path):
     path = tmp_path / "my rows.csv.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("rows.csv", joined(TABLE))
@@ -348,9 +348,9 @@ def test_a_zip_archive_is_unpacked_as_the_error_says(tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "compress"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
-def test_another_compression_is_undone_as_the_error_says(suffix, compress, write, tmp_path):
+def test_other_compression_is_undone_by_the_advice(suffix, compress, write, tmp_path):
     path = write(f"rows.csv{suffix}", compress(joined(TABLE).encode()))
-    command, named = re.search(r"decompress it, (.*), and name (.*)", error_of(path)).groups()
+    command, named = re.search(r"decompress it, (.*), and pass (.*)", error_of(path)).groups()
     if not shutil.which(shlex.split(command)[0]):
         pytest.skip("needs the program that the error names")
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
@@ -358,31 +358,31 @@ def test_another_compression_is_undone_as_the_error_says(suffix, compress, write
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
-def test_a_parquet_file_becomes_jsonl_as_the_error_says(name, tmp_path):
+def test_parquet_file_is_converted_by_the_advice(name, tmp_path):
     pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
     pd.DataFrame(ROWS, columns=TABLE[0]).to_parquet(tmp_path / name)
     assert read(run_command(error_of(tmp_path / name), tmp_path)) == ROWS
 
 
-def test_a_workbook_becomes_a_table_as_the_error_says(tmp_path):
+def test_workbook_is_converted_by_the_advice(tmp_path):
     pd, _ = pytest.importorskip("pandas"), pytest.importorskip("openpyxl")
     pd.DataFrame(ROWS, columns=TABLE[0]).to_excel(tmp_path / "rows.xlsx", index=False)
     assert read(run_command(error_of(tmp_path / "rows.xlsx"), tmp_path)) == ROWS
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"PK\x03\x04 and more", "is a zip archive; export its rows as csv or jsonl"),
         (b"SQLite format 3\0", "is a SQLite database; export its rows as csv or jsonl"),
         (gzip.compress(b"PAR1", mtime=0), "is a Parquet file; write it as jsonl"),
     ],
 )
-def test_other_files_are_told_by_their_first_bytes(content, said, write):
-    assert said in error_of(write("rows.csv", content))
+def test_other_formats_are_detected_by_their_first_bytes(content, message, write):
+    assert message in error_of(write("rows.csv", content))
 
 
-def test_a_frame_written_by_column_is_written_by_row_as_the_error_says(tmp_path):
+def test_json_by_column_is_fixed_by_the_advice(tmp_path):
     pd = pytest.importorskip("pandas")
     frame, path = pd.DataFrame(ROWS, columns=TABLE[0]), tmp_path / "rows.json"
     frame.to_json(path)
@@ -392,7 +392,7 @@ def test_a_frame_written_by_column_is_written_by_row_as_the_error_says(tmp_path)
         assert read(path) == ROWS
 
 
-def test_words_a_line_become_lists_as_the_error_says(write, tmp_path, monkeypatch):
+def test_words_per_line_are_converted_by_the_advice(write, tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     path = write("rows.csv", "Sentence #,Word,Tag\nSentence: 1,Ana,B-PER\n,null,O\nSentence: 2,Oslo,B-LOC\n")
     code = error_of(path, "ner").rpartition("with pandas: ")[2]
@@ -401,16 +401,16 @@ def test_words_a_line_become_lists_as_the_error_says(write, tmp_path, monkeypatc
     assert read(tmp_path / "rows.jsonl", "ner") == [(["Ana", "null"], ["B-PER", "O"]), (["Oslo"], ["B-LOC"])]
 
 
-def test_spans_become_tags_as_the_error_says(write):
+def test_spans_are_converted_by_the_advice(write):
     path = write("rows.jsonl", '{"text": "Ana in Oslo", "label": [[0, 3, "PER"], [7, 11, "LOC"]]}\n')
     message = error_of(path, "ner")
     assert "its 'label' are spans of characters" in message
-    # What spaCy's function gives for this text.
+    # The result of spaCy's function for this text.
     path = write("rows.jsonl", '{"tokens": ["Ana", "in", "Oslo"], "tags": ["U-PER", "O", "U-LOC"]}\n')
     assert read(path, "ner") == [(["Ana", "in", "Oslo"], ["B-PER", "O", "B-LOC"])]
 
 
-def test_numbers_become_tags_as_the_error_says(write):
+def test_numbered_tags_are_converted_by_the_advice(write):
     message = error_of(write("rows.jsonl", '{"tokens": ["Ana"], "ner_tags": [1]}\n'), "ner")
     code = re.search(r"\[names\[tag\] for tag in tags\]", message)[0]
     tags = eval(code, {"names": ["O", "B-PER"], "tags": [1]})
@@ -418,15 +418,15 @@ def test_numbers_become_tags_as_the_error_says(write):
     assert read(path, "ner") == [(["Ana"], ["B-PER"])]
 
 
-def test_a_broken_entity_starts_as_the_error_says(write):
+def test_broken_entity_is_fixed_by_the_advice(write):
     content = "Ana B-PER\n\nOslo I-LOC\n"
     tag = re.search(r"an entity starts with (\S+)", error_of(write("rows.conll", content), "ner"))[1]
     assert len(read(write("rows.conll", content.replace("I-LOC", tag)), "ner")) == 2
 
 
-def test_a_split_works_as_its_error_says(write, tmp_path):
+def test_split_errors_are_fixed_by_the_advice(write, tmp_path):
     recipe, path = load_recipe("topic"), write("rows.csv", joined([TABLE[0], ("a", "x"), ("b", "y")]))
-    with pytest.raises(InputError, match="add rows, or give a file for each part"):
+    with pytest.raises(InputError, match="add rows, or pass a file for each part"):
         load_dataset(recipe.task, recipe.settings.replaced({"data": str(path)}), recipe.demo)
     files = dict.fromkeys(("train", "validation", "test"), str(path))
     assert len(load_dataset(recipe.task, recipe.settings.replaced(files), recipe.demo).splits) == 3

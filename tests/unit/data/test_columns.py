@@ -1,4 +1,4 @@
-"""Checks of values that rows hold."""
+"""Checks of the values of rows."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from tfhub_ft.data.columns import check_label, check_text
 
 
 @pytest.mark.parametrize("text", AWKWARD, ids=range(len(AWKWARD)))
-def test_check_text_leaves_a_text_as_it_is(text):
+def test_check_text_returns_texts_unchanged(text):
     assert check_text(text) == text
 
 
 @pytest.mark.parametrize("value", ["", " ", "\n\t", "\u3000", None, 1, 1.5, True, [], {}, b"bytes", "\ud83c"])
-def test_check_text_refuses(value):
-    with pytest.raises(ValueError, match=r"^(is|holds) "):
+def test_check_text_rejects_other_values(value):
+    with pytest.raises(ValueError, match=r"^(is|contains) "):
         check_text(value)
 
 
@@ -37,13 +37,13 @@ def test_check_text_refuses(value):
         ("null", "null"),
     ],
 )
-def test_check_label_gives_a_string(value, label):
+def test_check_label_returns_a_string(value, label):
     assert check_label(value) == label
 
 
 @pytest.mark.parametrize(
     "value", ["", "  ", "nan", " NaN ", None, 0.5, float("nan"), float("inf"), ["spam"], {"a": 1}, b"spam", "\udfff"]
 )
-def test_check_label_refuses(value):
-    with pytest.raises(ValueError, match=r"^(is|holds) "):
+def test_check_label_rejects_other_values(value):
+    with pytest.raises(ValueError, match=r"^(is|contains) "):
         check_label(value)

@@ -20,7 +20,7 @@ def loaded(recipe, **settings):
 @pytest.mark.parametrize(
     "recipe", ["sentiment", "intent", "multilabel", "similarity", "ner", "retrieval", "qa", "adapt"]
 )
-def test_rows_on_disk_are_the_same_training_data(recipe, monkeypatch):
+def test_load_dataset_reads_the_same_rows_from_disk(recipe, monkeypatch):
     in_memory = loaded(recipe, seed=3)
     monkeypatch.setattr(sequences, "IN_MEMORY", 10)
     on_disk = loaded(recipe, seed=3)
@@ -33,7 +33,7 @@ def test_rows_on_disk_are_the_same_training_data(recipe, monkeypatch):
             np.testing.assert_array_equal(one, other)
 
 
-def test_rows_that_stand_in_two_files_are_told(tmp_path, monkeypatch, capsys):
+def test_load_dataset_warns_of_texts_in_two_splits(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sequences, "IN_MEMORY", 10)
     rows = make_reviews(40)
     train = write_csv(tmp_path / "train.csv", rows)
@@ -51,7 +51,7 @@ def write_multilabel(path, labels):
     return str(path)
 
 
-def test_load_dataset_keeps_rare_labels_in_training_and_names_them(tmp_path, capsys):
+def test_load_dataset_keeps_rare_labels_in_training(tmp_path, capsys):
     labels = [["ab"[number % 2], "c"] for number in range(60)]
     labels[7].append("once")
     path = write_multilabel(tmp_path / "rows.jsonl", labels)
@@ -60,12 +60,12 @@ def test_load_dataset_keeps_rare_labels_in_training_and_names_them(tmp_path, cap
     assert data.labels == ["a", "b", "c", "once"]
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
     assert warnings == [
-        "Warning: 1 label without validation rows (once: 1), 1 label without test rows (once: 1): scores there do not"
-        " cover them; the numbers are their training rows"
+        "Warning: 1 label without validation rows (once: 1), 1 label without test rows (once: 1): the scores do not"
+        " cover them; the counts are training rows"
     ]
 
 
-def test_load_dataset_counts_labels_of_other_files_as_wrong(tmp_path, capsys):
+def test_load_dataset_counts_unseen_labels_as_wrong(tmp_path, capsys):
     train = write_csv(tmp_path / "train.csv", make_reviews(40))
     test = write_csv(tmp_path / "test.csv", [*make_reviews(4, seed=1), ("meh", "neutral"), ("so so", "neutral")])
     data = loaded("sentiment", train=str(train), test=str(test))
@@ -87,34 +87,34 @@ def test_load_dataset_drops_rare_labels_from_every_file(tmp_path, capsys):
     assert "Warning" not in err
 
 
-def test_load_dataset_splits_the_rows_of_a_run_as_it_did(tmp_path, capsys):
+def test_load_dataset_repeats_the_split_of_a_run(tmp_path, capsys):
     path = write_multilabel(tmp_path / "rows.jsonl", [["a"], ["b"], []] * 20)
     recipe = load_recipe("multilabel")
     settings = recipe.settings.replaced({"data": path})
     described = loaded("multilabel", data=path).described()
-    # As a version that split otherwise may have written it.
+    # As another version may have split the rows.
     described["train"]["lines"], described["test"]["lines"] = [*range(1, 51)], [51, 60]
     described["validation"]["lines"] = [*range(52, 60)]
     for name in described:
         described[name]["rows"] = len(described[name]["lines"])
     capsys.readouterr()
     data = load_dataset(recipe.task, settings, recipe.demo, labels=["a", "b"], splits=described)
-    assert data.is_of(described)
+    assert data.matches(described)
     assert [row.line for row in data.splits["test"].rows] == [51, 60]
     assert capsys.readouterr().err == ""
     write_multilabel(tmp_path / "rows.jsonl", [["a"], ["b"], []] * 19)
-    assert not load_dataset(recipe.task, settings, recipe.demo, labels=["a"], splits=described).is_of(described)
+    assert not load_dataset(recipe.task, settings, recipe.demo, labels=["a"], splits=described).matches(described)
 
 
-def test_what_is_described_can_be_written_and_compared(reviews_csv):
+def test_dataset_matches_its_written_description(reviews_csv):
     data = loaded("sentiment", data=str(reviews_csv))
     written = json.loads(json.dumps(data.described()))
-    assert data.is_of(written)
+    assert data.matches(written)
     written["train"]["lines"][0] += 1
-    assert not data.is_of(written)
+    assert not data.matches(written)
 
 
-def test_a_pattern_names_the_rows_of_many_files(tmp_path, reviews_csv):
+def test_load_dataset_reads_the_files_of_a_pattern(tmp_path, reviews_csv):
     recipe = load_recipe("sentiment")
     rows = make_reviews(160)
     for number in range(3):
@@ -123,16 +123,18 @@ def test_a_pattern_names_the_rows_of_many_files(tmp_path, reviews_csv):
     parts = load_dataset(recipe.task, recipe.settings.replaced({"data": str(tmp_path / "part-*.csv")}), recipe.demo)
     for name, split in whole.splits.items():
         assert [row.values for row in parts.splits[name].rows] == [row.values for row in split.rows]
-    told = parts.described()["test"]
-    assert [rows[number][0] for number in told["numbers"]] == [row.values["text"] for row in parts.splits["test"].rows]
-    assert len(told["sha256"]) == 3
-    assert parts.is_of(json.loads(json.dumps(parts.described())))
+    described = parts.described()["test"]
+    assert [rows[number][0] for number in described["numbers"]] == [
+        row.values["text"] for row in parts.splits["test"].rows
+    ]
+    assert len(described["sha256"]) == 3
+    assert parts.matches(json.loads(json.dumps(parts.described())))
     (tmp_path / "part-3.csv").write_text("text,label\nanother good film,positive\n")
     again = load_dataset(recipe.task, recipe.settings.replaced({"data": str(tmp_path / "part-*.csv")}), recipe.demo)
-    assert not again.is_of(parts.described())
+    assert not again.matches(parts.described())
 
 
-def test_a_bad_row_of_a_pattern_is_named_by_its_file(tmp_path):
+def test_load_dataset_names_the_file_of_a_bad_row(tmp_path):
     recipe = load_recipe("sentiment")
     write_csv(tmp_path / "part-0.csv", make_reviews(20))
     (tmp_path / "part-1.csv").write_text("text,label\n,positive\n")

@@ -10,7 +10,7 @@ RECIPES = ["sentiment", "intent", "multilabel", "similarity", "ner", "retrieval"
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_kept_rows_are_read_as_they_were_written(name, tmp_path):
+def test_kept_rows_round_trip(name, tmp_path):
     recipe = load_recipe(name)
     data = load_dataset(recipe.task, recipe.settings, recipe.demo)
     kept = KeptRows.drawn_from(data.splits, seed=1)
@@ -20,18 +20,18 @@ def test_kept_rows_are_read_as_they_were_written(name, tmp_path):
     assert list(kept.test) == list(data.splits["test"].rows)
 
 
-def test_kept_rows_have_a_limit(tmp_path):
+def test_kept_rows_are_limited(tmp_path):
     rows = [Row(number, {"text": "a" * number}) for number in range(1, 3001)]
     kept = KeptRows.drawn_from({name: Split(tmp_path, rows) for name in ("train", "validation")}, seed=0)
     assert [len(each) for each in (kept.validation, kept.train, kept.calibration, kept.test)] == [1000, 0, 100, 0]
 
 
-def test_kept_rows_that_are_damaged_are_named(tmp_path):
+def test_kept_rows_name_a_damaged_file(tmp_path):
     (tmp_path / "kept.jsonl").write_text('{"kept_as": "test", "line": 1, "values": {"te')
     with pytest.raises(InputError, match=r"kept\.jsonl: cannot be read"):
         KeptRows.read(tmp_path / "kept.jsonl", [])
 
 
-def test_values_without_json_are_not_kept(tmp_path):
+def test_kept_rows_skip_values_without_json(tmp_path):
     KeptRows([Row(1, {"text": {"a", "b"}})], [], [], []).write(tmp_path / "kept.jsonl")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Cells of several labels: one way of reading holds for the whole file, and what was read is reported."""
+"""Cells of several labels: the whole file is read in the same way, which is reported."""
 
 import json
 
@@ -51,7 +51,7 @@ SETS = [
         "tags",
     ],
 )
-def test_lists_in_cells_are_read_as_lists(write):
+def test_fit_labels_reads_lists(write):
     cells = [write(list(labels)) for labels in SETS]
     read = fit_labels(cells)
     assert [set(read(cell)) for cell in cells] == [set(labels) for labels in SETS]
@@ -59,7 +59,7 @@ def test_lists_in_cells_are_read_as_lists(write):
 
 
 @pytest.mark.parametrize("separator", [",", ", ", ";", "|", " | ", "#", "\t", "\n"])
-def test_separators_are_detected_from_all_cells(separator):
+def test_fit_labels_detects_separators(separator):
     cells = [separator.join(labels) for labels in SETS]
     read = fit_labels(cells)
     assert [read(cell) for cell in cells] == SETS
@@ -70,7 +70,7 @@ def test_separators_are_detected_from_all_cells(separator):
 @pytest.mark.parametrize(
     ("cells", "labels"),
     [
-        # Commas go first, and labels keep what else they hold.
+        # Commas come first, and labels keep other separators.
         (["a,b", "b,c;d", "c;d", "a"], ["a", "b", "c;d"]),
         (["R|B,Pop", "Pop", "R|B", "Jazz,Pop"], ["Jazz", "Pop", "R|B"]),
         (["C#,python", "python", "C#", "F#,C#"], ["C#", "F#", "python"]),
@@ -83,12 +83,12 @@ def test_separators_are_detected_from_all_cells(separator):
         (["C#", "python"], ["C#", "python"]),
     ],
 )  # fmt: skip
-def test_labels_that_contain_another_separator_are_kept_whole(cells, labels):
+def test_fit_labels_keeps_labels_with_other_separators(cells, labels):
     read = fit_labels(cells * 3)
     assert sorted({label for cell in cells for label in read(cell)}) == labels
 
 
-def test_labels_that_contain_another_separator_are_reported():
+def test_fit_labels_reports_labels_with_other_separators():
     read = fit_labels(["R|B", "Pop", "Jazz"])
     assert [read(cell) for cell in ("R|B", "Pop")] == [("R|B",), ("Pop",)]
     assert read.notes() == ["labels: 2 (Pop, R|B), at most one in each row"]
@@ -103,12 +103,12 @@ def test_labels_that_contain_another_separator_are_reported():
     assert len(read.warnings()) == 1
 
 
-def test_separators_at_the_ends_of_single_labels_are_left_out():
+def test_fit_labels_strips_separators_of_single_labels():
     read = fit_labels(["a;", "b;", ";c"])
     assert [read(cell) for cell in ("a;", "b;", ";c", ";")] == [("a",), ("b",), ("c",), ()]
 
 
-def test_a_named_separator_is_the_only_one():
+def test_fit_labels_uses_only_a_named_separator():
     read = fit_labels(["a, b/c", "['d']"], separator="/")
     assert read("a, b/c") == ("a, b", "c")
     assert read("['d']") == ("['d']",)
@@ -117,7 +117,7 @@ def test_a_named_separator_is_the_only_one():
         load_recipe("multilabel").settings.replaced({"label_separator": ""})
 
 
-def test_lists_of_values_need_no_way_of_reading():
+def test_fit_labels_accepts_json_lists():
     read = fit_labels([["a;b"], ["c"]])
     assert read(["a;b"]) == ("a;b",)
     assert read.notes() == []
@@ -129,24 +129,24 @@ def rows_of(path, content, **settings):
     return read_all(path, recipe.task.columns(recipe.settings.replaced(settings)))
 
 
-def test_a_cell_that_is_not_a_list_among_lists_is_a_bad_row(tmp_path):
+def test_fit_labels_rejects_other_cells_among_lists(tmp_path):
     content = "text,labels\na,['x']\nb,\"['x', 'y']\"\nc,x\n"
     with pytest.raises(InputError, match=r"rows\.csv, line 4: column 'labels' is 'x', not a list as in other rows"):
         rows_of(tmp_path / "rows.csv", content)
 
 
-def test_a_column_for_each_label_is_read_as_the_error_says(tmp_path, capsys):
+def test_label_columns_are_read_as_the_error_says(tmp_path, capsys):
     path = tmp_path / "rows.csv"
     content = "id,text,price,very good,other\n7,a,1,0,x\n8,b,1.0,true,y\n9,c,No,,z\n"
     with pytest.raises(InputError) as caught:
         rows_of(path, content)
-    advice = "if each label has a column, which holds 0 and 1, name them all: --labels-column 'price,very good'"
+    advice = "if each label has its own column of 0 and 1, name them all: --labels-column 'price,very good'"
     assert str(caught.value).endswith(advice)
     rows = rows_of(path, content, labels_column="price,very good")
     assert [row.values["labels"] for row in rows] == [("price",), ("price", "very good"), ()]
     with pytest.raises(InputError, match="column 'prise' not found"):
         rows_of(path, content, labels_column="prise,very good")
-    with pytest.raises(InputError, match="line 2: column 'id,price' has '7' for the label 'id', where 1 or 0 says"):
+    with pytest.raises(InputError, match="line 2: column 'id,price' has '7' for the label 'id'; expected 1 or 0"):
         rows_of(path, content, labels_column="id,price")
 
 
@@ -157,24 +157,24 @@ def test_a_column_for_each_label_is_read_as_the_error_says(tmp_path, capsys):
         ('"a,NaN"', "column 'labels' is 'NaN', a missing value"),
     ],
 )
-def test_nan_is_not_a_label_and_an_empty_cell_is_no_label(cell, message, tmp_path):
+def test_fit_labels_rejects_nan_and_accepts_empty_cells(cell, message, tmp_path):
     content = "text,labels\nx,a\ny,\n"
     assert [row.values["labels"] for row in rows_of(tmp_path / "a.csv", content)] == [("a",), ()]
     with pytest.raises(InputError, match=message):
         rows_of(tmp_path / "b.csv", f"{content}z,{cell}\n")
 
 
-def test_a_column_named_with_a_comma_is_one_column(tmp_path):
+def test_labels_column_may_contain_a_comma(tmp_path):
     rows = rows_of(tmp_path / "rows.csv", 'text,"a,b"\nx,c\n', labels_column="a,b")
     assert rows[0].values["labels"] == ("c",)
 
 
-def test_labels_of_an_object_are_those_that_are_true(tmp_path):
+def test_labels_of_an_object_are_its_true_keys(tmp_path):
     rows = rows_of(tmp_path / "rows.jsonl", '{"text": "a", "labels": {"x": 1, "y": false, "z": 1.0}}\n')
     assert rows[0].values["labels"] == ("x", "z")
 
 
-def test_what_was_read_is_printed_once_for_all_files(tmp_path, capsys):
+def test_label_notes_are_printed_once_for_all_files(tmp_path, capsys):
     for number, labels in enumerate(("a;b", "b"), 1):
         (tmp_path / f"part-{number}.csv").write_text(f"text,labels\nx,{labels}\n")
     recipe = load_recipe("multilabel")

@@ -1,4 +1,4 @@
-"""Labels of rows: rare ones are dropped, and those that training or held-out rows lack are named."""
+"""Rare labels are dropped, and labels without training, validation or test rows are named."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_count_labels_counts_rows():
         ("\uff11", "1"),
     ],
 )
-def test_labels_that_a_person_takes_for_one_are_named_with_their_rows(one, other, capsys):
+def test_warn_of_spellings_names_similar_labels(one, other, capsys):
     warn_of_spellings({one: 1200, other: 3, "another": 2}, "f.csv")
     err = capsys.readouterr().err
     assert err.startswith("Warning: f.csv: labels that differ only in case, white space or the spelling of numbers")
@@ -53,21 +53,21 @@ def test_labels_that_a_person_takes_for_one_are_named_with_their_rows(one, other
     assert err.count("\n") == 1
 
 
-def test_labels_that_differ_are_not_named(capsys):
+def test_warn_of_spellings_ignores_different_labels(capsys):
     labels = ["good", "not good", "1", "10", "1_0", "-1", "nano", "café", "cafe", "inf", "C", "C#"]
     warn_of_spellings(dict.fromkeys(labels, 1), "f.csv")
     assert capsys.readouterr().err == ""
 
 
-def test_labels_that_may_be_missing_values_are_kept_and_named(capsys):
+def test_warn_of_spellings_names_possible_missing_values(capsys):
     warn_of_spellings({"None": 12, "NA": 3, "null": 1, "n/a": 2, "a": 9}, "f.csv", wanted=["null", None])
     assert capsys.readouterr().err == (
-        "Warning: f.csv: labels that may mean missing values, with their rows: None: 12, NA: 3, n/a: 2; they are kept"
-        " as labels, so remove these rows if they are not\n"
+        "Warning: f.csv: labels that may be missing values, with their rows: None: 12, NA: 3, n/a: 2; they are kept"
+        " as labels; remove the rows if their labels are missing\n"
     )
 
 
-def test_rare_labels_refuses_to_leave_nothing():
+def test_rare_labels_rejects_a_limit_above_all_counts():
     assert rare_labels({"a": 3, "b": 2, "c": 1}, 3, "f.csv") == {"b": 2, "c": 1}
     assert rare_labels({"a": 3}, 0, "f.csv") == {}
     with pytest.raises(InputError, match="--min-label-rows 9: no label of f.csv has that many rows .*'a', has 3"):
@@ -82,7 +82,7 @@ def test_rare_labels_refuses_to_leave_nothing():
         (TokenClassification(), TAGS, [["B-a", "I-a", "O"], ["B-a"]]),
     ],
 )
-def test_drop_labels_leaves_out_rows_labels_or_tags(task, rows, kept, capsys):
+def test_drop_labels_removes_rows_labels_or_tags(task, rows, kept, capsys):
     left = drop_labels(task, rows, ["b", "c"], "f.csv")
     assert [list(row.values.values())[1] for row in left] == kept
     assert [row.line for row in left] == [row.line for row in rows][: len(left)]
@@ -90,14 +90,14 @@ def test_drop_labels_leaves_out_rows_labels_or_tags(task, rows, kept, capsys):
     assert drop_labels(task, rows, ["d"], "f.csv") is rows
 
 
-def test_drop_labels_says_how_many_rows_and_refuses_to_drop_all(capsys):
+def test_drop_labels_logs_counts_and_rejects_dropping_all(capsys):
     drop_labels(Classification(), ONE, ["b", "c"], "f.csv")
     assert capsys.readouterr().err == "f.csv: dropped 2 rare labels by number of rows: b: 2, c: 1\n"
     with pytest.raises(InputError, match="f.csv: every row has a label that --min-label-rows drops"):
         drop_labels(Classification(), ONE, ["a", "b", "c"], "f.csv")
 
 
-def test_labels_that_training_rows_lack_are_named_once_with_their_rows(capsys):
+def test_warn_of_unseen_labels_names_labels_and_rows(capsys):
     warn_of_unseen_labels(Classification(), {"a": 5, "x": 1, "y": 1200}, ["a", "b"], "test.csv")
     warn_of_unseen_labels(TokenClassification(), {"x": 2}, ["O", "B-a", "I-a"], "test.conll")
     warn_of_unseen_labels(Classification(), {"a": 5}, ["a", "b"], "test.csv")
@@ -106,15 +106,15 @@ def test_labels_that_training_rows_lack_are_named_once_with_their_rows(capsys):
     assert capsys.readouterr().err.splitlines() == [
         "Warning: test.csv: 2 labels not seen in training (y: 1,200, x: 1); their rows count as wrong",
         "Warning: test.conll: 1 label not seen in training (x: 2); their rows count as wrong",
-        "Warning: test.csv: 1 label not seen in training (A: 5); their rows count as wrong; 'A' is 'a' there",
+        "Warning: test.csv: 1 label not seen in training (A: 5); their rows count as wrong; 'A' is 'a' in training",
     ]
 
 
-def test_labels_that_held_out_rows_lack_are_named_once_with_their_training_rows(capsys):
+def test_warn_of_missing_labels_names_labels_and_rows(capsys):
     counts = {"train": {"a": 9, "b": 1, "c": 2}, "validation": {"a": 2}, "test": {"a": 2, "c": 1}}
     warn_of_missing_labels(Classification(), counts, ["a", "b", "c"])
     warn_of_missing_labels(Classification(), {**counts, "validation": counts["train"], "test": counts["train"]}, ["a"])
     assert capsys.readouterr().err.splitlines() == [
-        "Warning: 2 labels without validation rows (c: 2, b: 1), 1 label without test rows (b: 1): scores there do not"
-        " cover them; the numbers are their training rows"
+        "Warning: 2 labels without validation rows (c: 2, b: 1), 1 label without test rows (b: 1): the scores do not"
+        " cover them; the counts are training rows"
     ]

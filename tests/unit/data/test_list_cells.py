@@ -26,12 +26,12 @@ from tfhub_ft.recipe import load_recipe
         ("['a', 'b, c']", ["a", "b, c"]),
     ],
 )
-def test_parse_list_reads_what_programs_write(cell, items):
+def test_parse_list_reads_common_notations(cell, items):
     assert parse_list(cell) == items
 
 
 @pytest.mark.parametrize("cell", ["price", "['a'", "{'a': 1}", "[['a'], ['b']]", "['a', nan]", "[None]", "['a' + 'b']"])
-def test_parse_list_refuses_what_is_not_a_list(cell):
+def test_parse_list_rejects_other_texts(cell):
     with pytest.raises(ValueError, match=r"not a list|missing item"):
         parse_list(cell)
 
@@ -44,7 +44,7 @@ def rows_of(path, content, recipe):
 
 
 @pytest.mark.parametrize("tags", ["['I-PER', 'O']", '[""I-PER"", ""O""]', "['I-PER' 'O']", "['U-PER', 'O']"])
-def test_tokens_and_tags_in_cells_are_lists(tags, tmp_path):
+def test_tokens_and_tags_are_read_from_cells(tags, tmp_path):
     content = f"tokens,tags\n\"['Ada', 'wrote']\",\"{tags}\"\n"
     assert rows_of(tmp_path / "rows.csv", content, "ner") == [(["Ada", "wrote"], ["B-PER", "O"])]
 
@@ -58,7 +58,7 @@ def test_tokens_and_tags_in_cells_are_lists(tags, tmp_path):
         "{'text': [], 'answer_start': []}",
     ],
 )
-def test_answers_in_cells_are_lists(answers, tmp_path):
+def test_answers_are_read_from_cells(answers, tmp_path):
     content = f'question,context,answers\nWhere?,Ada born,"{answers}"\n'
     expected = [{"text": "born", "answer_start": 4}] if "born" in answers else []
     assert rows_of(tmp_path / "rows.csv", content, "qa") == [("Where?", "Ada born", expected)]

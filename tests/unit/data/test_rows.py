@@ -1,4 +1,4 @@
-"""Rows from csv, tsv and jsonl files: what is read, and each fault with its file and line."""
+"""Rows of csv, tsv and jsonl files, and errors with file and line."""
 
 import csv
 import gzip
@@ -46,7 +46,7 @@ AWKWARD = [
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes text or bytes to a file of the test's own folder."""
+    """Return a function that writes text or bytes to a file."""
 
     def write_file(name, content):
         path = tmp_path / name
@@ -62,7 +62,7 @@ def values(rows):
 
 
 def error_of(path, columns=COLUMNS, **options):
-    """The message of the InputError that reading ends with, checked to be one line with exit code 2."""
+    """Return the message of the InputError, checked to be one line with exit code 2."""
     with pytest.raises(InputError) as caught:
         list(read_rows(path, columns, **options))
     message = str(caught.value)
@@ -84,7 +84,7 @@ def as_csv(records, **options):
     return "".join(lines)
 
 
-# What is read.
+# Formats.
 
 
 @pytest.mark.parametrize(
@@ -110,23 +110,23 @@ def as_csv(records, **options):
         ("a.JsonL.gz", '{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n', (1, 2)),
     ],
 )
-def test_formats_line_ends_and_compression(write, name, content, lines):
+def test_read_rows_reads_formats_line_ends_and_gzip(write, name, content, lines):
     rows = list(read_rows(write(name, content), COLUMNS))
     assert rows == [Row(lines[0], {"text": "good", "label": "1"}), Row(lines[1], {"text": "bad", "label": "0"})]
 
 
-def test_a_path_may_be_a_string(write):
+def test_read_all_accepts_a_path_as_str(write):
     assert len(read_all(str(write("a.csv", "text,label\ngood,1\n")), COLUMNS)) == 1
 
 
 @pytest.mark.parametrize("text", AWKWARD, ids=range(len(AWKWARD)))
 @pytest.mark.parametrize(
     "options",
-    # With LF line ends the csv module leaves a lone CR unquoted, which read_rows refuses; hence all quoted.
+    # With LF line ends the csv module leaves a lone CR unquoted, which read_rows rejects, so all fields are quoted.
     [{}, {"quoting": csv.QUOTE_ALL}, {"quoting": csv.QUOTE_ALL, "lineterminator": "\n"}],
     ids=["crlf", "quoted", "quoted-lf"],
 )
-def test_what_the_csv_module_writes_comes_back(write, text, options):
+def test_csv_module_output_round_trips(write, text, options):
     path = write("a.csv", as_csv([["label", "text"], ["1", text], ["0", "last"]], **options))
     lines_before = 1 + (1 + text.count("\n"))
     assert values(read_rows(path, COLUMNS)) == [(2, text, "1"), (lines_before + 1, "last", "0")]
@@ -134,43 +134,43 @@ def test_what_the_csv_module_writes_comes_back(write, text, options):
 
 @pytest.mark.parametrize("text", AWKWARD, ids=range(len(AWKWARD)))
 @pytest.mark.parametrize("ensure_ascii", [True, False])
-def test_what_the_json_module_writes_comes_back(write, text, ensure_ascii):
+def test_json_module_output_round_trips(write, text, ensure_ascii):
     path = write("a.jsonl", json.dumps({"text": text, "label": True}, ensure_ascii=ensure_ascii) + "\n")
     assert values(read_rows(path, COLUMNS)) == [(1, text, "true")]
 
 
-def test_tsv_has_no_quoting(write):
+def test_tsv_keeps_quotes_as_characters(write):
     path = write("a.tsv", 'text\tlabel\n"lone quote\t1\nsay ""hi""\t0\n"both"\t1\n')
     assert values(read_rows(path, COLUMNS)) == [(2, '"lone quote', "1"), (3, 'say ""hi""', "0"), (4, '"both"', "1")]
 
 
-def test_a_quote_inside_an_unquoted_csv_field_is_a_character(write):
+def test_csv_quote_inside_a_field_is_a_character(write):
     path = write("a.csv", 'text,label\n5" screen,1\n')
     assert values(read_rows(path, COLUMNS)) == [(2, '5" screen', "1")]
 
 
-def test_a_row_starts_at_its_own_line_behind_quoted_line_ends(write):
+def test_row_line_counts_quoted_line_ends(write):
     path = write("a.csv", 'text,label\n"one\ntwo\n\nfour",1\n"five\r\nsix",0\nseven,1\n')
     assert [row.line for row in read_rows(path, COLUMNS)] == [2, 6, 8]
 
 
-def test_a_row_cannot_be_changed_and_is_small():
+def test_row_is_frozen_and_has_slots():
     row = Row(1, {})
     with pytest.raises(AttributeError):
         row.line = 2
     assert not hasattr(row, "__dict__")
 
 
-# Which columns are read.
+# Columns.
 
 
 @pytest.mark.parametrize("header", ["text", "Text", " TEXT ", "review", "Sentence"])
-def test_a_column_is_found_by_name_or_alias_in_any_case(write, header):
+def test_column_is_found_by_name_or_alias_in_any_case(write, header):
     path = write("a.csv", f"{header},label\ngood,1\n")
     assert values(read_rows(path, COLUMNS)) == [(2, "good", "1")]
 
 
-def test_the_name_goes_before_the_aliases_and_they_in_order(write):
+def test_column_name_precedes_aliases_in_order(write):
     path = write("a.csv", "review,sentence,text,label\nr,s,t,1\n")
     assert [row.values["text"] for row in read_rows(path, COLUMNS)] == ["t"]
     path = write("b.csv", "review,sentence,label\nr,s,1\n")
@@ -181,27 +181,27 @@ def test_the_name_goes_before_the_aliases_and_they_in_order(write):
     ("name", "content"),
     [("a.csv", "text,body,label\nwrong,right,1\n"), ("a.jsonl", '{"text": "wrong", "body": "right", "label": 1}\n')],
 )
-def test_a_named_column_is_the_one_read(write, name, content):
+def test_column_option_overrides_the_name(write, name, content):
     column = Column("text", (), check_text, column="body")
     assert [row.values["text"] for row in read_rows(write(name, content), [column])] == ["right"]
 
 
-def test_an_exact_name_goes_before_one_in_another_case(write):
+def test_exact_column_name_precedes_other_case(write):
     path = write("a.csv", "Text,text,label\nwrong,right,1\n")
     assert values(read_rows(path, COLUMNS)) == [(2, "right", "1")]
 
 
-def test_columns_that_are_not_wanted_may_be_empty_or_repeated(write):
+def test_other_columns_may_be_empty_or_repeated(write):
     path = write("a.csv", "text,x,x,,label\ngood,,,,1\n")
     assert values(read_rows(path, COLUMNS)) == [(2, "good", "1")]
 
 
-def test_the_values_are_those_of_the_checks(write):
+def test_row_values_are_those_of_the_checks(write):
     column = Column("score", (), float)
     assert next(read_rows(write("a.csv", "score\n1.5\n"), [column])).values == {"score": 1.5}
 
 
-def test_a_checks_message_stands_behind_the_files_own_column_name(write):
+def test_check_error_names_the_column_of_the_file(write):
     def check_short(value):
         raise ValueError(f"has {len(value)} characters")
 
@@ -213,20 +213,20 @@ def test_a_checks_message_stands_behind_the_files_own_column_name(write):
     ("name", "content"),
     [("a.csv", "title,body\nx,y\n"), ("a.tsv", "title\tbody\nx\ty\n"), ("a.jsonl", '{"title": "x", "body": "y"}\n')],
 )
-def test_a_missing_column_is_named_with_those_there_are_and_the_option(write, name, content):
+def test_missing_column_error_names_columns_and_option(write, name, content):
     message = error_of(write(name, content))
     assert "column 'text' or 'sentence' or 'review' not found; the columns are 'title', 'body'; " in message
     advice = "; or, if line 1 is a row, add --no-header and name columns by number, such as --text-column 1"
     assert message.endswith(f"name one of them with --text-column{'' if name == 'a.jsonl' else advice}")
 
 
-def test_a_missing_named_column_is_an_error_even_where_an_alias_is_there(write):
+def test_missing_named_column_ignores_aliases(write):
     column = Column("text", ("review",), check_text, column="body")
     message = error_of(write("a.csv", "review\ngood\n"), [column])
     assert message == ": column 'body' not found; the columns are 'review'; rename one of them to 'body'"
 
 
-def test_a_missing_column_is_an_error_even_where_bad_rows_are_skipped(write):
+def test_missing_column_is_an_error_when_skipping(write):
     messages = []
     assert "column 'text' or 'sentence' or 'review' not found" in error_of(
         write("a.csv", "a,b\nx,y\n"), on_bad_row=messages.append
@@ -234,50 +234,51 @@ def test_a_missing_column_is_an_error_even_where_bad_rows_are_skipped(write):
     assert messages == []
 
 
-def test_a_file_without_a_header_is_shown_briefly(write):
+def test_missing_column_error_shortens_long_names(write):
     message = error_of(write("a.csv", ",".join(["a very long text " * 10] * 50) + "\nx,1\n"))
     assert len(message) < 1200
     assert "and 30 more" in message
 
 
-def test_a_repeated_wanted_column_is_an_error(write):
+def test_repeated_column_is_an_error(write):
     message = error_of(write("a.csv", "text,label,text\na,1,b\n"))
     assert message == ": 2 columns are called 'text'; rename one, or name another with --text-column"
     assert "2 columns are called 'text'" in error_of(write("b.csv", "Text,TEXT,label\na,b,1\n"))
 
 
-def test_the_first_json_row_settles_the_keys(write):
+def test_first_json_row_determines_the_keys(write):
     path = write("a.jsonl", '{"review": "a", "label": 1}\n{"text": "b", "label": 1}\n')
     assert error_of(path) == ", line 2: column 'review' is missing"
 
 
-# Faults of a file as a whole.
+# Faults of the whole file.
 
 
-def test_a_missing_file_names_the_nearest(write, tmp_path):
+def test_missing_file_error_names_the_nearest(write, tmp_path):
     near = write("reviews.csv", "text,label\ngood,1\n")
-    assert error_of(tmp_path / "reveiws.csv") == f": no such file; did you mean {near}?"
-    assert error_of(tmp_path / "zzz.parquet") == ": no such file"
-    assert error_of(tmp_path / "no folder" / "reviews.csv") == ": no such file"
-    assert error_of(near / "reviews.csv") == ": no such file"
+    assert error_of(tmp_path / "reveiws.csv") == f": not found; did you mean {near}?"
+    assert error_of(tmp_path / "zzz.parquet") == ": not found"
+    assert error_of(tmp_path / "no folder" / "reviews.csv") == ": not found"
+    assert error_of(near / "reviews.csv") == ": not found"
 
 
-def test_a_folder_is_not_a_file(tmp_path):
+def test_folder_error_names_a_pattern(tmp_path):
     (tmp_path / "rows.csv").mkdir()
     pattern = tmp_path / "rows.csv" / "*.csv"
     assert (
-        error_of(tmp_path / "rows.csv") == f": is a folder; name a file in it, or many by a pattern such as '{pattern}'"
+        error_of(tmp_path / "rows.csv")
+        == f": is a folder; pass a file in it, or several by a pattern such as '{pattern}'"
     )
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read(write):
+def test_file_without_permission_is_reported(write):
     path = write("a.csv", "text,label\ngood,1\n")
     path.chmod(0)
     assert ": cannot be read (Permission denied)" in error_of(path)
 
 
-def test_a_file_that_cannot_be_opened(write, monkeypatch):
+def test_unreadable_file_is_reported(write, monkeypatch):
     path = write("a.csv", "text,label\ngood,1\n")
 
     def refuse(*_, **__):
@@ -289,7 +290,7 @@ def test_a_file_that_cannot_be_opened(write, monkeypatch):
     assert message == ": cannot be read (Permission denied); check the path and its permissions"
 
 
-def test_a_path_that_cannot_be_looked_at(tmp_path):
+def test_too_long_path_is_reported(tmp_path):
     assert ": cannot be read (" in error_of(tmp_path / f"{'x' * 5000}.csv")
 
 
@@ -302,30 +303,30 @@ def test_a_path_that_cannot_be_looked_at(tmp_path):
         ("a.gz", "text,label\ngood,1\n", "a.gz.csv"),
     ],
 )
-def test_a_name_that_does_not_tell_the_format_is_given_a_suffix(write, name, content, renamed):
+def test_unknown_suffix_error_names_a_suffix(write, name, content, renamed):
     path = write(name, content)
     assert error_of(path) == (
-        f": its name does not tell its format; rename it by that, such as to {path.with_name(renamed)}; the formats are"
+        f": unknown format; rename it by its format, such as to {path.with_name(renamed)}; the formats are"
         " .csv, .tsv, .jsonl, .ndjson, .json, .conll, .bio, .iob, .iob2, .txt, .tfrecord, with or without .gz"
     )
     assert len(list(read_rows(path.rename(path.with_name(renamed)), COLUMNS))) == 1
 
 
-def test_a_table_that_is_called_txt_is_renamed(write):
+def test_txt_table_error_names_other_suffixes(write):
     message = error_of(write("a.txt", "text\tlabel\ngood\t1\n"))
     assert message.startswith(
-        ": a .txt file has a text a line, without label; rename a table to .csv or, if tabs separate its columns, .tsv"
+        ": a .txt file has a text per line, and no label; rename a table to .csv or, if tabs separate its columns, .tsv"
     )
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n \r\n\n"])
-def test_an_empty_file_has_no_rows(write, name, content):
+def test_empty_file_is_an_error(write, name, content):
     assert error_of(write(name, content)) == ": no rows found"
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.csv", "text,label\n\n"), ("a.tsv", "text\tlabel")])
-def test_a_header_alone_is_no_row(write, name, content):
+def test_header_without_rows_is_an_error(write, name, content):
     assert error_of(write(name, content)) == ": no rows found"
 
 
@@ -334,26 +335,26 @@ def test_a_header_alone_is_no_row(write, name, content):
     ("name", "content", "message"),
     [
         ("a.csv", b"te\xe9xt,label\na,1\n", ", line 1: byte 3 (0xe9) is not UTF-8"),
-        ("a.tsv", "text\tlabel\na\t1\n".encode("utf-16-le"), ", line 1: holds a NUL byte"),
+        ("a.tsv", "text\tlabel\na\t1\n".encode("utf-16-le"), ", line 1: contains a NUL byte"),
         ("a.csv", 'text,"label\na,1\n', ", line 1: a quote opens here and is still open in line 2"),
         ("a.csv", '"text"x,label\na,1\n', ", line 1: text follows a closing quote"),
     ],
 )
-def test_a_bad_header_is_an_error_in_any_case(write, name, content, message, skipping):
+def test_bad_header_is_an_error_when_skipping(write, name, content, message, skipping):
     messages = []
     assert error_of(write(name, content), on_bad_row=messages.append if skipping else None).startswith(message)
     assert messages == []
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-12], lambda data: data[:200] + b"\0" * 50 + data[250:]])
-def test_a_damaged_gzip_file(write, tmp_path, damage):
+def test_damaged_gzip_file_is_reported(write, tmp_path, damage):
     whole = write("whole.csv.gz", "text,label\n" + "".join(f"text {n * 7919 % 1000},1\n" for n in range(1000)))
     path = tmp_path / "a.csv.gz"
     path.write_bytes(damage(whole.read_bytes()))
-    assert error_of(path) == ": is not a whole gzip file; fetch or compress it again"
+    assert error_of(path) == ": is not a complete gzip file; download or compress it again"
 
 
-def test_compression_is_told_by_the_first_bytes(write, tmp_path):
+def test_gzip_is_detected_by_the_first_bytes(write, tmp_path):
     content = "text,label\ngood,1\n"
     plain, zipped = tmp_path / "a.csv.gz", tmp_path / "b.csv"
     plain.write_text(content)
@@ -361,7 +362,7 @@ def test_compression_is_told_by_the_first_bytes(write, tmp_path):
     assert values(read_rows(plain, COLUMNS)) == values(read_rows(zipped, COLUMNS)) == [(2, "good", "1")]
 
 
-# Bad rows: each is an error that names its line, or is skipped and the rows around it are kept.
+# Bad rows are errors that name the line, or are skipped.
 
 CSV_FAULTS = {
     "empty text": (b",1", "column 'text' is empty"),
@@ -371,18 +372,18 @@ CSV_FAULTS = {
     "too few fields": (b"bad", "has 1 of 2 fields"),
     "too many fields": (b"bad, very bad,1", "has 3 of 2 fields; is there a comma that is not in quotes in a text?"),
     "broken byte": (b"caf\xe9,1", f"byte 4 (0xe9) is not UTF-8; {AS_UTF8}"),
-    "broken byte behind a character of many": (
+    "broken byte after a multibyte character": (
         "日本".encode() + b"\xff,1",
         f"byte 7 (0xff) is not UTF-8; {AS_UTF8}",
     ),
     "encoded surrogate": (b"\xed\xa0\x80,1", f"byte 1 (0xed) is not UTF-8; {AS_UTF8}"),
     "cut character": (b"\xe6\x97,1", f"byte 1 (0xe6) is not UTF-8; {AS_UTF8}"),
-    "NUL": (b"a\0b,1", "holds a NUL byte; remove it"),
+    "NUL": (b"a\0b,1", "contains a NUL byte; remove it"),
     "stray carriage return": (
         b"a\rb,1",
-        "a carriage return is in the middle; put the field that holds it in quotes",
+        "a carriage return is in the middle; put the field that contains it in quotes",
     ),
-    "text behind a quote": (
+    "text after a quote": (
         b'"so" good,1',
         'text follows a closing quote; double each quote that belongs to a text ("")',
     ),
@@ -392,7 +393,7 @@ TSV_FAULTS = {
     "too few fields": (b"bad", "has 1 of 2 fields"),
     "too many fields": (b"bad\tvery bad\t1", "has 3 of 2 fields; is there a tab in a text?"),
     "broken byte": (b"caf\xe9\t1", f"byte 4 (0xe9) is not UTF-8; {AS_UTF8}"),
-    "NUL": (b"a\0b\t1", "holds a NUL byte; remove it"),
+    "NUL": (b"a\0b\t1", "contains a NUL byte; remove it"),
 }
 JSONL_FAULTS = {
     "cut off": (
@@ -422,10 +423,10 @@ JSONL_FAULTS = {
     ),
     "lone surrogate": (
         b'{"text": "a\\ud83c", "label": 1}',
-        "column 'text' holds half a character (a lone \\ud800 to \\udfff escape), which is not text",
+        "column 'text' contains half a character (an unpaired \\ud800 to \\udfff escape), which is not text",
     ),
     "broken byte": (b'{"text": "caf\xe9", "label": 1}', f"byte 14 (0xe9) is not UTF-8; {AS_UTF8}"),
-    "NUL": (b'{"text": "\0", "label": 1}', "holds a NUL byte; remove it"),
+    "NUL": (b'{"text": "\0", "label": 1}', "contains a NUL byte; remove it"),
 }
 ROWS = {
     "a.csv": (b"text,label", b"good,1", b"last,0", CSV_FAULTS),
@@ -440,31 +441,31 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize(("name", "lines", "message"), BAD_ROWS)
-def test_a_bad_row_is_an_error_with_its_line(write, name, lines, message):
+def test_bad_row_error_names_the_line(write, name, lines, message):
     assert error_of(write(name, b"\n".join(lines))) == f", line 3: {message}"
 
 
 @pytest.mark.parametrize(("name", "lines", "message"), BAD_ROWS)
-def test_a_bad_row_is_skipped_and_the_others_are_kept(write, name, lines, message):
+def test_bad_row_is_skipped(write, name, lines, message):
     rows, messages = read_skipping(write(name, b"\n".join(lines) + b"\n"))
     assert rows == [(2, "good", "1"), (4, "last", "0")]
     assert messages == [f"line 3: {message}"]
 
 
 @pytest.mark.parametrize(("name", "lines", "message"), BAD_ROWS)
-def test_a_bad_row_may_be_the_last(write, name, lines, message):
+def test_bad_last_row_is_skipped(write, name, lines, message):
     rows, messages = read_skipping(write(name, b"\n".join([lines[0], lines[1], lines[2]])))
     assert rows == [(2, "good", "1")]
     assert messages == [f"line 3: {message}"]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_an_error_behind_quoted_line_ends_has_its_line(write, end):
+def test_error_line_counts_quoted_line_ends(write, end):
     content = end.join(["text,label", '"one', "", 'three",1', '"four', 'five",0', ",1", "last,1", ""])
     assert error_of(write("a.csv", content)) == ", line 7: column 'text' is empty"
 
 
-def test_a_broken_byte_inside_a_quoted_field_is_at_its_own_line_and_spoils_its_row_only(write):
+def test_broken_byte_in_quotes_affects_only_its_row(write):
     path = write("a.csv", b'text,label\n"one\ntw\xe9 ""\nthree, four",1\n"good\nrow",0\n')
     rows, messages = read_skipping(path)
     assert rows == [(5, "good\nrow", "0")]
@@ -472,7 +473,7 @@ def test_a_broken_byte_inside_a_quoted_field_is_at_its_own_line_and_spoils_its_r
     assert error_of(path) == f", line 3: byte 3 (0xe9) is not UTF-8; {AS_UTF8}"
 
 
-def test_many_broken_rows_are_reported_one_by_one(write):
+def test_bad_rows_are_reported_one_by_one(write):
     path = write("a.csv", b"text,label\n" + b"\xff,1\ngood,1\n,1\n" * 100)
     rows, messages = read_skipping(path)
     assert len(rows) == 100
@@ -480,7 +481,7 @@ def test_many_broken_rows_are_reported_one_by_one(write):
     assert messages[-1] == "line 301: column 'text' is empty"
 
 
-def test_a_json_row_without_a_column_in_front_is_a_bad_row(write):
+def test_json_first_row_without_a_column_is_bad(write):
     path = write("a.jsonl", '{"label": 1}\n{"text": "good", "label": 1}\n')
     rows, messages = read_skipping(path)
     assert rows == [(2, "good", "1")]
@@ -489,16 +490,16 @@ def test_a_json_row_without_a_column_in_front_is_a_bad_row(write):
     )
 
 
-def test_json_that_is_nested_without_end(write):
+def test_deeply_nested_json_is_rejected(write):
     assert error_of(write("a.jsonl", "[" * 200_000 + "\n")).startswith(", line 1: is JSON that cannot be read")
 
 
-def test_nan_in_a_json_row_is_no_fault(write):
+def test_json_nan_is_accepted(write):
     row = next(read_rows(write("a.jsonl", '{"score": NaN}\n'), [Column("score", (), float)]))
     assert math.isnan(row.values["score"])
 
 
-# Quotes that are not closed.
+# Open quotes.
 
 
 @pytest.mark.parametrize(
@@ -513,7 +514,7 @@ def test_nan_in_a_json_row_is_no_fault(write):
     ],
 )
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_a_quote_left_open_over_lines_is_an_error_where_it_opened(write, lines, opened, end):
+def test_open_quote_over_lines_is_an_error(write, lines, opened, end):
     content = "\n".join(["text,label", "good,1", *lines]) + end
     last = content.rstrip("\n").count("\n") + 1
     path = write("a.csv", content)
@@ -525,7 +526,7 @@ def test_a_quote_left_open_over_lines_is_an_error_where_it_opened(write, lines, 
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_a_quote_left_open_in_the_last_line_is_a_bad_row(write, end):
+def test_open_quote_in_the_last_line_is_a_bad_row(write, end):
     path = write("a.csv", f'text,label\ngood,1\n"cut off, he{end}')
     rows, messages = read_skipping(path)
     assert rows == [(2, "good", "1")]
@@ -534,23 +535,23 @@ def test_a_quote_left_open_in_the_last_line_is_a_bad_row(write, end):
     ]
 
 
-def test_a_quote_that_the_next_row_closes_is_a_bad_row_and_not_a_wrong_one(write):
+def test_open_quote_closed_by_the_next_row_is_a_bad_row(write):
     path = write("a.csv", 'text,label\n"left open,1\n"good",0\nlast,1\n')
     rows, messages = read_skipping(path)
     assert rows == [(4, "last", "1")]
     assert messages[0].startswith("line 2: text follows a closing quote in line 3;")
 
 
-def test_every_line_that_an_open_quote_takes_in_counts_as_a_bad_row(write, capsys):
+def test_open_quote_counts_every_line_as_a_bad_row(write, capsys):
     path = write("a.csv", 'text,label\nfirst,0\n"left open,1\none,0\ntwo,1\n"good",0\nlast,1\n')
     rows, messages = read_skipping(path)
     assert rows == [(2, "first", "0"), (7, "last", "1")]
-    assert messages[1:] == [f"line {line}: belongs to the quotes of line 3" for line in (4, 5, 6)]
+    assert messages[1:] == [f"line {line}: is inside the quotes that open in line 3" for line in (4, 5, 6)]
     read_all(path, COLUMNS, skip_bad_rows=True)
     assert "a.csv: skipped 4 bad rows (first: line 3: text follows" in capsys.readouterr().err
 
 
-def test_a_quote_left_open_in_a_huge_file_is_found_in_bounded_memory(tmp_path):
+def test_open_quote_is_found_in_bounded_memory(tmp_path):
     path = tmp_path / "a.csv"
     with path.open("w") as file:
         file.write('text,label\ngood,1\n"left open,1\n')
@@ -566,14 +567,14 @@ def test_a_quote_left_open_in_a_huge_file_is_found_in_bounded_memory(tmp_path):
     assert peak < 100e6
 
 
-def test_a_field_of_many_millions_of_characters_is_a_bad_row(write):
+def test_too_long_field_is_a_bad_row(write):
     path = write("a.csv", f'text,label\n{"x" * 5_000_000},"1"\ngood,1\n')
     rows, messages = read_skipping(path)
     assert rows == [(3, "good", "1")]
     assert messages == ["line 2: a field has more than 4194304 characters"]
 
 
-def test_a_larger_field_limit_of_the_process_is_left(write):
+def test_larger_csv_field_limit_is_kept(write):
     before = csv.field_size_limit(2**30)
     try:
         read_all(write("a.csv", "text,label\ngood,1\n"), COLUMNS)
@@ -585,7 +586,7 @@ def test_a_larger_field_limit_of_the_process_is_left(write):
 # Streaming.
 
 
-def test_the_first_row_comes_before_the_rest_is_read(write):
+def test_read_rows_is_lazy(write):
     path = write("a.csv", b"text,label\ngood,1\n" + b"fine,1\n" * 500_000 + b",1\n")
     rows = read_rows(path, COLUMNS)
     tracemalloc.start()
@@ -598,7 +599,7 @@ def test_the_first_row_comes_before_the_rest_is_read(write):
     assert peak < 1e6
 
 
-def test_rows_before_a_bad_row_are_yielded(write):
+def test_read_rows_yields_rows_before_a_bad_row(write):
     rows = read_rows(write("a.jsonl", '{"text": "a", "label": 1}\n{\n'), COLUMNS)
     assert next(rows).line == 1
     with pytest.raises(InputError, match="line 2"):
@@ -608,7 +609,7 @@ def test_rows_before_a_bad_row_are_yielded(write):
 @pytest.mark.parametrize(
     ("name", "rows"), [("a.csv", 200_000), ("a.tsv", 50_000), ("a.jsonl", 50_000), ("a.csv.gz", 50_000)]
 )
-def test_many_rows_are_read_in_bounded_memory(write, name, rows):
+def test_read_rows_uses_bounded_memory(write, name, rows):
     line = {"a.tsv": "some text of some length\t1\n", "a.jsonl": '{"text": "some text of some length", "label": 1}\n'}
     header = {"a.tsv": "text\tlabel\n", "a.jsonl": ""}.get(name, "text,label\n")
     path = write(name, header + line.get(name, "some text of some length,1\n") * rows)
@@ -623,7 +624,7 @@ def test_many_rows_are_read_in_bounded_memory(write, name, rows):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts the open files as Linux lists them")
-def test_a_reader_that_is_left_closes_its_file(write):
+def test_read_rows_closes_the_file_of_a_dropped_reader(write):
     path = write("a.csv", "text,label\n" + "good,1\n" * 100_000)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
@@ -631,10 +632,10 @@ def test_a_reader_that_is_left_closes_its_file(write):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-# read_all.
+# read_all
 
 
-def test_read_all_reads_all(write, capsys):
+def test_read_all_returns_all_rows(write, capsys):
     assert values(read_all(write("a.csv", "text,label\ngood,1\nbad,0\n"), COLUMNS, skip_bad_rows=True)) == [
         (2, "good", "1"),
         (3, "bad", "0"),
@@ -648,39 +649,39 @@ def test_read_all_stops_at_a_bad_row(write):
         read_all(path, COLUMNS)
 
 
-@pytest.mark.parametrize(("bad", "said"), [(1, "1 bad row"), (3, "3 bad rows")])
-def test_read_all_says_how_many_rows_it_skips(write, capsys, bad, said):
+@pytest.mark.parametrize(("bad", "skipped"), [(1, "1 bad row"), (3, "3 bad rows")])
+def test_read_all_logs_the_number_of_skipped_rows(write, capsys, bad, skipped):
     path = write("reviews.csv", "text,label\ngood,1\n" + ",0\n" * bad)
     assert len(read_all(path, COLUMNS, skip_bad_rows=True)) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"{path}: skipped {said} (first: line 3: column 'text' is empty)\n"
+    assert err == f"{path}: skipped {skipped} (first: line 3: column 'text' is empty)\n"
 
 
-def test_read_all_names_texts_that_pandas_writes_for_missing_ones(write, capsys):
+def test_read_all_warns_of_nan_texts(write, capsys):
     path = write("reviews.csv", "text,label\nnan,1\nNaN,0\nnano,0\n")
     assert len(read_all(path, COLUMNS)) == 3
     assert capsys.readouterr().err == (
-        f"Warning: {path}: 2 rows have the text nan, which pandas writes for a missing value; remove them if that is"
-        " what it means\n"
+        f"Warning: {path}: 2 rows have the text 'nan', which pandas writes for missing values; remove the rows if their"
+        " text is missing\n"
     )
 
 
 @pytest.mark.parametrize("label", ["nan", "NaN"])
-def test_a_label_that_is_nan_is_a_bad_row(write, label):
+def test_nan_label_is_a_bad_row(write, label):
     rows, messages = read_skipping(write("a.csv", f"text,label\ngood,1\nbad,{label}\n"))
     assert rows == [(2, "good", "1")]
     assert messages == [f"line 3: column 'label' is {label!r}, a missing value"]
 
 
-def test_labels_in_two_forms_of_unicode_are_one_label(write):
+def test_labels_are_normalized_to_nfc(write):
     path = write("a.csv", "text,label\na,caf\u00e9\nb,cafe\u0301\n")
     assert {label for _, _, label in values(read_rows(path, COLUMNS))} == {"caf\u00e9"}
 
 
-def test_read_all_of_bad_rows_only_is_an_error(write, capsys):
+def test_read_all_rejects_only_bad_rows(write, capsys):
     path = write("a.csv", "text,label\n,1\n,0\n")
     with pytest.raises(InputError) as caught:
         read_all(path, COLUMNS, skip_bad_rows=True)
-    assert str(caught.value) == f"{path}: no good row found, only 2 bad rows (first: line 2: column 'text' is empty)"
+    assert str(caught.value) == f"{path}: no good rows found, only 2 bad rows (first: line 2: column 'text' is empty)"
     assert capsys.readouterr().err == ""

@@ -1,7 +1,7 @@
-"""Read random files of every format: each is read, or refused in one line.
+"""Read random files of every format: each is read, or rejected in one line.
 
-The seed is fixed. 100 files of each kind are read by default, 1,000 in the slow tier (a minute in all), or as many as
-TFHUB_FT_FUZZ says: TFHUB_FT_FUZZ=25000 pytest -n 0 tests/unit/data/test_rows_fuzz.py
+The seed is fixed. 100 files of each kind are read by default, 1,000 in the slow tier (a minute in all), or another
+number: TFHUB_FT_FUZZ=25000 pytest -n 0 tests/unit/data/test_rows_fuzz.py
 """
 
 import gzip
@@ -39,7 +39,7 @@ DELIMITERS = [*[None] * 3, ";", "tab", "\x0b"]
 
 
 def contents(kind):
-    """Pieces of a format in any order, with bytes that fit nowhere between them."""
+    """Return a strategy of pieces of a format in any order, with random bytes between them."""
     piece = some.one_of(some.sampled_from(PARTS[kind]).map(str.encode), some.binary(max_size=4))
     return some.lists(piece, max_size=25).map(b"".join)
 
@@ -57,7 +57,7 @@ option_sets = some.builds(
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzip"])
-def test_any_file_is_read_or_refused_in_one_line(kind, zipped, examples, tmp_path):
+def test_read_rows_rejects_random_files_in_one_line(kind, zipped, examples, tmp_path):
     recipe = load_recipe(RECIPES[kind])
     task = recipe.task
     columns = task.columns(recipe.settings)

@@ -1,4 +1,4 @@
-"""Rows that a trained model is scored on: their files may differ from those of its run."""
+"""Files of rows to score may differ from those of the run."""
 
 import pytest
 
@@ -10,7 +10,7 @@ ROWS = [("größer – gut", "a"), ("fine, too", "b")]
 
 
 def read(path, content, recipe="sentiment", labels=("a", "b"), *, run=None, dropped=(), **reading):
-    """The rows of a file of this content, by a run with some settings."""
+    """Return the rows of a file with this content, read with the settings of a run."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     recipe = load_recipe(recipe)
     settings = recipe.settings.replaced(run or {})
@@ -26,22 +26,22 @@ def table(delimiter, header="text,label"):
 
 @pytest.mark.parametrize("trained_with", [None, ",", ";", "tab", "~"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_a_delimiter_that_is_detected_goes_before_that_of_the_run(trained_with, delimiter, tmp_path):
+def test_detected_delimiter_overrides_that_of_the_run(trained_with, delimiter, tmp_path):
     assert read(tmp_path / "a.csv", table(delimiter), run={"delimiter": trained_with}) == ROWS
 
 
-def test_a_delimiter_that_is_not_detected_is_that_of_the_run_or_named(tmp_path):
+def test_undetected_delimiter_is_that_of_the_run(tmp_path):
     assert read(tmp_path / "a.csv", table("~"), run={"delimiter": "~"}) == ROWS
     assert read(tmp_path / "a.csv", table("~"), run={"delimiter": ";"}, delimiter="~") == ROWS
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
-def test_an_encoding_of_the_run_is_that_of_files_that_are_not_utf_8(encoding, tmp_path):
+def test_encoding_of_the_run_applies_to_other_encodings(encoding, tmp_path):
     assert read(tmp_path / "a.csv", table(",").encode(encoding), run={"encoding": "cp1252"}) == ROWS
     assert read(tmp_path / "a.csv", table(",").encode("cp1250"), run={"encoding": "utf-16"}, encoding="cp1250") == ROWS
 
 
-def test_a_header_may_be_there_where_the_run_had_none(tmp_path):
+def test_header_may_differ_from_that_of_the_run(tmp_path):
     run = {"header": False, "text_column": "1", "label_column": "2"}
     assert read(tmp_path / "a.csv", table(",", header=""), run=run) == ROWS
     assert read(tmp_path / "b.csv", table(","), run=run, header=True) == ROWS
@@ -49,7 +49,7 @@ def test_a_header_may_be_there_where_the_run_had_none(tmp_path):
         read(tmp_path / "c.csv", "größer, oder gut wie nie zuvor,a\nb,a\n")
 
 
-def test_labels_are_separated_as_named(tmp_path):
+def test_label_separator_may_be_named(tmp_path):
     content, labels = "text,labels\nx,a/b\ny,b\n", ("a", "b")
     assert read(tmp_path / "a.csv", content, "multilabel", labels, label_separator="/") == [
         ("x", ("a", "b")), ("y", ("b",))
@@ -58,7 +58,7 @@ def test_labels_are_separated_as_named(tmp_path):
         read(tmp_path / "a.csv", table(","), label_separator="/")
 
 
-def test_bad_rows_are_skipped_and_unknown_labels_are_named(tmp_path, capsys):
+def test_read_scored_rows_skips_and_warns(tmp_path, capsys):
     path = tmp_path / "a.csv"
     content = table(",") + ",a\nmeh,rare\nwell,new\n"
     assert read(path, content, skip_bad_rows=True, dropped=["rare"]) == [*ROWS, ("well", "new")]

@@ -1,4 +1,4 @@
-"""Tags of words in BIO, and in the schemes that are converted to it."""
+"""Tags of words in BIO and in schemes that are converted to it."""
 
 import pytest
 
@@ -18,14 +18,14 @@ SCHEMES = {
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_tags_are_converted_to_bio(scheme):
+def test_fit_tags_converts_schemes_to_bio(scheme):
     rows = [tags.split() for tags in SCHEMES[scheme]]
     check = fit_tags(rows)
     assert tuple(" ".join(check(tags)) for tags in rows) == PLAIN
     assert check.notes() == ([] if scheme == "BIO" else [f"tags are converted from {scheme} to BIO"])
 
 
-def test_one_row_in_bio_makes_the_others_bad_that_begin_inside():
+def test_fit_tags_rejects_iob1_rows_in_a_bio_file():
     check = fit_tags([["I-PER"], ["B-PER"]])
     assert check(["B-PER"]) == ["B-PER"]
     with pytest.raises(ValueError, match="breaks BIO at tag 1: I-PER continues an entity of its kind, but follows O"):
@@ -37,7 +37,7 @@ def test_one_row_in_bio_makes_the_others_bad_that_begin_inside():
     [
         ("O", "is a text, not a list of tags"),
         (None, "is null, not a list of tags"),
-        ([1, 2], "has numbers where tags have names: replace each number by its name"),
+        ([1, 2], "has numbers instead of tags: replace each number by its name"),
         ([["O"]], "has a list for tag 1; tags are O"),
         (["PER"], "has the tag 'PER', number 1; tags are O, B-KIND and I-KIND; IOB1, BIOES and BILOU are read, too"),
         (["B-"], "has the tag 'B-', number 1"),
@@ -47,7 +47,7 @@ def test_one_row_in_bio_makes_the_others_bad_that_begin_inside():
         (["S-PER", "I-PER"], "breaks BIO at tag 2"),
     ],
 )
-def test_other_tags_are_refused(tags, message):
+def test_check_tags_rejects_other_values(tags, message):
     with pytest.raises(ValueError, match=message):
         check_tags(tags)
 
@@ -70,7 +70,7 @@ Bergen NNP B-NP B-LOC
 
 
 @pytest.mark.parametrize("name", ["train.txt", "eng.conll", "eng.iob", "eng.iob2", "eng.bio", "train.txt.gz"])
-def test_conll_2003_is_read_as_it_is_distributed(name, tmp_path, capsys):
+def test_conll_2003_is_read_as_distributed(name, tmp_path, capsys):
     path, recipe = tmp_path / name, load_recipe("ner")
     path.write_text(CONLL_2003)
     rows = read_all(path, recipe.task.columns(recipe.settings))
@@ -81,7 +81,7 @@ def test_conll_2003_is_read_as_it_is_distributed(name, tmp_path, capsys):
     assert capsys.readouterr().err == f"{path}: tags are converted from IOB1 to BIO\n"
 
 
-def test_a_txt_file_of_texts_is_not_tags(tmp_path):
+def test_txt_file_of_texts_is_rejected_as_tags(tmp_path):
     path, recipe = tmp_path / "a.txt", load_recipe("ner")
     path.write_text("one\ntwo\n")
     with pytest.raises(InputError, match="line 1: the tag is missing after the token"):

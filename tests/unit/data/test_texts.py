@@ -19,12 +19,12 @@ def test_read_texts_keeps_the_place_of_rows_without_a_text(tmp_path):
     assert rows[1].place == f"{tmp_path / 'rows.csv'}, line 3"
 
 
-def test_read_texts_splits_pairs_of_lines_at_the_tab():
+def test_read_texts_splits_lines_at_the_tab():
     stream = io.TextIOWrapper(io.BytesIO(b"who?\tAda sings\n\nwho?\t \n"))
     assert [row.segments for row in read_texts(stream, PAIR)] == [("who?", "Ada sings"), None, None]
 
 
-def test_read_texts_leaves_out_bad_rows_that_are_handled():
+def test_read_texts_skips_bad_rows():
     faults = []
     stream = io.TextIOWrapper(io.BytesIO(b"who?\nwho?\tAda\n"))
     rows = list(read_texts(stream, PAIR, on_bad_row=faults.append))

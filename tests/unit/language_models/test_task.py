@@ -55,7 +55,7 @@ def test_a_file_has_messages_or_pairs(tmp_path):
 def test_bad_rows_are_named_with_their_line(tmp_path):
     with pytest.raises(InputError, match=r"a\.jsonl, line 2: column 'messages' has no reply"):
         rows_of(tmp_path / "a.jsonl", [{"messages": [ASK, SAY]}, {"messages": [ASK]}])
-    missing = "column 'messages' .* not found.*or, in its place: column 'reply' .* not found"
+    missing = "column 'messages' .* not found.*or, instead: column 'reply' .* not found"
     with pytest.raises(InputError, match=missing):
         rows_of(tmp_path / "b.jsonl", [{"prompt": "Hello?"}])
     with pytest.raises(InputError, match="column 'turns' not found"):

@@ -38,7 +38,7 @@ def test_a_passage_stands_in_one_split_only(tmp_path):
             squad([("a", {"question": "q", "answers": [{"text": "z", "answer_start": 0}]})]),
             "the answer 'z' is not at 0 in its context: it is not in it",
         ),
-        ("a.json", squad([("a", {"question": "q", "answers": []})]), 'says "is_impossible": true'),
+        ("a.json", squad([("a", {"question": "q", "answers": []})]), 'write "is_impossible": true'),
         ("a.json", squad([("a", {"answers": []})]), "question 1: column 'question' is null, not text"),
         ("a.json", squad([("a", {"question": "q", "answers": ["a"]})]), "has an answer that is no"),
         ("a.json", '{"data": 5}', "a.json: is neither a SQuAD file"),

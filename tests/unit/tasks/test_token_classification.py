@@ -36,7 +36,7 @@ def test_conll_files_are_read(tmp_path):
         ("a.jsonl", '{"tokens": ["a", " "], "tags": ["O", "O"]}', "has a token, number 2, that is empty"),
         ("a.jsonl", '{"tokens": [], "tags": []}', "column 'tokens' is an empty list"),
         ("a.jsonl", '{"tokens": ["a"], "tags": "O"}', "column 'tags' is a text, not a list of tags"),
-        ("a.jsonl", '{"tokens": ["a"], "tags": [1]}', "column 'tags' has numbers where tags have names"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": [1]}', "column 'tags' has numbers instead of tags"),
         ("a.conll", "a O\nb\n", "line 2: the tag is missing after the token"),
     ],
 )

@@ -81,7 +81,7 @@ def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, 
     task, direct = recipe.task, load_dataset(recipe.task, settings, recipe.demo)
     again = load_dataset(task, settings.replaced({"prepared": str(tmp_path / "prepared")}), recipe.demo)
     assert again.labels == direct.labels
-    assert again.is_of(json.loads(json.dumps(direct.described())))
+    assert again.matches(json.loads(json.dumps(direct.described())))
     preprocessor = recipe.build(settings, direct.labels).get_layer("preprocessor")
     for split, read in direct.splits.items():
         assert list(again.splits[split].rows) == list(read.rows)

@@ -1,4 +1,4 @@
-"""The lines of a text file, which may be compressed, each with what is wrong with its bytes."""
+"""Read the lines of text files in any encoding, compressed or not."""
 
 import codecs
 import contextlib
@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,7 +27,7 @@ _BROKEN_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Line(NamedTuple):
-    """A physical line, its end included; `fault` says what is wrong with its bytes."""
+    """A physical line with its line end, and what is wrong with its bytes."""
 
     number: int
     text: str
@@ -35,58 +35,45 @@ class Line(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, decompressed where its first bytes are those of gzip, whatever its name.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file and decompress it if its first bytes are those of gzip; raise an InputError if it cannot be read."""
     try:
-        with open(path, "rb", buffering=HEAD) as file, contextlib.ExitStack() as stack:
-            yield stack.enter_context(gzip.open(file)) if file.peek(2).startswith(GZIP) else file
+        with open(path, "rb", buffering=0) as raw:
+            file: io.BufferedReader = io.BufferedReader(raw, HEAD)
+            if file.peek(2).startswith(GZIP):
+                file = io.BufferedReader(gzip.GzipFile(fileobj=file), HEAD)
+            yield file
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        raise InputError(f"{path}: is not a whole gzip file; fetch or compress it again") from None
+        raise InputError(f"{path}: is not a complete gzip file; download or compress it again") from None
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable_error(path, error) from None
 
 
 def read_lines(path: Path, options: ReadOptions) -> Iterator[Line]:
-    """The lines of a text file.
-
-    A byte that does not fit the encoding becomes a lone surrogate, so that the line can be parsed.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    with opened(path) as file:
+    """Yield the lines of a file; bytes that do not fit the encoding become lone surrogates, so that lines parse."""
+    with open_bytes(path) as file:
         encoding = encoding_of(file.peek(HEAD), options, path)
         yield from _lines(file, path, encoding, options)
 
 
 def read_stream(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Line]:
-    """The lines of a stream that cannot be read twice; `name` is what an error calls it. Otherwise as `read_lines`."""
-    buffered = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
-    yield from _lines(buffered, name, encoding_of(buffered.peek(HEAD), options, None), options)
+    """Yield the lines of a stream, which can be read once; errors call it `name`."""
+    file = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # pyright: ignore[reportArgumentType]
+    yield from _lines(file, name, encoding_of(file.peek(HEAD), options, None), options)
 
 
 def encoding_of(head: bytes, options: ReadOptions, path: Path | None) -> str:
-    """The encoding of a text file.
-
-    Args:
-        head: its first bytes.
-        options: may name it.
-        path: the file, where it can be read again.
-    """
+    """Return the encoding of a text file from its first bytes, the options and, if it can be read again, the file."""
     if options.encoding:
         return "utf-8-sig" if codecs.lookup(options.encoding).name == "utf-8" else options.encoding
-    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
-    if not marked and options.usual_encoding and not (_can_decode(path, "utf-8") if path else _is_utf8(head)):
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
+    if not encoding and options.usual_encoding and not (_can_decode(path, "utf-8") if path else _is_utf8(head)):
         return options.usual_encoding
-    return marked or "utf-8-sig"
+    return encoding or "utf-8-sig"
 
 
 def _is_utf8(head: bytes) -> bool:
-    """Whether the first bytes of a stream are UTF-8; the last character may be cut."""
+    """Return whether bytes are UTF-8; the last character may be incomplete."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -95,36 +82,45 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a line has nothing but spaces."""
+    """Return whether a line is empty or has only spaces."""
     return not text.strip(" \r\n")
 
 
-def unreadable(path: Path, error: OSError) -> InputError:
-    """The error of a file that the system does not let us read."""
+def unreadable_error(path: Path, error: OSError) -> InputError:
+    """Return the error for a file that the system cannot open."""
     return InputError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions")
 
 
-def _lines(file: BinaryIO, name: Path | str, encoding: str, options: ReadOptions) -> Iterator[Line]:
+def _lines(file: io.BufferedReader, name: Path | str, encoding: str, options: ReadOptions) -> Iterator[Line]:
     head = file.peek(HEAD)
     text_file = io.TextIOWrapper(file, encoding, "surrogateescape", _line_end(head, encoding))
-    fault_of = functools.partial(_byte_fault, encoding, _Advice(name, head, options))
-    number = 0
+    utf_16, save, number = _utf_16(head), "save the file as UTF-8", 0
+    nul_advice = "remove it"
+    if utf_16:
+        nul_advice = f"name the file's encoding: --encoding {utf_16}" if options.named else save
+
+    @functools.cache
+    def byte_advice() -> str:
+        is_cp1252 = isinstance(name, str) or _can_decode(name, "cp1252")
+        other = f", or name its encoding, such as --encoding {'cp1252' if is_cp1252 else 'latin-1'}"
+        return save + (other if options.named else "")
+
     try:
         for number, text in enumerate(text_file, 1):
             text = text.removeprefix("\ufeff") if number == 1 else text
-            yield Line(number, text, fault_of(text))
+            yield Line(number, text, _byte_fault(text, encoding, byte_advice, nul_advice))
     except UnicodeError as error:
         reason = getattr(error, "reason", error)
-        other = f"; name its encoding with --encoding, such as {_utf_16(head) or 'cp1252'}" if options.named else ""
-        raise InputError(f"{name}: is not {encoding} after line {number} ({reason}){other}") from None
+        advice = f"; name its encoding with --encoding, such as {utf_16 or 'cp1252'}" if options.named else ""
+        raise InputError(f"{name}: is not {encoding} after line {number} ({reason}){advice}") from None
     finally:
-        # Whoever opened the file closes it.
+        # The caller closes the file.
         with contextlib.suppress(ValueError):
             text_file.detach()
 
 
 def _line_end(head: bytes, encoding: str) -> str:
-    """The end of the first line: in a file of LF or CRLF lines a CR is part of a text, not the end of a line."""
+    """Return the end of the first line: in a file of LF or CRLF lines, a CR is part of the text."""
     text = ""
     with contextlib.suppress(UnicodeError):
         text = codecs.getincrementaldecoder(encoding)("ignore").decode(head)
@@ -132,48 +128,16 @@ def _line_end(head: bytes, encoding: str) -> str:
     return "\r" if first and first[0] == "\r" else "\n"
 
 
-class _Advice:
-    """What to do about bytes that do not fit the encoding; the file is looked through when it is first needed.
-
-    Args:
-        name: the file, or the name of a stream.
-        head: its first bytes.
-        options: tell whether an encoding can be named.
-    """
-
-    def __init__(self, name: Path | str, head: bytes, options: ReadOptions):
-        self._name, self._head, self._options = name, head, options
-
-    @functools.cached_property
-    def of_byte(self) -> str:
-        """For a byte that is not text in the encoding."""
-        if not self._options.named:
-            return "save the file as UTF-8"
-        fits = isinstance(self._name, str) or _can_decode(self._name, "cp1252")
-        other = next(each for each in ("cp1252", "latin-1") if fits or each == "latin-1")
-        return f"save the file as UTF-8, or name its encoding, such as --encoding {other}"
-
-    @functools.cached_property
-    def of_nul(self) -> str:
-        """For a NUL byte."""
-        encoding = _utf_16(self._head)
-        if not encoding:
-            return "remove it"
-        return f"name the file's encoding: --encoding {encoding}" if self._options.named else "save the file as UTF-8"
-
-
-def _byte_fault(encoding: str, advice: _Advice, text: str) -> str | None:
+def _byte_fault(text: str, encoding: str, byte_advice: Callable[[], str], nul_advice: str) -> str | None:
     if not text.isascii() and (broken := _BROKEN_BYTE.search(text)):
         byte, name = f"(0x{ord(broken[0]) & 0xFF:02x})", "UTF-8" if encoding == "utf-8-sig" else encoding
-        place = f"byte {len(text[: broken.start()].encode()) + 1}" if name == "UTF-8" else "a byte"
-        return f"{place} {byte} is not {name}; {advice.of_byte}"
-    if "\0" in text:
-        return f"holds a NUL byte; {advice.of_nul}"
-    return None
+        position = f"byte {len(text[: broken.start()].encode()) + 1}" if name == "UTF-8" else "a byte"
+        return f"{position} {byte} is not {name}; {byte_advice()}"
+    return f"contains a NUL byte; {nul_advice}" if "\0" in text else None
 
 
 def _utf_16(head: bytes) -> str | None:
-    """UTF-16 without a byte order mark, where every other byte of most of the characters is NUL."""
+    """Return the UTF-16 encoding of bytes without a byte order mark, in which most other bytes are NUL."""
     for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         if len(head) > 1 and head[start::2].count(0) > 0.6 * len(head[start::2]) > head[1 - start :: 2].count(0):
             return encoding
@@ -183,7 +147,7 @@ def _utf_16(head: bytes) -> str | None:
 def _can_decode(path: Path, encoding: str) -> bool:
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        with opened(path) as file:
+        with open_bytes(path) as file:
             while chunk := file.read(2**20):
                 decoder.decode(chunk)
             decoder.decode(b"", final=True)

@@ -1,33 +1,39 @@
-"""What every reader of a format gives, records one at a time, and what it may need to know about the file."""
+"""Records that format readers return, and options for reading files."""
 
 import codecs
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tfhub_ft.data.columns import Values
+from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.utils.errors import InputError
-
-# The number of a record, its values by column, and what is wrong with it; one of the last two is None.
-Record = tuple[int, dict[str, Any] | None, str | None]
 
 TAB = ("tab", r"\t", "\t")
 
 
+class Record(NamedTuple):
+    """The number and the values of a row, or what is wrong with it."""
+
+    number: int
+    values: Values | None
+    fault: str | None = None
+
+
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read where that does not follow from the file.
+    """How to read files, where the files do not say it.
 
     Args:
         delimiter: the character between the fields of csv and tsv files, or "tab"; None detects it.
-        encoding: of text files; None is UTF-8, or what a byte order mark says.
-        header: whether csv and tsv files begin with the names of their columns, which otherwise are numbered from 1.
-        usual_delimiter: the delimiter where none is detected.
+        encoding: of text files; None is the encoding of the byte order mark, otherwise UTF-8.
+        header: whether csv and tsv files start with column names; otherwise columns are numbered from 1.
+        usual_delimiter: the delimiter if none is detected.
         usual_encoding: the encoding of files that are not UTF-8.
-        keep_blank: whether a row whose fields are all empty is a row, and a blank line of a txt file or of a table with
-            a single column.
-        named: whether the user can name these options, so that an error may advise it.
+        keep_blank: whether to keep rows whose fields are all empty, and blank lines of txt files and one-column tables.
+        named: whether the user can set these options, so that errors may advise it.
 
     Raises:
         InputError: the delimiter or the encoding cannot be used.
@@ -43,13 +49,13 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         for name in ("delimiter", "usual_delimiter"):
-            object.__setattr__(self, name, _checked_delimiter(getattr(self, name)))
+            object.__setattr__(self, name, _check_delimiter(getattr(self, name)))
         for name in ("encoding", "usual_encoding"):
             _check_encoding(getattr(self, name))
 
     @classmethod
-    def of(cls, settings: Any) -> "ReadOptions":
-        """The options that a training run's settings name."""
+    def of(cls, settings: TrainingSettings) -> "ReadOptions":
+        """Return the options in the settings of a training run."""
         return cls(delimiter=settings.delimiter, encoding=settings.encoding, header=settings.header)
 
     @classmethod
@@ -61,14 +67,7 @@ class ReadOptions:
         encoding: str | None = None,
         header: bool | None = None,
     ) -> "ReadOptions":
-        """The options of a file that may differ from those of a run, whose settings fill in what is not detected.
-
-        Args:
-            settings: of the run.
-            delimiter: of this file, where the user named it.
-            encoding: likewise.
-            header: likewise; None is that of the run's files.
-        """
+        """Return the options of another file; the settings of the run are used where nothing is named or detected."""
         return cls(
             delimiter=delimiter,
             encoding=encoding,
@@ -79,12 +78,12 @@ class ReadOptions:
 
 
 def delimiter_advice(delimiter: str) -> str:
-    """How to name a delimiter that was not detected."""
+    """Return how to name a delimiter that was not detected."""
     value = shlex.quote("tab" if delimiter in TAB else delimiter)
     return f"if {delimiter!r} separates its columns, add --delimiter {value}"
 
 
-def _checked_delimiter(delimiter: str | None) -> str | None:
+def _check_delimiter(delimiter: str | None) -> str | None:
     if delimiter is None:
         return None
     delimiter = "\t" if delimiter in TAB else delimiter
@@ -108,14 +107,14 @@ class Source:
     """A file of records.
 
     Args:
-        path: the file, or what an error calls a stream.
+        path: the file, or the name of a stream.
         records: reads the file from its start.
-        names: of the columns, where the file lists them; None where each record has names of its own.
-        has_header: whether the names are the file's first line.
+        names: the column names, if the file lists them; None if each record has its own.
+        has_header: whether the names are the first line of the file.
         delimiter: between the fields of a table.
-        delimiter_named: whether the user named it.
+        delimiter_named: whether the user named the delimiter.
         unit: what a record's number counts.
-        notes: how the file is read, where that is not the usual way.
+        notes: how the file is read, if it is unusual.
     """
 
     path: Path | str
@@ -127,10 +126,6 @@ class Source:
     unit: str = "line"
     notes: tuple[str, ...] = ()
 
-    def place(self, number: int) -> str:
-        """The file and a record's number, for a message."""
+    def location(self, number: int) -> str:
+        """Return the file and a record's number for a message."""
         return f"{self.path}, {self.unit} {number}"
-
-    def located(self, number: int, fault: str) -> str:
-        """What is wrong with a record, with its place."""
-        return f"{self.place(number)}: {fault}"

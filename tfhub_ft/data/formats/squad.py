@@ -1,4 +1,4 @@
-"""json files: SQuAD's questions about passages, which are read into memory as a whole, or rows."""
+"""Read json files: SQuAD, which is read into memory as a whole, or rows."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,30 +14,28 @@ from tfhub_ft.utils.errors import InputError
 
 
 def open_json(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
-    """A json file: SQuAD 1 or 2, where a row is a question with the columns `question`, `context` and `answers`; a list
-    of objects, alone or as the `data` of an object; or, as in a jsonl file, an object a line."""
+    """Open a json file of SQuAD 1 or 2, a list of objects (also as the `data` of an object), or an object per line.
+
+    A row of SQuAD is a question with the columns `question`, `context` and `answers`.
+    """
     first = first_text(path, options)
     try:
         content = None if first.startswith("[") else json.loads(first)
     except (ValueError, RecursionError):
         content = _content(path, options)
-    if content is None or _is_row(content):
+    if content is None or (isinstance(content, dict) and "data" not in content and not _is_by_column(content)):
         return open_jsonl(path, columns, options)
     if _is_row_list(content):
-        return Source(path, lambda: ((number, row, None) for number, row in enumerate(content["data"], 1)), unit="row")
+        return Source(path, lambda: (Record(*row) for row in enumerate(content["data"], 1)), unit="row")
     return Source(path, partial(_questions, path, content), unit="question")
 
 
-def _is_row(value: Any) -> bool:
-    return isinstance(value, dict) and "data" not in value and not _is_by_column(value)
+def _is_by_column(content: object) -> bool:
+    """Return whether an object has a dictionary for each column, as DataFrame.to_json writes by default."""
+    return isinstance(content, dict) and len(content) > 1 and all(isinstance(each, dict) for each in content.values())
 
 
-def _is_by_column(value: Any) -> bool:
-    """Whether an object has a column under each name, as DataFrame.to_json writes it by default."""
-    return isinstance(value, dict) and len(value) > 1 and all(isinstance(each, dict) for each in value.values())
-
-
-def _is_row_list(content: Any) -> bool:
+def _is_row_list(content: object) -> bool:
     rows = content.get("data") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows:
         return False
@@ -45,7 +43,7 @@ def _is_row_list(content: Any) -> bool:
 
 
 def _content(path: Path, options: ReadOptions) -> Any:
-    """What a file holds; None where that is several values."""
+    """Return the value in a file; None if there are several."""
     try:
         return json.loads("".join(line.text for line in read_lines(path, options)))
     except json.JSONDecodeError as error:
@@ -58,7 +56,7 @@ def _content(path: Path, options: ReadOptions) -> Any:
 
 
 def _questions(path: Path, content: Any) -> Iterator[Record]:
-    """The questions of a SQuAD file, counted from 1 over the whole file."""
+    """Yield the questions of a SQuAD file, numbered from 1 over the whole file."""
     try:
         paragraphs = [paragraph for article in content["data"] for paragraph in article["paragraphs"]]
         questions = [(paragraph.get("context"), question) for paragraph in paragraphs for question in paragraph["qas"]]
@@ -70,9 +68,8 @@ def _questions(path: Path, content: Any) -> Iterator[Record]:
         ) from None
     for number, (context, question) in enumerate(questions, 1):
         if not isinstance(question, dict):
-            yield number, None, f"is {kind_of(question)}, not a JSON object"
+            yield Record(number, None, f"is {kind_of(question)}, not a JSON object")
             continue
-        answers = [] if question.get("is_impossible") else question.get("answers")
-        if answers == [] and not question.get("is_impossible"):
-            answers = None
-        yield number, {"question": question.get("question"), "context": context, "answers": answers}, None
+        # A question without an answer has to say so.
+        answers = [] if question.get("is_impossible") else question.get("answers") or None
+        yield Record(number, {"question": question.get("question"), "context": context, "answers": answers})

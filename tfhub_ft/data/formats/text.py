@@ -1,4 +1,4 @@
-"""txt files: a text a line, or a token and its tag a line."""
+"""Read txt files: a text per line, or a token and its tag per line."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,30 +15,26 @@ STREAM = "standard input"
 
 
 def open_text(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
-    """A txt file: a line is a row with the column `text`; for tokens and tags a CoNLL file.
-
-    Raises:
-        InputError: the rows have other columns.
-    """
+    """Open a txt file whose lines are the column `text`, or a CoNLL file if the columns are tokens and tags."""
     if {column.name for column in columns} == {"tokens", "tags"}:
         return open_conll(path, columns, options)
-    others = [each.name for each in columns if "text" not in (each.name, *each.aliases, each.column)]
-    if others:
-        folders = table_of_folders(path.parent.parent) if len(path.parts) > 2 else None
-        advice = f"; if its folder is its label, make a csv file of all: {folders}" if folders else ""
+    missing = [column.name for column in columns if "text" not in (column.name, *column.aliases, column.column)]
+    if missing:
+        command = table_of_folders(path.parent.parent) if len(path.parts) > 2 else None
+        advice = f"; if its folder is its label, write all files to one csv file: {command}" if command else ""
         raise InputError(
-            f"{path}: a .txt file has a text a line, without {', '.join(others)}; rename a table to .csv or, if tabs"
+            f"{path}: a .txt file has a text per line, and no {', '.join(missing)}; rename a table to .csv or, if tabs"
             f" separate its columns, .tsv{advice}"
         )
     return Source(path, lambda: _records(read_lines(path, options), options))
 
 
 def open_stream(stream: BinaryIO, options: ReadOptions) -> Source:
-    """Standard input, a text a line; its records can be read once."""
+    """Open standard input, a text per line; its records can be read once."""
     return Source(STREAM, lambda: _records(read_stream(stream, STREAM, options), options))
 
 
 def _records(lines: Iterator[Line], options: ReadOptions) -> Iterator[Record]:
     for number, text, fault in lines:
         if options.keep_blank or not is_blank(text):
-            yield number, *((None, fault) if fault else ({"text": text.rstrip("\r\n")}, None))
+            yield Record(number, None if fault else {"text": text.rstrip("\r\n")}, fault)

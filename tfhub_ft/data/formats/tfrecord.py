@@ -1,4 +1,4 @@
-"""TFRecord files, in which each record is a tf.train.Example."""
+"""Read TFRecord files of tf.train.Example."""
 
 import itertools
 import struct
@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.columns import Column
-from tfhub_ft.data.formats.lines import opened
+from tfhub_ft.data.formats.lines import open_bytes
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
 from tfhub_ft.utils.errors import InputError
 
-# The length of a record and its checksum come before it, another checksum after it.
+# The length of a record and its checksum precede the record, another checksum follows it.
 _HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
-# Far above any row.
+# Larger than any row.
 _MOST = 2**28
-_AGAIN = "write or fetch the file again"
+_AGAIN = "write or download the file again"
 _DAMAGED = f"differs from its checksum; {_AGAIN}"
 
 
 def open_tfrecord(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
-    """A TFRecord file, which may be compressed: a row's columns are the features of a record.
+    """Open a TFRecord file, compressed or not, whose features are the columns; TensorFlow is not imported.
 
-    A feature of bytes is UTF-8 text; one with several values is a list. TensorFlow itself is not started.
+    A bytes feature is UTF-8 text, a feature with several values a list.
 
     Reference:
-        https://www.tensorflow.org/tutorials/load_data/tfrecord
+        https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
     """
     return Source(path, partial(_records, path), unit="record")
 
@@ -35,34 +35,30 @@ def _records(path: Path) -> Iterator[Record]:
     from google.protobuf.message import DecodeError
     from tensorflow.core.example.example_pb2 import Example
 
-    for number, (content, is_whole) in enumerate(_contents(path), 1):
-        if not is_whole:
-            yield number, None, _DAMAGED
+    for number, (content, is_valid) in enumerate(_contents(path), 1):
+        if not is_valid:
+            yield Record(number, None, _DAMAGED)
             continue
         try:
             features = Example.FromString(content).features.feature
-            yield number, {name: _value(feature) for name, feature in features.items()}, None
+            yield Record(number, {name: _value(feature) for name, feature in features.items()})
         except UnicodeDecodeError as error:
-            yield number, None, f"has bytes that are not UTF-8 ({error.reason})"
+            yield Record(number, None, f"has bytes that are not UTF-8 ({error.reason})")
         except DecodeError:
-            yield number, None, "is not a tf.train.Example"
+            yield Record(number, None, "is not a tf.train.Example")
 
 
 def record_contents(path: Path) -> Iterator[bytes]:
-    """The contents of the records of a TFRecord file.
-
-    Raises:
-        InputError: the file ends within a record, is not a TFRecord file, or a record differs from its checksum.
-    """
-    for number, (content, is_whole) in enumerate(_contents(path), 1):
-        if not is_whole:
+    """Yield the contents of the records of a TFRecord file; raise an InputError if one is damaged."""
+    for number, (content, is_valid) in enumerate(_contents(path), 1):
+        if not is_valid:
             raise InputError(f"{path}, record {number}: {_DAMAGED}")
         yield content
 
 
 def _contents(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """The content of each record, and whether it agrees with its checksum."""
-    with opened(path) as file:
+    """Yield the content of each record, and whether it matches its checksum."""
+    with open_bytes(path) as file:
         for number in itertools.count(1):
             header = file.read(_HEADER.size)
             if not header:
@@ -82,18 +78,14 @@ def _contents(path: Path) -> Iterator[tuple[bytes, bool]]:
 
 
 def masked_checksum(content: bytes) -> int:
-    """The checksum of a part of a TFRecord: its CRC-32C, rotated right by 15 bits, plus a constant.
-
-    Reference:
-        https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
-    """
+    """Return the checksum of a part of a TFRecord: its CRC-32C, rotated right by 15 bits, plus a constant."""
     from google_crc32c import value
 
     crc = value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _value(feature: Any) -> Any:
+def _value(feature: Any) -> object:
     kind = feature.WhichOneof("kind")
     values = list(getattr(feature, kind).value) if kind else []
     if kind == "bytes_list":

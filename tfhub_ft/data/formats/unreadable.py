@@ -1,16 +1,16 @@
-"""Files that are not read, and what makes files of them that are."""
+"""Advice on converting files that cannot be read as rows."""
 
 import json
 import shlex
 import zipfile
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from tfhub_ft.data.columns import Column
-from tfhub_ft.data.formats.lines import HEAD, opened
+from tfhub_ft.data.formats.lines import HEAD, open_bytes
 
-# What the first bytes of a file say, in words.
+# Formats by the first bytes of a file.
 _SIGNATURES = {
     b"PK\x03\x04": "a zip archive",
     b"PK\x05\x06": "a zip archive",
@@ -22,37 +22,38 @@ _SIGNATURES = {
     b"SQLite format 3\x00": "a SQLite database",
 }
 _DECOMPRESS = {"bzip2": "bunzip2 -k", "xz": "unxz -k", "Zstandard": "zstd -d"}
+# The pandas functions that read a format and write it as rows, and the suffix of what they write.
+_CONVERT = {
+    "an Excel workbook": ("read_excel", "to_csv({}, index=False)", ".csv"),
+    "a Parquet file": ("read_parquet", 'to_json({}, orient="records", lines=True)', ".jsonl"),
+}
 
 
 def other_format(path: Path) -> str | None:
-    """What a file is that is not read, and what to do; None where its first bytes are of another kind."""
-    with opened(path) as file:
+    """Return the format of a file that is not text, and how to convert it; None if its first bytes are unknown."""
+    with open_bytes(path) as file:
         head = file.peek(HEAD)
     kind = next((kind for mark, kind in _SIGNATURES.items() if head.startswith(mark)), None)
-    if kind == "a zip archive" and (names := _members(path)):
+    if kind == "a zip archive" and (names := _zip_members(path)):
         if "xl/workbook.xml" in names or "[Content_Types].xml" in names:
             kind = "an Excel workbook"
         else:
             folder = shlex.quote(str(path.parent))
-            inside = ", ".join(str(path.parent / name) for name in names[:3])
+            files = ", ".join(str(path.parent / name) for name in names[:3])
             command = f"python -m zipfile -e {shlex.quote(str(path))} {folder}"
-            return f"is a zip archive; unpack it, {command}, and name {inside}"
-    if kind == "an Excel workbook":
-        table = path.with_suffix(".csv")
-        code = f"import pandas; pandas.read_excel({_literal(path)}).to_csv({_literal(table)}, index=False)"
-        return f"is {kind}; save it as csv, such as by python -c {shlex.quote(code)}, and name {table}"
-    if kind == "a Parquet file":
-        rows = path.with_suffix(".jsonl")
-        write = f'to_json({_literal(rows)}, orient="records", lines=True)'
-        code = f"import pandas; pandas.read_parquet({_literal(path)}).{write}"
-        return f"is {kind}; write it as jsonl, python -c {shlex.quote(code)}, and name {rows}"
+            return f"is a zip archive; unpack it, {command}, and pass {files}"
+    if kind in _CONVERT:
+        read, write, suffix = _CONVERT[kind]
+        rows = path.with_suffix(suffix)
+        code = f"import pandas; pandas.{read}({_literal(path)}).{write.format(_literal(rows))}"
+        return f"is {kind}; write it as {suffix[1:]}, python -c {shlex.quote(code)}, and pass {rows}"
     if kind and kind.startswith("compressed"):
         command = _DECOMPRESS[kind.rpartition(" ")[2]]
-        return f"is {kind}; decompress it, {command} {shlex.quote(str(path))}, and name {path.with_suffix('')}"
+        return f"is {kind}; decompress it, {command} {shlex.quote(str(path))}, and pass {path.with_suffix('')}"
     return f"is {kind}; export its rows as csv or jsonl" if kind else None
 
 
-def _members(path: Path) -> list[str]:
+def _zip_members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name for name in archive.namelist() if not name.endswith("/")]
@@ -60,9 +61,9 @@ def _members(path: Path) -> list[str]:
         return []
 
 
-def other_suffix(path: Path, columns: Sequence[Column], known: Sequence[str]) -> str:
-    """What to do with a text file whose suffix says nothing: rename it by its content."""
-    with opened(path) as file:
+def other_suffix(path: Path, columns: Sequence[Column], suffixes: Sequence[str]) -> str:
+    """Return how to rename a text file with an unknown suffix, by its content."""
+    with open_bytes(path) as file:
         first = next((line for line in file.peek(HEAD).splitlines() if line.strip()), b"").strip()
     suffix = ".tsv" if b"\t" in first else ".csv"
     if first.startswith((b"{", b"[")):
@@ -71,19 +72,19 @@ def other_suffix(path: Path, columns: Sequence[Column], known: Sequence[str]) ->
         suffix = ".conll"
     renamed = path.with_name(f"{path.name}{suffix}")
     return (
-        f"its name does not tell its format; rename it by that, such as to {renamed}; the formats are"
-        f" {', '.join(known)}, with or without .gz"
+        f"unknown format; rename it by its format, such as to {renamed}; the formats are {', '.join(suffixes)},"
+        " with or without .gz"
     )
 
 
-def folder(path: Path, known: Sequence[str]) -> str:
-    """What to do with a folder."""
+def folder_advice(path: Path, suffixes: Sequence[str]) -> str:
+    """Return how to read the files of a folder."""
     if command := table_of_folders(path):
-        return f"is a folder; make a csv file of it, {command}, and name {_table_name(path)}"
+        return f"is a folder; write its files to one csv file, {command}, and pass {_table_name(path)}"
     files = islice(sorted(path.iterdir()), 1000)
-    suffixes = (suffix for file in files for suffix in known if file.name.lower().endswith(suffix))
-    pattern = shlex.quote(str(path / f"*{next(suffixes, '.csv')}"))
-    return f"is a folder; name a file in it, or many by a pattern such as {pattern}"
+    matches = (suffix for file in files for suffix in suffixes if file.name.lower().endswith(suffix))
+    pattern = shlex.quote(str(path / f"*{next(matches, '.csv')}"))
+    return f"is a folder; pass a file in it, or several by a pattern such as {pattern}"
 
 
 def _table_name(path: Path) -> str:
@@ -91,13 +92,8 @@ def _table_name(path: Path) -> str:
 
 
 def table_of_folders(path: Path) -> str | None:
-    """The command that makes a csv file of the txt files in the folders of a folder, whose names are labels."""
-    folders: set[Path] = set()
-    for file in path.glob("*/*.txt"):
-        folders.add(file.parent)
-        if len(folders) > 1:
-            break
-    else:
+    """Return the command that writes the txt files in subfolders named after labels to one csv file."""
+    if not any(file.parent != other.parent for file, other in pairwise(path.glob("*/*.txt"))):
         return None
     code = (
         f'import csv, pathlib; csv.writer(open({_literal(_table_name(path))}, "w", newline="", encoding="utf-8"))'
@@ -108,5 +104,5 @@ def table_of_folders(path: Path) -> str | None:
 
 
 def _literal(text: object) -> str:
-    """A Python literal in double quotes, which a shell's single quotes can hold."""
+    """Return a Python literal in double quotes, for use inside a shell's single quotes."""
     return json.dumps(str(text))

@@ -40,7 +40,7 @@ def read(path, **options):
         "sep=\t\ntext\tlabel\ngood, fine\t1\n",
     ],
 )
-def test_the_first_line_may_name_the_delimiter(content, write):
+def test_csv_reads_the_delimiter_of_a_sep_line(content, write):
     path = write("a.csv", content)
     if content.endswith(";\n"):
         with pytest.raises(InputError, match="no rows found"):
@@ -50,7 +50,7 @@ def test_the_first_line_may_name_the_delimiter(content, write):
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-def test_the_delimiter_is_detected_and_printed(delimiter, write, capsys):
+def test_csv_detects_and_prints_the_delimiter(delimiter, write, capsys):
     path = write("a.csv", f"id{delimiter}text{delimiter}label\n1{delimiter}good, very{delimiter}a\n")
     assert read(path) == [(2, "good, very", "a")]
     assert capsys.readouterr().err == ""
@@ -61,16 +61,16 @@ def test_the_delimiter_is_detected_and_printed(delimiter, write, capsys):
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
-        # Files of commas are read as before, whatever else their texts hold.
+        # Comma-separated files, whatever else their texts contain.
         ("text,label\na;b;c,x\nd|e,y\n", [(2, "a;b;c", "x"), (3, "d|e", "y")]),
         ("text,label\n" + "a;b,x\n" * 2, [(2, "a;b", "x"), (3, "a;b", "x")]),
         ("label,text;old,text\nx,a;b,c\n", [(2, "c", "x")]),
         ("text,class;\na,x\n", None),
-        # A semicolon file with commas in its texts, and in another column's name.
+        # A semicolon-separated file with commas in its texts and in another column's name.
         ("text;label;size, kg\na, b, c;x;1,5\n", [(2, "a, b, c", "x")]),
     ],
 )
-def test_the_header_tells_the_delimiter(content, rows, write):
+def test_csv_detects_the_delimiter_from_the_header(content, rows, write):
     path = write("a.csv", content)
     if rows is None:
         with pytest.raises(InputError, match="column 'label' or 'class' not found; the columns are 'text', 'class;'"):
@@ -79,7 +79,7 @@ def test_the_header_tells_the_delimiter(content, rows, write):
         assert read(path) == rows
 
 
-def test_one_column_has_no_delimiter(write):
+def test_csv_reads_a_single_column(write):
     column = Column("text", (), check_text)
     path = write("a.csv", "text\na;b\nc|d\n")
     assert [row.values["text"] for row in read_rows(path, [column])] == ["a;b", "c|d"]
@@ -96,20 +96,20 @@ def test_one_column_has_no_delimiter(write):
         ("text;label\na;x\n;\n;;;\n", [(2, "a", "x")]),
     ],
 )
-def test_what_spreadsheets_leave_of_cleared_cells_is_not_there(content, rows, write):
+def test_csv_ignores_cleared_cells_of_spreadsheets(content, rows, write):
     assert read(write("a.csv", content)) == rows
     table = write("a.tsv", content.replace(",", "\t").replace(";", "\t").replace('""', ""))
     assert read(table) == rows
 
 
-def test_a_field_too_many_with_something_in_it_is_a_bad_row(write):
+def test_csv_rejects_an_extra_field(write):
     with pytest.raises(InputError, match="line 2: has 3 of 2 fields; is there a semicolon that is not in quotes in a"):
         read(write("a.csv", "text;label\na;x;b\n"))
     with pytest.raises(InputError, match="line 2: has 1 of 2 fields"):
         read(write("a.csv", "text;label\na\n"))
 
 
-def test_blank_rows_are_kept_where_each_line_counts(write):
+def test_csv_keep_blank_keeps_blank_rows(write):
     kept = list(read_rows(
         write("a.csv", 'id,text\n1,\n,\n,,\n2,a\n""\n'), [Column("text", (), str)], options=ReadOptions(keep_blank=True)
     ))  # fmt: skip
@@ -118,7 +118,7 @@ def test_blank_rows_are_kept_where_each_line_counts(write):
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 @pytest.mark.parametrize("header", [True, False])
-def test_blank_lines_of_a_single_column_are_kept_where_each_line_counts(name, header, write):
+def test_csv_keep_blank_keeps_lines_of_a_single_column(name, header, write):
     path = write(name, ("\ntext\n" if header else "") + "  \ngood\n  \n\n \t \nbad\r\n \r\n")
     column = Column("text", (), str, None if header else "1")
     kept = list(read_rows(path, [column], options=ReadOptions(keep_blank=True, header=header)))
@@ -128,7 +128,7 @@ def test_blank_lines_of_a_single_column_are_kept_where_each_line_counts(name, he
     assert [row.values["text"] for row in rows] == ["good", "bad"]
 
 
-def test_blank_lines_of_several_columns_are_no_rows(write):
+def test_csv_keep_blank_skips_lines_of_several_columns(write):
     path = write("a.csv", "id,text\n1,a\n\n  \n,\n2,b\n")
     kept = read_rows(path, [Column("text", (), str)], options=ReadOptions(keep_blank=True))
     assert [row.values["text"] for row in kept] == ["a", "", "b"]
@@ -148,7 +148,7 @@ def test_blank_lines_of_several_columns_are_no_rows(write):
         ('text, label\na, ""\nb, "x"\n', None),
     ],
 )
-def test_spaces_between_a_delimiter_and_a_quote_are_left_out(content, rows, write, capsys):
+def test_csv_drops_spaces_before_quotes(content, rows, write, capsys):
     path = write("a.csv", content)
     if rows is None:
         with pytest.raises(InputError, match="line 2: column 'label' is empty"):
@@ -162,35 +162,35 @@ def test_spaces_between_a_delimiter_and_a_quote_are_left_out(content, rows, writ
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
-        # One quote after spaces does not enclose a field, so that none does.
+        # If one quote after spaces does not enclose a field, none does.
         ('label,text\nx, "Great" film\ny, "Great"\n', [(2, ' "Great" film', "x"), (3, ' "Great"', "y")]),
         ('label,text\nx, "Great\ny,b\n', [(2, ' "Great', "x"), (3, "b", "y")]),
         ('label,text\n "x",b\n', [(2, "b", '"x"')]),
-        # The spaces are within quotes.
+        # The spaces are inside quotes.
         ('label,text\nx," ""Great"""\ny,"b, ""c"""\n', [(2, ' "Great"', "x"), (3, 'b, "c"', "y")]),
         ('label,text\nx,"b, ""c"""\n', [(2, 'b, "c"', "x")]),
         ('label,text\nx, a\ny,  b "c"\n', [(2, " a", "x"), (3, '  b "c"', "y")]),
     ],
 )
-def test_other_spaces_and_quotes_are_kept(content, rows, write, capsys):
+def test_csv_keeps_other_spaces_and_quotes(content, rows, write, capsys):
     path = write("a.csv", content)
     assert read(path) == rows
     read_all(path, COLUMNS)
     assert "spaces" not in capsys.readouterr().err
 
 
-def test_spaces_are_left_out_where_the_first_lines_end_within_quotes(write):
+def test_csv_drops_spaces_if_the_head_ends_in_quotes(write):
     content = "text, label\n" + 'a, "x"\n' * 198 + 'b, "two\nlines"\n'
     assert read(write("a.csv", content))[-1] == (200, "b", "two\nlines")
 
 
-def test_a_quote_after_spaces_that_is_not_closed_is_located(write):
+def test_csv_locates_an_open_quote_after_spaces(write):
     content = "text, label\n" + 'a, "x"\n' * 300 + 'b, "x\n'
     with pytest.raises(InputError, match="line 302: a quote opens here and is never closed"):
         read(write("a.csv", content))
 
 
-def test_columns_may_be_named_by_number(write):
+def test_csv_columns_may_be_named_by_number(write):
     columns = [Column("text", (), check_text, "2"), Column("label", (), check_label, "1")]
     path = write("a.csv", "x,y\ngood,very\n")
     assert next(read_rows(path, columns)).values == {"text": "very", "label": "good"}
@@ -218,7 +218,7 @@ def as_tsv(rows, quoting):
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
 @pytest.mark.parametrize("count", range(2, len(PANDAS) + 1))
-def test_a_tsv_file_with_quotes_as_pandas_writes_them_is_read_so(quoting, count, write, capsys):
+def test_tsv_reads_quotes_as_pandas_writes_them(quoting, count, write, capsys):
     path = write("a.tsv", as_tsv(PANDAS[:count], quoting))
     rows = read_all(path, COLUMNS)
     assert [tuple(row.values.values()) for row in rows] == PANDAS[:count]
@@ -226,7 +226,7 @@ def test_a_tsv_file_with_quotes_as_pandas_writes_them_is_read_so(quoting, count,
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_tsv_file_of_pandas_comes_back(seed, write):
+def test_tsv_round_trips_random_texts(seed, write):
     rng = random.Random(seed)
     rows = [("".join(rng.choices(["a", '"', "\t", "\n", " ", '""', "é", ","], k=9)) + ".", "x") for _ in range(30)]
     path = write("a.tsv", as_tsv([('a "quote"', "x"), *rows], csv.QUOTE_MINIMAL))
@@ -245,13 +245,13 @@ def test_a_tsv_file_of_pandas_comes_back(seed, write):
         ['5" screen', '"she said', 'and left"'],
     ],
 )
-def test_other_quotes_in_a_tsv_file_are_characters(texts, write, capsys):
+def test_tsv_keeps_other_quotes_as_characters(texts, write, capsys):
     path = write("a.tsv", "text\tlabel\n" + "".join(f"{text}\tx\n" for text in texts))
     assert [text for _, text, _ in read(path)] == texts
     read_all(path, COLUMNS)
     assert capsys.readouterr().err == ""
 
 
-def test_a_lone_quote_at_the_top_of_a_large_tsv_file_costs_little(write):
+def test_tsv_with_a_lone_quote_is_read_lazily(write):
     path = write("a.tsv", 'text\tlabel\n"lone\tx\n' + "some text of some length\tx\n" * 400_000)
     assert next(read_rows(path, COLUMNS)).values["text"] == '"lone'

@@ -1,4 +1,4 @@
-"""JSON by the line, over lines, and in lists."""
+"""JSON objects per line, over several lines, and in lists."""
 
 import json
 import tracemalloc
@@ -45,7 +45,7 @@ def read(path):
         "two-lines",
     ],
 )
-def test_objects_are_read_in_any_layout(name, content, tmp_path):
+def test_jsonl_reads_objects_in_any_layout(name, content, tmp_path):
     path = tmp_path / name
     path.write_text(content, encoding="utf-8", newline="")
     expected = [(number, row["text"], str(row["label"])) for number, row in enumerate(ROWS, 1)]
@@ -53,12 +53,12 @@ def test_objects_are_read_in_any_layout(name, content, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
-def test_one_object_over_lines_is_one_row(name, tmp_path):
+def test_jsonl_reads_an_object_over_several_lines(name, tmp_path):
     (tmp_path / name).write_text(json.dumps(ROWS[0], indent=2))
     assert read(tmp_path / name) == [(1, "good, [very]", "1")]
 
 
-def test_rows_that_are_the_data_of_an_object_are_read(tmp_path):
+def test_json_reads_rows_under_data(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"schema": {"fields": []}, "data": ROWS}))
     assert len(read(tmp_path / "a.json")) == 3
 
@@ -73,14 +73,14 @@ def test_rows_that_are_the_data_of_an_object_are_read(tmp_path):
             '[{"text": "a", "label": 1},\n{"text": "b", "la',
             "line 2: is not valid JSON (Unterminated string starting at)",
         ),
-        ('[{"text": "a", "label": 1}]\nmore', "line 2: text follows the end of the list; leave it out"),
+        ('[{"text": "a", "label": 1}]\nmore', "line 2: text follows the end of the list; remove it"),
         ('[{"text": "a", "label": 1},\n{"text": "b"}]', "row 2: column 'label' is missing"),
         ("[" * 200_000, "line 1: is JSON that cannot be read"),
         ("[]", "no rows found"),
         ('{\n"text": "a", "label": 1\n}\n{\n"text": "b",\n}\n', "is not valid JSON"),
     ],
 )
-def test_what_is_wrong_is_named_by_row_or_line(name, content, message, tmp_path):
+def test_jsonl_errors_name_the_row_or_line(name, content, message, tmp_path):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError) as caught:
         read(tmp_path / name)
@@ -88,7 +88,7 @@ def test_what_is_wrong_is_named_by_row_or_line(name, content, message, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_broken_byte_in_a_list_spoils_its_row_only(tmp_path):
+def test_json_broken_byte_affects_only_its_row(tmp_path):
     (tmp_path / "a.json").write_bytes(b'[\n{"text": "a\xff", "label": 1},\n{"text": "b", "label": 2}]')
     messages = []
     rows = list(read_rows(tmp_path / "a.json", COLUMNS, on_bad_row=messages.append))
@@ -96,7 +96,7 @@ def test_a_broken_byte_in_a_list_spoils_its_row_only(tmp_path):
     assert "row 1: byte 12 (0xff) is not UTF-8" in messages[0]
 
 
-def test_a_broken_first_line_is_a_bad_row_of_a_jsonl_file(tmp_path):
+def test_jsonl_broken_first_line_is_a_bad_row(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "cut\n{"text": "good", "label": 1}\n')
     messages = []
     rows = list(read_rows(tmp_path / "a.jsonl", COLUMNS, on_bad_row=messages.append))
@@ -105,7 +105,7 @@ def test_a_broken_first_line_is_a_bad_row_of_a_jsonl_file(tmp_path):
 
 
 @pytest.mark.parametrize("indent", [None, 1])
-def test_a_long_list_is_read_in_bounded_memory(indent, tmp_path):
+def test_json_list_is_read_in_bounded_memory(indent, tmp_path):
     path = tmp_path / "a.json"
     rows = [{"text": f"some text of some length {number}", "label": 1} for number in range(50_000)]
     path.write_text(json.dumps(rows, indent=indent))
@@ -116,5 +116,5 @@ def test_a_long_list_is_read_in_bounded_memory(indent, tmp_path):
     finally:
         tracemalloc.stop()
     assert count == 50_000
-    # A list in one line is one line of text.
+    # A list in one line is read as one line of text.
     assert peak < (2e6 if indent else 15e6)

@@ -28,7 +28,7 @@ def records(tmp_path):
     return read
 
 
-def test_open_json_reads_a_question_a_record(records):
+def test_open_json_reads_squad_questions(records):
     unit, (answered, impossible, unlabeled, bad) = records(SQUAD)
     assert unit == "question"
     assert answered == (1, {"question": "which?", "context": "a b", "answers": [ANSWER]}, None)

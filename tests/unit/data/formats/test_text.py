@@ -11,7 +11,7 @@ from tfhub_ft.utils.errors import InputError
 TEXT = Column("text", ("review",), check_text)
 
 
-def test_open_text_reads_a_text_a_line_without_blank_lines(tmp_path):
+def test_open_text_skips_blank_lines(tmp_path):
     path = tmp_path / "rows.txt"
     path.write_bytes(b"good film\r\n \r\nb\xffd\r\n")
     (first, second) = open_text(path, [TEXT], ReadOptions()).records()
@@ -29,15 +29,17 @@ def test_open_text_reads_tokens_and_tags_as_conll(tmp_path):
     assert (list(record.values()), fault) == ([["Ada", "sings"], ["B-PER", "O"]], None)
 
 
-def test_open_text_refuses_rows_of_other_columns(tmp_path):
+def test_open_text_rejects_other_columns(tmp_path):
     for label in ("good", "bad"):
         (tmp_path / "rows" / label).mkdir(parents=True)
         (tmp_path / "rows" / label / "1.txt").write_text("a film")
-    with pytest.raises(InputError, match=r"without label; rename a table to \.csv .*make a csv file of all: python -c"):
+    with pytest.raises(
+        InputError, match=r"no label; rename a table to \.csv .*write all files to one csv file: python -c"
+    ):
         open_text(tmp_path / "rows" / "good" / "1.txt", [TEXT, Column("label", (), check_text)], ReadOptions())
 
 
 def test_open_stream_reads_standard_input():
     source = open_stream(io.BytesIO(b"good\nbad"), ReadOptions())
     assert [record for _, record, _ in source.records()] == [{"text": "good"}, {"text": "bad"}]
-    assert source.place(2) == "standard input, line 2"
+    assert source.location(2) == "standard input, line 2"

@@ -31,7 +31,7 @@ def write(path, records, compression=""):
 
 
 @pytest.mark.parametrize(("name", "compression"), [("rows.tfrecord", ""), ("rows.tfrecord.gz", "GZIP")])
-def test_the_rows_are_those_of_a_table(tmp_path, name, compression):
+def test_tfrecord_has_the_same_rows_as_csv(tmp_path, name, compression):
     reviews = make_reviews(30)
     path = write(tmp_path / name, (example(text=text, label=label) for text, label in reviews), compression)
     table = read_all(write_csv(tmp_path / "rows.csv", reviews), COLUMNS)
@@ -40,7 +40,7 @@ def test_the_rows_are_those_of_a_table(tmp_path, name, compression):
     assert [row.line for row in rows] == [*range(1, 31)]
 
 
-def test_whole_numbers_and_lists_are_taken(tmp_path):
+def test_tfrecord_reads_integers_and_lists(tmp_path):
     path = write(tmp_path / "rows.tfrecord", [example(text="good é", label=1), example(text="bad", label=0)])
     assert [row.values["label"] for row in read_all(path, COLUMNS)] == ["1", "0"]
     columns = [COLUMNS[0], Column("labels", (), check_labels)]
@@ -48,7 +48,7 @@ def test_whole_numbers_and_lists_are_taken(tmp_path):
     assert read_all(path, columns)[0].values["labels"] == ("a", "b")
 
 
-def test_bad_records_are_named(tmp_path):
+def test_tfrecord_names_bad_records(tmp_path):
     good = example(text="good", label="a")
     for bad, message in [
         (b"\xff\xff\xff", "record 2: is not a tf.train.Example"),
@@ -62,17 +62,17 @@ def test_bad_records_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [3, 11, 20, -1])
-def test_a_file_that_was_cut_is_told(tmp_path, kept):
+def test_tfrecord_reports_truncated_files(tmp_path, kept):
     path = write(tmp_path / "rows.tfrecord", [example(text="good", label="a")] * 2)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"rows.tfrecord: ends within record \d"):
         read_all(path, COLUMNS)
 
 
-def test_other_files_by_that_name_are_told(tmp_path):
+def test_tfrecord_rejects_other_files(tmp_path):
     path = tmp_path / "rows.tfrecord"
     path.write_text("text,label\ngood,a\n" * 10)
-    with pytest.raises(InputError, match="is not a TFRecord file; write or fetch the file again"):
+    with pytest.raises(InputError, match="is not a TFRecord file; write or download the file again"):
         read_all(path, COLUMNS)
     path = tmp_path / "rows.tfrecord.gz"
     path.write_bytes(gzip.compress(example(text="good", label="a") * 100)[:30])
@@ -80,17 +80,17 @@ def test_other_files_by_that_name_are_told(tmp_path):
         read_all(path, COLUMNS)
 
 
-def test_a_record_that_differs_from_its_checksum_is_named(tmp_path):
+def test_tfrecord_names_records_with_a_wrong_checksum(tmp_path):
     good, bad = example(text="good", label="positive"), example(text="dull", label="negative")
     path = write(tmp_path / "rows.tfrecord", [good, bad, good])
     path.write_bytes(path.read_bytes().replace(b"negative", b"positive"))
-    with pytest.raises(InputError, match="rows.tfrecord, record 2: differs from its checksum; write or fetch"):
+    with pytest.raises(InputError, match="rows.tfrecord, record 2: differs from its checksum; write or download"):
         read_all(path, COLUMNS)
     assert [row.values["label"] for row in read_all(path, COLUMNS, skip_bad_rows=True)] == ["positive", "positive"]
 
 
 @pytest.mark.parametrize("place", range(12))
-def test_a_length_that_differs_from_its_checksum_ends_the_file(tmp_path, place):
+def test_tfrecord_rejects_a_wrong_length_checksum(tmp_path, place):
     records = [example(text="good", label="a")] * 2
     path = write(tmp_path / "rows.tfrecord", records)
     content = bytearray(path.read_bytes())

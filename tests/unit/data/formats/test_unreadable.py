@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from tfhub_ft.data.formats.unreadable import folder, other_format, other_suffix, table_of_folders
+from tfhub_ft.data.formats.unreadable import folder_advice, other_format, other_suffix, table_of_folders
 from tfhub_ft.recipe import load_recipe
 
 KNOWN = (".csv", ".jsonl")
@@ -17,7 +17,7 @@ KNOWN = (".csv", ".jsonl")
         (lzma.compress(b"a"), "is compressed by xz; decompress it, unxz -k"),
         (b"PAR1", "is a Parquet file; write it as jsonl, python -c"),
         (b"SQLite format 3\0", "is a SQLite database; export its rows as csv or jsonl"),
-        (b"\xd0\xcf\x11\xe0", "is an Excel workbook; save it as csv"),
+        (b"\xd0\xcf\x11\xe0", "is an Excel workbook; write it as csv, python -c"),
     ],
 )
 def test_other_format_names_the_format_and_the_command(tmp_path, content, words):
@@ -32,7 +32,7 @@ def test_other_format_looks_into_zip_archives(tmp_path, member, words):
     assert words in other_format(tmp_path / "rows.zip")
 
 
-def test_other_format_is_none_of_a_text(tmp_path):
+def test_other_format_returns_none_for_text(tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\n")
     assert other_format(tmp_path / "rows.csv") is None
 
@@ -54,11 +54,11 @@ def test_other_suffix_names_a_file_by_its_content(tmp_path, recipe, content, suf
     )
 
 
-def test_folder_advises_a_pattern_or_a_table(tmp_path):
+def test_folder_advice_names_a_pattern_or_a_table(tmp_path):
     (tmp_path / "part-1.jsonl").write_text("{}")
-    assert folder(tmp_path, KNOWN).endswith(f"{tmp_path}/*.jsonl'")
+    assert folder_advice(tmp_path, KNOWN).endswith(f"{tmp_path}/*.jsonl'")
     assert table_of_folders(tmp_path) is None
     for label in ("good", "bad"):
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.txt").write_text("a film")
-    assert folder(tmp_path, KNOWN).endswith(f"and name {tmp_path.name}.csv")
+    assert folder_advice(tmp_path, KNOWN).endswith(f"and pass {tmp_path.name}.csv")
