@@ -98,7 +98,7 @@ def test_run_finds_rows_through_a_linked_folder(project, monkeypatch):
 def test_run_names_changed_files_in_one_line(project, monkeypatch, change, fault):
     run = start_run(THREE)
     change(project / "rows" / "test.csv")
-    with pytest.raises(InputError, match=rf"^runs/one: the rows .* not found: rows/test\.csv {fault}$"):
+    with pytest.raises(InputError, match=rf"^runs/one: its training rows are not found: rows/test\.csv {fault}$"):
         run.load_rows()
     monkeypatch.chdir("/")
     with pytest.raises(InputError, match=r"not found: rows/test\.csv is missing and .*rows/test\.csv " + fault + "$"):
