@@ -115,8 +115,8 @@ def find_columns(
     matches: list[ColumnMatch] = []
     for column in columns:
         if column.rest:
-            if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
-                raise ValueError(f"column {repeated!r} occurs twice; rename one of them")
+            if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
+                raise ValueError(f"column {repeated[0]!r} occurs twice; rename one of them")
             used = itertools.chain.from_iterable(match.names or (match.name,) for match in matches)
             matches.append(ColumnMatch(column, column.name, tuple(used)))
             continue
