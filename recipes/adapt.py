@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 class AdaptSettings(Settings):
     """Settings of the adapt recipe."""
 
-    text_column: str | None = setting(None, "Column of the texts, where it is not called text, sentence, review ...")
+    text_column: str | None = setting(
+        None, "Column of the texts; by default found by its name (text, sentence, review, ...)."
+    )
     mask_share: float = setting(0.15, "Fraction of the words to mask.", group="Training", minimum=0.01, maximum=0.9)
 
 
@@ -45,7 +47,7 @@ def build_model(encoder: str = "minilm-l6", *, mask_share: float = 0.15, **optio
 
     Returns:
         A model from a string tensor of shape (batch,) to float32 (windows, 3): sums of cross-entropy, of correct
-        predictions and of predictions. `encoder`, a layer of its `token_model`, is what is adapted.
+        predictions and of predictions. The adapted encoder is the layer `encoder` of its `token_model`.
 
     Reference:
         Gururangan et al. 2020, https://arxiv.org/abs/2004.10964; Devlin et al. 2019, https://arxiv.org/abs/1810.04805

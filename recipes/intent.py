@@ -1,7 +1,7 @@
 """Intent of a request: one out of many, or out of scope.
 
-Rows with the label `oos` (--out-of-scope-label) belong to no intent: in training they teach the model to be unsure; the
-threshold is fitted on the in-scope validation rows alone.
+Rows with the label `oos` (--out-of-scope-label) belong to no intent: training on them lowers the confidence for such
+texts. The threshold is fitted on the in-scope validation rows.
 
 From the command line:
 
@@ -35,7 +35,7 @@ def build_model(
 
     Args:
         encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: number of intents, without out of scope.
+        num_classes: number of intents, excluding out of scope.
         seq_length: maximum sequence length.
         dropout: dropout before the last layer.
         options: other fields of `EncoderArguments`.
@@ -67,7 +67,7 @@ def metrics() -> "list[keras.metrics.Metric]":
 
 
 RECIPE = Recipe(
-    summary="Which of many intents has a request? One, or none of them.",
+    summary="Which of many intents does a request have? One, or none of them.",
     task=Intent(),
     build_model=build_model,
     loss=loss,

@@ -57,7 +57,7 @@ def loss() -> "keras.losses.Loss":
 
 
 def metrics() -> "list[keras.metrics.Metric]":
-    """Return no metrics: accuracy says little where most labels are absent; F1 is computed after each epoch."""
+    """Return no metrics: accuracy is misleading where most labels are absent; F1 is computed after each epoch."""
     return []
 
 

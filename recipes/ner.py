@@ -1,6 +1,6 @@
 """Named entities: a tag for each word.
 
-Rows are lists of tokens and their BIO tags (jsonl, or CoNLL files). A prediction takes any text, however long, and
+Rows are lists of tokens and their BIO tags (jsonl, or CoNLL files). A prediction takes a text of any length, and
 returns the entities as spans of its characters.
 
 From the command line:
@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 class NerSettings(WindowedSettings, LabelSettings):
     """Settings of the ner recipe."""
 
-    tokens_column: str | None = setting(None, "Column of the lists of tokens, where it is not called tokens, words ...")
-    tags_column: str | None = setting(None, "Column of the lists of tags, where it is not called tags, ner_tags ...")
+    tokens_column: str | None = setting(
+        None, "Column of the lists of tokens; by default found by its name (tokens, words, ...)."
+    )
+    tags_column: str | None = setting(
+        None, "Column of the lists of tags; by default found by its name (tags, ner_tags, ...)."
+    )
 
 
 def build_model(
@@ -61,15 +65,13 @@ def build_model(
     """
     from tfhub_ft import ClassificationHead, text_model
 
-    head, windows = (
-        ClassificationHead(num_classes, dropout=dropout, name="logits"),
-        {"overlap": overlap, "split": "words"},
-    )
+    head = ClassificationHead(num_classes, dropout=dropout, name="logits")
+    windows = {"overlap": overlap, "split": "words"}
     return text_model(lambda encoded: head(encoded["sequence_output"]), windows=windows, encoder=encoder, **options)
 
 
 def loss() -> "keras.losses.Loss":
-    """Return the cross-entropy of the words' tags; a word's first token counts."""
+    """Return the cross-entropy of the words' tags, at the first token of each word."""
     from tfhub_ft import TagCrossEntropy
 
     return TagCrossEntropy()

@@ -1,7 +1,7 @@
-"""A label for two texts: does one follow from the other, do they ask the same, ...
+"""A label for two texts, such as entailment or duplicate questions.
 
-The encoder reads the two texts together, as segments with token types, and each by itself; the cosine of the two
-embeddings is a feature beside the pooled output.
+The encoder reads the two texts together, as segments with token types, and each of them separately; the cosine of the
+two embeddings is a feature next to the pooled output.
 
 From the command line:
 

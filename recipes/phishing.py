@@ -1,6 +1,7 @@
 """Phishing URLs, with most of the encoder frozen: only its pooler and the head train.
 
-`--freeze all-but-2` trains the last two layers as well, `--freeze none` everything (with `--learning-rate 1e-4`, say).
+`--freeze all-but-2` trains the last two layers, too, and `--freeze none` all layers (such as with
+`--learning-rate 1e-4`).
 
 From the command line:
 

@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 class QaSettings(WindowedSettings):
     """Settings of the qa recipe."""
 
-    question_column: str | None = setting(None, "Column of the questions, where it is not called question, query.")
-    context_column: str | None = setting(None, "Column of the passages, where it is not called context, passage ...")
-    answers_column: str | None = setting(None, "Column of the answers, where it is not called answers, answer.")
+    question_column: str | None = setting(
+        None, "Column of the questions; by default found by its name (question, query, ...)."
+    )
+    context_column: str | None = setting(
+        None, "Column of the passages; by default found by its name (context, passage, ...)."
+    )
+    answers_column: str | None = setting(
+        None, "Column of the answers; by default found by its name (answers, answer, ...)."
+    )
 
 
 def build_model(
@@ -43,7 +49,7 @@ def build_model(
     dropout: float = 0.1,
     **options: Any,
 ) -> "keras.Model":
-    """Build a model from questions and passages to two logits a token: that an answer starts there, and ends there.
+    """Build a model from questions and passages to two logits per token, for the start and the end of an answer.
 
     Args:
         encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 class RetrievalSettings(Settings):
     """Settings of the retrieval recipe."""
 
-    prompt_column: str | None = setting(None, "Column of the prompts, where it is not called prompt, question ...")
-    reply_column: str | None = setting(None, "Column of the replies, where it is not called reply, answer ...")
+    prompt_column: str | None = setting(
+        None, "Column of the prompts; by default found by its name (prompt, question, ...)."
+    )
+    reply_column: str | None = setting(
+        None, "Column of the replies; by default found by its name (reply, answer, ...)."
+    )
 
 
 def build_model(encoder: str = "minilm-l6", *, seq_length: int = 64, **options: Any) -> "keras.Model":
@@ -46,7 +50,7 @@ def build_model(encoder: str = "minilm-l6", *, seq_length: int = 64, **options: 
 
     Returns:
         A model from two string tensors of shape (batch,), prompt and reply, to their unit vectors, float32 (batch, 2,
-        hidden). A run keeps another model, made of its encoder: from a prompt to its cosine with each reply.
+        hidden). A run saves another model with the same encoder: from a prompt to its cosine with each reply.
 
     Reference:
         Henderson et al. 2017, https://arxiv.org/abs/1705.00652
@@ -58,14 +62,14 @@ def build_model(encoder: str = "minilm-l6", *, seq_length: int = 64, **options: 
 
 
 def loss() -> "keras.losses.Loss":
-    """Return the cross-entropy of each prompt's own reply among the replies of the batch, and the other way round."""
+    """Return the cross-entropy of each prompt's reply among the replies of the batch, and vice versa."""
     from tfhub_ft import InBatchNegatives
 
     return InBatchNegatives()
 
 
 def metrics() -> "list[keras.metrics.Metric]":
-    """Return the share of prompts whose own reply is the closest of the batch."""
+    """Return the share of prompts whose reply is the closest of the batch."""
     from tfhub_ft import InBatchRecall
 
     return [InBatchRecall(name="in_batch_recall")]

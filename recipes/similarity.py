@@ -1,8 +1,8 @@
-"""How similar two texts are, as a number.
+"""Similarity of two texts, as a number.
 
-`--mode pair` reads both texts together, which is the more exact way with most encoders. `--mode bi-encoder` embeds each
-text by itself and takes the cosine; its export has a signature `embed`, whose embeddings are computed once and then
-searched. With an encoder that was trained for that, such as minilm-l6, it is the more exact one.
+`--mode pair` reads both texts together, which is more accurate with most encoders. `--mode bi-encoder` embeds each text
+separately and returns the cosine similarity; its export has a signature `embed`, whose embeddings can be stored and
+searched. It is more accurate with an encoder that was trained for it, such as minilm-l6.
 
 From the command line:
 

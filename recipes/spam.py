@@ -1,7 +1,7 @@
-"""Spam among messages: two labels, one of them rare, and a threshold chosen for a precision.
+"""Spam messages: two labels, one of them rare, and a threshold for a wanted precision.
 
-The threshold on the probability of spam is fitted on the validation rows: the one that finds most of the spam while the
-wanted share of the flagged messages is spam, at 80% confidence for new messages. The run and its exports predict by it.
+The threshold of the probability of spam is fitted on the validation rows: it finds the most spam at which the wanted
+share of the flagged messages is spam, at 80% confidence for new messages. The run and its exports predict with it.
 
 From the command line:
 
@@ -79,7 +79,7 @@ def metrics() -> "list[keras.metrics.Metric]":
 
 
 RECIPE = Recipe(
-    summary="Is a message spam? Two uneven labels, and a threshold for a wanted precision.",
+    summary="Is a message spam? Two imbalanced labels, and a threshold for a wanted precision.",
     task=Classification(monitor="roc_auc"),
     build_model=build_model,
     loss=loss,

@@ -1,4 +1,4 @@
-"""An encoder that reads as many tokens as the recipes' default --seq-length."""
+"""An encoder with as many positions as the recipes' default --seq-length needs."""
 
 from pathlib import Path
 

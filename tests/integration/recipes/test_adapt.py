@@ -1,4 +1,4 @@
-"""An encoder adapted to texts, and taken by another recipe."""
+"""The recipe adapt: an encoder adapted to texts, and used by another recipe."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ def adapted(tiny_pair, tmp_path_factory):
     return run, data
 
 
-def test_words_become_less_surprising(adapted):
+def test_adapt_lowers_the_perplexity(adapted):
     run, data = adapted
     assert tfhub_ft.evaluate(run, data=data)["rows"] == 240
     words = len(run.load_model().get_layer("preprocessor").vocabulary)
     assert run.metrics["test"]["perplexity"] < 0.5 * words
 
 
-def test_the_run_is_an_encoder_for_other_recipes(adapted, tiny_pair, reviews_csv, tmp_path):
+def test_adapt_run_is_an_encoder_for_other_recipes(adapted, tiny_pair, reviews_csv, tmp_path):
     run, _ = adapted
     assert all(finding.ok for finding in verify_encoder(run.path / "encoder", run.path / "preprocessor"))
     first, second = (HubEncoder(str(folder)).values for folder in (tiny_pair, run.path))
@@ -47,21 +47,21 @@ MASKED = ["a [MASK] film and so [MASK]", "no mask here"]
 
 
 @pytest.mark.slow
-def test_an_export_fills_masks_as_its_run(adapted, tmp_path):
+def test_adapt_export_fills_masks_like_its_run(adapted, tmp_path):
     run, _ = adapted
     exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
     by_run, by_export = (tfhub_ft.predict(model, MASKED) for model in (run, exported))
     assert by_run[0]["words"] == by_export[0]["words"]
 
 
-def test_masks_are_filled(adapted):
+def test_adapt_run_fills_masks(adapted):
     by_run = tfhub_ft.predict(adapted[0], MASKED)
     assert by_run[0]["filled"] == "a {} film and so {}".format(*by_run[0]["words"])
     assert [len(guesses) for guesses in by_run[0]["guesses"]] == [5, 5]
     assert by_run[1] == {"filled": "no mask here", "words": [], "guesses": []}
 
 
-def test_long_texts_are_read_to_their_end(adapted, tiny_pair, tmp_path):
+def test_adapt_reads_long_texts_to_their_end(adapted, tiny_pair, tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("good film and bad food and nice room " * 40 + "\n")
     run, _ = adapted
@@ -70,7 +70,7 @@ def test_long_texts_are_read_to_their_end(adapted, tiny_pair, tmp_path):
     assert scores["windows"] > 10
 
 
-def test_a_tensor_model_of_the_recipe_gives_sums(tiny_pair):
+def test_build_model_of_adapt_returns_sums(tiny_pair):
     from tfhub_ft.recipes import adapt
 
     sums = adapt.build_model(encoder=str(tiny_pair), seq_length=16)(tf.constant(["good film and bad food"] * 3))

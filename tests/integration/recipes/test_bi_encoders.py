@@ -1,4 +1,4 @@
-"""Recipes that embed two texts apart: similarity's bi-encoder and retrieval."""
+"""Recipes that embed two texts separately: the bi-encoder of similarity, and retrieval."""
 
 import json
 import shutil
@@ -34,18 +34,18 @@ def similarity(tiny_pair, tmp_path_factory):
 
 
 @pytest.mark.parametrize("freeze", ["all-but-pooler", "all"])
-def test_an_encoder_without_a_head_is_not_frozen_whole(tiny_pair, tmp_path, freeze):
+def test_train_refuses_to_freeze_all_weights(tiny_pair, tmp_path, freeze):
     rows = [(f"{one} film", f"{one} movie", str(number % 6)) for number, one in enumerate(THINGS * 4)]
     data = write_csv(tmp_path / "pairs.csv", rows, header=("sentence1", "sentence2", "score"))
     folder = tmp_path / "run"
-    with pytest.raises(InputError, match=f"--freeze {freeze}: nothing is left to train"):
+    with pytest.raises(InputError, match=f"--freeze {freeze}: all weights are frozen"):
         tfhub_ft.train(
             "similarity", data=data, mode="bi-encoder", encoder=tiny_pair, output_dir=folder, freeze=freeze, **SETTINGS
         )
     assert not folder.exists()
 
 
-def test_a_bi_encoders_score_is_the_cosine_of_its_exported_embeddings(similarity):
+def test_bi_encoder_score_is_the_cosine_of_its_embeddings(similarity):
     run, exported = similarity
     pairs = [("film movie food", "food movie film room"), ("hotel", "music story")]
     scores = [answer["score"] for answer in tfhub_ft.predict(run, pairs)]
@@ -57,12 +57,12 @@ def test_a_bi_encoders_score_is_the_cosine_of_its_exported_embeddings(similarity
     np.testing.assert_allclose((first * second).sum(-1) * (high - low) + low, scores, atol=1e-5)
 
 
-def test_runs_of_numbers_are_laid_side_by_side_without_right_and_wrong(similarity):
+def test_compare_of_scores_lacks_counts_of_correct_rows(similarity):
     run, _ = similarity
-    told = compare(run, run)
-    assert told["scores"]["pearson"]["interval"] == [0, 0]
-    assert "mcnemar" not in told
-    assert "changed" not in told
+    comparison = compare(run, run)
+    assert comparison["scores"]["pearson"]["interval"] == [0, 0]
+    assert "mcnemar" not in comparison
+    assert "changed" not in comparison
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def retrieval(tiny_pair, tmp_path_factory):
     return tfhub_ft.train("retrieval", data=data, encoder=tiny_pair, output_dir=folder / "run", **SETTINGS), data
 
 
-def test_retrieval_replies_from_its_bank(retrieval):
+def test_retrieval_replies_from_its_training_rows(retrieval):
     run, _ = retrieval
     (answer,) = tfhub_ft.predict(run, ["my film and the room"])
     assert answer["reply"] in run.labels
@@ -89,7 +89,7 @@ def test_retrieval_replies_from_its_bank(retrieval):
 
 
 @pytest.mark.slow
-def test_an_export_of_retrieval_replies_as_the_run(retrieval, tmp_path):
+def test_retrieval_export_replies_like_its_run(retrieval, tmp_path):
     run, _ = retrieval
     # As version 0.1 wrote both.
     run = Run(shutil.copytree(run.path, tmp_path / "run"))
@@ -102,7 +102,7 @@ def test_an_export_of_retrieval_replies_as_the_run(retrieval, tmp_path):
     assert [each["reply"] for each in by_run["replies"]] == [each["reply"] for each in by_export["replies"]]
 
 
-def test_retrieval_is_scored_against_ten_candidates(retrieval):
+def test_retrieval_is_scored_on_ten_candidates(retrieval):
     run, data = retrieval
     scores = tfhub_ft.evaluate(run, data=data)
     assert scores["rows"] == 80

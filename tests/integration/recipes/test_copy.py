@@ -1,4 +1,4 @@
-"""Recipes of one's own: a copy, and the example of ADD-RECIPE.md."""
+"""Your own recipes: a copy, and the example of ADD-RECIPE.md."""
 
 import json
 import re
@@ -17,7 +17,7 @@ GUIDE = RECIPES_FOLDER / "ADD-RECIPE.md"
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_copy_is_the_recipe_under_the_files_name(tmp_path, name):
+def test_copy_recipe_is_named_after_its_file(tmp_path, name):
     copied = load_recipe(str(copy_recipe(name, tmp_path / "mine.py")))
     recipe = load_recipe(name)
     assert copied.name == "mine"
@@ -26,9 +26,7 @@ def test_a_copy_is_the_recipe_under_the_files_name(tmp_path, name):
     assert (tmp_path / "mine.py").read_bytes() == (RECIPES_FOLDER / f"{name}.py").read_bytes()
 
 
-def test_an_edited_copy_trains_from_another_folder_and_predicts_elsewhere(
-    tiny_pair, reviews_csv, tmp_path, monkeypatch
-):
+def test_edited_copy_trains_and_predicts_from_other_folders(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     for folder in ("home", "work"):
         (tmp_path / folder).mkdir()
     file = copy_recipe("sentiment", tmp_path / "home" / "mine.py")
@@ -61,7 +59,7 @@ def test_an_edited_copy_trains_from_another_folder_and_predicts_elsewhere(
         ("spam", "chat.py", "a recipe chat already exists"),
     ],
 )
-def test_a_copy_that_cannot_be_made_says_why(tmp_path, name, file, message):
+def test_copy_recipe_refuses_invalid_files(tmp_path, name, file, message):
     (tmp_path / "there.py").write_text("mine")
     with pytest.raises(InputError, match=message):
         copy_recipe(name, tmp_path / file)
@@ -70,7 +68,7 @@ def test_a_copy_that_cannot_be_made_says_why(tmp_path, name, file, message):
 
 
 def guide_run(encoder, folder):
-    """A run of the guide's example in a folder, and two texts for it."""
+    """Return a run of the example in ADD-RECIPE.md, and two texts."""
     example = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
     (folder / "stars.py").write_text(example)
     stars = {"positive": "5", "negative": "1"}
@@ -82,7 +80,7 @@ def guide_run(encoder, folder):
 
 
 @pytest.mark.slow
-def test_the_guides_example_trains_scores_and_answers(tiny_pair, tmp_path):
+def test_recipe_of_the_guide_trains_and_predicts(tiny_pair, tmp_path):
     run, texts = guide_run(tiny_pair, tmp_path)
     good, bad = (answer["score"] for answer in tfhub_ft.predict(run, texts))
     assert good > 3 > bad
@@ -90,7 +88,7 @@ def test_the_guides_example_trains_scores_and_answers(tiny_pair, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_guides_example_is_exported(tiny_pair, tmp_path):
+def test_recipe_of_the_guide_is_exported(tiny_pair, tmp_path):
     run, texts = guide_run(tiny_pair, tmp_path)
     exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
     good = tfhub_ft.predict(run, texts)[0]["score"]

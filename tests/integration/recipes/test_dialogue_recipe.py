@@ -25,8 +25,8 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(pairs, tiny_preset):
-    own = {"epochs": 3, "batch_size": 4, "seq_length": 128, "learning_rate": 1e-2, "precision": "float32"}
-    return {**own, "data": pairs, "language_model": str(tiny_preset), "patience": 5}
+    common = {"epochs": 3, "batch_size": 4, "seq_length": 128, "learning_rate": 1e-2, "precision": "float32"}
+    return {**common, "data": pairs, "language_model": str(tiny_preset), "patience": 5}
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +34,21 @@ def run(settings, tmp_path_factory):
     return tfhub_ft.train("dialogue", output_dir=tmp_path_factory.mktemp("runs") / "run", **settings)
 
 
-def test_perplexity_falls_and_is_told_beside_that_before(run):
+def test_train_lowers_the_perplexity_of_dialogues(run):
     before, after = run.metrics["untrained"], run.metrics["test"]
     assert after["perplexity"] < 0.8 * before["perplexity"]
     assert before["reply_tokens"] == after["reply_tokens"] > 0
     assert {"distinct_1", "distinct_2"} < set(after) and set(after) - {"intervals"} == set(before)
 
 
-def test_only_updates_train_and_the_run_has_them_alone_and_merged(run):
+def test_lora_updates_of_dialogues_are_merged_and_saved(run):
     assert run.metrics["train"]["trained_weights"] < 4000
     assert (run.path / "adapter.safetensors").stat().st_size < 30_000
     layer = run.load_model().get_layer("token_model").get_layer("language_model")
     assert not any("lora" in weight.path for weight in layer.weights)
 
 
-def test_a_run_scores_as_its_training_did(run, settings, tmp_path):
+def test_evaluate_dialogues_equals_the_scores_of_training(run, settings, tmp_path):
     rows = settings["data"].read_text().splitlines()
     test = tmp_path / "test.jsonl"
     test.write_text("\n".join(rows[line - 1] for line in run.splits["test"]["lines"]))
@@ -57,30 +57,30 @@ def test_a_run_scores_as_its_training_did(run, settings, tmp_path):
     assert "true reply" in (tmp_path / "report.html").read_text()
 
 
-def test_the_report_has_replies_before_and_behind_the_training(run):
+def test_report_has_replies_before_and_after_training(run):
     page = (run.path / "report.html").read_text()
     assert all(name in page for name in ("true reply", "before", "trained", "The language model"))
 
 
-def test_a_prompt_gets_a_reply(run):
+def test_dialogue_run_predicts_a_reply(run):
     (answer,) = tfhub_ft.predict(run, ["good goose"])
     assert set(answer) == {"reply"} and isinstance(answer["reply"], str)
 
 
 @pytest.mark.slow
-def test_all_of_it_can_train_with_gradients_taken_together(settings, tmp_path):
-    given = {**settings, "lora_rank": 0, "accumulate_steps": 2, "epochs": 1, "learning_rate": 1e-3}
-    run = tfhub_ft.train("dialogue", output_dir=tmp_path / "run", **given)
+def test_train_all_weights_with_accumulated_gradients(settings, tmp_path):
+    arguments = {**settings, "lora_rank": 0, "accumulate_steps": 2, "epochs": 1, "learning_rate": 1e-3}
+    run = tfhub_ft.train("dialogue", output_dir=tmp_path / "run", **arguments)
     assert run.metrics["train"]["trained_weights"] > 20_000
     assert not (run.path / "adapter.safetensors").exists()
 
 
-def test_replicas_learn_what_one_device_does(settings, run, tmp_path):
+def test_mirrored_dialogues_train_like_one_device(settings, run, tmp_path):
     shared = tfhub_ft.train("dialogue", output_dir=tmp_path / "run", strategy="mirrored", **settings)
     assert shared.metrics["test"]["perplexity"] == pytest.approx(run.metrics["test"]["perplexity"], rel=1e-4)
 
 
-def test_a_training_goes_on_where_it_was_stopped(settings, run, tmp_path, monkeypatch):
+def test_resume_continues_dialogues(settings, run, tmp_path, monkeypatch):
     from tfhub_ft.training.callbacks import Checkpoints
 
     ends = Checkpoints.on_epoch_end
@@ -97,21 +97,21 @@ def test_a_training_goes_on_where_it_was_stopped(settings, run, tmp_path, monkey
     assert resumed.metrics["test"]["perplexity"] == pytest.approx(run.metrics["test"]["perplexity"], rel=1e-5)
 
 
-def test_a_dry_run_tells_the_weights_and_trains_nothing(settings):
-    told = dry_run("dialogue", **settings)
-    assert told["weights"]["trained"] < 4000 < told["weights"]["all"]
-    assert told["splits"]["train"]["rows"] == 42 and told["seconds"] > 0
+def test_dry_run_counts_the_weights_of_dialogues(settings):
+    plan = dry_run("dialogue", **settings)
+    assert plan["weights"]["trained"] < 4000 < plan["weights"]["all"]
+    assert plan["splits"]["train"]["rows"] == 42 and plan["seconds"] > 0
 
 
 @pytest.mark.slow
-def test_a_gpt2_without_a_chat_template_trains_too(settings, tiny_gpt2_preset, tmp_path):
-    given = {**settings, "language_model": str(tiny_gpt2_preset), "epochs": 1}
-    run = tfhub_ft.train("dialogue", output_dir=tmp_path / "run", **given)
+def test_train_gpt2_without_a_chat_template(settings, tiny_gpt2_preset, tmp_path):
+    arguments = {**settings, "language_model": str(tiny_gpt2_preset), "epochs": 1}
+    run = tfhub_ft.train("dialogue", output_dir=tmp_path / "run", **arguments)
     assert Run(run.path).metrics["test"]["perplexity"] > 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"lora_targets": "queri"}, "--lora-targets queri: must be some of"),
         ({"lora_rank": 99}, "--lora-rank 99: must be from 1 to 32"),
@@ -119,14 +119,14 @@ def test_a_gpt2_without_a_chat_template_trains_too(settings, tiny_gpt2_preset, t
         ({"language_model": "missing/folder"}, "missing/folder"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line_and_leaves_nothing(settings, changes, said, tmp_path):
-    with pytest.raises(InputError, match=said) as error:
+def test_train_refuses_invalid_settings_of_dialogues(settings, changes, message, tmp_path):
+    with pytest.raises(InputError, match=message) as error:
         tfhub_ft.train("dialogue", output_dir=tmp_path / "run", **{**settings, **changes})
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_has_no_encoder_to_export(run, tmp_path):
+def test_export_encoder_refuses_a_dialogue_run(run, tmp_path):
     with pytest.raises(InputError, match="has no encoder, but the language model"):
         export_encoder(run, tmp_path / "encoder")
     assert not list(tmp_path.iterdir())

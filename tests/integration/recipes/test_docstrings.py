@@ -1,4 +1,4 @@
-"""The examples in the docstrings of recipes work when they are pasted."""
+"""The examples in the docstrings of recipes run."""
 
 import re
 import textwrap
@@ -12,21 +12,21 @@ from tfhub_ft.recipe import RECIPES, load_recipe
 
 
 def example(name):
-    """The part "In Python" of a recipe's docstring."""
+    """Return the section "In Python" of a recipe's docstring."""
     module = __import__(f"tfhub_ft.recipes.{name}", fromlist=[name])
     return textwrap.dedent(re.search(r"\nIn Python:\n\n((?: {4}.*\n|\n)+)", module.__doc__).group(1))
 
 
 @pytest.fixture(autouse=True)
 def eager_functions(request):
-    """Eager steps take less time here than tracing a graph; the tokenizers of dialogues need one."""
+    """Run steps eagerly, which takes less time than tracing; the tokenizers of dialogues need a graph."""
     tf.config.run_functions_eagerly(request.getfixturevalue("name") != "dialogue")
     yield
     tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_example_of_a_recipe_runs_when_it_is_pasted(name, tiny_pair, tiny_preset):
+def test_docstring_example_of_a_recipe_runs(name, tiny_pair, tiny_preset):
     script = example(name)
     for pretrained, tiny in (("minilm-l6", tiny_pair), ("smollm2-135m-instruct", tiny_preset)):
         script = script.replace(f'"{pretrained}"', repr(str(tiny)))

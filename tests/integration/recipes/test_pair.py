@@ -1,4 +1,4 @@
-"""Two texts and their label: read together, and compared as embedded apart."""
+"""The recipe pair: two texts, read together and compared by their embeddings."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def trained(tiny_pair, tmp_path_factory):
     return tfhub_ft.train("pair", data=data, encoder=tiny_pair, output_dir=folder / "run", **TINY_SETTINGS)
 
 
-def test_columns_of_pair_files_are_found_by_name(trained):
+def test_pair_finds_its_columns_by_name(trained):
     assert trained.labels == ["different", "same"]
 
 
 @pytest.mark.slow
-def test_run_and_export_agree(trained, tmp_path):
+def test_pair_export_predicts_like_its_run(trained, tmp_path):
     run, exported = trained, tfhub_ft.export(trained, output_dir=tmp_path / "export")
     pairs = [("the film 3", "a film so nice"), ("the hotel", "a music so nice")]
     by_run, by_export = (tfhub_ft.predict(model, pairs) for model in (run, exported))
@@ -43,7 +43,7 @@ def test_run_and_export_agree(trained, tmp_path):
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
 
 
-def test_a_reloaded_run_scores_what_training_said(trained):
+def test_evaluate_pair_equals_the_scores_of_training(trained):
     run = trained
     lines = set(run.splits["test"]["lines"])
     whole = Path(run.splits["test"]["file"]).read_text().splitlines()
@@ -54,7 +54,7 @@ def test_a_reloaded_run_scores_what_training_said(trained):
 
 @pytest.mark.parametrize("positive_means_alike", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_cosine_weight_is_fitted_on_training_rows(tiny_pair, seed, positive_means_alike):
+def test_initialize_head_fits_the_cosine_weight(tiny_pair, seed, positive_means_alike):
     keras.utils.set_random_seed(seed)
     model = pair.build_model(encoder=str(tiny_pair))
     alike = np.arange(60) % 2 == 0
@@ -69,7 +69,7 @@ def test_cosine_weight_is_fitted_on_training_rows(tiny_pair, seed, positive_mean
     assert roc_auc_score(targets, probabilities[:, 1]) > 0.95
 
 
-def test_cosine_weights_are_fitted_for_each_of_three_labels(tiny_pair):
+def test_initialize_head_fits_cosine_weights_of_three_labels(tiny_pair):
     model = pair.build_model(encoder=str(tiny_pair), num_classes=4)
     pairs = [(f"the {THINGS[i % 10]}", f"the {THINGS[(i + i % 3) % 10]}") for i in range(60)]
     network = model.get_layer("token_model")
@@ -81,7 +81,7 @@ def test_cosine_weights_are_fitted_for_each_of_three_labels(tiny_pair):
     assert np.count_nonzero(kernel[-1]) == 3 and kernel[-1].argmax() == 0
 
 
-def test_the_encoder_is_there_once(tiny_pair):
+def test_pair_model_has_one_encoder(tiny_pair):
     model = pair.build_model(encoder=str(tiny_pair))
     encoders = [layer for layer in model._flatten_layers() if hasattr(layer, "module") and layer.name == "encoder"]
     assert len(encoders) == 1

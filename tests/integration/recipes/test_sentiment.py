@@ -1,4 +1,4 @@
-"""The builder in anyone's Keras code, without the rest of the framework."""
+"""The builder of the recipe sentiment in Keras code, without the rest of the framework."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from tfhub_ft.recipes import sentiment
 from tests.conftest import make_reviews
 
 
-def test_a_plain_keras_model_compiles_fits_saves_reloads_and_exports(tiny_pair, tmp_path):
+def test_sentiment_model_fits_saves_reloads_and_exports(tiny_pair, tmp_path):
     texts, words = zip(*make_reviews(64))
     labels = np.array([word == "positive" for word in words], "int32")
     model = sentiment.build_model(encoder=str(tiny_pair), num_classes=2, seq_length=24)
@@ -31,7 +31,7 @@ def test_a_plain_keras_model_compiles_fits_saves_reloads_and_exports(tiny_pair, 
     np.testing.assert_allclose(exported.serve(some), expected, atol=1e-5)
 
 
-def test_more_classes_and_a_frozen_encoder(tiny_pair):
+def test_sentiment_model_with_a_frozen_encoder(tiny_pair):
     model = sentiment.build_model(encoder=str(tiny_pair), num_classes=5, freeze="all", dropout=0.3)
     assert model.output_shape == (None, 5)
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 32 * 5 + 5
@@ -40,7 +40,7 @@ def test_more_classes_and_a_frozen_encoder(tiny_pair):
 
 
 @pytest.mark.slow
-def test_the_default_encoder_learns_the_demo_rows(tmp_path):
+def test_sentiment_learns_the_demo_rows(tmp_path):
     import tfhub_ft
 
     run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", epochs=2)

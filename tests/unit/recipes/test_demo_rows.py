@@ -1,4 +1,4 @@
-"""Demo rows are data too: enough of them, no duplicates, no leaks, no label that gives itself away."""
+"""The demo rows: enough of them, balanced, no near duplicates, and no text beginning that predicts a label."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from tfhub_ft.recipe import RECIPES, load_recipe
 EVEN = ("sentiment", "phishing", "topic", "pair")
 
 
-def test_scores_are_all_over_their_range():
+def test_similarity_scores_cover_their_range():
     recipe = load_recipe("similarity")
     splits = load_dataset(recipe.task, recipe.settings, recipe.demo).splits
     scores = [row.values["score"] for split in splits.values() for row in split.rows]
@@ -35,19 +35,19 @@ def rows(recipe):
     return [row for split in splits.values() for row in split.rows]
 
 
-def test_there_are_enough(recipe, rows):
+def test_demo_rows_are_enough(recipe, rows):
     assert len(rows) >= (400 if recipe.name == "sentiment" else 150)
 
 
 @pytest.mark.parametrize("name", EVEN)
-def test_labels_are_in_balance(name):
+def test_demo_labels_are_balanced(name):
     recipe = load_recipe(name)
     splits = load_dataset(recipe.task, recipe.settings, recipe.demo).splits
     labels = Counter(row.values["label"] for split in splits.values() for row in split.rows)
     assert max(labels.values()) <= 2 * min(labels.values())
 
 
-def test_no_two_are_nearly_the_same(recipe, rows):
+def test_demo_rows_have_no_near_duplicates(recipe, rows):
     # A pair may share one text with another pair, as premises do; not both.
     texts = [[words(text) for text in recipe.task.training_inputs(row)] for row in rows]
     for i, one in enumerate(texts):
@@ -59,7 +59,7 @@ def near(one, other):
     return len(one & other) > 0.6 * len(one | other)
 
 
-def test_no_beginning_gives_the_label_away(recipe, rows):
+def test_demo_texts_do_not_begin_with_their_label(recipe, rows):
     if "label" not in rows[0].values or len(recipe.task.fields) > 1:
         return
     starts = {}
