@@ -1,4 +1,4 @@
-"""Several workers of one training on one machine: started, listened to and ended together."""
+"""Run several workers of one training run on one machine."""
 
 import json
 import os
@@ -11,62 +11,56 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from types import FrameType
+from typing import IO, TextIO
 
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.processes import child_environment, python_command
 
-# Seconds in which workers save and leave, before they are killed.
+# Seconds for workers to save and exit, before they are killed.
 GRACE = 60
 GPUS = "CUDA_VISIBLE_DEVICES"
 PROGRAM = "from tfhub_ft.cli.main import main; main()"
 
 
 def launch(arguments: Sequence[str], workers: int) -> int:
-    """Run a training as several worker processes on this machine, until all have ended.
+    """Run a training command in several worker processes on this machine, and return its exit code.
 
-    Each worker has its share of the GPUs; what it says is forwarded to standard error behind its number, and what the
-    first one prints to standard output. SIGTERM and Ctrl-C go on to all of them; where one fails, the others are ended.
-
-    Args:
-        arguments: of `tfhub-ft`, beginning with "train"; --strategy multi-worker is added where they name none.
-        workers: how many.
-
-    Returns:
-        The exit code: 0, or that of the first worker that failed.
-
-    Raises:
-        InputError: the arguments are no training's, or there are fewer GPUs than workers.
-
-    Example:
-        launch(["train", "sentiment", "--output-dir", "runs/two"], workers=2)
+    Each worker gets its share of the GPUs. Its standard error is forwarded with its number in front; of standard
+    output, only that of the first worker. SIGTERM and Ctrl-C are forwarded to all workers. When one fails, the others
+    are terminated.
     """
-    arguments = _checked(arguments)
+    arguments = _check_arguments(arguments)
     addresses = [f"localhost:{port}" for port in _free_ports(workers)]
-    shares = _shares_of_gpus(workers)
-    started = [
-        _start(arguments, addresses, number, {GPUS: share} if share else {}) for number, share in enumerate(shares)
+    processes = [
+        _start(arguments, addresses, number, {GPUS: gpus} if gpus else {})
+        for number, gpus in enumerate(_gpus_by_worker(workers))
     ]
-    readers = [thread for number, process in enumerate(started) for thread in _forwarded(number, process)]
-    before = {number: signal.signal(number, _pass_on(started)) for number in (signal.SIGTERM, signal.SIGINT)}
+    readers = [thread for number, process in enumerate(processes) for thread in _forwarded(number, process)]
+
+    def forward_signal(number: int, frame: FrameType | None) -> None:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    handlers = {number: signal.signal(number, forward_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        code = _first_failure(started)
+        return _wait(processes)
     finally:
-        _end(started)
-        for number, handler in before.items():
+        _terminate(processes)
+        for number, handler in handlers.items():
             signal.signal(number, handler)
         for thread in readers:
             thread.join()
-    return code
 
 
-def _checked(arguments: Sequence[str]) -> list[str]:
-    named = {argument.partition("=")[0] for argument in arguments}
+def _check_arguments(arguments: Sequence[str]) -> list[str]:
+    options = {argument.partition("=")[0] for argument in arguments}
     if not arguments or arguments[0] != "train":
-        raise InputError("launch starts trainings: tfhub-ft launch --workers 2 -- train RECIPE --output-dir RUN ...")
-    if not named & {"--output-dir", "--help", "--dry-run"}:
-        raise InputError("launch: the training needs --output-dir, the same for all workers")
-    return [*arguments, *([] if "--strategy" in named else ["--strategy", "multi-worker"])]
+        raise InputError("launch: needs a training command; tfhub-ft launch -- train RECIPE --output-dir RUN ...")
+    if not options & {"--output-dir", "--help", "--dry-run"}:
+        raise InputError("launch: needs --output-dir, the same for all workers")
+    return [*arguments, *([] if "--strategy" in options else ["--strategy", "multi-worker"])]
 
 
 def _free_ports(count: int) -> list[int]:
@@ -77,15 +71,15 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _shares_of_gpus(workers: int) -> list[str]:
-    """The GPUs of each worker, as CUDA_VISIBLE_DEVICES names them; nothing where there are none."""
-    seen = os.environ.get(GPUS)
-    found = [each for each in seen.split(",") if each.strip()] if seen is not None else _gpus_of_machine()
-    if not found:
+def _gpus_by_worker(workers: int) -> list[str]:
+    """Return CUDA_VISIBLE_DEVICES for each worker; empty on a machine without GPUs."""
+    visible = os.environ.get(GPUS)
+    gpus = [gpu for gpu in visible.split(",") if gpu.strip()] if visible is not None else _gpus_of_machine()
+    if not gpus:
         return [""] * workers
-    if len(found) < workers:
-        raise InputError(f"--workers {workers}: there are {len(found)} GPUs, and each worker needs one")
-    return [",".join(found[number::workers]) for number in range(workers)]
+    if len(gpus) < workers:
+        raise InputError(f"--workers {workers}: each worker needs a GPU, but there are {len(gpus)}; start fewer")
+    return [",".join(gpus[number::workers]) for number in range(workers)]
 
 
 def _gpus_of_machine() -> list[str]:
@@ -94,63 +88,54 @@ def _gpus_of_machine() -> list[str]:
 
 
 def _start(arguments: list[str], addresses: list[str], number: int, variables: dict[str, str]) -> subprocess.Popen:
-    described = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
+    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
     width = str(shutil.get_terminal_size().columns)
     return subprocess.Popen(
         python_command(PROGRAM, *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={"COLUMNS": width, **child_environment(**variables, TF_CONFIG=json.dumps(described))},
-        # Signals come from here alone: a terminal's Ctrl-C would reach them twice.
+        env={"COLUMNS": width, **child_environment(**variables, TF_CONFIG=json.dumps(config))},
+        # Otherwise the Ctrl-C of a terminal reaches the workers twice.
         start_new_session=True,
     )
 
 
 def _forwarded(number: int, process: subprocess.Popen) -> Iterator[threading.Thread]:
-    """Threads that print what a worker says; of what it answers, the first one's is as good as any."""
-    out = sys.stdout if number == 0 else None
-    for source, target, prefix in ((process.stdout, out, ""), (process.stderr, sys.stderr, f"[{number}] ")):
+    """Start threads that forward the output of a worker."""
+    stdout = sys.stdout if number == 0 else None
+    for source, target, prefix in ((process.stdout, stdout, ""), (process.stderr, sys.stderr, f"[{number}] ")):
         thread = threading.Thread(target=_forward, args=(source, target, prefix), daemon=True)
         thread.start()
         yield thread
 
 
-def _forward(source: IO[bytes], target: Any, prefix: str) -> None:
+def _forward(source: IO[bytes], target: TextIO | None, prefix: str) -> None:
     for line in source:
         if target:
-            # One write, as another thread writes to the same target; print writes the line end apart.
+            # One write, as other threads write to the same stream; `print` writes the line end by itself.
             target.write(f"{prefix}{line.decode(errors='replace').rstrip(chr(10))}\n")
             target.flush()
 
 
-def _pass_on(started: list[subprocess.Popen]) -> Any:
-    def handler(number: int, frame: Any) -> None:
-        for process in started:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    return handler
-
-
-def _first_failure(started: list[subprocess.Popen]) -> int:
-    """Wait until all have ended well, or one has not; its exit code."""
+def _wait(processes: list[subprocess.Popen]) -> int:
+    """Wait until all processes have succeeded, or one has failed, and return its exit code."""
     while True:
-        codes = [process.poll() for process in started]
+        codes = [process.poll() for process in processes]
         failed = next((code for code in codes if code), 0)
         if failed or None not in codes:
             return failed if failed >= 0 else 128 - failed
         time.sleep(0.1)
 
 
-def _end(started: list[subprocess.Popen]) -> None:
-    running = [process for process in started if process.poll() is None]
+def _terminate(processes: list[subprocess.Popen]) -> None:
+    running = [process for process in processes if process.poll() is None]
     for process in running:
         process.terminate()
-    until = time.monotonic() + GRACE
+    deadline = time.monotonic() + GRACE
     for process in running:
         try:
-            process.wait(max(until - time.monotonic(), 0))
+            process.wait(max(deadline - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
