@@ -1,4 +1,4 @@
-"""Rows for trainings, prepared: read, split and tokenized once, into TFRecord shards."""
+"""Prepare rows for training: read, split and tokenize them once, into TFRecord shards."""
 
 import itertools
 import json
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tensorflow.core.example.example_pb2 import Example
 
@@ -25,7 +25,10 @@ from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import atomic_write, check_folder, contents, locked, sha256_of, write_json
 from tfhub_ft.utils.version import __version__
 
-ROWS_OF_A_SHARD = 50_000
+if TYPE_CHECKING:
+    from tfhub_ft.encoders import HubPreprocessor
+
+ROWS_PER_SHARD = 50_000
 
 
 def prepare(
@@ -37,25 +40,26 @@ def prepare(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Prepared:
-    """Read, check, split and tokenize rows once, for trainings with `prepared`. What `tfhub-ft prepare` does.
+    """Read, check, split and tokenize rows once, for training with `prepared`. What `tfhub-ft prepare` does.
 
-    The folder has TFRecord shards of each split, which `Prepared` describes, and all that a training needs of the rows:
-    their files are not read again. One that was stopped or killed goes on with the shards that are missing.
+    The folder gets TFRecord shards of each split, and a training run needs no other file of the rows; see `Prepared`.
+    In the folder of a preparation that was stopped or killed, only the missing shards are written.
 
     Args:
-        recipe: a recipe's name, or the path of a recipe file.
-        output_dir: the folder, new or empty, or one that was prepared of the same rows in the same way.
-        shards: files of the training rows; other splits have shards as large. By default one for each 50,000 rows.
-        workers: threads that tokenize; as many as there are cores by default.
-        config: a YAML file of settings.
-        settings: any field of the recipe's settings that rows and tokens follow from: train, encoder, seed ...
+        recipe: The name of a recipe, or the path of a recipe file.
+        output_dir: The folder, which must be new or empty, or have the same rows, prepared with the same settings.
+        shards: Number of shards of the training rows; shards of other splits have the same size. By default one per
+            50,000 rows.
+        workers: Number of threads that tokenize. By default one per core.
+        config: A YAML file of settings; keyword arguments override it.
+        **settings: The recipe's settings that rows and tokens depend on, such as `train`, `encoder` or `seed`.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: a setting, a file or a row is not as it must be, or the folder holds something else.
-        RunError: the disk is full.
+        InputError: If a setting, a file or a row is invalid, or if the folder has other rows.
+        RunError: If the disk is full.
 
     Example:
         prepare("sentiment", data="reviews.csv", output_dir="prepared/reviews")
@@ -64,113 +68,106 @@ def prepare(
     Reference:
         https://www.tensorflow.org/tutorials/load_data/tfrecord
     """
-    recipe, folder = load_recipe(recipe), check_path("output_dir", output_dir)
+    loaded, folder = load_recipe(recipe), check_path("output_dir", output_dir)
     for argument, number in (("shards", shards), ("workers", workers)):
         check_type(argument, number, (int, type(None)), "an integer")
-    resolved, _ = read_settings(recipe, config, settings)
+    resolved, _ = read_settings(loaded, config, settings)
     if not isinstance(resolved, Settings):
         raise InputError(
-            f"the recipe {recipe.name} writes and packs its rows itself when it trains, which takes seconds: name files"
-            " with --train or --data of tfhub-ft train"
+            f"prepare: not available for recipe {loaded.name}, whose rows are tokenized in seconds; pass files to"
+            " tfhub-ft train with --train or --data"
         )
     if resolved.prepared:
-        raise InputError(f"--prepared {resolved.prepared}: its rows are prepared; name files with --train or --data")
-    index = {"tfhub_ft": __version__, "recipe": recipe.name, "settings": _kept_settings(resolved)}
-    _found(folder, index)
-    data = load_dataset(recipe.task, resolved, recipe.demo)
+        raise InputError(f"--prepared {resolved.prepared}: already prepared; name files with --train or --data")
+    row_settings = {name: getattr(resolved, name) for name in resolved.of_rows() if name not in DATA}
+    index: dict[str, Any] = {"tfhub_ft": __version__, "recipe": loaded.name, "settings": row_settings}
+    _read_index(folder, index)
+    dataset = load_dataset(loaded.task, resolved, loaded.demo)
     log(f"Loading encoder {resolved.encoder}")
-    preprocessor = recipe.build(resolved, data.labels).get_layer("preprocessor")
-    records = partial(_records, recipe, preprocessor, data)
+    preprocessor = loaded.build(resolved, dataset.labels).get_layer("preprocessor")
+    records = partial(_records, loaded, preprocessor, dataset)
     index |= {
         "preprocessor": preprocessor.digest(),
-        "labels": data.labels,
-        "columns": [column.name for column in recipe.task.columns(resolved)],
+        "labels": dataset.labels,
+        "columns": [column.name for column in loaded.task.columns(resolved)],
         "features": sorted(Example.FromString(*records("train", 0, 1)).features.feature),
-        "splits": _splits(data, shards),
+        "splits": _splits(dataset, shards),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, f"{folder} is in use: another process prepares rows there"):
-        _write(folder, _found(folder, index) or index, records, workers)
+    with locked(folder, f"{folder}: in use by another process that prepares rows"):
+        _write(folder, _read_index(folder, index) or index, records, workers)
     return Prepared(folder)
 
 
-def _kept_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that a training takes over, by name."""
-    return {name: getattr(settings, name) for name in settings.of_rows() if name not in DATA}
-
-
-def _found(folder: Path, index: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The index that stands in the folder already; None where it is new or empty.
-
-    Raises:
-        InputError: it says something else than `index`, or is missing where other files are.
-    """
+def _read_index(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the index in a folder, or None for a new or empty folder; raise an InputError for another index."""
     check_folder(folder)
     if not (folder / INDEX).is_file():
         if contents(folder):
             raise InputError(f"--output-dir {folder}: not empty, and without prepared rows; choose another folder")
         return None
-    found = read_index(folder)
-    there, wanted = _compared(found), _compared(json.loads(json.dumps(index)))
-    if other := [name for name, value in wanted.items() if there.get(name) != value]:
-        raise InputError(f"--output-dir {folder}: was prepared otherwise ({other[0]}): name another folder")
-    return found
+    index = read_index(folder)
+    found, needed = _comparable(index), _comparable(json.loads(json.dumps(expected)))
+    if names := [name for name, value in needed.items() if found.get(name) != value]:
+        raise InputError(f"--output-dir {folder}: was prepared with other values ({names[0]}); choose another folder")
+    return index
 
 
-def _compared(index: Mapping[str, Any]) -> dict[str, Any]:
-    """What is the same where a folder is gone on with, by what an error calls it. Files may have moved."""
-    named = {
-        "recipe": recipe_name(index["recipe"]),
-        **{option_name(name): value for name, value in index["settings"].items()},
-    }
+def _comparable(index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of an index that must not change, by their names in errors; files may have moved."""
+    settings = {option_name(name): value for name, value in index["settings"].items()}
+    parts = {"recipe": recipe_name(index["recipe"]), **settings}
     if "splits" not in index:
-        return named
+        return parts
     splits = index["splits"].items()
-    return {
-        **named,
-        "other rows": {name: {k: v for k, v in each.items() if k not in ("file", "shards")} for name, each in splits},
-        "other labels": index["labels"],
-        "another preprocessor": index["preprocessor"],
-        "--shards": {name: [(file, shard["rows"]) for file, shard in each["shards"].items()] for name, each in splits},
+    rows = {name: {k: v for k, v in split.items() if k not in ("file", "shards")} for name, split in splits}
+    shards = {name: [(file, shard["rows"]) for file, shard in split["shards"].items()] for name, split in splits}
+    return parts | {
+        "rows": rows,
+        "labels": index["labels"],
+        "preprocessor": index["preprocessor"],
+        "--shards": shards,
     }
 
 
-def _splits(data: Dataset, shards: int | None) -> dict[str, Any]:
-    """What the index says of the splits; the sha256 of a shard comes when it has been written."""
-    described, learnt = data.described(), len(data.splits["train"].rows)
-    wanted = min(shards or math.ceil(learnt / ROWS_OF_A_SHARD), learnt)
-    for name, split in data.splits.items():
+def _splits(dataset: Dataset, shards: int | None) -> dict[str, Any]:
+    """Return the splits of an index; the SHA-256 of a shard is set after it is written."""
+    splits, train_rows = dataset.described(), len(dataset.splits["train"].rows)
+    train_shards = min(shards or math.ceil(train_rows / ROWS_PER_SHARD), train_rows)
+    for name, split in dataset.splits.items():
         rows = len(split.rows)
-        count = min(math.ceil(rows * wanted / learnt), rows)
+        count = min(math.ceil(rows * train_shards / train_rows), rows)
         ends = [rows * number // count for number in range(count + 1)]
-        described[name]["shards"] = {
+        splits[name]["shards"] = {
             f"{name}-{number:05}-of-{count:05}.tfrecord": {"rows": ends[number + 1] - ends[number], "sha256": None}
             for number in range(count)
         }
-    return described
+    return splits
 
 
-def _records(recipe: Recipe, preprocessor: Any, data: Dataset, split: str, start: int, stop: int) -> list[bytes]:
-    """Some rows of a split, as the records of a shard."""
-    task, rows = recipe.task, data.splits[split].rows[start:stop]
+def _records(
+    recipe: Recipe, preprocessor: "HubPreprocessor", dataset: Dataset, split: str, start: int, stop: int
+) -> list[bytes]:
+    """Return rows of a split as the records of a shard."""
+    task, rows = recipe.task, dataset.splits[split].rows[start:stop]
     tokens = task.encode(preprocessor, Mapped(task.training_inputs, rows))
     if type(tokens) not in (TokenRows, WindowRows):
-        raise InputError(f"{recipe.name}: its task makes {type(tokens).__name__} of rows, which cannot be prepared")
-    return list(serialize_rows(tokens, task.token_targets(tokens, data.targets[split][start:stop]), rows))
+        raise InputError(f"{recipe.name}: its task encodes rows as {type(tokens).__name__}, which cannot be prepared")
+    return list(serialize_rows(tokens, task.token_targets(tokens, dataset.targets[split][start:stop]), rows))
 
 
 def _write(folder: Path, index: dict[str, Any], records: Callable[..., list[bytes]], workers: int | None) -> None:
-    """Write the shards that are missing, and at last the index with the sha256 of all."""
+    """Write the missing shards, then the index with the SHA-256 of all shards."""
     write_json(folder / INDEX, index)
     names = {INDEX, *(name for split in index["splits"].values() for name in split["shards"])}
-    for torn in folder.glob(".????????.*"):
-        if torn.name[len(".????????.") :] in names:
-            torn.unlink()
+    for partial_file in folder.glob(".????????.*"):
+        if partial_file.name[len(".????????.") :] in names:
+            partial_file.unlink()
     rows = sum(split["rows"] for split in index["splits"].values())
     with progress(f"Preparing {rows:,} rows", rows, "rows") as advance:
-        for split, described in index["splits"].items():
-            ends = itertools.accumulate(shard["rows"] for shard in described["shards"].values())
-            for (name, shard), end in zip(described["shards"].items(), ends, strict=True):
+        for split, description in index["splits"].items():
+            ends = itertools.accumulate(shard["rows"] for shard in description["shards"].values())
+            for (name, shard), end in zip(description["shards"].items(), ends, strict=True):
                 path, start = folder / name, end - shard["rows"]
                 if path.is_file() and shard["sha256"] in (None, sha256_of(path)):
                     advance(shard["rows"])
@@ -181,7 +178,12 @@ def _write(folder: Path, index: dict[str, Any], records: Callable[..., list[byte
 
 
 def _write_shard(
-    path: Path, records: Callable[[int, int], list[bytes]], start: int, end: int, workers: int | None, advance: Any
+    path: Path,
+    records: Callable[[int, int], list[bytes]],
+    start: int,
+    end: int,
+    workers: int | None,
+    advance: Callable[[int], None],
 ) -> None:
     import tensorflow as tf
 

@@ -13,16 +13,16 @@ from tfhub_ft.training.prepare import prepare
 
 
 @pytest.fixture(scope="module")
-def how(tiny_pair, reviews_csv):
-    """The settings of `tiny_run` that rows and tokens follow from."""
+def settings(tiny_pair, reviews_csv):
+    """The settings of `tiny_run` that rows and tokens depend on."""
     return {"data": str(reviews_csv), "encoder": str(tiny_pair), "seq_length": TINY_SETTINGS["seq_length"]}
 
 
 @pytest.fixture(scope="module")
-def folder(how, tmp_path_factory):
+def folder(settings, tmp_path_factory):
     """The prepared rows of `tiny_run`; do not change them."""
     folder = tmp_path_factory.mktemp("prepared") / "reviews"
-    prepare("sentiment", output_dir=folder, shards=3, **how)
+    prepare("sentiment", output_dir=folder, shards=3, **settings)
     return folder
 
 
@@ -31,7 +31,7 @@ def shards_of(folder):
 
 
 @pytest.mark.sample
-def test_a_training_on_prepared_rows_is_the_training_on_their_files(folder, tiny_run, tmp_path):
+def test_train_on_prepared_rows_equals_training_on_files(folder, tiny_run, tmp_path):
     settings = {name: value for name, value in TINY_SETTINGS.items() if name != "seq_length"}
     run, direct = tfhub_ft.train("sentiment", prepared=folder, output_dir=tmp_path / "run", **settings), Run(tiny_run)
     assert run.metrics == direct.metrics
@@ -46,9 +46,9 @@ def test_a_training_on_prepared_rows_is_the_training_on_their_files(folder, tiny
 
 
 @pytest.mark.slow
-def test_a_preparation_that_was_killed_goes_on(how, tmp_path):
+def test_prepare_continues_after_a_kill(settings, tmp_path):
     data = write_csv(tmp_path / "rows.csv", make_reviews(3000))
-    folder, settings = tmp_path / "killed", {**how, "data": str(data), "shards": 300}
+    folder, settings = tmp_path / "killed", {**settings, "data": str(data), "shards": 300}
     script = (
         f"from tfhub_ft.training.prepare import prepare; prepare('sentiment', output_dir={str(folder)!r}, **{settings})"
     )

@@ -1,4 +1,4 @@
-"""Rows that are prepared once are the rows that a training on their files reads."""
+"""Prepared rows are the rows that a training run reads from their files."""
 
 import dataclasses
 import json
@@ -29,16 +29,16 @@ PREPARED_ROWS_PAGE = Path(__file__).parents[3] / "docs" / "guide" / "prepared-ro
 
 
 @pytest.fixture(scope="module")
-def how(tiny_pair, reviews_csv):
-    """The settings of `tiny_run` that rows and tokens follow from."""
+def settings(tiny_pair, reviews_csv):
+    """The settings of `tiny_run` that rows and tokens depend on."""
     return {"data": str(reviews_csv), "encoder": str(tiny_pair), "seq_length": TINY_SETTINGS["seq_length"]}
 
 
 @pytest.fixture(scope="module")
-def folder(how, tmp_path_factory):
+def folder(settings, tmp_path_factory):
     """The prepared rows of `tiny_run`; do not change them."""
     folder = tmp_path_factory.mktemp("prepared") / "reviews"
-    prepare("sentiment", output_dir=folder, shards=3, **how)
+    prepare("sentiment", output_dir=folder, shards=3, **settings)
     return folder
 
 
@@ -51,7 +51,7 @@ def shards_of(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tfrecord"))}
 
 
-def test_a_run_finds_prepared_rows_after_both_have_moved(copied, tmp_path, monkeypatch):
+def test_run_finds_prepared_rows_after_both_have_moved(copied, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("sentiment")
     settings = recipe.settings.replaced({"prepared": "copied"})
@@ -74,7 +74,7 @@ def test_a_run_finds_prepared_rows_after_both_have_moved(copied, tmp_path, monke
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["multilabel", "ner", "qa", "similarity", "retrieval", "adapt"])
-def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, tmp_path):
+def test_prepare_keeps_rows_labels_targets_and_tokens(name, tiny_pair, tmp_path):
     recipe = load_recipe(name)
     settings = recipe.settings.replaced({"encoder": str(tiny_pair), "seq_length": 40})
     prepare(name, output_dir=tmp_path / "prepared", encoder=tiny_pair, seq_length=40, shards=2)
@@ -97,29 +97,29 @@ def test_rows_labels_targets_and_tokens_are_those_of_the_files(name, tiny_pair, 
                 assert one.dtype == other.dtype
 
 
-def test_the_command_tells_what_there_is(how, folder, tmp_path):
-    options = [part for name, value in how.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    made = tmp_path / "made"
-    words = ["prepare", "sentiment", *options, "--output-dir", str(made), "--shards", "3", "--workers", "1"]
+def test_prepare_command_prints_the_shards(settings, folder, tmp_path):
+    options = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    output_dir = tmp_path / "output_dir"
+    words = ["prepare", "sentiment", *options, "--output-dir", str(output_dir), "--shards", "3", "--workers", "1"]
     done = CliRunner().invoke(group, words)
     assert done.exit_code == 0, done.output
-    assert f"{made}: 112 train rows in 3, 24 validation rows in 1, 24 test rows in 1 shards" in done.output
-    assert f"tfhub-ft train sentiment --prepared {made}" in done.output
-    assert sorted(path.name for path in made.iterdir()) == [
+    assert f"{output_dir}: 112 train rows in 3, 24 validation rows in 1, 24 test rows in 1 shards" in done.output
+    assert f"tfhub-ft train sentiment --prepared {output_dir}" in done.output
+    assert sorted(path.name for path in output_dir.iterdir()) == [
         "prepared.json", "test-00000-of-00001.tfrecord", *(f"train-0000{n}-of-00003.tfrecord" for n in range(3)),
         "validation-00000-of-00001.tfrecord",
     ]  # fmt: skip
-    assert shards_of(made) == shards_of(folder)
-    told = json.loads((made / "prepared.json").read_text())
-    assert (told["recipe"], told["labels"], told["columns"]) == (
+    assert shards_of(output_dir) == shards_of(folder)
+    index = json.loads((output_dir / "prepared.json").read_text())
+    assert (index["recipe"], index["labels"], index["columns"]) == (
         "sentiment",
         ["negative", "positive"],
         ["text", "label"],
     )
-    assert told["settings"]["seq_length"] == 24
+    assert index["settings"]["seq_length"] == 24
 
 
-def test_a_preparation_that_was_stopped_goes_on_with_the_shards_that_are_missing(how, folder, tmp_path, monkeypatch):
+def test_prepare_continues_with_the_missing_shards(settings, folder, tmp_path, monkeypatch):
     written = []
 
     def stopped(path):
@@ -128,56 +128,58 @@ def test_a_preparation_that_was_stopped_goes_on_with_the_shards_that_are_missing
             raise KeyboardInterrupt
         return sha256_of(path)
 
-    # What a process leaves that is killed while it writes.
+    # Left by a process that was killed while it wrote.
     (tmp_path / ".12345678.prepared.json").write_text("{")
     monkeypatch.setattr(prepare_module, "sha256_of", stopped)
     with pytest.raises(KeyboardInterrupt):
-        prepare("sentiment", output_dir=tmp_path, shards=3, **how)
+        prepare("sentiment", output_dir=tmp_path, shards=3, **settings)
     monkeypatch.undo()
     (tmp_path / written[-1]).unlink()
     (tmp_path / f".12345678.{written[-1].name}").write_bytes(b"torn")
     before = {path: path.stat().st_mtime_ns for path in written[:2]}
     with pytest.raises(InputError, match="not finished; run the same tfhub-ft prepare again"):
         tfhub_ft.train("sentiment", prepared=tmp_path)
-    prepare("sentiment", output_dir=tmp_path, shards=3, **how)
+    prepare("sentiment", output_dir=tmp_path, shards=3, **settings)
     assert {path: path.stat().st_mtime_ns for path in written[:2]} == before
     assert shards_of(tmp_path) == shards_of(folder)
     assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"seq_length": 23}, r"\(--seq-length\)"),
         ({"seed": 1}, r"\(--seed\)"),
         ({"shards": 2}, r"\(--shards\)"),
-        ({"data": "others.csv"}, r"\(other rows\)"),
+        ({"data": "others.csv"}, r"\(rows\)"),
     ],
 )
-def test_a_folder_that_was_prepared_otherwise_is_refused(how, copied, monkeypatch, changes, told):
+def test_prepare_refuses_a_folder_with_other_values(settings, copied, monkeypatch, changes, message):
     monkeypatch.chdir(copied.parent)
     write_csv(Path("others.csv"), make_reviews(160, seed=1))
     before = shards_of(copied)
-    with pytest.raises(InputError, match=rf"--output-dir .*copied: was prepared otherwise {told}: name another folder"):
-        prepare("sentiment", output_dir=copied, **{**how, "shards": 3, **changes})
+    with pytest.raises(
+        InputError, match=rf"--output-dir .*copied: was prepared with other values {message}; choose another folder"
+    ):
+        prepare("sentiment", output_dir=copied, **{**settings, "shards": 3, **changes})
     assert shards_of(copied) == before
 
 
-def test_dialogues_are_refused(tmp_path):
-    with pytest.raises(InputError, match="the recipe dialogue writes and packs its rows itself"):
-        prepare("dialogue", output_dir=tmp_path / "made")
+def test_prepare_refuses_dialogues(tmp_path):
+    with pytest.raises(InputError, match="prepare: not available for recipe dialogue"):
+        prepare("dialogue", output_dir=tmp_path / "output_dir")
     assert not list(tmp_path.iterdir())
 
 
-def test_other_folders_are_refused(how, tiny_run, reviews_csv):
+def test_prepare_refuses_other_folders(settings, tiny_run, reviews_csv):
     with pytest.raises(InputError, match="not empty, and without prepared rows"):
-        prepare("sentiment", output_dir=tiny_run, **how)
+        prepare("sentiment", output_dir=tiny_run, **settings)
     with pytest.raises(InputError, match="is a file"):
-        prepare("sentiment", output_dir=reviews_csv, **how)
+        prepare("sentiment", output_dir=reviews_csv, **settings)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"recipe": "topic"}, "has rows of the recipe sentiment, not topic"),
         ({"seq_length": 23}, "--seq-length 23: the rows in .* were prepared with 24; leave it out"),
@@ -186,14 +188,14 @@ def test_other_folders_are_refused(how, tiny_run, reviews_csv):
         ({"prepared": "none"}, r"none: prepared\.json not found; pass a folder written by tfhub-ft prepare"),
     ],
 )
-def test_what_does_not_fit_the_prepared_rows_is_refused(folder, tmp_path, changes, told):
-    given = {"recipe": "sentiment", "prepared": folder, "output_dir": tmp_path / "run", **changes}
-    with pytest.raises(InputError, match=told):
-        tfhub_ft.train(given.pop("recipe"), **given)
+def test_train_refuses_settings_that_do_not_fit_prepared_rows(folder, tmp_path, changes, message):
+    arguments = {"recipe": "sentiment", "prepared": folder, "output_dir": tmp_path / "run", **changes}
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.train(arguments.pop("recipe"), **arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_tokens_of_another_vocabulary_are_refused(folder, tiny_pair, tmp_path):
+def test_train_refuses_prepared_tokens_of_other_vocabularies(folder, tiny_pair, tmp_path):
     other = Path(shutil.copytree(tiny_pair, tmp_path / "other"))
     (vocabulary,) = (other / "preprocessor").rglob("vocab.txt")
     *words, one, last = vocabulary.read_text().split("\n")[:-1]
@@ -206,7 +208,7 @@ def test_tokens_of_another_vocabulary_are_refused(folder, tiny_pair, tmp_path):
 
 
 @pytest.mark.parametrize("state", ["damaged", "missing"])
-def test_a_shard_that_is_not_whole_is_told_and_made_again(how, folder, copied, tmp_path, state):
+def test_prepare_replaces_damaged_shards(settings, folder, copied, tmp_path, state):
     shard = copied / "train-00001-of-00003.tfrecord"
     content = shard.read_bytes()
     shard.unlink()
@@ -215,12 +217,12 @@ def test_a_shard_that_is_not_whole_is_told_and_made_again(how, folder, copied, t
     with pytest.raises(InputError, match=rf"{shard}: {state}; copy it again, or run the same tfhub-ft prepare again"):
         tfhub_ft.train("sentiment", prepared=copied, output_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    prepare("sentiment", output_dir=copied, shards=3, **how)
+    prepare("sentiment", output_dir=copied, shards=3, **settings)
     assert shards_of(copied) == shards_of(folder)
 
 
-def test_tokens_of_many_rows_go_through_the_cache(how, folder, tmp_path, monkeypatch, capsys):
-    preprocessor = HubPreprocessor(how["encoder"], seq_length=24)
+def test_prepared_caches_tokens_of_many_rows(settings, folder, tmp_path, monkeypatch, capsys):
+    preprocessor = HubPreprocessor(settings["encoder"], seq_length=24)
     monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path))
     monkeypatch.setattr(token_cache, "CACHED_FROM", 100)
     prepared = Prepared(folder)
@@ -229,7 +231,7 @@ def test_tokens_of_many_rows_go_through_the_cache(how, folder, tmp_path, monkeyp
     np.testing.assert_array_equal(one.word_ids, other.word_ids)
 
 
-def test_tensorflow_reads_windows_as_ragged_rows(tiny_pair, tmp_path):
+def test_shards_of_windows_are_ragged_rows_for_tensorflow(tiny_pair, tmp_path):
     import tensorflow as tf
 
     prepared = prepare("ner", output_dir=tmp_path, encoder=tiny_pair, seq_length=16)
@@ -243,7 +245,7 @@ def test_tensorflow_reads_windows_as_ragged_rows(tiny_pair, tmp_path):
     assert read["input_word_ids"].nested_row_lengths()[1].numpy().max() <= 16
 
 
-def test_the_pipeline_of_the_documentation_reads_the_shards(folder, monkeypatch):
+def test_pipeline_in_docs_reads_the_shards(folder, monkeypatch):
     (block,) = re.findall(
         r"^```python\n(import tensorflow.*?)^```", PREPARED_ROWS_PAGE.read_text(), re.DOTALL | re.MULTILINE
     )
