@@ -79,7 +79,7 @@ def measured(data_dir, processes, devices):
 
     from tfhub_ft.data.datasets import load_dataset
     from tfhub_ft.recipe import load_recipe
-    from tfhub_ft.training.distribution import shared_out
+    from tfhub_ft.training.distribution import distribute_batches
     from tfhub_ft.training.trainer import make_trainer
     from tfhub_ft.utils.devices import sum_over_workers
     from tfhub_ft.utils.precision import matrix_products_in
@@ -104,7 +104,10 @@ def measured(data_dir, processes, devices):
         if trainer.strategy.num_replicas_in_sync > 1:
             learner.build_for(batches.some())
         learner.fit(
-            shared_out(trainer.strategy, partial(batches.dataset, 0)), callbacks=[Stop()], shuffle=False, verbose=0
+            distribute_batches(trainer.strategy, partial(batches.dataset, 0)),
+            callbacks=[Stop()],
+            shuffle=False,
+            verbose=0,
         )
     weights = sum(int(np.prod(weight.shape)) for weight in learner.trainable_weights)
     return {

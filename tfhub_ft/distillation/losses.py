@@ -1,50 +1,41 @@
-"""How far a student's logits are from its teacher's."""
+"""Losses between the logits of a student and those of its teacher."""
 
 from collections.abc import Callable
-from typing import Any
+
+import tensorflow as tf
 
 
-def softened_classes(teacher: Any, student: Any, temperature: float) -> Any:
-    """How far the student's classes are from the teacher's, each softened by the temperature.
+def softened_classes(teacher: tf.Tensor, student: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Return the divergence of the student's classes from the teacher's, float (batch,), of logits (batch, classes).
 
-    Args:
-        teacher: logits, float (batch, classes).
-        student: logits, float (batch, classes).
-        temperature: what both are divided by.
-
-    Returns:
-        float (batch,), the squared temperature times the Kullback-Leibler divergence; so the gradient's size hardly
-        depends on the temperature.
+    Both logits are divided by the temperature; its square keeps the scale of the gradients.
 
     Reference:
         Hinton, Vinyals, Dean 2015, section 2, https://arxiv.org/abs/1503.02531
     """
-    from keras import ops
-
-    of_teacher, of_student = (ops.log_softmax(logits / temperature) for logits in (teacher, student))
-    return temperature**2 * ops.sum(ops.exp(of_teacher) * (of_teacher - of_student), -1)
+    return temperature**2 * _divergence(*(tf.nn.log_softmax(logits / temperature) for logits in (teacher, student)))
 
 
-def softened_labels(teacher: Any, student: Any, temperature: float) -> Any:
-    """The same for labels that exclude none another: the mean over the labels, each of which is there or is not."""
-    from keras import ops
+def softened_labels(teacher: tf.Tensor, student: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Return the mean of `softened_classes` over independent labels, each of which is present or absent."""
 
-    def log_probabilities(logits: Any) -> Any:
-        return ops.stack([ops.log_sigmoid(logits / temperature), ops.log_sigmoid(-logits / temperature)], -1)
+    def log_probabilities(logits: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.math.log_sigmoid(logits / temperature), tf.math.log_sigmoid(-logits / temperature)], -1)
 
-    of_teacher, of_student = log_probabilities(teacher), log_probabilities(student)
-    divergence = ops.sum(ops.exp(of_teacher) * (of_teacher - of_student), -1)
-    return temperature**2 * ops.mean(divergence, -1)
+    return temperature**2 * tf.reduce_mean(_divergence(log_probabilities(teacher), log_probabilities(student)), -1)
 
 
-def squared_error(teacher: Any, student: Any, temperature: float) -> Any:
-    """The squared difference of two numbers, float (batch,) of (batch, 1); a temperature has no meaning here."""
-    from keras import ops
-
-    return ops.mean(ops.square(teacher - student), -1)
+def squared_error(teacher: tf.Tensor, student: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Return the squared difference of two numbers, float (batch,) from (batch, 1); the temperature is not used."""
+    return tf.reduce_mean(tf.square(teacher - student), -1)
 
 
-SOFT_LOSSES: dict[str, Callable[[Any, Any, float], Any]] = {
+def _divergence(teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.exp(teacher) * (teacher - student), -1)
+
+
+SoftLoss = Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]
+SOFT_LOSSES: dict[str, SoftLoss] = {
     "classification": softened_classes,
     "intent": softened_classes,
     "multilabel": softened_labels,

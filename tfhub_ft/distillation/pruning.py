@@ -1,4 +1,4 @@
-"""A smaller encoder cut out of a trained one: some of its layers, the words of a domain."""
+"""Prune the layers and the vocabulary of a trained encoder."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.encoders.architecture_detection import UnknownFamily
 from tfhub_ft.encoders.bert_forward import Architecture, role_of
 from tfhub_ft.encoders.freezing import depth_of
+from tfhub_ft.encoders.hub_encoder import encoder_of
 from tfhub_ft.encoders.hub_export import write_encoder, write_preprocessor
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import atomic_write
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
     from tfhub_ft.encoders.hub_encoder import HubEncoder
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 TEXTS = (
     "A good film.",
-    "The soup was cold, the waiter rude and the bill wrong: we shall not come back!",
+    "The soup was cold, the waiter rude and the bill wrong: we will not come back!",
     "Visit https://example.com/offers?id=42 NOW and win $1,000 (terms apply)",
     "Café, naïve, Zürich, 東京 and Ελλάδα in one sentence",
 )
@@ -36,54 +38,32 @@ def cut_encoder(
     vocabulary: Sequence[str] | None = None,
     seq_length: int | None = None,
 ) -> None:
-    """Write a TF Hub encoder and its preprocessor that have only some of an encoder's layers, words and positions.
+    """Write an encoder and its preprocessor with the given layers (ascending), tokens and positions only.
 
-    Args:
-        encoder: of a family that is computed natively, with the weights that it has now.
-        preprocessor: its preprocessing layer, WordPiece where words are left out.
-        folder: where to write `encoder` and `preprocessor`; it must not exist.
-        layers: the layers to keep, from 0, ascending; all when not given.
-        vocabulary: the tokens to keep, in their order; all when not given.
-        seq_length: the most tokens of a row that it shall read; as many as the encoder when not given.
-
-    Raises:
-        InputError: the encoder is of another family.
-        RunError: the cut preprocessor does not split words as it should; nothing is kept.
-
-    Example:
-        cut_encoder(encoder, preprocessor, Path("smaller"), layers=evenly_spread(4, 6))
+    Without `layers`, `vocabulary` or `seq_length`, all are kept. The encoder needs a native backend, and its
+    preprocessor a WordPiece vocabulary if `vocabulary` is given. The folder, which must not exist, gets `encoder` and
+    `preprocessor`.
     """
     architecture = architecture_of(encoder)
     layers = list(range(architecture.layers) if layers is None else layers)
-    words = preprocessor.vocabulary if vocabulary else []
-    place = {word: number for number, word in enumerate(words)}
-    rows = [place[word] for word in vocabulary] if vocabulary else None
+    rows = None
+    if vocabulary:
+        ids = {token: number for number, token in enumerate(preprocessor.vocabulary)}
+        rows = [ids[token] for token in vocabulary]
     values = _cut(encoder.values, layers, rows, seq_length, shared=architecture.shared)
     with atomic_write(folder) as aside:
-        log(f"Cutting an encoder of {len(layers)} layers" + (f" and {len(rows):,} words" if rows else ""))
+        log(f"Writing an encoder with {len(layers)} layers" + (f" and {len(rows):,} tokens" if rows else ""))
         write_encoder(aside / "encoder", values, dataclasses.replace(architecture, layers=len(layers)))
         if vocabulary:
-            _write_preprocessor(aside, preprocessor, vocabulary, values)
-            _check_tokens(preprocessor, aside, words, vocabulary)
+            _write_preprocessor(aside / "preprocessor", preprocessor, vocabulary, values)
         else:
             preprocessor.write_module(aside / "preprocessor")
 
 
 def evenly_spread(count: int, layers: int) -> list[int]:
-    """Which layers a student of `count` layers takes from a teacher of `layers`.
+    """Return the teacher's layers that a student starts from, such as [1, 3, 5] for 3 of 6.
 
-    Counted from 1, its layer i is the teacher's layer `i * layers // count`: every k-th one where `layers` is k times
-    `count`, and the last one always.
-
-    Args:
-        count: the student's layers, from 1 to `layers`.
-        layers: the teacher's layers.
-
-    Returns:
-        The teacher's layers, counted from 0, ascending.
-
-    Example:
-        evenly_spread(3, 6)  # [1, 3, 5]
+    Counted from 1, layer i of the student is the teacher's layer `i * layers // count`; the last layer is always kept.
 
     Reference:
         Sun et al. 2019 (PKD-Skip), https://arxiv.org/abs/1908.09355; Sanh et al. 2019, https://arxiv.org/abs/1910.01108
@@ -92,18 +72,25 @@ def evenly_spread(count: int, layers: int) -> list[int]:
 
 
 def architecture_of(encoder: "HubEncoder") -> Architecture:
-    """What an encoder is besides its weights.
-
-    Raises:
-        InputError: it is of no family that is computed natively.
-    """
+    """Return the architecture of an encoder, or raise an InputError where its family lacks a native backend."""
     try:
         return encoder.backend.architecture
     except UnknownFamily as error:
         raise InputError(
-            f"the encoder {encoder.encoder} cannot be cut, as it is no BERT, ELECTRA or ALBERT as TF Hub has them:"
-            f" {error.reason}; take another --student, and --vocabulary all"
+            f"the encoder {encoder.encoder} cannot be pruned: not a BERT, ELECTRA or ALBERT of TF Hub ({error.reason});"
+            " choose another --student and --vocabulary all"
         ) from None
+
+
+def copy_head(source: "keras.Model", target: "keras.Model") -> None:
+    """Copy all weights but those of the encoder to a network whose encoder has the same hidden size."""
+
+    def head_weights(network: "keras.Model") -> list["keras.Variable"]:
+        encoder_variables = {id(variable) for variable in encoder_of(network).variables}
+        return [variable for variable in network.weights if id(variable) not in encoder_variables]
+
+    for weight, value in zip(head_weights(target), head_weights(source), strict=True):
+        weight.assign(value)
 
 
 def _cut(
@@ -127,30 +114,23 @@ def _cut(
 def _write_preprocessor(
     folder: Path, preprocessor: "HubPreprocessor", vocabulary: Sequence[str], values: dict[str, "np.ndarray"]
 ) -> None:
+    """Write a preprocessor with a smaller vocabulary, which must tokenize words alike whose tokens are all kept."""
     from tfhub_ft.encoders.convert import DEFAULT_SEQ_LENGTH
-
-    positions = next(len(value) for name, value in values.items() if "position_embedding" in name)
-    write_preprocessor(
-        folder / "preprocessor",
-        vocabulary,
-        do_lower_case=preprocessor.is_uncased,
-        seq_length=min(DEFAULT_SEQ_LENGTH, positions),
-    )
-
-
-def _check_tokens(preprocessor: "HubPreprocessor", folder: Path, words: Sequence[str], kept: Sequence[str]) -> None:
-    """Raise a RunError where the new preprocessor splits a word otherwise whose tokens were all kept."""
     from tfhub_ft.encoders.saved_module import open_module
 
-    module, _workspace = open_module(folder / "preprocessor", keep_values=True)
-    for before, after in zip(_words_of(preprocessor.module, words), _words_of(module, kept), strict=True):
-        if before != after and set(before) <= set(kept):
-            raise RunError(f"{folder}: the cut preprocessor splits {before} as {after}; nothing was kept")
+    positions = next(len(value) for name, value in values.items() if "position_embedding" in name)
+    seq_length = min(DEFAULT_SEQ_LENGTH, positions)
+    write_preprocessor(folder, vocabulary, do_lower_case=preprocessor.is_uncased, seq_length=seq_length)
+    module, _workspace = open_module(folder, keep_values=True)
+    old_words = _words_of(preprocessor.module, preprocessor.vocabulary)
+    for before, after in zip(old_words, _words_of(module, vocabulary), strict=True):
+        if before != after and set(before) <= set(vocabulary):
+            raise RunError(f"{folder}: the pruned preprocessor splits {before} as {after}; nothing was kept")
 
 
 def _words_of(module: Any, vocabulary: Sequence[str]) -> list[list[str]]:
-    """The words of `TEXTS`, each as a list of its tokens."""
+    """Return the words of `TEXTS`, each as a list of its tokens."""
     import tensorflow as tf
 
-    texts = module.tokenize(tf.constant(TEXTS)).to_list()
+    texts: list[list[list[int]]] = module.tokenize(tf.constant(TEXTS)).to_list()
     return [[vocabulary[number] for number in word] for text in texts for word in text]

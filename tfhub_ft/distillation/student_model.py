@@ -1,106 +1,100 @@
-"""A student in training: taught by a teacher's logits, by its own labels and by a teacher's hidden states."""
+"""The training step of a student, with the distillation loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
+import tensorflow as tf
 
-from tfhub_ft.training.train_step import DistributedTrainStep
+from tfhub_ft.distillation.losses import SoftLoss
+from tfhub_ft.training.train_step import TrainStepModel
+
+HiddenStates = Sequence[tf.Tensor]
+HiddenLoss = Callable[[Mapping[str, tf.Tensor], HiddenStates], tf.Tensor]
 
 
 @dataclass(frozen=True)
 class DistillationLoss:
-    """What a student is taught.
+    """The parts of a distillation loss; `alpha` weights the soft loss of a labeled row against the task's loss."""
 
-    Args:
-        soft_loss: one of `tfhub_ft.distillation.losses.SOFT_LOSSES`.
-        temperature: of that loss.
-        alpha: its share in the loss of a labelled row.
-        hidden_weight: of `hidden_loss`.
-        hidden_loss: takes tokens and the student's hidden states, and gives a number.
-    """
-
-    soft_loss: Callable[[Any, Any, float], Any]
+    soft_loss: SoftLoss
     temperature: float
     alpha: float
     hidden_weight: float = 0.0
-    hidden_loss: Callable[[dict[str, Any], list[Any]], Any] | None = None
+    hidden_loss: HiddenLoss | None = None
 
 
-class StudentLearner(DistributedTrainStep, keras.Model):
-    """A student in training.
+class StudentLearner(TrainStepModel):
+    """A functional model of a student, with its distillation loss.
 
-    Its targets in training are {"own": what the task's loss takes, "teacher": float (batch, logits), "labelled":
-    float (batch,), 1 where `own` counts}, and its loss is
+    Its outputs are {"logits", and for the hidden loss "hidden", a list of hidden states}. The targets of a batch are
+    {"task": the targets of the task's loss, "teacher": float (batch, logits), "is_labeled": float (batch,), 1 for rows
+    with labels}, and the loss is
 
-        mean over the rows (alpha * soft_loss + (1 - alpha) * labelled * task's loss) + hidden_weight * hidden_loss.
-
-    Args:
-        network: from tokens to {"logits", "hidden": a list of hidden states, where they count}.
-        objective: what it is taught.
+        mean over the rows (alpha * soft_loss + (1 - alpha) * is_labeled * task's loss) + hidden_weight * hidden_loss.
     """
 
-    def __init__(self, network: keras.Model, objective: DistillationLoss):
-        super().__init__(name="learner")
-        self.network, self.objective = network, objective
-        self.built = True
+    def __init__(
+        self,
+        tokens: Mapping[str, keras.KerasTensor],
+        outputs: Mapping[str, keras.KerasTensor | Sequence[keras.KerasTensor]],
+        distillation_loss: DistillationLoss,
+    ):
+        super().__init__(tokens, outputs, name="learner")
+        self.distillation_loss = distillation_loss
 
-    def call(self, tokens: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """The network's outputs."""
-        return self.network(tokens, training=training)
+    def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x: Mapping[str, tf.Tensor],
+        y: Mapping[str, tf.Tensor],
+        y_pred: Mapping[str, Any],
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Return the loss of this replica's part of a batch."""
+        logits, loss = y_pred["logits"], self.distillation_loss
+        task_losses = y["is_labeled"] * self.loss.call(y["task"], logits)
+        soft_losses = loss.soft_loss(y["teacher"], logits, loss.temperature)
+        losses = loss.alpha * soft_losses + (1 - loss.alpha) * task_losses
+        # A replica may be without rows.
+        mean = tf.reduce_sum(losses) / tf.maximum(tf.cast(tf.size(losses), tf.float32), 1.0)
+        if loss.hidden_loss:
+            mean += loss.hidden_weight * loss.hidden_loss(x, y_pred["hidden"])
+        return mean
 
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """The loss of a batch, as the class says."""
-        logits, objective = y_pred["logits"], self.objective
-        own = y["labelled"] * self.loss.call(y["own"], logits)
-        soft = objective.soft_loss(y["teacher"], logits, objective.temperature)
-        loss = _mean(objective.alpha * soft + (1 - objective.alpha) * own)
-        if objective.hidden_loss:
-            loss += objective.hidden_weight * objective.hidden_loss(x, y_pred["hidden"])
-        return loss
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
-        """The task's metrics over the rows that have a label."""
-        import tensorflow as tf
-
-        labeled = y["labelled"] > 0
-        own, logits = tf.boolean_mask(y["own"], labeled), tf.boolean_mask(y_pred["logits"], labeled)
-        return super().compute_metrics(x, own, logits, sample_weight)
-
-
-def _mean(losses: Any) -> Any:
-    """The mean over rows, of which a replica may have none."""
-    return ops.sum(losses) / ops.maximum(ops.cast(ops.size(losses), "float32"), 1.0)
+    def compute_metrics(
+        self,
+        x: Mapping[str, tf.Tensor],
+        y: Mapping[str, tf.Tensor],
+        y_pred: Mapping[str, Any],
+        sample_weight: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Return the task's metrics of the labeled rows."""
+        is_labeled = y["is_labeled"] > 0
+        targets, logits = (tf.boolean_mask(each, is_labeled) for each in (y["task"], y_pred["logits"]))
+        return super().compute_metrics(x, targets, logits, sample_weight)
 
 
 def hidden_difference(
-    teacher: Callable[[dict[str, Any]], list[Any]], layers: list[int], word_ids: list[int]
-) -> Callable[[dict[str, Any], list[Any]], Any]:
-    """A loss: the mean squared difference of hidden states, over true tokens.
+    teacher: Callable[[Mapping[str, tf.Tensor]], HiddenStates], layers: Sequence[int], token_ids: Sequence[int]
+) -> HiddenLoss:
+    """Return a loss: the mean squared difference of hidden states, over all tokens but padding.
 
-    Args:
-        teacher: from its tokens to the hidden states of all its layers, each float (batch, length, hidden).
-        layers: for each layer of the student the teacher's, from 0.
-        word_ids: for each token id of the student the teacher's.
-
-    Returns:
-        A function of the student's tokens and its hidden states.
+    `layers` and `token_ids` map each layer, and each token id, of the student to that of the teacher.
 
     Reference:
         Sanh et al. 2019, https://arxiv.org/abs/1910.01108; Sun et al. 2019, https://arxiv.org/abs/1908.09355
     """
 
-    def difference(tokens: dict[str, Any], hidden: list[Any]) -> Any:
-        of_teacher = teacher({**tokens, "input_word_ids": ops.take(ops.array(word_ids), tokens["input_word_ids"])})
-        mask = ops.cast(tokens["input_mask"], "float32")[:, :, None]
+    def difference(tokens: Mapping[str, tf.Tensor], hidden: HiddenStates) -> tf.Tensor:
+        ids = tf.gather(tf.constant(token_ids), tokens["input_word_ids"])
+        teacher_hidden = teacher({**tokens, "input_word_ids": ids})
+        mask = tf.cast(tokens["input_mask"], tf.float32)
         squares = [
-            ops.sum(mask * ops.square(own - ops.stop_gradient(of_teacher[layer]))) / own.shape[-1]
-            for own, layer in zip(hidden, layers, strict=True)
+            tf.reduce_sum(mask * tf.reduce_mean(tf.square(states - tf.stop_gradient(teacher_hidden[layer])), -1))
+            for states, layer in zip(hidden, layers, strict=True)
         ]
-        return sum(squares) / ops.maximum(len(squares) * ops.sum(mask), 1.0)
+        return tf.add_n(squares) / tf.maximum(len(squares) * tf.reduce_sum(mask), 1.0)
 
     return difference

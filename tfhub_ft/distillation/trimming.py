@@ -1,11 +1,10 @@
-"""A trained model without the words that its domain does not use."""
+"""Prune the vocabulary of a trained model to the tokens of its domain."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfhub_ft.distillation.distill import take_head
-from tfhub_ft.distillation.pruning import cut_encoder
+from tfhub_ft.distillation.pruning import copy_head, cut_encoder
 from tfhub_ft.distillation.vocabulary import domain_vocabulary
 from tfhub_ft.encoders.hub_encoder import encoder_of
 from tfhub_ft.run import Run
@@ -18,38 +17,24 @@ if TYPE_CHECKING:
 
 
 def check_trimmable(run: Run) -> None:
-    """Raise an InputError where a run's recipe has no words to be left out."""
+    """Raise an InputError where the recipe of a run needs its whole vocabulary."""
     task = run.recipe.task
     if isinstance(task, WindowedTask) or task.name == "retrieval":
-        raise InputError(f"--vocabulary domain: the recipe {run.recipe.name} keeps the whole vocabulary; leave it out")
+        raise InputError(f"--vocabulary domain: not available for recipe {run.recipe.name}; leave it out")
 
 
 def trimmed_model(run: Run, model: "keras.Model", texts: Sequence[tuple[str, ...]]) -> "keras.Model":
-    """A run's model with the rows of its word embeddings that a domain needs, and the positions that it reads.
+    """Return a run's text-in model with the token and position embeddings that the texts of its domain need.
 
-    Texts like those given get the same tokens, and the same answers; in others, words that were left out are spelled
-    in smaller pieces.
-
-    Args:
-        run: the run.
-        model: its text-in model.
-        texts: the segments of each training row.
-
-    Returns:
-        A text-in model.
-
-    Raises:
-        InputError: its encoder is none that can be cut.
-
-    Example:
-        trimmed_model(run, run.load_model(), [("a warm, funny film",)])
+    Its predictions for such texts are the same; in others, words whose tokens were removed are split into smaller
+    tokens.
     """
     preprocessor, network = model.get_layer("preprocessor"), model.get_layer("token_model")
     with temporary_folder() as folder:
         pair = Path(folder) / "pair"
-        words = domain_vocabulary(texts, preprocessor)
-        cut_encoder(encoder_of(network), preprocessor, pair, vocabulary=words, seq_length=preprocessor.seq_length)
+        vocabulary = domain_vocabulary(texts, preprocessor)
+        cut_encoder(encoder_of(network), preprocessor, pair, vocabulary=vocabulary, seq_length=preprocessor.seq_length)
         settings = run.settings.replaced({"encoder": str(pair), "preprocessor": None})
         trimmed = run.recipe.build(settings, run.labels)
-    take_head(network, trimmed.get_layer("token_model"))
+    copy_head(network, trimmed.get_layer("token_model"))
     return trimmed

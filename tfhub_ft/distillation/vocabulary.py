@@ -1,4 +1,4 @@
-"""Which words of a vocabulary a domain needs."""
+"""Choose the tokens of a vocabulary that a domain needs."""
 
 import itertools
 import re
@@ -20,29 +20,15 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 def domain_vocabulary(
     texts: Sequence[tuple[str, ...]], preprocessor: "HubPreprocessor", *, margin: float = MARGIN
 ) -> list[str]:
-    """The tokens that texts of a domain are made of, and some more.
+    """Return the tokens of a WordPiece vocabulary that a domain needs, in their order.
 
-    Kept are the tokens of the texts, which are split as before; the special tokens; every single character, at a word's
-    start and inside, so that a word that was never seen is spelled out where it would be; and, as a margin, the first
-    remaining whole words of the vocabulary. BERT's vocabularies have the frequent words first.
-
-    Args:
-        texts: the segments of each row.
-        preprocessor: a preprocessing layer with a WordPiece vocabulary.
-        margin: how many more words, as a share of the tokens kept without them.
-
-    Returns:
-        The tokens, in the order of the whole vocabulary.
-
-    Raises:
-        InputError: the preprocessor has no WordPiece vocabulary.
-
-    Example:
-        domain_vocabulary([("a warm, funny film",)], preprocessor)
+    The tokens of the texts are kept, so that they are tokenized as before; the special tokens; each single character,
+    so that an unseen word is spelled out instead of becoming [UNK]; and the first of the other whole words, their
+    number a share `margin` of the kept tokens. The vocabularies of BERT list frequent words first.
     """
-    words = preprocessor.vocabulary
-    used = {words[number] for number in np.unique(tokenize(preprocessor, texts).word_ids)}
-    kept = used | {word for word in words if word in SPECIAL_TOKENS or len(word.removeprefix("##")) == 1}
-    others = (word for word in words if word not in kept and not re.match(r"##|\[unused\d+\]$", word))
+    vocabulary = preprocessor.vocabulary
+    used = {vocabulary[number] for number in np.unique(tokenize(preprocessor, texts).word_ids)}
+    kept = used | {token for token in vocabulary if token in SPECIAL_TOKENS or len(token.removeprefix("##")) == 1}
+    others = (token for token in vocabulary if token not in kept and not re.match(r"##|\[unused\d+\]$", token))
     kept.update(itertools.islice(others, round(margin * len(kept))))
-    return [word for word in words if word in kept]
+    return [token for token in vocabulary if token in kept]

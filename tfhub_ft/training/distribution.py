@@ -1,11 +1,11 @@
-"""Where a training runs: on one device, on all of a machine, on several machines, or on a TPU."""
+"""Distribution strategies: one device, all GPUs of a machine, several machines, or a TPU."""
 
 import json
 import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES, TrainingSettings
 from tfhub_ft.utils.console import log, quiet
@@ -15,19 +15,20 @@ from tfhub_ft.utils.keras_compat import set_cardinality
 from tfhub_ft.utils.precision import keep_freed_memory, seed_everything
 from tfhub_ft.utils.processes import check_not_forked
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import tensorflow as tf
+
 NO_CLUSTER = (
-    "--strategy multi-worker: this process was not told of the others: set TF_CONFIG, start it by SLURM's srun, or"
-    " start all of them by `tfhub-ft launch --workers N -- train ...`"
+    "--strategy multi-worker: TF_CONFIG not set; set it, start this process with SLURM's srun, or start all workers"
+    " with `tfhub-ft launch --workers N -- train ...`"
 )
-SECONDS_TO_ANSWER = 10
+TPU_TIMEOUT_SECONDS = 10
 
 
-def start_strategy(settings: TrainingSettings) -> Any:
-    """Return the strategy of a training run, with TensorFlow seeded. Nothing uses TensorFlow before.
-
-    Raises:
-        InputError: as `build_strategy`, or this process was forked after TensorFlow was started.
-    """
+def start_strategy(settings: TrainingSettings) -> "tf.distribute.Strategy":
+    """Return the strategy of a training run, with TensorFlow seeded; nothing may use TensorFlow before."""
     check_not_forked("a training run")
     keep_freed_memory()
     strategy = build_strategy(settings.strategy)
@@ -35,19 +36,8 @@ def start_strategy(settings: TrainingSettings) -> Any:
     return strategy
 
 
-def build_strategy(name: str) -> Any:
-    """The tf.distribute strategy of that name; `one` is the one whose scope this is called in.
-
-    Args:
-        name: "one"; "mirrored", all GPUs of this machine; "multi-worker", as TF_CONFIG or SLURM describes the workers;
-            "tpu", or "tpu:NAME".
-
-    Raises:
-        InputError: there is no such cluster or TPU, or TensorFlow was used before the workers have met.
-
-    Reference:
-        https://www.tensorflow.org/guide/distributed_training
-    """
+def build_strategy(name: str) -> "tf.distribute.Strategy":
+    """Return the strategy that the setting `strategy` names; "one" is the current strategy."""
     import tensorflow as tf
 
     if name == "mirrored":
@@ -60,19 +50,14 @@ def build_strategy(name: str) -> Any:
     return tf.distribute.get_strategy()
 
 
-def check_strategy(strategy: Any, output_dir: Any) -> None:
-    """Raise an InputError where an object is not a strategy that a training can run in.
-
-    Args:
-        strategy: what the caller gave in the place of a name.
-        output_dir: the run folder that the caller named, if any.
-    """
+def check_strategy(strategy: object, output_dir: "Path | None") -> None:
+    """Raise an InputError where an object is not a strategy to train with, or several workers lack a run folder."""
     import tensorflow as tf
 
     if not isinstance(strategy, tf.distribute.Strategy):
-        given = f"{type(strategy).__name__} {strategy!r}"
+        value = f"{type(strategy).__name__} {strategy!r}"
         raise InputError(
-            f"strategy: expected a name ({', '.join(STRATEGIES)}) or a tf.distribute.Strategy, got {given}"
+            f"strategy: expected a name ({', '.join(STRATEGIES)}) or a tf.distribute.Strategy, got {value}"
         )
     if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
         raise InputError(NO_PARAMETER_SERVERS)
@@ -80,86 +65,84 @@ def check_strategy(strategy: Any, output_dir: Any) -> None:
         check_shared_folder(output_dir)
 
 
-def check_shared_folder(output_dir: Any) -> None:
-    """Raise an InputError where several workers got no common run folder."""
+def check_shared_folder(output_dir: "Path | None") -> None:
+    """Raise an InputError where several workers lack a common run folder."""
     if not output_dir:
-        raise InputError("--strategy multi-worker needs --output-dir, the same for all workers")
+        raise InputError("--strategy multi-worker: needs --output-dir, the same for all workers")
 
 
-def needs_fixed_shapes(strategy: Any) -> bool:
-    """Whether batches must have one shape, as on a TPU."""
+def needs_fixed_shapes(strategy: "tf.distribute.Strategy") -> bool:
+    """Return whether all batches must have one shape, as on a TPU."""
     import tensorflow as tf
 
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
-def _multi_worker() -> Any:
+def _multi_worker() -> "tf.distribute.Strategy":
     import tensorflow as tf
 
-    number, workers = _place()
-    log(f"Worker {number} of {workers}: waiting for the others")
+    index, workers = _worker_index()
+    log(f"Worker {index} of {workers}: waiting for the other workers")
     resolver = None if "TF_CONFIG" in os.environ else tf.distribute.cluster_resolver.SlurmClusterResolver()
     try:
-        # The server that it starts says so on the screen.
+        # The server that it starts logs to the screen.
         with quiet():
             return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except RuntimeError:
         raise InputError(
-            "--strategy multi-worker: workers must meet before a process does anything else with TensorFlow"
+            "--strategy multi-worker: workers must meet before the process uses TensorFlow; train in a new process"
         ) from None
 
 
-def _place() -> tuple[int, int]:
-    """The number of this worker, from 0, and how many there are."""
+def _worker_index() -> tuple[int, int]:
+    """Return the index of this worker, and the number of workers."""
     if "TF_CONFIG" in os.environ:
-        return _place_in_tf_config()
+        return _index_in_tf_config()
     try:
-        number, workers = (int(os.environ[name]) for name in ("SLURM_PROCID", "SLURM_NTASKS"))
+        return int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
     except (KeyError, ValueError):
         raise InputError(NO_CLUSTER) from None
-    return number, workers
 
 
-def _place_in_tf_config() -> tuple[int, int]:
+def _index_in_tf_config() -> tuple[int, int]:
     try:
-        described = json.loads(os.environ["TF_CONFIG"])
-        cluster, task = described["cluster"], described["task"]
-        workers = [("chief", number) for number in range(len(cluster.get("chief", [])))]
-        workers += [("worker", number) for number in range(len(cluster.get("worker", [])))]
+        config = json.loads(os.environ["TF_CONFIG"])
+        cluster, task = config["cluster"], config["task"]
+        workers = [(kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, [])))]
         return workers.index((task["type"], int(task["index"]))), len(workers)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
-            "TF_CONFIG must describe the workers and this one, such as"
+            "TF_CONFIG: must describe the workers and this one, such as"
             ' {"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
         ) from None
 
 
-def _tpu(name: str) -> Any:
+def _tpu(name: str) -> "tf.distribute.Strategy":
     import tensorflow as tf
 
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name or "local")
-        _check_answers(resolver.master())
+        _check_reachable(resolver.master())
         if resolver.master():
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        called = f"tpu:{name}" if name else "tpu"
-        raise InputError(f"--strategy {called}: no TPU answers ({first_line(error)})") from None
+        option = f"tpu:{name}" if name else "tpu"
+        raise InputError(f"--strategy {option}: TPU not found ({first_line(error)}); check its name") from None
 
 
-def _check_answers(address: str) -> None:
-    """Raise an OSError where nothing listens, for which TensorFlow would wait without end."""
+def _check_reachable(address: str) -> None:
+    """Raise an OSError where nothing listens, for which TensorFlow would wait forever."""
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
+        socket.create_connection((host, int(port)), TPU_TIMEOUT_SECONDS).close()
 
 
 def is_chief(name: str) -> bool:
-    """Whether this process is the one of its training that writes; `name` as for `build_strategy`."""
+    """Return whether this process writes the run folder; `name` is that of the strategy."""
     if name == "multi-worker":
-        return _place()[0] == 0
+        return _worker_index()[0] == 0
     if "tensorflow" not in sys.modules:
         return True
     import tensorflow as tf
@@ -171,25 +154,24 @@ def is_chief(name: str) -> bool:
     return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
-def shared_out(strategy: Any, make: Callable[[range, int], Any]) -> Any:
-    """A dataset that gives each replica its own parts of the batches.
+def distribute_batches(
+    strategy: "tf.distribute.Strategy", make_dataset: "Callable[[range, int], tf.data.Dataset]"
+) -> "tf.data.Dataset":
+    """Return a dataset that gives each replica its part of each batch.
 
-    Args:
-        strategy: of the training.
-        make: from the numbers of this process' replicas and the count of all to a tf.data.Dataset, which has of every
-            batch a part for each of these replicas, one behind the other.
+    `make_dataset` takes the indices of this process' replicas and the number of all replicas; its dataset has one part
+    of each batch for each of these replicas, in turn.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
-        return make(range(1), 1)
+        return make_dataset(range(1), 1)
     local = replicas // workers_of(strategy)
 
-    def of_pipeline(context: Any) -> Any:
+    def dataset_of_pipeline(context: "tf.distribute.InputContext") -> "tf.data.Dataset":
         first = context.input_pipeline_id * local
-        return make(range(first, first + local), replicas)
+        return make_dataset(range(first, first + local), replicas)
 
-    dataset = strategy.distribute_datasets_from_function(of_pipeline)
-    # Keras takes this for the number of steps, and what is the number of parts: past the end a step would fail, and yet
-    # count as one that was taken.
+    dataset = strategy.distribute_datasets_from_function(dataset_of_pipeline)
+    # Keras takes the number of parts for the number of steps: steps past the end would fail, and yet be counted.
     set_cardinality(dataset, dataset.cardinality // local)
     return dataset

@@ -1,11 +1,11 @@
-"""What a training would do, told in seconds: its rows, its settings, its time and memory. Nothing is trained."""
+"""Plan a training run: check its rows, and estimate its time and memory."""
 
 import contextlib
 import os
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -15,66 +15,70 @@ from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.labels import group_key
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.recipe import load_recipe
+from tfhub_ft.tasks.base import Task
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.start import read_settings
-from tfhub_ft.training.trainer import Trainer, make_trainer, unused_pooler_ignored
+from tfhub_ft.training.trainer import Trainer, ignore_unused_pooler, make_trainer
 from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.memory import peak_memory
 from tfhub_ft.utils.precision import matrix_products_in
 
-SAMPLED_ROWS, STEPS, UNCUT = 10_000, 8, 100_000
+if TYPE_CHECKING:
+    from tfhub_ft.data.rows import Row
+    from tfhub_ft.models.frozen_features import FrozenFeatureExtractor
+
+SAMPLED_ROWS, STEPS, UNTRUNCATED = 10_000, 8, 100_000
 FEW_ROWS, RARE = 10, 0.05
-# A validation step takes no gradients: about a third of a training step.
-FORWARD = 1 / 3
+# Time of a validation step, which computes no gradients, as a share of a training step.
+VALIDATION_COST = 1 / 3
 
 
 def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings: Any) -> dict[str, Any]:
-    """Say what a training would do, without training. What `tfhub-ft train RECIPE --dry-run` does.
+    """Plan a training run without training. What `tfhub-ft train RECIPE --dry-run` does.
 
-    Its rows are read and checked, the encoder is loaded, and a few steps are measured on a model that is thrown away.
+    The rows are read and checked, the encoder is loaded, and a few training steps of a temporary model are measured.
 
     Args:
-        recipe: a recipe's name, or the path of a recipe file.
-        config: a YAML file of settings.
-        settings: any field of the recipe's settings.
+        recipe: The name of a recipe, or the path of a recipe file.
+        config: A YAML file of settings; keyword arguments override it.
+        **settings: Any field of the recipe's settings.
 
     Returns:
-        {"splits": {name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}, "tokens": {"rows",
-        "p50", "p95", "longest", "truncated"}, "settings": those that differ from the recipe's own, "weights": {"all",
-        "trained"}, "steps_an_epoch", "epochs", "precision", "seconds_an_epoch", "seconds", "peak_memory_bytes",
-        "warnings"}.
+        A dictionary with `splits` ({name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}),
+        `tokens` ({"rows", "p50", "p95", "longest", "truncated"}), `settings` (those that differ from the recipe's
+        defaults), `weights` ({"all", "trained"}), `steps_an_epoch`, `epochs`, `precision`, `seconds_an_epoch`,
+        `seconds`, `peak_memory_bytes` and `warnings`.
 
     Raises:
-        InputError: a setting, a file or a row is not as it must be.
+        InputError: If a setting, a file or a row is invalid.
 
     Example:
         dry_run("sentiment", data="reviews.csv")["seconds"]
     """
-    recipe = load_recipe(recipe)
-    resolved, given = read_settings(recipe, config, settings)
+    loaded = load_recipe(recipe)
+    resolved, given = read_settings(loaded, config, settings)
     with recorded_warnings() as warnings:
-        data = load_dataset(recipe.task, resolved, recipe.demo)
-        leaked = leaked_rows(recipe.task, data.splits)
-        splits = {name: _described(split, recipe.task, leaked.get(name)) for name, split in data.splits.items()}
-        trainer = make_trainer(recipe, resolved, data, given)
-        lengths = _token_lengths(trainer)
-        cost = _cost(trainer)
+        dataset = load_dataset(loaded.task, resolved, loaded.demo)
+        leaked = leaked_rows(loaded.task, dataset.splits)
+        splits = {name: _describe(split, loaded.task, leaked.get(name)) for name, split in dataset.splits.items()}
+        trainer = make_trainer(loaded, resolved, dataset, given)
+        tokens = _count_tokens(trainer)
+        cost = _measure_cost(trainer)
         memory = peak_memory()
-        for warning in _warnings(splits["train"], memory, data, recipe.task):
+        for warning in _warnings(splits["train"], memory, dataset, loaded.task):
             warn(warning)
-    own = recipe.settings.as_dict()
-    changed = {name: value for name, value in trainer.settings.as_dict().items() if value != own[name]}
+    defaults = loaded.settings.as_dict()
     return {
         "splits": splits,
-        "tokens": lengths,
-        "settings": changed,
+        "tokens": tokens,
+        "settings": {k: v for k, v in trainer.settings.as_dict().items() if v != defaults[k]},
         **cost,
         "peak_memory_bytes": memory,
         "warnings": warnings,
     }
 
 
-def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
+def _describe(split: Split, task: Task, leaked: int | None) -> dict[str, Any]:
     labels = Counter(label for row in split.rows for label in {*task.stratify_key(row)})
     return {
         "rows": len(split.rows),
@@ -84,26 +88,25 @@ def _described(split: Split, task: Any, leaked: int | None) -> dict[str, Any]:
     }
 
 
-def _folded(task: Any, row: Any) -> str:
+def _folded(task: Task, row: "Row") -> str:
     return fold_text(group_key(task, row))
 
 
-def _token_lengths(trainer: Trainer) -> dict[str, Any]:
-    """How many tokens the training rows have before truncation; of many rows a sample is measured."""
+def _count_tokens(trainer: Trainer) -> dict[str, float]:
+    """Return how many tokens the training rows have before truncation, from a sample of many rows."""
     task, preprocessor, tokens = trainer.recipe.task, trainer.built.preprocessor, trainer.tokens["train"]
-    lengths = tokens.row_lengths
+    rows, lengths = trainer.dataset.splits["train"].rows, tokens.row_lengths
     if isinstance(preprocessor, HubPreprocessor) and not isinstance(task, WindowedTask):
-        uncut = HubPreprocessor(
+        untruncated = HubPreprocessor(
             preprocessor.encoder,
             preprocessor=preprocessor.preprocessor,
-            seq_length=UNCUT,
+            seq_length=UNTRUNCATED,
             lowercase=preprocessor.lowercase,
         )
-        rows = trainer.dataset.splits["train"].rows
-        some = np.random.default_rng(0).permutation(len(rows))[:SAMPLED_ROWS]
-        lengths = task.encode(uncut, [task.training_inputs(rows[int(i)]) for i in some]).lengths
+        sample = np.random.default_rng(0).permutation(len(rows))[:SAMPLED_ROWS]
+        lengths = task.encode(untruncated, [task.training_inputs(rows[int(i)]) for i in sample]).lengths
     return {
-        "rows": len(trainer.dataset.splits["train"].rows),
+        "rows": len(rows),
         "p50": float(np.median(lengths)),
         "p95": float(np.quantile(lengths, 0.95)),
         "longest": int(lengths.max()),
@@ -111,91 +114,85 @@ def _token_lengths(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _cost(trainer: Trainer) -> dict[str, Any]:
-    """Weights, steps and seconds, of a few steps that are taken and forgotten."""
-    settings, network = trainer.settings, trainer.network
-    trained = sum(int(np.prod(weight.shape)) for weight in trainer.step_model().trainable_weights)
-    found = {
-        "weights": {"all": network.count_params(), "trained": trained},
+def _measure_cost(trainer: Trainer) -> dict[str, Any]:
+    """Return the number of weights and steps, and the seconds of the run, estimated from a few steps."""
+    settings = trainer.settings
+    cost = {
+        "weights": {"all": trainer.network.count_params(), "trained": trainer.trained_weights},
         "precision": trainer.precision,
         "steps_an_epoch": -(-len(trainer.tokens["train"]) // settings.batch_size),
         "epochs": settings.epochs,
     }
     if trainer.frozen:
-        seconds = _encoding_seconds(trainer)
-        return {**found, "seconds_an_epoch": None, "seconds": seconds}
+        return {**cost, "seconds_an_epoch": None, "seconds": _encoding_seconds(trainer, trainer.frozen)}
     batches = trainer.batches()
-    found["steps_an_epoch"] = len(batches)
-    places = [len(rows) * int(batches.tokens.lengths[rows].max()) for rows in batches.order()]
+    cost["steps_an_epoch"] = len(batches)
+    padded_tokens = [len(rows) * int(batches.tokens.lengths[rows].max()) for rows in batches.order()]
     log(f"Measuring {min(STEPS, len(batches) - 1):,} steps")
     ends: list[float] = []
 
-    def note(batch: int, logs: dict | None = None) -> None:
+    def record_end(batch: int, logs: dict | None = None) -> None:
         ends.append(time.perf_counter())
 
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     trainer.restrict_vocabulary()
-    with matrix_products_in(trainer.precision, network), unused_pooler_ignored():
-        learner = trainer.compiled(total_steps=len(batches) * settings.epochs)
-        learner.fit(
+    with matrix_products_in(trainer.precision, trainer.network), ignore_unused_pooler():
+        trainer.compiled(total_steps=len(batches) * settings.epochs).fit(
             batches.dataset().take(STEPS + 1),
-            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=record_end)],
             shuffle=False,
-            verbose=0,
+            verbose=0,  # pyright: ignore[reportArgumentType]
         )
-    start = ends[0] - began
-    rate = (ends[-1] - ends[0]) / max(sum(places[1 : len(ends)]), 1) if len(ends) > 1 else start / places[0]
-    validation = sum(int(lengths) for lengths in trainer.tokens["validation"].lengths)
-    epoch = rate * (sum(places) + FORWARD * validation)
-    return {**found, "seconds_an_epoch": epoch, "seconds": start + settings.epochs * epoch}
+    first_step = ends[0] - started_at
+    if len(ends) > 1:
+        seconds_per_token = (ends[-1] - ends[0]) / max(sum(padded_tokens[1 : len(ends)]), 1)
+    else:
+        seconds_per_token = first_step / padded_tokens[0]
+    validation_tokens = int(trainer.tokens["validation"].lengths.sum())
+    epoch = seconds_per_token * (sum(padded_tokens) + VALIDATION_COST * validation_tokens)
+    return {**cost, "seconds_an_epoch": epoch, "seconds": first_step + settings.epochs * epoch}
 
 
-def _encoding_seconds(trainer: Trainer) -> float:
-    """Seconds to run all rows through a frozen encoder once; what trains behind it takes little."""
+def _encoding_seconds(trainer: Trainer, frozen: "FrozenFeatureExtractor") -> float:
+    """Return the seconds to encode all rows once with a frozen encoder; to train its head takes little."""
     import tensorflow as tf
 
-    tokens, body = trainer.tokens["train"], trainer.frozen.body
+    tokens, body = trainer.tokens["train"], frozen.body
     encode = tf.function(lambda batch: body(batch, training=False), input_signature=[tokens.signature], autograph=False)
     batches = list(tokens.by_length(trainer.settings.batch_size))
-    chosen = batches[:: max(1, len(batches) // STEPS)]
+    sample = batches[:: max(1, len(batches) // STEPS)]
     with matrix_products_in(trainer.precision, body):
-        encode(tokens.batch(chosen[0]))
-        began = time.perf_counter()
-        for rows in chosen:
+        encode(tokens.batch(sample[0]))
+        started_at = time.perf_counter()
+        for rows in sample:
             encode(tokens.batch(rows))
-    seconds = time.perf_counter() - began
-    every = sum(len(split) for split in trainer.tokens.values())
-    return seconds * every / sum(map(len, chosen))
+    seconds = time.perf_counter() - started_at
+    all_rows = sum(len(split) for split in trainer.tokens.values())
+    return seconds * all_rows / sum(map(len, sample))
 
 
-def _warnings(train: dict[str, Any], peak_memory_bytes: int, data: Dataset, task: Any) -> list[str]:
-    found = []
+def _warnings(train: dict[str, Any], peak_memory_bytes: int, dataset: Dataset, task: Task) -> list[str]:
+    warnings = []
     for label, rows in train["labels"].items():
         if rows < FEW_ROWS:
-            found.append(
-                f"label {label!r} has {rows} training rows, which are too few to learn from or to be scored on"
-            )
+            warnings.append(f"label {label!r} has only {rows} training rows, too few to learn or to score it")
         elif rows < RARE * train["rows"] and len(train["labels"]) == 2:
-            found.append(f"label {label!r} has {rows / train['rows']:.1%} of the training rows: accuracy says little")
+            share = rows / train["rows"]
+            warnings.append(f"label {label!r} has only {share:.1%} of the training rows: accuracy is misleading")
     if repeated := train["rows"] - train["distinct_texts"]:
-        found.append(f"{repeated:,} training rows repeat the text of another")
-    if train["labels"] and (contradictions := _contradictions(data, task)):
-        found.append(f"{contradictions:,} texts have more than one label in the training rows")
-    room = _memory_of_machine()
-    if room and peak_memory_bytes > 0.9 * room:
-        found.append(f"the steps took {peak_memory_bytes / 1e9:.1f} GB of the machine's {room / 1e9:.1f} GB")
-    return found
-
-
-def _contradictions(data: Dataset, task: Any) -> int:
-    rows = data.splits["train"].rows
-    texts = fingerprints(_folded(task, row) for row in rows)
-    both = fingerprints(f"{_folded(task, row)}\0{task.stratify_key(row)}" for row in rows)
-    pairs = np.unique(np.stack([texts, both]), axis=1)
-    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
-
-
-def _memory_of_machine() -> int | None:
+        warnings.append(f"{repeated:,} training rows repeat the text of another row")
+    if train["labels"] and (contradictions := _contradictions(dataset, task)):
+        warnings.append(f"{contradictions:,} texts have more than one label in the training rows")
     with contextlib.suppress(ValueError, AttributeError, OSError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if peak_memory_bytes > 0.9 * memory:
+            warnings.append(f"the steps took {peak_memory_bytes / 1e9:.1f} GB of the machine's {memory / 1e9:.1f} GB")
+    return warnings
+
+
+def _contradictions(dataset: Dataset, task: Task) -> int:
+    rows = dataset.splits["train"].rows
+    texts = fingerprints(_folded(task, row) for row in rows)
+    labeled_texts = fingerprints(f"{_folded(task, row)}\0{task.stratify_key(row)}" for row in rows)
+    pairs = np.unique(np.stack([texts, labeled_texts]), axis=1)
+    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())

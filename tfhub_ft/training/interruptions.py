@@ -1,72 +1,68 @@
-"""Stop a training run: by a signal, or when the loss becomes NaN."""
+"""Stop a training run: on a signal, or when the loss becomes NaN."""
 
 import math
 import signal
 import threading
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
-import keras
-
-from tfhub_ft.training.callbacks import Checkpoints
+from tfhub_ft.training.callbacks import Checkpoints, TrainingCallback
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.devices import sum_over_workers
 from tfhub_ft.utils.errors import Preempted
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 EXPLODED = 1e6
 
 
-class Interruptions(keras.callbacks.Callback):
-    """Ends a training at the end of a step, with nothing lost; as a context manager it listens to signals.
+class Interruptions(TrainingCallback):
+    """End a training run at the end of a step; a context manager, within which signals are handled.
 
-    SIGTERM, by which schedulers take a machine back, saves a checkpoint within the epoch, from which a training that is
-    resumed goes on at the next step, and raises `Preempted`. SIGINT, which is Ctrl-C, ends the epoch here: what was
-    learnt is validated, scored and kept as a finished run; the second one leaves at once. A loss that is no number, or
-    above a million, ends the training; `Checkpoints` notes where it was.
-
-    Args:
-        checkpoints: save what was learnt.
-        epoch_steps: steps of an epoch.
-        strategy: of the training. What one of its workers hears, all of them obey at the end of the same step.
+    SIGTERM, which schedulers send before they take a machine back, saves a checkpoint within the epoch, from which
+    --resume continues at the next step, and raises `Preempted`. SIGINT (Ctrl-C) ends the epoch early: it is validated,
+    and the run is finished; a second SIGINT exits at once. A loss that is NaN, or above a million, ends the training,
+    and `Checkpoints` records where. A signal to one worker stops all workers after the same step.
     """
 
-    def __init__(self, checkpoints: Checkpoints, epoch_steps: int, strategy: Any):
+    def __init__(self, checkpoints: Checkpoints, epoch_steps: int, strategy: "tf.distribute.Strategy"):
         super().__init__()
         self.checkpoints, self.epoch_steps, self.strategy = checkpoints, epoch_steps, strategy
-        # What this process has heard, which a signal may change at any time; and what all workers go by.
+        # The signal that this process has received, at any time, and the one that all workers act on.
         self.received: int | None = None
         self.agreed: int | None = None
-        self._before: dict[int, Any] = {}
+        self._handlers = {}
 
     def __enter__(self) -> "Interruptions":
-        # Python lets the main thread alone listen.
+        # Python handles signals in the main thread only.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)}
+            signals = (signal.SIGTERM, signal.SIGINT)
+            self._handlers = {number: signal.signal(number, self._receive) for number in signals}
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _receive(self, number: int, frame: Any) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
-            log("\nStopping after this step, and keeping what was learnt; Ctrl-C once more leaves at once")
+            log("\nStopping after this step and finishing the run; press Ctrl-C again to exit at once")
         self.received = number
 
-    def _listen(self) -> None:
-        """Ask the other workers what they have heard."""
+    def _agree(self) -> None:
+        """Exchange the received signals with the other workers."""
         signals = (signal.SIGTERM, signal.SIGINT)
-        heard = sum_over_workers(self.strategy, [self.received == number for number in signals])
-        self.agreed = next((number for number, times in zip(signals, heard) if times), None)
+        counts = sum_over_workers(self.strategy, [self.received == number for number in signals])
+        self.agreed = next((number for number, count in zip(signals, counts) if count), None)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Remember the epoch."""
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Look whether to stop."""
-        self._listen()
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._agree()
         step = batch + 1 + self.checkpoints.skipped(self.epoch)
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss) or loss > EXPLODED:
@@ -79,11 +75,11 @@ class Interruptions(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Stop where the signal came after the last step, now that the epoch is saved."""
-        self._listen()
+        # A signal during the last step is handled here, after the epoch is saved.
+        self._agree()
         if self.agreed == signal.SIGTERM:
             self._leave()
         self.model.stop_training = self.model.stop_training or self.agreed == signal.SIGINT
 
     def _leave(self) -> None:
-        raise Preempted(f"{self.checkpoints.folder.parent} was stopped by a signal and saved; continue with --resume")
+        raise Preempted(f"{self.checkpoints.folder.parent}: stopped by a signal and saved; continue with --resume")

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,59 +26,52 @@ if TYPE_CHECKING:
     from tfhub_ft.training.tracking import Tracker
 
 SAMPLE_ROWS = 200
+Scores = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Generations:
-    """What a model generates before it trains.
-
-    Args:
-        evaluator: scores what the model generates to some rows as it is when called.
-        scores: of the untrained model.
-        replies: of the untrained model, one for each of the evaluator's rows.
-    """
+    """What a model generates before training: its scores, and a reply for each row of the evaluator."""
 
     evaluator: Any
     scores: dict[str, Any]
     replies: list[str]
 
 
+def fit_and_score(run: Run, trainer: Trainer, tracker: "Tracker", warnings: Sequence[str]) -> None:
+    """Take the steps of `train` from the trainer to the finished run."""
+    run.add_warnings(warnings)
+    write_samples(run, trainer.recipe.task, trainer.dataset, trainer.settings.seed)
+    untrained = score_untrained(trainer)
+    checkpoints = trainer.fit(run, tracker)
+    write_results(run, trainer, checkpoints, *score_trained(trainer, checkpoints, untrained), tracker)
+
+
 def write_samples(run: Run, task: Task, dataset: Dataset, seed: int) -> None:
-    """Keep some rows with the run, for what needs rows after their files have gone."""
+    """Write some rows into the run folder, for use after the data files are gone."""
     rows = dataset.splits["validation"].rows
-    chosen = random.Random(seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
-    lines = [json.dumps(task.prediction_inputs(row), ensure_ascii=False) for row in chosen]
+    sample = random.Random(seed).sample(rows, min(SAMPLE_ROWS, len(rows)))
+    lines = [json.dumps(task.prediction_inputs(row), ensure_ascii=False) for row in sample]
     write_text(run.path / SAMPLE, "\n".join(lines) + "\n")
     KeptRows.drawn_from(dataset.splits, seed).write(run.path / KEPT_ROWS)
 
 
 def score_untrained(trainer: Trainer) -> Generations | None:
-    """Score a model that generates text before it trains; None for all other models."""
+    """Score a model that generates text before it trains; return None for all other models."""
     task, dataset = trainer.recipe.task, trainer.dataset
-    plugin, name = load_plugin(task), _last(dataset)
+    plugin, name = load_plugin(task), _last_split(dataset)
     if plugin is None:
         return None
     rows = dataset.splits[name].rows
     evaluator = plugin.generation_evaluator(trainer.built.model, rows, trainer.settings)
-    log(f"Scoring the model before it trains, on {len(rows):,} {name} rows")
+    log(f"Scoring the untrained model on {len(rows):,} {name} rows")
     metrics = task.metrics(trainer.score_fn()(trainer.tokens[name]), dataset.targets[name], dataset.labels, {})
     scores, replies = evaluator()
     return Generations(evaluator, {**metrics, **scores}, replies)
 
 
-def score_trained(
-    trainer: Trainer, checkpoints: Checkpoints, before: Generations | None
-) -> tuple[dict[str, Any], Scored]:
-    """Calibrate a trained model and score it.
-
-    Args:
-        trainer: with the weights of the best epoch.
-        checkpoints: know the epochs, and what the validation rows say of the best one.
-        before: what `score_untrained` returned.
-
-    Returns:
-        The scores of each split, and the last split's rows as a report shows them.
-    """
+def score_trained(trainer: Trainer, checkpoints: Checkpoints, before: Generations | None) -> tuple[Scores, Scored]:
+    """Calibrate a trained model, and return its scores by split and the scored rows of the last split."""
     task, dataset, name = trainer.recipe.task, trainer.dataset, "validation"
     labels, state, validation = dataset.labels, checkpoints.state, checkpoints.best_validation
     score = trainer.score_fn()
@@ -89,14 +83,20 @@ def score_trained(
     scores = {"train": train, name: held_out_scores(task, logits, dataset.targets[name], labels, thresholds, train)}
     if validation.calibration:
         apply_temperature(trainer.network, validation.calibration["temperature"])
-    if _last(dataset) == "test":
+    if _last_split(dataset) == "test":
         name = "test"
         log(f"Scoring {len(dataset.splits[name].rows):,} test rows")
         logits = score(trainer.tokens[name])
         scores[name] = held_out_scores(task, logits, dataset.targets[name], labels, thresholds, train)
     rows, targets = dataset.splits[name].rows, dataset.targets[name]
     scored = Scored(task, rows, logits, targets, labels, thresholds, validation.calibration, scores[name])
-    return _with_generations(scores, scored, before) if before else (scores, scored)
+    if before is None:
+        return scores, scored
+    metrics, replies = before.evaluator()
+    scores[name] |= metrics
+    scores = {"train": scores.pop("train"), "untrained": before.scores, **scores}
+    written = before.evaluator.beside(before=before.replies, trained=replies)
+    return scores, replace(scored, written=written)
 
 
 def _train_scores(trainer: Trainer, best_epoch: dict[str, Any]) -> dict[str, Any]:
@@ -107,23 +107,14 @@ def _train_scores(trainer: Trainer, best_epoch: dict[str, Any]) -> dict[str, Any
     return {"rows": len(rows), **labeled, "trained_weights": trainer.trained_weights, **metrics}
 
 
-def _with_generations(scores: dict[str, Any], scored: Scored, before: Generations) -> tuple[dict[str, Any], Scored]:
-    """Add what a model generates before and after its training."""
-    after, replies = before.evaluator()
-    (_, train), *others, (name, last) = scores.items()
-    scores = {"train": train, "untrained": before.scores, **dict(others), name: {**last, **after}}
-    written = before.evaluator.beside(before=before.replies, trained=replies)
-    return scores, replace(scored, scores=scores[name], written=written)
-
-
 def write_results(
-    run: Run, trainer: Trainer, checkpoints: Checkpoints, scores: dict[str, Any], scored: Scored, tracker: "Tracker"
+    run: Run, trainer: Trainer, checkpoints: Checkpoints, scores: Scores, scored: Scored, tracker: "Tracker"
 ) -> None:
     """Write the model, its thresholds, the report and the scores into the run folder; metrics.json finishes the run."""
     task, built = trainer.recipe.task, trainer.built
     with recorded_warnings() as warnings:
         held_out = {name: scores[name] for name in ("validation", "test") if name in scores}
-        for warning in score_warnings(task, held_out, scored.thresholds):
+        for warning in score_warnings(task, held_out, dict(scored.thresholds)):
             warn(warning)
     run.add_warnings(warnings)
     with atomic_write(run.path / MODEL) as aside:
@@ -132,36 +123,27 @@ def write_results(
         write_pair(built.layer, built.preprocessor, run.path)
     write_json(run.path / THRESHOLDS, scored.thresholds)
     write_json(run.path / CALIBRATION, scored.calibration)
-    _write_report(run, trainer, checkpoints.state, scores, scored)
-    write_json(run.path / METRICS, scores)
-    remove_weights(run.path / CHECKPOINTS)
-    tracker.finish(run)
-    # No worker leaves before the chief has written all.
-    sum_over_workers(trainer.strategy, [0])
-
-
-def _write_report(run: Run, trainer: Trainer, state: dict[str, Any], scores: dict[str, Any], scored: Scored) -> None:
     tokens = trainer.tokens["train"]
     training = html_report.Training(
-        epochs=state["epochs"],
-        kept_epoch=state["best_epoch"],
+        epochs=checkpoints.state["epochs"],
+        kept_epoch=checkpoints.state["best_epoch"],
         lengths=tokens.lengths,
         truncated=tokens.truncated_rows,
-        unit=trainer.recipe.task.example_unit,
+        unit=task.example_unit,
         weights=(trainer.network.count_params(), trainer.trained_weights),
         peak_memory=peak_memory(),
     )
+    of = f"{_last_split(trainer.dataset)} rows"
     html_report.write_report(
-        run.path / REPORT,
-        run,
-        scored,
-        of=f"{_last(trainer.dataset)} rows",
-        scores=scores,
-        warnings=run.warnings,
-        training=training,
+        run.path / REPORT, run, scored, of=of, scores=scores, warnings=run.warnings, training=training
     )
+    write_json(run.path / METRICS, scores)
+    remove_weights(run.path / CHECKPOINTS)
+    tracker.finish(run)
+    # No worker exits before the chief has written all files.
+    sum_over_workers(trainer.strategy, [0])
 
 
-def _last(dataset: Dataset) -> str:
-    """Return the split that a report shows: the test rows, or the validation rows where there are none."""
+def _last_split(dataset: Dataset) -> str:
+    """Return the split that the report shows: test, or validation without test rows."""
     return list(dataset.splits)[-1]

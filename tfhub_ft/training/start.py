@@ -1,6 +1,7 @@
-"""What a training run starts from: its settings, its folder and its rows, new or resumed."""
+"""Start or resume a training run: resolve its settings, its run folder and its rows."""
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import add_prepared_settings
 from tfhub_ft.recipe import Recipe, load_own_recipe, recipe_name
 from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, TRACKED, Run
-from tfhub_ft.settings import Settings, TrainingSettings, option_name
+from tfhub_ft.settings import TrainingSettings, option_name
 from tfhub_ft.training.distribution import check_shared_folder, is_chief
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log, set_quiet
@@ -26,17 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """What a training run starts from.
-
-    Args:
-        recipe: says what is learned.
-        recipe_name: its name, or the path of its file.
-        settings: of the run.
-        given: the names of the settings that the user has set.
-        folder: the run folder.
-        load_dataset: reads, checks and splits the rows.
-        run: the run that is resumed; None for a new one.
-    """
+    """A training run before its rows are read; `given` has the settings that the user has set."""
 
     recipe: Recipe
     recipe_name: str
@@ -48,7 +39,7 @@ class Start:
 
 
 @contextlib.contextmanager
-def started(
+def start_training(
     recipe: str | Path,
     output_dir: Path | None,
     config: str | Path | None,
@@ -57,20 +48,20 @@ def started(
     resume: bool = False,
     recover: bool = False,
 ) -> Iterator[Start]:
-    """Within this context a training run starts, or continues; arguments and errors are those of `train`."""
-    name, recipe = str(recipe), load_own_recipe(recipe)
+    """Start or resume a training run, for the time of a context; arguments and errors are those of `train`."""
+    name, loaded = str(recipe), load_own_recipe(recipe)
     if resume or recover:
-        with _resumed(recipe, output_dir, given_settings(recipe, config, settings), recover) as start:
+        with _resumed(loaded, output_dir, given_settings(loaded, config, settings), recover) as start:
             yield start
         return
-    resolved, given = read_settings(recipe, config, settings)
-    with written_by_chief(resolved.strategy, output_dir) as scratch:
-        folder = new_folder(scratch or output_dir or _next_folder(recipe.name))
-        yield Start(recipe, name, resolved, given, folder, lambda: load_dataset(recipe.task, resolved, recipe.demo))
+    resolved, given = read_settings(loaded, config, settings)
+    with _worker_folder(resolved.strategy, output_dir) as worker_folder:
+        folder = new_folder(worker_folder or output_dir or _next_folder(loaded.name))
+        yield Start(loaded, name, resolved, given, folder, lambda: load_dataset(loaded.task, resolved, loaded.demo))
 
 
 @contextlib.contextmanager
-def opened_run(
+def open_run(
     recipe: Recipe,
     recipe_name: str,
     folder: Path,
@@ -81,24 +72,13 @@ def opened_run(
     resumed: Run | None = None,
     is_empty: bool = True,
 ) -> Iterator[Run]:
-    """Within this context the run folder exists and is locked, and the tracker logs the run.
+    """Create and lock a run folder, and begin to log the run, for the time of a context.
 
-    Args:
-        recipe: says what is learned.
-        recipe_name: its name, or the path of its file.
-        folder: the run folder.
-        settings: with the number of epochs that the run has.
-        dataset: the rows, which the folder describes.
-        tracker: logs the run.
-        resumed: the run that is resumed, which is locked already; None for a new one.
-        is_empty: whether the folder of a new run must be empty.
-
-    Raises:
-        InputError: the tracker refuses the run.
+    The folder of a run that is `resumed` is locked already.
     """
-    known = resumed.tracked.get(settings.track) if resumed else None
+    run_id = resumed.tracked.get(settings.track) if resumed and settings.track else None
     config = {"recipe": recipe_name, **settings.as_dict()}
-    tracked = tracker.begin(recipe.name, folder.resolve().name, config, known)
+    tracked = tracker.begin(recipe.name, folder.resolve().name, config, run_id)
     if resumed:
         lock = contextlib.nullcontext()
         run = resumed.with_settings(settings) if settings != resumed.settings else resumed
@@ -113,8 +93,8 @@ def opened_run(
 
 
 @contextlib.contextmanager
-def written_by_chief(strategy: str, output_dir: str | Path | None) -> Iterator[Path | None]:
-    """None where this process writes the run; a temporary folder where another worker does."""
+def _worker_folder(strategy: str, output_dir: Path | None) -> Iterator[Path | None]:
+    """Yield a temporary folder for the run of a worker that is not the chief; None for the chief."""
     if strategy == "multi-worker":
         check_shared_folder(output_dir)
     if is_chief(strategy):
@@ -128,21 +108,21 @@ def written_by_chief(strategy: str, output_dir: str | Path | None) -> Iterator[P
 @contextlib.contextmanager
 def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], recover: bool) -> Iterator[Start]:
     if not output_dir:
-        raise InputError(f"--{'recover' if recover else 'resume'} needs --output-dir, the run to continue")
+        raise InputError(f"--{'recover' if recover else 'resume'}: needs --output-dir, the run folder to continue in")
     if Run.is_beginning(output_dir):
-        raise InputError(f"{output_dir}: its training was killed before it began; leave --resume out")
+        raise InputError(f"{output_dir}: the training was killed before its first epoch; train without --resume")
     run = Run(output_dir)
-    with written_by_chief(run.settings.strategy, output_dir) as scratch:
-        if scratch:
-            # Before the workers meet, after which the chief writes.
-            shutil.copytree(run.path, scratch, ignore=shutil.ignore_patterns(LOGS))
-            run = Run(scratch)
+    with _worker_folder(run.settings.strategy, output_dir) as worker_folder:
+        if worker_folder:
+            # The chief writes only after all workers have met.
+            shutil.copytree(run.path, worker_folder, ignore=shutil.ignore_patterns(LOGS))
+            run = Run(worker_folder)
         with run.locked():
             _check_resumable(run, recipe, given, recover)
             settings = run.settings
             if recover:
                 settings = settings.replaced({"learning_rate": settings.learning_rate / 2})
-                log(f"Continuing with half the learning rate, {settings.learning_rate:g}")
+                log(f"Continuing at half the learning rate, {settings.learning_rate:g}")
 
             def load() -> Dataset:
                 try:
@@ -157,50 +137,44 @@ def _check_resumable(run: Run, recipe: Recipe, given: Mapping[str, Any], recover
     from tfhub_ft.training.callbacks import remove_weights
 
     if run.recipe.name != recipe.name and (recipe.source is None or run.recipe.source != recipe.source):
-        raise InputError(f"{run.path} is a run of the recipe {run.recipe.name}, not {recipe.name}")
+        raise InputError(f"{run.path}: a run of recipe {run.recipe.name}, not {recipe.name}; pass its recipe")
     if run.recipe.source != recipe.source:
         raise InputError(
-            f"{run.path} was started with another version of the recipe {recipe.name}; continue with that one,"
+            f"{run.path}: started with another version of recipe {recipe.name}; continue with"
             f" {run.path / RECIPE_FILE}, or train into a new folder"
         )
     for name, value in run.settings.replaced(given).as_dict().items():
         if value != getattr(run.settings, name):
             raise InputError(
-                f"{option_name(name)} {value}: the run in {run.path} was started with {getattr(run.settings, name)},"
-                " and continues with it; leave the option out"
+                f"{option_name(name)} {value}: the run in {run.path} was started with {getattr(run.settings, name)};"
+                " leave the option out"
             )
     if run.finished:
-        # In case it was killed before it had done that itself.
+        # The run may have been killed before it removed them.
         remove_weights(run.path / CHECKPOINTS)
-        raise InputError(f"{run.path} is finished: there is nothing to resume")
+        raise InputError(f"{run.path}: already finished; there is nothing to resume")
     if (run.path / DISTILLATION).is_file():
-        raise InputError(
-            f"{run.path} was distilled from another run, which cannot be resumed: distill into a new folder"
-        )
+        raise InputError(f"{run.path}: a distilled run, which cannot be resumed; distill into a new folder")
     diverged = bool(run.training_state.get("diverged"))
     if recover and not diverged:
-        raise InputError(f"{run.path}: its loss never became NaN; continue with --resume")
+        raise InputError(f"{run.path}: the loss never became NaN; continue with --resume")
     if diverged and not recover:
-        raise InputError(f"{run.path}: its loss became NaN; continue with --recover")
+        raise InputError(f"{run.path}: the loss became NaN; continue with --recover")
 
 
 def read_settings(
     recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]
-) -> tuple[Settings, dict[str, Any]]:
-    """Return a recipe's settings with those that the user has set, and the latter alone; see `given_settings`.
-
-    Raises:
-        InputError: the file or a value is not as it must be.
-    """
+) -> tuple[TrainingSettings, dict[str, Any]]:
+    """Return the settings of a run, and those that the user has set; see `given_settings`."""
     given = given_settings(recipe, config, settings)
     source = f"--config {config}" if config else ""
     return recipe.settings.replaced(given, source=source, sourced=given.keys() - settings.keys()), given
 
 
 def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the user has set, in a YAML file, as arguments or by the choice of prepared rows."""
-    config = None if config is None else check_path("config", config)
-    given = {**(_read_config(config, recipe) if config else {}), **settings}
+    """Return the settings that the user has set: in a YAML file, as arguments, or by a folder of prepared rows."""
+    path = None if config is None else check_path("config", config)
+    given = {**(_read_config(path, recipe) if path else {}), **settings}
     return add_prepared_settings(recipe.names, given) if given.get("prepared") else given
 
 
@@ -210,30 +184,23 @@ def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"--config {error}") from None
     if not isinstance(values, dict):
-        raise InputError(f"--config {path}: must hold a setting a line, such as `epochs: 3`")
-    if recipe_name(str(values.pop("recipe", recipe.name))) != recipe.name:
-        raise InputError(f"--config {path} belongs to another recipe than {recipe.name}")
-    for name in ORIGIN:
-        values.pop(name, None)
-    return values
+        raise InputError(f"--config {path}: expected one setting per line, such as `epochs: 3`")
+    name = recipe_name(str(values.pop("recipe", recipe.name)))
+    if name != recipe.name:
+        raise InputError(f"--config {path}: has settings of recipe {name}, not {recipe.name}")
+    return {name: value for name, value in values.items() if name not in ORIGIN}
 
 
 def new_folder(folder: Path) -> Path:
-    """The folder, if a run can be made there.
-
-    Raises:
-        InputError: it is taken.
-    """
+    """Return a folder that a run can be created in, or raise an InputError."""
     check_folder(folder)
     if (folder / "recipe.yaml").exists():
-        raise InputError(f"--output-dir {folder} already holds a run; choose another folder, or continue with --resume")
+        raise InputError(f"--output-dir {folder}: already has a run; choose another folder, or continue with --resume")
     if contents(folder) and not Run.is_beginning(folder):
         raise InputError(f"--output-dir {folder}: not empty; choose another folder")
     return folder
 
 
 def _next_folder(name: str) -> Path:
-    number = 1
-    while os.path.lexists(folder := Path("runs") / f"{name}-{number}"):
-        number += 1
-    return folder
+    folders = (Path("runs") / f"{name}-{number}" for number in itertools.count(1))
+    return next(folder for folder in folders if not os.path.lexists(folder))

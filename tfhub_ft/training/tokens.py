@@ -1,7 +1,7 @@
 """Tokenize the rows of a training run, once."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from tfhub_ft.data.batches import TokenRows, TrainingBatches, truncation_warning
@@ -13,65 +13,58 @@ from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError, RowError
 
 if TYPE_CHECKING:
-    import keras
+    from tfhub_ft.encoders import HubPreprocessor
 
 
-def tokenize_splits(task: Task, dataset: Dataset, preprocessor: "keras.layers.Layer") -> dict[str, TokenRows]:
-    """Return the tokens of each split, from the cache or the prepared folder where they are there.
+def tokenize_splits(
+    task: Task,
+    dataset: Dataset,
+    preprocessor: "HubPreprocessor",
+    train_inputs: Sequence[tuple[str, ...]] | None = None,
+) -> dict[str, TokenRows]:
+    """Return the tokens of each split, from the cache or a prepared folder where they are there.
 
-    Args:
-        task: what the rows mean.
-        dataset: the rows.
-        preprocessor: tokenizes them.
-
-    Raises:
-        InputError: a row cannot be tokenized.
+    Those of a student are not in a prepared folder: its training inputs are `train_inputs`, if given.
     """
-    read = "Reading tokens of" if dataset.prepared else "Tokenizing"
-    log(f"{read} {sum(len(split.rows) for split in dataset.splits.values()):,} rows")
-    tokens = {}
+    inputs: dict[str, Sequence] = {
+        name: Mapped(task.training_inputs, split.rows) for name, split in dataset.splits.items()
+    }
+    prepared = dataset.prepared if train_inputs is None else None
+    if train_inputs is not None:
+        inputs["train"] = train_inputs
+    log(f"{'Reading tokens of' if prepared else 'Tokenizing'} {sum(map(len, inputs.values())):,} rows")
+    tokens: dict[str, TokenRows] = {}
     for name, split in dataset.splits.items():
-        inputs = Mapped(task.training_inputs, split.rows)
         try:
-            if dataset.prepared:
-                tokens[name] = dataset.prepared.tokens(name, preprocessor, inputs)
+            if prepared:
+                tokens[name] = prepared.tokens(name, preprocessor, inputs[name])
             else:
-                tokens[name] = task.encode(preprocessor, inputs)
+                tokens[name] = task.encode(preprocessor, inputs[name])
         except RowError as fault:
             raise InputError(f"{split.file}, line {split.rows[fault.row].line}: {fault}") from None
-    warn_of_truncated_splits(dataset, tokens, preprocessor.seq_length)
+    truncated = {name: split_tokens.truncated_rows for name, split_tokens in tokens.items()}
+    if any(truncated.values()):
+        shown = (f"{count:,} of {len(dataset.splits[name].rows):,} {name} rows" for name, count in truncated.items())
+        warn(truncation_warning(", ".join(shown), preprocessor.seq_length))
     return tokens
 
 
-def warn_of_truncated_splits(dataset: Dataset, tokens: Mapping[str, TokenRows], seq_length: int) -> None:
-    """Warn of the rows of each split that have more tokens than are read."""
-    truncated = {name: each.truncated_rows for name, each in tokens.items()}
-    if any(truncated.values()):
-        rows = {name: len(split.rows) for name, split in dataset.splits.items()}
-        shown = ", ".join(f"{count:,} of {rows[name]:,} {name} rows" for name, count in truncated.items())
-        warn(truncation_warning(shown, seq_length))
-
-
 def reach_min_steps(settings: TrainingSettings, tokens: TokenRows, given: Collection[str]) -> TrainingSettings:
-    """Return settings with so many epochs, and as much more patience, that their minimum number of steps is reached.
-
-    Args:
-        settings: of the training run.
-        tokens: of the training rows.
-        given: the names of the settings that the user has set: a number of epochs that is among them stays.
+    """Return settings with enough epochs for `min_steps`, and more patience, except those that the user has set.
 
     Reference:
         Mosbach, Andriushchenko and Klakow 2021, https://arxiv.org/abs/2006.04884; Zhang et al. 2021,
         https://arxiv.org/abs/2006.05987 (few rows need more steps)
     """
-    sizes = {"batch_size": settings.batch_size, "batch_tokens": settings.batch_tokens}
-    steps = len(TrainingBatches(tokens, range(len(tokens)), seed=settings.seed, **sizes))
-    steps = max(1, steps // settings.accumulate_steps)
+    batches = TrainingBatches(
+        tokens, None, batch_size=settings.batch_size, seed=settings.seed, batch_tokens=settings.batch_tokens
+    )
+    steps = max(1, len(batches) // settings.accumulate_steps)
     epochs = max(settings.epochs, math.ceil(settings.min_steps / steps))
     if "epochs" in given or epochs == settings.epochs:
         return settings
     patience = settings.patience
     if "patience" not in given:
         patience = math.ceil(patience * epochs / settings.epochs)
-    log(f"Training for {epochs} epochs, of {steps:,} steps each, to reach --min-steps {settings.min_steps}")
+    log(f"Training for {epochs} epochs of {steps:,} steps to reach --min-steps {settings.min_steps}")
     return settings.replaced({"epochs": epochs, "patience": patience})

@@ -1,89 +1,70 @@
-"""Log training runs to MLflow and Weights & Biases: settings, losses of each epoch, scores and the report."""
+"""Log training runs to MLflow and Weights & Biases."""
 
 import atexit
 import contextlib
 import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-
-import keras
+from typing import TYPE_CHECKING
 
 from tfhub_ft.run import RECIPE, REPORT, Run
+from tfhub_ft.training.callbacks import TrainingCallback
 from tfhub_ft.utils.console import warn
 from tfhub_ft.utils.errors import InputError, first_line
 
 if TYPE_CHECKING:
-    import mlflow
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]
 
-LOOKED_AT = (REPORT, RECIPE)
+LOGGED_FILES = (REPORT, RECIPE)
 
 
-class Tracker(keras.callbacks.Callback):
-    """The tracker of a training run that is not tracked: it logs nothing. The base of those that do."""
+class Tracker(TrainingCallback):
+    """The tracker of a run that is not tracked, which logs nothing; the base of the others."""
 
-    def begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None = None) -> dict[str, str]:
-        """Begin to log a run, before its folder exists, or continue it.
-
-        Args:
-            recipe: the name of the recipe.
-            name: the name of the run.
-            config: the settings.
-            known: where it continues: its identifier in the tracker's store.
-
-        Returns:
-            What tracking.json holds: the identifier, by the name of the tracker.
-
-        Raises:
-            InputError: the tracker refuses it.
-        """
+    def begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None = None) -> dict[str, str]:
+        """Begin to log a run before its folder exists, or continue `run_id`; return what tracking.json stores."""
         return {}
 
     def finish(self, run: Run) -> None:
-        """Log the scores of a finished run, its report and its settings as files."""
+        """Log the scores of a finished run, its report and its settings."""
 
 
-class _Logging(Tracker):
-    """Logs by what its subclasses know: how to begin, how to log numbers, how to end."""
+class _ServiceTracker(Tracker):
+    """The base of trackers that log to a service, which they may lose while the run trains."""
 
     name: str
     advice: str
 
-    def begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None = None) -> dict[str, str]:
-        """Begin to log a run, or continue it."""
-        self._lost = False
-        with self._refusals():
-            return {self.name: self._begin(recipe, name, config, known)}
+    def begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None = None) -> dict[str, str]:
+        self._is_lost = False
+        with self._input_errors():
+            return {self.name: self._begin(recipe, name, config, run_id)}
 
     @contextlib.contextmanager
-    def _refusals(self) -> Iterator[None]:
-        """Turn an error of the tracker into an InputError."""
+    def _input_errors(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
             raise InputError(f"--track {self.name}: {first_line(error)}; {self.advice}") from error
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Log the losses and scores of an epoch."""
-        numbers = {name: float(value) for name, value in logs.items()}
-        self._tell(lambda: self._log(numbers, epoch + 1))
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        self._try(lambda: self._log(numbers, epoch + 1))
 
     def finish(self, run: Run) -> None:
-        """Log what the run is, now that it is finished."""
-        self._tell(lambda: self._finish(run, _scores(run)))
+        self._try(lambda: self._finish(run, _scores(run)))
 
-    def _tell(self, what: Callable[[], None]) -> None:
-        """Call the tracker; training continues where the tracker has failed."""
-        if self._lost:
+    def _try(self, call: Callable[[], None]) -> None:
+        """Call the service; after a failure, training continues without it."""
+        if self._is_lost:
             return
         try:
-            what()
+            call()
         except Exception as error:
-            self._lost = True
+            self._is_lost = True
             warn(f"--track {self.name}: {first_line(error)}; training continues without it")
 
-    def _begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
+    def _begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None) -> str:
         raise NotImplementedError
 
     def _log(self, numbers: Mapping[str, float], step: int) -> None:
@@ -93,44 +74,37 @@ class _Logging(Tracker):
         raise NotImplementedError
 
 
-class MlflowTracker(_Logging):
-    """Logs into the store that MLflow finds, `MLFLOW_TRACKING_URI`: an experiment a recipe, a run a run folder.
-
-    Reference:
-        https://mlflow.org/docs/latest/ml/tracking/
-    """
+class MlflowTracker(_ServiceTracker):
+    """Log to MLflow, one experiment per recipe: https://mlflow.org/docs/latest/ml/tracking/"""
 
     name = "mlflow"
     advice = "set MLFLOW_TRACKING_URI to a store that MLflow can write to"
-    client: "mlflow.MlflowClient"
 
     def __init__(self):
         super().__init__()
         import mlflow
 
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        with self._refusals():
+        for logger in ("alembic", "mlflow"):
+            logging.getLogger(logger).setLevel(logging.WARNING)
+        with self._input_errors():
             self.client = mlflow.MlflowClient()
-            # It opens the store.
+            # The first request opens the store.
             self.client.search_experiments(max_results=1)
 
-    def _begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
+    def _begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None) -> str:
         from mlflow.entities import Param
 
-        self.run_id = known or self._new_run(recipe, name)
-        if known:
-            self.client.update_run(known, status="RUNNING")
+        if run_id:
+            self.client.update_run(run_id, status="RUNNING")
         else:
+            experiment = self.client.get_experiment_by_name(recipe)
+            experiment_id = experiment.experiment_id if experiment else self.client.create_experiment(recipe)
+            run_id = str(self.client.create_run(experiment_id, run_name=name).info.run_id)
             params = [Param(key, str(value)) for key, value in config.items()]
-            self.client.log_batch(self.run_id, params=params)
-        atexit.register(self._tell, self._left)
-        return self.run_id
-
-    def _new_run(self, recipe: str, name: str) -> str:
-        found = self.client.get_experiment_by_name(recipe)
-        experiment = found.experiment_id if found else self.client.create_experiment(recipe)
-        return self.client.create_run(experiment, run_name=name).info.run_id
+            self.client.log_batch(run_id, params=params)
+        self.run_id = run_id
+        atexit.register(self._try, self._mark_failed)
+        return run_id
 
     def _log(self, numbers: Mapping[str, float], step: int) -> None:
         for name, value in numbers.items():
@@ -138,39 +112,35 @@ class MlflowTracker(_Logging):
 
     def _finish(self, run: Run, scores: Mapping[str, float]) -> None:
         self._log(scores, step=0)
-        for name in LOOKED_AT:
+        for name in LOGGED_FILES:
             self.client.log_artifact(self.run_id, str(run.path / name))
         self.client.set_terminated(self.run_id)
 
-    def _left(self) -> None:
-        """Say that the process ended before the training did; another one in it may have gone on with the run."""
+    def _mark_failed(self) -> None:
+        """Log that the process ended before the run did."""
         if self.client.get_run(self.run_id).info.status == "RUNNING":
             self.client.set_terminated(self.run_id, "FAILED")
 
 
-class WandbTracker(_Logging):
-    """Logs to Weights & Biases, as `wandb login` and the WANDB_ variables have it: a project a recipe.
-
-    Reference:
-        https://docs.wandb.ai/ref/python
-    """
+class WandbTracker(_ServiceTracker):
+    """Log to Weights & Biases, one project per recipe: https://docs.wandb.ai/ref/python"""
 
     name = "wandb"
     advice = "check `wandb login` and the WANDB_ variables"
     run: "wandb.Run"
 
-    def _begin(self, recipe: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
-        import wandb
+    def _begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None) -> str:
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self.run = wandb.init(
             project=recipe,
             name=name,
-            id=known,
-            resume="allow" if known else None,
+            id=run_id,
+            resume="allow" if run_id else None,
             config=dict(config),
             allow_val_change=True,
             reinit="create_new",
-            # It would take hold of the streams that progress is shown on.
+            # wandb would wrap the streams that progress is shown on.
             settings=wandb.Settings(silent=True, console="off"),
         )
         return self.run.id
@@ -179,37 +149,27 @@ class WandbTracker(_Logging):
         self.run.log(dict(numbers), step=step)
 
     def _finish(self, run: Run, scores: Mapping[str, float]) -> None:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self.run.summary.update(scores)
-        files = wandb.Artifact(f"run-{self.run.id}", type="run")
-        for name in LOOKED_AT:
-            files.add_file(str(run.path / name), name)
-        self.run.log_artifact(files)
+        artifact = wandb.Artifact(f"run-{self.run.id}", type="run")
+        for name in LOGGED_FILES:
+            artifact.add_file(str(run.path / name), name)
+        self.run.log_artifact(artifact)
         self.run.finish()
 
 
-TRACKERS = {each.name: each for each in (MlflowTracker, WandbTracker)}
-
-
-def tracker_of(track: str | None) -> Tracker:
-    """Return the tracker that the setting `track` names; without one, one that logs nothing.
-
-    Raises:
-        InputError: it is not installed, or its store cannot be opened.
-
-    Example:
-        tracker_of("mlflow").begin("sentiment", "my run", {"epochs": 3})
-    """
+def make_tracker(track: str | None) -> Tracker:
+    """Return the tracker that the setting `track` names; without one, a tracker that logs nothing."""
     if not track:
         return Tracker()
     if importlib.util.find_spec(track) is None:
-        raise InputError(f"--track {track} is not installed: pip install 'tfhub_ft[{track}]'")
-    return TRACKERS[track]()
+        raise InputError(f"--track {track}: not installed; pip install 'tfhub_ft[{track}]'")
+    return {"mlflow": MlflowTracker, "wandb": WandbTracker}[track]()
 
 
 def _scores(run: Run) -> dict[str, float]:
-    """The numbers among the scores of each split, such as "test/accuracy"."""
+    """Return the scores of the held-out splits that are numbers, by names such as "test/accuracy"."""
     return {
         f"{split}/{name}": float(value)
         for split, scores in run.metrics.items()

@@ -6,7 +6,7 @@ from typing import Any
 from tfhub_ft.run import Run
 from tfhub_ft.training.distribution import check_strategy, is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
-from tfhub_ft.training.start import opened_run, started
+from tfhub_ft.training.start import open_run, start_training
 from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import recorded_warnings
@@ -22,31 +22,31 @@ def train(
     recover: bool = False,
     **settings: Any,
 ) -> Run:
-    """Fine-tune an encoder by a recipe, score it, and leave a run folder. What `tfhub-ft train` does.
+    """Fine-tune an encoder with a recipe, evaluate it and write a run folder. What `tfhub-ft train` does.
 
     Args:
-        recipe: a recipe's name, or the path of a recipe file.
-        output_dir: the run folder, which must be new or empty; `runs/NAME-N` by default.
-        config: a YAML file of settings.
-        resume: continue the training in `output_dir` where it was stopped or killed.
-        recover: continue a training whose loss became NaN, from its last good epoch, at half the learning rate.
-        settings: any field of the recipe's settings: train, epochs, encoder ... They go before the file's. `strategy`
-            may be a tf.distribute.Strategy, too.
+        recipe: The name of a recipe, or the path of a recipe file.
+        output_dir: The run folder, which must be new or empty. By default `runs/NAME-N`.
+        config: A YAML file of settings; keyword arguments override it.
+        resume: Continue the training in `output_dir` from its last checkpoint.
+        recover: Like `resume`, after a NaN loss: continue from the last good epoch at half the learning rate.
+        **settings: Any field of the recipe's settings, such as `train`, `epochs` or `encoder`. `strategy` may also be
+            a `tf.distribute.Strategy`.
 
     Returns:
         The finished run.
 
     Raises:
-        InputError: a setting, a file or a row is not as it must be. Nothing was started.
-        RunError: the training failed.
-        Preempted: SIGTERM stopped it; `resume` continues it.
+        InputError: If a setting, a file or a row is invalid. Nothing is written.
+        RunError: If the training fails.
+        Preempted: If SIGTERM stops the training, which `resume` continues.
 
     Example:
         run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews", epochs=2)
         run.metrics["test"]["accuracy"]
     """
     from tfhub_ft.training.results import score_trained, score_untrained, write_results, write_samples
-    from tfhub_ft.training.tracking import tracker_of
+    from tfhub_ft.training.tracking import make_tracker
     from tfhub_ft.training.trainer import Trainer
 
     output_dir = None if output_dir is None else check_path("output_dir", output_dir)
@@ -55,24 +55,29 @@ def train(
     strategy = settings.get("strategy", "one")
     if not isinstance(strategy, str):
         check_strategy(strategy, output_dir)
-        settings["strategy"], flags = "one", {"resume": resume, "recover": recover}
+        settings["strategy"] = "one"
         with strategy.scope():
-            return train(recipe, output_dir=output_dir, config=config, **flags, **settings)
-    with started(recipe, output_dir, config, settings, resume=resume, recover=recover) as start, release_gradients():
-        recipe, settings = start.recipe, start.settings
-        tracker = tracker_of(settings.track if is_chief(settings.strategy) else None)
+            return train(recipe, output_dir=output_dir, config=config, resume=resume, recover=recover, **settings)
+    with (
+        start_training(recipe, output_dir, config, settings, resume=resume, recover=recover) as start,
+        release_gradients(),
+    ):
+        task, resolved = start.recipe.task, start.settings
+        tracker = make_tracker(resolved.track if is_chief(resolved.strategy) else None)
         with recorded_warnings() as warnings:
             dataset = start.load_dataset()
-            strategy = start_strategy(settings)
-            built = build_model(recipe, settings, dataset.labels, strategy)
-            tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
-            initialize(recipe.task, built, tokens["train"], dataset.targets["train"], settings)
+            strategy = start_strategy(resolved)
+            built = build_model(start.recipe, resolved, dataset.labels, strategy)
+            tokens = tokenize_splits(task, dataset, built.preprocessor)
+            initialize(task, built, tokens["train"], dataset.targets["train"], resolved)
         if not start.run:
-            settings = reach_min_steps(settings, tokens["train"], start.given)
-        trainer = Trainer(recipe, settings, dataset, built, tokens, strategy)
-        with opened_run(recipe, start.recipe_name, start.folder, settings, dataset, tracker, resumed=start.run) as run:
+            resolved = reach_min_steps(resolved, tokens["train"], start.given)
+        trainer = Trainer(start.recipe, resolved, dataset, built, tokens, strategy)
+        with open_run(
+            start.recipe, start.recipe_name, start.folder, resolved, dataset, tracker, resumed=start.run
+        ) as run:
             run.add_warnings(warnings)
-            write_samples(run, recipe.task, dataset, settings.seed)
+            write_samples(run, task, dataset, resolved.seed)
             untrained = score_untrained(trainer)
             checkpoints = trainer.fit(run, tracker)
             scores, scored = score_trained(trainer, checkpoints, untrained)

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfhub_ft.data.batches import TokenRows, TrainingBatches, length_buckets, used_token_ids
 from tfhub_ft.data.datasets import Dataset
@@ -14,7 +14,7 @@ from tfhub_ft.evaluation.validation import Validated, validate
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import ADAPTER, CHECKPOINTS, HISTORY, LOGS, Run
 from tfhub_ft.settings import TrainingSettings
-from tfhub_ft.training.distribution import needs_fixed_shapes, shared_out, start_strategy
+from tfhub_ft.training.distribution import distribute_batches, needs_fixed_shapes, start_strategy
 from tfhub_ft.training.pretrained import FineTunedModel, build_model, initialize
 from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
 from tfhub_ft.utils.console import log
@@ -23,9 +23,12 @@ from tfhub_ft.utils.precision import matrix_products_in, resolve_precision
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    import tensorflow as tf
 
     from tfhub_ft.models.frozen_features import FrozenFeatureExtractor
     from tfhub_ft.training.callbacks import Checkpoints
+    from tfhub_ft.training.optimizer import FusedAdamW
     from tfhub_ft.training.tracking import Tracker
     from tfhub_ft.training.train_step import TrainStepModel
 
@@ -33,24 +36,15 @@ FEATURE_STEPS = 16
 
 
 @contextlib.contextmanager
-def unused_pooler_ignored() -> Iterator[None]:
-    """Within this context Keras does not warn of a pooler that no head reads."""
+def ignore_unused_pooler() -> Iterator[None]:
+    """Suppress Keras' warning about a pooler without gradients, which no head reads."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Gradients do not exist for variables \[('\S*pooler\S*'(, )?)+\]")
         yield
 
 
 class Trainer:
-    """Train a recipe's model on tokens.
-
-    Args:
-        recipe: says what is learned.
-        settings: of the training run.
-        dataset: the rows, their labels and targets.
-        built: the model.
-        tokens: of each split.
-        strategy: the tf.distribute strategy that the model was built in.
-    """
+    """The training of a recipe's model on tokens; the model was built in the scope of `strategy`."""
 
     def __init__(
         self,
@@ -59,7 +53,7 @@ class Trainer:
         dataset: Dataset,
         built: FineTunedModel,
         tokens: Mapping[str, TokenRows],
-        strategy: Any,
+        strategy: "tf.distribute.Strategy",
     ):
         self.recipe, self.settings, self.dataset = recipe, settings, dataset
         self.built, self.tokens, self.strategy = built, tokens, strategy
@@ -67,12 +61,12 @@ class Trainer:
 
     @property
     def network(self) -> "keras.Model":
-        """The model from tokens on."""
+        """The part of the model that takes tokens."""
         return self.built.network
 
     @cached_property
     def frozen(self) -> "FrozenFeatureExtractor | None":
-        """The part of the network that is computed once for each row; None where the encoder trains."""
+        """The part of the network that is computed once per row; None where the encoder trains."""
         from tfhub_ft.models.frozen_features import FrozenFeatureExtractor
 
         if self.built.stages or not self.settings.cache_features:
@@ -86,27 +80,16 @@ class Trainer:
 
     @cached_property
     def trained_weights(self) -> int:
-        """The number of weights that train."""
+        """The number of trainable weights."""
         return sum(math.prod(weight.shape) for weight in self.step_model().trainable_weights)
 
     def fit(self, run: Run, tracker: "Tracker") -> "Checkpoints":
-        """Train to the end, from the run's last checkpoint on where it has one, and load the best epoch's weights.
-
-        Args:
-            run: whose folder gets the checkpoints and logs.
-            tracker: logs each epoch.
-
-        Returns:
-            The checkpoints, which know the epochs and what the best one scores on validation rows.
-
-        Raises:
-            RunError: the loss became NaN.
-        """
+        """Train, from the run's last checkpoint if there is one, and load the weights of the best epoch."""
         from tfhub_ft.training.callbacks import Checkpoints, ValidationScores, write_history
 
         settings, task = self.settings, self.recipe.task
         batches = self.batches()
-        of_weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
+        weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
         restricted = self.restrict_vocabulary()
         step_model = self.compiled(total_steps=len(batches) * settings.epochs)
         if self.strategy.num_replicas_in_sync > 1:
@@ -118,14 +101,14 @@ class Trainer:
         done = checkpoints.restore(step_model)
         steps = "1 step" if len(batches) == 1 else f"{len(batches):,} steps"
         log(
-            f"Training {of_weights} on {len(batches.tokens):,} {task.example_unit}, {steps} an epoch, in"
+            f"Training {weights} on {len(batches.tokens):,} {task.example_unit}, {steps} per epoch, in"
             f" {self.precision}{self._format_replicas()}" + (f", from epoch {done + 1}" if done else "")
         )
         self._fit_epochs(run, tracker, step_model, checkpoints, batches)
         if where := checkpoints.diverged:
             raise RunError(
                 f"{run.path}: the loss became NaN in epoch {where['epoch']}, step {where['step']}, at a learning rate"
-                f" of {where['learning_rate']:.3g}: --recover continues from the last good epoch with half of"
+                f" of {where['learning_rate']:.3g}; continue with --recover, from the last good epoch at half of"
                 f" --learning-rate {settings.learning_rate:g}"
             )
         checkpoints.load_best()
@@ -135,7 +118,7 @@ class Trainer:
         if settings.lora_rank:
             self.built.layer.save_lora_weights(run.path / ADAPTER)
             self.built.layer.merge_lora()
-            # The merged weights are rounded differently from the updates.
+            # Merging rounds the weights, which changes the scores.
             checkpoints.best_validation = None
         return checkpoints
 
@@ -143,11 +126,11 @@ class Trainer:
         self,
         run: Run,
         tracker: "Tracker",
-        step_model: "keras.Model",
+        step_model: "TrainStepModel",
         checkpoints: "Checkpoints",
         batches: TrainingBatches,
     ) -> None:
-        """Train until the epochs are done, or something ends the run before."""
+        """Train until all epochs are done or a callback stops the run."""
         import keras
 
         from tfhub_ft.training.callbacks import EpochOrder, Progress
@@ -158,26 +141,26 @@ class Trainer:
         interruptions = Interruptions(checkpoints, len(batches), self.strategy)
         progress = Progress(settings.epochs, len(batches), validation, self.recipe.task.epoch_scores)
         callbacks = [EpochOrder(batches), validation, progress, checkpoints, interruptions]
-        callbacks += [keras.callbacks.TensorBoard(run.path / LOGS, write_graph=False), tracker]
+        callbacks += [keras.callbacks.TensorBoard(str(run.path / LOGS), write_graph=False), tracker]
         if built.stages:
-            callbacks.append(Unfreezing(built.layer, built.stages, _inner(step_model.optimizer), len(batches)))
+            callbacks.append(Unfreezing(built.layer, built.stages, _adamw(step_model), len(batches)))
         done = len(checkpoints.state["epochs"])
-        # The rest of an epoch in which the run was stopped is shorter than the others.
+        # A run that was stopped within an epoch continues with the rest of its steps.
         parts = [(done, checkpoints.skipped(done)), (done + 1, 0)] if checkpoints.skipped(done) else [(done, 0)]
-        with interruptions, progress, matrix_products_in(self.precision, self.network), unused_pooler_ignored():
+        with interruptions, progress, matrix_products_in(self.precision, self.network), ignore_unused_pooler():
             for begin, skip in parts:
-                over = checkpoints.stopped or checkpoints.diverged or interruptions.agreed
-                if begin < settings.epochs and not over:
+                is_over = checkpoints.stopped or checkpoints.diverged or interruptions.agreed
+                if begin < settings.epochs and not is_over:
                     step_model.fit(
-                        shared_out(self.strategy, partial(batches.dataset, skip)),
+                        distribute_batches(self.strategy, partial(batches.dataset, skip)),
                         initial_epoch=begin,
                         epochs=begin + 1 if skip else settings.epochs,
                         callbacks=callbacks,
                         shuffle=False,
-                        verbose=0,
+                        verbose=0,  # pyright: ignore[reportArgumentType]
                     )
 
-    def training_rows(self) -> tuple[TokenRows, Any]:
+    def training_rows(self) -> "tuple[TokenRows, np.ndarray | dict[str, np.ndarray]]":
         """Return the training rows, as tokens or as features of a frozen encoder, and the targets of the loss."""
         tokens = self.tokens["train"]
         targets = self.recipe.task.token_targets(tokens, self.dataset.targets["train"])
@@ -200,13 +183,13 @@ class Trainer:
         )
 
     def step_model(self) -> "TrainStepModel":
-        """Return what is trained as a model of its own, from tokens or features to what the loss takes."""
+        """Return the trained part of the network as a model with a training step."""
         from tfhub_ft.training.train_step import TrainStepModel
 
         return TrainStepModel(self.trained.inputs, self.trained.outputs[0], name="learner")
 
     def compiled(self, total_steps: int) -> "TrainStepModel":
-        """Return the step model with its optimizer, loss and metrics; the network itself gets none."""
+        """Return the compiled step model; the network itself is not compiled."""
         import keras
 
         from tfhub_ft.training.optimizer import build_optimizer
@@ -228,15 +211,15 @@ class Trainer:
             step_model.compile(
                 optimizer,
                 **self.recipe.compile_arguments(settings, self.dataset.targets["train"]),
-                jit_compile=settings.jit_compile,
-                # A step on features takes less time than to ask for it.
+                jit_compile=settings.jit_compile,  # pyright: ignore[reportArgumentType]
+                # A step on features takes less time than its call from Python.
                 steps_per_execution=FEATURE_STEPS if self.frozen else 1,
             )
             optimizer.build(step_model.trainable_variables)
         return step_model
 
     def restrict_vocabulary(self) -> bool:
-        """Leave words that no row has out of the training: their embeddings have no gradient, only decay."""
+        """Leave tokens that no row has out of the training, as their embeddings only decay; return whether it did."""
         layer = self.built.layer
         if self.recipe.task.reads_all_words or self.built.stages or not layer.is_native:
             return False
@@ -247,21 +230,23 @@ class Trainer:
             layer.backend.restrict_vocabulary(used_token_ids(self.tokens.values(), embeddings.shape[0]))
         return True
 
-    def _restore_vocabulary(self, step_model: "keras.Model", steps: int) -> None:
-        optimizer = _inner(step_model.optimizer)
-        # An epoch that was ended early has fewer.
-        steps = min(steps, int(optimizer.iterations.numpy()))
+    def _restore_vocabulary(self, step_model: "TrainStepModel", steps: int) -> None:
+        import tensorflow as tf
+
+        optimizer = _adamw(step_model)
+        # An epoch that was ended early has fewer steps.
+        steps = min(steps, int(tf.convert_to_tensor(optimizer.iterations)))
         with self.strategy.scope():
             backend = self.built.layer.backend
-            backend.restore_vocabulary(optimizer.left_by_decay(backend.word_embeddings, steps))
+            backend.restore_vocabulary(optimizer.decay_factor(backend.word_embeddings, steps))
 
-    def score_fn(self) -> Callable[[TokenRows], Any]:
+    def score_fn(self) -> Callable[[TokenRows], object]:
         """Return a function from tokens to what the task's `metrics` takes."""
         task = self.recipe.task
         return task.make_score_fn(self.built.model, scoring_precision(task, self.precision))
 
-    def validated(self, logits: Any) -> Validated:
-        """Return what the logits of the validation rows say of the model as it is now."""
+    def validated(self, logits: object) -> Validated:
+        """Return the scores of the validation rows for the current weights."""
         from tfhub_ft.models.heads import takes_temperature
 
         targets, labels = self.dataset.targets["validation"], self.dataset.labels
@@ -272,22 +257,12 @@ class Trainer:
         replicas, size = self.strategy.num_replicas_in_sync, self.settings.batch_size
         if replicas == 1:
             return ""
-        each = f"at most {self.settings.batch_tokens:,} tokens" if self.settings.batch_tokens else f"{size} rows"
-        return f", each batch of {each} shared out among {replicas} replicas"
+        batch = f"at most {self.settings.batch_tokens:,} tokens" if self.settings.batch_tokens else f"{size} rows"
+        return f", each batch of {batch} divided among {replicas} replicas"
 
 
 def make_trainer(recipe: Recipe, settings: TrainingSettings, dataset: Dataset, given: Collection[str]) -> Trainer:
-    """Take the steps of `train` up to the trainer, for what trains without a run of its own or many times.
-
-    Args:
-        recipe: says what is learned.
-        settings: of the training run.
-        dataset: the rows.
-        given: the names of the settings that the user has set, for `reach_min_steps`.
-
-    Raises:
-        InputError: the encoder or a row does not fit the settings.
-    """
+    """Take the steps of `train` up to the trainer."""
     strategy = start_strategy(settings)
     built = build_model(recipe, settings, dataset.labels, strategy)
     tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
@@ -296,6 +271,6 @@ def make_trainer(recipe: Recipe, settings: TrainingSettings, dataset: Dataset, g
     return Trainer(recipe, settings, dataset, built, tokens, strategy)
 
 
-def _inner(optimizer: "keras.optimizers.Optimizer") -> "keras.optimizers.Optimizer":
-    """Return the optimizer that moves the weights, which one that scales losses may wrap."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+def _adamw(step_model: "TrainStepModel") -> "FusedAdamW":
+    """Return the optimizer of a model, which one that scales losses may wrap."""
+    return getattr(step_model.optimizer, "inner_optimizer", step_model.optimizer)

@@ -1,4 +1,4 @@
-"""The search for good settings: trainings with some of them varied, judged by their validation rows."""
+"""Search for settings with the best validation score."""
 
 import contextlib
 import dataclasses
@@ -6,18 +6,18 @@ import importlib.util
 import json
 import shutil
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.metrics.scores import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
-from tfhub_ft.settings import Settings, option_name, value_type
-from tfhub_ft.training.results import score_trained, score_untrained, write_results, write_samples
-from tfhub_ft.training.start import opened_run, read_settings
-from tfhub_ft.training.tracking import tracker_of
+from tfhub_ft.settings import TrainingSettings, option_name, value_type
+from tfhub_ft.training.results import fit_and_score
+from tfhub_ft.training.start import open_run, read_settings
+from tfhub_ft.training.tracking import make_tracker
 from tfhub_ft.training.trainer import make_trainer
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, recorded_warnings
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     import optuna
 
 BEST, JOURNAL, TRIALS = "best.yaml", "trials.log", "trials"
-USUAL = ("learning_rate=1e-5..3e-4", "epochs=1..4", "freeze=none,all-but-2,all-but-pooler")
-# From such a ratio of its ends on a range is searched by powers.
-BY_POWERS = 10
-FIRST_AT_RANDOM = 5
+DEFAULT_SEARCH = ("learning_rate=1e-5..3e-4", "epochs=1..4", "freeze=none,all-but-2,all-but-pooler")
+# Ranges whose ends differ by this factor are searched on a logarithmic scale.
+LOG_SCALE_RATIO = 10
+RANDOM_TRIALS = 5
+
+Space = Mapping[str, tuple[str, list[Any]]]
 
 
 def tune(
@@ -40,31 +42,32 @@ def tune(
     *,
     output_dir: str | Path,
     trials: int = 12,
-    search: Sequence[str] = USUAL,
+    search: Sequence[str] = DEFAULT_SEARCH,
     config: str | Path | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Train with varied settings, and keep the best ones as a file for `--config`. What `tfhub-ft tune` does.
+    """Search for the best settings, and write them as a file for `--config`. What `tfhub-ft tune` does.
 
-    The test rows are neither read by a trial nor scored: `tfhub-ft train RECIPE --config DIR/best.yaml` scores them
-    once. A search that was stopped goes on in the same folder.
+    Trials neither read nor score the test rows: `tfhub-ft train RECIPE --config DIR/best.yaml` scores them once. A
+    search that was stopped continues in the same folder.
 
     Args:
-        recipe: a recipe's name, or the path of a recipe file.
-        output_dir: the folder of the search: `best.yaml`, and in `trials/` each trial's settings, history and report,
+        recipe: The name of a recipe, or the path of a recipe file.
+        output_dir: The folder of the search. It gets `best.yaml`, and in `trials/` the run folder of each trial,
             without its model.
-        trials: how many trainings there shall be in all.
-        search: what is varied: "learning_rate=1e-5..3e-4" is a range, "freeze=none,all-but-2" a choice.
-        config: a YAML file of settings that stay.
-        settings: settings that stay.
+        trials: Number of trials, including those of an earlier search in the folder.
+        search: The settings to vary, as ranges such as "learning_rate=1e-5..3e-4" or choices such as
+            "freeze=none,all-but-2".
+        config: A YAML file of fixed settings; keyword arguments override it.
+        **settings: Fixed settings.
 
     Returns:
-        A row a finished trial, the best first: {"trial", the varied settings, "score": the recipe's own, of the
-        validation rows, "seconds": of its epochs}.
+        One dictionary for each finished trial, the best first: `trial` (its number), the varied settings, `score` (on
+        the validation rows, by the recipe's metric) and `seconds` (of all epochs).
 
     Raises:
-        InputError: a setting or a file is not as it must be, or the folder holds another search.
-        RunError: no trial came to its end.
+        InputError: If a setting or a file is invalid, or if the folder has another search.
+        RunError: If no trial finished.
 
     Example:
         tune("sentiment", data="reviews.csv", output_dir="runs/search", trials=8)[0]["score"]
@@ -72,11 +75,11 @@ def tune(
     Reference:
         Akiba et al. 2019 (Optuna), https://arxiv.org/abs/1907.10902
     """
-    name, recipe = str(recipe), load_own_recipe(recipe)
+    name, loaded = str(recipe), load_own_recipe(recipe)
     check_type("trials", trials, int, "an integer")
-    fixed, given = read_settings(recipe, config, settings)
-    if search is USUAL:
-        search = [each for each in USUAL if each.partition("=")[0] in fixed.names()]
+    fixed, given = read_settings(loaded, config, settings)
+    if search is DEFAULT_SEARCH:
+        search = [text for text in DEFAULT_SEARCH if text.partition("=")[0] in fixed.names()]
     elif isinstance(search, str):
         search = [search]
     space = parse_search(search, fixed)
@@ -84,36 +87,53 @@ def tune(
     folder = check_path("output_dir", output_dir)
     check_output(folder / BEST, "--output-dir", inputs=[Path(config)] if config else [])
     _check_search_folder(folder)
-    data = _without_test(load_dataset(recipe.task, fixed, recipe.demo))
+    dataset = load_dataset(loaded.task, fixed, loaded.demo)
+    # The test rows are not scored.
+    dataset.splits.pop("test", None)
 
     def objective(trial: "optuna.Trial") -> float:
-        chosen = {key: _suggested(trial, key, ends) for key, ends in space.items()}
-        log(f"Trial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in chosen.items()))
-        return _tried(trial, name, recipe, fixed.replaced(chosen), given, data, folder)
+        """Train with the settings of a trial, and return the validation score; the weights are removed."""
+        values = {key: _suggested(trial, key, *options) for key, options in space.items()}
+        log(f"Trial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+        trial_settings = fixed.replaced(values)
+        path = _trial_folder(folder, trial.number)
+        remove(path)
+        with recorded_warnings() as trial_warnings:
+            tracker = make_tracker(trial_settings.track)
+            trainer = make_trainer(loaded, trial_settings, dataset, given)
+        with release_gradients(), open_run(loaded, name, path, trainer.settings, dataset, tracker) as run:
+            fit_and_score(run, trainer, tracker, trial_warnings)
+        trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in run.training_state["epochs"]), 1))
+        monitor = loaded.task.monitor
+        score = goodness(monitor, run.metrics["validation"][monitor])
+        shutil.rmtree(path / CHECKPOINTS)
+        (path / MODEL).unlink()
+        log(f"Trial {trial.number}: {monitor.replace('_', ' ')} {abs(score):.4f}")
+        return score
 
     is_new = not (folder / JOURNAL).is_file()
-    # A search whose first trial is refused leaves nothing.
+    # A new search whose first trial is refused leaves no folder.
     with rollback_on_error(folder) if is_new else contextlib.nullcontext():
-        study = _study(folder, recipe, fixed, space)
-        left = max(trials - len(_rows(study)), 0)
-        log(f"Running {left} of {trials} trials in {folder}")
+        study = _load_study(folder, loaded, fixed, space)
+        remaining = max(trials - len(_rows(study)), 0)
+        log(f"Running {remaining} of {trials} trials in {folder}")
         if is_new:
             study.optimize(objective, n_trials=1, catch=(RunError,))
     # Ctrl-C ends the search with the trials so far.
     with contextlib.suppress(KeyboardInterrupt):
-        study.optimize(objective, n_trials=left - is_new, catch=(RunError,))
+        study.optimize(objective, n_trials=remaining - is_new, catch=(RunError,))
     rows = _rows(study)
     if not rows:
-        raise RunError(f"{folder}: no trial came to its end; lower the learning rates")
+        raise RunError(f"{folder}: no trial finished; lower the learning rates")
     _write_best(folder, name, rows[0], list(space))
     return rows
 
 
-def parse_search(search: Sequence[str], fixed: Settings) -> dict[str, tuple[str, list[Any]]]:
-    """What is varied, by setting: ("range", its two ends) or ("choice", the values).
+def parse_search(search: Sequence[str], fixed: TrainingSettings) -> dict[str, tuple[str, list[Any]]]:
+    """Return the search space: for each setting ("range", its two ends) or ("choice", the values).
 
     Raises:
-        InputError: there is no such setting, or a value does not fit it.
+        InputError: a setting or a value is invalid.
     """
     fields = {field.name: field for field in dataclasses.fields(fixed)}
     space = {}
@@ -123,16 +143,16 @@ def parse_search(search: Sequence[str], fixed: Settings) -> dict[str, tuple[str,
         key = key.strip().replace("-", "_")
         if key not in fields or not values.strip():
             raise InputError(f"--search {text}: must be SETTING=LOW..HIGH or SETTING=A,B,C")
-        kind = value_type(fields[key])
-        parts = [part.strip() for part in values.split(".." if ".." in values else ",")]
-        if ".." in values and (kind not in (int, float) or len(parts) != 2):
-            raise InputError(f"--search {text}: only a number has a range, from one end to the other")
+        kind, is_range = value_type(fields[key]), ".." in values
+        parts = [part.strip() for part in values.split(".." if is_range else ",")]
+        if is_range and (kind not in (int, float) or len(parts) != 2):
+            raise InputError(f"--search {text}: a range needs a numeric setting and two ends")
         typed = [_typed(text, kind, part) for part in parts]
         for value in typed:
             fixed.replaced({key: value})
-        if ".." in values and not typed[0] < typed[1]:
+        if is_range and not typed[0] < typed[1]:
             raise InputError(f"--search {text}: the first end must be below the second")
-        space[key] = ("range" if ".." in values else "choice", typed)
+        space[key] = ("range" if is_range else "choice", typed)
     return space
 
 
@@ -144,19 +164,19 @@ def _typed(text: str, kind: type, part: str) -> Any:
     try:
         return kind(part)
     except ValueError:
-        raise InputError(f"--search {text}: {part!r} is no number") from None
+        raise InputError(f"--search {text}: {part!r} is not a number") from None
 
 
 def _check_search_folder(folder: Path) -> None:
     if importlib.util.find_spec("optuna") is None:
-        raise InputError("tfhub-ft tune needs Optuna: pip install 'tfhub_ft[tune]'")
+        raise InputError("tfhub-ft tune: needs Optuna; pip install 'tfhub_ft[tune]'")
     check_folder(folder)
     if contents(folder) and not (folder / JOURNAL).is_file():
         raise InputError(f"--output-dir {folder}: not empty, and without a search; choose another folder")
 
 
-def _study(folder: Path, recipe: Recipe, fixed: Settings, space: Mapping[str, Any]) -> "optuna.Study":
-    """The search that a folder holds, or a new one."""
+def _load_study(folder: Path, recipe: Recipe, fixed: TrainingSettings, space: Space) -> "optuna.Study":
+    """Return the study in a folder, or a new one."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -167,61 +187,22 @@ def _study(folder: Path, recipe: Recipe, fixed: Settings, space: Mapping[str, An
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     study = optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
-    asked = json.dumps([recipe.name, fixed.as_dict(), space], sort_keys=True)
-    if study.user_attrs.get("asked", asked) != asked:
-        raise InputError(f"--output-dir {folder} holds a search with other settings: name another folder")
-    study.set_user_attr("asked", asked)
+    description = json.dumps([recipe.name, fixed.as_dict(), space], sort_keys=True)
+    if study.user_attrs.get("asked", description) != description:
+        raise InputError(f"--output-dir {folder}: has a search with other settings; choose another folder")
+    study.set_user_attr("asked", description)
     seed = fixed.seed + len(study.trials)
-    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=FIRST_AT_RANDOM)
+    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
     return study
 
 
-def _suggested(trial: "optuna.Trial", name: str, how: tuple[str, list[Any]]) -> Any:
-    kind, values = how
+def _suggested(trial: "optuna.Trial", name: str, kind: str, values: list[Any]) -> Any:
     if kind == "choice":
         return trial.suggest_categorical(name, values)
     low, high = values
-    by_powers = low > 0 and high / low >= BY_POWERS
-    if isinstance(low, int):
-        return trial.suggest_int(name, low, high, log=by_powers)
-    return trial.suggest_float(name, low, high, log=by_powers)
-
-
-def _without_test(data: Dataset) -> Dataset:
-    kept = [name for name in data.splits if name != "test"]
-    return dataclasses.replace(
-        data, splits={n: data.splits[n] for n in kept}, targets={n: data.targets[n] for n in kept}
-    )
-
-
-def _tried(
-    trial: "optuna.Trial",
-    name: str,
-    recipe: Recipe,
-    settings: Settings,
-    given: Collection[str],
-    data: Dataset,
-    folder: Path,
-) -> float:
-    """The validation score of a training run, of which everything but the weights is kept."""
-    path = _trial_folder(folder, trial.number)
-    remove(path)
-    with recorded_warnings() as warnings:
-        tracker = tracker_of(settings.track)
-        trainer = make_trainer(recipe, settings, data, given)
-    with release_gradients(), opened_run(recipe, name, path, trainer.settings, data, tracker) as run:
-        run.add_warnings(warnings)
-        write_samples(run, recipe.task, data, settings.seed)
-        untrained = score_untrained(trainer)
-        checkpoints = trainer.fit(run, tracker)
-        write_results(run, trainer, checkpoints, *score_trained(trainer, checkpoints, untrained), tracker)
-    epochs = run.training_state["epochs"]
-    trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in epochs), 1))
-    score = goodness(recipe.task.monitor, run.metrics["validation"][recipe.task.monitor])
-    shutil.rmtree(path / CHECKPOINTS)
-    (path / MODEL).unlink()
-    log(f"Trial {trial.number}: {recipe.task.monitor.replace('_', ' ')} {abs(score):.4f}")
-    return score
+    is_log = low > 0 and high / low >= LOG_SCALE_RATIO
+    suggest = trial.suggest_int if isinstance(low, int) else trial.suggest_float
+    return suggest(name, low, high, log=is_log)
 
 
 def _trial_folder(folder: Path, number: int) -> Path:
@@ -229,20 +210,20 @@ def _trial_folder(folder: Path, number: int) -> Path:
 
 
 def _rows(study: "optuna.Study") -> list[dict[str, Any]]:
-    """The finished trials, the best first."""
-    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
-    done.sort(key=lambda trial: -trial.value)
-    return [
-        {"trial": each.number, **each.params, "score": each.value, "seconds": each.user_attrs["seconds"]}
-        for each in done
+    """Return the finished trials, the best first."""
+    rows = [
+        {"trial": trial.number, **trial.params, "score": trial.value, "seconds": trial.user_attrs["seconds"]}
+        for trial in study.trials
+        if trial.state.name == "COMPLETE"
     ]
+    return sorted(rows, key=lambda row: -row["score"])
 
 
 def _write_best(folder: Path, name: str, best: Mapping[str, Any], varied: Sequence[str]) -> None:
     import yaml
 
     settings = Run(_trial_folder(folder, best["trial"])).settings.as_dict()
-    head = f"# the best of a search: trial {best['trial']}, score {best['score']:.4f}; varied were"
+    head = f"# best of a search: trial {best['trial']}, score {best['score']:.4f}; varied settings:"
     head += f" {', '.join(map(option_name, varied))}\n"
     content = {"recipe": name, **settings}
     write_text(folder / BEST, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

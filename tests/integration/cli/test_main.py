@@ -74,7 +74,7 @@ def test_train_evaluate_predict_export(tiny_pair, tmp_path, here):
     assert filed.stdout == "answers.csv: 160 predictions\n"
     assert len(Path(tmp_path / "answers.csv").read_text().splitlines()) == 161
 
-    refused(here("train", "sentiment", *settings), "runs/one", "already holds a run")
+    refused(here("train", "sentiment", *settings), "runs/one", "already has a run")
 
 
 def test_quiet_only_prints_results(tiny_run, tmp_path):

@@ -1,4 +1,4 @@
-"""Distillation: the student learns what the teacher answers, and is a run like any other."""
+"""Distillation: a student learns the predictions of its teacher, and is a run like any other."""
 
 import contextlib
 import io
@@ -32,15 +32,15 @@ def rows_of(run, split):
 
 
 def distilled(*arguments, **options):
-    """The student's run, and what was said."""
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    """Return the run of the student, and the log."""
+    with contextlib.redirect_stderr(io.StringIO()) as log:
         run = tfhub_ft.distill(*arguments, **options)
-    return types.SimpleNamespace(run=run, said=said.getvalue())
+    return types.SimpleNamespace(run=run, log=log.getvalue())
 
 
 @pytest.fixture(scope="module")
 def small(tiny_run, tmp_path_factory):
-    """A student of one layer and of the domain's words, taught by rows without labels too."""
+    """A student with one layer and the tokens of the domain, which also learns from rows without labels."""
     folder = tmp_path_factory.mktemp("distilled")
     held_out = [text for split in ("validation", "test") for text, _ in rows_of(Run(tiny_run), split)[:3]]
     unlabelled = folder / "more.txt"
@@ -52,7 +52,7 @@ def small(tiny_run, tmp_path_factory):
 
 
 @pytest.mark.sample
-def test_the_student_has_fewer_layers_and_words_and_is_about_as_good(small, tiny_run):
+def test_student_has_fewer_layers_and_tokens(small, tiny_run):
     teacher, student = Run(tiny_run), small.run
     encoder = student.load_model().get_layer("token_model").get_layer("encoder")
     words = student.load_model().get_layer("preprocessor").vocabulary
@@ -63,11 +63,11 @@ def test_the_student_has_fewer_layers_and_words_and_is_about_as_good(small, tiny
 
 
 @pytest.mark.sample
-def test_its_rows_are_the_teachers_and_no_held_out_text_is_learnt(small, tiny_run):
+def test_student_trains_on_rows_of_the_teacher_and_new_rows(small, tiny_run):
     theirs, ours = Run(tiny_run).splits, small.run.splits
     assert ours == {name: {**split, "relative": ours[name]["relative"]} for name, split in theirs.items()}
     assert small.run.settings.seed == 7
-    assert "left out 6 of 67 rows that also stand in the validation or test rows, and 1 that" in small.said
+    assert "skipped 6 of 67 rows, which are validation or test rows, and 1, which" in small.log
     described = yaml.safe_load((small.run.path / "distillation.yaml").read_text())
     assert described["rows"] == {"labelled": 112, "unlabelled": 60}
     assert described["teacher"] == str(tiny_run)
@@ -75,7 +75,7 @@ def test_its_rows_are_the_teachers_and_no_held_out_text_is_learnt(small, tiny_ru
     assert (described["student"], described["alpha"], described["hidden_weight"]) == ("layers:1", 0.8, 0.5)
 
 
-def test_it_is_a_run_like_any_other_wherever_it_is_moved(small, tmp_path):
+def test_student_run_can_be_moved(small, tmp_path):
     expected = tfhub_ft.predict(small.run, NEW[:5])
     moved = tmp_path / "moved"
     shutil.copytree(small.run.path, moved)
@@ -90,21 +90,21 @@ def test_it_is_a_run_like_any_other_wherever_it_is_moved(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_is_exported_like_any_other(small, tmp_path):
+def test_student_run_is_exported(small, tmp_path):
     exported = tfhub_ft.export(small.run, output_dir=tmp_path / "export")
     expected = tfhub_ft.predict(small.run, NEW[:5])
     assert [a["label"] for a in tfhub_ft.predict(exported, NEW[:5])] == [a["label"] for a in expected]
 
 
-def test_an_unfinished_one_is_not_gone_on_with_as_a_training(small, tmp_path):
+def test_train_does_not_resume_a_student(small, tmp_path):
     shutil.copytree(small.run.path, tmp_path / "run")
     (tmp_path / "run" / "metrics.json").unlink()
-    with pytest.raises(InputError, match="was distilled from another run, which cannot be resumed"):
+    with pytest.raises(InputError, match="a distilled run, which cannot be resumed"):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
 
 
 @pytest.mark.slow
-def test_alpha_weighs_the_teacher_against_wrong_labels_and_its_scores_are_computed_once(tiny_run, tiny_pair, tmp_path):
+def test_alpha_weights_the_teacher_against_wrong_labels(tiny_run, tiny_pair, tmp_path):
     rows, held_out = make_reviews(120, seed=2), make_reviews(40, seed=3)
     wrong = {"positive": "negative", "negative": "positive"}
     files = {
@@ -118,15 +118,15 @@ def test_alpha_weighs_the_teacher_against_wrong_labels_and_its_scores_are_comput
     misled = distilled(tiny_run, output_dir=tmp_path / "misled", alpha=0.0, **options)
     assert taught.run.metrics["test"]["accuracy"] >= 0.9
     assert misled.run.metrics["test"]["accuracy"] <= 0.1
-    assert "Scoring 120 rows by the teacher" in taught.said
-    assert "The teacher's scores of 120 rows are in the cache" in misled.said
+    assert "Computing the logits of the teacher for 120 rows" in taught.log
+    assert "Using the cached logits of the teacher for 120 rows" in misled.log
     assert taught.run.settings.train == str(files["train"])
     assert taught.run.settings.data is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["intent", "multilabel", "similarity"])
-def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
+def test_distill_trains_other_tasks(recipe, tiny_pair, tmp_path):
     settings = {**TINY_SETTINGS, "epochs": 1, "encoder": tiny_pair}
     teacher = tfhub_ft.train(recipe, output_dir=tmp_path / "teacher", **settings)
     student = distilled(teacher, student=tiny_pair, output_dir=tmp_path / "student", alpha=1.0, epochs=2).run
@@ -139,8 +139,8 @@ def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
     [
         ({"student": "layers:0"}, "--student layers:0: must be layers:N"),
         ({"student": "layers:two"}, "--student layers:two: must be layers:N"),
-        ({"student": "layers:2"}, "--student layers:2: must be fewer than the teacher's layers, of which there are 2"),
-        ({"student": "layers:99"}, "must be fewer than the teacher's layers"),
+        ({"student": "layers:2"}, "--student layers:2: must be below the number of the teacher's layers, 2"),
+        ({"student": "layers:99"}, "must be below the number of the teacher's layers"),
         ({"student": "minilm-l7"}, "--student minilm-l7: unknown encoder .* minilm-l6"),
         ({"alpha": 1.5}, "--alpha 1.5: must be at most 1"),
         ({"alpha": -0.1}, "--alpha -0.1: must be at least 0"),
@@ -151,15 +151,15 @@ def test_other_kinds_of_answers_are_learnt_too(recipe, tiny_pair, tmp_path):
         ({"unlabelled": "empty.txt"}, "empty.txt: no rows found"),
         ({"unlabelled": "blank.jsonl"}, "blank.jsonl, line 2: column 'text' is empty"),
         ({"train": "other.csv"}, "other.csv, line 2: label 'fine' was not seen in training"),
-        ({"student": "PAIR", "hidden_weight": 1.0}, "--hidden-weight: the student .* needs layers:N"),
-        ({"seq_length": 20, "hidden_weight": 1.0}, "--seq-length 20: with --hidden-weight"),
-        ({"encoder": "minilm-l6"}, "--encoder: the student's encoder is what --student names"),
-        ({"preprocessor": "minilm-l6"}, "--preprocessor: a student layers:1 has the teacher's"),
-        ({"strategy": "multi-worker"}, "--strategy multi-worker: one process teaches a student"),
+        ({"student": "PAIR", "hidden_weight": 1.0}, "--hidden-weight: the layers of .*; use --student layers:N"),
+        ({"seq_length": 20, "hidden_weight": 1.0}, "--seq-length 20: --hidden-weight needs"),
+        ({"encoder": "minilm-l6"}, "--encoder: name the encoder of the student with --student"),
+        ({"preprocessor": "minilm-l6"}, "--preprocessor: a student layers:1 has the preprocessor of"),
+        ({"strategy": "multi-worker"}, "--strategy multi-worker: not available for distillation"),
         ({"epoch": 3}, "did you mean epochs"),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_made(
+def test_distill_refuses_wrong_input_before_it_writes(
     options, message, tiny_run, tiny_pair, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -172,28 +172,30 @@ def test_wrong_input_is_refused_before_anything_is_made(
         tfhub_ft.distill(tiny_run, output_dir=tmp_path / "out", **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
-    assert "Scoring" not in capsys.readouterr().err
+    assert "Computing" not in capsys.readouterr().err
 
 
-def test_teachers_and_folders_that_do_not_do_are_refused(tiny_run, tiny_pair, tmp_path):
+def test_distill_refuses_other_teachers_and_folders(tiny_run, tiny_pair, tmp_path):
     with pytest.raises(InputError, match="not found"):
         tfhub_ft.distill(tmp_path / "none", student="layers:1", output_dir=tmp_path / "out")
-    with pytest.raises(InputError, match="already holds a run"):
+    with pytest.raises(InputError, match="already has a run"):
         tfhub_ft.distill(tiny_run, student="layers:1", output_dir=tiny_run)
     shutil.copytree(tiny_run, tmp_path / "unfinished")
     (tmp_path / "unfinished" / "metrics.json").unlink()
-    with pytest.raises(InputError, match="did not finish, so it cannot teach"):
+    with pytest.raises(InputError, match="did not finish; continue it with --resume"):
         tfhub_ft.distill(tmp_path / "unfinished", student="layers:1", output_dir=tmp_path / "out")
     shutil.copytree(tiny_run, tmp_path / "names")
     described = yaml.safe_load((tmp_path / "names" / "recipe.yaml").read_text())
     (tmp_path / "names" / "recipe.yaml").write_text(yaml.safe_dump({"recipe": "ner"}))
-    with pytest.raises(InputError, match="answers by entities, which cannot be distilled; what can is classification"):
+    with pytest.raises(
+        InputError, match="has the task entities, which cannot be distilled; expected one of classification"
+    ):
         tfhub_ft.distill(tmp_path / "names", student="layers:1", output_dir=tmp_path / "out")
     assert described["recipe"] == "sentiment"
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_that_have_changed_since_are_noticed(tiny_run, tmp_path):
+def test_distill_refuses_rows_that_have_changed(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     described = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
     described["data"] = str(write_csv(tmp_path / "changed.csv", make_reviews(150)))
@@ -207,7 +209,7 @@ def test_rows_that_have_changed_since_are_noticed(tiny_run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_student_of_a_run_that_has_moved_names_the_rows(tiny_run, reviews_csv, tmp_path, monkeypatch):
+def test_student_of_a_moved_run_names_its_rows(tiny_run, reviews_csv, tmp_path, monkeypatch):
     run = shutil.copytree(tiny_run, tmp_path / "there" / "run")
     shutil.copy(reviews_csv, tmp_path / "there" / "rows.csv")
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())

@@ -253,7 +253,7 @@ def test_recipes_that_cannot_go_text_in_say_so_before_the_model_is_loaded(recipe
 @pytest.mark.parametrize("recipe", ["ner", "retrieval"])
 def test_recipes_that_keep_their_vocabulary_say_so(recipe, tmp_path):
     run = Run.create(tmp_path / "run", recipe, Settings(), ["a", "b"], {})
-    with pytest.raises(InputError, match=f"--vocabulary domain: the recipe {recipe} keeps the whole vocabulary"):
+    with pytest.raises(InputError, match=f"--vocabulary domain: not available for recipe {recipe}"):
         tfhub_ft.export(run, output_dir=tmp_path / "exports", vocabulary="domain")
 
 

@@ -58,7 +58,7 @@ def losses_of(run):
 
 
 def assert_same(run, other):
-    """The same losses and answers: scores by thresholds may turn at a rounding."""
+    """Compare losses and probabilities; scores with thresholds may differ after rounding."""
     np.testing.assert_allclose(losses_of(run), losses_of(other), atol=1e-5)
     texts = [text for text, _ in make_reviews(160)]
     one, two = (
@@ -76,11 +76,11 @@ def alone(tiny_pair, reviews_csv, tmp_path_factory):
 
 @pytest.mark.sample
 @pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_devices_of_one_machine_train_to_what_one_does(alone, tiny_pair, reviews_csv, tmp_path, devices):
-    given = options(tiny_pair, reviews_csv, tmp_path / "run", strategy="mirrored")
-    code, _, said = tfhub_ft_command(devices, "train", "sentiment", *given, program=ON_DEVICES)
-    assert code == 0, said
-    assert f"each batch of 9 rows shared out among {devices} replicas" in said
+def test_mirrored_trains_like_one_device(alone, tiny_pair, reviews_csv, tmp_path, devices):
+    arguments = options(tiny_pair, reviews_csv, tmp_path / "run", strategy="mirrored")
+    code, _, log = tfhub_ft_command(devices, "train", "sentiment", *arguments, program=ON_DEVICES)
+    assert code == 0, log
+    assert f"each batch of 9 rows divided among {devices} replicas" in log
     assert_same(Run(tmp_path / "run"), alone)
 
 
@@ -103,16 +103,16 @@ def test_replicas_with_dropout_resume_to_the_same_result(tiny_pair, reviews_csv,
 
 
 @pytest.mark.sample
-def test_two_workers_train_to_what_one_does_and_the_first_one_writes(alone, tiny_pair, reviews_csv, tmp_path):
-    given = options(tiny_pair, reviews_csv, tmp_path / "run")
-    # With an empty cache one of them finds out of what family the encoder is.
+def test_launch_trains_two_workers_like_one_device(alone, tiny_pair, reviews_csv, tmp_path):
+    arguments = options(tiny_pair, reviews_csv, tmp_path / "run")
+    # With an empty cache, one worker detects the architecture of the encoder.
     cache = {"TFHUB_FT_CACHE": str(tmp_path / "cache")}
-    code, out, said = tfhub_ft_command("launch", "--workers", 2, "--", "train", "sentiment", *given, **cache)
-    assert code == 0, said
+    code, out, log = tfhub_ft_command("launch", "--workers", 2, "--", "train", "sentiment", *arguments, **cache)
+    assert code == 0, log
     assert out.count(f"Run: {tmp_path / 'run'}") == 1
-    assert all(line.startswith(("[0] ", "[1] ")) for line in said.splitlines())
-    assert "[0] Worker 0 of 2: waiting for the others" in said
-    assert "among 2 replicas" in said
+    assert all(line.startswith(("[0] ", "[1] ")) for line in log.splitlines())
+    assert "[0] Worker 0 of 2: waiting for the other workers" in log
+    assert "among 2 replicas" in log
     run = Run(tmp_path / "run")
     assert run.settings.strategy == "multi-worker"
     assert_same(run, alone)
@@ -120,7 +120,7 @@ def test_two_workers_train_to_what_one_does_and_the_first_one_writes(alone, tiny
 
 
 @pytest.mark.slow
-def test_a_worker_is_killed_and_the_training_resumed(alone, tiny_pair, reviews_csv, tmp_path):
+def test_launch_resumes_after_a_worker_was_killed(alone, tiny_pair, reviews_csv, tmp_path):
     psutil = pytest.importorskip("psutil")
     command = ["launch", "--workers", 2, "--", "train", "sentiment", *options(tiny_pair, reviews_csv, tmp_path / "run")]
     launched = launched_until_an_epoch_is_saved(command, tmp_path / "run")
@@ -134,8 +134,8 @@ def test_a_worker_is_killed_and_the_training_resumed(alone, tiny_pair, reviews_c
     run = Run(tmp_path / "run")
     assert not run.finished
     assert run.training_state["epochs"]
-    code, _, said = tfhub_ft_command(*command, "--resume")
-    assert code == 0, said
+    code, _, log = tfhub_ft_command(*command, "--resume")
+    assert code == 0, log
     assert_same(run, alone)
 
 
@@ -149,18 +149,18 @@ def launched_until_an_epoch_is_saved(command, folder, program="from tfhub_ft.cli
 
 
 @pytest.mark.slow
-def test_sigterm_ends_all_workers_at_one_step(tiny_pair, reviews_csv, tmp_path):
-    given = options(tiny_pair, reviews_csv, tmp_path / "run", epochs=200, patience=200)
-    command = ["launch", "--workers", 2, "--", "train", "sentiment", *given]
+def test_sigterm_stops_all_workers_at_the_same_step(tiny_pair, reviews_csv, tmp_path):
+    arguments = options(tiny_pair, reviews_csv, tmp_path / "run", epochs=200, patience=200)
+    command = ["launch", "--workers", 2, "--", "train", "sentiment", *arguments]
     launched = launched_until_an_epoch_is_saved(command, tmp_path / "run")
     launched.send_signal(signal.SIGTERM)
-    _, said = launched.communicate(timeout=120)
-    assert launched.returncode == 143, said
-    assert said.count("continue with --resume") == 2
+    _, log = launched.communicate(timeout=120)
+    assert launched.returncode == 143, log
+    assert log.count("continue with --resume") == 2
     assert Run(tmp_path / "run").training_state["last"]
 
 
-def test_any_strategy_of_tensorflow_is_taken(alone, tiny_pair, reviews_csv, tmp_path):
+def test_train_takes_a_strategy_of_tensorflow(alone, tiny_pair, reviews_csv, tmp_path):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     run = tfhub_ft.train(
         "sentiment",
@@ -191,16 +191,16 @@ def settings_in_environment(tiny_pair, data, folder, **settings):
     return json.dumps({**SETTINGS, **settings, "data": str(data), "encoder": str(tiny_pair), "output_dir": str(folder)})
 
 
-def test_mirrored_object_trains_to_what_one_device_does(alone, tiny_pair, reviews_csv, tmp_path):
-    given = settings_in_environment(tiny_pair, reviews_csv, tmp_path / "run")
-    code, _, said = tfhub_ft_command(program=WITH_OBJECT, STRATEGY="mirrored", SETTINGS=given)
-    assert code == 0, said
-    assert "shared out among 2 replicas" in said
+def test_mirrored_object_trains_like_one_device(alone, tiny_pair, reviews_csv, tmp_path):
+    arguments = settings_in_environment(tiny_pair, reviews_csv, tmp_path / "run")
+    code, _, log = tfhub_ft_command(program=WITH_OBJECT, STRATEGY="mirrored", SETTINGS=arguments)
+    assert code == 0, log
+    assert "divided among 2 replicas" in log
     assert_same(Run(tmp_path / "run"), alone)
 
 
 @pytest.mark.slow
-def test_multi_worker_object_trains_to_what_one_device_does(alone, tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_multi_worker_object_trains_like_one_device(alone, tiny_pair, reviews_csv, tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "PROGRAM", WITH_OBJECT)
     monkeypatch.setenv("STRATEGY", "multi-worker")
     monkeypatch.setenv("SETTINGS", settings_in_environment(tiny_pair, reviews_csv, tmp_path / "run"))
@@ -256,9 +256,9 @@ with tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"]).scope():
 
 
 @pytest.mark.slow
-def test_models_save_and_load_within_the_scope_of_a_strategy(tiny_pair, tmp_path):
-    code, _, said = tfhub_ft_command(tiny_pair, tmp_path, program=SAVE_WITHIN_SCOPE)
-    assert code == 0, said
+def test_models_save_and_load_in_the_scope_of_a_strategy(tiny_pair, tmp_path):
+    code, _, log = tfhub_ft_command(tiny_pair, tmp_path, program=SAVE_WITHIN_SCOPE)
+    assert code == 0, log
 
 
 PROBE = """
@@ -269,8 +269,8 @@ print(logs_need_an_axis(build_strategy("multi-worker")))
 
 
 @pytest.mark.slow
-def test_keras_still_needs_the_bridge_for_several_workers(monkeypatch, capfd):
-    """Once this fails, Keras trains with several workers by itself: what `DistributedTrainStep` says of it can go."""
+def test_keras_needs_a_workaround_for_several_workers(monkeypatch, capfd):
+    """Once this fails, the workaround in `TrainStepModel` can be removed."""
     monkeypatch.setattr(launch, "PROGRAM", PROBE)
     assert launch.launch(["train", "sentiment", "--output-dir", "runs/two"], workers=2) == 0
     assert capfd.readouterr().out.strip() == "True"

@@ -9,21 +9,21 @@ from tfhub_ft.settings import option_name
 from tfhub_ft.training.dry_run import dry_run
 
 
-def test_it_tells_rows_tokens_weights_time_and_memory(tiny_pair, reviews_csv):
-    told = dry_run("sentiment", data=reviews_csv, encoder=tiny_pair, **TINY_SETTINGS)
-    assert [split["rows"] for split in told["splits"].values()] == [112, 24, 24]
-    assert sum(told["splits"]["train"]["labels"].values()) == 112
-    assert told["tokens"]["p50"] <= told["tokens"]["p95"] <= told["tokens"]["longest"]
-    assert told["weights"]["trained"] <= told["weights"]["all"]
-    assert told["steps_an_epoch"] == -(-112 // TINY_SETTINGS["batch_size"])
-    assert told["epochs"] == TINY_SETTINGS["epochs"]
-    assert 0 < told["seconds_an_epoch"] < told["seconds"]
-    assert told["peak_memory_bytes"] > 1e8
-    assert told["settings"]["seq_length"] == TINY_SETTINGS["seq_length"]
-    json.dumps(told)
+def test_dry_run_returns_rows_tokens_weights_and_cost(tiny_pair, reviews_csv):
+    plan = dry_run("sentiment", data=reviews_csv, encoder=tiny_pair, **TINY_SETTINGS)
+    assert [split["rows"] for split in plan["splits"].values()] == [112, 24, 24]
+    assert sum(plan["splits"]["train"]["labels"].values()) == 112
+    assert plan["tokens"]["p50"] <= plan["tokens"]["p95"] <= plan["tokens"]["longest"]
+    assert plan["weights"]["trained"] <= plan["weights"]["all"]
+    assert plan["steps_an_epoch"] == -(-112 // TINY_SETTINGS["batch_size"])
+    assert plan["epochs"] == TINY_SETTINGS["epochs"]
+    assert 0 < plan["seconds_an_epoch"] < plan["seconds"]
+    assert plan["peak_memory_bytes"] > 1e8
+    assert plan["settings"]["seq_length"] == TINY_SETTINGS["seq_length"]
+    json.dumps(plan)
 
 
-def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path, capsys):
+def test_dry_run_warns_of_truncated_and_repeated_rows(tiny_pair, tmp_path, capsys):
     rows = make_reviews(100)
     other = "negative" if rows[1][1] == "positive" else "positive"
     write_csv(tmp_path / "train.csv", [*rows, rows[0], (rows[1][0], other)])
@@ -44,12 +44,12 @@ def test_what_is_odd_about_the_rows_is_said(tiny_pair, tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("error:Gradients do not exist")
-def test_a_head_that_the_pooler_is_not_used_by_is_no_warning(tiny_pair, reviews_csv):
+def test_dry_run_does_not_warn_of_an_unused_pooler(tiny_pair, reviews_csv):
     assert dry_run("spam", data=reviews_csv, encoder=tiny_pair, seq_length=24)["warnings"] == []
 
 
 @pytest.mark.sample
-def test_the_command_leaves_nothing_behind(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_dry_run_command_writes_no_files(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv}
     options = [str(part) for name, value in settings.items() for part in (option_name(name), value)]

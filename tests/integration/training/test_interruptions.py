@@ -16,11 +16,11 @@ from tfhub_ft.settings import option_name
 from tfhub_ft.training.callbacks import EpochOrder
 from tfhub_ft.utils.errors import InputError, Preempted, RunError
 
-# Of four epochs, each of 14 steps.
+# Of four epochs with 14 steps each.
 EPOCH, STEP = 1, 5
 
 
-# Dropout of the head, as by default, and of the encoder.
+# With dropout in the head and the encoder.
 SETTINGS = {**TINY_SETTINGS, "dropout": 0.1, "encoder_dropout": 0.1}
 
 
@@ -47,7 +47,7 @@ def epochs_of(run):
 
 @pytest.fixture
 def signalled(monkeypatch):
-    """Sends this process a signal after a step of an epoch."""
+    """Send this process a signal after a step of an epoch."""
     return sender(monkeypatch)
 
 
@@ -82,9 +82,7 @@ def stopped(stopped_run, tmp_path):
     return shutil.copytree(stopped_run, tmp_path / "run")
 
 
-def test_a_stopped_run_is_resumed_after_it_has_moved_with_its_rows(
-    whole_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch
-):
+def test_resume_finds_a_moved_run_and_its_rows(whole_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch):
     (tmp_path / "project").mkdir()
     shutil.copy(reviews_csv, tmp_path / "project" / "rows.csv")
     signalled(signal.SIGTERM)
@@ -105,7 +103,7 @@ def test_a_stopped_run_is_resumed_after_it_has_moved_with_its_rows(
 
 @pytest.mark.sample
 @pytest.mark.parametrize("at", [STEP, pytest.param(13, marks=pytest.mark.slow)])
-def test_sigterm_saves_and_resuming_goes_on_at_the_next_step(
+def test_sigterm_saves_and_resume_continues_at_the_next_step(
     whole_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch, at
 ):
     before = signal.getsignal(signal.SIGTERM)
@@ -145,16 +143,16 @@ def test_resume_refuses_damaged_checkpoints(stopped, state, message):
     assert {path.name for path in checkpoints.iterdir()} == before
 
 
-def test_ctrl_c_leaves_a_run_that_evaluates(tiny_pair, reviews_csv, tmp_path, signalled, capsys):
+def test_ctrl_c_finishes_the_run(tiny_pair, reviews_csv, tmp_path, signalled, capsys):
     signalled(signal.SIGINT)
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv)
-    assert "keeping what was learnt" in capsys.readouterr().err
+    assert "finishing the run" in capsys.readouterr().err
     assert run.finished
     assert len(run.training_state["epochs"]) == EPOCH + 1
     assert tfhub_ft.evaluate(run, data=reviews_csv)["rows"] == 160
 
 
-def test_a_second_ctrl_c_leaves_at_once(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_second_ctrl_c_exits_at_once(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
 
     class Sender(EpochOrder):
@@ -173,7 +171,7 @@ def test_a_second_ctrl_c_leaves_at_once(tiny_pair, reviews_csv, tmp_path, monkey
     assert len(Run(tmp_path / "run").training_state["epochs"]) == EPOCH
 
 
-def test_a_loss_that_is_no_number_tells_where_and_goes_on_at_half_the_rate(tiny_pair, reviews_csv, tmp_path):
+def test_recover_continues_a_nan_loss_at_half_the_rate(tiny_pair, reviews_csv, tmp_path):
     settings = {"data": reviews_csv, "learning_rate": 1e30, "clip_norm": 0, "warmup": 0.0}
     with pytest.raises(RunError, match=r"epoch 1, step \d+, at a learning rate of .*--recover"):
         train(tiny_pair, tmp_path / "run", **settings)
@@ -184,7 +182,7 @@ def test_a_loss_that_is_no_number_tells_where_and_goes_on_at_half_the_rate(tiny_
     assert Run(tmp_path / "run").settings.learning_rate == 5e29
 
 
-def test_recovering_goes_back_to_the_last_good_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_recover_continues_from_the_last_good_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     class Poisoned(EpochOrder):
         def on_train_batch_begin(self, batch, logs=None):
             if self.batches.epoch == EPOCH and batch == STEP:
@@ -198,17 +196,17 @@ def test_recovering_goes_back_to_the_last_good_epoch(tiny_pair, reviews_csv, tmp
     run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
     assert run.settings.learning_rate == SETTINGS["learning_rate"] / 2
     assert run.metrics["test"]["accuracy"] > 0.8
-    with pytest.raises(InputError, match="is finished"):
+    with pytest.raises(InputError, match="already finished"):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", recover=True)
 
 
-def test_a_folder_in_use_is_not_trained_in(stopped):
+def test_resume_refuses_a_folder_in_use(stopped):
     with Run(stopped).locked(), pytest.raises(InputError, match="in use"):
         tfhub_ft.train("sentiment", output_dir=stopped, resume=True)
 
 
-@pytest.mark.parametrize("ways", ["kill", pytest.param("kill and stop", marks=pytest.mark.slow)])
-def test_a_process_that_is_killed_goes_on_to_the_same_end(whole_run, tiny_pair, reviews_csv, tmp_path, ways):
+@pytest.mark.parametrize("events", ["kill", pytest.param("kill and stop", marks=pytest.mark.slow)])
+def test_killed_process_resumes_to_the_same_result(whole_run, tiny_pair, reviews_csv, tmp_path, events):
     def begin(*arguments):
         command = [sys.executable, "-c", "from tfhub_ft.cli.main import main; main()", "train", "sentiment"]
         return subprocess.Popen([*command, "--output-dir", "run", *map(str, arguments)], cwd=tmp_path)
@@ -228,7 +226,7 @@ def test_a_process_that_is_killed_goes_on_to_the_same_end(whole_run, tiny_pair, 
     resumed = Run(tmp_path / "run")
     done = len(resumed.training_state["epochs"])
     process = begin("--resume")
-    if ways == "kill and stop":
+    if events == "kill and stop":
         wait_for(lambda: len(resumed.training_state["epochs"]) > done or resumed.finished)
         process.send_signal(signal.SIGTERM)
     if process.wait() == 143:
@@ -237,7 +235,7 @@ def test_a_process_that_is_killed_goes_on_to_the_same_end(whole_run, tiny_pair, 
     assert_same(resumed, whole_run)
 
 
-def test_remains_of_a_kill_go_at_the_next_start(stopped):
+def test_resume_removes_files_of_a_killed_process(stopped):
     for folder in (stopped, stopped / "checkpoints"):
         (folder / ".tfhub_ft-dead").mkdir()
         (folder / ".tfhub_ft-dead" / ".lock").touch()
@@ -247,22 +245,22 @@ def test_remains_of_a_kill_go_at_the_next_start(stopped):
     run = tfhub_ft.train("sentiment", output_dir=stopped, resume=True)
     assert not [path for path in run.path.rglob("*") if path.name.startswith((".", "last-"))]
     (stopped / "checkpoints" / "best.weights.h5").write_bytes(b"of a kill after metrics.json")
-    with pytest.raises(InputError, match="is finished"):
+    with pytest.raises(InputError, match="already finished"):
         tfhub_ft.train("sentiment", output_dir=stopped, resume=True)
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["state.json"]
 
 
 @pytest.mark.parametrize("names", [["labels.json"], ["labels.json", "splits.json"]])
-def test_a_folder_that_was_killed_before_it_was_a_run_is_new(whole_run, tiny_pair, reviews_csv, tmp_path, names):
+def test_train_takes_a_folder_that_was_never_a_run(whole_run, tiny_pair, reviews_csv, tmp_path, names):
     (tmp_path / "run").mkdir()
     for name in names:
         shutil.copy(whole_run.path / name, tmp_path / "run" / name)
-    with pytest.raises(InputError, match="killed before it began; leave --resume out"):
+    with pytest.raises(InputError, match="killed before its first epoch; train without --resume"):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
     assert train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=1).finished
 
 
-def test_a_folder_with_other_labels_is_not_new(tiny_pair, reviews_csv, tmp_path):
+def test_train_refuses_a_folder_with_other_labels(tiny_pair, reviews_csv, tmp_path):
     (tmp_path / "labels.json").write_text('{"mine": 1}', encoding="utf-8")
     with pytest.raises(InputError, match="not empty"):
         train(tiny_pair, tmp_path, data=reviews_csv)

@@ -1,4 +1,4 @@
-"""Rare labels that a training run drops stay dropped wherever its rows are read again."""
+"""Rare labels that a training run drops are also dropped when its rows are read again."""
 
 import json
 
@@ -33,7 +33,7 @@ def run(data, tiny_pair, tmp_path_factory):
     return tfhub_ft.train("multilabel", data=data, min_label_rows=3, encoder=tiny_pair, output_dir=folder, **SETTINGS)
 
 
-def test_a_run_remembers_the_labels_that_it_dropped(run, data, tmp_path, capsys):
+def test_run_stores_dropped_labels(run, data, tmp_path, capsys):
     assert run.labels == ["negative", "positive", "short"]
     assert run.dropped_labels == {"odd": 2, "rare": 1}
     assert sum(split["rows"] for split in run.splits.values()) == 82
@@ -51,9 +51,9 @@ def test_a_run_remembers_the_labels_that_it_dropped(run, data, tmp_path, capsys)
     assert exports["dropped_labels"] == ["odd", "rare"]
 
 
-def test_prepared_rows_are_those_that_are_left(run, data, tiny_pair, tmp_path):
-    how = {"encoder": str(tiny_pair), "seq_length": SETTINGS["seq_length"]}
-    prepared = prepare("multilabel", data=data, min_label_rows=3, output_dir=tmp_path / "rows", **how)
+def test_prepare_drops_rare_labels(run, data, tiny_pair, tmp_path):
+    settings = {"encoder": str(tiny_pair), "seq_length": SETTINGS["seq_length"]}
+    prepared = prepare("multilabel", data=data, min_label_rows=3, output_dir=tmp_path / "rows", **settings)
     assert prepared.index["labels"] == run.labels
     plan = dry_run("multilabel", prepared=prepared.path, **SETTINGS | {"encoder": str(tiny_pair)})
     assert plan["splits"]["train"]["rows"] == run.splits["train"]["rows"]

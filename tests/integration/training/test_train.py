@@ -27,7 +27,7 @@ def weights(run):
 
 
 @pytest.mark.sample
-def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
+def test_train_writes_all_files_of_a_run(tiny_run, reviews_csv):
     run = Run(tiny_run)
     names = {p.name for p in tiny_run.iterdir()}
     assert names == {
@@ -48,11 +48,11 @@ def test_a_run_folder_holds_what_it_should(tiny_run, reviews_csv):
 
 
 @pytest.mark.sample
-def test_it_learns(tiny_run):
+def test_train_learns(tiny_run):
     assert Run(tiny_run).metrics["test"]["accuracy"] >= 0.9
 
 
-def test_the_same_seed_gives_the_same_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
+def test_train_with_the_same_seed_gives_the_same_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
     again = train(tiny_pair, tmp_path / "again", data=reviews_csv)
     assert again.metrics["test"] == Run(tiny_run).metrics["test"]
     for one, other in zip(weights(Run(tiny_run)), weights(again)):
@@ -60,12 +60,12 @@ def test_the_same_seed_gives_the_same_run(tiny_run, tiny_pair, reviews_csv, tmp_
 
 
 @pytest.mark.slow
-def test_another_seed_gives_another_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
+def test_train_with_another_seed_gives_another_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
     other = train(tiny_pair, tmp_path / "other", data=reviews_csv, seed=1)
     assert other.metrics["test"]["log_loss"] != Run(tiny_run).metrics["test"]["log_loss"]
 
 
-def test_the_best_epoch_is_kept(tiny_pair, reviews_csv, tmp_path):
+def test_train_keeps_the_best_epoch(tiny_pair, reviews_csv, tmp_path):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=4, learning_rate=0.3, warmup=0.0, clip_norm=0)
     with (run.path / "history.csv").open() as file:
         epochs = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
@@ -86,7 +86,7 @@ def assert_kept_epoch_has_the_final_scores(run):
     [{}, {"precision": "bfloat16"}, {"freeze": "all", "precision": "bfloat16"}, {"class_weight": "balanced"}],
     ids=str,
 )
-def test_history_scores_of_the_kept_epoch_are_the_final_scores(tiny_pair, reviews_csv, tmp_path, settings):
+def test_history_has_the_final_scores_of_the_kept_epoch(tiny_pair, reviews_csv, tmp_path, settings):
     recipe = "spam" if "class_weight" in settings else "sentiment"
     settings = {**TINY_SETTINGS, "epochs": 2, **settings}
     run = tfhub_ft.train(recipe, data=reviews_csv, output_dir=tmp_path / "run", encoder=tiny_pair, **settings)
@@ -94,12 +94,12 @@ def test_history_scores_of_the_kept_epoch_are_the_final_scores(tiny_pair, review
 
 
 @pytest.mark.parametrize("recipe", ["multilabel", "similarity", "ner", "qa", "retrieval", "intent", "adapt"])
-def test_history_scores_of_every_task_are_the_final_scores(tiny_pair, tmp_path, recipe):
+def test_history_has_the_final_scores_of_every_task(tiny_pair, tmp_path, recipe):
     settings = {"epochs": 2, "batch_size": 16, "seq_length": 32, "encoder": tiny_pair}
     assert_kept_epoch_has_the_final_scores(tfhub_ft.train(recipe, output_dir=tmp_path / "run", **settings))
 
 
-def test_scores_that_validation_rows_leave_undefined_are_empty(tiny_pair, tmp_path, capsys):
+def test_history_has_empty_cells_for_undefined_scores(tiny_pair, tmp_path, capsys):
     rows = make_reviews(60)
     train_csv = write_csv(tmp_path / "train.csv", rows[:40])
     one_label = write_csv(tmp_path / "one.csv", [row for row in rows[40:] if row[1] == "positive"])
@@ -112,7 +112,7 @@ def test_scores_that_validation_rows_leave_undefined_are_empty(tiny_pair, tmp_pa
     assert json.loads((run.path / "metrics.json").read_text())["validation"]["roc_auc"] is None
 
 
-def test_an_undefined_score_leaves_the_choice_of_the_epoch_to_the_log_loss(tiny_pair, tmp_path):
+def test_train_compares_log_losses_of_undefined_scores(tiny_pair, tmp_path):
     rows = make_reviews(60)
     train_csv = write_csv(tmp_path / "train.csv", rows[:40])
     one_label = write_csv(tmp_path / "one.csv", [row for row in rows[40:] if row[1] == "positive"])
@@ -123,23 +123,23 @@ def test_an_undefined_score_leaves_the_choice_of_the_epoch_to_the_log_loss(tiny_
     assert run.metrics["train"]["epoch"] == 1 + losses.index(min(losses))
 
 
-def test_few_rows_train_for_a_minimum_number_of_steps(tiny_pair, reviews_csv, tmp_path, capsys):
+def test_train_reaches_the_minimum_number_of_steps(tiny_pair, reviews_csv, tmp_path, capsys):
     settings = {"data": reviews_csv, **{name: value for name, value in TINY_SETTINGS.items() if name != "epochs"}}
     run = tfhub_ft.train(
         "sentiment", output_dir=tmp_path / "run", encoder=tiny_pair, **{**settings, "patience": 9}, min_steps=50
     )
-    assert "Training for 4 epochs, of 14 steps each, to reach --min-steps 50" in capsys.readouterr().err
+    assert "Training for 4 epochs of 14 steps to reach --min-steps 50" in capsys.readouterr().err
     assert (run.settings.epochs, run.settings.patience, len(run.training_state["epochs"])) == (4, 9, 4)
 
 
 @pytest.mark.slow
-def test_patience_ends_the_training(tiny_pair, reviews_csv, tmp_path):
+def test_train_stops_when_patience_runs_out(tiny_pair, reviews_csv, tmp_path):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, epochs=8, learning_rate=0.0, patience=1)
     assert len((run.path / "history.csv").read_text().splitlines()) == 3
 
 
 @pytest.mark.sample
-def test_separate_files_a_validation_held_out_and_a_bad_row_skipped(tiny_pair, tmp_path, capsys):
+def test_train_holds_out_validation_rows_and_skips_bad_rows(tiny_pair, tmp_path, capsys):
     rows = make_reviews(80)
     train_csv = write_csv(tmp_path / "train.csv", [*rows[:60], ("", "positive")])
     test_csv = write_csv(tmp_path / "test.csv", rows[60:])
@@ -150,7 +150,7 @@ def test_separate_files_a_validation_held_out_and_a_bad_row_skipped(tiny_pair, t
 
 
 @pytest.mark.sample
-def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_resume_continues_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -173,11 +173,11 @@ def test_resuming_goes_on_from_the_last_epoch(tiny_pair, reviews_csv, tmp_path, 
     assert after["epochs"][:2] == before["epochs"]
     assert len(after["epochs"]) == 4
     assert run.metrics["test"]["accuracy"] >= 0.9
-    with pytest.raises(InputError, match="is finished"):
+    with pytest.raises(InputError, match="already finished"):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
 
 
-def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_restricted_vocabulary_trains_to_the_same_weights(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     from tfhub_ft.encoders.hub_encoder import encoder_of
     from tfhub_ft.training.trainer import Trainer
 
@@ -185,23 +185,23 @@ def test_leaving_out_the_words_that_no_row_has_changes_nothing(tiny_pair, review
         return encoder_of(run.load_model().get_layer("token_model")).values
 
     settings = {"data": reviews_csv, "epochs": 2, "precision": "float32", "weight_decay": 0.3, "layer_decay": 0.5}
-    narrow = train(tiny_pair, tmp_path / "narrow", **settings)
+    restricted = train(tiny_pair, tmp_path / "restricted", **settings)
     monkeypatch.setattr(Trainer, "restrict_vocabulary", lambda trainer: False)
     whole = train(tiny_pair, tmp_path / "whole", **settings)
-    assert narrow.metrics["train"]["trained_weights"] == whole.metrics["train"]["trained_weights"]
+    assert restricted.metrics["train"]["trained_weights"] == whole.metrics["train"]["trained_weights"]
     expected = values(whole)
-    for name, value in values(narrow).items():
-        # The gradient of a key's bias is zero but for rounding, which Adam makes a step of.
+    for name, value in values(restricted).items():
+        # The gradient of a key's bias is zero except for rounding, which Adam scales up.
         if "key/bias" not in name:
             np.testing.assert_allclose(value, expected[name], atol=1e-5, err_msg=name)
 
 
-def test_batches_by_tokens_in_fixed_shapes(tiny_pair, reviews_csv, tmp_path):
+def test_train_with_batch_tokens_and_buckets(tiny_pair, reviews_csv, tmp_path):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, batch_tokens=192, padding="buckets")
     assert run.metrics["test"]["accuracy"] >= 0.9
 
 
-def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path):
+def test_settings_override_the_config_file(tiny_pair, reviews_csv, tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text(f"recipe: sentiment\nepochs: 5\nlearning_rate: 3e-3\nseq_length: 24\ndata: {reviews_csv}\n")
     run = tfhub_ft.train("sentiment", config=config, output_dir=tmp_path / "run", encoder=tiny_pair, epochs=1)
@@ -209,18 +209,20 @@ def test_yaml_settings_and_options_before_them(tiny_pair, reviews_csv, tmp_path)
     assert read_settings(run.recipe, run.path / "recipe.yaml", {})[0] == run.settings
 
 
-def test_the_step_is_traced_once_whatever_the_lengths_and_epochs(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_train_step_is_traced_once(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     from tfhub_ft.encoders.backends import native
 
     traced, encode = [], native.encode
-    monkeypatch.setattr(native, "encode", lambda *given, **how: (traced.append(how["drop"]), encode(*given, **how))[1])
+    monkeypatch.setattr(
+        native, "encode", lambda *args, **kwargs: (traced.append(kwargs["drop"]), encode(*args, **kwargs))[1]
+    )
     tfhub_ft.train(
         "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=tmp_path / "run", **{**TINY_SETTINGS, "epochs": 2}
     )
     assert sum(drop is not None for drop in traced) == 1
 
 
-def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_path):
+def test_lora_updates_are_merged_and_saved(tiny_pair, reviews_csv, tmp_path):
     settings = {"lora_rank": 4, "lora_targets": "query, value,output", "epochs": 2}
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
     head = 32 * 2 + 2
@@ -249,13 +251,13 @@ def test_low_rank_updates_are_merged_and_kept_alone(tiny_pair, reviews_csv, tmp_
     ids=lambda settings: next(iter(settings)),
 )
 @pytest.mark.slow
-def test_what_is_done_layer_by_layer_trains_too(tiny_pair, reviews_csv, tmp_path, settings):
+def test_train_with_methods_by_layer(tiny_pair, reviews_csv, tmp_path, settings):
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
     assert run.metrics["validation"]["accuracy"] > 0.9
 
 
 @pytest.mark.slow
-def test_unfreezing_goes_on_where_it_was_stopped(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_resume_continues_unfreezing(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     def stop(self, epoch, logs=None):
         if epoch == 1:
             raise KeyboardInterrupt
@@ -271,7 +273,7 @@ def test_unfreezing_goes_on_where_it_was_stopped(tiny_pair, reviews_csv, tmp_pat
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_warnings_of_a_run_are_kept_and_shown_in_its_report(tiny_pair, tmp_path, capsys):
+def test_warnings_are_saved_and_reported(tiny_pair, tmp_path, capsys):
     rows = [(f"{text} {'so nice and very good ' * 6}", label) for text, label in make_reviews(60)]
     data = write_csv(tmp_path / "rows.csv", rows)
     run = train(tiny_pair, tmp_path / "run", data=data, epochs=1, learning_rate=1e-6)
@@ -285,7 +287,7 @@ def test_warnings_of_a_run_are_kept_and_shown_in_its_report(tiny_pair, tmp_path,
     assert json.loads((run.path / "warnings.json").read_text()) == run.warnings
 
 
-def test_evaluate_says_how_many_rows_are_truncated(tiny_run, tmp_path, capsys):
+def test_evaluate_warns_of_truncated_rows(tiny_run, tmp_path, capsys):
     data = write_csv(tmp_path / "rows.csv", [*make_reviews(4), ("good " * 30, "positive"), ("bad " * 22, "negative")])
     tfhub_ft.evaluate(tiny_run, data=data, report=tmp_path / "report.html")
     warning = "1 of 6 rows are longer than --seq-length 24 tokens; the rest of their text is not read"
@@ -293,7 +295,7 @@ def test_evaluate_says_how_many_rows_are_truncated(tiny_run, tmp_path, capsys):
     assert warning in (tmp_path / "report.html").read_text()
 
 
-def test_a_float32_run_is_scored_in_float32_on_a_bfloat16_machine(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_float32_run_is_scored_in_float32(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     settings = {"data": reviews_csv, "freeze": "all", "precision": "float32", "dropout": 0.1}
     expected = train(tiny_pair, tmp_path / "float32", **settings)
     monkeypatch.setattr(precision, "Path", lambda _: SimpleNamespace(read_text=lambda **_: "flags: avx512_bf16"))

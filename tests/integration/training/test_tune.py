@@ -12,7 +12,7 @@ from tfhub_ft.utils.errors import InputError
 SEARCH = ("learning_rate=1e-5..5e-3", "freeze=none,all-but-pooler")
 
 
-def test_a_search_finds_settings_that_train_takes_and_goes_on_where_it_was(tiny_pair, reviews_csv, tmp_path):
+def test_tune_continues_and_writes_settings_for_train(tiny_pair, reviews_csv, tmp_path):
     pytest.importorskip("optuna")
     settings = {**TINY_SETTINGS, "data": str(reviews_csv), "encoder": str(tiny_pair), "epochs": 2}
     rows = tune("sentiment", output_dir=tmp_path / "search", trials=1, search=SEARCH, **settings)
@@ -37,7 +37,7 @@ def test_a_search_finds_settings_that_train_takes_and_goes_on_where_it_was(tiny_
 
 
 @pytest.mark.sample
-def test_the_command(tiny_pair, reviews_csv, tmp_path, monkeypatch):
+def test_tune_command_prints_the_best_trial(tiny_pair, reviews_csv, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
     settings = {**TINY_SETTINGS, "encoder": tiny_pair, "data": reviews_csv, "epochs": 1, "trials": 1}

@@ -1,4 +1,4 @@
-"""Validation and test files with labels that the training rows lack: trained, scored, reported, compared, exported."""
+"""Labels of validation and test rows that the training rows lack count as wrong in scores, reports and comparisons."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ SLOW = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("sentiment",
 
 
 @pytest.mark.parametrize("recipe", ["topic", "multilabel", "ner", *SLOW])
-def test_labels_of_held_out_rows_alone_are_wrong_everywhere(recipe, tiny_pair, tmp_path, capsys):
+def test_labels_not_in_training_count_as_wrong(recipe, tiny_pair, tmp_path, capsys):
     files = {}
     for seed, (name, new) in enumerate([("train", None), ("validation", "fresh"), ("test", "newer")]):
         files[name] = tmp_path / f"{name}.jsonl"

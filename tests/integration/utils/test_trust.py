@@ -146,7 +146,7 @@ def test_resume_refuses_changed_recipe_file(mine_run, tmp_path):
     run = shutil.copytree(mine_run[0], tmp_path / "run")
     (run / "metrics.json").unlink()
     (tmp_path / "mine.py").write_text((run / "recipe.py").read_text() + "# changed\n")
-    with pytest.raises(InputError, match=r"another version of the recipe mine; continue with that one, .*recipe.py"):
+    with pytest.raises(InputError, match=r"another version of recipe mine; continue with .*recipe.py"):
         tfhub_ft.train(tmp_path / "mine.py", output_dir=run, resume=True)
 
 

@@ -9,20 +9,20 @@ TEACHER, STUDENT = (RANDOM.normal(0, 3, (5, 4)).astype("float32") for _ in range
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_classes_are_compared_by_the_divergence_of_softened_probabilities(temperature):
+def test_softened_classes_is_a_scaled_divergence(temperature):
     of_teacher, of_student = softmax(TEACHER / temperature, -1), softmax(STUDENT / temperature, -1)
     expected = temperature**2 * rel_entr(of_teacher, of_student).sum(-1)
     np.testing.assert_allclose(softened_classes(TEACHER, STUDENT, temperature), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_labels_are_compared_one_by_one(temperature):
+def test_softened_labels_averages_over_labels(temperature):
     of_teacher, of_student = expit(TEACHER / temperature), expit(STUDENT / temperature)
     expected = (rel_entr(of_teacher, of_student) + rel_entr(1 - of_teacher, 1 - of_student)).mean(-1)
     np.testing.assert_allclose(softened_labels(TEACHER, STUDENT, temperature), temperature**2 * expected, rtol=1e-3)
 
 
-def test_equal_logits_differ_by_nothing_and_numbers_by_their_square():
+def test_losses_of_equal_logits_are_zero():
     np.testing.assert_allclose(softened_classes(TEACHER, TEACHER + 1, 2.0), 0, atol=1e-5)
     np.testing.assert_allclose(softened_labels(TEACHER, TEACHER, 2.0), 0, atol=1e-5)
     numbers = np.array([[0.5], [2.0]], "float32")

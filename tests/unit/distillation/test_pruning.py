@@ -1,4 +1,4 @@
-"""Cutting an encoder: what is kept answers as before, and no other encoder is made up."""
+"""Pruning: the kept layers and tokens compute the same outputs."""
 
 import dataclasses
 import shutil
@@ -24,11 +24,11 @@ def opened(pair, **options):
     ("count", "layers", "kept"),
     [(3, 6, [1, 3, 5]), (4, 6, [0, 2, 3, 5]), (6, 12, [1, 3, 5, 7, 9, 11]), (1, 5, [4]), (5, 5, [0, 1, 2, 3, 4])],
 )
-def test_layers_are_spread_evenly_and_the_last_is_kept(count, layers, kept):
+def test_evenly_spread_keeps_the_last_layer(count, layers, kept):
     assert evenly_spread(count, layers) == kept
 
 
-def test_the_whole_encoder_cut_out_answers_as_before_with_the_weights_it_has_now(tiny_pair, tmp_path):
+def test_cut_encoder_writes_current_weights(tiny_pair, tmp_path):
     encoder, preprocessor = opened(tiny_pair)
     random = np.random.default_rng(0)
     encoder.set_weights([w + random.normal(0, 0.02, w.shape).astype("float32") for w in encoder.get_weights()])
@@ -43,7 +43,7 @@ def test_the_whole_encoder_cut_out_answers_as_before_with_the_weights_it_has_now
     np.testing.assert_allclose(cut(after)["sequence_output"][mask], encoder(before)["sequence_output"][mask], atol=1e-5)
 
 
-def test_a_layer_and_some_words_alone_answer_as_that_layer_on_those_words(tiny_checkpoint, tiny_pair, tmp_path):
+def test_cut_encoder_keeps_one_layer_and_some_tokens(tiny_checkpoint, tiny_pair, tmp_path):
     encoder, preprocessor = opened(tiny_pair)
     words = preprocessor.vocabulary
     kept = [word for word in words if len(word.removeprefix("##")) == 1 or word[0] == "[" or word in TEXTS[0].split()]
@@ -71,7 +71,7 @@ def test_a_layer_and_some_words_alone_answer_as_that_layer_on_those_words(tiny_c
 
 
 class Bag(tf.train.Checkpoint):
-    """A TF Hub text encoder that is no BERT."""
+    """A TF Hub text encoder that is not a BERT."""
 
     def __init__(self, words):
         super().__init__()
@@ -86,19 +86,19 @@ class Bag(tf.train.Checkpoint):
         return {"sequence_output": sequence, "pooled_output": sequence[:, 0]}
 
 
-def test_an_encoder_with_other_weights_is_refused(tiny_pair, tmp_path):
+def test_cut_encoder_refuses_other_weights(tiny_pair, tmp_path):
     tf.saved_model.save(Bag(300), str(tmp_path / "bag" / "encoder"))
     shutil.copytree(tiny_pair / "preprocessor", tmp_path / "bag" / "preprocessor")
-    with pytest.raises(InputError, match="cannot be cut, .* weights not found:"):
+    with pytest.raises(InputError, match="cannot be pruned: not a BERT, .*weights called"):
         cut_encoder(*opened(tmp_path / "bag"), tmp_path / "cut")
     assert not (tmp_path / "cut").exists()
 
 
-def test_an_encoder_that_computes_something_else_is_refused(tiny_pair, tmp_path):
+def test_cut_encoder_refuses_other_architectures(tiny_pair, tmp_path):
     encoder, preprocessor = opened(tiny_pair, implementation="graph")
     exchanged = {"layer_0": "layer_1", "layer_1": "layer_0"}
     for variable in encoder.spec["variables"]:
         variable["name"] = "/".join(exchanged.get(part, part) for part in variable["name"].split("/"))
-    with pytest.raises(InputError, match=r"cannot be cut, .* its outputs differ by \d"):
+    with pytest.raises(InputError, match=r"cannot be pruned: .* differ by \d"):
         cut_encoder(encoder, preprocessor, tmp_path / "cut")
     assert not (tmp_path / "cut").exists()

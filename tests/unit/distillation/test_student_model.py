@@ -10,36 +10,37 @@ from tfhub_ft.tasks.losses import WeightedCrossEntropy
 RANDOM = np.random.default_rng(0)
 TEACHER, LOGITS = (RANDOM.normal(0, 2, (4, 3)).astype("float32") for _ in range(2))
 TARGETS = {
-    "own": np.array([0, 2, 1, 0], "int32"),
+    "task": np.array([0, 2, 1, 0], "int32"),
     "teacher": TEACHER,
-    "labelled": np.array([1, 1, 0, 0], "float32"),
+    "is_labeled": np.array([1, 1, 0, 0], "float32"),
 }
 SOFT = 4 * rel_entr(softmax(TEACHER / 2, -1), softmax(LOGITS / 2, -1)).sum(-1)
-OWN = -log_softmax(LOGITS, -1)[np.arange(4), TARGETS["own"]]
+TASK = -log_softmax(LOGITS, -1)[np.arange(4), TARGETS["task"]]
 
 
-def learner(**objective):
-    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
-    made = StudentLearner(network, DistillationLoss(softened_classes, 2.0, **objective))
-    made.compile(loss=WeightedCrossEntropy(), metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
-    return made
+def learner(**weights):
+    tokens = {"features": keras.Input((3,))}
+    outputs = {"logits": keras.layers.Dense(3)(tokens["features"])}
+    model = StudentLearner(tokens, outputs, DistillationLoss(softened_classes, 2.0, **weights))
+    model.compile(loss=WeightedCrossEntropy(), metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
+    return model
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_rows_without_labels_have_the_teacher_alone(alpha):
-    expected = (alpha * SOFT + (1 - alpha) * OWN * TARGETS["labelled"]).mean()
+def test_student_loss_of_unlabeled_rows_is_the_soft_loss(alpha):
+    expected = (alpha * SOFT + (1 - alpha) * TASK * TARGETS["is_labeled"]).mean()
     loss = learner(alpha=alpha).compute_loss(None, TARGETS, {"logits": LOGITS})
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_metrics_cover_the_labeled_rows_only():
-    right = LOGITS.argmax(-1) == TARGETS["own"]
+def test_student_metrics_cover_labeled_rows_only():
+    right = LOGITS.argmax(-1) == TARGETS["task"]
     scores = learner(alpha=0.9).compute_metrics(None, TARGETS, {"logits": LOGITS})
     assert float(scores["accuracy"]) == pytest.approx(right[:2].mean())
 
 
-def test_hidden_states_are_compared_with_the_teachers_layers_on_true_tokens():
-    asked = []
+def test_hidden_difference_ignores_padding():
+    seen_ids = []
     states = RANDOM.normal(size=(3, 2, 4, 5)).astype("float32")
     hidden = [keras.ops.array(state) for state in RANDOM.normal(size=(2, 2, 4, 5)).astype("float32")]
     tokens = {
@@ -48,14 +49,14 @@ def test_hidden_states_are_compared_with_the_teachers_layers_on_true_tokens():
     }
 
     def teacher(tokens):
-        asked.append(np.asarray(tokens["input_word_ids"]))
+        seen_ids.append(np.asarray(tokens["input_word_ids"]))
         return list(states)
 
     difference = hidden_difference(teacher, [0, 2], [7, 8, 9])
     here = tokens["input_mask"] > 0
     expected = np.mean([(np.square(np.asarray(own) - states[i])[here]).mean() for own, i in zip(hidden, [0, 2])])
     assert float(difference(tokens, hidden)) == pytest.approx(expected, rel=1e-5)
-    np.testing.assert_array_equal(asked[0], [[8, 9, 7, 7], [8, 7, 9, 9]])
+    np.testing.assert_array_equal(seen_ids[0], [[8, 9, 7, 7], [8, 7, 9, 9]])
 
     model = learner(alpha=1.0, hidden_weight=3.0, hidden_loss=difference)
     loss = model.compute_loss(tokens, TARGETS, {"logits": LOGITS, "hidden": hidden})

@@ -6,7 +6,7 @@ from tfhub_ft import HubPreprocessor
 from tfhub_ft.distillation.vocabulary import domain_vocabulary
 
 
-def test_it_keeps_the_words_of_the_texts_the_characters_and_a_margin(tiny_pair):
+def test_domain_vocabulary_keeps_used_tokens_and_a_margin(tiny_pair):
     preprocessor = HubPreprocessor(str(tiny_pair))
     words = preprocessor.vocabulary
     kept = domain_vocabulary([("the GOOD pizza", "waiters")], preprocessor, margin=0.1)
@@ -20,7 +20,7 @@ def test_it_keeps_the_words_of_the_texts_the_characters_and_a_margin(tiny_pair):
     assert margin == [word for word in words if word not in without and word != "[unused0]"][: len(margin)]
 
 
-def test_texts_of_the_domain_are_split_as_before(tiny_pair):
+def test_domain_vocabulary_tokenizes_its_texts_as_before(tiny_pair):
     preprocessor = HubPreprocessor(str(tiny_pair), lowercase=True)
     texts = [text for text, _ in make_reviews(40)]
     kept = domain_vocabulary([(text,) for text in texts], preprocessor)

@@ -11,14 +11,14 @@ from tfhub_ft.utils.errors import InputError
 
 
 class Scores(ValidationScores):
-    """Validation scores that are known beforehand, one an epoch."""
+    """Validation scores that are set beforehand, one per epoch."""
 
     def __init__(self, scores):
         super().__init__(None, None, None, None)
-        self.coming = iter(scores)
+        self.next_scores = iter(scores)
 
     def on_epoch_end(self, epoch, logs=None):
-        score = next(self.coming)
+        score = next(self.next_scores)
         self.last = Validated(None, {}, {}, {"accuracy": score, "log_loss": 0.5})
         logs |= {f"val_{name}": value for name, value in self.scores.items() if value is not None}
 
@@ -57,11 +57,11 @@ def test_checkpoints_stop_when_patience_runs_out(tmp_path):
     assert len(json.loads((tmp_path / "state.json").read_text())["epochs"]) == 3
 
 
-def test_an_undefined_score_leaves_the_choice_to_the_log_loss(tmp_path):
+def test_checkpoints_compare_log_losses_of_undefined_scores(tmp_path):
     assert fit(tmp_path, network(), [None, None], epochs=2).state["best_epoch"] == 1
 
 
-def test_restore_continues_where_the_last_checkpoint_was(tmp_path):
+def test_restore_continues_from_the_last_checkpoint(tmp_path):
     model = network()
     fit(tmp_path, model, [0.5], epochs=1)
     again = network()
@@ -91,7 +91,7 @@ def test_remove_weights_leaves_the_state(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
-def test_write_history_has_a_row_an_epoch(tmp_path):
+def test_write_history_writes_one_row_per_epoch(tmp_path):
     write_history(tmp_path / "history.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_f1": None}])
     with (tmp_path / "history.csv").open() as file:
         first, second = csv.DictReader(file)

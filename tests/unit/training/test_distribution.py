@@ -8,7 +8,7 @@ from tfhub_ft.training.distribution import build_strategy, is_chief
 from tfhub_ft.utils.errors import InputError
 
 
-def test_what_is_not_a_strategy_is_refused_in_one_line(tiny_pair, reviews_csv, tmp_path):
+def test_train_refuses_objects_that_are_not_strategies(tiny_pair, reviews_csv, tmp_path):
     class Servers(tf.distribute.experimental.ParameterServerStrategy):
         def __init__(self):
             pass
@@ -21,17 +21,17 @@ def test_what_is_not_a_strategy_is_refused_in_one_line(tiny_pair, reviews_csv, t
 
 BAD = {
     "nothing set": ({}, "launch --workers N"),
-    "no json": ({"TF_CONFIG": "{"}, "TF_CONFIG must describe"),
-    "no task": ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG must describe"),
+    "no json": ({"TF_CONFIG": "{"}, "TF_CONFIG: must describe"),
+    "no task": ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG: must describe"),
     "no such task": (
         {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'},
-        "TF_CONFIG must describe",
+        "TF_CONFIG: must describe",
     ),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_cluster_that_is_not_described_is_named(monkeypatch, name):
+def test_multi_worker_refuses_an_invalid_cluster(monkeypatch, name):
     variables, message = BAD[name]
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
@@ -41,7 +41,7 @@ def test_a_cluster_that_is_not_described_is_named(monkeypatch, name):
         build_strategy("multi-worker")
 
 
-def test_slurm_and_tf_config_say_who_is_chief(monkeypatch):
+def test_is_chief_reads_slurm_and_tf_config(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "2")
     assert not is_chief("multi-worker")
@@ -52,14 +52,14 @@ def test_slurm_and_tf_config_say_who_is_chief(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [pytest.param("tpu", marks=pytest.mark.slow), "tpu:grpc://localhost:1"])
-def test_where_no_tpu_answers_that_is_said(name):
-    with pytest.raises(InputError, match=f"--strategy {name}: no TPU answers"):
+def test_build_strategy_names_an_unreachable_tpu(name):
+    with pytest.raises(InputError, match=f"--strategy {name}: TPU not found"):
         build_strategy(name)
 
 
-def test_workers_must_meet_before_tensorflow_is_used(monkeypatch):
+def test_multi_worker_needs_an_unused_tensorflow(monkeypatch):
     tf.constant(1)
-    described = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(described))
-    with pytest.raises(InputError, match="before a process does anything else"):
+    config = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    with pytest.raises(InputError, match="before the process uses TensorFlow"):
         build_strategy("multi-worker")

@@ -17,13 +17,13 @@ from tfhub_ft.utils.errors import InputError
         ("similarity", set()),
     ],
 )
-def test_what_rows_differ_in_is_counted(recipe, labels):
+def test_stratify_key_names_the_labels_of_rows(recipe, labels):
     recipe = load_recipe(recipe)
     rows = load_dataset(recipe.task, recipe.settings, recipe.demo).splits["train"].rows
     assert set().union(*map(recipe.task.stratify_key, rows)) == labels
 
 
-def test_bad_rows_are_told_as_in_training(tmp_path):
+def test_dry_run_names_a_bad_row(tmp_path):
     write_csv(tmp_path / "rows.csv", [("", "a")])
     with pytest.raises(InputError, match="rows.csv, line 2"):
         dry_run("sentiment", data=tmp_path / "rows.csv")

@@ -34,7 +34,7 @@ def optimizer_of(rates=None, weight_decay=0.0):
     )
 
 
-def test_each_layer_has_a_share_of_the_rate_of_the_one_above(tiny_pair):
+def test_layer_rates_decay_from_the_top(tiny_pair):
     rates = layer_rates(HubEncoder(str(tiny_pair)), 0.5)
     assert rates["transformer_layer_1_output_kernel"] == 0.5
     assert rates["transformer_layer_0_output_kernel"] == 0.25
@@ -43,7 +43,7 @@ def test_each_layer_has_a_share_of_the_rate_of_the_one_above(tiny_pair):
     assert layer_rates(HubEncoder(str(tiny_pair)), 1.0) == {}
 
 
-def test_low_rank_updates_have_the_rate_of_their_layer(tiny_pair):
+def test_layer_rates_include_lora_updates(tiny_pair):
     encoder = HubEncoder(str(tiny_pair))
     encoder.enable_lora(2)
     rates = layer_rates(encoder, 0.5)
@@ -51,7 +51,7 @@ def test_low_rank_updates_have_the_rate_of_their_layer(tiny_pair):
     assert set(rates.values()) == {0.5, 0.25}
 
 
-def test_the_first_step_of_a_layer_is_as_long_as_its_rate(tiny_pair):
+def test_layer_rates_scale_the_first_step(tiny_pair):
     encoder = HubEncoder(str(tiny_pair), seed=0)
     model = model_of(encoder)
     before = [np.asarray(w.value) for w in model.trainable_weights]
@@ -65,7 +65,7 @@ def test_the_first_step_of_a_layer_is_as_long_as_its_rate(tiny_pair):
             assert moved == pytest.approx(1e-2 * rates.get(weight.path, 1.0), rel=0.05), weight.path
 
 
-def test_decay_of_weights_follows_the_rate():
+def test_weight_decay_follows_the_rate_of_a_layer():
     weights = [keras.Variable(np.ones(3, "float32"), name=name) for name in ("low", "high")]
     optimizer = optimizer_of({weights[0].path: 0.5}, weight_decay=0.1)
     optimizer.build(weights)
@@ -82,7 +82,7 @@ def test_decay_of_weights_follows_the_rate():
         ("1, 1, all", ["all-but-1", "all-but-1", "none"]),
     ],
 )
-def test_stages_say_what_is_frozen(unfreeze, stages):
+def test_unfreezing_stages_name_frozen_layers(unfreeze, stages):
     assert unfreezing_stages(unfreeze, NAMES) == stages
 
 
@@ -90,52 +90,52 @@ def test_stages_say_what_is_frozen(unfreeze, stages):
     ("unfreeze", "message"),
     [
         ("0,7", "--unfreeze 7: the encoder has 6 layers"),
-        ("4,2", "must not fall"),
-        ("all,2", "must not fall"),
+        ("4,2", "must not decrease"),
+        ("all,2", "must not decrease"),
         ("0,,2", "must be numbers of top layers"),
         ("-1", "must be numbers of top layers"),
         ("half", "must be numbers of top layers"),
     ],
 )
-def test_what_is_no_schedule_is_refused(unfreeze, message):
+def test_unfreezing_stages_refuse_invalid_schedules(unfreeze, message):
     with pytest.raises(InputError, match=message):
         unfreezing_stages(unfreeze, NAMES)
 
 
-class Watch(keras.callbacks.Callback):
-    """The largest move of each weight in each epoch."""
+class RecordChanges(keras.callbacks.Callback):
+    """Record the largest change of each weight in each epoch."""
 
     def __init__(self, encoder):
         super().__init__()
-        self.encoder, self.moves = encoder, []
+        self.encoder, self.changes = encoder, []
 
     def on_epoch_begin(self, epoch, logs=None):
         self.before = self.encoder.values
 
     def on_epoch_end(self, epoch, logs=None):
-        self.moves.append({n: np.abs(v - self.before[n]).max() for n, v in self.encoder.values.items()})
+        self.changes.append({n: np.abs(v - self.before[n]).max() for n, v in self.encoder.values.items()})
 
 
-def test_layers_begin_to_train_in_their_epoch_with_a_step_as_long_as_the_first(tiny_pair):
+def test_unfreezing_starts_layers_in_their_epoch(tiny_pair):
     encoder = HubEncoder(str(tiny_pair), seed=0)
-    model, optimizer, watch = model_of(encoder), optimizer_of(), Watch(encoder)
+    model, optimizer, record = model_of(encoder), optimizer_of(), RecordChanges(encoder)
     optimizer.build(model.trainable_variables)
     stages = unfreezing_stages("0,1,all", list(encoder.values))
-    fit(model, optimizer, 4, [watch, Unfreezing(encoder, stages, optimizer, steps=2)])
+    fit(model, optimizer, 4, [record, Unfreezing(encoder, stages, optimizer, steps=2)])
     top, low = "transformer/layer_1/output/kernel", "transformer/layer_0/output/kernel"
-    assert watch.moves[0]["pooler_transform/kernel"] > 0
-    assert [moves[top] > 0 for moves in watch.moves] == [False, True, True, True]
-    assert [moves[low] > 0 for moves in watch.moves] == [False, False, True, True]
-    assert watch.moves[1][top] <= 2 * 1.01e-2
-    assert watch.moves[2][low] <= 2 * 1.01e-2
+    assert record.changes[0]["pooler_transform/kernel"] > 0
+    assert [changes[top] > 0 for changes in record.changes] == [False, True, True, True]
+    assert [changes[low] > 0 for changes in record.changes] == [False, False, True, True]
+    assert record.changes[1][top] <= 2 * 1.01e-2
+    assert record.changes[2][low] <= 2 * 1.01e-2
 
 
-def test_going_on_in_a_later_epoch_begins_where_it_was(tiny_pair):
+def test_unfreezing_resumes_in_a_later_epoch(tiny_pair):
     encoder = HubEncoder(str(tiny_pair), seed=0)
     model, optimizer = model_of(encoder), optimizer_of()
     optimizer.build(model.trainable_variables)
     stages = unfreezing_stages("0,1,all", list(encoder.values))
     fit(model, optimizer, 2, [Unfreezing(encoder, stages, optimizer, steps=2)], initial_epoch=1)
     assert encoder.freeze == "all-but-1"
-    begun = {path: step for path, step in optimizer._first_steps.items() if "layer_" in path}
-    assert set(begun.values()) == {2}
+    first_steps = {path: step for path, step in optimizer._first_steps.items() if "layer_" in path}
+    assert set(first_steps.values()) == {2}

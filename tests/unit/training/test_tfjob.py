@@ -1,6 +1,6 @@
-"""examples/tfjob.yaml is what Kubeflow's training operator takes, and starts a training.
+"""examples/tfjob.yaml follows the schema of Kubeflow's training operator, and starts a training run.
 
-The names are those of the TFJob schema, https://github.com/kubeflow/trainer/blob/release-1.9/manifests/base/crds.
+TFJob schema: https://github.com/kubeflow/trainer/blob/release-1.9/manifests/base/crds.
 """
 
 import shlex
@@ -31,7 +31,7 @@ ALLOWED = {
 POD = JOB["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
 
 
-def test_it_follows_the_schema():
+def test_tfjob_follows_the_schema():
     assert (JOB["apiVersion"], JOB["kind"]) == ("kubeflow.org/v1", "TFJob")
     for path, allowed in ALLOWED.items():
         place = JOB
@@ -48,7 +48,7 @@ def test_it_follows_the_schema():
     }
 
 
-def test_the_pod_template_is_one_of_kubernetes():
+def test_pod_template_has_fields_of_kubernetes():
     client = pytest.importorskip("kubernetes.client", reason="needs pip install kubernetes")
 
     def check(value, kind):
@@ -64,7 +64,7 @@ def test_the_pod_template_is_one_of_kubernetes():
     check(JOB["spec"]["tfReplicaSpecs"]["Worker"]["template"], "V1PodTemplateSpec")
 
 
-def test_its_command_trains():
+def test_command_of_tfjob_trains():
     program, script = POD["containers"][0]["command"], POD["containers"][0]["args"][0]
     assert program == ["sh", "-c"]
     name, command, recipe, *options = shlex.split(script.split("$(")[0])

@@ -15,7 +15,7 @@ def train(tiny_pair, folder, **settings):
     return tfhub_ft.train("sentiment", output_dir=folder, encoder=tiny_pair, **{**TINY_SETTINGS, **settings})
 
 
-def test_settings_and_rows_of_the_recipe_chat_of_version_0_1_are_those_of_retrieval(tmp_path, monkeypatch):
+def test_given_settings_take_chat_of_version_0_1_for_retrieval(tmp_path, monkeypatch):
     recipe, index = load_recipe("retrieval"), {"recipe": "chat", "settings": {"seq_length": 20}}
     (tmp_path / "mine.yaml").write_text("recipe: chat\nepochs: 7\n")
     monkeypatch.setattr(prepared, "read_index", lambda folder: index)
@@ -23,7 +23,7 @@ def test_settings_and_rows_of_the_recipe_chat_of_version_0_1_are_those_of_retrie
     assert given_settings(recipe, None, {"prepared": "rows"})["seq_length"] == 20
     with pytest.raises(InputError, match="has rows of the recipe chat, not spam"):
         given_settings(load_recipe("spam"), None, {"prepared": "rows"})
-    with pytest.raises(InputError, match=r"mine\.yaml belongs to another recipe than spam"):
+    with pytest.raises(InputError, match=r"mine\.yaml: has settings of recipe retrieval, not spam"):
         given_settings(load_recipe("spam"), tmp_path / "mine.yaml", {})
 
 
@@ -40,7 +40,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_bad_rows_stop_before_anything_is_made(tmp_path, name):
+def test_train_refuses_bad_rows_before_it_writes(tmp_path, name):
     content, message = BAD_FILES[name]
     path = tmp_path / name
     if content is not None:
@@ -52,8 +52,8 @@ def test_bad_rows_stop_before_anything_is_made(tmp_path, name):
     assert not (tmp_path / "run").exists()
 
 
-def test_output_folders_that_are_taken_are_refused(tiny_run, reviews_csv, tmp_path):
-    with pytest.raises(InputError, match="already holds a run"):
+def test_train_refuses_output_folders_with_files(tiny_run, reviews_csv, tmp_path):
+    with pytest.raises(InputError, match="already has a run"):
         tfhub_ft.train("sentiment", data=reviews_csv, output_dir=tiny_run)
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="not empty"):
@@ -70,13 +70,13 @@ def test_output_folders_that_are_taken_are_refused(tiny_run, reviews_csv, tmp_pa
         ({"freeze": "half"}, "not one of"),
     ],
 )
-def test_settings_that_do_not_fit_the_encoder_leave_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
+def test_train_refuses_settings_that_do_not_fit_the_encoder(tiny_pair, reviews_csv, tmp_path, settings, message):
     with pytest.raises(InputError, match=message):
         train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_is_no_encoder_is_refused(reviews_csv, tiny_pair, tmp_path):
+def test_train_refuses_a_folder_without_an_encoder(reviews_csv, tiny_pair, tmp_path):
     shutil.copytree(tiny_pair / "preprocessor", tmp_path / "encoder")
     shutil.copytree(tiny_pair / "preprocessor", tmp_path / "preprocessor")
     with pytest.raises(InputError, match="not a TF Hub text encoder"):
@@ -101,7 +101,7 @@ def test_a_folder_that_is_no_encoder_is_refused(reviews_csv, tiny_pair, tmp_path
         ({"recompute": True, "implementation": "graph"}, "--recompute: .* is computed by its graph"),
     ],
 )
-def test_what_cannot_be_done_to_the_encoder_leaves_nothing(tiny_pair, reviews_csv, tmp_path, settings, message):
+def test_train_refuses_fine_tuning_methods_without_support(tiny_pair, reviews_csv, tmp_path, settings, message):
     with pytest.raises(InputError, match=message):
         train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
     assert not (tmp_path / "run").exists()
@@ -125,7 +125,7 @@ def test_train_refuses_a_preprocessor_of_a_larger_vocabulary(tiny_pair, checkpoi
     assert not (tmp_path / "run").exists()
 
 
-def test_errors_of_a_config_file_name_it(reviews_csv, tmp_path):
+def test_train_names_the_config_file_of_an_error(reviews_csv, tmp_path):
     (tmp_path / "mine.yaml").write_text("epochs: x\nbatch_size: 4\n")
     with pytest.raises(InputError, match=r"^--config .*mine\.yaml: --epochs 'x': must be an integer"):
         tfhub_ft.train("sentiment", data=reviews_csv, config=tmp_path / "mine.yaml", output_dir=tmp_path / "run")

@@ -23,7 +23,7 @@ def step(model, x, y, share, rows):
     return model.train_step((tf.constant(x), tf.constant(y), counts))
 
 
-def test_parts_of_a_batch_add_up_to_its_gradient(model):
+def test_train_step_adds_up_gradients_of_parts(model):
     kernel = model.layers[-1].kernel
     step(model, X, Y, 1, 2)
     whole = kernel.numpy()
@@ -37,12 +37,12 @@ def test_parts_of_a_batch_add_up_to_its_gradient(model):
     np.testing.assert_allclose(whole, [[0.25 * np.mean(2 * X * Y)]])
 
 
-def test_the_loss_of_an_epoch_is_a_mean_over_rows(model):
+def test_train_step_averages_the_loss_over_rows(model):
     model.optimizer.learning_rate = 0.0
     step(model, X, Y, 1, 3)
     logs = step(model, X, 3 * Y, 1, 1)
     assert float(logs["loss"]) == pytest.approx((3 * 1 + 1 * 9) / 4)
 
 
-def test_numbers_can_be_reduced_on_one_replica():
+def test_logs_need_no_axis_on_one_replica():
     assert not logs_need_an_axis(tf.distribute.get_strategy())

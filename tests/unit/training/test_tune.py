@@ -5,7 +5,7 @@ from tfhub_ft.training.tune import parse_search
 from tfhub_ft.utils.errors import InputError
 
 
-def test_a_search_is_ranges_and_choices():
+def test_parse_search_returns_ranges_and_choices():
     assert parse_search(["learning-rate=1e-5..3e-4", "epochs=1..4", "freeze=none, 1"], TextSettings()) == {
         "learning_rate": ("range", [1e-5, 3e-4]),
         "epochs": ("range", [1, 4]),
@@ -19,14 +19,14 @@ def test_a_search_is_ranges_and_choices():
     [
         ("learning_rat=1..2", "SETTING=LOW..HIGH"),
         ("learning_rate", "SETTING=LOW..HIGH"),
-        ("learning_rate=fast..slow", "'fast' is no number"),
+        ("learning_rate=fast..slow", "'fast' is not a number"),
         ("learning_rate=3e-4..1e-5", "below the second"),
         ("epochs=0..3", "--epochs 0: must be at least 1"),
-        ("freeze=none..all", "only a number has a range"),
+        ("freeze=none..all", "a range needs a numeric setting"),
         ("precision=float32,int4", "--precision int4: must be one of"),
         ("recompute=yes,no", "true or false"),
     ],
 )
-def test_what_cannot_be_searched_is_named(text, message):
+def test_parse_search_names_an_invalid_setting(text, message):
     with pytest.raises(InputError, match=message):
         parse_search([text], TextSettings())
