@@ -26,6 +26,7 @@ _TEXT_COLUMN_HELP = "Column of the texts; by default found by its name (text, se
 _LABEL_COLUMN_HELP = "Column of the labels; by default found by its name (label, class, category, ...)."
 _LORA_ALPHA_HELP = "LoRA alpha: updates are scaled by alpha / rank; by default twice the rank."
 _T = TypeVar("_T")
+_Training = TypeVar("_Training", bound="TrainingSettings")
 
 
 def setting(
@@ -167,6 +168,9 @@ class TrainingSettings(_CheckedFields):
     jit_compile = False
     cache_features = False
     accumulate_steps = 1
+    lora_rank = typing.cast(int | None, None)
+    lora_alpha = typing.cast(float | None, None)
+    lora_targets = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,8 +206,8 @@ class TrainingSettings(_CheckedFields):
         return [name for name in cls.names() if name in _ROW_SETTINGS or name not in common]
 
     def replaced(
-        self, changes: Mapping[str, Any], *, source: str = "", sourced: Collection[str] | None = None
-    ) -> "TrainingSettings":
+        self: _Training, changes: Mapping[str, Any], *, source: str = "", sourced: Collection[str] | None = None
+    ) -> _Training:
         """Return a copy with some values changed.
 
         Args:

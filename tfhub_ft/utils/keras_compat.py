@@ -161,7 +161,7 @@ def learning_rates(optimizer: Optimizer, steps: Any) -> Any:
     return optimizer._learning_rate(steps)
 
 
-def weight_decay_of(optimizer: Optimizer, variable: "keras.Variable") -> float:
+def weight_decay_of(optimizer: Optimizer, variable: "keras.Variable | tf.Variable") -> float:
     """Return the weight decay of a variable, 0 after `exclude_from_weight_decay`."""
     return optimizer.weight_decay if optimizer.weight_decay and optimizer._use_weight_decay(variable) else 0.0
 

@@ -81,7 +81,7 @@ def test_mlflow_tracker_marks_an_unfinished_run_as_failed(store):
     assert logged(store).info.status == "FAILED"
 
 
-def test_tracker_of_refuses_a_store_that_cannot_be_opened(store, monkeypatch):
+def test_make_tracker_refuses_a_store_that_cannot_be_opened(store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://at.all")
     with pytest.raises(InputError, match="--track mlflow: .*; set MLFLOW_TRACKING_URI to a store") as caught:
         make_tracker("mlflow")
