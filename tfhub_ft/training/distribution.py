@@ -96,15 +96,11 @@ def _multi_worker() -> "tf.distribute.Strategy":
 
 def _worker_index() -> tuple[int, int]:
     """Return the index of this worker, and the number of workers."""
-    if "TF_CONFIG" in os.environ:
-        return _index_in_tf_config()
-    try:
-        return int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
-    except (KeyError, ValueError):
-        raise InputError(NO_CLUSTER) from None
-
-
-def _index_in_tf_config() -> tuple[int, int]:
+    if "TF_CONFIG" not in os.environ:
+        try:
+            return int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
+        except (KeyError, ValueError):
+            raise InputError(NO_CLUSTER) from None
     try:
         config = json.loads(os.environ["TF_CONFIG"])
         cluster, task = config["cluster"], config["task"]

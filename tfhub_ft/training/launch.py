@@ -1,5 +1,6 @@
 """Run several workers of one training run on one machine."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -64,27 +65,23 @@ def _check_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
 
 
 def _gpus_by_worker(workers: int) -> list[str]:
     """Return CUDA_VISIBLE_DEVICES for each worker; empty on a machine without GPUs."""
-    visible = os.environ.get(GPUS)
-    gpus = [gpu for gpu in visible.split(",") if gpu.strip()] if visible is not None else _gpus_of_machine()
+    visible, drivers = os.environ.get(GPUS), Path("/proc/driver/nvidia/gpus")
+    if visible is not None:
+        gpus = [gpu for gpu in visible.split(",") if gpu.strip()]
+    else:
+        gpus = [str(number) for number, _ in enumerate(drivers.iterdir())] if drivers.is_dir() else []
     if not gpus:
         return [""] * workers
     if len(gpus) < workers:
         raise InputError(f"--workers {workers}: each worker needs a GPU, but there are {len(gpus)}; start fewer")
     return [",".join(gpus[number::workers]) for number in range(workers)]
-
-
-def _gpus_of_machine() -> list[str]:
-    folder = Path("/proc/driver/nvidia/gpus")
-    return [str(number) for number, _ in enumerate(folder.iterdir())] if folder.is_dir() else []
 
 
 def _start(arguments: list[str], addresses: list[str], number: int, variables: dict[str, str]) -> subprocess.Popen:

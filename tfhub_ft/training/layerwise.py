@@ -24,16 +24,12 @@ def layer_rates(encoder: "HubEncoder", decay: float) -> dict[str, float]:
     """
     if decay == 1:
         return {}
-    depths = {v.path: _depth(v.name) for v in encoder.trainable_weights if "pooler" not in v.name}
+    known = {v.path: depth_of(v.name) for v in encoder.trainable_weights if "pooler" not in v.name}
+    depths = {path: -1 if depth is None else depth for path, depth in known.items()}
     if not any(depth >= 0 for depth in depths.values()):
         raise InputError(f"--layer-decay {decay}: {SHARED}")
     top = max(depths.values())
     return {path: decay ** (top - depth + 1) for path, depth in depths.items()}
-
-
-def _depth(name: str) -> int:
-    depth = depth_of(name)
-    return -1 if depth is None else depth
 
 
 def unfreezing_stages(unfreeze: str, names: Sequence[str]) -> list[str]:

@@ -19,26 +19,16 @@ LOGGED_FILES = (REPORT, RECIPE)
 
 
 class Tracker(TrainingCallback):
-    """The tracker of a run that is not tracked, which logs nothing; the base of the others."""
+    """The tracker of a run that is not tracked, which logs nothing; the base of the others, which log to a service."""
+
+    name = advice = ""
+    _is_lost = False
 
     def begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None = None) -> dict[str, str]:
         """Begin to log a run before its folder exists, or continue `run_id`; return what tracking.json stores."""
-        return {}
-
-    def finish(self, run: Run) -> None:
-        """Log the scores of a finished run, its report and its settings."""
-
-
-class _ServiceTracker(Tracker):
-    """The base of trackers that log to a service, which they may lose while the run trains."""
-
-    name: str
-    advice: str
-
-    def begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None = None) -> dict[str, str]:
-        self._is_lost = False
         with self._input_errors():
-            return {self.name: self._begin(recipe, name, config, run_id)}
+            new_id = self._begin(recipe, name, config, run_id)
+        return {self.name: new_id} if new_id else {}
 
     @contextlib.contextmanager
     def _input_errors(self) -> Iterator[None]:
@@ -52,6 +42,7 @@ class _ServiceTracker(Tracker):
         self._try(lambda: self._log(numbers, epoch + 1))
 
     def finish(self, run: Run) -> None:
+        """Log the scores of a finished run, its report and its settings."""
         self._try(lambda: self._finish(run, _scores(run)))
 
     def _try(self, call: Callable[[], None]) -> None:
@@ -65,16 +56,16 @@ class _ServiceTracker(Tracker):
             warn(f"--track {self.name}: {first_line(error)}; training continues without it")
 
     def _begin(self, recipe: str, name: str, config: Mapping[str, object], run_id: str | None) -> str:
-        raise NotImplementedError
+        return ""
 
     def _log(self, numbers: Mapping[str, float], step: int) -> None:
-        raise NotImplementedError
+        pass
 
     def _finish(self, run: Run, scores: Mapping[str, float]) -> None:
-        raise NotImplementedError
+        pass
 
 
-class MlflowTracker(_ServiceTracker):
+class MlflowTracker(Tracker):
     """Log to MLflow, one experiment per recipe: https://mlflow.org/docs/latest/ml/tracking/"""
 
     name = "mlflow"
@@ -122,7 +113,7 @@ class MlflowTracker(_ServiceTracker):
             self.client.set_terminated(self.run_id, "FAILED")
 
 
-class WandbTracker(_ServiceTracker):
+class WandbTracker(Tracker):
     """Log to Weights & Biases, one project per recipe: https://docs.wandb.ai/ref/python"""
 
     name = "wandb"
