@@ -54,7 +54,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     """Train a smaller model on the predictions of a run. What `tfhub-ft distill` does.
 
     The student learns from the logits of the teacher, which are computed once and cached, and from the labels of the
-    teacher's training rows. From rows without labels it learns the logits alone. The encoder of a student `layers:N`
+    teacher's training rows. From rows without labels it learns only the logits. The encoder of a student `layers:N`
     starts from N layers of the teacher (see `evenly_spread`), and its head from the teacher's head. Any other student
     gets a new head.
 
@@ -190,7 +190,7 @@ def _training_texts(run: Run, dataset: Dataset, config: Distillation, settings: 
     labeled = Mapped(task.training_inputs, dataset.splits["train"].rows)
     if not config.unlabelled:
         return labeled
-    # A txt file lacks columns that settings could name.
+    # The columns that settings name are not those of txt files.
     columns = task.columns(None if ".txt" in Path(config.unlabelled).suffixes else settings, labeled=False)
     options = ReadOptions.of_other_file(settings)
     rows = read_all(config.unlabelled, columns, options=options, skip_bad_rows=settings.skip_bad_rows)

@@ -114,7 +114,7 @@ def _cut(
 def _write_preprocessor(
     folder: Path, preprocessor: "HubPreprocessor", vocabulary: Sequence[str], values: dict[str, "np.ndarray"]
 ) -> None:
-    """Write a preprocessor with a smaller vocabulary, which must tokenize words alike whose tokens are all kept."""
+    """Write a preprocessor with a smaller vocabulary, and check that it tokenizes words of kept tokens as before."""
     from tfhub_ft.encoders.convert import DEFAULT_SEQ_LENGTH
     from tfhub_ft.encoders.saved_module import open_module
 

@@ -57,7 +57,7 @@ class StudentLearner(TrainStepModel):
         task_losses = y["is_labeled"] * self.loss.call(y["task"], logits)
         soft_losses = loss.soft_loss(y["teacher"], logits, loss.temperature)
         losses = loss.alpha * soft_losses + (1 - loss.alpha) * task_losses
-        # A replica may be without rows.
+        # The part of a replica may be empty.
         mean = tf.reduce_sum(losses) / tf.maximum(tf.cast(tf.size(losses), tf.float32), 1.0)
         if loss.hidden_loss:
             mean += loss.hidden_weight * loss.hidden_loss(x, y_pred["hidden"])

@@ -181,7 +181,7 @@ class Checkpoints(TrainingCallback):
         self._sums = self.state["sums"] if self.skipped(epoch) else []
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # Metrics lack variables before the first step.
+        # Metrics create their variables in the first step.
         for variable, sums in zip(self._metric_variables(), self._sums):
             variable.assign(variable + sums)
         self._sums = []

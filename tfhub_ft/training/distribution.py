@@ -51,7 +51,7 @@ def build_strategy(name: str) -> "tf.distribute.Strategy":
 
 
 def check_strategy(strategy: object, output_dir: "Path | None") -> None:
-    """Raise an InputError where an object is not a strategy to train with, or several workers lack a run folder."""
+    """Raise an InputError for an object that is not a usable strategy, or several workers without a run folder."""
     import tensorflow as tf
 
     if not isinstance(strategy, tf.distribute.Strategy):
@@ -66,7 +66,7 @@ def check_strategy(strategy: object, output_dir: "Path | None") -> None:
 
 
 def check_shared_folder(output_dir: "Path | None") -> None:
-    """Raise an InputError where several workers lack a common run folder."""
+    """Raise an InputError for several workers without a common run folder."""
     if not output_dir:
         raise InputError("--strategy multi-worker: needs --output-dir, the same for all workers")
 

@@ -154,7 +154,7 @@ def _measure_cost(trainer: Trainer) -> dict[str, Any]:
 
 
 def _encoding_seconds(trainer: Trainer, frozen: "FrozenFeatureExtractor") -> float:
-    """Return the seconds to encode all rows once with a frozen encoder; to train its head takes little."""
+    """Return the seconds to encode all rows with a frozen encoder; training its head takes little time."""
     import tensorflow as tf
 
     tokens, body = trainer.tokens["train"], frozen.body

@@ -47,7 +47,7 @@ class FusedAdamW(SummedGradients, keras.optimizers.AdamW):
         self._first_steps: dict[str, int] = {}
 
     def begin(self, variables: Sequence[keras.Variable], step: int) -> None:
-        """Count the steps of variables from a step on: they begin to train later, with moments of zero."""
+        """Count the steps of variables from `step` on, at which they begin to train with moments of zero."""
         self._first_steps |= {variable.path: step for variable in variables}
 
     def decay_factor(self, variable: keras.Variable, steps: int) -> float:

@@ -60,7 +60,7 @@ def build_model(
 
 
 def _fetch_pretrained(task: Task, settings: TrainingSettings) -> None:
-    """Download and convert the encoder outside of a strategy's scope, where not all workers would do so."""
+    """Download and convert the encoder outside of the strategy's scope, as only some workers have to do it."""
     if plugin := load_plugin(task):
         plugin.fetch(settings)
         return

@@ -39,7 +39,7 @@ class Generations:
 
 
 def fit_and_score(run: Run, trainer: Trainer, tracker: "Tracker", warnings: Sequence[str]) -> None:
-    """Take the steps of `train` from the trainer to the finished run."""
+    """Train the trainer's model, score it and write the results: the last steps of `train`."""
     run.add_warnings(warnings)
     write_samples(run, trainer.recipe.task, trainer.dataset, trainer.settings.seed)
     untrained = score_untrained(trainer)

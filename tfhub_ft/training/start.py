@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """A training run before its rows are read; `given` has the settings that the user has set."""
+    """The settings, folder and rows of a training run; `given` has the settings that the user has set."""
 
     recipe: Recipe
     recipe_name: str

@@ -44,7 +44,7 @@ def ignore_unused_pooler() -> Iterator[None]:
 
 
 class Trainer:
-    """The training of a recipe's model on tokens; the model was built in the scope of `strategy`."""
+    """Train a recipe's model, which was built in the scope of `strategy`, on tokens."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class Trainer:
         return step_model
 
     def restrict_vocabulary(self) -> bool:
-        """Leave tokens that no row has out of the training, as their embeddings only decay; return whether it did."""
+        """Train only the embeddings of tokens in the rows, as all others only decay; return whether it can."""
         layer = self.built.layer
         if self.recipe.task.reads_all_words or self.built.stages or not layer.is_native:
             return False
@@ -262,7 +262,7 @@ class Trainer:
 
 
 def make_trainer(recipe: Recipe, settings: TrainingSettings, dataset: Dataset, given: Collection[str]) -> Trainer:
-    """Take the steps of `train` up to the trainer."""
+    """Return a trainer for rows and settings: the first steps of `train`."""
     strategy = start_strategy(settings)
     built = build_model(recipe, settings, dataset.labels, strategy)
     tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
