@@ -83,7 +83,7 @@ def loss(
     """
     from tfhub_ft import WeightedCrossEntropy, balanced_weights
 
-    weights = balanced_weights(targets) if class_weight == "balanced" else None
+    weights = balanced_weights(targets) if class_weight == "balanced" and targets is not None else None
     return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
 
 
