@@ -1,5 +1,3 @@
-"""Changed exports are refused, and a damaged file cannot crash the process."""
-
 import json
 import shutil
 import signal
@@ -19,7 +17,7 @@ TEXTS = ["good film", "the food was terrible and the waiter was rude"]
 
 @pytest.fixture(scope="module")
 def exported(tiny_run, tiny_export, tmp_path_factory):
-    """Return an export folder with a SavedModel and a TFLite file; do not change it."""
+    """A read-only export folder with a SavedModel and a TFLite file."""
     folder = shutil.copytree(tiny_export, tmp_path_factory.mktemp("exports") / "one")
     return tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"], quantize=["none"])
 
@@ -29,9 +27,9 @@ def copied(exported, tmp_path):
     return shutil.copytree(exported, tmp_path / "copy")
 
 
-def flip(file, place):
+def flip_bit(file, position):
     content = bytearray(file.read_bytes())
-    content[place] ^= 1
+    content[position] ^= 1
     file.write_bytes(content)
 
 
@@ -39,10 +37,10 @@ CHANGED = ["tflite/one_fp32.tflite", "1/saved_model.pb", "1/variables/variables.
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_changed_byte_is_refused(copied, reviews_csv, name):
+def test_changed_artifacts_are_refused(copied, reviews_csv, name):
     model = copied / name if name.endswith(".tflite") else copied
     assert len(tfhub_ft.predict(model, TEXTS)) == 2
-    flip(copied / name, (copied / name).stat().st_size // 2)
+    flip_bit(copied / name, (copied / name).stat().st_size // 2)
     message = f"{name}: was changed since it was exported; restore it, or export again"
     with pytest.raises(InputError, match=message):
         tfhub_ft.predict(model, TEXTS)
@@ -53,14 +51,14 @@ def test_changed_byte_is_refused(copied, reviews_csv, name):
             serve(copied)
 
 
-def test_missing_file_is_named(copied):
+def test_missing_files_are_named(copied):
     (copied / "1" / "assets" / "vocab.txt").unlink()
     with pytest.raises(InputError, match=r"1/assets/vocab.txt: not found, but .*export\.json names it; restore it"):
         tfhub_ft.predict(copied, TEXTS)
 
 
 @pytest.mark.parametrize("digests", [1, {"saved_model.pb": 1}])
-def test_unreadable_digests_are_refused(copied, digests):
+def test_invalid_digests_are_refused(copied, digests):
     exports = json.loads((copied / "export.json").read_text())
     exports["forms"][0]["sha256"] = digests
     (copied / "export.json").write_text(json.dumps(exports))
@@ -68,30 +66,30 @@ def test_unreadable_digests_are_refused(copied, digests):
         tfhub_ft.predict(copied, TEXTS)
 
 
-def test_export_of_an_earlier_version_is_read(copied):
+def test_exports_without_digests_are_read(copied):
     exports = json.loads((copied / "export.json").read_text())
-    for form in exports["forms"]:
-        del form["sha256"]
+    for entry in exports["forms"]:
+        del entry["sha256"]
     (copied / "export.json").write_text(json.dumps(exports))
     for model in (copied, copied / "tflite" / "one_fp32.tflite"):
         assert len(tfhub_ft.predict(model, TEXTS)) == 2
 
 
-def test_lone_file_predicts_like_its_export(exported, tmp_path):
+def test_copied_tflite_files_predict_the_same(exported, tmp_path):
     lone = shutil.copy(exported / "tflite" / "one_fp32.tflite", tmp_path)
     expected = tfhub_ft.predict(exported / "tflite" / "one_fp32.tflite", TEXTS)
     assert tfhub_ft.predict(lone, TEXTS) == expected
 
 
-def test_damaged_lone_file_is_one_error(exported, tmp_path):
+def test_damaged_tflite_files_are_refused(exported, tmp_path):
     lone = tmp_path / "lone.tflite"
     shutil.copy(exported / "tflite" / "one_fp32.tflite", lone)
-    flip(lone, 4)
+    flip_bit(lone, 4)
     with pytest.raises(InputError, match=r"lone\.tflite: cannot be run .* \(.*Flatbuffer.*\); restore"):
         tfhub_ft.predict(lone, TEXTS)
 
 
-def test_runtime_crash_is_one_error(exported):
+def test_crash_of_an_isolated_runtime_is_an_error(exported):
     file = exported / "tflite" / "one_fp32.tflite"
     batch = token_batch(tflite_preprocessor(file), [(text,) for text in TEXTS])
     with IsolatedRuntime(TFLiteRuntime) as runtime:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.rows import Row
@@ -13,8 +13,7 @@ from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.export_folder import EXPORTS, read_exports
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
 from tfhub_ft.metrics.scores import share_equal
-from tfhub_ft.tasks.base import decisions as decisions_of
-from tfhub_ft.tasks.base import load_plugin
+from tfhub_ft.tasks.base import decisions, load_plugin
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError
@@ -25,42 +24,45 @@ if TYPE_CHECKING:
     from tfhub_ft.inference.runtimes.isolated import IsolatedResult
     from tfhub_ft.tasks.base import Task
 
+Value = TypeVar("Value")
+# The measurements of an artifact, by the names that `benchmark` returns.
+Measurements = dict[str, Any]
+
 BATCH, TIMED_ROWS = 32, 200
 PICTURES = (".png", ".svg", ".pdf")
 
 
 def benchmark(
     export_dir: str | Path, *, data: str | Path, picture: str | Path | None = None, **reading: Any
-) -> list[dict[str, Any]]:
+) -> list[Measurements]:
     """Measure every artifact of an export. What `tfhub-ft benchmark` does.
 
-    Each artifact is loaded, called and timed in a process of its own, one after the other: the newest SavedModel from
-    text and from tokens on, every TFLite file, the ONNX files. Timed are up to 200 of the rows, spread over all
-    lengths; all rows are scored. The first one is the original, with which the others are compared: the SavedModel,
-    otherwise the least quantized artifact. The figures are written into the export folder, as benchmark.json and
-    benchmark.png.
+    Each artifact is loaded, called and timed in an isolated process, one after the other: the newest SavedModel for
+    text and for tokens, every TFLite file and every ONNX file. All rows are scored; up to 200 of them, spread over all
+    lengths, are timed. The first artifact, the SavedModel or else the least quantized one, is the original. The results
+    are written into the export folder as benchmark.json and benchmark.png.
 
-    SavedModels that write replies, the newest with weights of each precision, write up to 64 tokens to each of 16
-    prompts, three of which are timed; the perplexity is that of all replies in the file, each to its own prompt alone.
+    SavedModels of language models write up to 64 tokens for each of 16 prompts, three of which are timed. Their
+    perplexity is that of all replies in the file, each after its prompt only.
 
     Args:
-        export_dir: the export folder; its run need not exist.
+        export_dir: the export folder; its run is not needed.
         data: a file of rows with labels, as for `evaluate`.
         picture: another file for the picture: png, svg or pdf.
-        reading: how the file is read, as for `evaluate`.
+        reading: how to read the file, as for `evaluate`.
 
     Returns:
-        For each artifact {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes": of
-        the whole process, its runtime included, "load_seconds": up to the first prediction, without the import of the
-        runtime, "latency_ms": {"p50", "p95"} of one row, "rows_per_second": in batches of "batch_size" rows of similar
-        length, "scores": {name: score}, the task's own score first, "agreement": share of the predictions that are the
-        original's}. Where an artifact reads tokens, the times are without the tokenizer. Where predictions are numbers,
-        the agreement is None; artifacts that do not output logits lack scores. Where replies are written, a row is a
-        reply, and there are "tokens_per_second", of one reply at a time, and "same_words", the share of the words of
-        the original's replies up to the first that differs.
+        For each artifact {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes" of
+        the process including the runtime, "load_seconds" until the first prediction without the import of the runtime,
+        "latency_ms": {"p50", "p95"} of one row, "rows_per_second" in batches of "batch_size" rows of similar length,
+        "scores": {name: score} with the task's primary metric first, "agreement": the share of predictions that equal
+        the original's}. Times do not include tokenization for artifacts that read tokens. The agreement is None if
+        predictions are numbers; the scores are empty for artifacts without logits. For language models a row is a
+        reply, and there are "tokens_per_second" for single replies, and "same_words", the share of the words of the
+        original's replies before the first different one.
 
     Raises:
-        InputError: the folder, an artifact of it or the file is missing or invalid.
+        InputError: the folder, one of its artifacts or the file is missing or invalid.
         RunError: an artifact cannot be run.
 
     Example:
@@ -75,22 +77,22 @@ def benchmark(
     from tfhub_ft.benchmarking.plot import draw_comparison
 
     artifacts = find_artifacts(folder)
-    inputs = [*matching_files(data), folder / EXPORTS, *(each.path for each in artifacts)]
+    inputs = [*matching_files(data), folder / EXPORTS, *(artifact.path for artifact in artifacts)]
     for output, option in ((picture, "--picture"), (folder / "benchmark.json", "EXPORT_DIR")):
         check_output(output, option, inputs)
-    task, rows, targets = _rows(folder, artifacts, data, reading)
+    task, rows, targets = _read_rows(folder, artifacts, data, reading)
     plugin = load_plugin(task)
-    figures, timed = (plugin.measure_artifacts if plugin else measure_artifacts)(artifacts, task, rows, targets)
-    measured = [
+    measurements, timed = (plugin.measure_artifacts if plugin else measure_artifacts)(artifacts, task, rows, targets)
+    results = [
         {
             "form": artifact.format,
             "path": str(artifact.path.relative_to(folder)),
             "quantization": artifact.quantization,
             "reads": artifact.reads,
             "bytes": artifact.bytes,
-            **each,
+            **measured,
         }
-        for artifact, each in zip(artifacts, figures, strict=True)
+        for artifact, measured in zip(artifacts, measurements, strict=True)
     ]
     write_json(
         folder / "benchmark.json",
@@ -100,75 +102,65 @@ def benchmark(
             "timed_rows": min(len(rows), timed),
             "cores": os.cpu_count(),
             "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "forms": measured,
+            "forms": results,
         },
     )
-    draw_comparison(measured, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {data.name}")
-    return measured
+    draw_comparison(results, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {data.name}")
+    return results
 
 
 def measure_artifacts(
     artifacts: "Sequence[Artifact]", task: "Task", rows: Sequence[Row], targets: Any
-) -> tuple[list[dict[str, Any]], int]:
-    """Measure and score each artifact in a process of its own.
-
-    Args:
-        artifacts: the artifacts, the original first.
-        task: their task.
-        rows: rows to score, some of which are timed.
-        targets: their targets.
-
-    Returns:
-        What `benchmark` returns of each artifact, and how many rows are timed at most.
-    """
+) -> tuple[list[Measurements], int]:
+    """Measure artifacts, the original first, on rows with targets; return also the maximum number of timed rows."""
     from tfhub_ft.benchmarking.artifacts import Examples
 
-    examples, figures, original = Examples(artifacts, task, rows), [], None
+    examples, measurements, original = Examples(artifacts, task, rows), [], []
     for artifact in artifacts:
-        log(f"Measuring and scoring {artifact.path}, from {artifact.reads} on, in an isolated process")
-        with IsolatedRuntime(artifact.runtime) as runtime:
-            figures.append(_measured(runtime.open(artifact.path), artifact, examples))
-            scores, decisions = _scores(runtime, artifact, examples, targets)
-        if len(figures) == 1:
-            original = decisions
-        agreement = None if decisions is None else share_equal(decisions, original or ())
-        figures[-1] |= {"scores": scores, "agreement": agreement}
-    return figures, TIMED_ROWS
+        log(f"Measuring {artifact.path} with {artifact.reads} in an isolated process")
+        with IsolatedRuntime(artifact.runtime_class) as runtime:
+            measurements.append(_measure(runtime.open(artifact.path), artifact, examples))
+            scores, predicted = _score(runtime, artifact, examples, targets)
+        if len(measurements) == 1:
+            original = predicted or []
+        agreement = None if predicted is None else share_equal(predicted, original)
+        measurements[-1] |= {"scores": scores, "agreement": agreement}
+    return measurements, TIMED_ROWS
 
 
-def timing(measured: "IsolatedResult", rows: int, batch_size: int) -> dict[str, Any]:
-    """Return what `benchmark` returns of a measurement of a number of rows in batches."""
+def timing(result: "IsolatedResult", rows: int, batch_size: int) -> Measurements:
+    """Return the measurements of memory and time, given the number of rows in all batches."""
     return {
-        "peak_memory_bytes": measured.peak_memory_bytes,
-        "load_seconds": round(measured.load_seconds, 3),
-        "latency_ms": measured.latency_ms,
-        "rows_per_second": round(rows / measured.batch_seconds, 2),
+        "peak_memory_bytes": result.peak_memory_bytes,
+        "load_seconds": round(result.load_seconds, 3),
+        "latency_ms": result.latency_ms,
+        "rows_per_second": round(rows / result.batch_seconds, 2),
         "batch_size": batch_size,
     }
 
 
-def _rows(
+def _read_rows(
     folder: Path, artifacts: "Sequence[Artifact]", data: Path, reading: dict[str, Any]
 ) -> "tuple[Task, Sequence[Row], Any]":
-    """Return the task, and the checked rows with their targets."""
+    """Return the task, and the rows with their targets."""
     from tfhub_ft.benchmarking.artifacts import task_of
 
-    if any(each.format == "onnx" for each in artifacts):
+    if any(artifact.format == "onnx" for artifact in artifacts):
         from tfhub_ft.exports.onnx import check_onnx_is_installed
 
         check_onnx_is_installed()
-    described = next((each for each in artifacts if each.format != "onnx"), None)
-    if described is None:
-        raise InputError(f"{folder} has ONNX alone, which reads tokens: export a SavedModel of the run into it too")
-    task, labels = task_of(described), described.description["labels"]
-    exports = read_exports(folder)
+    # The description of an ONNX file lacks the fields.
+    artifact = next((artifact for artifact in artifacts if artifact.format != "onnx"), None)
+    if artifact is None:
+        raise InputError(f"{folder}: has only ONNX files, which read tokens; export a SavedModel of the run, too")
+    task, labels, exports = task_of(artifact), artifact.description["labels"], read_exports(folder)
     settings = _ColumnNames(**exports.get("columns", {}))
     rows = read_scored_rows(task, settings, labels, data, dropped=exports.get(DROPPED, ()), **reading)
     return task, rows, task.targets(rows, labels, str(data))
 
 
 class _ColumnNames(SimpleNamespace):
-    """The columns that a run's settings named, in place of the settings; other settings are None."""
+    """The column names of a run in place of its settings; other settings are None."""
 
     header = True
 
@@ -176,34 +168,33 @@ class _ColumnNames(SimpleNamespace):
         return None
 
     def replaced(self, changes: dict[str, Any]) -> "_ColumnNames":
-        """Return a copy with some values changed, as of settings."""
         return _ColumnNames(**vars(self) | changes)
 
 
-def _measured(runtime: "IsolatedRuntime", artifact: "Artifact", examples: "Examples") -> dict[str, Any]:
+def _measure(runtime: "IsolatedRuntime", artifact: "Artifact", examples: "Examples") -> Measurements:
     batch_size = min(BATCH, runtime.max_batch_size)
     rows = spread(sorted(examples.segments, key=lambda row: sum(map(len, row))), TIMED_ROWS)
     batches = [examples.batch(artifact, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
     singles = [examples.batch(artifact, [row]) for row in rows]
-    measured = runtime.measure(batches, singles, signature=artifact.signature, timed=TIMED_ROWS)
-    return timing(measured, len(rows), batch_size)
+    result = runtime.measure(batches, singles, signature=artifact.signature, timed=TIMED_ROWS)
+    return timing(result, len(rows), batch_size)
 
 
-def spread(ordered: Sequence[Any], most: int) -> list[Any]:
-    """Return some of the values, at even steps."""
-    count = min(len(ordered), most)
-    return [ordered[i * (len(ordered) - 1) // max(count - 1, 1)] for i in range(count)]
+def spread(values: Sequence[Value], count: int) -> list[Value]:
+    """Return up to `count` values at even steps."""
+    count = min(len(values), count)
+    return [values[i * (len(values) - 1) // max(count - 1, 1)] for i in range(count)]
 
 
-def _scores(
+def _score(
     runtime: "IsolatedRuntime", artifact: "Artifact", examples: "Examples", targets: Any
-) -> tuple[dict[str, float | None], list[Any] | None]:
-    """Return the scores of an artifact, the task's own first, and what of its predictions is right or wrong."""
-    task, description = examples.task, artifact.description
+) -> tuple[dict[str, float | None], list[object] | None]:
+    """Return the scores of an artifact, the primary metric first, and the parts of predictions that can be right."""
+    task, labels = examples.task, artifact.description["labels"]
     predictions, logits = examples.model(artifact, runtime).predict_and_score(examples.segments, examples.tokens)
-    decisions = None if predictions is None else decisions_of(task, predictions, description["labels"])
-    if logits is None:
-        return {}, decisions
-    metrics = task.metrics(logits, targets, description["labels"], description["decision"])
+    predicted = None if predictions is None else decisions(task, predictions, labels)
+    if logits is None or task.primary_metric is None:
+        return {}, predicted
+    metrics = task.metrics(logits, targets, labels, artifact.description["decision"])
     f1 = [name for name in ("f1", "f1_macro") if name in metrics and name != task.primary_metric]
-    return {name: metrics[name] for name in (task.primary_metric, *f1[:1])}, decisions
+    return {name: metrics[name] for name in (task.primary_metric, *f1[:1])}, predicted

@@ -90,9 +90,9 @@ def command(
 
 
 def _verification(entry: dict[str, Any]) -> str:
-    from tfhub_ft.exports.verify import verified_on
+    from tfhub_ft.exports.verify import verification_summary
 
-    rows = f"on {verified_on(entry)}"
+    rows = f"on {verification_summary(entry)}"
     writes = "max_logit_difference" not in entry
     parts = [rows if writes else f"{rows}: logits within {logit_difference(entry):.1e} of the model's"]
     if entry.get("agreement") is not None:

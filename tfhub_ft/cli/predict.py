@@ -120,14 +120,8 @@ def command(
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
     if spreadsheet_safe and not shards and Path(output or "").suffix.lower() not in (".csv", ".tsv"):
         raise InputError("--spreadsheet-safe: requires an --output that ends in .csv or .tsv")
-    from tfhub_ft.inference.predict import (
-        answer_writer,
-        open_predictor,
-        predict,
-        predict_file,
-        warn_of_truncation,
-        write_answers,
-    )
+    from tfhub_ft.inference.files import predict_file, prediction_writer, write_predictions
+    from tfhub_ft.inference.predict import open_predictor, predict, warn_of_truncation
     from tfhub_ft.run import run_files
 
     predictor = open_predictor(model, precision=precision)
@@ -158,10 +152,10 @@ def command(
             reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
         predictions = predict_file(predictor, Path(source) if source and not stream else sys.stdin, **reading)
     if output:
-        count = write_answers(predictions, Path(output), spreadsheet_safe=spreadsheet_safe)
+        count = write_predictions(predictions, Path(output), spreadsheet_safe=spreadsheet_safe)
         print(f"{output}: {count:,} predictions")
         return
-    write_json = answer_writer("jsonl", sys.stdout) if as_json else None
+    write_json = prediction_writer("jsonl", sys.stdout) if as_json else None
     for prediction in predictions:
         if write_json:
             write_json(prediction)
@@ -170,7 +164,7 @@ def command(
 
 
 def _predict_shards(predictor: "Predictor", shards: list[Path], folder: Path, reading: dict[str, Any]) -> None:
-    from tfhub_ft.inference.predict import predict_shards
+    from tfhub_ft.inference.files import predict_shards
 
     rows = 0
     for file, count in predict_shards(predictor, shards, folder, **reading):

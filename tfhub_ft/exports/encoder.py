@@ -9,16 +9,8 @@ from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import atomic_write, check_new
 
 
-def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
-    """Write the fine-tuned encoder of a run as a TF Hub encoder. What `tfhub-ft encoders export` does.
-
-    Args:
-        run: a finished run, or its folder.
-        out_dir: the folder to make, with `encoder` and `preprocessor` in it; it must not exist.
-
-    Raises:
-        InputError: `out_dir` exists, or the run is not finished.
-        RunError: the written encoder answers differently; nothing is kept.
+def export_encoder(run: str | Path | Run, out_dir: str | Path) -> None:
+    """Write a run's encoder and preprocessor into a new folder, verified. What `tfhub-ft encoders export` does.
 
     Example:
         export_encoder("runs/reviews", "my_encoder")
@@ -28,7 +20,7 @@ def export_encoder(run: "str | Path | Run", out_dir: str | Path) -> None:
 
     run, out_dir = run if isinstance(run, Run) else Run(run), Path(out_dir)
     if not isinstance(run.settings, Settings):
-        raise InputError(f"{run.path}: has no encoder, but the {run.settings.pretrained}")
+        raise InputError(f"{run.path}: expected a run with an encoder, got one with the {run.settings.pretrained}")
     check_new(out_dir)
     model = run.load_model()
     with atomic_write(out_dir) as aside:

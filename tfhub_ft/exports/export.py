@@ -1,4 +1,4 @@
-"""Export a run: convert its model to artifacts, verify each, and keep those that reproduce its predictions."""
+"""Export a run: convert its model, verify each artifact, and keep those that reproduce its predictions."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.labels import DROPPED
-from tfhub_ft.export_folder import EXPORTS, digests, read_exports
+from tfhub_ft.export_folder import EXPORTS, Entry, digests, read_exports
 from tfhub_ft.exports.context import ExportContext, ReferencePredictions
 from tfhub_ft.exports.formats import FORMATS
 from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG, write_serving_files
@@ -44,90 +44,81 @@ def export(
     vocabulary: str = "all",
     warmup_rows: bool = False,
 ) -> Path:
-    """Export a run and verify that each artifact reproduces its model's predictions. What `tfhub-ft export` does.
+    """Export a run, and verify that each artifact reproduces its predictions. What `tfhub-ft export` does.
 
-    The export folder has the layout of TF Serving: a SavedModel in `1/`, the next one in `2/`, and so on. TFLite files
-    are in `tflite/`, ONNX files in `onnx/`, SavedModels with smaller weights in `bfloat16/1/` and `int8/1/`;
-    export.json has the parity report of each artifact, README.md is the model card.
+    The export folder has the layout of TF Serving: SavedModels are in `1/`, `2/` and so on, with quantized weights in
+    `bfloat16/1/` and `int8/1/`. TFLite files are in `tflite/`, ONNX files in `onnx/`. export.json contains the parity
+    report of each artifact; README.md is the model card.
 
     Args:
         run: a finished run or its folder.
-        output_dir: the export folder, such as saved_models/reviews; made where there is none.
-        formats: "saved_model"; "tflite", from token ids on; "tflite_text", with the tokenizer in the file, for models
-            that read one text; "onnx", from token ids on.
-        quantize: the quantizations, each for the formats that take it: "none" (float32), which all formats take;
-            "float16" (TFLite); "dynamic", weights in int8 (TFLite and ONNX); and "int8", activations too, calibrated
-            with training rows (tflite). By default "none", and for TFLite "dynamic", too. For a run that writes
-            replies, the weights of its SavedModel: "none", "bfloat16" and "int8"; by default "none".
-        vocabulary: "all", or "domain": the words that the training rows need and some more, in every artifact of this
-            export. Predictions must be the model's on 98% of the verification rows, and its score within a point.
-        warmup_rows: warm a server up by rows of the run, which the export then holds, instead of made-up texts of the
-            same lengths.
+        output_dir: the export folder, such as saved_models/reviews; created if it does not exist.
+        formats: "saved_model"; "tflite", which reads token ids; "tflite_text", which contains the tokenizer, for models
+            that read one text; "onnx", which reads token ids.
+        quantize: quantizations, applied to the formats that have them: "none" (float32, all formats), "float16"
+            (TFLite), "dynamic" (int8 weights; TFLite and ONNX) and "int8" (int8 weights and activations, calibrated
+            with training rows; "tflite" only). For SavedModels of language models: "none", "bfloat16" and "int8"
+            weights. Defaults to "none", and for TFLite to "none" and "dynamic".
+        vocabulary: "all", or "domain" to keep only the tokens that the training rows need, and a few more. The
+            predictions must then equal the model's on 98% of the verification rows, with a score within 0.01.
+        warmup_rows: warm up servers with rows of the run, which the export then contains, instead of placeholder texts
+            of the same lengths.
 
     Returns:
         The export folder.
 
     Raises:
-        InputError: the run is not finished, the folder holds the exports of something else or another process exports
-            into it, or the run cannot be exported to one of the formats.
-        RunError: an artifact differs from the model; it is removed, and the others stay.
+        InputError: the run is not finished or cannot be exported to one of the formats, or the folder contains exports
+            of another run or is in use by another export.
+        RunError: an artifact does not reproduce the model's predictions; it is removed, and the others are kept.
 
     Example:
         tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])
     """
-    export_artifacts(
-        run,
-        output_dir=output_dir,
-        formats=formats,
-        quantize=quantize,
-        vocabulary=vocabulary,
-        warmup_rows=warmup_rows,
-    )
+    export_artifacts(run, output_dir, formats, quantize, vocabulary, warmup_rows)
     return Path(output_dir)
 
 
 def export_artifacts(
     run: str | Path | Run,
-    *,
     output_dir: str | Path,
     formats: Sequence[str],
     quantize: Sequence[str] | None,
     vocabulary: str,
     warmup_rows: bool,
-    on_artifact: Callable[[dict[str, Any]], None] = lambda entry: None,
+    on_artifact: Callable[[Entry], None] = lambda entry: None,
 ) -> None:
-    """Export as `export` does, and call `on_artifact` with each entry of export.json as soon as it is written."""
+    """Export as `export` does, and call `on_artifact` with each entry of export.json after it is written."""
     run = run if isinstance(run, Run) else Run(run)
     folder, formats = check_path("output_dir", output_dir), check_names("formats", formats)
     quantize = None if quantize is None else check_names("quantize", quantize)
     check_type("vocabulary", vocabulary, str, "all or domain")
-    # Files and the served model are called by the name of the folder, which "." and ".." lack.
+    # The folder's name becomes the name of files and of the served model; "." and ".." have none.
     folder = folder if folder.name not in ("", "..") else folder.resolve()
-    wanted = _check_options(run, formats, quantize, vocabulary)
+    quantizations = _check_options(run, formats, quantize, vocabulary)
     check_folder(folder)
-    in_use = f"--output-dir {folder}: is in use, another process exports into it; do it again later"
     with remove_if_empty(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, in_use):
-            for each in (folder, *folder.glob("*/")):
-                remove_stale_scratch(each)
-            _export(run, folder, wanted, vocabulary, warmup_rows, on_artifact)
+        with locked(folder, f"--output-dir {folder}: in use by another export; try again later"):
+            for subfolder in (folder, *folder.glob("*/")):
+                remove_stale_scratch(subfolder)
+            _write_artifacts(run, folder, quantizations, vocabulary, warmup_rows, on_artifact)
 
 
-def _export(
+def _write_artifacts(
     run: Run,
     folder: Path,
-    wanted: dict[str, list[str]],
+    quantizations: dict[str, list[str]],
     vocabulary: str,
     warmup_rows: bool,
-    on_artifact: Callable[[dict[str, Any]], None],
+    on_artifact: Callable[[Entry], None],
 ) -> None:
     exports = _existing_exports(folder, run)
     exports["columns"] = {
         name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
     }
     exports[DROPPED] = list(run.dropped_labels)
-    # What is damaged is named before anything is converted.
+    # Damaged files of the run are reported before the conversion.
     metrics, _ = run.metrics, run.warnings
 
     from tfhub_ft.exports.model_card import model_card
@@ -135,12 +126,12 @@ def _export(
 
     log(f"Loading {run.path}")
     context = _context_class(run.recipe.task)(run, run.load_model(), folder, warmup_rows=warmup_rows)
-    trimmed = _trim(context) if vocabulary == "domain" else {}
-    for name, quantizations in wanted.items():
+    trimmed = _trim_vocabulary(context) if vocabulary == "domain" else {}
+    for name, names in quantizations.items():
         if check := context.formats[name].check_model:
-            imported(check)(context, quantizations)
-    steps = [(name, each) for name, quantizations in wanted.items() for each in quantizations]
-    written, faults = False, []
+            imported(check)(context, names)
+    steps = [(name, quantization) for name, names in quantizations.items() for quantization in names]
+    has_artifacts, faults = False, []
     with progress("Converting and verifying", len(steps), "artifacts") as advance, tensor_float_32(allowed=False):
         for name, quantization in steps:
             try:
@@ -153,33 +144,21 @@ def _export(
             finally:
                 release_memory()
                 advance(1)
-            written = True
+            has_artifacts = True
             on_artifact(entry)
-    if written:
+    if has_artifacts:
         write_text(folder / "README.md", model_card(context, metrics, exports["forms"]))
     if faults:
         raise RunError("; ".join(faults))
 
 
-def export_artifact(context: ExportContext, name: str, quantization: str) -> dict[str, Any]:
-    """Convert a model to one artifact and verify it.
-
-    Args:
-        context: the export.
-        name: the format, one of `context.formats`.
-        quantization: one of its quantizations.
-
-    Returns:
-        The artifact's entry in export.json.
-
-    Raises:
-        RunError: the model cannot be converted, or the artifact differs from it; nothing is kept.
-    """
+def export_artifact(context: ExportContext, name: str, quantization: str) -> Entry:
+    """Write one artifact, verify it, and return its entry in export.json; it is removed if a RunError is raised."""
     format = context.formats[name]
     path = format.path(context.folder, quantization)
-    # The process imports its runtime while the artifact is written.
+    # The isolated process imports its runtime while the artifact is written.
     with IsolatedRuntime(imported(format.runtime)) as runtime, atomic_write(context.folder / path) as aside:
-        # Converters cannot change what is expected, which is kept.
+        # Computed before the conversion, which could change the model.
         context.expected(name, quantization, runtime)
         log(f"Writing {path}")
         entry = {"form": name, "quantization": quantization, "path": path.as_posix()}
@@ -191,37 +170,38 @@ def export_artifact(context: ExportContext, name: str, quantization: str) -> dic
             raise RunError(f"{path} was not kept: {error}") from None
         if not format.file:
             entry["version"] = int(path.name)
-            inside = path.parent.as_posix().removeprefix(".")
-            write_serving_files(context.folder, inside, most_rows=context.max_batch_size)
+            subfolder = path.parent.as_posix().removeprefix(".")
+            write_serving_files(context.folder, subfolder, max_batch_size=context.max_batch_size)
         return {**entry, "bytes": folder_bytes(aside), **report}
 
 
-def _record(folder: Path, exports: dict[str, Any], entry: dict[str, Any]) -> None:
-    """Add an artifact to export.json with its digests; one that cannot be added is removed."""
+def _record(folder: Path, exports: dict[str, Any], entry: Entry) -> None:
+    """Add an artifact with its digests to export.json, or remove the artifact."""
     entry["sha256"] = digests(folder / entry["path"])
-    others = [each for each in exports["forms"] if each["path"] != entry["path"]]
+    entries = [*(other for other in exports["forms"] if other["path"] != entry["path"]), entry]
     try:
-        write_json(folder / EXPORTS, exports | {"forms": [*others, entry]})
+        write_json(folder / EXPORTS, exports | {"forms": entries})
     except RunError:
         remove(folder / entry["path"])
         raise
-    exports["forms"] = [*others, entry]
+    exports["forms"] = entries
 
 
 @tensor_float_32(allowed=False)
-def _trim(context: ExportContext) -> dict[str, Any]:
-    """Omit words that the training rows do not need; return what export.json keeps of it."""
+def _trim_vocabulary(context: ExportContext) -> Entry:
+    """Remove the tokens that the training rows do not need; return a field of the entries in export.json."""
     from tfhub_ft.distillation.trimming import trimmed_model
 
-    rows = context.rows
-    if not rows.learned:
-        raise InputError(f"--vocabulary domain needs all training rows; {rows.fault}; restore them")
-    whole = context.reference
-    context.model = trimmed_model(context.run, context.model, rows.learned)
+    rows, reference = context.rows, context.reference
+    if not rows.train_inputs:
+        raise InputError(f"--vocabulary domain: needs all training rows, but {rows.fault}; restore them")
+    context.model = trimmed_model(context.run, context.model, rows.train_inputs)
     context.reference = trimmed = ReferencePredictions(context.run, context.model, rows)
+    agreement, metric = share_equal(trimmed.predictions, reference.predictions), reference.score_name
     try:
-        agreement = share_equal(trimmed.predictions, whole.predictions)
-        report = compare_predictions(whole, agreement, trimmed.score, TRIMMED_VOCABULARY, len(rows.segments))
+        report = compare_predictions(
+            metric, reference.score, agreement, trimmed.score, TRIMMED_VOCABULARY, len(rows.segments)
+        )
     except RunError as error:
         raise RunError(f"--vocabulary domain: {error}; export with the whole vocabulary") from None
     return {"vocabulary": {"words": len(context.model.get_layer("preprocessor").vocabulary), **report}}
@@ -230,28 +210,25 @@ def _trim(context: ExportContext) -> dict[str, Any]:
 def _check_options(
     run: Run, formats: Sequence[str], quantize: Sequence[str] | None, vocabulary: str
 ) -> dict[str, list[str]]:
-    """Return the quantizations to make of each format.
-
-    Raises:
-        InputError: the run cannot be exported so.
-    """
-    kind = _context_class(run.recipe.task)
-    quantizations = dict.fromkeys(each for format in kind.formats.values() for each in format.quantizations)
-    for option, values, known in (("--format", formats, FORMATS), ("--quantize", quantize, quantizations)):
-        unknown = next((each for each in values or () if each not in known), None)
+    """Return the quantizations of each format, or raise an InputError."""
+    context_class = _context_class(run.recipe.task)
+    known_formats = context_class.formats
+    known_quantizations = dict.fromkeys(name for format in known_formats.values() for name in format.quantizations)
+    for option, values, known in (("--format", formats, FORMATS), ("--quantize", quantize, known_quantizations)):
+        unknown = next((value for value in values or () if value not in known), None)
         if unknown is not None or (values is not None and not values):
             raise InputError(f"{option} {unknown or ''}: expected one or more of {', '.join(known)}")
     for name in formats:
-        if name not in kind.formats:
+        if name not in known_formats:
             raise InputError(
-                f"--format {name}: the recipe {run.recipe.name} is exported as {', '.join(kind.formats)} only"
+                f"--format {name}: the recipe {run.recipe.name} is exported as {', '.join(known_formats)} only"
             )
-    _check_quantizations(run, kind, formats, quantize)
+    _check_quantizations(run, context_class, formats, quantize)
     for name in formats:
-        if check := kind.formats[name].check:
+        if check := known_formats[name].check:
             imported(check)(run)
-    kind.check(run, vocabulary)
-    return {name: _quantizations(run, kind, name, quantize) for name in kind.formats if name in formats}
+    context_class.check(run, vocabulary)
+    return {name: _quantizations(run, context_class, name, quantize) for name in known_formats if name in formats}
 
 
 def _context_class(task: Task) -> type[ExportContext]:
@@ -259,53 +236,60 @@ def _context_class(task: Task) -> type[ExportContext]:
     return plugin.export_context() if plugin else ExportContext
 
 
-def _quantizations(run: Run, kind: type[ExportContext], name: str, quantize: Sequence[str] | None) -> list[str]:
-    """Return the quantizations that a format is made in."""
-    wanted = kind.formats[name].by_default if quantize is None else quantize
-    return [each for each in kind.quantizations(run, name) if each in wanted]
+def _quantizations(
+    run: Run, context_class: type[ExportContext], name: str, quantize: Sequence[str] | None
+) -> list[str]:
+    """Return the quantizations in which a format is exported."""
+    wanted = context_class.formats[name].by_default if quantize is None else quantize
+    return [quantization for quantization in context_class.quantizations(run, name) if quantization in wanted]
 
 
 def _check_quantizations(
-    run: Run, kind: type[ExportContext], formats: Sequence[str], quantize: Sequence[str] | None
+    run: Run, context_class: type[ExportContext], formats: Sequence[str], quantize: Sequence[str] | None
 ) -> None:
-    """Raise an InputError where a format takes none of the quantizations, or none of the formats takes one."""
+    """Raise an InputError if a format has none of the quantizations, or no format has one of them."""
     if quantize is None:
         return
-    made = {name: _quantizations(run, kind, name, quantize) for name in formats}
-    takes = {name: " or ".join(map(repr, kind.quantizations(run, name))) for name in formats}
-    for name, quantizations in made.items():
+    exported = {name: _quantizations(run, context_class, name, quantize) for name in formats}
+    takes = {name: " or ".join(map(repr, context_class.quantizations(run, name))) for name in formats}
+    for name, quantizations in exported.items():
         if not quantizations:
             raise InputError(
                 f"--quantize {','.join(quantize)}: {name} takes {takes[name]}; add one, or leave {name} out"
             )
-    for each in quantize:
-        if not any(each in quantizations for quantizations in made.values()):
+    for quantization in quantize:
+        if not any(quantization in quantizations for quantizations in exported.values()):
             known = ", ".join(f"{name} takes {takes[name]}" for name in formats)
-            raise InputError(f"--quantize {each}: {known}; leave {each} out, or add a format that takes it")
-    for name, quantizations in made.items():
-        skipped = [each for each in quantize if each not in quantizations]
-        # Whoever asks for quantized files beside a SavedModel knows that it is float32.
+            raise InputError(
+                f"--quantize {quantization}: {known}; leave {quantization} out, or add a format that takes it"
+            )
+    for name, quantizations in exported.items():
+        skipped = [quantization for quantization in quantize if quantization not in quantizations]
+        # That a SavedModel is float32 needs no message.
         if skipped and name != "saved_model":
-            log(f"Not made: {' and '.join(skipped)} of {name}, which takes {takes[name]}")
+            log(f"Skipping {' and '.join(skipped)} for {name}, which takes {takes[name]}")
 
 
 def _existing_exports(folder: Path, run: Run) -> dict[str, Any]:
     path, current = folder / EXPORTS, {"recipe": run.recipe.name, "labels": run.labels}
     check_folder(folder)
     if not path.is_file():
-        # An export that failed may have left its configuration of TF Serving, which anybody may change.
-        strangers = [name for name in contents(folder) if name not in (MODELS_CONFIG, BATCHING_CONFIG)]
-        if strangers:
-            raise InputError(f"--output-dir {folder} holds other things ({strangers[0]} ...) and no {EXPORTS}")
+        # A failed export may have left the configuration of TF Serving, which the user may change.
+        others = [name for name in contents(folder) if name not in (MODELS_CONFIG, BATCHING_CONFIG)]
+        if others:
+            raise InputError(
+                f"--output-dir {folder}: not an export folder (it has {others[0]}, but no {EXPORTS});"
+                " choose another folder"
+            )
         return {**current, "forms": []}
     try:
         exports = read_exports(folder)
     except InputError as error:
-        raise InputError(f"{error}; restore it, or name another folder") from None
-    theirs = {"recipe": recipe_name(exports["recipe"]), "labels": exports["labels"]}
-    if theirs != current:
-        labels = f" with the labels {', '.join(theirs['labels'][:5])}" if theirs["labels"] else ""
+        raise InputError(f"{error}; restore it, or choose another folder") from None
+    existing = {"recipe": recipe_name(exports["recipe"]), "labels": exports["labels"]}
+    if existing != current:
+        labels = f" with the labels {', '.join(existing['labels'][:5])}" if existing["labels"] else ""
         raise InputError(
-            f"--output-dir {folder} holds exports of the recipe {theirs['recipe']}{labels}: name another folder"
+            f"--output-dir {folder}: has exports of the recipe {existing['recipe']}{labels}; choose another folder"
         )
     return exports

@@ -1,22 +1,42 @@
-"""The formats of exports: a converter and a runtime each, by dotted names that are imported when they are used."""
+"""The export formats, with their converters, runtimes and tolerances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from tfhub_ft.export_folder import next_version
+
+
+class ParityReport(TypedDict, total=False):
+    """What export.json contains of a verification.
+
+    `max_logit_difference` is a number, or one per signature. `agreement` is the share of equal predictions, None if
+    predictions are numbers. `score` is {"name", "model", "form"}, None without a metric or labels. `latency_ms` is
+    {"p50", "p95"} of one row without padding.
+    """
+
+    rows: int
+    verified_on: dict[str, object]
+    tolerance: float
+    max_logit_difference: float | dict[str, float]
+    labels_equal: bool
+    agreement: float | None
+    score: dict[str, str | float] | None
+    latency_ms: dict[str, float]
+    same_words: float
 
 
 @dataclass(frozen=True)
 class Tolerance:
     """How much an artifact may differ from the Keras model.
 
-    Args:
-        outputs: the largest difference of logits, and of other numbers as a share of the largest of them, where that is
-            above one; None where outputs may be any.
-        texts: the smallest share of equal texts among the outputs.
-        agreement: the smallest share of equal predictions; None where predictions are not compared.
-        score: the most that the score may become worse; of a perplexity as a share.
+    Attributes:
+        outputs: maximum difference of logits; of other numbers, relative to the largest one if that is above 1. None
+            to compare no outputs.
+        texts: minimum share of equal texts among the outputs.
+        agreement: minimum share of equal predictions. None to compare no predictions.
+        score: maximum loss of score; relative for a perplexity.
     """
 
     outputs: float | None = None
@@ -27,19 +47,19 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Format:
-    """A format that runs are exported to.
+    """A format that runs are exported to. Functions and classes are dotted names, imported when they are used.
 
-    Args:
-        title: its name in the model card.
-        converter: a function of an `ExportContext`, a quantization and a path that writes an artifact to the path and
-            returns what else export.json keeps of it; it raises a RunError where the model cannot be converted.
-        runtime: the `Runtime` that runs its artifacts.
-        signatures: the signatures that are verified, those that the model has.
-        quantizations: the quantizations that it takes, with their tolerances.
-        by_default: those that are made by default.
-        file: the path in the export folder, with {name}, {precision} and {suffix}; "" for a SavedModel's versions.
-        check: a function of a run that raises an InputError where the run cannot be exported to this format.
-        check_model: the same, a function of an `ExportContext` and the quantizations, once the model is loaded.
+    Attributes:
+        title: the name in the model card.
+        converter: a function of an `ExportContext`, a quantization and a path. It writes an artifact to the path and
+            returns further fields of its entry in export.json, or raises a RunError.
+        runtime: the `Runtime` that runs the artifacts.
+        signatures: the signatures to verify, if the model has them.
+        quantizations: the available quantizations and their tolerances.
+        by_default: the default quantizations.
+        file: the path in the export folder, with {name}, {precision} and {suffix}; "" for SavedModels.
+        check: a function of a run that raises an InputError if the run cannot be exported to this format.
+        check_model: the same for an `ExportContext` and the quantizations, after the model is loaded.
     """
 
     title: str
@@ -53,11 +73,11 @@ class Format:
     check_model: str = ""
 
     def path(self, folder: Path, quantization: str) -> Path:
-        """Return the path of the next artifact of an export folder, relative to it."""
+        """Return the path of the next artifact, relative to the export folder."""
         is_float32 = quantization == "none"
         if not self.file:
-            inside = Path() if is_float32 else Path(quantization)
-            return inside / str(next_version(folder / inside))
+            subfolder = Path() if is_float32 else Path(quantization)
+            return subfolder / str(next_version(folder / subfolder))
         precision, suffix = ("fp32", "") if is_float32 else (quantization, f"_{quantization}")
         return Path(self.file.format(name=folder.name, precision=precision, suffix=suffix))
 
@@ -77,7 +97,7 @@ FORMATS = {
         quantizations={"none": Tolerance(outputs=1e-4)},
     ),
     "tflite": Format(
-        title="TFLite, from tokens on",
+        title="TFLite (reads tokens)",
         converter="tfhub_ft.exports.tflite.convert_to_tflite",
         runtime="tfhub_ft.inference.runtimes.tflite.TFLiteRuntime",
         signatures=("tokens",),
@@ -88,7 +108,7 @@ FORMATS = {
         check_model="tfhub_ft.exports.tflite.check_calibration",
     ),
     "tflite_text": Format(
-        title="TFLite, from text on",
+        title="TFLite (reads text)",
         converter="tfhub_ft.exports.tflite.convert_to_tflite_text",
         runtime="tfhub_ft.inference.runtimes.tflite.TFLiteTextRuntime",
         signatures=("serving_default",),
@@ -100,7 +120,7 @@ FORMATS = {
         check_model="tfhub_ft.exports.tflite.check_vocabulary",
     ),
     "onnx": Format(
-        title="ONNX, from tokens on",
+        title="ONNX (reads tokens)",
         converter="tfhub_ft.exports.onnx.convert_to_onnx",
         runtime="tfhub_ft.inference.runtimes.onnx.ONNXRuntime",
         signatures=("tokens",),

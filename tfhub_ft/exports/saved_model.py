@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.export_folder import LABELS_ASSET, TASK_ASSET
+from tfhub_ft.export_folder import LABELS_ASSET, TASK_ASSET, Description, Entry
 from tfhub_ft.inference.runtimes.keras import embedding_model
 from tfhub_ft.utils.keras_compat import flatten_layers
 
@@ -17,19 +17,15 @@ if TYPE_CHECKING:
     from tfhub_ft.tasks.base import Task
 
 
-def convert_to_saved_model(context: "ExportContext", quantization: str, folder: Path) -> dict[str, Any]:
-    """Write the SavedModel of an export.
-
-    Returns:
-        {"outputs": {signature: {name: "dtype (shape)"}}, and what `prepare_for_serving` returns}.
-    """
+def convert_to_saved_model(context: "ExportContext", quantization: str, folder: Path) -> Entry:
+    """Write the SavedModel of an export."""
     run = context.run
     write_saved_model(context.model, context.task, run.labels, run.thresholds, folder)
     return serving_entry(folder, context)
 
 
-def serving_entry(folder: Path, context: "ExportContext") -> dict[str, Any]:
-    """Prepare a SavedModel for TF Serving; return what export.json keeps of it."""
+def serving_entry(folder: Path, context: "ExportContext") -> Entry:
+    """Prepare a SavedModel for TF Serving; return the fields "ops", "lacking_in_tf_serving" and "outputs"."""
     from tfhub_ft.exports.serving.config import model_name, prepare_for_serving
     from tfhub_ft.exports.serving.signatures import output_types
 
@@ -38,41 +34,32 @@ def serving_entry(folder: Path, context: "ExportContext") -> dict[str, Any]:
 
 
 def write_saved_model(
-    model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any], folder: Path
+    model: "keras.Model", task: "Task", labels: Sequence[str], thresholds: dict[str, Any], folder: Path
 ) -> None:
-    """Write a text-in model as a SavedModel for TF Serving.
+    """Write a text-in model as a SavedModel with up to three signatures.
 
-    Its signatures are `serving_default`, which takes the model's texts by name, string (batch,); and `tokens`, which
-    takes `input_word_ids`, `input_mask` and `input_type_ids`, int32 (batch, length), cut to the preprocessor's
-    `seq_length`. Both give what the task serves, by name. A bi-encoder has a third one, `embed`, from `text` to
-    `embedding`, float32 (batch, hidden). assets.extra holds labels.json, and task.json with all that turns texts into
-    tokens and logits into predictions.
-
-    Args:
-        model: the text-in model, with a `preprocessor` and a `token_model`.
-        task: says what is served.
-        labels: the labels, in the order of the logits.
-        decision: the thresholds of the answers.
-        folder: a folder that does not exist yet.
+    `serving_default` takes texts by name, string (batch,). `tokens` takes `input_word_ids`, `input_mask` and
+    `input_type_ids`, int32 (batch, length), truncated to the preprocessor's `seq_length`. Both return the task's
+    serving outputs. For a bi-encoder, `embed` takes `text` and returns `embedding`, float32 (batch, hidden).
     """
     import tensorflow as tf
 
-    network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
+    network, seq_length = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     names = [tensor.name for tensor in model.inputs]
     texts = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
-    # The variables and modules themselves, not the Keras layers around them: those would save every value twice.
-    served = tf.Module()
+    # Keras layers would save every variable twice.
+    served: Any = tf.Module()
     served.weights = [weight.value for weight in model.weights]
     served.modules = [layer.module for layer in flatten_layers(model) if getattr(layer, "module", None)]
 
     @tf.function(input_signature=[texts])
     def from_text(segments):  # noqa: ANN001, ANN202
-        return task.serving_fn(model, [segments[name] for name in names], labels, decision)
+        return task.serving_fn(model, [segments[name] for name in names], labels, thresholds)
 
     @tf.function(input_signature=[tokens])
     def from_tokens(features):  # noqa: ANN001, ANN202
-        return task.serving_outputs(call_truncated(network, features, most), labels, decision)
+        return task.serving_outputs(call_truncated(network, features, seq_length), labels, thresholds)
 
     signatures = {"serving_default": from_text, "tokens": from_tokens}
     if embed := embedding_model(model):
@@ -83,23 +70,25 @@ def write_saved_model(
 
         signatures["embed"] = embedding
     tf.saved_model.save(served, str(folder), signatures=signatures)
-    write_assets(folder, described(model, task, labels, decision))
+    write_assets(folder, describe_model(model, task, labels, thresholds))
 
 
-def write_assets(folder: Path, description: dict[str, Any]) -> None:
-    """Write what a SavedModel says of itself into its assets.extra."""
+def write_assets(folder: Path, description: Description) -> None:
+    """Write the description of a SavedModel into its assets.extra."""
     (folder / TASK_ASSET).parent.mkdir()
     for asset, content in ((TASK_ASSET, description), (LABELS_ASSET, description["labels"])):
         (folder / asset).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
-def described(model: "keras.Model", task: "Task", labels: Sequence[str], decision: dict[str, Any]) -> dict[str, Any]:
-    """Return what an artifact says of itself: all that turns texts into tokens and logits into predictions."""
+def describe_model(
+    model: "keras.Model", task: "Task", labels: Sequence[str], thresholds: dict[str, Any]
+) -> Description:
+    """Return what an artifact needs to make tokens of texts, and predictions of logits."""
     preprocessor = model.get_layer("preprocessor")
     return {
         "task": task.name,
         "inputs": [tensor.name for tensor in model.inputs],
         "labels": list(labels),
-        "decision": decision,
+        "decision": thresholds,
         "preprocessor": {"class": type(preprocessor).__name__, "config": preprocessor.get_config()},
     }

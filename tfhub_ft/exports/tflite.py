@@ -1,15 +1,17 @@
-"""Convert a Keras text model to TFLite, from tokens or from text on, quantized or not."""
+"""Convert a Keras text model to a TFLite file that reads tokens or texts."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.truncation import call_truncated
-from tfhub_ft.exports.saved_model import described
+from tfhub_ft.export_folder import Entry
+from tfhub_ft.exports.saved_model import describe_model
 from tfhub_ft.exports.tflite_metadata import write_with_metadata
-from tfhub_ft.exports.tflite_tokenizer import check_tokenizer
-from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, token_batch
+from tfhub_ft.exports.tflite_tokenizer import check_tokenizer, fast_tokenizer
+from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, token_batch
 from tfhub_ft.inference.runtimes.model import tflite_outputs
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.utils.console import command_line, quiet
@@ -19,7 +21,6 @@ from tfhub_ft.utils.keras_compat import freeze_variables
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
     from tfhub_ft.exports.context import ExportContext
     from tfhub_ft.run import Run
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check_tflite(run: "Run") -> None:
-    """Raise an InputError where a run cannot be exported as a TFLite file that reads tokens."""
+    """Raise an InputError if a run cannot be exported to the format "tflite"."""
     if run.recipe.task.name == "masked_words":
         raise InputError(
             f"--format tflite: {run.path} is an encoder; train a recipe with --encoder {command_line(run.path)} first"
@@ -35,51 +36,44 @@ def check_tflite(run: "Run") -> None:
 
 
 def check_tflite_text(run: "Run") -> None:
-    """Raise an InputError where a run cannot be exported as a TFLite file that reads texts."""
+    """Raise an InputError if a run cannot be exported to the format "tflite_text"."""
     check_tflite(run)
     task = run.recipe.task
     if len(task.fields) > 1 or isinstance(task, WindowedTask):
-        what = "two texts" if len(task.fields) > 1 else "long texts in windows"
-        raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {what}; use tflite, from tokens on")
+        texts = "two texts" if len(task.fields) > 1 else "long texts in windows"
+        raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {texts}; use tflite instead")
 
 
 def check_calibration(context: "ExportContext", quantizations: Sequence[str]) -> None:
-    """Raise an InputError where int8 lacks the rows that calibrate it."""
+    """Raise an InputError if the rows that calibrate int8 activations are missing."""
     if "int8" in quantizations and not context.rows.calibration:
-        raise InputError(f"--quantize int8 is calibrated with training rows; {context.rows.fault}; restore them")
+        raise InputError(f"--quantize int8: calibration needs training rows, but {context.rows.fault}; restore them")
 
 
 def check_vocabulary(context: "ExportContext", quantizations: Sequence[str]) -> None:
-    """Raise an InputError where the tokenizer of a file would lack its vocabulary."""
+    """Raise an InputError if the encoder lacks a WordPiece vocabulary."""
     if _vocabulary(context) is None:
+        encoder = context.run.settings.as_dict()["encoder"]
         raise InputError(
-            f"--format tflite_text: the encoder {context.run.settings.encoder} lacks a WordPiece vocabulary, which the"
-            " tokenizer of a file needs; use tflite, from tokens on"
+            f"--format tflite_text: the encoder {encoder} lacks a WordPiece vocabulary; use tflite instead"
         )
 
 
-def convert_to_tflite(context: "ExportContext", quantization: str, file: Path) -> dict[str, Any]:
-    """Write a TFLite file that reads tokens.
-
-    Returns:
-        {"tokenizer": what `check_tokenizer` returned}, where the file contains a vocabulary; {} otherwise.
-
-    Raises:
-        RunError: the model cannot be converted, or the tokenizer differs.
-    """
-    calibration = None
+def convert_to_tflite(context: "ExportContext", quantization: str, file: Path) -> Entry:
+    """Write a TFLite file that reads tokens; return the field "tokenizer" if it contains a vocabulary."""
+    calibration: list[Batch] = []
     if quantization == "int8":
-        # One row at a time: the mask of padding would widen every range.
+        # Single rows: the mask of padding would widen every range.
         preprocessor = context.model.get_layer("preprocessor")
         calibration = [token_batch(preprocessor, [row]) for row in context.rows.calibration]
     content = convert(token_function(context.model, context.task), quantization, calibration=calibration)
     return _write(context, content, file, _vocabulary(context), reads_texts=False)
 
 
-def convert_to_tflite_text(context: "ExportContext", quantization: str, file: Path) -> dict[str, Any]:
-    """Write a TFLite file that reads texts, as `convert_to_tflite` does."""
-    vocabulary = _vocabulary(context)
-    lowercase = context.model.get_layer("preprocessor").is_uncased
+def convert_to_tflite_text(context: "ExportContext", quantization: str, file: Path) -> Entry:
+    """Write a TFLite file that reads texts; return the field "tokenizer"."""
+    preprocessor = context.model.get_layer("preprocessor")
+    vocabulary, lowercase = preprocessor.vocabulary, preprocessor.is_uncased
     function = text_function(context.model, context.task, vocabulary, lowercase=lowercase)
     return _write(context, convert(function, quantization), file, vocabulary, reads_texts=True)
 
@@ -93,10 +87,10 @@ def _vocabulary(context: "ExportContext") -> list[str] | None:
 
 def _write(
     context: "ExportContext", content: bytes, file: Path, vocabulary: list[str] | None, *, reads_texts: bool
-) -> dict[str, Any]:
+) -> Entry:
     run, task, preprocessor = context.run, context.task, context.model.get_layer("preprocessor")
     description = {
-        **described(context.model, task, run.labels, run.thresholds),
+        **describe_model(context.model, task, run.labels, run.thresholds),
         "name": context.folder.name,
         "output": "probabilities" if task.output_activation else "logits",
         "reads_texts": reads_texts,
@@ -111,65 +105,45 @@ def _write(
 
 
 def token_function(model: "keras.Model", task: "Task") -> Any:
-    """Return a graph from `input_word_ids`, `input_mask` and `input_type_ids` to the one output of a file.
-
-    Args:
-        model: a text-in model with a `token_model`.
-        task: says what the output is.
-
-    Returns:
-        A tf.function of int32 (batch, length) by name, which are cut to the preprocessor's `seq_length`.
-    """
+    """Return a tf.function from tokens by name, int32 (batch, length), to the only output of a TFLite file."""
     import tensorflow as tf
 
-    network, most = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
+    network, seq_length = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
     return tf.function(
-        lambda features: tflite_outputs(task, call_truncated(network, features, most)),
+        lambda features: tflite_outputs(task, call_truncated(network, features, seq_length)),
         input_signature=[tokens],
         autograph=False,
     )
 
 
 def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str], *, lowercase: bool) -> Any:
-    """Return a graph from `text`, string (batch,), to the one output of a file; it contains the tokenizer.
+    """Return a tf.function from `text`, string (batch,), to the only output of a TFLite file.
 
-    The tokenizer is TF Text's FastBertTokenizer, which TFLite has as custom operations. Texts are padded to the longest
-    by dense operations: TFLite lacks ragged ones.
-
-    Args:
-        model: a text-in model of one text, with a `preprocessor` and a `token_model`.
-        task: says what the output is.
-        vocabulary: the WordPiece tokens, in the order of their ids.
-        lowercase: whether the tokenizer lower-cases and strips accents.
-
-    Reference:
-        Song et al. 2021, https://arxiv.org/abs/2012.15524
+    It contains TF Text's FastBertTokenizer (Song et al. 2021, https://arxiv.org/abs/2012.15524), which TFLite supports
+    by custom operations. TFLite lacks ragged operations, so the padding is done by dense ones.
     """
     import tensorflow as tf
-    import tensorflow_text
 
-    first, last = vocabulary.index("[CLS]"), vocabulary.index("[SEP]")
-    most = model.get_layer("preprocessor").seq_length - 2
+    start_id, end_id = vocabulary.index("[CLS]"), vocabulary.index("[SEP]")
+    max_tokens = model.get_layer("preprocessor").seq_length - 2
     network = model.get_layer("token_model")
-    tokenizer = tensorflow_text.FastBertTokenizer(
-        vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lowercase
-    )
+    tokenizer = fast_tokenizer(vocabulary, lowercase=lowercase)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")], autograph=False)
     def from_text(text):  # noqa: ANN001, ANN202
-        pieces = tokenizer.tokenize(text)
-        splits = tf.cast(pieces.row_splits, tf.int32)
-        starts, lengths = splits[:-1], tf.minimum(splits[1:] - splits[:-1], most)
-        # Each row is [CLS], its pieces and [SEP], which is the padding, too.
-        place = tf.expand_dims(tf.range(tf.reduce_max(lengths) + 2), 0)
+        tokens = tokenizer.tokenize(text)
+        splits = tf.cast(tokens.row_splits, tf.int32)
+        starts, lengths = splits[:-1], tf.minimum(splits[1:] - splits[:-1], max_tokens)
+        # A row is [CLS], the tokens and [SEP], which is also the padding.
+        position = tf.expand_dims(tf.range(tf.reduce_max(lengths) + 2), 0)
         starts, lengths = tf.expand_dims(starts, 1), tf.expand_dims(lengths, 1)
-        values = tf.concat([pieces.flat_values, [last]], 0)
-        piece = tf.gather(values, tf.minimum(starts + tf.maximum(place - 1, 0), tf.size(values) - 1))
-        ids = tf.where(place == 0, first, tf.where(place <= lengths, piece, last))
+        values = tf.concat([tokens.flat_values, [end_id]], 0)
+        token = tf.gather(values, tf.minimum(starts + tf.maximum(position - 1, 0), tf.size(values) - 1))
+        ids = tf.where(position == 0, start_id, tf.where(position <= lengths, token, end_id))
         features = {
             "input_word_ids": ids,
-            "input_mask": tf.cast(place <= lengths + 1, tf.int32),
+            "input_mask": tf.cast(position <= lengths + 1, tf.int32),
             "input_type_ids": tf.zeros_like(ids),
         }
         return tflite_outputs(task, network(features, training=False))
@@ -177,33 +151,20 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str],
     return from_text
 
 
-def convert(
-    function: Any, quantization: str = "none", *, calibration: "Sequence[dict[str, np.ndarray]] | None" = None
-) -> bytes:
-    """Convert a graph to a TFLite model.
+def convert(function: Any, quantization: str = "none", *, calibration: Sequence[Batch] = ()) -> bytes:
+    """Convert a tf.function to a TFLite model with the signature `serving_default`.
 
-    Weights become constants first: a graph with variables converts without an error and predicts garbage.
-
-    Args:
-        function: what `token_function` or `text_function` gave.
-        quantization: "none"; "float16": the weights; "dynamic": weights in int8 a channel, activations in int8 as they
-            come; "int8": activations too, in ranges that the calibration rows had.
-        calibration: inputs by name, one row each, which "int8" needs.
-
-    Returns:
-        The file's content. Its signature `serving_default` has the graph's names.
-
-    Raises:
-        RunError: the model has operations that TFLite lacks.
+    "float16" quantizes weights; "dynamic" quantizes weights to int8 per channel, and activations at run time; "int8"
+    quantizes activations in fixed ranges, too, which are determined with calibration rows, one per batch.
     """
     import tensorflow as tf
 
     if quantization == "int8":
-        return _calibrated(convert(function), calibration or ())
+        return _quantize_int8(convert(function), calibration)
     with temporary_folder() as folder, quiet():
         tf.saved_model.save(tf.Module(), folder, signatures={SERVING_DEFAULT: _frozen(function)})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        # The tokenizer's operations; a model without them has none.
+        # For the operations of the tokenizer.
         converter.allow_custom_ops = True
         if quantization != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -219,27 +180,28 @@ def convert(
 
 
 def _frozen(function: Any) -> Any:
+    """Return a tf.function with constants as variables: with variables, TFLite models predict garbage without error."""
     import tensorflow as tf
 
     frozen = freeze_variables(function.get_concrete_function())
     (specs,) = function.input_signature
-    by_name = specs if isinstance(specs, dict) else {specs.name: specs}
+    specs_by_name = specs if isinstance(specs, dict) else {specs.name: specs}
     (output,) = function.get_concrete_function().structured_outputs
 
-    @tf.function(input_signature=[by_name], autograph=False)
+    @tf.function(input_signature=[specs_by_name], autograph=False)
     def call(inputs):  # noqa: ANN001, ANN202
         return {output: frozen(*(inputs[tensor.name.split(":")[0]] for tensor in frozen.inputs))[0]}
 
     return call
 
 
-def _calibrated(content: bytes, calibration: "Sequence[dict[str, np.ndarray]]") -> bytes:
-    """Quantize the activations of matrix products to int8 in fixed ranges, and all large weights.
+def _quantize_int8(content: bytes, calibration: Sequence[Batch]) -> bytes:
+    """Quantize large weights to int8, and the activations of matrix products to int8 in fixed ranges.
 
-    Normalization, softmax and GELU stay in float32, where int8 leaves nothing of a BERT. So do the ranges of products
-    that have fewer outputs than inputs: the second layer of each feed-forward block, whose few outliers are a hundred
-    times the rest (Bondarenko et al. 2021, https://arxiv.org/abs/2109.12948), and the head. They are quantized as in
-    "dynamic".
+    Normalization, softmax and GELU stay in float32: in int8 a BERT loses its accuracy. The products that have fewer
+    outputs than inputs are quantized as in "dynamic". These are the head, and the second layer of each feed-forward
+    block, whose outliers are a hundred times the other values (Bondarenko et al. 2021,
+    https://arxiv.org/abs/2109.12948).
     """
     from ai_edge_quantizer import qtyping, quantizer
 
@@ -247,19 +209,19 @@ def _calibrated(content: bytes, calibration: "Sequence[dict[str, np.ndarray]]") 
     with temporary_folder() as folder, quiet():
         file = Path(folder) / "model.tflite"
         file.write_bytes(content)
-        work = quantizer.Quantizer(str(file))
-        work.add_dynamic_config(regex=".*", operation_name=operations.FULLY_CONNECTED, num_bits=8)
-        in_ranges = [(operations.GATHER, ".*"), *((operations.FULLY_CONNECTED, name) for name in _widening(content))]
-        for operation, name in in_ranges:
-            work.add_static_config(regex=name, operation_name=operation, activation_num_bits=8, weight_num_bits=8)
-        ranges = work.calibrate({SERVING_DEFAULT: list(calibration)})
-        return bytes(work.quantize(ranges).quantized_model)
+        model = quantizer.Quantizer(str(file))
+        model.add_dynamic_config(regex=".*", operation_name=operations.FULLY_CONNECTED, num_bits=8)
+        static = [(operations.GATHER, ".*"), *((operations.FULLY_CONNECTED, name) for name in _wide_products(content))]
+        for operation, name in static:
+            model.add_static_config(regex=name, operation_name=operation, activation_num_bits=8, weight_num_bits=8)
+        quantized = model.quantize(model.calibrate({SERVING_DEFAULT: list(calibration)})).quantized_model
+        if quantized is None:
+            raise RunError("this model cannot be quantized to int8")
+        return bytes(quantized)
 
 
-def _widening(content: bytes) -> Iterator[str]:
-    """Patterns of the outputs of matrix products that have at least as many outputs as inputs."""
-    import re
-
+def _wide_products(content: bytes) -> Iterator[str]:
+    """Yield the names, as patterns, of matrix products that have at least as many outputs as inputs."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content)

@@ -1,4 +1,4 @@
-"""The rows that verify and calibrate exports, from the run's own splits."""
+"""Choose the rows that verify and calibrate exports from the splits of the run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,48 +14,43 @@ from tfhub_ft.utils.errors import InputError
 
 @dataclass(frozen=True)
 class VerificationExamples:
-    """Rows whose predictions are compared, and some that calibrate.
+    """Rows that verify and calibrate an export.
 
-    Args:
-        segments: the segments that a prediction reads.
-        inputs: what training reads of the same rows; empty where no labels are known.
-        targets: what is right; empty likewise.
-        calibration: segments of some training rows; empty likewise.
-        learned: what training read of all its rows; empty where their file is not found.
-        sources: the files that the rows come from.
-        fault: why these are not the files that the run was trained on; empty where they are.
+    Attributes:
+        segments: the segments that predictions read.
+        inputs: the training inputs of the same rows; empty without labels.
+        targets: the targets of the same rows; empty without labels.
+        calibration: the segments of some training rows; empty without labels.
+        train_inputs: the inputs of all training rows; empty if their file is not found.
+        sources: the files that the rows are from.
+        fault: why the rows are not from the run's own files; "" if they are.
     """
 
     segments: Sequence[tuple[str, ...]]
     inputs: Sequence[tuple[str, ...]]
     targets: Any
     calibration: Sequence[tuple[str, ...]]
-    learned: Sequence[tuple[str, ...]]
+    train_inputs: Sequence[tuple[str, ...]]
     sources: Sequence[str]
     fault: str = ""
 
-    def described(self, rows: int, *, labels: bool) -> dict[str, Any]:
-        """Return what export.json keeps as `verified_on`.
-
-        Args:
-            rows: how many were compared.
-            labels: whether they were compared with what is right, too.
-        """
+    def verified_on(self, rows: int, *, labels: bool) -> dict[str, object]:
+        """Return the field `verified_on` of export.json, given how many rows, with or without labels, were compared."""
         return {"files": [*self.sources], "kept_by_run": bool(self.fault), "rows": rows, "labels": labels}
 
 
 def verification_examples(run: Run) -> VerificationExamples:
-    """Return up to 1,000 validation rows of a run with their targets, and 100 training rows to calibrate with.
+    """Return up to 1,000 validation rows with targets, and 100 training rows for calibration.
 
-    Of fewer than 200 validation rows a single prediction would weigh too much: training rows follow them. Where the
-    files of the run are not found, these are the rows that the run has kept; runs that kept none lack labels.
+    With fewer than 200 validation rows a single prediction would count too much, so training rows are added. If the
+    run's files are not found, the rows come from its kept_rows.jsonl, or without labels from its sample.
     """
-    task, fault, learned = run.recipe.task, "", ()
+    task, fault, train_rows = run.recipe.task, "", ()
     try:
         data = run.load_rows()
-        rows, learned = KeptRows.drawn_from(data.splits, run.settings.seed), data.splits["train"].rows
-        used = ["validation", "train"][: 1 + (len(data.splits["validation"].rows) < LEAST_ROWS)]
-        sources = [*dict.fromkeys(str(data.splits[name].file) for name in used)]
+        rows, train_rows = KeptRows.drawn_from(data.splits, run.settings.seed), data.splits["train"].rows
+        names = ["validation", "train"][: 1 + (len(data.splits["validation"].rows) < LEAST_ROWS)]
+        sources = [*dict.fromkeys(str(data.splits[name].file) for name in names)]
     except InputError as error:
         rows, sources, fault = run.kept_rows, [str(run.path / KEPT_ROWS)], str(error)
     if rows is None:
@@ -63,7 +58,7 @@ def verification_examples(run: Run) -> VerificationExamples:
         warn(f"{fault}; verifying on {len(sample):,} rows of {run.path / SAMPLE}, without labels")
         return VerificationExamples(sample, [], [], [], [], [str(run.path / SAMPLE)], fault)
     if fault:
-        log(f"{fault}; verifying on rows that the run has kept")
+        log(f"{fault}; verifying on the rows in {run.path / KEPT_ROWS}")
 
     def segments(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         return [task.prediction_inputs(row) for row in rows]
@@ -73,7 +68,7 @@ def verification_examples(run: Run) -> VerificationExamples:
         inputs=[task.training_inputs(row) for row in rows.verification],
         targets=task.targets(rows.verification, run.labels, sources[0]),
         calibration=segments(rows.calibration),
-        learned=Mapped(task.training_inputs, learned),
+        train_inputs=Mapped(task.training_inputs, train_rows),
         sources=sources,
         fault=fault,
     )

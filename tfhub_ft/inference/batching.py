@@ -1,7 +1,7 @@
 """Predict rows of texts in batches of similar length."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,64 +13,52 @@ from tfhub_ft.utils.errors import RowError
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
-PredictFn = Callable[[Sequence[tuple[str, ...]]], list[dict[str, Any]]]
+Segments = tuple[str, ...]
+Prediction = dict[str, Any]
+PredictFn = Callable[[Sequence[Segments]], list[Prediction]]
+Decoded = TypeVar("Decoded")
 
 
 def make_predict_fn(task: Task, model: "keras.Model", labels: Sequence[str], thresholds: dict[str, Any]) -> PredictFn:
-    """Return a function from rows of segments to predictions.
-
-    Args:
-        task: of the model.
-        model: the text-in model of a run, or what takes its place for an export.
-        labels: the labels, in the order of the logits.
-        thresholds: turn logits into predictions.
-    """
+    """Return a function from rows of segments to predictions; `model` reads texts."""
     if plugin := load_plugin(task):
         return plugin.make_predict_fn(model)
+
+    def decode(outputs: dict[str, np.ndarray], rows: Sequence[Segments]) -> list[Prediction]:
+        return task.decode_serving_outputs(outputs, rows, labels, thresholds)
+
     if isinstance(task, WindowedTask):
-        return make_graph_predict_fn(
-            text_function(task, model, labels, thresholds),
-            task.fields,
-            lambda outputs, rows: task.decode_serving_outputs(outputs, rows, labels, thresholds),
-        )
+        return make_graph_predict_fn(text_function(task, model, labels, thresholds), task.fields, decode)
     preprocessor, logits_of = model.get_layer("preprocessor"), make_logits_fn(model.get_layer("token_model"))
-
-    def predict(rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        logits = logits_of(tokenize(preprocessor, rows))
-        return task.decode_serving_outputs({"logits": logits}, rows, labels, thresholds)
-
-    return predict
+    return lambda rows: decode({"logits": logits_of(tokenize(preprocessor, rows))}, rows)
 
 
 def make_graph_predict_fn(
-    call: Callable[..., dict[str, Any]],
+    call: "Callable[..., dict[str, tf.Tensor] | dict[str, np.ndarray]]",
     names: Sequence[str],
-    decode: Callable[[dict[str, np.ndarray], Sequence[tuple[str, ...]]], Sequence[Any]],
+    decode: Callable[[dict[str, np.ndarray], Sequence[Segments]], Sequence[Decoded]],
     *,
     batch_size: int = TEXTS_AT_ONCE,
-) -> Callable[[Sequence[tuple[str, ...]]], list[Any]]:
-    """Return a function from rows of segments to predictions, by a graph that takes texts.
+) -> Callable[[Sequence[Segments]], list[Decoded]]:
+    """Return a function from rows of segments to predictions.
 
-    Args:
-        call: takes string tensors (batch,) by name, and returns outputs by name.
-        names: of the segments.
-        decode: returns what is predicted for each row, from a batch's outputs and its rows.
-        batch_size: rows at once; batches have rows of similar length.
+    `call` returns outputs for string tensors (batch,) by the names of the segments; `decode` returns the predictions
+    from the outputs of a batch and its rows.
     """
     import tensorflow as tf
 
-    def predict(rows: Sequence[tuple[str, ...]]) -> list[Any]:
+    def predict(rows: Sequence[Segments]) -> list[Decoded]:
         for number, row in enumerate(rows):
             if not all(isinstance(segment, str) for segment in row):
-                raise RowError(number, "has messages, where an export reads a prompt alone: predict by the run")
-        predictions: list[Any] = [None] * len(rows)
+                raise RowError(number, "has messages, but an export reads one prompt; predict with the run")
+        predictions: dict[int, Decoded] = {}
         for batch in batches_by_size(rows, batch_size):
             columns = zip(names, zip(*(rows[i] for i in batch), strict=True), strict=True)
             outputs = call(**{name: tf.constant(column) for name, column in columns})
-            outputs = {name: np.asarray(output) for name, output in outputs.items()}
-            for i, each in zip(batch, decode(outputs, [rows[i] for i in batch]), strict=True):
-                predictions[i] = each
-        return predictions
+            arrays = {name: np.asarray(output) for name, output in outputs.items()}
+            predictions.update(zip(batch, decode(arrays, [rows[i] for i in batch]), strict=True))
+        return [predictions[i] for i in range(len(rows))]
 
     return predict

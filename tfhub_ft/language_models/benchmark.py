@@ -42,7 +42,7 @@ def measure_dialogue_artifacts(
     for artifact in artifacts:
         log(f"Measuring {artifact.path} in an isolated process, on {len(prompts)} prompts and {len(pairs):,} replies")
         singles = [generate_feed([prompt], GREEDY) for prompt in timed]
-        with IsolatedRuntime(artifact.runtime) as runtime:
+        with IsolatedRuntime(artifact.runtime_class) as runtime:
             runtime.open(artifact.path)
             measured = runtime.measure([generate_feed(prompts, GREEDY)], singles, signature="generate", timed=TIMED)
             replies = [reply.decode() for reply in measured.outputs[0]["reply"]]

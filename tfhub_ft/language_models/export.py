@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfhub_ft.exports.context import EXAMPLE, ExportContext
-from tfhub_ft.exports.formats import FORMATS, Format, Tolerance
+from tfhub_ft.exports.formats import FORMATS, Format, ParityReport, Tolerance
 from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch
 from tfhub_ft.language_models.reference_replies import ReferenceReplies, perplexity, same_words
 from tfhub_ft.metrics.scores import share_equal
@@ -102,12 +102,12 @@ class DialogueExportContext(ExportContext):
         score = perplexity(_joined(outputs["score"], "log_likelihood"), _joined(outputs["score"], "tokens"))
         return len(replies), share_equal(replies, self.reference.predictions[: len(replies)]), score
 
-    def completed(self, report: dict[str, Any], outputs: Mapping[str, Sequence[Batch]]) -> dict[str, Any]:
+    def finish_report(self, report: ParityReport, outputs: Mapping[str, Sequence[Batch]]) -> ParityReport:
         """Return the report with "same_words", the share of equal words up to the first that differs."""
         replies = _replies(outputs)
         expected = self.reference.predictions[: len(replies)]
-        kept = {name: value for name, value in report.items() if name != "max_logit_difference"}
-        return {**kept, "same_words": same_words(expected, replies)}
+        report.pop("max_logit_difference", None)
+        return {**report, "same_words": same_words(expected, replies)}
 
 
 def _replies(outputs: Mapping[str, Sequence[Batch]]) -> list[str]:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.exports.model_card import markdown_table
+from tfhub_ft.exports.model_card import markdown_table, without_folder
 from tfhub_ft.exports.serving.config import model_name
-from tfhub_ft.exports.verify import verified_on
 from tfhub_ft.language_models.presets import CATALOG
 from tfhub_ft.language_models.task import reply_tokens
 from tfhub_ft.utils.markdown import plain
@@ -20,15 +19,18 @@ def dialogue_values(context: "DialogueExportContext", entries: Sequence[dict[str
     """Return the values of the model card's template, given the artifacts in export.json."""
     run, order = context.run, [*context.formats["saved_model"].quantizations].index
     entries = sorted(entries, key=lambda entry: order(entry["quantization"]))
-    header = "weights | folder | MB | verified on | equal replies | equal words, up to the first different one"
-    header = [*header.split(" | "), "perplexity (model's)", "ms a reply"]
+    header = ["weights", "folder", "MB", "equal replies", "equal words", "perplexity", "ms"]
     return {
-        "model": f"language model `{plain(run.settings.language_model)}`. {_license(run)}",
-        "verification": "Each artifact was loaded in an isolated process, wrote replies to prompts of validation rows"
-        " and scored true replies; both were compared with the Keras model.",
-        "unit": "reply",
+        "model": f"the language model `{plain(str(without_folder(run.settings.language_model)))}`",
+        "license": _license(run),
+        "columns": [
+            "equal replies: the share of prompts with the Keras model's reply",
+            "equal words: the share of the words of the Keras model's replies before the first different one",
+            "perplexity: the artifact's, and in parentheses the Keras model's, on the true replies of these rows",
+            "ms: median time of one reply on the exporting machine",
+        ],
         "artifacts": markdown_table(header, [_artifact_row(entry) for entry in entries]),
-        "limits": list(_limits(run, [entry["quantization"] for entry in entries])),
+        "limitations": list(_limits(run, [entry["quantization"] for entry in entries])),
         "call": 'prompt=tf.constant(["Hello?"])',
         "inputs": {
             "serving_default": "`prompt`: string (batch,)",
@@ -51,7 +53,6 @@ def _artifact_row(entry: dict[str, Any]) -> list[str]:
         "float32" if entry["quantization"] == "none" else entry["quantization"],
         f"`{entry['path']}`",
         f"{entry['bytes'] / 1e6:.1f}",
-        plain(verified_on(entry)),
         f"{entry['agreement']:.1%}",
         f"{entry['same_words']:.1%}",
         f"{entry['score']['form']:.4f} ({entry['score']['model']:.4f})",

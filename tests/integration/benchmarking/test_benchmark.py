@@ -1,5 +1,3 @@
-"""Every form of an export, measured in a process of its own and scored on the same rows."""
-
 import json
 import shutil
 
@@ -19,8 +17,8 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def forms(tiny_run, tiny_export, tmp_path_factory):
-    """An export of every kind of form but a TFLite file that reads texts; do not change it."""
+def exported(tiny_run, tiny_export, tmp_path_factory):
+    """A read-only export folder with a SavedModel, TFLite files that read tokens, and an ONNX file."""
     folder = tmp_path_factory.mktemp("exports") / "reviews"
     shutil.copytree(tiny_export, folder)
     tfhub_ft.export(tiny_run, output_dir=folder, formats=("tflite",), quantize=("none", "dynamic"))
@@ -29,11 +27,11 @@ def forms(tiny_run, tiny_export, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured(forms, reviews_csv):
-    return tfhub_ft.benchmark(forms, data=reviews_csv)
+def measured(exported, reviews_csv):
+    return tfhub_ft.benchmark(exported, data=reviews_csv)
 
 
-def test_every_form_is_measured_the_original_first(measured, forms):
+def test_benchmark_measures_every_artifact(measured, exported):
     assert [(each["form"], each["quantization"], each["reads"]) for each in measured] == [
         ("saved_model", "none", "text"),
         ("saved_model", "none", "tokens"),
@@ -43,7 +41,7 @@ def test_every_form_is_measured_the_original_first(measured, forms):
     ]
     for each in measured:
         assert set(each) == FIGURES
-        assert each["bytes"] == folder_bytes(forms / each["path"])
+        assert each["bytes"] == folder_bytes(exported / each["path"])
         assert 0 < each["latency_ms"]["p50"] <= each["latency_ms"]["p95"]
         assert each["load_seconds"] > 0
         assert each["rows_per_second"] > 0
@@ -51,7 +49,7 @@ def test_every_form_is_measured_the_original_first(measured, forms):
     assert 10e6 < memory["tflite", "tokens"] < memory["saved_model", "text"] / 2
 
 
-def test_scores_are_those_of_evaluate_and_agreement_is_with_the_original(measured, tiny_run, reviews_csv):
+def test_benchmark_scores_equal_evaluate(measured, tiny_run, reviews_csv):
     expected = tfhub_ft.evaluate(tiny_run, data=reviews_csv)
     for each in measured:
         if each["quantization"] == "none":
@@ -61,50 +59,50 @@ def test_scores_are_those_of_evaluate_and_agreement_is_with_the_original(measure
 
 
 @pytest.mark.slow
-def test_a_file_that_reads_texts_is_measured_too(tiny_run, tiny_export, reviews_csv, tmp_path):
+def test_benchmark_measures_files_that_read_texts(tiny_run, tiny_export, reviews_csv, tmp_path):
     folder = shutil.copytree(tiny_export, tmp_path / "reviews")
     tfhub_ft.export(tiny_run, output_dir=folder, formats=("tflite_text",), quantize=("none",))
     *_, measured = tfhub_ft.benchmark(folder, data=reviews_csv)
     assert (measured["form"], measured["reads"], measured["agreement"]) == ("tflite_text", "text", 1)
 
 
-def some_forms(forms, folder, wanted):
-    """A copy of an export folder whose export.json names only some of its forms."""
-    shutil.copytree(forms, folder, ignore=shutil.ignore_patterns("benchmark.*"))
+def copy_some(exported, folder, wanted):
+    """Copy an export folder; export.json names only some of its artifacts."""
+    shutil.copytree(exported, folder, ignore=shutil.ignore_patterns("benchmark.*"))
     exports = json.loads((folder / "export.json").read_text())
-    exports["forms"] = [form for form in exports["forms"] if wanted(form)]
+    exports["forms"] = [entry for entry in exports["forms"] if wanted(entry)]
     (folder / "export.json").write_text(json.dumps(exports))
     return folder
 
 
-def test_other_answers_do_not_agree(forms, measured, reviews_csv, tmp_path):
+def test_benchmark_agreement_counts_equal_predictions(exported, measured, reviews_csv, tmp_path):
     from tfhub_ft.export_folder import read_description, read_tokenizer_vocabulary
     from tfhub_ft.exports.tflite_metadata import write_with_metadata
 
-    folder = some_forms(forms, tmp_path / "reviews", lambda form: form["form"] == "tflite")
+    folder = copy_some(exported, tmp_path / "reviews", lambda entry: entry["form"] == "tflite")
     file = folder / "tflite" / "reviews_dynamic.tflite"
-    described, vocabulary = read_description(file), read_tokenizer_vocabulary(file)
-    described["labels"] = described["labels"][::-1]
-    write_with_metadata(file.read_bytes(), file, described, summary="Reviews.", vocabulary=vocabulary)
+    description, vocabulary = read_description(file), read_tokenizer_vocabulary(file)
+    description["labels"] = description["labels"][::-1]
+    write_with_metadata(file.read_bytes(), file, description, summary="Reviews.", vocabulary=vocabulary)
     with pytest.raises(InputError, match=r"reviews_dynamic\.tflite: was changed since it was exported"):
         tfhub_ft.benchmark(folder, data=reviews_csv)
     exports = json.loads((folder / "export.json").read_text())
-    without = [{name: value for name, value in form.items() if name != "sha256"} for form in exports["forms"]]
+    without = [{name: value for name, value in entry.items() if name != "sha256"} for entry in exports["forms"]]
     (folder / "export.json").write_text(json.dumps({**exports, "forms": without}))
-    right = next(each["agreement"] for each in measured if each["path"] == "tflite/reviews_dynamic.tflite")
-    assert tfhub_ft.benchmark(folder, data=reviews_csv)[-1]["agreement"] == pytest.approx(1 - right)
+    agreement = next(each["agreement"] for each in measured if each["path"] == "tflite/reviews_dynamic.tflite")
+    assert tfhub_ft.benchmark(folder, data=reviews_csv)[-1]["agreement"] == pytest.approx(1 - agreement)
 
 
-def test_what_was_measured_is_kept_with_the_export(measured, forms):
-    kept = json.loads((forms / "benchmark.json").read_text())
-    assert kept["forms"] == measured
-    assert (kept["rows"], kept["timed_rows"]) == (160, 160)
-    assert (forms / "benchmark.png").read_bytes().startswith(b"\x89PNG")
-    assert not [path for path in forms.iterdir() if path.name.startswith(".")]
+def test_benchmark_writes_its_results(measured, exported):
+    written = json.loads((exported / "benchmark.json").read_text())
+    assert written["forms"] == measured
+    assert (written["rows"], written["timed_rows"]) == (160, 160)
+    assert (exported / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in exported.iterdir() if path.name.startswith(".")]
 
 
-def test_tflite_files_alone_are_compared_and_printed(forms, tmp_path):
-    folder = some_forms(forms, tmp_path / "reviews", lambda form: form["form"] == "tflite")
+def test_benchmark_command_prints_a_table(exported, tmp_path):
+    folder = copy_some(exported, tmp_path / "reviews", lambda entry: entry["form"] == "tflite")
     shutil.rmtree(folder / "1")
     rows = write_csv(tmp_path / "few.csv", [*make_reviews(8), ("a film", "lukewarm")])
     picture = tmp_path / "picture.svg"
@@ -122,8 +120,8 @@ def test_tflite_files_alone_are_compared_and_printed(forms, tmp_path):
     assert [each["scores"]["accuracy"] <= 8 / 9 for each in json.loads(printed)] == [True, True]
 
 
-def test_columns_are_those_that_the_run_was_trained_on(forms, reviews_csv, tmp_path):
-    folder = some_forms(forms, tmp_path / "reviews", lambda form: form["path"].endswith("s_dynamic.tflite"))
+def test_benchmark_reads_the_columns_of_the_run(exported, reviews_csv, tmp_path):
+    folder = copy_some(exported, tmp_path / "reviews", lambda entry: entry["path"].endswith("s_dynamic.tflite"))
     renamed = write_csv(tmp_path / "renamed.csv", make_reviews(8), header=("opinion", "verdict"))
     with pytest.raises(InputError, match=r"renamed\.csv: column 'text' .*rename one of them to 'text'"):
         tfhub_ft.benchmark(folder, data=renamed)
@@ -134,17 +132,19 @@ def test_columns_are_those_that_the_run_was_trained_on(forms, reviews_csv, tmp_p
     assert only["agreement"] == 1
 
 
-def test_what_cannot_be_compared_is_said_before_anything_is_measured(forms, reviews_csv, tmp_path):
+def test_benchmark_refuses_invalid_exports_and_rows(exported, reviews_csv, tmp_path):
     def refused(folder, data, match):
         with pytest.raises(InputError, match=match):
             tfhub_ft.benchmark(folder, data=data)
 
     refused(tmp_path, reviews_csv, r"export\.json: No such file or directory; tfhub-ft export")
-    refused(forms, tmp_path / "none.csv", r"none\.csv: not found")
-    folder = some_forms(forms, tmp_path / "reviews", lambda form: True)
+    refused(exported, tmp_path / "none.csv", r"none\.csv: not found")
+    folder = copy_some(exported, tmp_path / "reviews", lambda entry: True)
     (folder / "onnx" / "reviews.onnx").unlink()
     refused(folder, reviews_csv, r"reviews/onnx/reviews\.onnx: not found, but .*export\.json names")
-    refused(some_forms(forms, tmp_path / "none", lambda form: False), reviews_csv, r"export\.json names no artifact")
-    only_onnx = some_forms(forms, tmp_path / "onnx", lambda form: form["form"] == "onnx")
-    refused(only_onnx, reviews_csv, r"has ONNX alone, which reads tokens: export a SavedModel")
+    refused(
+        copy_some(exported, tmp_path / "none", lambda entry: False), reviews_csv, r"export\.json: names no artifacts"
+    )
+    only_onnx = copy_some(exported, tmp_path / "onnx", lambda entry: entry["form"] == "onnx")
+    refused(only_onnx, reviews_csv, r"has only ONNX files, which read tokens; export a SavedModel")
     assert not (folder / "benchmark.png").exists()

@@ -54,10 +54,10 @@ def test_serve_without_a_server_says_how_to_install_it(tiny_export, tmp_path):
 
 
 def test_serve_refuses_other_folders(tiny_export, tmp_path, server):
-    refused(tfhub_ft("serve", tiny_export / "1", **server), "has no models.config", "tfhub-ft export")
+    refused(tfhub_ft("serve", tiny_export / "1", **server), "models.config not found", "tfhub-ft export")
     refused(tfhub_ft("serve", tiny_export, "--port", 9000, "--rest-port", 9000, **server), "--rest-port", "9000")
     for file in ("models.config", "batching.config"):
         shutil.copy(tiny_export / file, tmp_path)
     (tmp_path / "models.config").write_text("model_config_list {")
-    refused(tfhub_ft("serve", tmp_path, **server), "models.config cannot be read")
+    refused(tfhub_ft("serve", tmp_path, **server), "models.config: cannot be read")
     assert not (tmp_path / "arguments").exists()

@@ -1,8 +1,8 @@
-"""Answers of a SavedModel by TensorFlow's C library alone, called as a server's C++ calls it: no Python TensorFlow.
+"""Run a SavedModel with TensorFlow's C library, without Python TensorFlow.
 
-Run as a script: CALLS ANSWERS [LIBRARY]... The libraries are files of TF Text's folder python/ops. CALLS is JSON,
+Run as a script: CALLS OUTPUTS [LIBRARY]... The libraries are files of TF Text's folder python/ops. CALLS is JSON,
 {"saved_model": its folder, "signatures": {signature: {"inputs": {name: [tensor name, values]}, "outputs": {name: tensor
-name}}}, "steps": None or what `load_in_steps` takes}. ANSWERS is written as JSON, {signature: {output: values}}.
+name}}}, "steps": None or what `load_in_steps` takes}. OUTPUTS is written as JSON, {signature: {output: values}}.
 """
 
 import ctypes
@@ -46,7 +46,7 @@ status = ctypes.c_void_p(tf.TF_NewStatus())
 
 
 class Output(ctypes.Structure):
-    """TF_Output: a place in the graph."""
+    """TF_Output: a tensor of the graph."""
 
     _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
 
@@ -94,7 +94,7 @@ def place_of(graph: ctypes.c_void_p, name: str) -> Output:
 
 
 def load(saved_model: str) -> Callable[..., dict]:
-    """By TensorFlow's loader. It imports the graph into a TF_Graph too, which needs all operations of all functions."""
+    """Load with TensorFlow's loader, which needs all operations of all functions."""
     graph, options = ctypes.c_void_p(tf.TF_NewGraph()), ctypes.c_void_p(tf.TF_NewSessionOptions())
     tags = (ctypes.c_char_p * 1)(b"serve")
     session = tf.TF_LoadSessionFromSavedModel(options, None, saved_model.encode(), tags, 1, graph, None, status)
@@ -103,16 +103,16 @@ def load(saved_model: str) -> Callable[..., dict]:
     def call(inputs: dict, outputs: dict) -> dict:
         places = (Output * len(inputs))(*(place_of(graph, name) for name, _ in inputs.values()))
         wanted = (Output * len(outputs))(*(place_of(graph, name) for name in outputs.values()))
-        answers = (ctypes.c_void_p * len(outputs))()
-        asked, given = (places, tensors_of(inputs), len(inputs)), (wanted, answers, len(outputs))
-        checked(tf.TF_SessionRun(session, None, *asked, *given, None, 0, None, status))
-        return {name: values_of(ctypes.c_void_p(answer)) for name, answer in zip(outputs, answers)}
+        tensors = (ctypes.c_void_p * len(outputs))()
+        sources, targets = (places, tensors_of(inputs), len(inputs)), (wanted, tensors, len(outputs))
+        checked(tf.TF_SessionRun(session, None, *sources, *targets, None, 0, None, status))
+        return {name: values_of(ctypes.c_void_p(tensor)) for name, tensor in zip(outputs, tensors)}
 
     return call
 
 
 def load_in_steps(graph: str, variables: dict, assets: dict, restore: str, initialize: str) -> Callable[..., dict]:
-    """By the steps that TF Serving's loader takes: a session of the GraphDef, restore, initialize; no TF_Graph.
+    """Load in the steps of TF Serving's loader: a session of the GraphDef, restore, initialize; no TF_Graph.
 
     https://github.com/tensorflow/tensorflow/blob/master/tensorflow/cc/saved_model/loader.cc
     """
@@ -123,12 +123,12 @@ def load_in_steps(graph: str, variables: dict, assets: dict, restore: str, initi
     checked(None)
 
     def run(inputs: dict, outputs: dict, targets: tuple[str, ...] = ()) -> dict:
-        asked = words_of(name for name, _ in inputs.values()), tensors_of(inputs), len(inputs)
-        answers = (ctypes.c_void_p * len(outputs))()
-        given = words_of(outputs.values()), answers, len(outputs)
-        tf.TF_Run(session, None, *asked, *given, words_of(targets), len(targets), None, status)
+        sources = c_strings(name for name, _ in inputs.values()), tensors_of(inputs), len(inputs)
+        tensors = (ctypes.c_void_p * len(outputs))()
+        results = c_strings(outputs.values()), tensors, len(outputs)
+        tf.TF_Run(session, None, *sources, *results, c_strings(targets), len(targets), None, status)
         checked(None)
-        return {name: values_of(ctypes.c_void_p(answer)) for name, answer in zip(outputs, answers)}
+        return {name: values_of(ctypes.c_void_p(tensor)) for name, tensor in zip(outputs, tensors)}
 
     run(variables | assets, {}, (restore,))
     run(assets, {}, (initialize,))
@@ -139,19 +139,19 @@ def tensors_of(inputs: dict) -> ctypes.Array:
     return (ctypes.c_void_p * len(inputs))(*(tensor_of(values).value for _, values in inputs.values()))
 
 
-def words_of(names: Iterable[str]) -> ctypes.Array:
+def c_strings(names: Iterable[str]) -> ctypes.Array:
     words = [name.encode() for name in names]
     return (ctypes.c_char_p * len(words))(*words)
 
 
-def main(calls: str, answers: str, *libraries: str) -> None:
+def main(calls: str, output_file: str, *libraries: str) -> None:
     for library in libraries:
         checked(tf.TF_LoadLibrary(str(package("tensorflow_text") / "python" / "ops" / library).encode(), status))
-    asked = json.loads(Path(calls).read_text())
-    call = load_in_steps(**asked["steps"]) if asked["steps"] else load(asked["saved_model"])
-    found = {signature: call(**tensors) for signature, tensors in asked["signatures"].items()}
+    config = json.loads(Path(calls).read_text())
+    call = load_in_steps(**config["steps"]) if config["steps"] else load(config["saved_model"])
+    outputs = {signature: call(**tensors) for signature, tensors in config["signatures"].items()}
     assert "tensorflow" not in sys.modules
-    Path(answers).write_text(json.dumps(found))
+    Path(output_file).write_text(json.dumps(outputs))
 
 
 if __name__ == "__main__":

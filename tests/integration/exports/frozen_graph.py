@@ -1,4 +1,4 @@
-"""A format that the package lacks, as docs/design/exports.md shows it: a frozen TensorFlow graph."""
+"""A format that the package lacks, from docs/design/exports.md: a frozen TensorFlow graph."""
 
 from functools import cached_property
 
@@ -34,7 +34,7 @@ class FrozenGraphRuntime(Runtime):
 
 
 FROZEN_GRAPH = Format(
-    title="Frozen graph, from tokens on",
+    title="Frozen graph (reads tokens)",
     converter=f"{__name__}.convert_to_frozen_graph",
     runtime=f"{__name__}.FrozenGraphRuntime",
     signatures=("tokens",),

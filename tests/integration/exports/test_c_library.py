@@ -1,4 +1,4 @@
-"""An export is loaded and run as a server's C++ does it."""
+"""Exports run with TensorFlow's C library, as in a server."""
 
 import json
 import os
@@ -30,33 +30,31 @@ def inputs(model):
     return {"serving_default": {"text": TEXTS}, "tokens": tokens}
 
 
-def test_the_c_library_alone_gives_the_models_answers(model, inputs, tiny_export, tmp_path):
-    found = answers_of_c_library(tiny_export / "1", inputs, tmp_path, LIBRARIES)
+def test_c_library_predicts_as_the_model(model, inputs, tiny_export, tmp_path):
+    outputs = run_c_library(tiny_export / "1", inputs, tmp_path, LIBRARIES)
     for signature in inputs:
-        check(found[signature], model)
+        check_outputs(outputs[signature], model)
 
 
-def test_a_stock_server_runs_both_signatures_and_one_without_the_tokenizer_the_tokens(
-    model, inputs, tiny_export, tmp_path
-):
+def test_stock_operations_run_the_signatures(model, inputs, tiny_export, tmp_path):
     stock = [name for name in LIBRARIES if name not in NEW_LIBRARIES]
     for signature, feed in inputs.items():
-        found = answers_of_c_library(tiny_export / "1", {signature: feed}, tmp_path, stock, in_steps=True)
-        check(found[signature], model)
-    found = answers_of_c_library(tiny_export / "1", {"tokens": inputs["tokens"]}, tmp_path, [], in_steps=True)
-    check(found["tokens"], model)
+        outputs = run_c_library(tiny_export / "1", {signature: feed}, tmp_path, stock, in_steps=True)
+        check_outputs(outputs[signature], model)
+    outputs = run_c_library(tiny_export / "1", {"tokens": inputs["tokens"]}, tmp_path, [], in_steps=True)
+    check_outputs(outputs["tokens"], model)
     texts = {"serving_default": inputs["serving_default"]}
     with pytest.raises(AssertionError, match="RuntimeError: .*Op type not registered"):
-        answers_of_c_library(tiny_export / "1", texts, tmp_path, [], in_steps=True)
+        run_c_library(tiny_export / "1", texts, tmp_path, [], in_steps=True)
 
 
-def check(answers, model):
+def check_outputs(outputs, model):
     expected = model(tf.constant(TEXTS)).numpy()
-    np.testing.assert_allclose(answers["logits"], expected, atol=1e-5)
-    assert answers["label"] == [["negative", "positive"][i] for i in expected.argmax(-1)]
+    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
+    assert outputs["label"] == [["negative", "positive"][i] for i in expected.argmax(-1)]
 
 
-def answers_of_c_library(saved_model, inputs, folder, libraries, *, in_steps=False):
+def run_c_library(saved_model, inputs, folder, libraries, *, in_steps=False):
     graph = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0]
     signatures = {
         signature: {
@@ -65,7 +63,7 @@ def answers_of_c_library(saved_model, inputs, folder, libraries, *, in_steps=Fal
         }
         for signature, feed in inputs.items()
     }
-    steps = steps_of(graph, saved_model, folder / "graph.pb") if in_steps else None
+    steps = loading_steps(graph, saved_model, folder / "graph.pb") if in_steps else None
     calls = {"saved_model": str(saved_model), "signatures": signatures, "steps": steps}
     (folder / "calls.json").write_text(json.dumps(calls))
     files = [str(path) for path in (Path(__file__).with_name("c_library.py"), folder / "calls.json")]
@@ -75,7 +73,7 @@ def answers_of_c_library(saved_model, inputs, folder, libraries, *, in_steps=Fal
     return json.loads((folder / "answers.json").read_text())
 
 
-def steps_of(graph, saved_model, file):
+def loading_steps(graph, saved_model, file):
     file.write_bytes(graph.graph_def.SerializeToString())
     variables = [graph.saver_def.filename_tensor_name, str(saved_model / "variables" / "variables")]
     assets = {

@@ -17,7 +17,7 @@ TEXTS = ["good film", "the food was terrible and the waiter was rude", "a bad ro
 
 
 @pytest.mark.sample
-def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run, reviews_csv):
+def test_export_folder_has_the_layout_of_tf_serving(tiny_export, tiny_run, reviews_csv):
     assert {p.name for p in tiny_export.iterdir()} == {
         "1",
         "export.json",
@@ -25,15 +25,15 @@ def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run, review
         "models.config",
         "batching.config",
     }
-    proof = json.loads((tiny_export / "export.json").read_text())["forms"][0]
+    entry = json.loads((tiny_export / "export.json").read_text())["forms"][0]
     # All 24 validation rows, and training rows.
     verified_on = {"files": [str(reviews_csv)], "kept_by_run": False, "rows": 136, "labels": False}
-    assert proof["verified_on"] == verified_on
-    assert proof["rows"] == 136
-    assert max(proof["max_logit_difference"].values()) <= proof["tolerance"] == 1e-4
+    assert entry["verified_on"] == verified_on
+    assert entry["rows"] == 136
+    assert max(entry["max_logit_difference"].values()) <= entry["tolerance"] == 1e-4
     variables = tiny_export / "1" / "variables" / "variables.data-00000-of-00001"
     count = Run(tiny_run).load_model().count_params()
-    assert 4 * count < variables.stat().st_size < 4 * count + 50_000 < proof["bytes"]
+    assert 4 * count < variables.stat().st_size < 4 * count + 50_000 < entry["bytes"]
     card = (tiny_export / "README.md").read_text()
     for expected in (
         "serving_default",
@@ -47,7 +47,7 @@ def test_the_export_folder_is_laid_out_for_serving(tiny_export, tiny_run, review
 
 
 @pytest.mark.sample
-def test_both_signatures_answer_as_the_model(tiny_export, tiny_run):
+def test_signatures_equal_the_keras_model(tiny_export, tiny_run):
     loaded = tf.saved_model.load(str(tiny_export / "1"))
     model = Run(tiny_run).load_model()
     expected = model(tf.constant(TEXTS)).numpy()
@@ -62,7 +62,7 @@ def test_both_signatures_answer_as_the_model(tiny_export, tiny_run):
     np.testing.assert_allclose(text["score"], text["probabilities"].numpy().max(-1))
 
 
-def test_a_new_export_takes_the_next_number(tiny_run, tiny_export, tmp_path):
+def test_export_adds_the_next_version(tiny_run, tiny_export, tmp_path):
     folder = tmp_path / "exports"
     shutil.copytree(tiny_export, folder)
     assert tfhub_ft.export(tiny_run, output_dir=folder) == folder
@@ -72,27 +72,27 @@ def test_a_new_export_takes_the_next_number(tiny_run, tiny_export, tmp_path):
     assert (folder / "1" / "saved_model.pb").is_file()
 
 
-def test_an_export_that_answers_differently_is_not_kept(tiny_run, tmp_path, monkeypatch):
-    honest = saved_model.write_saved_model
+def test_export_removes_artifacts_that_differ(tiny_run, tmp_path, monkeypatch):
+    original = saved_model.write_saved_model
 
-    def wrong(model, task, labels, decision, folder):
+    def write_other_model(model, task, labels, decision, folder):
         head = model.get_layer("token_model").get_layer("logits")
         head.dense.bias.assign_add([0.01, 0.0])
-        honest(model, task, labels, decision, folder)
+        original(model, task, labels, decision, folder)
 
-    monkeypatch.setattr(saved_model, "write_saved_model", wrong)
+    monkeypatch.setattr(saved_model, "write_saved_model", write_other_model)
     with pytest.raises(RunError, match=r"logits differ by 0\.01, 0\.0001 is allowed"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
 
 @pytest.mark.slow
-def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
-    honest = saved_model.write_saved_model
+def test_export_detects_labels_in_another_order(tiny_run, tmp_path, monkeypatch):
+    original = saved_model.write_saved_model
     monkeypatch.setattr(
         saved_model,
         "write_saved_model",
-        lambda m, task, labels, decision, folder: honest(m, task, labels[::-1], decision, folder),
+        lambda m, task, labels, decision, folder: original(m, task, labels[::-1], decision, folder),
     )
     with pytest.raises(RunError, match="label differs"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "exports")
@@ -121,7 +121,7 @@ def test_labels_in_another_order_are_noticed(tiny_run, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_quantizations_that_a_format_lacks_are_refused(recipe, formats, quantize, message, tmp_path):
+def test_export_refuses_unknown_quantizations(recipe, formats, quantize, message, tmp_path):
     run = Run.create(tmp_path / "run", recipe, Settings(), ["a", "b"], {})
     with pytest.raises(InputError, match=message):
         tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=formats.split(","), quantize=quantize.split(","))
@@ -129,38 +129,38 @@ def test_quantizations_that_a_format_lacks_are_refused(recipe, formats, quantize
 
 
 @pytest.mark.parametrize(
-    ("quantize", "made", "shown"),
+    ("quantize", "expected", "skipped"),
     [
         ("none,dynamic", {"saved_model": ["none"], "tflite": ["none", "dynamic"]}, ""),
-        ("none,int8", {"tflite": ["none", "int8"], "tflite_text": ["none"]}, "int8 of tflite_text"),
+        ("none,int8", {"tflite": ["none", "int8"], "tflite_text": ["none"]}, "int8 for tflite_text"),
         ("dynamic", {"onnx": ["dynamic"], "tflite": ["dynamic"]}, ""),
         (None, {"saved_model": ["none"], "tflite": ["none", "dynamic"], "onnx": ["none"]}, ""),
     ],
 )
-def test_each_format_is_made_in_the_quantizations_that_it_takes(quantize, made, shown, tmp_path, capsys):
+def test_quantizations_are_applied_by_format(quantize, expected, skipped, tmp_path, capsys):
     run = Run.create(tmp_path / "run", "spam", Settings(), ["a", "b"], {})
     quantize = quantize and quantize.split(",")
-    export._check_quantizations(run, ExportContext, list(made), quantize)
-    assert {each: export._quantizations(run, ExportContext, each, quantize) for each in made} == made
-    assert capsys.readouterr().err.startswith(f"Not made: {shown}" if shown else "")
+    export._check_quantizations(run, ExportContext, list(expected), quantize)
+    assert {each: export._quantizations(run, ExportContext, each, quantize) for each in expected} == expected
+    assert capsys.readouterr().err.startswith(f"Skipping {skipped}" if skipped else "")
 
 
-def test_folders_that_hold_something_else_are_refused(tiny_run, tiny_export, tmp_path):
+def test_export_refuses_folders_with_other_files(tiny_run, tiny_export, tmp_path):
     (tmp_path / "letter.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds other things"):
+    with pytest.raises(InputError, match="not an export folder"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path)
     other = tmp_path / "other"
     shutil.copytree(tiny_export, other)
     description = json.loads((other / "export.json").read_text())
     (other / "export.json").write_text(json.dumps({**description, "labels": ["a", "b", "c"]}))
-    with pytest.raises(InputError, match="labels a, b, c: name another folder"):
+    with pytest.raises(InputError, match="labels a, b, c; choose another folder"):
         tfhub_ft.export(tiny_run, output_dir=other)
 
 
 @pytest.mark.parametrize("content", ['{"recipe": "senti', "[]", '{"recipe": "sentiment", "labels": []}'])
-def test_an_export_json_that_cannot_be_read_is_refused(tiny_run, tmp_path, content):
+def test_export_refuses_invalid_export_json(tiny_run, tmp_path, content):
     (tmp_path / "export.json").write_text(content)
-    with pytest.raises(InputError, match=r"export\.json cannot be read \(.*\); restore it, or name another folder"):
+    with pytest.raises(InputError, match=r"export\.json cannot be read \(.*\); restore it, or choose another folder"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path)
 
 
@@ -168,7 +168,7 @@ def full_disk(*arguments, **options):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_fills_up_leaves_nothing(tiny_run, tmp_path, monkeypatch):
+def test_export_leaves_nothing_on_a_full_disk(tiny_run, tmp_path, monkeypatch):
     folder = tmp_path / "exports"
     monkeypatch.setattr(saved_model, "write_saved_model", full_disk)
     with pytest.raises(RunError, match="exports/1: the disk is full"):
@@ -177,23 +177,23 @@ def test_a_disk_that_fills_up_leaves_nothing(tiny_run, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_at_the_end_leaves_a_folder_for_the_next_export(tiny_run, tmp_path, monkeypatch):
+def test_export_can_be_repeated_after_a_full_disk(tiny_run, tmp_path, monkeypatch):
     folder = tmp_path / "exports"
     monkeypatch.setattr(export, "write_json", lambda path, value: (_ for _ in ()).throw(RunError("full")))
     with pytest.raises(RunError, match="full"):
         tfhub_ft.export(tiny_run, output_dir=folder)
-    # Neither a form that export.json does not name, nor anything that would keep the next export out.
+    # No artifact without an entry in export.json, and nothing that stops the next export.
     assert {path.name for path in folder.iterdir()} == {"models.config", "batching.config"}
     monkeypatch.undo()
     tfhub_ft.export(tiny_run, output_dir=folder)
     assert (folder / "1").is_dir()
 
 
-def test_a_folder_that_another_process_exports_into_is_refused(tiny_run, tmp_path, monkeypatch):
+def test_export_refuses_folders_in_use(tiny_run, tmp_path, monkeypatch):
     folder, refused = tmp_path / "exports", []
 
     def export_as_another(*arguments):
-        with pytest.raises(InputError, match="exports: is in use, another process exports into it; do it again later"):
+        with pytest.raises(InputError, match="exports: in use by another export; try again later"):
             tfhub_ft.export(tiny_run, output_dir=folder, formats=["tflite"])
         refused.append(True)
         raise RunError("stopped")
@@ -206,6 +206,6 @@ def test_a_folder_that_another_process_exports_into_is_refused(tiny_run, tmp_pat
 
 
 @pytest.mark.sample
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_export_refuses_folders_without_a_run(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         tfhub_ft.export(tmp_path, output_dir=tmp_path / "exports")

@@ -7,7 +7,7 @@ from tests.integration.exports.frozen_graph import FROZEN_GRAPH
 from tfhub_ft.exports.formats import FORMATS
 
 
-def test_a_new_format_is_exported_and_verified(tiny_run, tmp_path, monkeypatch):
+def test_export_supports_new_formats(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setitem(FORMATS, "frozen_graph", FROZEN_GRAPH)
     folder = tfhub_ft.export(
         tiny_run, output_dir=tmp_path / "one", formats=["frozen_graph", "tflite"], quantize=["none"]
@@ -17,4 +17,4 @@ def test_a_new_format_is_exported_and_verified(tiny_run, tmp_path, monkeypatch):
     assert set(frozen) == set(tflite) - {"tokenizer"}
     assert frozen["max_logit_difference"] <= frozen["tolerance"] == 1e-4
     assert frozen["agreement"] == 1
-    assert "| Frozen graph, from tokens on | `frozen_graph/one.pb` |" in (folder / "README.md").read_text()
+    assert "| Frozen graph (reads tokens) | `frozen_graph/one.pb` |" in (folder / "README.md").read_text()

@@ -28,7 +28,7 @@ needs_onnx = pytest.mark.skipif(
 
 
 def compare(file, model, task, labels, parts):
-    """The largest difference between an ONNX file's logits and the model's, both run on batches of texts."""
+    """Return the largest difference between the logits of an ONNX file and of the model, on batches of texts."""
     rows = [[(text,) * len(task.fields) for text in part] for part in parts]
     batches = [token_batch(model.get_layer("preprocessor"), each) for each in rows]
     reference = KerasRuntime(model, task, labels, {})
@@ -49,13 +49,13 @@ def written(tiny_run, tmp_path_factory):
 
 @pytest.mark.sample
 @needs_onnx
-def test_a_file_answers_as_the_model_for_any_batch_and_length(written):
+def test_write_onnx_supports_any_batch_size_and_length(written):
     file, model, run = written
     assert compare(file, model, run.recipe.task, run.labels, [TEXTS, TEXTS[:1], TEXTS * 3]) <= 1e-4
 
 
 @needs_onnx
-def test_inputs_and_outputs_have_the_names_of_the_tokens_signature(written):
+def test_write_onnx_names_inputs_and_outputs(written):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(written[0]))
@@ -64,14 +64,14 @@ def test_inputs_and_outputs_have_the_names_of_the_tokens_signature(written):
     }
     assert [each.name for each in session.get_outputs()] == ["logits", "probabilities", "score"]
     assert session.get_outputs()[0].shape == ["batch", 2]
-    words = session.get_modelmeta().custom_metadata_map
-    assert json.loads(words["labels"]) == ["negative", "positive"]
-    assert words["task"] == "classification"
-    assert json.loads(words["decision"]) == {}
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["labels"]) == ["negative", "positive"]
+    assert metadata["task"] == "classification"
+    assert json.loads(metadata["decision"]) == {}
 
 
 @needs_onnx
-def test_a_gelu_by_erfc_is_converted(tiny_pair, tmp_path):
+def test_write_onnx_converts_erfc(tiny_pair, tmp_path):
     def head(encoded):
         return keras.layers.Dense(2, name="logits")(keras.activations.gelu(encoded["pooled_output"]))
 
@@ -92,7 +92,7 @@ def test_a_gelu_by_erfc_is_converted(tiny_pair, tmp_path):
         ("qa", {}, []),
     ],
 )
-def test_every_kind_of_head_is_converted(name, arguments, labels, tiny_pair, tmp_path):
+def test_write_onnx_converts_every_head(name, arguments, labels, tiny_pair, tmp_path):
     recipe = load_recipe(name)
     model = recipe.build_model(encoder=str(tiny_pair), seq_length=32, **arguments)
     write_onnx(model, recipe.task, labels, {}, tmp_path / "one.onnx")
@@ -100,27 +100,27 @@ def test_every_kind_of_head_is_converted(name, arguments, labels, tiny_pair, tmp
 
 
 @needs_onnx
-def test_export_writes_dynamic_files_that_agree(tiny_run, tmp_path):
+def test_export_verifies_dynamic_onnx_files(tiny_run, tmp_path):
     folder = tfhub_ft.export(tiny_run, output_dir=tmp_path / "one", formats=["onnx"], quantize=["none", "dynamic"])
-    whole, dynamic = json.loads((folder / "export.json").read_text())["forms"]
-    assert (whole["path"], dynamic["path"]) == ("onnx/one.onnx", "onnx/one_dynamic.onnx")
-    assert dynamic["bytes"] < whole["bytes"]
+    float32, dynamic = json.loads((folder / "export.json").read_text())["forms"]
+    assert (float32["path"], dynamic["path"]) == ("onnx/one.onnx", "onnx/one_dynamic.onnx")
+    assert dynamic["bytes"] < float32["bytes"]
     assert dynamic["agreement"] >= 0.98
     assert 0 < dynamic["max_logit_difference"] < 0.1
     assert dynamic["score"]["form"] == pytest.approx(dynamic["score"]["model"], abs=0.01)
-    assert "| ONNX, from tokens on, dynamic | `onnx/one_dynamic.onnx` |" in (folder / "README.md").read_text()
+    assert "| ONNX (reads tokens), dynamic | `onnx/one_dynamic.onnx` |" in (folder / "README.md").read_text()
 
 
 @needs_onnx
-def test_export_keeps_no_dynamic_file_that_differs(tiny_run, tmp_path, monkeypatch):
+def test_export_removes_dynamic_onnx_files_that_differ(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setitem(FORMATS["onnx"].quantizations, "dynamic", Tolerance(agreement=1.1))
-    with pytest.raises(RunError, match=r"onnx/one_dynamic\.onnx was not kept: 100\.0% of the answers"):
+    with pytest.raises(RunError, match=r"onnx/one_dynamic\.onnx was not kept: 100\.0% of the predictions"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path / "one", formats=["onnx"], quantize=["dynamic"])
     assert not (tmp_path / "one").exists()
 
 
 @needs_onnx
-def test_a_file_that_answers_differently_is_an_error(written):
+def test_compare_outputs_refuses_other_logits(written):
     file, model, run = written
     bias = model.get_layer("token_model").get_layer("logits").dense.bias
     bias.assign_add([0.01, 0.0])
@@ -132,14 +132,14 @@ def test_a_file_that_answers_differently_is_an_error(written):
 
 
 @needs_onnx
-def test_a_file_that_cannot_be_run_is_an_error(written, tmp_path):
+def test_onnx_runtime_refuses_damaged_files(written, tmp_path):
     file, model, run = written
     (tmp_path / "broken.onnx").write_bytes(file.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"broken\.onnx: cannot be run in an isolated process"):
         compare(tmp_path / "broken.onnx", model, run.recipe.task, run.labels, [TEXTS])
 
 
-def test_without_the_extra_one_line_says_what_to_install(monkeypatch, tmp_path):
+def test_write_onnx_names_missing_packages(monkeypatch, tmp_path):
     monkeypatch.setattr(onnx, "PACKAGES", ("onnx_of_nobody",))
     with pytest.raises(InputError, match=r"onnx_of_nobody: pip install 'tfhub_ft\[onnx\]'"):
         write_onnx(None, Classification(), [], {}, tmp_path / "one.onnx")

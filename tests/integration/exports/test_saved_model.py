@@ -1,5 +1,3 @@
-"""Which folders are versions, among other things that people leave beside them."""
-
 import os
 import shutil
 
@@ -11,7 +9,7 @@ from tfhub_ft.export_folder import next_version, versions
 
 @pytest.fixture
 def cluttered(tiny_export, tmp_path):
-    """An export folder with version 1, and what people leave beside it."""
+    """An export folder with version 1 and unrelated files."""
     folder = shutil.copytree(tiny_export, tmp_path / "tiny")
     for name in ("1_backup", "1 (copy)", "backup", "1.5", "-2", "\u0663"):
         shutil.copytree(folder / "1", folder / name)
@@ -24,7 +22,7 @@ def cluttered(tiny_export, tmp_path):
     return folder
 
 
-def test_versions_are_folders_named_by_a_number(cluttered):
+def test_versions_are_folders_with_numbers(cluttered):
     assert [path.name for path in versions(cluttered)] == ["1"]
     assert next_version(cluttered) == 4
     (cluttered / "3").rmdir()
@@ -35,7 +33,7 @@ def test_versions_are_folders_named_by_a_number(cluttered):
     assert (versions(cluttered / "none"), next_version(cluttered / "none")) == ([], 1)
 
 
-def test_a_cluttered_export_answers_and_takes_the_next_version(cluttered, tiny_run):
+def test_export_ignores_unrelated_files(cluttered, tiny_run):
     assert tfhub_ft.predict(cluttered, ["good film"])[0]["label"] == "positive"
     assert tfhub_ft.predict(cluttered / "latest", ["bad film"])[0]["label"] == "negative"
     tfhub_ft.export(tiny_run, output_dir=cluttered)

@@ -1,4 +1,4 @@
-"""MediaPipe's TextClassifier runs an export as it is; it is not a requirement of the project."""
+"""MediaPipe's TextClassifier runs exported TFLite files."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ with text.TextClassifier.create_from_model_path(sys.argv[1]) as classifier:
 
 
 @pytest.mark.slow
-def test_mediapipe_answers_as_the_run(tmp_path):
+def test_mediapipe_predicts_as_the_run(tmp_path):
     run = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", epochs=1)
     exports = tfhub_ft.export(run, output_dir=tmp_path / "exports", formats=["tflite"], quantize=["none", "dynamic"])
     for kind in ("fp32", "dynamic"):

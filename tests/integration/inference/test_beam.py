@@ -10,15 +10,15 @@ from tfhub_ft.inference.beam import Predict  # noqa: E402
 
 
 @pytest.mark.parametrize("kind", ["run", "export"])
-def test_each_text_of_a_pipeline_is_answered_once(tiny_run, tiny_export, kind):
+def test_predict_transform_predicts_each_text_once(tiny_run, tiny_export, kind):
     model = {"run": tiny_run, "export": tiny_export}[kind]
     texts = [text for text, _ in make_reviews(200)] + ["good film"] * 3
-    expected = [(text, answer["label"]) for text, answer in zip(texts, tfhub_ft.predict(model, texts))]
+    expected = [(text, prediction["label"]) for text, prediction in zip(texts, tfhub_ft.predict(model, texts))]
     with beam.Pipeline(runner="DirectRunner") as pipeline:
-        answers = pipeline | beam.Create(texts) | Predict(model)
-        assert_that(answers | beam.Map(lambda answer: (answer["text"], answer["label"])), equal_to(expected))
+        predictions = pipeline | beam.Create(texts) | Predict(model)
+        assert_that(predictions | beam.Map(lambda each: (each["text"], each["label"])), equal_to(expected))
 
 
-def test_an_empty_text_is_named(tiny_run):
+def test_predict_transform_names_empty_texts(tiny_run):
     with pytest.raises(Exception, match="the text '  ' is empty"), beam.Pipeline(runner="DirectRunner") as pipeline:
         pipeline | beam.Create(["good film", "  "]) | Predict(tiny_run)

@@ -22,7 +22,7 @@ def by_export(tiny_export):
 
 
 @pytest.mark.sample
-def test_an_export_answers_as_its_run(by_run, by_export, tiny_export):
+def test_predict_with_an_export_equals_its_run(by_run, by_export, tiny_export):
     for one, other in zip(tfhub_ft.predict(by_run, TEXTS), tfhub_ft.predict(by_export, TEXTS)):
         assert one["label"] == other["label"]
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
@@ -33,24 +33,24 @@ def test_an_export_answers_as_its_run(by_run, by_export, tiny_export):
 LONG = "the " * 60 + "good film"
 
 
-def test_truncated_rows_are_counted_by_the_tokens_that_the_model_reads(by_run, by_export, lite):
-    assert by_run.seq_length == by_export.seq_length == lite.seq_length == 24
+def test_truncated_rows_counts_tokens(by_run, by_export, tflite):
+    assert by_run.seq_length == by_export.seq_length == tflite.seq_length == 24
     fits = ("a " * 22).strip()
     rows = [("good film",), (LONG,), (fits,), (f"{fits} a",), ("x" * 300,)]
     assert [by_run.truncated_rows([row]) for row in rows] == [0, 1, 0, 1, 0]
-    for predictor in (by_run, by_export, lite):
+    for predictor in (by_run, by_export, tflite):
         assert predictor.truncated_rows(rows) == 2
         assert predictor.truncated_rows([]) == 0
 
 
 @pytest.fixture(scope="module")
-def lite(tiny_run, tmp_path_factory):
+def tflite(tiny_run, tmp_path_factory):
     folder = tfhub_ft.export(tiny_run, output_dir=tmp_path_factory.mktemp("exports") / "one", formats=["tflite"])
     return open_predictor(folder / "tflite/one_fp32.tflite")
 
 
 @pytest.mark.parametrize("kind", ["tiny_run", "tiny_export"])
-def test_a_pickled_predictor_loads_again(kind, request, monkeypatch, tmp_path):
+def test_unpickled_predictor_predicts_the_same(kind, request, monkeypatch, tmp_path):
     path = request.getfixturevalue(kind)
     monkeypatch.chdir(path.parent)
     predictor = open_predictor(path.name, precision="auto")
@@ -65,9 +65,8 @@ def test_a_pickled_predictor_loads_again(kind, request, monkeypatch, tmp_path):
 
 
 @pytest.mark.sample
-def test_predictors_answer_in_spawned_processes(tiny_run):
+def test_predict_works_in_spawned_processes(tiny_run):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        answers = pool.submit(tfhub_ft.predict, open_predictor(tiny_run), TEXTS[:2]).result(timeout=300)
-    assert [answer["label"] for answer in answers] == [
-        answer["label"] for answer in tfhub_ft.predict(tiny_run, TEXTS[:2])
-    ]
+        predictions = pool.submit(tfhub_ft.predict, open_predictor(tiny_run), TEXTS[:2]).result(timeout=300)
+    expected = tfhub_ft.predict(tiny_run, TEXTS[:2])
+    assert [each["label"] for each in predictions] == [each["label"] for each in expected]

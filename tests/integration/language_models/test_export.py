@@ -236,7 +236,7 @@ def test_what_differs_from_the_model_is_refused(export, run, tmp_path):
             verified("int8")
         context.reference.predictions[0] += "!"
         del context.reference.sums
-        with pytest.raises(RunError, match=r"serving_default: reply differs: .* 98% is the least"):
+        with pytest.raises(RunError, match=r"serving_default: reply differs: .* at least 98% must be"):
             verified("none")
 
 

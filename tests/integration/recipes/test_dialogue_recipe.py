@@ -127,6 +127,6 @@ def test_train_refuses_invalid_settings_of_dialogues(settings, changes, message,
 
 
 def test_export_encoder_refuses_a_dialogue_run(run, tmp_path):
-    with pytest.raises(InputError, match="has no encoder, but the language model"):
+    with pytest.raises(InputError, match="expected a run with an encoder, got one with the language model"):
         export_encoder(run, tmp_path / "encoder")
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,3 @@
-"""An output is never one of the inputs, by whatever name, and a link is written through."""
-
 import os
 
 import pytest
@@ -7,7 +5,7 @@ import pytest
 import tfhub_ft
 from tests.conftest import make_reviews, write_csv
 from tfhub_ft.benchmarking.benchmark import benchmark
-from tfhub_ft.inference.predict import predict_shards
+from tfhub_ft.inference.files import predict_shards
 from tfhub_ft.training.start import new_folder
 from tfhub_ft.training.tune import tune
 from tfhub_ft.utils.errors import InputError
@@ -19,8 +17,8 @@ def rows(tmp_path):
     return write_csv(tmp_path / "rows.csv", make_reviews(8))
 
 
-def other_names(file):
-    """Further names of a file: by a link, a hard link, a longer path, and a folder that is a link."""
+def aliases(file):
+    """Return other names of a file: a link, a hard link, a longer path and the path itself."""
     folder = file.parent
     (folder / "link.csv").symlink_to(file.name)
     os.link(file, folder / "hard.csv")
@@ -28,15 +26,15 @@ def other_names(file):
     return [folder / "link.csv", folder / "hard.csv", folder / "there" / ".." / folder.name / file.name, file]
 
 
-def test_check_output_refuses_an_input_by_any_name(rows):
-    for name in other_names(rows):
+def test_check_output_refuses_inputs_by_any_name(rows):
+    for name in aliases(rows):
         for output, read in ((name, rows), (rows, name)):
             with pytest.raises(InputError, match="^--output .*: is the input .*; choose another file$"):
                 check_output(output, "--output", inputs=[rows.parent / "none.csv", read])
     check_output(rows.parent / "new" / "answers.csv", "--output", inputs=[rows])
 
 
-def test_check_output_refuses_what_cannot_be_written(rows, tmp_path):
+def test_check_output_refuses_unwritable_paths(rows, tmp_path):
     (tmp_path / "dangling.csv").symlink_to("nowhere.csv")
     for name, message in (
         ("dangling.csv", "is a link to nowhere.csv, which does not exist; remove the link"),
@@ -47,13 +45,13 @@ def test_check_output_refuses_what_cannot_be_written(rows, tmp_path):
             check_output(tmp_path / name, "--output", inputs=[])
 
 
-def test_check_place_refuses_what_is_not_writable(tmp_path, monkeypatch):
+def test_check_place_refuses_read_only_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(InputError, match=f"{tmp_path} is not writable; choose another place"):
         check_writable(tmp_path / "runs" / "one", "--output-dir")
 
 
-def test_a_link_is_written_through(rows, tmp_path):
+def test_write_text_writes_through_links(rows, tmp_path):
     (tmp_path / "link.csv").symlink_to("rows.csv")
     write_text(tmp_path / "link.csv", "new")
     assert (tmp_path / "link.csv").is_symlink()
@@ -63,7 +61,7 @@ def test_a_link_is_written_through(rows, tmp_path):
         write_text(tmp_path / "dangling.csv", "new")
 
 
-def test_new_paths_and_folders_refuse_links_to_nothing(tmp_path):
+def test_check_new_refuses_broken_links(tmp_path):
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(InputError, match="already exists"):
         check_new(tmp_path / "dangling")
@@ -71,14 +69,14 @@ def test_new_paths_and_folders_refuse_links_to_nothing(tmp_path):
         new_folder(tmp_path / "dangling")
 
 
-def test_evaluate_replaces_neither_its_rows_nor_the_run(tiny_run, rows, tmp_path):
+def test_evaluate_does_not_replace_its_inputs(tiny_run, rows, tmp_path):
     (tmp_path / "report.html").symlink_to("rows.csv")
     for report in (tmp_path / "report.html", tiny_run / "report.html"):
         with pytest.raises(InputError, match="--report .*report.html: is the input"):
             tfhub_ft.evaluate(tiny_run, data=rows, report=report)
 
 
-def test_compare_replaces_neither_its_rows_nor_the_export(tiny_export, rows, tmp_path):
+def test_benchmark_does_not_replace_its_inputs(tiny_export, rows, tmp_path):
     for target in (rows, tiny_export / "export.json"):
         (tmp_path / "picture.png").unlink(missing_ok=True)
         (tmp_path / "picture.png").symlink_to(target)
@@ -86,7 +84,7 @@ def test_compare_replaces_neither_its_rows_nor_the_export(tiny_export, rows, tmp
             benchmark(tiny_export, data=rows, picture=tmp_path / "picture.png")
 
 
-def test_shards_are_not_answered_into_their_own_folder(tiny_run, tmp_path):
+def test_predict_shards_refuses_the_folder_of_its_inputs(tiny_run, tmp_path):
     (tmp_path / "parts").mkdir()
     part = tmp_path / "parts" / "part.jsonl"
     part.write_text('{"text": "a"}\n')

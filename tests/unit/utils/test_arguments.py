@@ -8,7 +8,8 @@ import pytest
 import tfhub_ft
 from tests.conftest import make_reviews
 from tfhub_ft.evaluation.compare_runs import compare
-from tfhub_ft.inference.predict import open_predictor, predict_file
+from tfhub_ft.inference.files import predict_file
+from tfhub_ft.inference.predict import open_predictor
 from tfhub_ft.training.dry_run import dry_run
 from tfhub_ft.training.prepare import prepare
 from tfhub_ft.training.tune import tune

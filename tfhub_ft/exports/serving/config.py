@@ -1,26 +1,24 @@
-"""What TF Serving finds beside a SavedModel: warm-up requests and its configuration; and what it cannot run."""
+"""Write warm-up requests and the configuration of TF Serving, and find out what it cannot run."""
 
 import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tfhub_ft.inference.runtimes.base import Batch
 from tfhub_ft.utils.console import warn
 from tfhub_ft.utils.files import write_text
-
-if TYPE_CHECKING:
-    import numpy as np
 
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 WARM_UP_ROWS = (1, 8, 32)
 SERVER = "tensorflow_model_server"
 MODELS_CONFIG, BATCHING_CONFIG = "models.config", "batching.config"
 
-# TF Serving, up to 2.19 at least, links TF Text 2.12.1 (https://github.com/tensorflow/serving/pull/4057); its main
-# branch has moved to 2.20.0 since. These are the operations that TF Text 2.12.1 has, read from its wheel. What a newer
-# one added is missing: TFText>RoundRobinTrim, TFText>RoundRobinGenerateMasks, TFText>Utf8Binarize.
+# The operations of TF Text 2.12.1, from its wheel. TF Serving links this version up to 2.19 at least
+# (https://github.com/tensorflow/serving/pull/4057); its main branch links 2.20.0. Operations of newer versions are
+# missing: TFText>RoundRobinTrim, TFText>RoundRobinGenerateMasks, TFText>Utf8Binarize.
 STOCK_OPERATIONS = frozenset(
     """
     CaseFoldUTF8 ConstrainedSequence FastBertNormalize FastWordpieceTokenizeWithOffsets FindSourceOffsets
@@ -35,8 +33,8 @@ STOCK_OPERATIONS = frozenset(
 )
 
 MODELS_TEXT = """\
-# For TF Serving's --model_config_file, with this folder mounted at /models/{name}; `tfhub-ft serve` puts in where it
-# really stands. Written once: change it as you like. The newest version is served.
+# For TF Serving's --model_config_file, with this folder mounted at /models/{name}; `tfhub-ft serve` replaces that by
+# the folder's path. You can edit this file: it is written once. TF Serving serves the newest version.
 model_config_list {{
   config {{
     name: "{name}"
@@ -47,63 +45,51 @@ model_config_list {{
 """
 
 BATCHING_TEXT = """\
-# For TF Serving's --batching_parameters_file, chosen for CPUs. Written once: change it as you like.
-# A request with more rows than this is refused.
-max_batch_size { value: MOST_ROWS }
-# Nobody waits for others: a batch forms of what came in while all threads were busy.
+# For TF Serving's --batching_parameters_file, for CPUs. You can edit this file: it is written once.
+# Maximum number of rows in a batch; larger requests are rejected.
+max_batch_size { value: MAX_BATCH_SIZE }
+# Requests do not wait for others; a batch consists of the requests that arrived while all threads were busy.
 batch_timeout_micros { value: 0 }
-# How much may wait before requests are refused.
+# Maximum number of waiting batches; further requests are rejected.
 max_enqueued_batches { value: 64 }
-# num_batch_threads is left out: one for each core of the server's machine.
-# TF Serving would pad shorter requests with the first value of each tensor: with a mask of 1, so that padding would
-# be read as text. Requests of token ids that differ in length are refused instead: send them at one length.
+# num_batch_threads defaults to the number of cores.
+# TF Serving would pad token ids with the first value of each tensor, and input_mask with 1, which makes padding part of
+# the text. Without padding it rejects batches of different lengths, so send token ids of one length.
 pad_variable_length_inputs: false
 """
 
 
-def prepare_for_serving(
-    saved_model: Path, feeds: "Mapping[str, Mapping[str, np.ndarray]]", name: str
-) -> dict[str, dict[str, list[str]]]:
-    """Find out which signatures a stock TF Serving can run, and write warm-up requests for these.
+def prepare_for_serving(saved_model: Path, feeds: Mapping[str, Batch], name: str) -> dict[str, dict[str, list[str]]]:
+    """Write warm-up requests for the signatures that a stock TF Serving can run, from rows for each signature.
 
-    A server refuses the whole model where a warm-up request fails: a signature that it cannot run gets none.
-
-    Args:
-        saved_model: the SavedModel's folder.
-        feeds: some rows for each signature, arrays by input.
-        name: the name under which the model will be served.
+    TF Serving does not load a model if a warm-up request fails.
 
     Returns:
-        {"ops": {signature: its operations that TensorFlow itself does not have}, "lacking_in_tf_serving": {signature:
-        those that a stock TF Serving does not have either}}.
+        {"ops": {signature: its operations that TensorFlow lacks}, "lacking_in_tf_serving": {signature: those that a
+        stock TF Serving lacks, too}}.
     """
     from tfhub_ft.exports.serving.signatures import custom_operations
 
-    needed = custom_operations(saved_model)
-    lacking = {signature: sorted(set(used) - STOCK_OPERATIONS) for signature, used in needed.items()}
-    _write_warm_up(saved_model, {each: feed for each, feed in feeds.items() if not lacking[each]}, name)
+    operations = custom_operations(saved_model)
+    lacking = {signature: sorted(set(used) - STOCK_OPERATIONS) for signature, used in operations.items()}
+    supported = {signature: feed for signature, feed in feeds.items() if not lacking[signature]}
+    _write_warmup_requests(saved_model, supported, name)
     if any(lacking.values()):
         warn(lacking_message(lacking))
-    return {"ops": needed, "lacking_in_tf_serving": lacking}
+    return {"ops": operations, "lacking_in_tf_serving": lacking}
 
 
 def lacking_message(lacking: Mapping[str, list[str]]) -> str:
-    """What a user must know where a stock TF Serving cannot run every signature.
-
-    Args:
-        lacking: the operations that it does not have, for each signature.
-    """
+    """Return a message about signatures that a stock TF Serving cannot run, given the operations that it lacks."""
     operations = ", ".join(sorted(set().union(*lacking.values())))
-    who = " and ".join(signature for signature, missing in lacking.items() if missing)
-    message = (
-        f"a stock TF Serving lacks {operations} for {who}; one that is built with TF Text {_text_version()} has it"
-    )
-    avoided = not lacking.get("tokens", True)
-    return f"{message}, and the signature tokens, which avoids it, runs on any" if avoided else message
+    signatures = " and ".join(signature for signature, missing in lacking.items() if missing)
+    text_version = version("tensorflow-text").rpartition(".")[0]
+    message = f"a stock TF Serving lacks {operations} for {signatures}; use a build with TF Text {text_version}"
+    return message if lacking.get("tokens", True) else f"{message}, or the signature tokens, which any TF Serving runs"
 
 
-def first_rows(feed: "Mapping[str, np.ndarray]", count: int) -> "dict[str, np.ndarray]":
-    """The first rows of a signature's inputs, of token ids without padding that none of these rows needs."""
+def first_rows(feed: Batch, count: int) -> Batch:
+    """Return the first rows of a batch, without token ids that are padding in all of them."""
     rows = {name: array[:count] for name, array in feed.items()}
     if "input_mask" not in rows:
         return rows
@@ -111,26 +97,18 @@ def first_rows(feed: "Mapping[str, np.ndarray]", count: int) -> "dict[str, np.nd
     return {name: array[:, :length] for name, array in rows.items()}
 
 
-def write_serving_files(folder: Path, inside: str = "", *, most_rows: int = 128) -> None:
-    """Write models.config and batching.config into an export folder, where they are not there yet.
-
-    Args:
-        folder: the export folder.
-        inside: the folder in it that holds the versions to be served, where it is another.
-        most_rows: of a batch, and of a request.
-    """
+def write_serving_files(folder: Path, subfolder: str = "", *, max_batch_size: int = 128) -> None:
+    """Write models.config and batching.config into an export folder unless they exist; `subfolder` has the versions."""
     name = model_name(folder)
-    models = MODELS_TEXT.format(name=name, base=f"{name}/{inside}".rstrip("/"))
-    batching = BATCHING_TEXT.replace("MOST_ROWS", str(most_rows))
+    models = MODELS_TEXT.format(name=name, base=f"{name}/{subfolder}".rstrip("/"))
+    batching = BATCHING_TEXT.replace("MAX_BATCH_SIZE", str(max_batch_size))
     for file, text in ((MODELS_CONFIG, models), (BATCHING_CONFIG, batching)):
         if not (folder / file).exists():
             write_text(folder / file, text)
 
 
 def model_name(folder: Path) -> str:
-    """Return the name under which TF Serving serves an export folder: the folder's, as far as a URL can hold it.
-
-    TF Serving's REST interface does not decode percent-encoded names, so other characters become underscores.
+    """Return the name of the served model: the folder's, with underscores for characters that REST URLs cannot contain.
 
     Example:
         model_name(Path("saved_models/my reviews"))  # my_reviews
@@ -139,17 +117,15 @@ def model_name(folder: Path) -> str:
 
 
 def docker_command(folder: Path, *, parent: str | None = None) -> list[str]:
-    """Return the words that serve an export folder with TF Serving's image, on the ports 8500 (gRPC) and 8501 (REST).
+    """Return the command that serves an export folder with TF Serving's image, on ports 8500 (gRPC) and 8501 (REST).
 
-    Args:
-        folder: the folder.
-        parent: how the words name the folder that holds it; by its absolute path by default.
+    `parent` is how the command names the folder above; by default with its absolute path.
     """
     folder = folder.absolute()
     source, target = f"{parent or folder.parent}/{folder.name}", f"/models/{model_name(folder)}"
     mount = ["-v", f"{source}:{target}"]
     if ":" in str(folder):
-        # A colon would end the source; --mount takes the fields of a csv row.
+        # In -v, a colon ends the source. --mount takes a csv row.
         row = io.StringIO()
         fields = ["type=bind", f"source={source}", f"target={target}"]
         csv.writer(row, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
@@ -164,19 +140,12 @@ def docker_command(folder: Path, *, parent: str | None = None) -> list[str]:
 def server_command(
     models: Sequence[str], batching_config: str, *, port: int = 8500, rest_port: int = 8501
 ) -> list[str]:
-    """Return the words that start `tensorflow_model_server`.
-
-    Args:
-        models: the options that say which models are served.
-        batching_config: the file of batching parameters.
-        port: for gRPC.
-        rest_port: for REST.
-    """
+    """Return the command that starts `tensorflow_model_server`; `models` are the options that select the models."""
     ports = [f"--port={port}", f"--rest_api_port={rest_port}"]
     return [SERVER, *ports, *models, "--enable_batching", f"--batching_parameters_file={batching_config}"]
 
 
-def _write_warm_up(saved_model: Path, feeds: "Mapping[str, Mapping[str, np.ndarray]]", name: str) -> None:
+def _write_warmup_requests(saved_model: Path, feeds: Mapping[str, Batch], name: str) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -184,15 +153,9 @@ def _write_warm_up(saved_model: Path, feeds: "Mapping[str, Mapping[str, np.ndarr
 
     with tf.io.TFRecordWriter(str(saved_model / WARM_UP)) as file:
         for signature, feed in feeds.items():
-            there = len(next(iter(feed.values())))
-            for count in sorted({min(rows, there) for rows in WARM_UP_ROWS}):
-                log = prediction_log_pb2.PredictionLog()
+            available = len(next(iter(feed.values())))
+            for count in sorted({min(rows, available) for rows in WARM_UP_ROWS}):
+                log = prediction_log_pb2.PredictionLog()  # pyright: ignore[reportAttributeAccessIssue]
                 request = grpc_request(saved_model, signature, first_rows(feed, count), model=name)
                 log.predict_log.request.CopyFrom(request)
                 file.write(log.SerializeToString())
-
-
-def _text_version() -> str:
-    from importlib.metadata import version
-
-    return version("tensorflow-text").rpartition(".")[0]

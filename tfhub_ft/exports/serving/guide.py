@@ -1,11 +1,12 @@
-"""Write the part of a model card on TF Serving: commands that serve an export, and requests."""
+"""Write the section of a model card on TF Serving: commands and requests."""
 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tfhub_ft.export_folder import Entry
 from tfhub_ft.exports.serving.config import (
     BATCHING_CONFIG,
     docker_command,
@@ -15,25 +16,20 @@ from tfhub_ft.exports.serving.config import (
     server_command,
 )
 from tfhub_ft.exports.serving.requests import grpc_request, rest_request
+from tfhub_ft.inference.runtimes.base import Batch
 from tfhub_ft.utils.console import command_line
 from tfhub_ft.utils.markdown import plain
 
 if TYPE_CHECKING:
-    import numpy as np
+    from google.protobuf.message import Message
 
-EXAMPLE_LETTERS = 200
-# The folder that a shell runs in, in the words of commands.
+MAX_CHARACTERS = 200
+# A placeholder for the working folder in commands.
 WORKING_FOLDER = "\0"
 
 
-def serving_guide(folder: Path, entry: dict[str, Any], feeds: "Mapping[str, Mapping[str, np.ndarray]]") -> str:
-    """A Markdown section: how to serve the export, and requests that fit its signatures.
-
-    Args:
-        folder: the export folder.
-        entry: the entry in export.json of the version that the requests are for.
-        feeds: some rows for each signature, arrays by input; the first one is sent.
-    """
+def serving_guide(folder: Path, entry: Entry, feeds: Mapping[str, Batch]) -> str:
+    """Return a Markdown section on how to serve a SavedModel, with the first row of each signature as an example."""
     name, version = model_name(folder), folder / entry["path"]
     examples = {signature: _example(feed) for signature, feed in feeds.items()}
     base = Path(folder.name, entry["path"]).parent
@@ -42,8 +38,8 @@ def serving_guide(folder: Path, entry: dict[str, Any], feeds: "Mapping[str, Mapp
     request = grpc_request(version, "serving_default", examples["serving_default"], model=name)
     return f"""## TF Serving
 
-From the folder that holds `{plain(folder.name)}/`: with Docker; or where TF Serving is installed; or the same with
-tfhub_ft. The model is served as `{name}`.
+Run one of these commands in the folder that contains `{plain(folder.name)}/`: the first one with Docker, the second one
+with an installed TF Serving, the third one with tfhub_ft and an installed TF Serving. The model is served as `{name}`.
 
 ```
 {_shell(docker_command(folder, parent=WORKING_FOLDER))}
@@ -51,20 +47,20 @@ tfhub_ft. The model is served as `{name}`.
 {command_line("tfhub-ft", "serve", Path(folder.name))}
 ```
 
-The server warms the model up with requests in its folder, and loads a new version as soon as it exists.
+The server warms up the model with requests from its folder, and loads a new version when it appears.
 
 {_operations(entry)}
 
-A request by REST for each signature:
+REST requests for each signature:
 
 ```
 {posts}
 ```
 
-And by gRPC, with the package `tensorflow-serving-api`:
+A gRPC request, with the package `tensorflow-serving-api`:
 
 ```python
-{_grpc(request)}
+{_grpc_code(request)}
 ```
 
 {_batching("tokens" in feeds)}
@@ -72,44 +68,44 @@ And by gRPC, with the package `tensorflow-serving-api`:
 
 
 def _batching(has_tokens: bool) -> str:
-    batched = "Requests that come in at once are answered as one batch (batching.config)."
+    text = "Requests that arrive at the same time form one batch (batching.config)."
     if not has_tokens:
-        return batched
-    return f"""{batched} Token ids that are sent to `tokens` must then
-have one length, with a mask of 0 after shorter texts; requests of other lengths are refused while batching is on."""
+        return text
+    return f"""{text} With batching, requests to `tokens` must all have
+the same length, with a mask of 0 for padding; other lengths are rejected."""
 
 
-def _example(feed: "Mapping[str, np.ndarray]") -> dict[str, list[Any]]:
-    """The first row of a signature's inputs, long texts cut."""
+def _example(feed: Batch) -> dict[str, list[object]]:
+    """Return the first row of a signature's inputs; long texts are truncated."""
     row = {name: array.tolist() for name, array in first_rows(feed, 1).items()}
     return {
-        name: [value[:EXAMPLE_LETTERS] if isinstance(value, str) else value for value in values]
+        name: [value[:MAX_CHARACTERS] if isinstance(value, str) else value for value in values]
         for name, values in row.items()
     }
 
 
-def _operations(entry: dict[str, Any]) -> str:
-    lines = ["What each signature needs beyond TensorFlow's own operations:", ""]
+def _operations(entry: Entry) -> str:
+    lines = ["Operations that each signature needs and TensorFlow itself lacks:", ""]
     for signature, operations in entry["ops"].items():
-        lines.append(f"- `{signature}`: {', '.join(f'`{each}`' for each in operations) or 'nothing'}")
+        lines.append(f"- `{signature}`: {', '.join(f'`{name}`' for name in operations) or 'none'}")
     lacking = entry["lacking_in_tf_serving"]
     if any(lacking.values()):
         message = lacking_message(lacking)
-        lines += ["", f"**{message[0].upper()}{message[1:]}.** What a stock server cannot run is not warmed up."]
+        lines += ["", f"**{message[0].upper()}{message[1:]}.** Signatures that it cannot run are not warmed up."]
     return "\n".join(lines)
 
 
-def _curl(name: str, body: dict[str, Any]) -> str:
+def _curl(name: str, body: dict[str, object]) -> str:
     url = f"http://localhost:8501/v1/models/{name}:predict"
     return command_line("curl", url, "-d", json.dumps(body, ensure_ascii=False))
 
 
 def _shell(words: Sequence[str]) -> str:
-    """Return a command as a shell reads it, which puts the working folder in."""
+    """Return a command for a shell, with "$PWD" for the working folder."""
     return " ".join('"$PWD"'.join(part and shlex.quote(part) for part in word.split(WORKING_FOLDER)) for word in words)
 
 
-def _grpc(request: Any) -> str:
+def _grpc_code(request: "Message") -> str:
     from google.protobuf import text_format
 
     content = text_format.MessageToString(request, as_utf8=True).rstrip().replace("\\", "\\\\")

@@ -1,59 +1,37 @@
-"""Requests to TF Serving, for its REST and its gRPC interface, checked against the SavedModel that shall answer."""
+"""Make REST and gRPC requests to TF Serving, checked against the SavedModel."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfhub_ft.exports.serving.signatures import signatures
+from tfhub_ft.inference.runtimes.base import Batch
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
 
-def rest_request(saved_model: str | Path, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a REST request, in TF Serving's column format.
+def rest_request(saved_model: str | Path, signature: str, inputs: Mapping[str, object]) -> dict[str, Any]:
+    """Return the body of a REST request, for http://HOST:8501/v1/models/NAME:predict.
 
-    Args:
-        saved_model: the SavedModel's folder, such as saved_models/reviews/1.
-        signature: the signature to call.
-        inputs: an array or list for each of its inputs, by name, with an entry a row: texts, or lists of token ids.
-
-    Returns:
-        {"signature_name", "inputs"}, to be sent as JSON to http://HOST:8501/v1/models/NAME:predict.
-
-    Raises:
-        InputError: there is no such signature, or the names, dtypes or shapes are not those that it takes.
+    The format is described in https://www.tensorflow.org/tfx/serving/api_rest.
 
     Example:
         rest_request("saved_models/reviews/1", "serving_default", {"text": ["a warm, funny film"]})
-
-    Reference:
-        https://www.tensorflow.org/tfx/serving/api_rest
     """
-    arrays = _checked(Path(saved_model), signature, inputs)
-    columns = {name: [_text(each) for each in array] for name, array in arrays.items()}
+    arrays = _checked_arrays(Path(saved_model), signature, inputs)
+    columns = {name: [_json_value(value) for value in array] for name, array in arrays.items()}
     return {"signature_name": signature, "inputs": columns}
 
 
 def grpc_request(
-    saved_model: str | Path, signature: str, inputs: Mapping[str, Any], *, model: str
-) -> "predict_pb2.PredictRequest":
-    """The request for `PredictionService.Predict`.
-
-    Args:
-        saved_model: the SavedModel's folder.
-        signature: the signature to call.
-        inputs: as for `rest_request`.
-        model: the name under which the model is served.
-
-    Returns:
-        A tensorflow_serving.apis.predict_pb2.PredictRequest.
-
-    Raises:
-        InputError: as of `rest_request`.
+    saved_model: str | Path, signature: str, inputs: Mapping[str, object], *, model: str
+) -> "predict_pb2.PredictRequest":  # pyright: ignore[reportAttributeAccessIssue]
+    """Return the request for `PredictionService.Predict` to a served model.
 
     Example:
         grpc_request("saved_models/reviews/1", "serving_default", {"text": ["a funny film"]}, model="reviews")
@@ -61,63 +39,59 @@ def grpc_request(
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
-    request = predict_pb2.PredictRequest()
+    request = predict_pb2.PredictRequest()  # pyright: ignore[reportAttributeAccessIssue]
     request.model_spec.name, request.model_spec.signature_name = model, signature
-    for name, array in _checked(Path(saved_model), signature, inputs).items():
+    for name, array in _checked_arrays(Path(saved_model), signature, inputs).items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
     return request
 
 
-def _checked(saved_model: Path, signature: str, inputs: Mapping[str, Any]) -> "dict[str, np.ndarray]":
-    """The inputs as arrays of the signature's dtypes, in the order of their names."""
+def _checked_arrays(saved_model: Path, signature: str, inputs: Mapping[str, object]) -> Batch:
+    """Return inputs as arrays of the signature's dtypes, or raise an InputError."""
     if not (saved_model / "saved_model.pb").is_file():
         raise InputError(
-            f"{saved_model} is no SavedModel: name the folder of a version, such as saved_models/reviews/1"
+            f"{saved_model}: not a SavedModel; pass the folder of a version, such as saved_models/reviews/1"
         )
     known = signatures(saved_model)
     if signature not in known:
-        raise InputError(f"{saved_model} has no signature {signature!r}; it has {', '.join(known)}")
-    if set(inputs) != set(known[signature]):
-        raise InputError(f"{signature} takes {', '.join(known[signature])}, not {', '.join(inputs) or 'nothing'}")
-    arrays = {name: _array(inputs[name], spec) for name, spec in known[signature].items()}
+        raise InputError(f"{saved_model}: signature {signature!r} not found; expected one of {', '.join(known)}")
+    specs = known[signature]
+    if set(inputs) != set(specs):
+        raise InputError(f"{signature}: expected the inputs {', '.join(specs)}, got {', '.join(inputs) or 'none'}")
+    arrays = {name: _array(inputs[name], spec) for name, spec in specs.items()}
     sizes = {name: len(array) for name, array in arrays.items()}
     if len(set(sizes.values())) > 1:
-        raise InputError(f"{signature}: each input must have as many rows as the others, not {sizes}")
+        raise InputError(f"{signature}: all inputs must have the same number of rows, got {sizes}")
     return arrays
 
 
-def _array(values: Any, spec: "tf.TensorSpec") -> "np.ndarray":
-    import numpy as np
-
-    wanted = f"{spec.name} must be {spec.dtype.name} of the shape ({', '.join(map(_size, spec.shape))})"
+def _array(values: object, spec: "tf.TensorSpec") -> np.ndarray:
+    sizes = ("any" if size is None else str(size) for size in spec.shape)
+    expected = f"{spec.name}: expected {spec.dtype.name} of shape ({', '.join(sizes)})"
     try:
-        found = np.array(values, dtype=object)
-        strange = next((each for each in found.ravel() if not _fits(each, spec)), None)
-        if strange is not None:
-            raise ValueError(f"{strange!r} does not fit")
-        found = np.array(found.tolist(), spec.dtype.as_numpy_dtype)
+        array = np.array(values, dtype=object)
+        for value in array.ravel():
+            if not _has_dtype(value, spec):
+                raise ValueError(f"got {value!r}")
+        array = np.array(array.tolist(), spec.dtype.as_numpy_dtype)
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{wanted}: {error}") from error
-    if not found.size or not spec.shape.is_compatible_with(found.shape):
-        raise InputError(f"{wanted}, not {found.shape}")
-    return found
+        raise InputError(f"{expected}: {error}") from error
+    if not array.size or not spec.shape.is_compatible_with(array.shape):
+        raise InputError(f"{expected}, got {array.shape}")
+    return array
 
 
-def _fits(value: Any, spec: "tf.TensorSpec") -> bool:
+def _has_dtype(value: object, spec: "tf.TensorSpec") -> bool:
     if spec.dtype.name == "string":
         return isinstance(value, str | bytes)
-    kinds = (int, float) if spec.dtype.is_floating else (int,)
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    types = (int, float) if spec.dtype.is_floating else (int,)
+    return isinstance(value, types) and not isinstance(value, bool)
 
 
-def _size(size: int | None) -> str:
-    return "any" if size is None else str(size)
-
-
-def _text(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     if getattr(value, "dtype", None) == "float32":
-        # As short as float32 can tell it: 0.7, not 0.699999988079071.
+        # The shortest number that rounds to it: 0.7, not 0.699999988079071.
         return float(str(value))
     return value.tolist() if hasattr(value, "tolist") else value

@@ -1,84 +1,56 @@
-"""What a SavedModel's file says of its signatures, without loading it."""
+"""Read the signatures of a SavedModel without loading it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
 PREDICT = "tensorflow/serving/predict"
-START = "__saved_model_init_op"
+INITIALIZER = "__saved_model_init_op"
 
 
 def signatures(saved_model: Path) -> "dict[str, dict[str, tf.TensorSpec]]":
-    """The inputs of each signature.
-
-    Args:
-        saved_model: the SavedModel's folder.
-
-    Returns:
-        {signature: {input: its dtype and shape}}, in alphabetical order.
-    """
-    import tensorflow as tf
-
-    found = _graph(saved_model).signature_def
-    return {
-        name: {
-            each: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.dtypes.as_dtype(info.dtype), name=each)
-            for each, info in sorted(found[name].inputs.items())
-        }
-        for name in sorted(found)
-        if found[name].method_name == PREDICT
-    }
+    """Return the inputs of each signature by name, in alphabetical order."""
+    return {name: _specs(signature.inputs) for name, signature in sorted(_signature_defs(saved_model).items())}
 
 
 def output_types(saved_model: Path) -> dict[str, dict[str, str]]:
-    """Return the outputs of each signature, the logits first, such as {"tokens": {"logits": "float32 (batch, 2)"}}."""
-    import tensorflow as tf
+    """Return the outputs of each signature, logits first, such as {"tokens": {"logits": "float32 (batch, 2)"}}."""
 
-    found = _graph(saved_model).signature_def
+    def type_text(spec: "tf.TensorSpec") -> str:
+        sizes = ["any" if size is None else str(size) for size in spec.shape.as_list()[1:]]
+        return f"{spec.dtype.name} ({', '.join(['batch', *sizes])})"
 
-    def described(info: Any) -> str:
-        sizes = ["any" if size is None else str(size) for size in tf.TensorShape(info.tensor_shape).as_list()[1:]]
-        return f"{tf.dtypes.as_dtype(info.dtype).name} ({', '.join(['batch', *sizes])})"
-
-    return {
-        name: {
-            each: described(info)
-            for each, info in sorted(found[name].outputs.items(), key=lambda item: (item[0] != "logits", item[0]))
-        }
-        for name in found
-        if found[name].method_name == PREDICT
-    }
+    types = {}
+    for name, signature in _signature_defs(saved_model).items():
+        specs = _specs(signature.outputs)
+        types[name] = {output: type_text(specs[output]) for output in sorted(specs, key=lambda each: each != "logits")}
+    return types
 
 
 def custom_operations(saved_model: Path) -> dict[str, list[str]]:
-    """The operations that each signature needs and TensorFlow itself does not have, such as those of TF Text.
+    """Return the operations of each signature that TensorFlow itself lacks, such as those of TF Text.
 
-    What a signature needs is reached from its outputs through the functions that are called, and from what is run when
-    the model is loaded. TF Serving looks up an operation when it first calls a function that has it, so a signature
-    works where the operations of another one are missing.
-
-    Args:
-        saved_model: the SavedModel's folder.
-
-    Returns:
-        {signature: names of operations, in alphabetical order}.
+    These are the operations that compute the outputs or initialize the model. TF Serving needs an operation when it
+    first calls a function that contains it, so a signature works without the operations of another one.
     """
     graph = _graph(saved_model)
     functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
     nodes = {node.name: node for node in graph.graph_def.node}
-    start = [info.name for info in graph.signature_def[START].outputs.values()]
-    needed = {}
-    for name in signatures(saved_model):
-        outputs = [info.name for info in graph.signature_def[name].outputs.values()]
-        used = _called(_behind([*outputs, *start], nodes), functions)
-        needed[name] = sorted(filter(_is_custom, used))
-    return needed
+    initializers = [info.name for info in graph.signature_def[INITIALIZER].outputs.values()]
+    operations = {}
+    for name, signature in sorted(_signature_defs(saved_model).items()):
+        outputs = [info.name for info in signature.outputs.values()]
+        used = _operations(_ancestors([*outputs, *initializers], nodes), functions)
+        operations[name] = sorted(filter(_is_custom, used))
+    return operations
 
 
-def _graph(saved_model: Path) -> Any:
+def _graph(saved_model: Path) -> "MetaGraphDef":
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = saved_model_pb2.SavedModel()
@@ -86,33 +58,47 @@ def _graph(saved_model: Path) -> Any:
     return content.meta_graphs[0]
 
 
-def _behind(tensors: Iterable[str], nodes: dict[str, Any]) -> list[Any]:
-    """The nodes that tensors are computed by."""
-    reached, waiting = {}, list(tensors)
-    while waiting:
-        name = waiting.pop().removeprefix("^").split(":")[0]
-        if name and name not in reached:
-            reached[name] = nodes[name]
-            waiting += nodes[name].input
-    return list(reached.values())
+def _signature_defs(saved_model: Path) -> "dict[str, SignatureDef]":
+    definitions = _graph(saved_model).signature_def
+    return {name: definition for name, definition in definitions.items() if definition.method_name == PREDICT}
 
 
-def _called(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
-    """The operations of nodes and of all functions that they call."""
-    used, waiting = set(), list(nodes)
-    while waiting:
-        node = waiting.pop()
+def _specs(tensors: Any) -> "dict[str, tf.TensorSpec]":
+    import tensorflow as tf
+
+    return {
+        name: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.dtypes.as_dtype(info.dtype), name=name)
+        for name, info in sorted(tensors.items())
+    }
+
+
+def _ancestors(tensors: Iterable[str], nodes: "dict[str, NodeDef]") -> "list[NodeDef]":
+    """Return the nodes that compute tensors."""
+    ancestors, queue = {}, list(tensors)
+    while queue:
+        name = queue.pop().removeprefix("^").split(":")[0]
+        if name and name not in ancestors:
+            ancestors[name] = nodes[name]
+            queue += nodes[name].input
+    return list(ancestors.values())
+
+
+def _operations(nodes: "Iterable[NodeDef]", functions: "Mapping[str, Iterable[NodeDef]]") -> set[str]:
+    """Return the operations of nodes and of all functions that they call."""
+    used, queue = set(), list(nodes)
+    while queue:
+        node = queue.pop()
         attributes = node.attr.values()
         names = [node.op, *(a.func.name for a in attributes), *(f.name for a in attributes for f in a.list.func)]
         for name in names:
             if name and name not in used:
                 used.add(name)
-                waiting += functions.get(name, ())
+                queue += functions.get(name, ())
     return used - set(functions)
 
 
 def _is_custom(operation: str) -> bool:
     import tensorflow as tf
 
-    # raw_ops has all operations of TensorFlow but those of its run time (_Arg) and of XLA.
+    # raw_ops lacks TensorFlow's run-time operations, such as _Arg, and those of XLA.
     return not hasattr(tf.raw_ops, operation) and not operation.startswith(("_", "Xla"))

@@ -1,39 +1,39 @@
-"""The interface of everything that predicts from batches: Keras models, SavedModels, TFLite and ONNX files."""
+"""The interface of everything that predicts from batches."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfhub_ft.data.batches import TEXTS_AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-# Inputs or outputs by name, a row for each example; texts are bytes in arrays of objects, or str.
+    import keras
+
+# Inputs or outputs by name, with a row for each example; texts are bytes in arrays of objects, or str.
 Batch = dict[str, np.ndarray]
 
 SERVING_DEFAULT = "serving_default"
 
 
 class Runtime(ABC):
-    """A model that predicts from batches of texts or of tokens. It is loaded by the first call.
-
-    Args:
-        path: the file, or the SavedModel's folder.
+    """A model that predicts from batches of texts or of tokens; loaded by the first call.
 
     Attributes:
-        packages: the modules that it imports, which are not part of the time to load a model.
+        path: the file, or the SavedModel folder.
+        packages: the modules that it imports; their import does not count as load time.
         outputs_texts: whether outputs may be texts.
-        outputs_only_logits: whether the one output is the logits, as the task writes them into a TFLite file.
-        max_batch_size: the largest batch that predictions call it with.
+        outputs_only_logits: whether the only output is the logits, or the probabilities made from them.
+        max_batch_size: maximum number of rows in a batch.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ()
-    outputs_texts: ClassVar[bool] = True
-    outputs_only_logits: ClassVar[bool] = False
-    max_batch_size: ClassVar[int] = TEXTS_AT_ONCE
+    packages: tuple[str, ...] = ()
+    outputs_texts: bool = True
+    outputs_only_logits: bool = False
+    max_batch_size: int = TEXTS_AT_ONCE
 
     def __init__(self, path: Path):
         self.path = path
@@ -44,7 +44,7 @@ class Runtime(ABC):
 
     @staticmethod  # noqa: B027  most runtimes need no check
     def check(path: Path) -> None:
-        """Raise an error where loading the path could do more than compute."""
+        """Raise an UntrustedCode error if loading the path could run untrusted code."""
 
 
 def text_batch(names: "Iterable[str]", rows: "Iterable[Sequence[str]]") -> Batch:
@@ -52,8 +52,8 @@ def text_batch(names: "Iterable[str]", rows: "Iterable[Sequence[str]]") -> Batch
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
-def token_batch(preprocessor: Any, rows: "Iterable[Sequence[str]]") -> Batch:
-    """Return rows of segments as tokens, padded to the longest of them."""
+def token_batch(preprocessor: "keras.layers.Layer", rows: "Iterable[Sequence[str | bytes]]") -> Batch:
+    """Return rows of segments as tokens, padded to the longest row."""
     import tensorflow as tf
 
     segments = [tf.constant(column) for column in zip(*rows, strict=True)]
@@ -62,7 +62,7 @@ def token_batch(preprocessor: Any, rows: "Iterable[Sequence[str]]") -> Batch:
 
 
 def single_rows(batches: "Iterable[Batch]") -> list[Batch]:
-    """Return the rows of batches as batches of one, without padding."""
+    """Return the rows of batches as batches of one row, without padding."""
     rows = []
     for batch in batches:
         for number in range(len(next(iter(batch.values())))):
@@ -71,3 +71,8 @@ def single_rows(batches: "Iterable[Batch]") -> list[Batch]:
                 row = {name: array[:, : int(row["input_mask"].sum())] for name, array in row.items()}
             rows.append(row)
     return rows
+
+
+def to_arrays(outputs: "Mapping[str, object]") -> Batch:
+    """Return tensors or arrays by name as arrays."""
+    return {name: np.asarray(output) for name, output in outputs.items()}

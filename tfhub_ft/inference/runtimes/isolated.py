@@ -1,4 +1,4 @@
-"""Run a model in a process of its own: one that crashes ends that process alone, and what it takes can be measured."""
+"""Run a model in an isolated process, which may crash and can be measured."""
 
 import importlib
 import io
@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -30,14 +30,14 @@ TIMED = 50
 
 @dataclass(frozen=True)
 class IsolatedResult:
-    """What was measured in a process.
+    """What was measured in an isolated process.
 
-    Args:
+    Attributes:
         outputs: the outputs of each batch.
-        load_seconds: from opening the file to the first prediction, without the import of the runtime.
-        peak_memory_bytes: the most memory that the process held, its runtime included.
-        row_seconds: of each timed call of one row.
-        batch_seconds: of all batches, one after the other, once all is warm.
+        load_seconds: time from opening the file to the first prediction, without the import of the runtime.
+        peak_memory_bytes: peak memory of the process, including the runtime.
+        row_seconds: time of each call with one row.
+        batch_seconds: time of all batches together, after a first call.
     """
 
     outputs: list[Batch]
@@ -54,10 +54,7 @@ class IsolatedResult:
 
 
 class IsolatedRuntime(Runtime):
-    """A runtime in a process of its own, which starts at once and imports what the runtime needs.
-
-    Args:
-        kind: the class of the runtime.
+    """A runtime in an isolated process, which starts at once and imports what the runtime class needs.
 
     Example:
         with IsolatedRuntime(SavedModelRuntime) as runtime:
@@ -66,17 +63,18 @@ class IsolatedRuntime(Runtime):
             runtime({"text": np.array(["a warm, funny film"])})
     """
 
-    def __init__(self, kind: type[Runtime]):
-        self.kind, self.path = kind, Path()
-        self.outputs_texts, self.outputs_only_logits = kind.outputs_texts, kind.outputs_only_logits
-        self.max_batch_size = kind.max_batch_size
+    def __init__(self, runtime_class: type[Runtime]):
+        super().__init__(Path())
+        self.runtime_class, self.max_batch_size = runtime_class, runtime_class.max_batch_size
+        self.outputs_texts = runtime_class.outputs_texts
+        self.outputs_only_logits = runtime_class.outputs_only_logits
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the object lives
         self._pipe, end = Pipe()
         self._lock = threading.Lock()
         with end:
-            command = module_command(__name__, f"{kind.__module__}.{kind.__qualname__}", str(end.fileno()))
+            name = f"{runtime_class.__module__}.{runtime_class.__qualname__}"
             self.process = subprocess.Popen(
-                command,
+                module_command(__name__, name, str(end.fileno())),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._messages,
@@ -91,46 +89,24 @@ class IsolatedRuntime(Runtime):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def open(self, path: Path, **options: Any) -> "IsolatedRuntime":
-        """Name the model; the first call loads it.
-
-        Args:
-            path: the file, or the SavedModel's folder.
-            options: further arguments of the runtime.
-
-        Raises:
-            UntrustedCode: it is a SavedModel that may do more than compute, and --trust is not given.
-        """
-        self.kind.check(path)
+    def open(self, path: Path) -> "IsolatedRuntime":
+        """Set the model that the first call loads."""
+        self.runtime_class.check(path)
         self.path = path
-        self._ask("open", path, options)
+        self._request("open", path)
         return self
 
     def __call__(self, batch: Batch, signature: str = SERVING_DEFAULT) -> Batch:
-        """Return the outputs of a batch.
-
-        Raises:
-            RunError: the model cannot be run, or the process crashed.
-        """
-        return self._ask("predict", batch, signature)
+        """Return the outputs of a batch; raise a RunError if the model cannot be run or the process crashed."""
+        return self._request("predict", batch, signature)
 
     def measure(
         self, batches: Sequence[Batch], rows: Sequence[Batch], *, signature: str = SERVING_DEFAULT, timed: int = TIMED
     ) -> IsolatedResult:
-        """Measure a model that was just opened.
-
-        Args:
-            batches: batches, which are timed together.
-            rows: batches of one row, which are timed one by one.
-            signature: the signature to call.
-            timed: the number of rows to time at most.
-
-        Raises:
-            RunError: the model cannot be run.
-        """
+        """Measure a model that was just opened: time all batches together, and up to `timed` rows one by one."""
         self(rows[0], signature)
         outputs = [self(batch, signature) for batch in batches]
-        timing = self._ask("measure", batches, rows[:timed], signature)
+        timing = self._request("measure", batches, rows[:timed], signature)
         return IsolatedResult(
             outputs=outputs,
             load_seconds=float(timing["load_seconds"]),
@@ -139,16 +115,16 @@ class IsolatedRuntime(Runtime):
             batch_seconds=float(timing["batch_seconds"]),
         )
 
-    def _ask(self, function: str, *arguments: Any) -> Batch:
+    def _request(self, function: str, *arguments: object) -> Batch:
         with self._lock:
             try:
                 self._pipe.send((function, arguments))
-                # The process may be in the hands of a damaged file: what it sends is never unpickled.
-                return _unpacked(self._pipe.recv_bytes())
+                # A damaged file may control the process, so nothing from it is unpickled.
+                return _unpack(self._pipe.recv_bytes())
             except (EOFError, OSError):
-                raise self._fault() from None
+                raise self._crash_error() from None
 
-    def _fault(self) -> RunError:
+    def _crash_error(self) -> RunError:
         code = self.process.wait()
         self._messages.seek(0)
         lines = self._messages.read().decode(errors="replace").strip().splitlines()
@@ -164,51 +140,45 @@ def _end(process: subprocess.Popen, pipe: Connection, messages: BinaryIO) -> Non
     messages.close()
 
 
-def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return arrays as bytes that hold no Python objects; texts keep a last byte, so that none ends with a zero."""
+def _pack(values: Mapping[str, object]) -> bytes:
+    """Return arrays as bytes without Python objects. NumPy drops zeros at the end of texts, so each gets a mark."""
+    arrays = {name: np.asarray(value) for name, value in values.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind == "O":
+            arrays[name] = np.array([text + b"." for text in array.ravel()], bytes).reshape(array.shape)
     content = io.BytesIO()
-    arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    np.savez(
-        content,
-        allow_pickle=False,
-        **{name: _marked(array) if array.dtype.kind == "O" else array for name, array in arrays.items()},
-    )
+    np.savez(content, allow_pickle=False, **arrays)
     return content.getvalue()
 
 
-def _marked(texts: np.ndarray) -> np.ndarray:
-    return np.array([text + b"." for text in texts.ravel()], bytes).reshape(texts.shape)
+def _unpack(content: bytes) -> Batch:
+    with np.load(io.BytesIO(content)) as file:
+        arrays = dict(file)
+    for name, array in arrays.items():
+        if array.dtype.kind == "S":
+            arrays[name] = np.empty(array.shape, object)
+            arrays[name].flat = [text[:-1] for text in array.ravel().tolist()]
+    return arrays
 
 
-def _unpacked(content: bytes) -> Batch:
-    with np.load(io.BytesIO(content)) as arrays:
-        return {name: _unmarked(array) if array.dtype.kind == "S" else array for name, array in arrays.items()}
+class _Worker:
+    """Handles the requests in the isolated process."""
 
+    def __init__(self, runtime_class: type[Runtime]):
+        self.runtime_class, self.load_seconds = runtime_class, 0.0
 
-def _unmarked(texts: np.ndarray) -> np.ndarray:
-    unmarked = np.empty(texts.size, object)
-    unmarked[:] = [text[:-1] for text in texts.ravel().tolist()]
-    return unmarked.reshape(texts.shape)
-
-
-class _Server:
-    """What the process does for each message."""
-
-    def __init__(self, kind: type[Runtime]):
-        self.kind, self.load_seconds = kind, None
-
-    def open(self, path: Path, options: dict[str, Any]) -> Batch:
-        self.runtime = self.kind(path, **options)
+    def open(self, path: Path) -> Batch:
+        self.runtime = self.runtime_class(path)
         return {}
 
     def predict(self, batch: Batch, signature: str) -> Batch:
-        began = time.perf_counter()
+        start = time.perf_counter()
         outputs = self.runtime(batch, signature)
         # The first call loads the model.
-        self.load_seconds = self.load_seconds or time.perf_counter() - began
+        self.load_seconds = self.load_seconds or time.perf_counter() - start
         return outputs
 
-    def measure(self, batches: Sequence[Batch], rows: Sequence[Batch], signature: str) -> dict[str, Any]:
+    def measure(self, batches: Sequence[Batch], rows: Sequence[Batch], signature: str) -> dict[str, object]:
         batch_seconds = sum(self._seconds(batch, signature) for batch in batches)
         row_seconds = []
         for row in rows:
@@ -222,19 +192,19 @@ class _Server:
         }
 
     def _seconds(self, batch: Batch, signature: str) -> float:
-        began = time.perf_counter()
+        start = time.perf_counter()
         self.runtime(batch, signature)
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
 
-def _serve(kind: str, descriptor: str) -> None:
-    server = _Server(imported(kind))
-    for package in server.kind.packages:
+def _serve(runtime_class: str, descriptor: str) -> None:
+    worker = _Worker(imported(runtime_class))
+    for package in worker.runtime_class.packages:
         importlib.import_module(package)
     with Connection(int(descriptor)) as pipe, suppress(EOFError):
         while True:
             function, arguments = pipe.recv()
-            pipe.send_bytes(_packed(getattr(server, function)(*arguments)))
+            pipe.send_bytes(_pack(getattr(worker, function)(*arguments)))
 
 
 if __name__ == "__main__":

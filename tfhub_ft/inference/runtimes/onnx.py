@@ -1,9 +1,12 @@
-"""Run an ONNX file by ONNX Runtime."""
+"""Run an ONNX file with ONNX Runtime."""
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, Runtime
+from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, Runtime, to_arrays
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 class ONNXRuntime(Runtime):
@@ -13,13 +16,13 @@ class ONNXRuntime(Runtime):
     outputs_texts = False
 
     @cached_property
-    def session(self) -> Any:
-        """ONNX Runtime's session of the file."""
+    def session(self) -> "onnxruntime.InferenceSession":
+        """The ONNX Runtime session."""
         import onnxruntime
 
         return onnxruntime.InferenceSession(self.path, providers=["CPUExecutionProvider"])
 
     def __call__(self, batch: Batch, signature: str = SERVING_DEFAULT) -> Batch:
-        inputs = {each.name: batch[each.name] for each in self.session.get_inputs()}
-        names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, inputs), strict=True))
+        inputs = {tensor.name: batch[tensor.name] for tensor in self.session.get_inputs()}
+        names = [tensor.name for tensor in self.session.get_outputs()]
+        return to_arrays(dict(zip(names, self.session.run(names, inputs), strict=True)))

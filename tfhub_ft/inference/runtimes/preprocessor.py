@@ -1,30 +1,31 @@
-"""The preprocessing layer of an exported artifact."""
+"""Load the preprocessing layer of an artifact."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.export_folder import read_description, read_tokenizer_vocabulary
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import temporary_folder
 from tfhub_ft.utils.saved_graph import load_graph
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def saved_preprocessor(saved_model: Path, loaded: Any = None) -> Any:
-    """Return the preprocessing layer that a SavedModel contains.
+    from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
 
-    Args:
-        saved_model: its folder.
-        loaded: the loaded SavedModel, if it is loaded.
-    """
-    layer = _unloaded_layer(read_description(saved_model)["preprocessor"])
-    modules = (loaded or load_graph(saved_model)).modules
+
+def saved_preprocessor(folder: Path, saved_model: Any = None) -> "HubPreprocessor":
+    """Return the preprocessing layer of a SavedModel, given its folder and, if it is loaded, the SavedModel."""
+    layer = _new_layer(read_description(folder)["preprocessor"])
+    modules = (saved_model or load_graph(folder)).modules
     module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
-    layer.set_module(module, saved_model)
+    layer.take(module, SimpleNamespace(name=str(folder)))
     return layer
 
 
-def tflite_preprocessor(file: Path) -> Any:
-    """Return the preprocessing layer that reads the vocabulary in a TFLite file.
+def tflite_preprocessor(file: Path) -> "HubPreprocessor":
+    """Return a preprocessing layer with the vocabulary of a TFLite file.
 
     Raises:
         InputError: the file contains no vocabulary.
@@ -32,7 +33,7 @@ def tflite_preprocessor(file: Path) -> Any:
     description, vocabulary = read_description(file), read_tokenizer_vocabulary(file)
     if vocabulary is None:
         raise InputError(f"{file}: contains no WordPiece vocabulary; predict with the run that it was exported from")
-    layer, workspace = _unloaded_layer(description["preprocessor"]), temporary_folder()
+    layer, workspace = _new_layer(description["preprocessor"]), temporary_folder()
     path = Path(workspace.name) / "assets" / "vocab.txt"
     path.parent.mkdir()
     path.write_text(vocabulary, encoding="utf-8")
@@ -40,37 +41,36 @@ def tflite_preprocessor(file: Path) -> Any:
     return layer
 
 
-def _unloaded_layer(description: dict[str, Any]) -> Any:
+def _new_layer(description: dict[str, Any]) -> "HubPreprocessor":
     """Return a layer without a module, from {"class", "config"}."""
     from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
     from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 
-    kinds = {kind.__name__: kind for kind in (HubPreprocessor, WindowPreprocessor)}
-    return kinds[description["class"]].from_config(description["config"])
+    classes = {layer_class.__name__: layer_class for layer_class in (HubPreprocessor, WindowPreprocessor)}
+    return classes[description["class"]].from_config(description["config"])
 
 
 class _WordPieceModule:
-    """The two functions of a TF Hub text preprocessor, made from a vocabulary.
-
-    Args:
-        vocabulary: a file, a token a line.
-        lowercase: whether texts are lower-cased and stripped of accents.
-    """
+    """The two functions of a TF Hub text preprocessor, with the vocabulary of a file."""
 
     def __init__(self, vocabulary: Path, *, lowercase: bool):
         import tensorflow as tf
         import tensorflow_text
 
-        words = vocabulary.read_text(encoding="utf-8").rstrip("\n").split("\n")
-        self._first, self._last = words.index("[CLS]"), words.index("[SEP]")
-        self._tokenizer = tensorflow_text.BertTokenizer(str(vocabulary), token_out_type=tf.int32, lower_case=lowercase)
+        tokens = vocabulary.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        self._start_id, self._end_id = tokens.index("[CLS]"), tokens.index("[SEP]")
+        self._tokenizer = tensorflow_text.BertTokenizer(
+            str(vocabulary),
+            token_out_type=tf.int32,  # pyright: ignore[reportArgumentType]
+            lower_case=lowercase,
+        )
 
-    def tokenize(self, texts: Any) -> Any:
-        """Return the tokens of texts, string (batch,): int32, ragged (batch, words, tokens)."""
+    def tokenize(self, texts: "tf.Tensor") -> Any:
+        """Return the token ids of texts, string (batch,): int32, ragged (batch, words, tokens)."""
         return self._tokenizer.tokenize(texts)
 
-    def bert_pack_inputs(self, segments: list[Any], seq_length: Any) -> dict[str, Any]:
-        """Pack segments of tokens between [CLS] and [SEP], cut in turn and padded to `seq_length`."""
+    def bert_pack_inputs(self, segments: "list[tf.RaggedTensor]", seq_length: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        """Return segments between [CLS] and [SEP], truncated and padded to `seq_length`."""
         from tfhub_ft.encoders.packing import pack_segments
 
-        return pack_segments(segments, seq_length, first=self._first, last=self._last)
+        return pack_segments(segments, seq_length, first=self._start_id, last=self._end_id)

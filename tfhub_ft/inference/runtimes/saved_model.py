@@ -1,17 +1,15 @@
-"""Run a SavedModel by its signatures."""
+"""Run a SavedModel with TensorFlow."""
 
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, Runtime
+from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, Runtime, to_arrays
 from tfhub_ft.utils.saved_graph import check_graph
 
 
 class SavedModelRuntime(Runtime):
-    """A SavedModel, run by TensorFlow."""
+    """A SavedModel with its signatures."""
 
     packages = ("tensorflow_text",)
 
@@ -27,8 +25,7 @@ class SavedModelRuntime(Runtime):
     def __call__(self, batch: Batch, signature: str = SERVING_DEFAULT) -> Batch:
         import tensorflow as tf
 
-        outputs = self.model.signatures[signature](**{name: tf.constant(array) for name, array in batch.items()})
-        return {name: np.asarray(output) for name, output in outputs.items()}
+        return to_arrays(self.model.signatures[signature](**{name: tf.constant(a) for name, a in batch.items()}))
 
     @staticmethod
     def check(path: Path) -> None:

@@ -24,7 +24,7 @@ MODELS = {
 
 @pytest.fixture(scope="module", params=MODELS)
 def untrained(request, tiny_pair, tmp_path_factory):
-    """A SavedModel of a recipe that has not learnt anything, and rows for its signatures."""
+    """A SavedModel of an untrained model, and rows for its signatures."""
     recipe, (arguments, labels) = load_recipe(request.param), MODELS[request.param]
     model = recipe.build_model(encoder=str(tiny_pair), seq_length=32, **arguments)
     folder = tmp_path_factory.mktemp(request.param) / "1"
@@ -41,7 +41,7 @@ def records(saved_model):
     return [prediction_log_pb2.PredictionLog.FromString(log).predict_log.request for log in logs]
 
 
-def check_that_they_run(requests, saved_model):
+def check_requests_run(requests, saved_model):
     loaded = tf.saved_model.load(str(saved_model))
     for request in requests:
         signature = loaded.signatures[request.model_spec.signature_name]
@@ -51,25 +51,25 @@ def check_that_they_run(requests, saved_model):
 
 @pytest.fixture
 def older_server(monkeypatch):
-    """A stock server that lacks one of the tokenizer's operations."""
+    """A stock TF Serving that lacks one of the operations of the tokenizer."""
     monkeypatch.setattr(config, "STOCK_OPERATIONS", config.STOCK_OPERATIONS - {LACKED})
 
 
 @pytest.mark.sample
-def test_a_stock_server_runs_and_warms_up_every_signature_of_an_export(tiny_export):
+def test_prepare_for_serving_warms_up_every_signature(tiny_export):
     requests = records(tiny_export / "1")
     assert [request.model_spec.signature_name for request in requests] == ["serving_default"] * 3 + ["tokens"] * 3
     assert [request.inputs["input_mask"].tensor_shape.dim[0].size for request in requests[3:]] == [1, 8, 24]
     assert {request.model_spec.name for request in requests} == {"tiny"}
-    check_that_they_run(requests, tiny_export / "1")
+    check_requests_run(requests, tiny_export / "1")
     form = json.loads((tiny_export / "export.json").read_text())["forms"][0]
     assert form["lacking_in_tf_serving"] == {"serving_default": [], "tokens": []}
     assert LACKED in form["ops"]["serving_default"]
     assert form["ops"]["tokens"] == []
 
 
-def test_an_export_holds_no_text_of_the_rows_unless_it_is_asked_for(tiny_run, tiny_export, tmp_path):
-    asked = tfhub_ft.export(tiny_run, output_dir=tmp_path / "asked", warmup_rows=True)
+def test_export_contains_row_texts_only_on_request(tiny_run, tiny_export, tmp_path):
+    with_rows = tfhub_ft.export(tiny_run, output_dir=tmp_path / "with_rows", warmup_rows=True)
     texts = [row[0].encode() for row in Run(tiny_run).sample]
 
     def holding(folder):
@@ -77,54 +77,56 @@ def test_an_export_holds_no_text_of_the_rows_unless_it_is_asked_for(tiny_run, ti
         return {path.name for path in files if any(text in path.read_bytes() for text in texts)}
 
     assert holding(tiny_export) == set()
-    assert holding(asked) == {"tf_serving_warmup_requests"}
-    made_up, real = ([len(r.inputs["text"].string_val[0]) for r in records(f / "1")[:3]] for f in (tiny_export, asked))
-    assert all(abs(one - other) <= 1 for one, other in zip(made_up, real, strict=True))
+    assert holding(with_rows) == {"tf_serving_warmup_requests"}
+    placeholders, real = (
+        [len(r.inputs["text"].string_val[0]) for r in records(f / "1")[:3]] for f in (tiny_export, with_rows)
+    )
+    assert all(abs(one - other) <= 1 for one, other in zip(placeholders, real, strict=True))
 
 
-def test_all_signatures_of_every_kind_are_warmed_up(untrained, capsys):
+def test_prepare_for_serving_supports_all_tasks(untrained, capsys):
     saved_model, feeds = untrained
-    told = prepare_for_serving(saved_model, feeds, "mine")
-    assert not any(told["lacking_in_tf_serving"].values())
+    operations = prepare_for_serving(saved_model, feeds, "mine")
+    assert not any(operations["lacking_in_tf_serving"].values())
     assert "Warning" not in capsys.readouterr().err
     requests = records(saved_model)
     assert {request.model_spec.signature_name for request in requests} == set(feeds)
-    check_that_they_run(requests, saved_model)
+    check_requests_run(requests, saved_model)
 
 
-def test_what_a_server_lacks_is_said_with_the_way_out_and_not_warmed_up(untrained, older_server, capsys):
+def test_prepare_for_serving_warns_of_missing_operations(untrained, older_server, capsys):
     saved_model, feeds = untrained
-    told = prepare_for_serving(saved_model, feeds, "mine")
+    operations = prepare_for_serving(saved_model, feeds, "mine")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"Warning: a stock TF Serving lacks {LACKED} for ")
-    assert line.endswith("the signature tokens, which avoids it, runs on any")
-    assert told["lacking_in_tf_serving"] == {name: [] if name == "tokens" else [LACKED] for name in feeds}
+    assert line.endswith("or the signature tokens, which any TF Serving runs")
+    assert operations["lacking_in_tf_serving"] == {name: [] if name == "tokens" else [LACKED] for name in feeds}
     assert {request.model_spec.signature_name for request in records(saved_model)} == {"tokens"}
 
 
-def test_warm_up_tokens_have_no_padding_that_their_rows_do_not_need(tiny_export):
+def test_warmup_requests_have_no_unneeded_padding(tiny_export):
     one, some, _ = (tf.make_ndarray(request.inputs["input_mask"]) for request in records(tiny_export / "1")[3:])
     assert one.all()
     assert some.any(0).all()
 
 
-def test_the_models_config_names_the_folder_as_docker_mounts_it(tiny_export):
+def test_models_config_has_the_path_in_docker(tiny_export):
     text = (tiny_export / "models.config").read_text()
     (model,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
     assert (model.name, model.base_path, model.model_platform) == ("tiny", "/models/tiny", "tensorflow")
 
 
-def test_the_batching_config_holds_what_tf_serving_reads(tiny_export):
+def test_batching_config_has_the_fields_of_tf_serving(tiny_export):
     parameters = text_format.Parse((tiny_export / "batching.config").read_text(), batching_parameters())
     assert parameters.max_batch_size.value >= 32
     assert parameters.batch_timeout_micros.value >= 0
     assert parameters.max_enqueued_batches.value > 0
-    # It would pad the mask with its first value, which is 1.
+    # TF Serving would pad the mask with its first value, 1.
     assert not parameters.pad_variable_length_inputs
 
 
 def batching_parameters():
-    """An empty BatchingParameters, as session_bundle_config.proto of TF Serving has it; no package carries that."""
+    """Return an empty BatchingParameters of session_bundle_config.proto, which is in no package."""
     file = descriptor_pb2.FileDescriptorProto(name="batching.proto", package="tensorflow.serving", syntax="proto3")
     file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
     message = file.message_type.add(name="BatchingParameters")
@@ -139,7 +141,7 @@ def batching_parameters():
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))()
 
 
-def test_files_that_were_changed_are_kept(tmp_path):
+def test_write_serving_files_keeps_existing_files(tmp_path):
     (tmp_path / "batching.config").write_text("max_batch_size { value: 8 }")
     write_serving_files(tmp_path)
     assert (tmp_path / "batching.config").read_text() == "max_batch_size { value: 8 }"

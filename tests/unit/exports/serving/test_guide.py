@@ -9,7 +9,7 @@ from tensorflow_serving.apis import predict_pb2
 from tfhub_ft.exports.serving.guide import serving_guide
 
 
-def test_the_cards_curl_lines_run_through_their_signatures(tiny_export):
+def test_card_has_curl_requests_that_run(tiny_export):
     bodies = curl_bodies((tiny_export / "README.md").read_text())
     assert [body["signature_name"] for body in bodies] == ["serving_default", "tokens"]
     loaded = tf.saved_model.load(str(tiny_export / "1"))
@@ -22,17 +22,19 @@ def test_the_cards_curl_lines_run_through_their_signatures(tiny_export):
     np.testing.assert_allclose(text["logits"], tokens["logits"], atol=1e-5)
 
 
-def test_the_cards_grpc_example_is_a_request_that_runs(tiny_export):
+def test_card_has_a_grpc_request_that_runs(tiny_export):
     request = grpc_example((tiny_export / "README.md").read_text())
     assert isinstance(request, predict_pb2.PredictRequest)
     assert request.model_spec.name == "tiny"
-    asked = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-    assert asked["text"].tolist() == [b"This is an example."]
-    outputs = tf.saved_model.load(str(tiny_export / "1")).signatures["serving_default"](text=tf.constant(asked["text"]))
+    inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+    assert inputs["text"].tolist() == [b"This is an example."]
+    outputs = tf.saved_model.load(str(tiny_export / "1")).signatures["serving_default"](
+        text=tf.constant(inputs["text"])
+    )
     assert outputs["label"].shape == (1,)
 
 
-def test_texts_of_every_kind_come_through_as_they_are(tiny_export):
+def test_serving_guide_quotes_texts(tiny_export):
     text = 'it\'s "so" bad: \\n """quoted""" \n naïve $PATH `x` 房间'
     form = json.loads((tiny_export / "export.json").read_text())["forms"][0]
     guide = serving_guide(tiny_export, form, {"serving_default": {"text": np.array([text, "other"])}})
@@ -41,17 +43,17 @@ def test_texts_of_every_kind_come_through_as_they_are(tiny_export):
     assert tf.make_ndarray(grpc_example(guide).inputs["text"])[0].decode() == text
 
 
-def test_the_card_says_what_a_stock_server_lacks(tiny_export):
+def test_serving_guide_names_missing_operations(tiny_export):
     form = json.loads((tiny_export / "export.json").read_text())["forms"][0]
     form["lacking_in_tf_serving"]["serving_default"] = ["TFText>RoundRobinTrim"]
     guide = serving_guide(tiny_export, form, {"serving_default": {"text": np.array(["a good film"])}})
     assert "**A stock TF Serving lacks TFText>RoundRobinTrim for serving_default" in guide
 
 
-def test_the_card_says_which_operations_are_needed_and_how_to_start_a_server(tiny_export):
+def test_card_lists_operations_and_commands(tiny_export):
     card = (tiny_export / "README.md").read_text()
     assert "A stock TF Serving lacks" not in card
-    assert "- `tokens`: nothing" in card
+    assert "- `tokens`: none" in card
     assert 'docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD"/tiny:/models/tiny tensorflow/serving' in card
     assert '--model_base_path="$PWD"/tiny' in card
     assert "tfhub-ft serve tiny" in card
@@ -64,7 +66,7 @@ def curl_bodies(card):
 
 
 def grpc_example(card):
-    """The request that the card's Python builds; what sends it is left out."""
+    """Return the request that the Python code of a card builds, without sending it."""
     (code,) = re.findall(r"```python\n(import grpc.*?)\n```", card, re.DOTALL)
     names = {}
     exec(code[: code.index("stub = ")], names)

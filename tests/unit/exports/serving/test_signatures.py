@@ -3,15 +3,15 @@ import tensorflow as tf
 from tfhub_ft.exports.serving.signatures import custom_operations, signatures
 
 
-def test_signatures_are_told_with_their_inputs(tiny_export):
-    found = signatures(tiny_export / "1")
-    assert found["serving_default"] == {"text": tf.TensorSpec((None,), tf.string, name="text")}
+def test_signatures_returns_input_specs(tiny_export):
+    specs = signatures(tiny_export / "1")
+    assert specs["serving_default"] == {"text": tf.TensorSpec((None,), tf.string, name="text")}
     names = ("input_mask", "input_type_ids", "input_word_ids")
-    assert found["tokens"] == {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in names}
-    assert set(found) == {"serving_default", "tokens"}
+    assert specs["tokens"] == {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in names}
+    assert set(specs) == {"serving_default", "tokens"}
 
 
-def test_operations_are_found_in_the_functions_that_a_signature_calls(tmp_path):
+def test_custom_operations_follows_function_calls(tmp_path):
     import tensorflow_text
 
     @tf.function

@@ -1,5 +1,3 @@
-"""A runtime with the interface of a trained model predicts and scores as the model does."""
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,25 +24,25 @@ def trained(request, tiny_pair):
 
 
 @pytest.mark.parametrize("reads_texts", [True, False])
-def test_runtime_model_predicts_and_scores_as_the_model(trained, reads_texts):
+def test_runtime_model_equals_the_keras_model(trained, reads_texts):
     model, task, labels, rows = trained
     runtime = KerasRuntime(model, task, labels, {})
     description = {"labels": labels, "decision": {}, "inputs": task.fields}
     preprocessor = model.get_layer("preprocessor")
-    wrapped = RuntimeModel(runtime, task, description, lambda: preprocessor, reads_texts=reads_texts)
+    runtime_model = RuntimeModel(runtime, task, description, lambda: preprocessor, reads_texts=reads_texts)
     expected = make_predict_fn(task, model, labels, {})(rows)
-    for predictions in (wrapped.predict(rows), wrapped.predict_and_score(rows, None)[0]):
+    for predictions in (runtime_model.predict(rows), runtime_model.predict_and_score(rows, None)[0]):
         assert [list(each) for each in predictions] == [list(each) for each in expected]
-    # Entities are scored by the rows' own words.
+    # Token classification is scored on words that are given.
     words = [tuple(row[0].split()) for row in rows] if task.name == "entities" else rows
     tokens = task.encode(preprocessor, words)
-    _, logits = wrapped.predict_and_score(rows, tokens)
-    found, wanted = (tf.nest.flatten(list(each)) for each in (logits, task.make_score_fn(model)(tokens)))
-    for one, other in zip(found, wanted, strict=True):
+    _, logits = runtime_model.predict_and_score(rows, tokens)
+    actual, wanted = (tf.nest.flatten(list(each)) for each in (logits, task.make_score_fn(model)(tokens)))
+    for one, other in zip(actual, wanted, strict=True):
         assert one == other if isinstance(one, str) else np.allclose(one, other, atol=1e-5)
 
 
-class Broken(Runtime):
+class BrokenRuntime(Runtime):
     def __call__(self, batch, signature="tokens"):
         raise RunError("no such file")
 
@@ -54,6 +52,8 @@ def test_runtime_model_raises_the_error_of_its_runtime(trained):
     description = {"labels": labels, "decision": {}, "inputs": task.fields}
     for reads_texts in (True, False):
         preprocessor = model.get_layer("preprocessor")
-        broken = RuntimeModel(Broken(None), task, description, lambda p=preprocessor: p, reads_texts=reads_texts)
+        runtime_model = RuntimeModel(
+            BrokenRuntime(None), task, description, lambda p=preprocessor: p, reads_texts=reads_texts
+        )
         with pytest.raises(RunError, match="^no such file$"):
-            broken.predict(rows)
+            runtime_model.predict(rows)
