@@ -201,7 +201,7 @@ def test_write_predictions_escapes_formulas_on_request(tmp_path, format):
 def test_spreadsheet_safe_requires_csv_or_tsv(tiny_run, tmp_path):
     for arguments in (["good"], ["good", "--output", str(tmp_path / "one.jsonl")]):
         done = CliRunner().invoke(group, ["predict", str(tiny_run), *arguments, "--spreadsheet-safe"])
-        assert str(done.exception) == "--spreadsheet-safe: needs an --output that ends in .csv or .tsv"
+        assert str(done.exception) == "--spreadsheet-safe: requires an --output that ends in .csv or .tsv"
     output = tmp_path / "one.csv"
     done = CliRunner().invoke(
         group, ["predict", str(tiny_run), "=good film", "--output", str(output), "--spreadsheet-safe"]
