@@ -121,7 +121,7 @@ def _check_digests(path: Path, sha256: Any, exports: Path) -> None:
     try:
         check_shape(expected, {str: str}, "'sha256'")
     except ValueError as error:
-        raise InputError(f"{exports} cannot be read ({error}); restore it, or export again") from None
+        raise InputError(f"{exports}: cannot be read ({error}); restore it, or export again") from None
     for name, digest in expected.items():
         file = path / name
         if not file.is_file():

@@ -62,7 +62,7 @@ def test_invalid_digests_are_refused(copied, digests):
     exports = json.loads((copied / "export.json").read_text())
     exports["forms"][0]["sha256"] = digests
     (copied / "export.json").write_text(json.dumps(exports))
-    with pytest.raises(InputError, match=r"export\.json cannot be read \('?.*sha256.*\); restore it, or export again"):
+    with pytest.raises(InputError, match=r"export\.json: cannot be read \('?.*sha256.*\); restore it, or export again"):
         tfhub_ft.predict(copied, TEXTS)
 
 

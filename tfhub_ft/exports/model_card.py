@@ -94,7 +94,7 @@ def classifier_values(context: "ExportContext", entries: Sequence[Entry]) -> dic
     ]
     return {
         "model": f"the encoder `{plain(str(without_folder(encoder)))}`",
-        "license": f"License of the encoder: {license}." if license else "Its license applies.",
+        "license": f"License of the encoder: {license}." if license else "The license of the encoder applies.",
         "columns": columns,
         "artifacts": markdown_table(header, [_artifact_row(entry, list(scores)) for entry in entries]),
         "limitations": [
@@ -173,9 +173,12 @@ def _tokenizer_limitations(entries: Sequence[Entry]) -> list[str]:
 
 def _scores_table(metrics: dict[str, Any]) -> str:
     listing = scores_listing({split: scores for split, scores in metrics.items() if split != "train"})
+    # The intervals are those of the last split.
+    last = list(metrics)[-1]
+    header = ["score", *(f"{name} ({last})" if "interval" in name else name for name in listing.columns[1:])]
     # The number of rows is in the table of the data.
     rows = [[name, *map(_cell, values)] for name, *values in listing.rows if name != "rows"]
-    return f"{markdown_table(listing.columns, rows)}\n\n{listing.says}".rstrip()
+    return f"{markdown_table(header, rows)}\n\n{listing.says}".rstrip()
 
 
 def _cell(value: str | float | int | None) -> str:

@@ -160,7 +160,7 @@ def test_export_refuses_folders_with_other_files(tiny_run, tiny_export, tmp_path
 @pytest.mark.parametrize("content", ['{"recipe": "senti', "[]", '{"recipe": "sentiment", "labels": []}'])
 def test_export_refuses_invalid_export_json(tiny_run, tmp_path, content):
     (tmp_path / "export.json").write_text(content)
-    with pytest.raises(InputError, match=r"export\.json cannot be read \(.*\); restore it, or choose another folder"):
+    with pytest.raises(InputError, match=r"export\.json: cannot be read .*; restore it, or choose another folder"):
         tfhub_ft.export(tiny_run, output_dir=tmp_path)
 
 

@@ -12,7 +12,7 @@ def test_card_shows_no_figure_twice(tiny_export):
     tables = (tiny_export / "README.md").read_text().partition("## Limitations")[0]
     lines = [line for line in tables.splitlines() if line.startswith("| ")]
     names = [line.split("|")[1].strip() for line in lines]
-    assert len(set(names)) == len(names) - names.count("validation") + 1
+    assert len(set(names)) == len(names)
 
 
 def test_without_folder_keeps_relative_paths_and_names():
