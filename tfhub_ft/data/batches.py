@@ -1,4 +1,4 @@
-"""The token ids of many rows, and batches of rows of similar length."""
+"""Token ids of many rows, and batches of rows of similar length."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

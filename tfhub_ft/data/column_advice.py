@@ -1,4 +1,4 @@
-"""Advice for tables without an expected column: a missing header, or another delimiter."""
+"""Advice for tables without an expected column, header or delimiter."""
 
 import itertools
 import re

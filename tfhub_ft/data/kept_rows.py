@@ -1,4 +1,4 @@
-"""The rows that a run keeps, for use after its data files are gone."""
+"""Rows that a run keeps for use without its data files."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Check the labels of rows: similar, rare, missing, or not seen in training."""
+"""Check for labels that are similar, rare, missing or unseen in training."""
 
 import math
 import unicodedata

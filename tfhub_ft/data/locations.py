@@ -53,21 +53,21 @@ def content_fault(name: Path, recorded: SplitEntry) -> str | None:
 
 
 def find_rows(
-    given: Path, relative: str | None, folder: Path, fault_of: Callable[[Path], str | None]
+    path: Path, relative: str | None, folder: Path, fault_of: Callable[[Path], str | None]
 ) -> tuple[Path | None, list[str]]:
-    """Find the data of a run, as given or relative to the run folder, which old runs do not record.
+    """Find the data of a run by its path or by its path relative to the run folder, which old runs do not record.
 
     Returns:
         The first candidate for which `fault_of` returns None, and the faults of those before it.
     """
-    candidates, faults = [given], []
+    candidates, faults = [path], []
     if relative is not None:
         start = os.path.realpath(folder)
         # Wildcards in the name of the run folder are not part of the pattern.
         start = glob.escape(start) if is_pattern(os.path.join(start, relative)) and glob.has_magic(relative) else start
-        path = os.path.normpath(os.path.join(start, relative))
-        if os.path.abspath(given) != path:
-            candidates.append(Path(path))
+        located = os.path.normpath(os.path.join(start, relative))
+        if os.path.abspath(path) != located:
+            candidates.append(Path(located))
     for candidate in candidates:
         fault = fault_of(candidate)
         if fault is None:

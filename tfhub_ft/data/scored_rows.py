@@ -27,8 +27,8 @@ def read_scored_rows(
 ) -> Sequence[Row]:
     """Read and check the rows of a file or a pattern, and warn of labels that the model does not know.
 
-    The settings, those of the run that trained the model or an object with such attributes, name its columns, and how
-    to read files where that is neither named here nor detected. `dropped` are the labels that the run dropped.
+    `settings` are those of the run that trained the model, or an object with such attributes: they name its columns,
+    and are the defaults of the options that are neither set nor detected. The run dropped the labels in `dropped`.
     """
     path = check_path("data", data)
     check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")

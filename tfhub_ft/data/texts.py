@@ -19,13 +19,13 @@ class TextRow:
     """A row of a file to predict.
 
     Args:
-        place: the file and the number of the row.
+        location: the file and the number of the row.
         segments: its texts, or messages instead of a prompt; None if one of them is missing or blank.
         texts: the texts for the output, "" for missing ones.
         others: its other columns, if they are read.
     """
 
-    place: str
+    location: str
     segments: tuple[Any, ...] | None
     texts: tuple[Any, ...]
     others: Values

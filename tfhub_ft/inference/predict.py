@@ -289,5 +289,5 @@ def _predict_window(
         except RowError as error:
             bad_row = window.pop(list(rows)[error.row])
             if on_bad_row is None:
-                raise InputError(f"{bad_row.place}: {error}") from None
-            on_bad_row(f"{bad_row.place}: {error}")
+                raise InputError(f"{bad_row.location}: {error}") from None
+            on_bad_row(f"{bad_row.location}: {error}")

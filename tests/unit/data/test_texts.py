@@ -10,13 +10,13 @@ ONE = [Column("text", (), check_text)]
 PAIR = [Column("question", (), check_text), Column("passage", (), check_text)]
 
 
-def test_read_texts_keeps_the_place_of_rows_without_a_text(tmp_path):
+def test_read_texts_keeps_rows_without_a_text(tmp_path):
     (tmp_path / "rows.csv").write_text("id,text\n1,good film\n2,\n3,bad film\n")
     rows = list(read_texts(tmp_path / "rows.csv", ONE, keep_columns=True))
     assert [row.segments for row in rows] == [("good film",), None, ("bad film",)]
     assert [row.texts for row in rows] == [("good film",), ("",), ("bad film",)]
     assert [row.others for row in rows] == [{"id": "1"}, {"id": "2"}, {"id": "3"}]
-    assert rows[1].place == f"{tmp_path / 'rows.csv'}, line 3"
+    assert rows[1].location == f"{tmp_path / 'rows.csv'}, line 3"
 
 
 def test_read_texts_splits_lines_at_the_tab():

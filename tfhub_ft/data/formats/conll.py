@@ -1,4 +1,4 @@
-"""Read CoNLL files: a token and its tag per line, a blank line between sentences."""
+"""Read CoNLL files, which have a token and its tag per line."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Read csv and tsv files, with any delimiter, with or without quotes and a header."""
+"""Read csv and tsv files with any delimiter, quotes and header."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""Read JSON: an object per line, objects over several lines, or a list of objects."""
+"""Read JSON objects, one per line or several, or in a list."""
 
 import itertools
 import json

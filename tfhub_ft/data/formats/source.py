@@ -15,7 +15,7 @@ TAB = ("tab", r"\t", "\t")
 
 
 class Record(NamedTuple):
-    """The number and the values of a row, or what is wrong with it."""
+    """The number and the values of a row, or its fault."""
 
     number: int
     values: Values | None
@@ -24,7 +24,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read files, where the files do not say it.
+    """How to read files: what cannot be detected.
 
     Args:
         delimiter: the character between the fields of csv and tsv files, or "tab"; None detects it.
@@ -67,7 +67,7 @@ class ReadOptions:
         encoding: str | None = None,
         header: bool | None = None,
     ) -> "ReadOptions":
-        """Return the options of another file; the settings of the run are used where nothing is named or detected."""
+        """Return the options of another file; the settings of the run are the defaults."""
         return cls(
             delimiter=delimiter,
             encoding=encoding,

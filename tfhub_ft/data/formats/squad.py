@@ -1,4 +1,4 @@
-"""Read json files: SQuAD, which is read into memory as a whole, or rows."""
+"""Read json files, which contain SQuAD or rows."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Read txt files: a text per line, or a token and its tag per line."""
+"""Read txt files, which have a text or a token per line."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
