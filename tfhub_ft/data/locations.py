@@ -1,4 +1,4 @@
-"""Where the data files of a run are, as given and relative to the run folder, and whether they have changed."""
+"""Record where the data files of a run are, and find them."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""Sequences that may be larger than memory: in a temporary file, or computed on access."""
+"""Sequences larger than memory: in a temporary file, or computed on access."""
 
 import itertools
 import marshal

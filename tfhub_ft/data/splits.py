@@ -74,7 +74,7 @@ def _pairs(labels: Iterable[Labels]) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 class _Stratifier:
-    """Assigns groups of rows with the same text to parts, label by label; the arguments are as in `split_rows`."""
+    """Assigns groups of rows with the same text to parts, label by label. Rows of the label -1 are unlabeled."""
 
     def __init__(
         self, group_of_row: np.ndarray, row_of_pair: np.ndarray, label_of_pair: np.ndarray, fractions: Sequence[float]

@@ -1,4 +1,4 @@
-"""Read the rows of files to predict; each keeps its place, even without a text."""
+"""Read the rows of files to predict, including rows without a text."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Make the token arrays of rows in parallel, and cache those of many rows on disk."""
+"""Make token arrays of rows in parallel, and cache them on disk."""
 
 import contextlib
 import hashlib
