@@ -101,9 +101,10 @@ def _lines(file: io.BufferedReader, name: Path | str, encoding: str, options: Re
 
     @functools.cache
     def byte_advice() -> str:
+        if not options.named:
+            return save
         is_cp1252 = isinstance(name, str) or _can_decode(name, "cp1252")
-        other = f", or name its encoding, such as --encoding {'cp1252' if is_cp1252 else 'latin-1'}"
-        return save + (other if options.named else "")
+        return f"{save}, or name its encoding, such as --encoding {'cp1252' if is_cp1252 else 'latin-1'}"
 
     try:
         for number, text in enumerate(text_file, 1):
