@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def predict(
     model: "str | Path | Run | Predictor",
-    texts: "str | Iterable[str | tuple[str, str] | list[str]]",
+    texts: "str | Iterable[str | tuple[str, ...] | list[str]]",
     *,
     precision: str = "float32",
 ) -> list[Prediction]:
