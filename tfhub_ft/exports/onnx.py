@@ -54,10 +54,6 @@ def write_onnx(
     Inputs and outputs are those of a SavedModel's signature `tokens`, without texts and with `logits` first. The file's
     metadata contains `task`, and `labels` and `decision` as JSON.
     """
-    file.write_bytes(_onnx_bytes(model, task, labels, thresholds))
-
-
-def _onnx_bytes(model: "keras.Model", task: "Task", labels: Sequence[str], thresholds: dict[str, Any]) -> bytes:
     check_onnx_is_installed()
     import onnx
 
@@ -65,7 +61,7 @@ def _onnx_bytes(model: "keras.Model", task: "Task", labels: Sequence[str], thres
     metadata = {"task": task.name, "labels": json.dumps(list(labels)), "decision": json.dumps(thresholds)}
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto, full_check=True)
-    return proto.SerializeToString()
+    file.write_bytes(proto.SerializeToString())
 
 
 def _frozen_graph(

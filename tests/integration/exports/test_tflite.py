@@ -151,7 +151,7 @@ def test_export_removes_only_tflite_files_that_differ(tiny_run, tiny_export, tmp
 
 @pytest.mark.slow
 def test_export_prints_each_artifact_after_it_is_written(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx, "_onnx_bytes", lambda *_: (_ for _ in ()).throw(RunError("no such luck")))
+    monkeypatch.setattr(onnx, "write_onnx", lambda *_: (_ for _ in ()).throw(RunError("no such luck")))
     arguments = ["export", str(tiny_run), "--output-dir", str(tmp_path / "one")]
     done = CliRunner().invoke(group, [*arguments, "--format", "tflite_text,onnx", "--quantize", "none"])
     assert done.stdout.startswith(f"{tmp_path}/one/tflite/one_text_fp32.tflite: ")
