@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfhub_ft.export_folder import TFLITE_DESCRIPTION, TFLITE_VOCABULARY, Description
 
 if TYPE_CHECKING:
@@ -32,12 +34,21 @@ def write_with_metadata(
     The format is https://ai.google.dev/edge/litert/conversion/tensorflow/metadata. The files are the description, the
     labels and the vocabulary, one token per line; `summary` is a line about the model.
     """
+    from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
     model: Any = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    _embed_weights(model, content)
-    metadata = _metadata(model, description, summary, vocabulary)
-    _attach(model, metadata)
+    # The zip archive must follow the flatbuffer, so weights that follow it are moved into it.
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = list(_metadata(model, description, summary, vocabulary))
+    entry.name = NAME  # pyright: ignore[reportAttributeAccessIssue]
+    entry.buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
     file.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     files = {TFLITE_DESCRIPTION: json.dumps(description, ensure_ascii=False)}
     if description["labels"]:
@@ -48,27 +59,6 @@ def write_with_metadata(
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name), text)
-
-
-def _embed_weights(model: Any, content: bytes) -> None:
-    """Move weights into the flatbuffer that follow it, since the zip archive must follow it."""
-    import numpy as np
-
-    for buffer in model.buffers:
-        if buffer.offset > 1:
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
-
-
-def _attach(model: Any, metadata: bytes) -> None:
-    from ai_edge_litert import schema_py_generated as schema
-
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = list(metadata)
-    entry.name = NAME  # pyright: ignore[reportAttributeAccessIssue]
-    entry.buffer = len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
 
 
 def _metadata(model: Any, description: Description, summary: str, vocabulary: str | None) -> bytes:

@@ -61,12 +61,9 @@ def _different(tokenize: "Callable[[tf.Tensor], Any]", preprocessor: "HubPreproc
     """Return the texts with different tokens."""
     import tensorflow as tf
 
-    actual, expected = (_token_lists(function(tf.constant(texts))) for function in (tokenize, preprocessor.tokenize))
+    ragged = (function(tf.constant(texts)) for function in (tokenize, preprocessor.tokenize))
+    actual, expected = ((ids.merge_dims(1, 2) if ids.shape.rank == 3 else ids).to_list() for ids in ragged)
     return [text for text, one, other in zip(texts, actual, expected, strict=True) if one != other]
-
-
-def _token_lists(ragged: Any) -> list[list[int]]:
-    return (ragged.merge_dims(1, 2) if ragged.shape.rank == 3 else ragged).to_list()
 
 
 def varied_texts(sample: Sequence[str], *, without: Sequence[str] = (), seed: int = 0) -> list[str]:

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,7 @@ def warn_of_truncation(predictor: "Predictor", rows: Sequence[Segments]) -> None
         warn(truncation_warning(f"{truncated:,} of {len(rows):,} texts", predictor.seq_length))
 
 
+@dataclass(eq=False, repr=False)
 class Predictor:
     """A run or an export, loaded by the first call.
 
@@ -78,20 +80,14 @@ class Predictor:
     started.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        labels: Sequence[str],
-        load: Callable[[], PredictFn],
-        name: str,
-        load_preprocessor: "Callable[[], HubPreprocessor | None]",
-        settings: TrainingSettings | None = None,
-        precision: str = "float32",
-    ):
-        self.task, self.labels, self._load, self.name, self.settings = task, labels, load, name, settings
-        self._load_preprocessor = load_preprocessor
-        self.precision = precision
-        self._loaded_in: int | None = None
+    task: Task
+    labels: Sequence[str]
+    load: Callable[[], PredictFn]
+    name: str
+    load_preprocessor: "Callable[[], HubPreprocessor | None]"
+    settings: TrainingSettings | None = None
+    precision: str = "float32"
+    _loaded_in: int | None = field(default=None, init=False)
 
     def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[str]]:
         return partial(open_predictor, precision=self.precision), (self.name,)
@@ -104,7 +100,7 @@ class Predictor:
     @cached_property
     def _predict_fn(self) -> PredictFn:
         self._loaded_in = os.getpid()
-        return self._load()
+        return self.load()
 
     def __call__(self, rows: Sequence[Segments]) -> list[Prediction]:
         """Return a prediction for each row of segments."""
@@ -113,7 +109,7 @@ class Predictor:
 
     @cached_property
     def _preprocessor(self) -> "HubPreprocessor | None":
-        return self._load_preprocessor()
+        return self.load_preprocessor()
 
     @property
     def seq_length(self) -> int:
@@ -147,8 +143,8 @@ class Predictor:
         if len(values) != len(fields):
             raise InputError(f"{name}: this model reads {' and '.join(fields)} of each row")
         segments: list[str] = []
-        for value, field in zip(values, fields, strict=True):
-            place = name if len(fields) == 1 else f"{name}: {field}"
+        for value, segment_name in zip(values, fields, strict=True):
+            place = name if len(fields) == 1 else f"{name}: {segment_name}"
             if not isinstance(value, str):
                 raise InputError(f"{place} is {type_name(value)}; expected a str")
             if not value.strip():

@@ -23,7 +23,6 @@ from tfhub_ft.utils.markdown import plain
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-MAX_CHARACTERS = 200
 # A placeholder for the working folder in commands.
 WORKING_FOLDER = "\0"
 
@@ -31,10 +30,13 @@ WORKING_FOLDER = "\0"
 def serving_guide(folder: Path, entry: Entry, feeds: Mapping[str, Batch]) -> str:
     """Return a Markdown section on how to serve a SavedModel, with the first row of each signature as an example."""
     name, version = model_name(folder), folder / entry["path"]
-    examples = {signature: _example(feed) for signature, feed in feeds.items()}
+    examples = {signature: first_rows(feed, 1) for signature, feed in feeds.items()}
     base = Path(folder.name, entry["path"]).parent
     model = [f"--model_name={name}", f"--model_base_path={WORKING_FOLDER}/{base}"]
     posts = "\n".join(_curl(name, rest_request(version, signature, example)) for signature, example in examples.items())
+    batching = "Requests that arrive at the same time form one batch (batching.config)."
+    if "tokens" in feeds:
+        batching += " Requests to `tokens` must all have the same length then, with a mask of 0 for padding."
     request = grpc_request(version, "serving_default", examples["serving_default"], model=name)
     return f"""## TF Serving
 
@@ -63,25 +65,8 @@ A gRPC request, with the package `tensorflow-serving-api`:
 {_grpc_code(request)}
 ```
 
-{_batching("tokens" in feeds)}
+{batching}
 """
-
-
-def _batching(has_tokens: bool) -> str:
-    text = "Requests that arrive at the same time form one batch (batching.config)."
-    if not has_tokens:
-        return text
-    return f"""{text} With batching, requests to `tokens` must all have
-the same length, with a mask of 0 for padding; other lengths are rejected."""
-
-
-def _example(feed: Batch) -> dict[str, list[object]]:
-    """Return the first row of a signature's inputs; long texts are truncated."""
-    row = {name: array.tolist() for name, array in first_rows(feed, 1).items()}
-    return {
-        name: [value[:MAX_CHARACTERS] if isinstance(value, str) else value for value in values]
-        for name, values in row.items()
-    }
 
 
 def _operations(entry: Entry) -> str:
