@@ -112,7 +112,7 @@ def test_predict_file_renames_columns_that_collide(by_run, tmp_path):
     (prediction,) = predict_file(by_run, tmp_path / "rows.csv", keep_columns=True)
     assert (prediction["input_label"], prediction["input_input_label"]) == ("a", "b")
     (tmp_path / "twice.csv").write_text("id,text,id\n1,good,2\n")
-    with pytest.raises(InputError, match="the column 'id' is there twice; rename one of them"):
+    with pytest.raises(InputError, match="column 'id' occurs twice; rename one of them"):
         list(predict_file(by_run, tmp_path / "twice.csv", keep_columns=True))
     assert len(list(predict_file(by_run, tmp_path / "twice.csv"))) == 1
 

@@ -1,7 +1,6 @@
 """Load the preprocessing layer of an artifact."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.export_folder import read_description, read_tokenizer_vocabulary
@@ -20,7 +19,7 @@ def saved_preprocessor(folder: Path, saved_model: Any = None) -> "HubPreprocesso
     layer = _new_layer(read_description(folder)["preprocessor"])
     modules = (saved_model or load_graph(folder)).modules
     module = next(module for module in modules if hasattr(module, "bert_pack_inputs"))
-    layer.take(module, SimpleNamespace(name=str(folder)))
+    layer.set_module(module, folder)
     return layer
 
 
