@@ -683,18 +683,18 @@ class TestCache:
 
     def test_lost_race_uses_the_other_entry(self, hub, cache, preprocessor, monkeypatch):
         hub.add("/me/mine/1")
-        put_in_place, kept = cache_module._put_in_place, []
+        move_into_cache, folders = cache_module._move_into_cache, []
 
-        def second(made, folder, read):
+        def lose_race(new, folder, read):
             folder.mkdir(parents=True)
             (folder / "saved_model.pb").write_bytes(b"the other's")
             (folder / "entry.json").write_text("{}")
-            put_in_place(made, folder, read)
-            kept.append(folder)
+            move_into_cache(new, folder, read)
+            folders.append(folder)
 
-        monkeypatch.setattr(cache_module, "_put_in_place", second)
+        monkeypatch.setattr(cache_module, "_move_into_cache", lose_race)
         pair = resolve("https://tfhub.dev/me/mine/1", preprocessor)
-        assert kept == [pair.encoder]
+        assert folders == [pair.encoder]
         assert (pair.encoder / "saved_model.pb").read_bytes() == b"the other's"
         assert left_in(cache) == [pair.encoder.name]
 
@@ -710,7 +710,7 @@ class TestCache:
 
         hub.add("/me/mine/1")
         monkeypatch.setattr(download, "sha256_of", full)
-        words = ("No space left on device", "make room")
+        words = ("No space left on device", "free some space")
         assert_fails(*words, error=RunError, encoder="https://tfhub.dev/me/mine/1", preprocessor=preprocessor)
         assert left_in(cache) == []
 
