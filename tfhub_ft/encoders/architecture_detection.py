@@ -1,4 +1,4 @@
-"""Detect whether a TF Hub encoder is a BERT that `bert_forward` can compute."""
+"""Detect TF Hub encoders that `bert_forward` can compute."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""BERT's forward pass in TensorFlow operations, on the weights of a TF Hub encoder."""
+"""BERT's forward pass in TensorFlow, on weights of TF Hub encoders."""
 
 import dataclasses
 import math
@@ -455,6 +455,6 @@ def _random_bits(count: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
     """Return random uint16 numbers (count,), which take half of the time of random float32."""
     import tensorflow as tf
 
-    # The whole range of int32 needs no bounds.
+    # Without bounds the numbers cover the full range of int32.
     numbers = tf.random.stateless_uniform(((count + 1) // 2,), seed, None, None, tf.int32)  # pyright: ignore[reportArgumentType]
     return tf.reshape(tf.bitcast(numbers, tf.uint16), (-1,))[:count]

@@ -1,4 +1,4 @@
-"""Read BERT checkpoints of the TensorFlow Model Garden in a process with Keras 2."""
+"""Read checkpoints of the TensorFlow Model Garden with Keras 2."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""The Keras layer that splits long texts into overlapping windows of tokens."""
+"""The Keras layer that splits long texts into overlapping windows."""
 
 import re
 from collections.abc import Sequence

@@ -26,8 +26,8 @@ def test_distilbert_pools_the_first_token(
     assert first_token in capsys.readouterr().err
     assert first_token in (report.encoder.parent / "README.md").read_text()
     monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
-    found = native_spec(report.encoder, "it")["architecture"]
-    assert (found["dropout"], found["activation"]) == (0.2, "relu")
+    architecture = native_spec(report.encoder, "it")["architecture"]
+    assert (architecture["dropout"], architecture["activation"]) == (0.2, "relu")
 
     import tensorflow as tf
 
@@ -37,8 +37,8 @@ def test_distilbert_pools_the_first_token(
     assert len(names) == 4 + 2 * 16
     ones = tf.ones((1, 5), tf.int32)
     inputs = {"input_word_ids": ones * 120, "input_mask": ones}
-    answers = [encoder({**inputs, "input_type_ids": ones * kind}, training=False)["pooled_output"] for kind in (0, 1)]
-    np.testing.assert_array_equal(*answers)
+    outputs = [encoder({**inputs, "input_type_ids": ones * kind}, training=False)["pooled_output"] for kind in (0, 1)]
+    np.testing.assert_array_equal(*outputs)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])

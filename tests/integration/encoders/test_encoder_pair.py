@@ -32,8 +32,8 @@ def test_exported_encoder_has_the_fine_tuned_weights(exported, tiny_run, tiny_pa
     for name, value in HubEncoder(str(exported)).values.items():
         np.testing.assert_array_equal(value, trained[name])
     texts = tf.constant(["a good film", "Terrible food!"])
-    ours, before = HubPreprocessor(str(exported))(texts), HubPreprocessor(str(tiny_pair))(texts)
-    np.testing.assert_array_equal(ours["input_word_ids"], before["input_word_ids"])
+    after, before = HubPreprocessor(str(exported))(texts), HubPreprocessor(str(tiny_pair))(texts)
+    np.testing.assert_array_equal(after["input_word_ids"], before["input_word_ids"])
 
 
 def test_exported_encoder_loads_and_trains_again(exported, reviews_csv, tmp_path):

@@ -33,8 +33,8 @@ def test_dense_gradients_match_the_plain_formula(dtype, rows, inputs, outputs):
     def plain(x, kernel, bias):
         return tf.matmul(x, tf.cast(kernel, dtype)) + tf.cast(bias, dtype)
 
-    ours = value_and_gradients(lambda *each: dense(*each, training=True), x, kernel, bias)
-    assert_same(ours, value_and_gradients(plain, x, kernel, bias), dtype)
+    actual = value_and_gradients(lambda *each: dense(*each, training=True), x, kernel, bias)
+    assert_same(actual, value_and_gradients(plain, x, kernel, bias), dtype)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -48,11 +48,11 @@ def test_lora_dense_gradients_match_the_plain_formula(dtype, rows, inputs, outpu
 
     expected = value_and_gradients(plain, x, down, up)
     for training in (True, False):
-        ours = value_and_gradients(
+        actual = value_and_gradients(
             lambda x, down, up, training=training: lora_dense(x, kernel, bias, down, up, training=training),
             x, down, up,
         )  # fmt: skip
-        assert_same(ours, expected, dtype)
+        assert_same(actual, expected, dtype)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -65,16 +65,16 @@ def test_norm_gradients_match_the_plain_formula(dtype, shape):
         mean, variance = tf.nn.moments(wide, [-1], keepdims=True)
         return tf.cast(tf.nn.batch_normalization(wide, mean, variance, beta, gamma, 1e-6), dtype)
 
-    ours = value_and_gradients(lambda *each: norm(*each, 1e-6, training=True), x, gamma, beta)
-    assert_same(ours, value_and_gradients(plain, x, gamma, beta), dtype)
+    actual = value_and_gradients(lambda *each: norm(*each, 1e-6, training=True), x, gamma, beta)
+    assert_same(actual, value_and_gradients(plain, x, gamma, beta), dtype)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("training", [True, False])
 def test_gelu_gradient_matches_tensorflow(dtype, training):
     x = 3 * random(9, 11, dtype=dtype)
-    ours = value_and_gradients(lambda x: activate(x, "gelu", training), x)
-    assert_same(ours, value_and_gradients(lambda x: tf.cast(tf.nn.gelu(tf.cast(x, "float32")), dtype), x), dtype)
+    actual = value_and_gradients(lambda x: activate(x, "gelu", training), x)
+    assert_same(actual, value_and_gradients(lambda x: tf.cast(tf.nn.gelu(tf.cast(x, "float32")), dtype), x), dtype)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (40, 3, 25)])

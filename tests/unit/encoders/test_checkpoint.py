@@ -94,9 +94,9 @@ def test_shards_have_the_same_weights(bert: Path, tiny_checkpoint: Path) -> None
     (bert / WEIGHTS).unlink()
     names = sorted(weights)
     shards = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
-    for shard, held in shards.items():
-        save_file({name: weights[name] for name in held}, bert / shard)
-    index = {"weight_map": {name: shard for shard, held in shards.items() for name in held}}
+    for shard, members in shards.items():
+        save_file({name: weights[name] for name in members}, bert / shard)
+    index = {"weight_map": {name: shard for shard, members in shards.items() for name in members}}
     (bert / "model.safetensors.index.json").write_text(json.dumps(index))
     assert_same_weights(bert, tiny_checkpoint)
 
