@@ -48,9 +48,9 @@ def test_atomic_write_creates_folder_on_success_only(tmp_path):
 @pytest.mark.parametrize(
     "error",
     [
-        OSError(errno.ENOSPC, "No space remaining"),
+        OSError(errno.ENOSPC, "No space left"),
         OSError(errno.EDQUOT, "x"),
-        RuntimeError("[Op] No space remaining on device; x"),
+        RuntimeError("[Op] No space left on device; x"),
     ],
 )
 def test_atomic_write_reports_full_disk_and_leaves_nothing(tmp_path, error):
