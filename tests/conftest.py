@@ -1,4 +1,4 @@
-"""What every test may use: tiny encoders, language models, runs and exports, made once for all workers."""
+"""Fixtures for all tests: tiny encoders, language models, runs and exports, shared by all workers."""
 
 import errno
 import gc
@@ -20,13 +20,13 @@ from filelock import FileLock
 from tfhub_ft.utils.memory import release_memory
 
 MakeOnce = Callable[[str, Callable[[Path], Any]], Path]
-# What a worker holds at most.
+# The maximum memory of a worker.
 WORKER_MEMORY = 3 * 2**30
 INTEGRATION = Path(__file__).parent / "integration"
-# KerasHub's releases ask for Python 3.11; without it there is nothing to test there.
+# KerasHub requires Python 3.11.
 collect_ignore_glob = [] if importlib.util.find_spec("keras_hub") else ["*/language_models/test_*.py"]
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # The other workers use the other cores. TensorFlow reads it when it is first used.
+    # Other workers use the other cores. TensorFlow reads the variable on first use.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 SPECIALS = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -44,7 +44,7 @@ hotel room bed staff place price money bill phone screen battery camera sound pr
 man woman child people friend family city house car train home work team question answer word name
 love hate like enjoy want need think know see watch read eat buy pay call send win lose go come make take give find
 feel look seem say tell ask try use stop start recommend return wait work break
-""".split()  # noqa: SIM905  a list literal would be ten times as long
+""".split()  # noqa: SIM905  a list literal would be much longer
 
 
 def make_checkpoint(
@@ -56,18 +56,15 @@ def make_checkpoint(
     seed: int = 0,
     **config: Any,
 ) -> Path:
-    """Write a tiny random checkpoint as Hugging Face saves one: config.json, tokenizer_config.json, vocab.txt, weights.
+    """Write a tiny random checkpoint in the format of Hugging Face, and return its folder.
 
     Args:
-        folder: where to write it.
+        folder: A new folder.
         model_type: "bert" or "distilbert".
-        pooler: whether a BERT gets its pooler's weights.
-        masked_lm: whether it gets a masked-LM head, which shares the word embeddings.
-        seed: of the weights.
-        **config: entries of config.json that replace the tiny ones.
-
-    Returns:
-        The folder.
+        pooler: Whether a BERT has a pooler.
+        masked_lm: Whether the checkpoint has a masked-LM head, tied to the word embeddings.
+        seed: Seed of the weights.
+        **config: Entries of config.json that replace the default ones.
     """
     from safetensors.numpy import save_file
 
@@ -75,8 +72,8 @@ def make_checkpoint(
     vocabulary = list(dict.fromkeys([*SPECIALS, *PUNCTUATION, *LETTERS, *(f"##{c}" for c in LETTERS), "##s", *WORDS]))
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True}))
-    described = {"model_type": model_type, "vocab_size": len(vocabulary), "max_position_embeddings": 64}
-    described |= {
+    entries = {"model_type": model_type, "vocab_size": len(vocabulary), "max_position_embeddings": 64}
+    entries |= {
         "bert": {
             "num_hidden_layers": 2,
             "hidden_size": 32,
@@ -88,10 +85,10 @@ def make_checkpoint(
         },
         "distilbert": {"n_layers": 2, "dim": 32, "n_heads": 2, "hidden_dim": 64, "activation": "gelu"},
     }[model_type]
-    described |= config
-    (folder / "config.json").write_text(json.dumps(described))
-    shapes = _bert_shapes(described, pooler) if model_type == "bert" else _distilbert_shapes(described)
-    shapes |= _head_shapes(model_type, described) if masked_lm else {}
+    entries |= config
+    (folder / "config.json").write_text(json.dumps(entries))
+    shapes = _bert_shapes(entries, pooler) if model_type == "bert" else _distilbert_shapes(entries)
+    shapes |= _head_shapes(model_type, entries) if masked_lm else {}
     save_file(_random_weights(shapes, seed), folder / "model.safetensors")
     return folder
 
@@ -142,37 +139,37 @@ def _distilbert_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _head_shapes(model_type: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    words = (config["vocab_size"],)
+    bias = (config["vocab_size"],)
     if model_type == "bert":
         size, transform = config["hidden_size"], "cls.predictions.transform"
         shapes = {**_dense(f"{transform}.dense", size, size), **_norm(f"{transform}.LayerNorm", size)}
-        return {**shapes, "cls.predictions.bias": words}
+        return {**shapes, "cls.predictions.bias": bias}
     size = config["dim"]
     shapes = {**_dense("vocab_transform", size, size), **_norm("vocab_layer_norm", size)}
-    return {**shapes, "vocab_projector.bias": words}
+    return {**shapes, "vocab_projector.bias": bias}
 
 
 def _random_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     weights = {}
     for name, shape in shapes.items():
-        centre = 1.0 if name.endswith(("LayerNorm.weight", "layer_norm.weight")) else 0.0
-        weights[name] = (centre + random.normal(0, 0.1, shape)).astype(np.float32)
+        mean = 1.0 if name.endswith(("LayerNorm.weight", "layer_norm.weight")) else 0.0
+        weights[name] = (mean + rng.normal(0, 0.1, shape)).astype(np.float32)
     return weights
 
 
 class ReadOnly:
-    """Has folders refuse to be written into, also by root, to whom permissions mean nothing."""
+    """Make folders read-only by patching `os`, also for root."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.folders: list[str] = []
         for module, name in ((os, "mkdir"), (os, "open"), (os, "unlink")):
-            monkeypatch.setattr(module, name, self._refusing(getattr(module, name)))
+            monkeypatch.setattr(module, name, self._wrap(getattr(module, name)))
 
     def __call__(self, folder: Path) -> None:
         self.folders.append(str(folder))
 
-    def _refusing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, *arguments: Any, **options: Any) -> Any:
             writes = function.__name__ != "open" or arguments[0] & (os.O_WRONLY | os.O_RDWR)
             if writes and str(path).startswith(tuple(self.folders)):
@@ -187,32 +184,32 @@ class ReadOnly:
 
 @pytest.fixture
 def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
-    """Call it with a folder that cannot be written into from then on."""
+    """A function that makes a folder read-only."""
     return ReadOnly(monkeypatch)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many workers fit into the cores and the memory that are available."""
+    """Return the number of workers that fit into the available cores and memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(cores, psutil.virtual_memory().available // WORKER_MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in tests/integration."""
+    """Mark the tests in tests/integration."""
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker("integration")
 
 
 def pytest_collection_finish() -> None:
-    """Exclude what the imports made, which stays, from each later collection of garbage."""
+    """Exclude the objects of imports from later garbage collections."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cleared_state() -> Iterator[None]:
-    """Clear Keras' global state after each module, and give freed memory back."""
+    """Clear Keras' global state after each module and release memory."""
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session(free_memory=False)
@@ -221,7 +218,7 @@ def cleared_state() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
-    """Call it with a name and a function that fills a folder; all workers of a session get the same folder."""
+    """A function that fills a named folder once per session, for all workers."""
     folder = tmp_path_factory.getbasetemp()
     shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared"
     shared.mkdir(exist_ok=True)
@@ -243,7 +240,7 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 def here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., subprocess.CompletedProcess]:
-    """Run the command in `tmp_path`, in this process, which has TensorFlow already."""
+    """A function that runs the command line in `tmp_path`, in this process."""
     from tfhub_ft.cli.main import main
 
     def call(*arguments: Any, cwd: Path = tmp_path) -> subprocess.CompletedProcess:
@@ -252,15 +249,15 @@ def here(
         monkeypatch.setattr(sys, "argv", ["tfhub-ft", *map(str, arguments)])
         with pytest.raises(SystemExit) as done:
             main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, done.value.code, said.out, said.err)
+        output = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, done.value.code, output.out, output.err)
 
     return call
 
 
 @pytest.fixture(scope="session", autouse=True)
 def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A configuration folder of the tests' own, and no --trust of the user's."""
+    """A separate configuration folder, and an environment without --trust."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("configuration")
         patch.setenv("TFHUB_FT_CONFIG", str(folder))
@@ -270,7 +267,7 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def checkpoint_maker() -> Callable[..., Path]:
-    """`make_checkpoint`, for a test that wants another tiny checkpoint than `tiny_checkpoint`."""
+    """`make_checkpoint`, for tests of other tiny checkpoints."""
     return make_checkpoint
 
 
@@ -294,20 +291,20 @@ THINGS = ("film", "movie", "food", "hotel", "room", "service", "book", "phone", 
 
 
 def make_reviews(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Short distinct reviews and their labels, half of them positive, in the tiny checkpoint's words."""
-    random = np.random.default_rng(seed)
+    """Return short distinct reviews with labels, half of them positive, in the vocabulary of the tiny checkpoint."""
+    rng = np.random.default_rng(seed)
     reviews: dict[str, str] = {}
     while len(reviews) < count:
         positive = len(reviews) % 2 == 0
-        words = random.choice(GOOD if positive else BAD, 2)
-        filler = random.choice(["the", "a", "my", "very", "so", "this", "and", "really", "for"], random.integers(1, 12))
-        text = f"{words[0]} {random.choice(THINGS)} {' '.join(filler)} {words[1]}"
+        words = rng.choice(GOOD if positive else BAD, 2)
+        filler = rng.choice(["the", "a", "my", "very", "so", "this", "and", "really", "for"], rng.integers(1, 12))
+        text = f"{words[0]} {rng.choice(THINGS)} {' '.join(filler)} {words[1]}"
         reviews.setdefault(text, "positive" if positive else "negative")
     return list(reviews.items())
 
 
 def write_csv(path: Path, rows: list[tuple[str, str]], header: tuple[str, ...] = ("text", "label")) -> Path:
-    """Write rows as a csv file with a header."""
+    """Write rows to a CSV file with a header."""
     import csv
 
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -357,11 +354,11 @@ CHAT_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = """
 t|h e|r i|n a|n o|n r|e o|u l|l Ġ|t Ġ|a Ġt|h th|e Ġth|e in|g Ġ|s Ġ|w Ġ|i Ġ|f s|t e|n a|r l|e Ġ|b v|e Ġ|g o|o Ġg|oo
 Ġgoo|d u|s us|e Ġ|Ġ 1|2 Ġ|1 2|3 3|4 us|er s|s a|s as|s i|s as|s|i Ġ|y Ġy|ou Ġ|m
-""".split()  # noqa: SIM905  a list literal would be ten times as long
+""".split()  # noqa: SIM905  a list literal would be much longer
 
 
 def make_byte_pairs(special: list[str]) -> tuple[dict[str, int], list[str]]:
-    """A tiny byte-level vocabulary, with the special tokens in front, and its merges."""
+    """Return a tiny byte-level vocabulary, special tokens first, and its merges."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     merges = [merge.replace("|", " ") for merge in dict.fromkeys(MERGES) if merge.count("|") == 1]
@@ -378,23 +375,20 @@ def make_gguf(
     tensors: dict[str, np.ndarray | None] | None = None,
     quantized: str | None = None,
 ) -> Path:
-    """Write a tiny random Llama (2 layers, hidden 32, 2 heads of which keys have 1) as llama.cpp's tools do.
+    """Write a tiny random Llama (2 layers, hidden 32, 2 heads, 1 key-value head) as a GGUF file, and return the file.
 
     Args:
-        file: where to write it.
-        seed: of the weights.
-        tied: whether the embeddings make the logits too.
-        fields: metadata that replaces the tiny ones; None leaves one out.
-        tensors: tensors that replace the tiny ones; None leaves one out.
-        quantized: what dense layers are quantized as, such as "Q8_0".
-
-    Returns:
-        The file.
+        file: The file.
+        seed: Seed of the weights.
+        tied: Whether the output is tied to the embeddings.
+        fields: Metadata that replaces the default; None removes an entry.
+        tensors: Tensors that replace the default ones; None removes a tensor.
+        quantized: Quantization of dense layers, such as "Q8_0".
     """
     import gguf
 
     vocabulary, merges = make_byte_pairs(CHAT_TOKENS)
-    described = {
+    metadata = {
         "general.name": "Tiny Llama",
         "llama.block_count": 2,
         "llama.context_length": 256,
@@ -414,10 +408,10 @@ def make_gguf(
         "tokenizer.chat_template": CHATML,
     } | (fields or {})
     arrays = _llama_tensors(len(vocabulary), tied, np.random.default_rng(seed)) | (tensors or {})
-    writer = gguf.GGUFWriter(file, described.pop("general.architecture", "llama"))
+    writer = gguf.GGUFWriter(file, metadata.pop("general.architecture", "llama"))
     adders = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
     adders[list] = writer.add_array
-    for name, value in described.items():
+    for name, value in metadata.items():
         if value is not None:
             adders[type(value)](name, value)
     for name, array in arrays.items():
@@ -448,32 +442,27 @@ def _llama_tensors(vocabulary: int, tied: bool, random: np.random.Generator) -> 
 
 
 def make_speaker(file: Path, *texts: str) -> Path:
-    """Write a tiny Llama as a GGUF file that writes one reply, whatever it is asked.
+    """Write a tiny Llama that generates one reply to every prompt as a GGUF file, and return the file.
 
     Args:
-        file: where to write it.
-        texts: what it writes, one behind the other; of their tokens none may come twice. A special token stands alone.
-
-    Returns:
-        The file.
+        file: The file.
+        texts: The parts of the reply, without repeated tokens; a special token is a part of its own.
     """
     from tokenizers.pre_tokenizers import ByteLevel
 
     vocabulary, _ = make_byte_pairs(CHAT_TOKENS)
-    spelled = [
+    tokens_of_texts = [
         [text] if text in CHAT_TOKENS else list(ByteLevel(False, use_regex=False).pre_tokenize_str(text)[0][0])
         for text in texts
     ]
-    # Its layers add nothing: each token follows from the one before, the first one from the end of the template.
-    chain = [vocabulary[token] for token in ("Ċ", *(token for tokens in spelled for token in tokens))]
+    # The layers add zero: each token depends on the previous one, the first on the end of the template.
+    chain = [vocabulary[token] for token in ("Ċ", *(token for tokens in tokens_of_texts for token in tokens))]
     embeddings = np.random.default_rng(0).normal(0, 1, (len(vocabulary), 32)).astype(np.float32)
     output = np.zeros_like(embeddings)
     output[chain[1:]] = embeddings[chain[:-1]]
-    nothing = {"attn_output": (32, 32), "ffn_down": (32, 64)}
+    zeros = {"attn_output": (32, 32), "ffn_down": (32, 64)}
     tensors = {
-        f"blk.{layer}.{name}.weight": np.zeros(shape, np.float32)
-        for layer in range(2)
-        for name, shape in nothing.items()
+        f"blk.{layer}.{name}.weight": np.zeros(shape, np.float32) for layer in range(2) for name, shape in zeros.items()
     }
     tensors |= {"token_embd.weight": embeddings, "output.weight": output, "output_norm.weight": np.ones(32, np.float32)}
     return make_gguf(file, tensors=tensors)
@@ -487,7 +476,7 @@ def tiny_gguf(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_preset(tiny_gguf: Path, make_once: MakeOnce) -> Path:
-    """The folder of the KerasHub preset that is made of `tiny_gguf`; do not change it."""
+    """The folder of `tiny_gguf` as a KerasHub preset; do not change it."""
     from tfhub_ft.language_models.gguf_conversion import convert_gguf
 
     return make_once("preset", lambda folder: convert_gguf(tiny_gguf, folder / "tiny")) / "tiny"
@@ -520,7 +509,7 @@ def _save_gpt2(folder: Path) -> None:
 
 
 def _train(folder: Path, recipe: str, rows: list[dict[str, Any]], **settings: Any) -> None:
-    """Finish the run `run` in a folder on some rows."""
+    """Train the run `run` in a folder on some rows."""
     import tfhub_ft
 
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -545,11 +534,11 @@ def tiny_chat_run(tiny_pair: Path, make_once: MakeOnce) -> Path:
 @pytest.fixture(scope="session")
 def tiny_intent_run(tiny_pair: Path, make_once: MakeOnce) -> Path:
     """The folder of a finished run of the recipe intent (praise, complaint) with the tiny encoder; do not change it."""
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = []
     for number in range(160):
-        words = random.choice(GOOD if number % 2 else BAD, 2)
-        text = f"{words[0]} {random.choice(THINGS)} {words[1]} {number}"
+        words = rng.choice(GOOD if number % 2 else BAD, 2)
+        text = f"{words[0]} {rng.choice(THINGS)} {words[1]} {number}"
         rows.append({"text": text, "label": "praise" if number % 2 else "complaint"})
     settings = {**TINY_SETTINGS, "epochs": 8, "in_scope_accuracy": 1.0}
     return make_once("intent", lambda folder: _train(folder, "intent", rows, encoder=tiny_pair, **settings)) / "run"
@@ -557,7 +546,7 @@ def tiny_intent_run(tiny_pair: Path, make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_dialogue_run(make_once: MakeOnce) -> Path:
-    """The folder of a finished run of the recipe dialogue, which writes "use é" whatever it reads; do not change it."""
+    """The folder of a finished run of the recipe dialogue that generates "use é" for every prompt; do not change it."""
     from tfhub_ft.language_models.gguf_conversion import convert_gguf
 
     rows = [{"prompt": f"the {thing}", "reply": "my goose"} for thing in THINGS]

@@ -1,6 +1,6 @@
-"""Make tests/data/runs_0_1_0.zip: two runs and an export of version 0.1.0, with a tiny random encoder.
+"""Write tests/data/runs_0_1_0.zip: two runs and an export of version 0.1.0 with a tiny random encoder.
 
-Run it with the code of commit 9cda3e8, the last one before the modules moved, from a checkout of it:
+Run it in a checkout of commit 9cda3e8, the last one before the modules moved:
 
     python make_runs_0_1_0.py /path/to/runs_0_1_0.zip
 """
