@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import os
 import types
@@ -62,6 +63,12 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+_model = functools.partial(setting, group="Model")
+_training = functools.partial(setting, group="Training")
+_fine_tuning = functools.partial(setting, group="Fine-tuning method")
+_runtime = functools.partial(setting, group="Runtime")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _CheckedFields:
     """Values that are checked against the types and limits of their fields."""
@@ -106,60 +113,44 @@ class TrainingSettings(_CheckedFields):
         True, "Whether CSV and TSV files start with a header line; without one, columns are named 1, 2, ..."
     )
 
-    seq_length: int = setting(128, "Maximum sequence length, including [CLS] and [SEP].", group="Model", minimum=3)
+    seq_length: int = _model(128, "Maximum sequence length, including [CLS] and [SEP].", minimum=3)
 
-    epochs: int = setting(
-        3,
-        "Number of training epochs; by default small data sets train longer, see --min-steps.",
-        group="Training",
-        minimum=1,
+    epochs: int = _training(
+        3, "Number of training epochs; by default small data sets train longer, see --min-steps.", minimum=1
     )
-    batch_size: int = setting(32, "Batch size, summed over all replicas.", group="Training", minimum=1)
-    learning_rate: float = setting(5e-5, "Peak learning rate, reached after warmup.", group="Training", minimum=0)
-    warmup: float = setting(
-        0.1, "Fraction of the steps that warm up the learning rate from 0.", group="Training", minimum=0, maximum=1
+    batch_size: int = _training(32, "Batch size, summed over all replicas.", minimum=1)
+    learning_rate: float = _training(5e-5, "Peak learning rate, reached after warmup.", minimum=0)
+    warmup: float = _training(0.1, "Fraction of the steps that warm up the learning rate from 0.", minimum=0, maximum=1)
+    weight_decay: float = _training(0.01, "AdamW weight decay of all weights except biases and norms.", minimum=0)
+    clip_norm: float = _training(1.0, "Maximum global gradient norm; 0 disables clipping.", minimum=0)
+    patience: int = _training(2, "Number of epochs without improvement on validation before training stops.", minimum=1)
+    min_steps: int = _training(
+        100, "Minimum number of training steps if --epochs is not given; --patience scales along.", minimum=0
     )
-    weight_decay: float = setting(
-        0.01, "AdamW weight decay of all weights except biases and norms.", group="Training", minimum=0
+    batch_tokens: int = _training(
+        0, "Tokens in a batch, including padding, in place of --batch-size; 0 counts rows.", minimum=0
     )
-    clip_norm: float = setting(1.0, "Maximum global gradient norm; 0 disables clipping.", group="Training", minimum=0)
-    patience: int = setting(
-        2, "Number of epochs without improvement on validation before training stops.", group="Training", minimum=1
-    )
-    min_steps: int = setting(
-        100,
-        "Minimum number of training steps if --epochs is not given; --patience scales along.",
-        group="Training",
-        minimum=0,
-    )
-    batch_tokens: int = setting(
-        0, "Tokens in a batch, including padding, in place of --batch-size; 0 counts rows.", group="Training", minimum=0
-    )
-    padding: str = setting(
+    padding: str = _training(
         "longest",
         'Batch padding: "longest" pads to the longest row of the batch, "buckets" to a few fixed lengths (for XLA and'
         " TPU).",
-        group="Training",
         choices=("longest", "buckets"),
     )
-    seed: int = setting(0, "Random seed.", group="Training", minimum=0, maximum=2**31 - 2)
-    precision: str = setting(
+    seed: int = _training(0, "Random seed.", minimum=0, maximum=2**31 - 2)
+    precision: str = _runtime(
         "auto",
         "Compute dtype: float32, bfloat16, float16 (for GPUs without bfloat16), or auto (bfloat16 where the hardware"
         " is fast at it).",
-        group="Runtime",
         choices=PRECISIONS,
     )
-    strategy: str = setting(
+    strategy: str = _runtime(
         "one",
         "Distribution strategy: one (device), mirrored (all GPUs of this machine), multi-worker (processes described"
         " by $TF_CONFIG or SLURM), or tpu[:NAME].",
-        group="Runtime",
     )
-    track: str | None = setting(
+    track: str | None = _runtime(
         None,
         "Experiment tracker: mlflow (the server at $MLFLOW_TRACKING_URI) or wandb (Weights & Biases).",
-        group="Runtime",
         choices=("mlflow", "wandb"),
     )
 
@@ -250,80 +241,53 @@ class Settings(TrainingSettings):
     prepared: str | None = setting(
         None, "Folder of tokenized rows written by tfhub-ft prepare, in place of files.", path=True
     )
-    encoder: str = setting(
+    encoder: str = _model(
         "minilm-l6",
         "Encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder; downloads are cached in"
         " $TFHUB_FT_CACHE.",
-        group="Model",
     )
-    preprocessor: str | None = setting(
-        None,
-        "Preprocessor, if the encoder does not determine it: a handle, a URL or a SavedModel folder.",
-        group="Model",
+    preprocessor: str | None = _model(
+        None, "Preprocessor, if the encoder does not determine it: a handle, a URL or a SavedModel folder."
     )
-    dropout: float = setting(0.1, "Dropout rate before the output layer.", group="Model", minimum=0, maximum=0.9)
-    encoder_dropout: float | None = setting(
-        None,
-        "Dropout rate inside the encoder; by default that of its pretraining.",
-        group="Model",
-        minimum=0,
-        maximum=0.9,
+    dropout: float = _model(0.1, "Dropout rate before the output layer.", minimum=0, maximum=0.9)
+    encoder_dropout: float | None = _model(
+        None, "Dropout rate inside the encoder; by default that of its pretraining.", minimum=0, maximum=0.9
     )
-    implementation: str = setting(
+    implementation: str = _model(
         "auto",
         "Encoder implementation: native (faster; for BERT, DistilBERT, ELECTRA and ALBERT from TF Hub), graph (that"
         " of the SavedModel), or auto (native for these architectures, otherwise graph).",
-        group="Model",
         choices=("auto", "native", "graph"),
     )
-    freeze: str = setting(
+    freeze: str = _fine_tuning(
         "none",
         "Encoder layers to freeze: none, embeddings, N (embeddings and the lowest N layers), all-but-N (all but the"
         " top N layers and the pooler), all-but-pooler, or all.",
-        group="Fine-tuning method",
     )
-    unfreeze: str | None = setting(
-        None,
-        "Number of top layers to train in each epoch, such as 0,2,4,all; later epochs repeat the last number.",
-        group="Fine-tuning method",
+    unfreeze: str | None = _fine_tuning(
+        None, "Number of top layers to train in each epoch, such as 0,2,4,all; later epochs repeat the last number."
     )
-    reinit_layers: int | None = setting(
+    reinit_layers: int | None = _fine_tuning(
         None,
         "Re-initialize the top N layers and the pooler before training; 0 re-initializes the pooler only.",
-        group="Fine-tuning method",
         minimum=0,
     )
-    layer_decay: float = setting(
-        1.0,
-        "Ratio of the learning rate of each layer to that of the layer above it.",
-        group="Fine-tuning method",
-        minimum=0.01,
-        maximum=1,
+    layer_decay: float = _fine_tuning(
+        1.0, "Ratio of the learning rate of each layer to that of the layer above it.", minimum=0.01, maximum=1
     )
-    lora_rank: int | None = setting(
-        None,
-        "LoRA rank; trains low-rank updates and freezes the encoder's weights.",
-        group="Fine-tuning method",
-        minimum=1,
+    lora_rank: int | None = _fine_tuning(
+        None, "LoRA rank; trains low-rank updates and freezes the encoder's weights.", minimum=1
     )
-    lora_alpha: float | None = setting(None, _LORA_ALPHA_HELP, group="Fine-tuning method", minimum=0.01)
-    lora_targets: str = setting(
-        "query,value",
-        "LoRA targets: a list of query, key, value, attention_output, intermediate, output and pooler.",
-        group="Fine-tuning method",
+    lora_alpha: float | None = _fine_tuning(None, _LORA_ALPHA_HELP, minimum=0.01)
+    lora_targets: str = _fine_tuning(
+        "query,value", "LoRA targets: a list of query, key, value, attention_output, intermediate, output and pooler."
     )
-    cache_features: bool = setting(
-        True, "Precompute the features of a frozen encoder and train only the head.", group="Fine-tuning method"
+    cache_features: bool = _fine_tuning(True, "Precompute the features of a frozen encoder and train only the head.")
+    recompute: bool = _runtime(
+        False, "Gradient checkpointing: recompute each layer's activations for less memory and more time."
     )
-    recompute: bool = setting(
-        False,
-        "Gradient checkpointing: recompute each layer's activations for less memory and more time.",
-        group="Runtime",
-    )
-    jit_compile: bool = setting(
-        False,
-        "Compile training steps with XLA, for GPUs and TPUs; requires --padding buckets and a native encoder.",
-        group="Runtime",
+    jit_compile: bool = _runtime(
+        False, "Compile training steps with XLA, for GPUs and TPUs; requires --padding buckets and a native encoder."
     )
 
     @property
@@ -367,20 +331,14 @@ class TwoClassSettings(TextSettings):
     """Settings of recipes that classify texts as positive or negative."""
 
     positive_label: str | None = setting(None, "Positive label; by default the last one by name or number.")
-    class_weight: str = setting(
-        "none",
-        "Class weights: balanced gives all labels the same total weight.",
-        group="Training",
-        choices=("none", "balanced"),
+    class_weight: str = _training(
+        "none", "Class weights: balanced gives all labels the same total weight.", choices=("none", "balanced")
     )
-    focal_gamma: float = setting(
-        0.0, "Focal loss gamma; down-weights easy examples. 0 disables it.", group="Training", minimum=0
-    )
-    wanted_precision: float = setting(
+    focal_gamma: float = _training(0.0, "Focal loss gamma; down-weights easy examples. 0 disables it.", minimum=0)
+    wanted_precision: float = _training(
         0.0,
         "Minimum precision of the positive label, reached by a threshold fitted on the validation rows; 0 predicts the"
         " most probable label.",
-        group="Training",
         minimum=0,
         maximum=0.999,
     )
@@ -391,10 +349,9 @@ class IntentSettings(TextSettings):
     """Settings of recipes whose texts may be out of scope."""
 
     out_of_scope_label: str = setting("oos", "Label of the rows that belong to no intent; optional in the data.")
-    in_scope_accuracy: float = setting(
+    in_scope_accuracy: float = _training(
         0.9,
         "Minimum share of correct in-scope validation rows that the threshold must keep when it rejects rows.",
-        group="Training",
         minimum=0,
         maximum=1,
     )
@@ -450,14 +407,9 @@ class ScoredPairSettings(_PairColumns):
 class WindowedSettings(Settings):
     """Settings of recipes that read long texts in overlapping windows."""
 
-    seq_length: int = setting(
-        128, "Maximum length of a window in tokens, including [CLS] and [SEP].", group="Model", minimum=8
-    )
-    overlap: int | None = setting(
-        None,
-        "Number of tokens shared by neighboring windows; by default a quarter of --seq-length.",
-        group="Model",
-        minimum=0,
+    seq_length: int = _model(128, "Maximum length of a window in tokens, including [CLS] and [SEP].", minimum=8)
+    overlap: int | None = _model(
+        None, "Number of tokens shared by neighboring windows; by default a quarter of --seq-length.", minimum=0
     )
 
 
@@ -465,15 +417,12 @@ class WindowedSettings(Settings):
 class DialogueSettings(TrainingSettings):
     """Settings of recipes that fine-tune a causal language model on dialogues."""
 
-    language_model: str = setting(
+    language_model: str = _model(
         "smollm2-135m-instruct",
         "Causal language model: a catalog name, a KerasHub preset (folder, name or handle) or a .gguf file; downloads"
         " are cached in $TFHUB_FT_CACHE.",
-        group="Model",
     )
-    seq_length: int = setting(
-        512, "Maximum sequence length; a sequence holds one or several dialogues.", group="Model", minimum=16
-    )
+    seq_length: int = _model(512, "Maximum sequence length; a sequence holds one or several dialogues.", minimum=16)
     messages_column: str | None = setting(None, 'Column of the dialogues, lists of messages; by default "messages".')
     prompt_column: str | None = setting(
         None, "Column of the prompts; by default found by its name (prompt, question, ...)."
@@ -482,18 +431,13 @@ class DialogueSettings(TrainingSettings):
         None, "Column of the replies; by default found by its name (reply, answer, ...)."
     )
     system: str | None = setting(None, "System prompt of dialogues without one; by default that of the chat template.")
-    lora_rank: int = setting(8, "LoRA rank; 0 trains all weights of the model.", group="Fine-tuning method", minimum=0)
-    lora_alpha: float | None = setting(None, _LORA_ALPHA_HELP, group="Fine-tuning method", minimum=0.01)
-    lora_targets: str = setting(
-        "query,value",
-        "LoRA targets: a list of KerasHub layer names, such as query, key and value.",
-        group="Fine-tuning method",
+    lora_rank: int = _fine_tuning(8, "LoRA rank; 0 trains all weights of the model.", minimum=0)
+    lora_alpha: float | None = _fine_tuning(None, _LORA_ALPHA_HELP, minimum=0.01)
+    lora_targets: str = _fine_tuning(
+        "query,value", "LoRA targets: a list of KerasHub layer names, such as query, key and value."
     )
-    accumulate_steps: int = setting(
-        1,
-        "Number of steps to accumulate gradients over, for batches that do not fit in memory.",
-        group="Training",
-        minimum=1,
+    accumulate_steps: int = _training(
+        1, "Number of steps to accumulate gradients over, for batches that do not fit in memory.", minimum=1
     )
 
     @property
@@ -509,27 +453,19 @@ class Distillation(_CheckedFields):
     unlabelled: str | None = setting(
         None, "File of unlabeled texts, on which the student learns from the teacher's predictions alone.", path=True
     )
-    temperature: float = setting(
-        2.0, "Softmax temperature of teacher and student in the loss; above 1 softens.", group="Training", minimum=0.01
+    temperature: float = _training(
+        2.0, "Softmax temperature of teacher and student in the loss; above 1 softens.", minimum=0.01
     )
-    alpha: float = setting(
-        0.8,
-        "Weight of the teacher in the loss of a labeled row; its label has the rest.",
-        group="Training",
-        minimum=0,
-        maximum=1,
+    alpha: float = _training(
+        0.8, "Weight of the teacher in the loss of a labeled row; its label has the rest.", minimum=0, maximum=1
     )
-    hidden_weight: float = setting(
-        0.0,
-        "Weight of the mean squared error between the hidden states; requires layers:N.",
-        group="Training",
-        minimum=0,
+    hidden_weight: float = _training(
+        0.0, "Weight of the mean squared error between the hidden states; requires layers:N.", minimum=0
     )
-    vocabulary: str = setting(
+    vocabulary: str = _model(
         "all",
         "Embeddings to keep: domain keeps those of the tokens in the rows, with a small margin, and of --seq-length"
         " positions.",
-        group="Model",
         choices=("all", "domain"),
     )
 
