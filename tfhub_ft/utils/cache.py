@@ -44,7 +44,7 @@ def load_cached(get: Callable[[], Path], load: Callable[[Path], T]) -> T:
 
 
 def read_entry(folder: Path, *, thorough: bool = False) -> dict[str, Any] | None:
-    """Return the content of entry.json; None if there is no entry or its files have changed.
+    """Return the content of entry.json; None if the entry is missing or its files have changed.
 
     Unless `thorough`, only small files and those with a new modification time are read.
     """

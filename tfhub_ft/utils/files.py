@@ -361,7 +361,7 @@ def sha256_of_arrays(arrays: "Iterable[np.ndarray]") -> str:
 
     digest = hashlib.sha256()
     for array in arrays:
-        # Without a view, bfloat16 has no buffer.
+        # NumPy lacks the buffer protocol for bfloat16.
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 

@@ -1,4 +1,7 @@
-"""All uses of private APIs of Keras, KerasHub and TensorFlow, each imported on use."""
+"""All uses of private APIs of Keras, KerasHub and TensorFlow, each imported on use.
+
+None of them has a public equivalent; docstrings name the issue, or what the public API offers instead.
+"""
 
 import importlib
 import importlib.util

@@ -46,7 +46,7 @@ def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]
     """Compute the matrix products of a network in a dtype within this context; its variables are float32.
 
     Native encoders and language models follow Keras' dtype policy. The dtypes of a SavedModel's graph are changed by
-    TensorFlow's graph rewriter, which keeps sums, norms and losses in float32 and has no bfloat16 for GPUs (they use
+    TensorFlow's graph rewriter, which keeps sums, norms and losses in float32 and lacks bfloat16 for GPUs (they use
     TF32). With "float32" no GPU uses TF32.
 
     Args:
