@@ -45,7 +45,7 @@ def test_check_output_refuses_unwritable_paths(rows, tmp_path):
             check_output(tmp_path / name, "--output", inputs=[])
 
 
-def test_check_place_refuses_read_only_folders(tmp_path, monkeypatch):
+def test_check_writable_refuses_read_only_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(InputError, match=f"{tmp_path} is not writable; choose another place"):
         check_writable(tmp_path / "runs" / "one", "--output-dir")
