@@ -131,7 +131,7 @@ class Run:
         return cls(path)
 
     @staticmethod
-    def is_beginning(path: Path) -> bool:
+    def is_partial(path: Path) -> bool:
         """Return whether a folder contains only files that `create` wrote before its process was killed."""
         shapes = {LABELS: [str], SPLITS: dict}
         names = [name for name in contents(path) if name != RECIPE_FILE]

@@ -191,7 +191,7 @@ class TrainingSettings(_CheckedFields):
         raise NotImplementedError
 
     @classmethod
-    def of_rows(cls) -> list[str]:
+    def row_names(cls) -> list[str]:
         """Return the names of the settings that determine rows and tokens, including those that the recipe adds."""
         common = Settings.names()
         return [name for name in cls.names() if name in _ROW_SETTINGS or name not in common]

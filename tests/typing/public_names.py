@@ -1,4 +1,4 @@
-"""Types of the public names, as pyright sees them: `pyright tests/typing/public_names.py`."""
+"""Types of the public names, checked by pyright in `make lint`."""
 
 from typing import TYPE_CHECKING
 

@@ -38,7 +38,7 @@ def prepare_command(name: str, recipe: Recipe) -> click.Command:
             help="Number of threads that tokenize. [default: one per core]",
         ),
         CONFIG_OPTION,
-        *settings_options(recipe.settings, recipe.settings.of_rows()),
+        *settings_options(recipe.settings, recipe.settings.row_names()),
     ]
 
     def run(**options: Any) -> None:

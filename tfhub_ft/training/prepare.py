@@ -79,7 +79,7 @@ def prepare(
         )
     if resolved.prepared:
         raise InputError(f"--prepared {resolved.prepared}: already prepared; name files with --train or --data")
-    row_settings = {name: getattr(resolved, name) for name in resolved.of_rows() if name not in DATA}
+    row_settings = {name: getattr(resolved, name) for name in resolved.row_names() if name not in DATA}
     index: dict[str, Any] = {"tfhub_ft": __version__, "recipe": loaded.name, "settings": row_settings}
     _read_index(folder, index)
     dataset = load_dataset(loaded.task, resolved, loaded.demo)

@@ -109,7 +109,7 @@ def _worker_folder(strategy: str, output_dir: Path | None) -> Iterator[Path | No
 def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], recover: bool) -> Iterator[Start]:
     if not output_dir:
         raise InputError(f"--{'recover' if recover else 'resume'}: needs --output-dir, the run folder to continue in")
-    if Run.is_beginning(output_dir):
+    if Run.is_partial(output_dir):
         raise InputError(f"{output_dir}: the training was killed before its first epoch; train without --resume")
     run = Run(output_dir)
     with _worker_folder(run.settings.strategy, output_dir) as worker_folder:
@@ -196,7 +196,7 @@ def new_folder(folder: Path) -> Path:
     check_folder(folder)
     if (folder / "recipe.yaml").exists():
         raise InputError(f"--output-dir {folder}: already has a run; choose another folder, or continue with --resume")
-    if contents(folder) and not Run.is_beginning(folder):
+    if contents(folder) and not Run.is_partial(folder):
         raise InputError(f"--output-dir {folder}: not empty; choose another folder")
     return folder
 
