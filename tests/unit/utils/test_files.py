@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfhub_ft.utils.errors import InputError, RunError
@@ -14,9 +15,12 @@ from tfhub_ft.utils.files import (
     atomic_write,
     check_disk_space,
     contents,
+    copy_folder,
     folder_bytes,
+    matching_files,
     rollback_on_error,
     sha256_of,
+    sha256_of_arrays,
     temporary_folder,
     write_json,
 )
@@ -200,3 +204,32 @@ def test_temporary_folder_is_removed_at_exit(tmp_path):
     process.communicate(b"")
     assert process.returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_matching_files_expands_patterns_only(tmp_path):
+    for name in ("b.csv", "a.csv", "c.txt"):
+        (tmp_path / name).touch()
+    assert matching_files(tmp_path / "*.csv") == [tmp_path / "a.csv", tmp_path / "b.csv"]
+    assert matching_files(tmp_path / "none.csv") == [tmp_path / "none.csv"]
+    (tmp_path / "[1].csv").touch()
+    assert matching_files(tmp_path / "[1].csv") == [tmp_path / "[1].csv"]
+    with pytest.raises(InputError, match=r"\*\.jsonl: no file matches the pattern"):
+        matching_files(tmp_path / "*.jsonl")
+
+
+def test_copy_folder_skips_hidden_and_excluded_names(tmp_path):
+    for name in ("deep/a", ".hidden", "checkpoints/b", "c"):
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).write_text(name)
+    copy_folder(tmp_path / "source", tmp_path / "target", leave_out=["checkpoints"])
+    copies = [path.relative_to(tmp_path / "target").as_posix() for path in (tmp_path / "target").rglob("*")]
+    assert sorted(copies) == ["c", "deep", "deep/a"]
+
+
+def test_sha256_of_arrays_depends_on_values():
+    tensorflow = pytest.importorskip("tensorflow")
+    values = np.arange(6, dtype="float32").reshape(2, 3)
+    assert sha256_of_arrays([values]) == hashlib.sha256(values.tobytes()).hexdigest()
+    assert sha256_of_arrays([values.T]) != sha256_of_arrays([values])
+    half = tensorflow.cast(values, tensorflow.bfloat16).numpy()
+    assert sha256_of_arrays([half]) == hashlib.sha256(half.tobytes()).hexdigest()
