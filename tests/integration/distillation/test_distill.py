@@ -146,7 +146,7 @@ def test_distill_trains_other_tasks(recipe, tiny_pair, tmp_path):
         ({"alpha": -0.1}, "--alpha -0.1: must be at least 0"),
         ({"temperature": 0}, "--temperature 0"),
         ({"vocabulary": "some"}, "--vocabulary some: must be one of all, domain"),
-        ({"alpha": 0, "unlabelled": "texts.txt"}, "--unlabelled: with --alpha 0"),
+        ({"alpha": 0, "unlabelled": "texts.txt"}, "--unlabelled: unused with --alpha 0"),
         ({"unlabelled": "texts.txt"}, "texts.txt: not found"),
         ({"unlabelled": "empty.txt"}, "empty.txt: no rows found"),
         ({"unlabelled": "blank.jsonl"}, "blank.jsonl, line 2: column 'text' is empty"),
