@@ -120,7 +120,7 @@ def test_glossary_defines_terms_in_order_and_in_two_sentences():
 @pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("design/*.md")))
 def test_design_page_names_existing_modules(name):
     prose = read(f"design/{name}").split("## Modules of version 0.1.0")[0]
-    for module in re.findall(r"`([\w/.]+/[\w.]+\.(?:py|j2|json|md))`", prose):
+    for module in re.findall(r"`([\w/.]+/[\w.]+\.(?:py|j2))`", prose):
         assert (ROOT / module).exists() or (ROOT / "tfhub_ft" / module).exists(), module
 
 
