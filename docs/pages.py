@@ -22,6 +22,7 @@ MEASURED_COLUMNS = ("recipe", "learns", "data", "score", "command")
 # Pages that are Markdown files outside docs/.
 COPIED = {
     "benchmarks.md": "benchmarks/README.md",
+    "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "examples.md": "examples/README.md",
     "how-to/own-recipe.md": "recipes/ADD-RECIPE.md",
@@ -207,7 +208,8 @@ def command_line():
     """Return the page of all commands and options."""
     parts = [
         "# Command line",
-        "All commands write results to standard output, and progress and warnings to standard error.",
+        "All commands write results to standard output, and progress and warnings to standard error. Every command also"
+        " accepts `--quiet`, `--debug`, `--trust` and `--help`.",
         "| Exit code | Meaning |\n|---|---|\n| 0 | The command succeeded. |\n| 1 | The work failed. |\n"
         "| 2 | The input is wrong: an option, a file or a row. |\n| 130 | Ctrl-C stopped the command. |\n"
         "| 143 | SIGTERM stopped a training run, which saved its state. |",
@@ -259,9 +261,10 @@ def merged_row(option, texts):
 
 
 def option_tables(sections, level):
-    """Return a table for each section of a `--help` page, without the option `--help` itself."""
+    """Return a table for each section of a `--help` page, without the options that every command has."""
     parts = []
-    sections = [(title, [row for row in rows if row[0] != "--help"]) for title, rows in sections]
+    hidden = {"--help"} | ({parameter.opts[0] for parameter in group.params} if level else set())
+    sections = [(title, [row for row in rows if row[0] not in hidden]) for title, rows in sections]
     sections = [(title, rows) for title, rows in sections if rows]
     for title, rows in sections:
         heading = "Command" if title == "Commands" else "Option"
@@ -273,13 +276,16 @@ def option_tables(sections, level):
 
 
 def help_text(text):
-    """Return the Markdown parts of a help text: paragraphs, and its examples as code blocks."""
+    """Return the Markdown parts of a help text: paragraphs, its examples, and lines that are not wrapped."""
     parts = []
-    for paragraph in inspect.cleandoc(text).replace("\b\n", "").split("\n\n"):
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        is_wrapped, paragraph = not paragraph.startswith("\b"), paragraph.removeprefix("\b\n")
         if re.match(r"Examples?:", paragraph):
             commands = re.sub(r"\s+", " ", re.sub(r"^Examples?:", "", paragraph)).strip()
             lines = [f"tfhub-ft {each.strip()}" for each in commands.split("tfhub-ft ")[1:]]
             parts.append("\n".join(["```sh", *lines, "```"]))
+        elif not is_wrapped:
+            parts.append(f"```text\n{paragraph}\n```")
         elif paragraph.strip():
             parts.append(escape(paragraph))
     return parts

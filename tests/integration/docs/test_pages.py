@@ -15,6 +15,8 @@ from tfhub_ft.settings import option_name
 
 DOCS = ROOT / "docs"
 MIGRATIONS = sorted(path.name for path in DOCS.glob("how-to/from-*.md"))
+# Options of every command, which the page of the command line describes once.
+GENERAL = {"--debug", "--help", "--quiet", "--trust"}
 TERM = re.compile(r"^## (.+)\n\n((?:[^\n]+\n)+)", re.MULTILINE)
 
 
@@ -78,7 +80,7 @@ def test_command_line_page_has_all_options(name):
     pytest.importorskip("mkdocs", reason="needs pip install '.[docs]'")
     page = site_pages().command_line()
     (section,) = re.findall(rf"^## tfhub-ft {name}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
-    names = {*options(importlib.import_module(COMMANDS[name]).command)} - {"--help"}
+    names = {*options(importlib.import_module(COMMANDS[name]).command)} - GENERAL
     assert not [option for option in names if not re.search(rf"`[^`]*{option}\b", section)]
 
 
