@@ -172,7 +172,7 @@ def encoders():
 
 def language_models():
     """Return the table of the causal language models of the catalog."""
-    rows = [f"| `{each.name}` | {each.source} | {each.licence} |" for each in presets.CATALOG]
+    rows = [f"| `{each.name}` | {each.source} | {each.license} |" for each in presets.CATALOG]
     intro = (
         "`--language-model` takes one of these names, a KerasHub preset (folder, name or handle), or a `.gguf` file."
     )

@@ -70,5 +70,5 @@ def _scored(run: Run, data: Path, reading: dict[str, Any]) -> Scored:
     if plugin := load_plugin(task):
         evaluator = plugin.generation_evaluator(model, rows, run.settings)
         generated, replies = evaluator()
-        scores, written = {**scores, **generated}, evaluator.beside(trained=replies)
+        scores, written = {**scores, **generated}, evaluator.reply_table(trained=replies)
     return Scored(task, rows, logits, targets, labels, run.thresholds, run.calibration, scores, written)

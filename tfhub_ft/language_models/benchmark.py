@@ -1,7 +1,7 @@
-"""Measure artifacts that write replies: how fast they write, and how likely the true replies are to them."""
+"""Measure the speed and the perplexity of artifacts that generate replies."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,17 +27,17 @@ Pair = tuple[str, str]
 
 
 def measure_dialogue_artifacts(
-    artifacts: "Sequence[Artifact]", task: "Task", rows: Sequence[Row], targets: Any
-) -> tuple[list[dict[str, Any]], int]:
-    """Measure and score each artifact in a process of its own, as `measure_artifacts` does.
+    artifacts: "Sequence[Artifact]", task: "Task", rows: Sequence[Row], targets: np.ndarray
+) -> tuple[list[dict[str, object]], int]:
+    """Measure and score each artifact in an isolated process, as `measure_artifacts` does.
 
-    It writes greedy replies of up to 64 tokens to up to 16 prompts of all lengths: three of them one by one, which is
-    timed, and all at once. The reply to each message of a user is scored, without the messages before.
+    It generates greedy replies of up to 64 tokens to up to 16 prompts of all lengths, three of them one by one for
+    the latency, then all in one batch. The reply to each user message is scored, without earlier messages.
     """
     pairs = list(dict.fromkeys(pair for row in rows for pair in _pairs(row)))
     prompts = spread(sorted({prompt for prompt, _ in pairs}, key=len), PROMPTS)
     timed = spread(prompts, TIMED)
-    figures: list[dict[str, Any]] = []
+    figures: list[dict[str, object]] = []
     original: list[str] = []
     for artifact in artifacts:
         log(f"Measuring {artifact.path} in an isolated process, on {len(prompts)} prompts and {len(pairs):,} replies")
@@ -46,16 +46,16 @@ def measure_dialogue_artifacts(
             runtime.open(artifact.path)
             measured = runtime.measure([generate_feed(prompts, GREEDY)], singles, signature="generate", timed=TIMED)
             replies = [reply.decode() for reply in measured.outputs[0]["reply"]]
-            # The token that ends a reply counts where there was room for it.
-            written = _scored(runtime, [(prompt, replies[prompts.index(prompt)]) for prompt in timed])
-            sums = _scored(runtime, pairs)
+            # The end token counts unless the reply was truncated.
+            generated = _score(runtime, [(prompt, replies[prompts.index(prompt)]) for prompt in timed])
+            scores = _score(runtime, pairs)
         original = original or replies
-        tokens = written["tokens"].clip(max=GREEDY.max_tokens).sum()
+        tokens = generated["tokens"].clip(max=GREEDY.max_tokens).sum()
         figures.append(
             {
                 **timing(measured, len(prompts), len(prompts)),
                 "tokens_per_second": round(float(tokens / measured.row_seconds.sum()), 1),
-                "scores": {"perplexity": perplexity(sums["log_likelihood"], sums["tokens"])},
+                "scores": {"perplexity": perplexity(scores["log_likelihood"], scores["tokens"])},
                 "agreement": float(np.mean(np.array(original) == np.array(replies))),
                 "same_words": same_words(original, replies),
             }
@@ -64,15 +64,15 @@ def measure_dialogue_artifacts(
 
 
 def _pairs(row: Row) -> Iterator[Pair]:
-    """Yield each message of the user with its reply."""
+    """Yield each user message with its reply."""
     messages = messages_of(row)
     for prompt, reply in zip(messages, messages[1:], strict=False):
         if prompt["role"] == USER:
             yield prompt["content"], reply["content"]
 
 
-def _scored(runtime: Runtime, pairs: Sequence[Pair]) -> Batch:
-    """Return the outputs of the signature `score` for pairs of a prompt and a reply, in their order."""
+def _score(runtime: Runtime, pairs: Sequence[Pair]) -> Batch:
+    """Return the outputs of the signature `score` for pairs of a prompt and a reply, in order."""
     batches = list(batches_by_size(pairs))
     parts = [runtime(text_batch(("prompt", "reply"), [pairs[i] for i in batch]), "score") for batch in batches]
     order = np.argsort(np.concatenate(batches))

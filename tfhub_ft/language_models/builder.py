@@ -14,18 +14,22 @@ def dialogue_model(
     """Compose a model that scores how well a causal language model predicts the replies to prompts.
 
     Args:
-        language_model: a name of the catalog, a KerasHub preset (its folder, name or handle) or a .gguf file.
-        system: system prompt of dialogues without one; None leaves it to the model's chat template.
-        seq_length: maximum number of tokens of a dialogue.
-        name: name of the model.
+        language_model: Name of the catalog, KerasHub preset (its folder, name or handle) or .gguf file.
+        system: System prompt of dialogues without one; None leaves it to the model's chat template.
+        seq_length: Maximum number of tokens of a dialogue.
+        name: Name of the model.
 
     Returns:
         A model from two string tensors of shape (batch,), prompt and reply, to float32 (batch, 3): sums of
         cross-entropy, of correct predictions and of predictions. Its `token_model` takes "token_ids", "dialogue" and
-        "learnt".
+        "learnt", int32 (batch, length) each.
 
     Raises:
-        InputError: the language model is not found, has fewer positions, or its dialogues cannot be packed.
+        InputError: The language model is not found, reads fewer tokens, or its dialogues cannot be packed.
+
+    Example:
+        model = dialogue_model(language_model="smollm2-135m-instruct", seq_length=256)
+        losses, correct, tokens = model([tf.constant(["Hello?"]), tf.constant(["Hi!"])])[0]
     """
     from tfhub_ft.language_models.chat_template import plain_template
     from tfhub_ft.language_models.dialogue_preprocessor import DialoguePreprocessor
@@ -33,9 +37,8 @@ def dialogue_model(
     from tfhub_ft.language_models.presets import chat_template, load_causal_lm
     from tfhub_ft.models.builders import compose_model
 
-    loaded = load_causal_lm(language_model)
-    tokenizer = loaded.preprocessor.tokenizer
-    causal_lm = type(loaded)(backbone=loaded.backbone, preprocessor=None)
+    pretrained = load_causal_lm(language_model)
+    tokenizer = pretrained.preprocessor.tokenizer  # pyright: ignore[reportOptionalMemberAccess]
     end = tokenizer.id_to_token(tokenizer.end_token_id)
     preprocessor = DialoguePreprocessor(
         tokenizer,
@@ -45,6 +48,7 @@ def dialogue_model(
         seq_length=seq_length,
         name="preprocessor",
     )
+    causal_lm = type(pretrained)(backbone=pretrained.backbone, preprocessor=None)
     layer = LanguageModel(causal_lm, source=language_model, name="language_model")
     if layer.max_seq_length and seq_length > layer.max_seq_length:
         raise InputError(f"--seq-length {seq_length}: {language_model} reads at most {layer.max_seq_length} tokens")

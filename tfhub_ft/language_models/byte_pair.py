@@ -1,12 +1,8 @@
-"""A byte-pair tokenizer of KerasHub's kind that cuts a text into words as the model's own tokenizer does.
-
-KerasHub cuts in one way in Python (Llama 3's) and in another one in TensorFlow graphs (nearly GPT-2's), whatever the
-model was trained with: a model would read other tokens than it has learnt, and others in an export than in training.
-"""
+"""A byte-pair tokenizer that splits texts into the words of the model's own tokenizer."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -15,14 +11,17 @@ from tokenizers import pre_tokenizers
 
 from tfhub_ft.utils.keras_compat import BytePairHooks
 
-# Bytes that no UTF-8 text has: the end of a word, and the start of a special token.
+if TYPE_CHECKING:
+    import tokenizers
+
+# Bytes that UTF-8 text never contains: the end of a word, and the start of a special token.
 _END, _SPECIAL = b"\xff", b"\xfe"
 
-# White space in Unicode; RE2's own \s is that of ASCII alone.
+# White space in Unicode; RE2's \s matches ASCII only.
 _SPACE = r"\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 
-# Replacements that put an end behind each word. GPT-2's pattern looks ahead, to leave the last space to the word behind
-# it, which RE2 cannot: here a first replacement cuts that space off.
+# Replacements that mark the end of each word. GPT-2's pattern has a lookahead, which RE2 lacks, to leave the last space
+# to the next word: here the first replacement splits that space off.
 _LAST_SPACE = (rf"([{_SPACE}])([{_SPACE}][^{_SPACE}])", rb"\1" + _END + rb"\2")
 _WORD = (
     rf"('s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^{_SPACE}\p{{L}}\p{{N}}]+|[{_SPACE}]+)",
@@ -30,51 +29,44 @@ _WORD = (
 )
 _DIGIT = (r"(\p{N})", _END + rb"\1" + _END)
 
-# By llama.cpp's names, which a GGUF file has as tokenizer.ggml.pre.
-_CUTS = {"gpt-2": (_LAST_SPACE, _WORD), "smollm": (_DIGIT, _LAST_SPACE, _WORD)}
-PRE_TOKENIZERS = tuple(_CUTS)
-
-# The characters that stand for bytes in a vocabulary.
-_BYTES = set(pre_tokenizers.ByteLevel.alphabet())
+# By llama.cpp's names, the values of tokenizer.ggml.pre in GGUF files.
+_REPLACEMENTS = {"gpt-2": (_LAST_SPACE, _WORD), "smollm": (_DIGIT, _LAST_SPACE, _WORD)}
+PRE_TOKENIZERS = tuple(_REPLACEMENTS)
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class ByteLevelTokenizer(BytePairHooks, BytePairTokenizer):
-    """KerasHub's byte-pair tokenizer with the right words, the same ones in Python and in a TensorFlow graph.
+    """KerasHub's byte-pair tokenizer with the pre-tokenizer of the model, in Python and in TensorFlow graphs.
 
-    After `import tfhub_ft`, `keras_hub.models.CausalLM.from_preset` reads a preset that holds it.
-
-    In Python it is Hugging Face's `tokenizers` with the right pre-tokenizer. In a graph it consists of TensorFlow's own
-    operations and of tables that never change, so a SavedModel can hold it, many requests can use it at once, and its
-    memory does not grow: KerasHub's cache of words is replaced by a table of the words that are one token.
+    KerasHub splits texts in one way in Python (Llama 3's) and in another in graphs (almost GPT-2's), whatever the model
+    was trained with. Here Hugging Face's `tokenizers` does it in Python. A graph contains only TensorFlow's operations
+    and a constant table of the words that are one token, in place of KerasHub's growing cache of words: a SavedModel
+    can contain it, and many requests can use it at once.
 
     Args:
-        vocabulary: token to id, or a JSON file of it.
-        merges: the pairs that are joined, the most urgent first, or a file of them.
-        pre_tokenizer: how a text is cut into words, one of `PRE_TOKENIZERS`: as GPT-2 does, or with each digit alone
-            first ("smollm").
-        start_token: the token that a text begins with; None where there is none. (KerasHub's `generate` puts it there
-            whatever `add_start_token` of the preprocessor says.)
-        end_token: the token that a text ends with. KerasHub's `generate` stops there.
-        pad_token_id: what fills up short texts. It must not be `end_token`: `generate` takes padding for the end.
-        unsplittable_tokens: further special tokens. All are found in a text as they are, and stand for themselves.
-        **kwargs: of `keras_hub.tokenizers.BytePairTokenizer`.
-
-    Example:
-        tokenizer = ByteLevelTokenizer(
-            vocabulary, merges, pre_tokenizer="smollm", end_token="<|im_end|>", unsplittable_tokens=["<|im_start|>"]
-        )
-        ids = tokenizer(["It costs 12 euros.", "Good."])
+        vocabulary: Ids by token, or a JSON file of them.
+        merges: The pairs that are merged, the first ones first, or a file of them.
+        pre_tokenizer: One of `PRE_TOKENIZERS`: "gpt-2", or "smollm", which also splits numbers into digits.
+        start_token: The token that a text starts with, or None. KerasHub's `generate` adds it, whatever
+            `add_start_token` of the preprocessor is.
+        end_token: The token that a text ends with, and at which KerasHub's `generate` stops.
+        pad_token_id: The id of the padding, which `generate` takes for the end; it must differ from `end_token`.
+        unsplittable_tokens: Further special tokens, which are not split.
+        **kwargs: Arguments of `keras_hub.tokenizers.BytePairTokenizer`.
 
     Reference:
         Radford et al., Language Models are Unsupervised Multitask Learners (GPT-2); the pattern of words is that of
         https://github.com/openai/gpt-2/blob/master/src/encoder.py
     """
 
+    unicode2byte: tf.lookup.StaticHashTable
+    byte2unicode: tf.lookup.StaticHashTable
+    token_to_id_map: tf.lookup.StaticHashTable
+
     def __init__(
         self,
-        vocabulary: Any = None,
-        merges: Any = None,
+        vocabulary: dict[str, int] | str | None = None,
+        merges: list[str] | str | None = None,
         *,
         pre_tokenizer: str,
         start_token: str | None = None,
@@ -86,16 +78,16 @@ class ByteLevelTokenizer(BytePairHooks, BytePairTokenizer):
         self.pre_tokenizer = pre_tokenizer
         self.pad_token_id = pad_token_id
         self.start_token = self.start_token_id = None
-        named = {"end_token": end_token} | ({"start_token": start_token} if start_token else {})
-        for name, token in named.items():
-            self.add_special_token(token, name)
-        special = [*dict.fromkeys([*named.values(), *unsplittable_tokens])]
+        self.add_special_token(end_token, "end_token")
+        if start_token:
+            self.add_special_token(start_token, "start_token")
+        special = list(dict.fromkeys(filter(None, (end_token, start_token, *unsplittable_tokens))))
         for number, token in enumerate(special):
             self.add_special_token(token, f"special_token_{number:03d}")
         super().__init__(vocabulary, merges, unsplittable_tokens=special, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, without the vocabulary and the merges, which are assets."""
+        """Return the arguments without the vocabulary and the merges, which are assets."""
         return {
             **super().get_config(),
             "pre_tokenizer": self.pre_tokenizer,
@@ -104,90 +96,76 @@ class ByteLevelTokenizer(BytePairHooks, BytePairTokenizer):
             "pad_token_id": self.pad_token_id,
         }
 
-    def prepare_tokenizer(self, tokenizer: Any) -> None:
-        """Let Hugging Face's tokenizer split texts into the right words."""
+    def prepare_tokenizer(self, tokenizer: "tokenizers.Tokenizer") -> None:
+        """Set the pre-tokenizer of Hugging Face's tokenizer."""
         words = pre_tokenizers.ByteLevel(add_prefix_space=self.add_prefix_space, use_regex=True)
         if self.pre_tokenizer == "smollm":
             words = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
         tokenizer.pre_tokenizer = words
 
-    def prepare_graph(self, vocabulary: dict[str, int], model: Any) -> None:
-        """Make a table of the words that are one token in place of KerasHub's cache of words."""
+    def prepare_graph(self, vocabulary: dict[str, int], model: "tokenizers.models.BPE") -> None:
+        """Create the table of special tokens and of words that are one token."""
         special = {token: vocabulary[token] for token in self.unsplittable_tokens}
-        alone = {}
+        alphabet, id_by_word = set(pre_tokenizers.ByteLevel.alphabet()), {}
         for token in vocabulary.keys() - special.keys():
             parts = model.tokenize(token)
-            if len(parts) == 1 and _BYTES.issuperset(token):
-                alone[token] = parts[0].id
-        as_written = tf.strings.unicode_split(list(alone), "UTF-8")
-        as_written = tf.strings.reduce_join(self.unicode2byte.lookup(as_written), axis=-1)
-        keys = tf.concat([as_written, [_SPECIAL + token.encode() for token in special]], axis=0)
-        table = tf.lookup.KeyValueTensorInitializer(keys, [*alone.values(), *special.values()], value_dtype=tf.int32)
-        # The words that are one token, and the special tokens.
+            if len(parts) == 1 and alphabet.issuperset(token):
+                id_by_word[token] = parts[0].id
+        words = tf.strings.unicode_split(list(id_by_word), "UTF-8")
+        words = tf.strings.reduce_join(self.unicode2byte.lookup(words), axis=-1)
+        keys = tf.concat([words, [_SPECIAL + token.encode() for token in special]], axis=0)
+        ids = [*id_by_word.values(), *special.values()]
+        table = tf.lookup.KeyValueTensorInitializer(keys, ids, value_dtype=tf.int32)
         self.words = tf.lookup.StaticHashTable(table, default_value=-1)
-        # A cache that grows has no place in a SavedModel.
+        # A SavedModel cannot contain KerasHub's growing cache.
         self.cache = ()
 
-    def tokenize_in_graph(self, inputs: Any) -> Any:
-        """Return the ids of texts by TensorFlow operations alone."""
+    def tokenize_in_graph(self, inputs: tf.Tensor | Sequence[str]) -> tf.Tensor | tf.RaggedTensor:
+        """Return the token ids of texts by TensorFlow operations."""
         texts = tf.convert_to_tensor(inputs)
-        words = self._words_of(tf.reshape(texts, [-1]))
-        ids = self._ids_of(words.flat_values)
-        tokens = tf.RaggedTensor.from_row_splits(ids.flat_values, tf.gather(ids.row_splits, words.row_splits))
+        words = self._split_words(tf.reshape(texts, [-1]))
+        ids = self._word_ids(words.flat_values)
+        tokens = words.with_values(ids).merge_dims(1, 2)
         if self.sequence_length:
             tokens = tokens.to_tensor(self.pad_token_id, shape=[None, self.sequence_length])
-        if texts.shape.rank == 0:
-            return tokens[0]
-        return tokens
+        return tokens[0] if texts.shape.rank == 0 else tokens
 
-    def _words_of(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """The words of each text, and its special tokens, which begin with a byte of their own."""
+    def _split_words(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Return the words and special tokens of each text; a special token starts with the byte `_SPECIAL`."""
         if self.add_prefix_space:
             texts = tf.strings.join([" ", texts])
-        # As Python reads bytes that are no UTF-8.
+        # Decode invalid UTF-8 as Python does.
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
         special = "|".join(re.escape(token) for token in sorted(self.unsplittable_tokens, key=len, reverse=True))
         parts = tf.strings.split(tf.strings.regex_replace(texts, f"({special})", _END + rb"\1" + _END), _END)
-        cut = parts.flat_values
-        for pattern, replacement in _CUTS[self.pre_tokenizer]:
-            cut = tf.strings.regex_replace(cut, pattern, replacement)
+        marked = parts.flat_values
+        for pattern, replacement in _REPLACEMENTS[self.pre_tokenizer]:
+            marked = tf.strings.regex_replace(marked, pattern, replacement)
         is_special = tf.strings.regex_full_match(parts.flat_values, special)
-        words = tf.strings.split(tf.where(is_special, _SPECIAL + parts.flat_values, cut), _END)
+        words = tf.strings.split(tf.where(is_special, _SPECIAL + parts.flat_values, marked), _END)
         return parts.with_flat_values(tf.ragged.boolean_mask(words, words != "")).merge_dims(1, 2)
 
-    def _ids_of(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """The ids of each word: of one that is a token from the table, of another one by merging its bytes."""
+    def _word_ids(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """Return the ids of each word: from the table, or by merging its bytes."""
         known = self.words.lookup(words)
-        is_new = known < 0
-        new, places = tf.unique(tf.boolean_mask(words, is_new))
-        merged = self._bpe_merge_tf(self.byte2unicode.lookup(tf.strings.bytes_split(new)))
+        is_unknown = known < 0
+        unknown, indices = tf.unique(tf.boolean_mask(words, is_unknown))
+        merged = self._bpe_merge_tf(self.byte2unicode.lookup(tf.strings.bytes_split(unknown)))
         merged = tf.ragged.map_flat_values(self.token_to_id_map.lookup, merged)
-        # A vocabulary may lack bytes; they are left out, as Hugging Face's does.
+        # Bytes that the vocabulary lacks are dropped, as in Hugging Face's tokenizer.
         merged = tf.ragged.boolean_mask(merged, merged >= 0)
-        rows = tf.concat([tf.RaggedTensor.from_tensor(known[:, None]), merged], axis=0)
+        rows = tf.concat([known[:, None], merged], axis=0)  # pyright: ignore[reportArgumentType, reportCallIssue]
         count = tf.size(words)
-        return tf.gather(rows, tf.tensor_scatter_nd_update(tf.range(count), tf.where(is_new), count + places))
+        return tf.gather(rows, tf.tensor_scatter_nd_update(tf.range(count), tf.where(is_unknown), count + indices))
 
 
-def with_own_words(tokenizer: BytePairTokenizer) -> BytePairTokenizer:
-    """A tokenizer that cuts a text into words as its model does.
+def with_gpt2_words(tokenizer: BytePairTokenizer) -> BytePairTokenizer:
+    """Return a `ByteLevelTokenizer` for KerasHub's GPT-2 tokenizer, and other tokenizers unchanged.
 
-    Args:
-        tokenizer: any of KerasHub's, with its vocabulary.
-
-    Returns:
-        For GPT-2's, a `ByteLevelTokenizer` of the same vocabulary, as KerasHub's cuts numbers and white space in
-        another way. Any other one as it is.
+    KerasHub's GPT-2 tokenizer splits numbers and white space in other ways than GPT-2.
     """
     if type(tokenizer) is not GPT2Tokenizer:
         return tokenizer
-    return ByteLevelTokenizer(
-        tokenizer.vocabulary,
-        tokenizer.merges,
-        pre_tokenizer="gpt-2",
-        start_token=tokenizer.start_token,
-        end_token=tokenizer.end_token,
-        pad_token_id=tokenizer.pad_token_id,
-        unsplittable_tokens=tokenizer.unsplittable_tokens,
-        add_prefix_space=tokenizer.add_prefix_space,
-    )
+    names = ("start_token", "end_token", "pad_token_id", "unsplittable_tokens", "add_prefix_space")
+    arguments = {name: getattr(tokenizer, name) for name in names}
+    return ByteLevelTokenizer(tokenizer.vocabulary, tokenizer.merges, pre_tokenizer="gpt-2", **arguments)

@@ -1,4 +1,4 @@
-"""Export a language model that writes replies: SavedModels with float32, bfloat16 or int8 weights."""
+"""Export a run of the recipe dialogue to SavedModels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -21,11 +21,10 @@ WARM_UP_TOKENS = 16
 
 
 class DialogueExportContext(ExportContext):
-    """An export in progress, of a run that writes replies.
+    """An export in progress of a run of the recipe dialogue.
 
-    With float32 weights 98% of the replies must be the same: where two tokens are as likely as each other, rounding
-    decides. Other weights choose another token here and there, after which nothing can be expected of a reply: there
-    the perplexity is what counts.
+    With float32 weights 98% of the replies must be equal: rounding decides between equally likely tokens. Quantized
+    weights select another token now and then, after which a reply continues in another way, so their perplexity counts.
     """
 
     formats = {
@@ -42,47 +41,46 @@ class DialogueExportContext(ExportContext):
         )
     }
     card_values = "tfhub_ft.language_models.model_card.dialogue_values"
-    # A batch of replies takes as long as its longest one, and as much memory as all of them together.
+    # A batch takes as long as its longest reply, and as much memory as all replies.
     max_batch_size = 16
     timed_rows = 3
 
     @classmethod
     def check(cls, run: "Run", vocabulary: str) -> None:
         if vocabulary != "all":
-            raise InputError(f"--vocabulary {vocabulary}: a language model keeps all of its words; leave it out")
+            raise InputError(f"--vocabulary {vocabulary}: a language model keeps its whole vocabulary; leave it out")
 
     @cached_property
-    def reference(self) -> ReferenceReplies:
-        """What the run's model writes and scores."""
+    def reference(self) -> ReferenceReplies:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The replies and scores of the run's model."""
         return ReferenceReplies(self.run, self.model, self.rows.inputs)
 
-    @cached_property
-    def feeds(self) -> dict[str, list[Batch]]:
-        """Prompts, and pairs of a prompt and its reply, in batches as each signature takes them."""
+    @property
+    def feeds(self) -> dict[str, list[Batch]]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.reference.feeds
 
     @cached_property
     def example_feeds(self) -> dict[str, list[Batch]]:
-        """One placeholder prompt, and one placeholder reply, as each signature takes them."""
+        """A placeholder prompt and reply, as each signature takes them."""
         return {
-            name: [{each: _placeholders(column[:1]) for each, column in batches[0].items()}]
+            name: [{key: _placeholders(column[:1]) for key, column in batches[0].items()}]
             for name, batches in self.feeds.items()
         }
 
     @cached_property
     def warmup_feeds(self) -> dict[str, Batch]:
-        """Some rows for each signature: short replies, and one long."""
+        """A batch for each signature, with one reply of full length."""
         rows = {"serving_default": 1, "generate": self.max_batch_size // 2, "score": self.max_batch_size // 2}
-        keep = (lambda column: column) if self.warmup_rows else _placeholders
+        convert = (lambda column: column) if self.warmup_rows else _placeholders
         feeds = {
-            name: {each: keep(column[: rows[name]]) for each, column in batches[0].items()}
+            name: {key: convert(column[: rows[name]]) for key, column in batches[0].items()}
             for name, batches in self.feeds.items()
         }
         feeds["generate"]["max_tokens"] = feeds["generate"]["max_tokens"].clip(max=WARM_UP_TOKENS)
         return feeds
 
     def batches(self, format: str, quantization: str) -> dict[str, list[Batch]]:
-        # How many replies are the same is only reported of other weights.
+        # With quantized weights, equal replies are only reported.
         replies = self.feeds[SERVING_DEFAULT][: None if quantization == "none" else 1]
         return {**self.feeds, SERVING_DEFAULT: replies}
 
@@ -93,29 +91,28 @@ class DialogueExportContext(ExportContext):
             "score": self.reference.score_outputs,
         }
         batches = self.batches(format, quantization)
-        return {name: list(_like(arrays, batches[name])) for name, arrays in outputs.items()}
+        return {name: list(_split(arrays, batches[name])) for name, arrays in outputs.items()}
 
     def evaluate(
         self, runtime: "Runtime", format: str, outputs: Mapping[str, Sequence[Batch]]
     ) -> tuple[int, float | None, float | None]:
         replies = _replies(outputs)
-        score = perplexity(_joined(outputs["score"], "log_likelihood"), _joined(outputs["score"], "tokens"))
+        score = perplexity(_join(outputs["score"], "log_likelihood"), _join(outputs["score"], "tokens"))
         return len(replies), share_equal(replies, self.reference.predictions[: len(replies)]), score
 
     def finish_report(self, report: ParityReport, outputs: Mapping[str, Sequence[Batch]]) -> ParityReport:
-        """Return the report with "same_words", the share of equal words up to the first that differs."""
+        """Return the report with "same_words", the share of equal words before the first different one."""
         replies = _replies(outputs)
-        expected = self.reference.predictions[: len(replies)]
         report.pop("max_logit_difference", None)
-        return {**report, "same_words": same_words(expected, replies)}
+        return {**report, "same_words": same_words(self.reference.predictions[: len(replies)], replies)}
 
 
 def _replies(outputs: Mapping[str, Sequence[Batch]]) -> list[str]:
-    return [reply.decode() for reply in _joined(outputs[SERVING_DEFAULT], "reply")]
+    return [reply.decode() for reply in _join(outputs[SERVING_DEFAULT], "reply")]
 
 
-def _like(arrays: Batch, batches: Sequence[Batch]) -> Iterator[Batch]:
-    """Cut arrays into parts of the sizes of batches."""
+def _split(arrays: Batch, batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield parts of arrays, as long as the batches."""
     start = 0
     for batch in batches:
         end = start + len(batch["prompt"])
@@ -123,7 +120,7 @@ def _like(arrays: Batch, batches: Sequence[Batch]) -> Iterator[Batch]:
         start = end
 
 
-def _joined(batches: Sequence[Batch], name: str) -> np.ndarray:
+def _join(batches: Sequence[Batch], name: str) -> np.ndarray:
     return np.concatenate([batch[name] for batch in batches])
 
 

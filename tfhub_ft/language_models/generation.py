@@ -1,12 +1,12 @@
-"""Replies, written token by token with a cache of keys and values."""
+"""Generate replies token by token with a key/value cache."""
 
 import contextlib
-import itertools
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -15,21 +15,27 @@ from tfhub_ft.language_models.chat_template import Message
 from tfhub_ft.language_models.compiled_step import CompiledStep
 from tfhub_ft.utils.errors import InputError, RowError
 
-AT_ONCE = 16
+if TYPE_CHECKING:
+    from tfhub_ft.language_models.dialogue_preprocessor import DialoguePreprocessor
+
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is chosen.
+    """Options that select the tokens of a reply.
 
     Args:
-        temperature: 0 takes the likeliest token; above it one is drawn, the more freely the higher.
-        top_p: drawn from the likeliest tokens that have this much of the probability together.
-        seed: of the draws.
-        max_tokens: the most tokens of a reply; more than half of the window only where the dialogue leaves them.
+        temperature: Divides the logits before sampling. 0 selects the most likely token.
+        top_p: Sample only from the most likely tokens whose probabilities add up to this value.
+        seed: Random seed.
+        max_tokens: Maximum number of tokens of a reply. It exceeds half of the window only where the dialogue is short.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: A value is out of range.
+
+    Example:
+        sampling = Sampling(temperature=0.7, top_p=0.9, seed=1)
 
     Reference:
         Holtzman et al. 2020, https://arxiv.org/abs/1904.09751 (top-p)
@@ -50,21 +56,26 @@ class Sampling:
         if self.max_tokens < 1:
             raise InputError(f"--max-tokens {self.max_tokens}: must be at least 1")
 
+    def tensors(self, rows: int) -> tuple[tf.Tensor, ...]:
+        """Return temperature, top_p and seed, repeated for each row."""
+        values = (float(self.temperature), float(self.top_p), self.seed)
+        return tuple(tf.fill([rows], value) for value in values)
+
 
 class ReplyWriter:
-    """Writes the assistant's next message of dialogues.
+    """Generates the assistant's next message of dialogues.
 
-    `stream` and `tokens` take the weights as they are at their first reply: train further, and take a new writer.
-    A reply ends where the token that ends a turn is chosen, or another special token, which no message can hold.
+    A reply ends with the model's end token or another special token. The first reply may copy the weights, so create
+    a new writer after further training.
 
     Args:
-        model: a text-in model that `dialogue_model` made, or that a run keeps.
-        least_cache: the tokens that the shortest cache is for. Longer ones are 2, 4, 8 ... times as long, and the first
-            reply that needs one waits for its compilation; a token takes the longer, the longer its cache is.
+        model: Text-in model that `dialogue_model` returned or that a run contains.
+        least_cache: Length of the shortest key/value cache, in tokens. Longer caches are 2, 4, 8, ... times as long.
+            Each length is compiled when it is first used, and a token takes longer with a longer cache.
 
     Attributes:
-        window: the most tokens of a dialogue with its reply.
-        tokens_per_second: of the last reply of `stream`, from its first token on.
+        window: Maximum number of tokens of a dialogue and its reply.
+        tokens_per_second: Speed of the last reply of `stream`, measured from its first token on.
 
     Example:
         writer = ReplyWriter(Run("runs/dialogue").load_model())
@@ -73,267 +84,252 @@ class ReplyWriter:
     """
 
     def __init__(self, model: keras.Model, least_cache: int = 128):
-        self.preprocessor = model.get_layer("preprocessor")
+        self.preprocessor: DialoguePreprocessor = model.get_layer("preprocessor")
         self.causal_lm = model.get_layer("token_model").get_layer("language_model").causal_lm
         self.window, self._least_cache = self.preprocessor.seq_length, least_cache
-        self.end_ids = self._end_ids()
-        self._last: tuple[list[int], Any] = ([], None)
+        special_ids = self.preprocessor.tokenize(self.preprocessor.specials)
+        self.end_ids = sorted({self.preprocessor.end_id, *(ids[0] for ids in special_ids if len(ids) == 1)})
+        self._cached_ids: list[int] = []
+        self._cache: tf.Tensor | None = None
         self.tokens_per_second = 0.0
 
-    def _end_ids(self) -> list[int]:
-        specials = self.preprocessor.ids_of(self.preprocessor.specials) if self.preprocessor.specials else []
-        return sorted({self.preprocessor.end_id, *(ids[0] for ids in specials if len(ids) == 1)})
-
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
-        """Write one reply, and give its text part by part, as it comes.
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Generator[str, None, None]:
+        """Generate one reply and yield its text part by part.
 
         Args:
-            messages: {"role", "content"} each, the last one the user's. The first turns are left out where all do not
-                fit into the window with `max_tokens` of a reply (with half of the window, where that is less).
-            sampling: how tokens are chosen.
+            messages: The dialogue, {"role", "content"} each, the user's message last. The first turns are dropped where
+                the window cannot hold all of them and `max_tokens` of a reply (or half of the window, if that is less).
+            sampling: Options that select the tokens.
 
         Raises:
-            InputError: the last message alone fills the window, or a message holds a special token.
+            InputError: The last message alone fills the window, or a message contains a special token.
         """
         try:
-            prompt = self._prompt(messages, sampling)
-        except RowError as fault:
-            raise InputError(f"a message {fault}") from None
-        said = ""
+            prompt = self._prompt_ids(messages, sampling)
+        except RowError as error:
+            raise InputError(f"a message {error}") from None
+        yielded = ""
         ids: list[int] = []
         for token in self.tokens(prompt, sampling):
             ids.append(token)
-            # A character may be several tokens: half of one is not said yet.
-            if not (text := self._text(ids)).endswith("\ufffd"):
-                yield text[len(said) :]
-                said = text
-        if rest := self._text(ids)[len(said) :]:
+            # The bytes of one character may be split between tokens.
+            if not (text := self._detokenize(ids)).endswith("\ufffd"):
+                yield text[len(yielded) :]
+                yielded = text
+        if rest := self._detokenize(ids)[len(yielded) :]:
             yield rest
 
     def tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
-        """The token ids of the reply to a prompt's token ids, one by one, without the one that ends it.
+        """Yield the token ids of the reply to a prompt's token ids, without the end token.
 
-        What the prompt begins with, as the one before did, is not read again: in a conversation, all but the last turn.
+        Tokens that the prompt and the last dialogue have in common at the start are read from the cache.
         """
-        choice, most = self._choice(sampling, 1), self._most(prompt, sampling)
-        read, cache = self._read_before(prompt, self._cache_length(len(prompt) + most))
-        ids, first_came = prompt[len(read) :], 0.0
-        for number in range(most):
-            following = self.following_token if number else self.next_token
-            (token,), cache = following(tf.constant([ids]), cache, len(read), [number], *choice)
-            read += ids
-            self._last = (read, cache)
+        max_tokens, options = self._max_tokens(prompt, sampling), sampling.tensors(1)
+        read_ids, cache = self._reusable_cache(prompt, len(prompt) + max_tokens)
+        ids, first_token_time = prompt[len(read_ids) :], 0.0
+        for number in range(max_tokens):
+            step = self.following_token if number else self.next_token
+            (token,), cache = step(tf.constant([ids]), cache, len(read_ids), [number], *options)
+            read_ids += ids
+            self._cached_ids, self._cache = read_ids, cache
             now = time.perf_counter()
-            first_came = first_came or now
-            self.tokens_per_second = number / (now - first_came) if number else 0.0
+            first_token_time = first_token_time or now
+            self.tokens_per_second = number / (now - first_token_time) if number else 0.0
             ids = [int(token)]
             if ids[0] in self.end_ids:
                 return
             yield ids[0]
 
-    def _cache_length(self, tokens: int) -> int:
-        """How long a cache for some tokens is: of few lengths, as a program is compiled for each."""
+    def _reusable_cache(self, prompt: list[int], tokens: int) -> tuple[list[int], tf.Tensor]:
+        """Return the first tokens of the prompt that are in the last cache, and that cache, resized for `tokens`."""
         length = self._least_cache
         while length < tokens:
             length *= 2
-        return min(self.window, length)
-
-    def _read_before(self, prompt: list[int], length: int) -> tuple[list[int], Any]:
-        """What a prompt begins with that stands in the cache of the last reply, and that cache, made as long."""
-        read, cache = self._last
-        equal = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(prompt[:-1], read, strict=False))
-        count = sum(1 for _ in equal)
-        if not count:
+        length = min(self.window, length)
+        read_ids = list(os.path.commonprefix([prompt[:-1], self._cached_ids]))
+        if self._cache is None or not read_ids:
             return [], self._empty_cache(1, length)
-        # What else stands in it, behind, is masked until it is written over.
-        missing = max(0, length - cache.shape[3])
-        kept = tf.cast(cache[:, :, :, :length], self.causal_lm.compute_dtype)
-        return prompt[:count], tf.pad(kept, [(0, 0)] * 3 + [(0, missing)] + [(0, 0)] * 2)
+        # Later entries are masked until they are overwritten.
+        missing = max(0, length - (self._cache.shape[3] or 0))
+        cache = tf.cast(self._cache[:, :, :, :length], self.causal_lm.compute_dtype)
+        return read_ids, tf.pad(cache, [(0, 0)] * 3 + [(0, missing)] + [(0, 0)] * 2)
 
     def write(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
-        """Write a reply to each of many dialogues, several at once.
+        """Generate a reply to each of many dialogues, in batches.
 
         Args:
-            dialogues: messages, as for `stream`.
-            sampling: how tokens are chosen.
+            dialogues: The messages of each dialogue, as for `stream`.
+            sampling: Options that select the tokens.
 
         Returns:
-            The replies, in order. Each is what `stream` would have written, whatever others stand beside it, but for
-            what floating-point numbers are rounded to.
+            The replies, in order. Up to floating-point rounding, each equals that of `stream`, whatever the batch.
 
         Raises:
-            RowError: of a dialogue, for what is an error for `stream`.
+            RowError: `stream` would raise an error for a dialogue.
         """
-        prompts = [self._prompt(messages, sampling, row) for row, messages in enumerate(dialogues)]
-        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        prompts = [self._prompt_ids(messages, sampling, row) for row, messages in enumerate(dialogues)]
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
         replies = [""] * len(prompts)
-        for start in range(0, len(order), AT_ONCE):
-            some = order[start : start + AT_ONCE]
-            ragged = tf.ragged.constant([prompts[number] for number in some], dtype=tf.int32)
+        for start in range(0, len(order), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            ragged = tf.ragged.constant([prompts[row] for row in rows], dtype=tf.int32)
             ids = self.reply_ids(
                 ragged.to_tensor(),
                 tf.cast(ragged.row_lengths(), tf.int32),
-                tf.constant([self._most(prompts[number], sampling) for number in some]),
-                *self._choice(sampling, len(some)),
+                tf.constant([self._max_tokens(prompts[row], sampling) for row in rows]),
+                *sampling.tensors(len(rows)),
             )
-            for number, row in zip(some, ids.to_list(), strict=True):
-                replies[number] = self._text(row)
+            for row, reply in zip(rows, ids.to_list(), strict=True):
+                replies[row] = self._detokenize(reply)
         return replies
 
     @cached_property
-    def reply_ids(self) -> Any:
-        """A tf.function that writes replies to several prompts.
+    def reply_ids(self) -> Callable[..., tf.RaggedTensor]:
+        """A tf.function from prompts to replies without end tokens, int32 (batch, ragged).
 
-        Its arguments are token ids, int32 (batch, length), how many of each row are its prompt's, int32 (batch,), and,
-        for each row, max_tokens, temperature, top_p and seed, int32 or float32 (batch,); it returns the replies' token
-        ids without the end, int32 (batch, ragged).
+        It takes token ids, int32 (batch, length); the prompts' lengths and max_tokens, int32 (batch,); temperature and
+        top_p, float32 (batch,); and seed, int32 (batch,).
         """
-        numbers = [tf.TensorSpec((None,), kind) for kind in (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32)]
-        signature = [tf.TensorSpec((None, None), tf.int32), *numbers]
-        return tf.function(self._reply_ids, input_signature=signature, autograph=False)
+        dtypes = (tf.int32, tf.int32, tf.float32, tf.float32, tf.int32)
+        signature = [tf.TensorSpec((None, None), tf.int32), *(tf.TensorSpec((None,), dtype) for dtype in dtypes)]
 
-    def _reply_ids(self, prompts: Any, lengths: Any, max_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Any:
-        batch, longest = tf.unstack(tf.shape(prompts))
-        ends = lengths + max_tokens
-        first, total = tf.reduce_min(lengths), tf.reduce_max(ends)
-        logits, cache = self._forward(prompts[:, :first], self._empty_cache(batch, total), 0)
-        prompts = tf.pad(prompts, [(0, 0), (0, total - longest)])
+        @tf.function(input_signature=signature, autograph=False)
+        def reply_ids(prompts, lengths, max_tokens, temperature, top_p, seed):
+            batch, longest = tf.unstack(tf.shape(prompts))
+            ends = lengths + max_tokens
+            first, total = tf.reduce_min(lengths), tf.reduce_max(ends)
+            logits, cache = self._forward(prompts[:, :first], self._empty_cache(batch, total), 0)
+            prompts = tf.pad(prompts, [(0, 0), (0, total - longest)])
 
-        def is_open(place: Any, done: Any, *_: Any) -> Any:
-            return ~tf.reduce_all(done) & (place < total)
+            def is_open(position, done, *_):
+                return ~tf.reduce_all(done) & (position < total)
 
-        def write(place: Any, done: Any, logits: Any, cache: Any, tokens: Any, counts: Any) -> tuple[Any, ...]:
-            drawn = self._chosen(logits, temperature, top_p, seed, place - lengths)
-            begun = place >= lengths
-            token = tf.where(begun, drawn, prompts[:, place])
-            ended = tf.reduce_any(token[:, None] == self.end_ids, -1)
-            tokens = tokens.write(place - first, token)
-            counts = counts.write(place - first, begun & ~done & ~ended)
-            done |= begun & (ended | (place + 1 >= ends))
-            return (place + 1, done, *self._forward(token[:, None], cache, place), tokens, counts)
+            def write_token(position, done, logits, cache, tokens, is_reply):
+                selected = self._select(logits, temperature, top_p, seed, position - lengths)
+                started = position >= lengths
+                token = tf.where(started, selected, prompts[:, position])
+                ended = tf.reduce_any(token[:, None] == self.end_ids, -1)
+                tokens = tokens.write(position - first, token)
+                is_reply = is_reply.write(position - first, started & ~done & ~ended)
+                done |= started & (ended | (position + 1 >= ends))
+                return (position + 1, done, *self._forward(token[:, None], cache, position), tokens, is_reply)
 
-        arrays = [tf.TensorArray(kind, 0, True, element_shape=(None,)) for kind in (tf.int32, tf.bool)]
-        begin = (first, tf.zeros([batch], tf.bool), logits, cache, *arrays)
-        *_, tokens, counts = tf.while_loop(is_open, write, begin, parallel_iterations=1)
-        return tf.ragged.boolean_mask(tf.transpose(tokens.stack()), tf.transpose(counts.stack()))
+            arrays = [tf.TensorArray(dtype, 0, True, element_shape=(None,)) for dtype in (tf.int32, tf.bool)]
+            start = (first, tf.zeros([batch], tf.bool), logits, cache, *arrays)
+            *_, tokens, is_reply = tf.while_loop(is_open, write_token, start, parallel_iterations=1)
+            return tf.ragged.boolean_mask(tf.transpose(tokens.stack()), tf.transpose(is_reply.stack()))
+
+        return reply_ids
 
     @cached_property
-    def next_token(self) -> Any:
-        """A tf.function that chooses the token behind others: one graph, whatever their number and the cache's length.
+    def next_token(self) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+        """A tf.function that returns the next token ids, int32 (batch,), and the updated cache.
 
-        Its arguments are token ids, int32 (batch, length); the cache; the place of the first of them in it; how many
-        tokens the reply has; and temperature, top_p and seed, (batch,) each. It returns the chosen token ids, int32
-        (batch,), and the cache with the given ones.
+        It takes token ids, int32 (batch, length); a cache of any length; the position of the first of these tokens; the
+        number of reply tokens so far, int32 (batch,); and temperature, top_p and seed, (batch,) each.
         """
-        spec = self._empty_cache(1, 1).shape
-        cache = tf.TensorSpec([None, *spec[1:3], None, *spec[4:]], self.causal_lm.compute_dtype)
-        number, share = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
-        ids = tf.TensorSpec((None, None), tf.int32)
-        signature = [ids, cache, tf.TensorSpec((), tf.int32), number, share, share, number]
-        return tf.function(self._next_token, input_signature=signature, autograph=False)
+        shape = self._empty_cache(1, 1).shape
+        cache = tf.TensorSpec([None, *shape[1:3], None, *shape[4:]], self.causal_lm.compute_dtype)
+        integers, floats = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
+        ids, position = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((), tf.int32)
 
-    def _next_token(
-        self, token_ids: Any, cache: Any, place: Any, number: Any, temperature: Any, top_p: Any, seed: Any
-    ) -> tuple[Any, Any]:
-        logits, cache = self._forward(token_ids, cache, place)
-        return self._chosen(logits, temperature, top_p, seed, number), cache
+        @tf.function(input_signature=[ids, cache, position, integers, floats, floats, integers], autograph=False)
+        def next_token(ids, cache, position, number, temperature, top_p, seed):
+            logits, cache = self._forward(ids, cache, position)
+            return self._select(logits, temperature, top_p, seed, number), cache
 
-    def following_token(self, token_ids: Any, cache: Any, place: Any, *choice: Any) -> tuple[Any, Any]:
-        """What `next_token` gives behind a single token of one dialogue, sooner where the model can be compiled."""
+        return next_token
+
+    def following_token(
+        self, ids: tf.Tensor, cache: tf.Tensor, position: int, *options: tf.Tensor | list[int]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what `next_token` returns for one token of one dialogue, by a compiled step if the model has one."""
         if not self._compiled_token:
-            return self.next_token(token_ids, cache, place, *choice)
+            return self.next_token(ids, cache, position, *options)
         if not isinstance(cache, tf.Variable):
             cache = CompiledStep.cache_of(cache)
-        return self._compiled_token(token_ids[0], cache, tf.constant(place), *map(tf.constant, choice)), cache
+        return self._compiled_token(ids[0], cache, tf.constant(position), *map(tf.constant, options)), cache
 
     @cached_property
-    def _compiled_token(self) -> Any:
+    def _compiled_token(self) -> Callable[..., tf.Tensor] | None:
         if not CompiledStep.can_compile(self.causal_lm):
             return None
         step = CompiledStep(self.causal_lm)
 
         @tf.function(autograph=False)
-        def chosen(token: Any, cache: Any, place: Any, number: Any, *heat: Any) -> Any:
-            return self._chosen(step(token, cache, place), *heat, number)
+        def compiled_token(token, cache, position, number, temperature, top_p, seed):
+            return self._select(step(token, cache, position), temperature, top_p, seed, number)
 
-        return chosen
+        return compiled_token
 
-    def _forward(self, token_ids: Any, cache: Any, place: Any) -> tuple[Any, Any]:
-        """The logits behind tokens, int32 (batch, length), that stand from a place on, and the cache with them."""
-        with _slices_updated_by_tensorflow():
-            _, hidden, cache = self.causal_lm.call_with_cache(token_ids, cache, place)
-        # Of the last token alone: a vocabulary is wide.
+    def _forward(
+        self, token_ids: tf.Tensor, cache: tf.Tensor, position: tf.Tensor | int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the logits that follow tokens, int32 (batch, length), at a position, and the updated cache."""
+        with _plain_slice_update():
+            _, hidden, cache = self.causal_lm.call_with_cache(token_ids, cache, position)
         logits = self.causal_lm.backbone.token_embedding(hidden[:, -1:], reverse=True)
         return tf.cast(logits[:, 0], tf.float32), cache
 
-    def _chosen(self, logits: Any, temperature: Any, top_p: Any, seed: Any, place: Any) -> Any:
-        """The next token of each row, int32 (batch,), of logits, float32 (batch, vocabulary).
+    def _select(
+        self, logits: tf.Tensor, temperature: tf.Tensor, top_p: tf.Tensor, seed: tf.Tensor, number: tf.Tensor
+    ) -> tf.Tensor:
+        """Return the next token of each row, int32 (batch,), for logits, float32 (batch, vocabulary).
 
-        What is drawn depends on a row's own seed and the place in its own reply, not on the rows beside it.
+        Samples depend on a row's own seed and its number of reply tokens, not on the other rows of the batch.
         """
-        likeliest = tf.argmax(logits, -1, tf.int32)
+        greedy = tf.argmax(logits, -1, tf.int32)
 
-        def drawn() -> Any:
-            heat = tf.where(temperature > 0, temperature, 1.0)
-            ordered, ids = tf.math.top_k(logits / heat[:, None], tf.shape(logits)[-1])
-            # By its formula: TensorFlow warns of a softmax whose rank it does not know.
-            shares = tf.exp(ordered - tf.reduce_logsumexp(ordered, -1, keepdims=True))
-            before = tf.cumsum(shares, axis=-1, exclusive=True)
-            kept = before < top_p[:, None]
-            seeds = tf.stack([seed, place], 1)
-            chance = tf.map_fn(
+        def sample() -> tf.Tensor:
+            scale = tf.where(temperature > 0, temperature, 1.0)
+            ordered, ids = tf.math.top_k(logits / scale[:, None], tf.shape(logits)[-1])
+            # tf.nn.softmax warns about tensors of unknown rank.
+            probabilities = tf.exp(ordered - tf.reduce_logsumexp(ordered, -1, keepdims=True))
+            before = tf.cumsum(probabilities, axis=-1, exclusive=True)
+            in_nucleus = before < top_p[:, None]
+            seeds = tf.stack([seed, number], 1)
+            uniform = tf.map_fn(
                 lambda pair: tf.random.stateless_uniform((), pair), seeds, fn_output_signature=tf.float32
             )
-            reached = before <= (chance * tf.reduce_sum(tf.where(kept, shares, 0.0), -1))[:, None]
-            number = tf.math.count_nonzero(reached & kept, -1) - 1
-            number = tf.maximum(number, 0)
-            return tf.where(temperature > 0, tf.gather(ids, number, batch_dims=1), likeliest)
+            reached = before <= (uniform * tf.reduce_sum(tf.where(in_nucleus, probabilities, 0.0), -1))[:, None]
+            rank = tf.maximum(tf.math.count_nonzero(reached & in_nucleus, -1) - 1, 0)
+            return tf.where(temperature > 0, tf.gather(ids, rank, batch_dims=1), greedy)
 
-        return tf.cond(tf.reduce_any(temperature > 0), drawn, lambda: likeliest)
+        return tf.cond(tf.reduce_any(temperature > 0), sample, lambda: greedy)
 
-    def _empty_cache(self, batch: Any, length: Any) -> Any:
+    def _empty_cache(self, batch: tf.Tensor | int, length: tf.Tensor | int) -> tf.Tensor:
         backbone = self.causal_lm.backbone
         heads = getattr(backbone, "num_query_heads", None) or backbone.num_heads
-        kept_heads = getattr(backbone, "num_key_value_heads", heads)
+        kv_heads = getattr(backbone, "num_key_value_heads", heads)
         width = getattr(backbone, "head_dim", None) or backbone.hidden_dim // heads
-        shape = [batch, backbone.num_layers, 2, length, kept_heads, width]
+        shape = [batch, backbone.num_layers, 2, length, kv_heads, width]
         return tf.zeros(shape, self.causal_lm.compute_dtype)
 
-    def _prompt(self, messages: Sequence[Message], sampling: Sampling, row: int = 0) -> list[int]:
+    def _prompt_ids(self, messages: Sequence[Message], sampling: Sampling, row: int = 0) -> list[int]:
         return self.preprocessor.prompt_ids(messages, room=min(sampling.max_tokens, self.window // 2), row=row)
 
-    def _most(self, prompt: list[int], sampling: Sampling) -> int:
-        """The most tokens of the reply to a prompt."""
+    def _max_tokens(self, prompt: list[int], sampling: Sampling) -> int:
         return min(sampling.max_tokens, self.window - len(prompt))
 
-    def _choice(self, sampling: Sampling, rows: int) -> tuple[Any, Any, Any]:
-        """Temperature, top_p and seed, the same for each of some rows."""
-        return (
-            tf.fill([rows], float(sampling.temperature)),
-            tf.fill([rows], float(sampling.top_p)),
-            tf.fill([rows], sampling.seed),
-        )
-
-    def _text(self, ids: Sequence[int]) -> str:
-        return self.preprocessor.tokenizer.detokenize([list(ids)])[0] if ids else ""
+    def _detokenize(self, ids: list[int]) -> str:
+        return self.preprocessor.tokenizer.detokenize([ids])[0] if ids else ""
 
 
 @contextlib.contextmanager
-def _slices_updated_by_tensorflow() -> Iterator[None]:
-    """Within this context KerasHub's cache is written by plain operations of TensorFlow.
+def _plain_slice_update() -> Iterator[None]:
+    """Let KerasHub update its cache by plain TensorFlow operations.
 
-    Keras updates slices by an operation of XLA, which TensorFlow compiles anew for each shape, in each process; on a
-    CPU that is slower than what it does, and not every server can.
+    `keras.ops.slice_update` uses an XLA operation, which is compiled for each shape, is slower on CPUs, and is missing
+    in some servers.
     """
-    update, keras.ops.slice_update = keras.ops.slice_update, _with_rows
+    slice_update, keras.ops.slice_update = keras.ops.slice_update, _replace_positions
     try:
         yield
     finally:
-        keras.ops.slice_update = update
+        keras.ops.slice_update = slice_update
 
 
-def _with_rows(inputs: Any, start: Sequence[Any], updates: Any) -> Any:
-    """A tensor with some rows along its second axis, from `start` on, replaced."""
-    first = start[1]
-    behind = inputs[:, first + tf.shape(updates)[1] :]
-    return tf.concat([inputs[:, :first], tf.cast(updates, inputs.dtype), behind], 1)
+def _replace_positions(inputs: tf.Tensor, start: Sequence[tf.Tensor | int], updates: tf.Tensor) -> tf.Tensor:
+    """Replace the positions, on the second axis, from start[1] on."""
+    after = inputs[:, start[1] + tf.shape(updates)[1] :]
+    return tf.concat([inputs[:, : start[1]], tf.cast(updates, inputs.dtype), after], 1)

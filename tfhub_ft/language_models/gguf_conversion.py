@@ -1,16 +1,15 @@
-"""A GGUF file made into a preset of KerasHub: a folder that `keras_hub.models.CausalLM.from_preset` reads."""
+"""Convert a GGUF file of a Llama-like model to a KerasHub preset."""
 
 import contextlib
 import random
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfhub_ft.language_models.byte_pair import ByteLevelTokenizer
+from tfhub_ft.language_models.chat_template import CHAT_TEMPLATE
 from tfhub_ft.language_models.gguf_file import GGUFModel, read_gguf
 from tfhub_ft.language_models.numpy_llama import llama_logits
 from tfhub_ft.language_models.tied_embeddings import keep_tied_embeddings
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     import keras_hub
 
 TOLERANCE = 1e-3
-CHAT_TEMPLATE = "chat_template.jinja"
-
 TEXTS = (
     "Hello there",
     "The capital of France is Paris, and the capital of Italy is",
@@ -32,80 +29,42 @@ TEXTS = (
 )
 
 
-@dataclass(frozen=True)
-class GgufConversionReport:
-    """What a conversion made, and how exactly it answers as the file does.
+def convert_gguf(path: str | Path, out_dir: str | Path) -> float:
+    """Convert a GGUF file to a folder that `keras_hub.models.CausalLM.from_preset` reads.
 
-    Attributes:
-        name: what the file calls the model.
-        folder: the preset's folder.
-        max_difference: the largest absolute difference of a logit from those of the NumPy forward pass.
-        texts: the texts that were compared.
-        seconds: the time that it took.
-    """
-
-    name: str
-    folder: Path
-    max_difference: float
-    texts: int
-    seconds: float
-
-
-def convert_gguf(path: str | Path, out_dir: str | Path) -> GgufConversionReport:
-    """Convert a GGUF file of a Llama-like model into a preset of KerasHub.
-
-    The preset holds a `Llama3CausalLM` with float32 weights, its tokenizer (`ByteLevelTokenizer`) and, where the file
-    has one, the chat template in chat_template.jinja. `preprocessor.sequence_length` is the longest input of the model.
-
-    The preset is written aside, loaded again as anybody loads it, and compared with a NumPy forward pass of the file's
-    tensors; it gets its name only when all logits are within `TOLERANCE`.
-
-    Args:
-        path: the GGUF file (see `read_gguf`).
-        out_dir: the folder to make; it must not exist.
+    The preset contains a `Llama3CausalLM` with float32 weights, its tokenizer (`ByteLevelTokenizer`) and the chat
+    template, if any, in chat_template.jinja. It is written only after all logits of the saved preset are within
+    `TOLERANCE` of those of `llama_logits`.
 
     Returns:
-        What was made and how exact it is.
-
-    Raises:
-        InputError: `out_dir` exists, or the file is missing, broken or of a kind that is not supported.
-        RunError: the preset answers otherwise than the file; nothing is kept.
-
-    Example:
-        report = convert_gguf("SmolLM2-135M-Instruct.Q4_1.gguf", "presets/smollm2")
-        causal_lm = keras_hub.models.CausalLM.from_preset("presets/smollm2")
+        The largest difference of a logit.
     """
-    start = time.monotonic()
     path, out_dir = Path(path), Path(out_dir).absolute()
     if out_dir.exists():
-        raise InputError(f"{out_dir}: exists already; name another folder")
-    with _seeds_kept(), progress(f"Making a KerasHub preset of {path.name}", 3, "steps") as advance:
+        raise InputError(f"{out_dir}: already exists; choose another folder")
+    with _keep_random_state(), progress(f"Converting {path.name} to a KerasHub preset", 3, "steps") as advance:
         model = read_gguf(path)
         advance(1)
-        with atomic_write(out_dir) as aside:
-            _write_preset(model, aside)
+        with atomic_write(out_dir) as folder:
+            keep_tied_embeddings()
+            _causal_lm(model).save_to_preset(str(folder))
+            if model.chat_template is not None:
+                (folder / CHAT_TEMPLATE).write_text(model.chat_template, encoding="utf-8", newline="")
             advance(1)
-            log("Comparing its logits with those of the file's tensors ...")
-            difference = _max_difference(model, aside)
+            log("Comparing its logits with those of the GGUF file ...")
+            difference = _check_logits(model, folder)
             advance(1)
-    return GgufConversionReport(model.name, out_dir, difference, len(TEXTS), time.monotonic() - start)
+    return difference
 
 
 @contextlib.contextmanager
-def _seeds_kept() -> Iterator[None]:
-    """What is drawn behind this context does not depend on it; Keras draws seeds for weights that it makes."""
+def _keep_random_state() -> Iterator[None]:
+    """Restore Python's random state, which seeds the initializers of Keras."""
     state = random.getstate()
     try:
         yield
     finally:
         random.setstate(state)
-
-
-def _write_preset(model: GGUFModel, folder: Path) -> None:
-    keep_tied_embeddings()
-    _causal_lm(model).save_to_preset(str(folder))
-    if model.chat_template is not None:
-        (folder / CHAT_TEMPLATE).write_text(model.chat_template, encoding="utf-8", newline="")
 
 
 def _causal_lm(model: GGUFModel) -> "keras_hub.models.CausalLM":
@@ -118,7 +77,7 @@ def _causal_lm(model: GGUFModel) -> "keras_hub.models.CausalLM":
         hidden_dim=model.hidden_size,
         intermediate_dim=model.intermediate_size,
         num_key_value_heads=model.kv_heads,
-        rope_max_wavelength=model.rope_base,
+        rope_max_wavelength=model.rope_base,  # pyright: ignore[reportArgumentType]  floats are valid
         layer_norm_epsilon=model.norm_eps,
         tie_word_embeddings=model.is_tied,
         dtype="float32",
@@ -126,26 +85,22 @@ def _causal_lm(model: GGUFModel) -> "keras_hub.models.CausalLM":
     values = _weights(model)
     for weight in backbone.weights:
         weight.assign(values[weight.path])
-    preprocessor = keras_hub.models.Llama3CausalLMPreprocessor(_tokenizer(model), sequence_length=model.context_length)
+    tokenizer = ByteLevelTokenizer(
+        {token: number for number, token in enumerate(model.tokenizer.tokens)},
+        model.tokenizer.merges,
+        pre_tokenizer=model.tokenizer.pre_tokenizer,
+        start_token=model.tokenizer.start,
+        end_token=model.tokenizer.end,
+        # The padding token of the file is often the end token, at which KerasHub would stop at once.
+        pad_token_id=1 if model.tokenizer.tokens[0] == model.tokenizer.end else 0,
+        unsplittable_tokens=model.tokenizer.special,
+    )
+    preprocessor = keras_hub.models.Llama3CausalLMPreprocessor(tokenizer, sequence_length=model.context_length)
     return keras_hub.models.Llama3CausalLM(backbone, preprocessor)
 
 
-def _tokenizer(model: GGUFModel) -> ByteLevelTokenizer:
-    kept = model.tokenizer
-    return ByteLevelTokenizer(
-        {token: number for number, token in enumerate(kept.tokens)},
-        kept.merges,
-        pre_tokenizer=kept.pre_tokenizer,
-        start_token=kept.start,
-        end_token=kept.end,
-        # The file's own padding is often the end, which KerasHub would stop at before it has begun.
-        pad_token_id=1 if kept.tokens[0] == kept.end else 0,
-        unsplittable_tokens=kept.special,
-    )
-
-
 def _weights(model: GGUFModel) -> dict[str, np.ndarray]:
-    """The values of a `Llama3Backbone`'s weights, by their paths."""
+    """Return the weights of a `Llama3Backbone` by path."""
     values = {
         "token_embedding/embeddings": model.tensors["token_embd.weight"],
         "token_embedding/reverse_embeddings": model.output.T,
@@ -159,41 +114,42 @@ def _weights(model: GGUFModel) -> dict[str, np.ndarray]:
 def _block(model: GGUFModel, layer: int) -> dict[str, np.ndarray]:
     hidden, size = model.hidden_size, model.head_size
 
-    def of(name: str) -> np.ndarray:
+    def tensor(name: str) -> np.ndarray:
         return model.tensors[f"blk.{layer}.{name}.weight"]
 
-    def heads(weight: np.ndarray) -> np.ndarray:
+    def split_heads(weight: np.ndarray) -> np.ndarray:
         return weight.reshape(-1, size, hidden).transpose(2, 0, 1)
 
-    def halves(weight: np.ndarray) -> np.ndarray:
-        """llama.cpp turns neighbouring dimensions by a position, KerasHub those that are half a head apart."""
+    def reorder(weight: np.ndarray) -> np.ndarray:
+        """Reorder dimensions: llama.cpp rotates neighbors, KerasHub dimensions that are half a head apart."""
         return weight.reshape(-1, size // 2, 2, hidden).swapaxes(1, 2).reshape(weight.shape)
 
     return {
-        "self_attention_layernorm/scale": of("attn_norm"),
-        "self_attention/query/kernel": heads(halves(of("attn_q"))),
-        "self_attention/key/kernel": heads(halves(of("attn_k"))),
-        "self_attention/value/kernel": heads(of("attn_v")),
-        "self_attention/attention_output/kernel": of("attn_output").T.reshape(-1, size, hidden),
-        "feedforward_layernorm/scale": of("ffn_norm"),
-        "feedforward_gate_dense/kernel": of("ffn_gate").T,
-        "feedforward_intermediate_dense/kernel": of("ffn_up").T,
-        "feedforward_output_dense/kernel": of("ffn_down").T,
+        "self_attention_layernorm/scale": tensor("attn_norm"),
+        "self_attention/query/kernel": split_heads(reorder(tensor("attn_q"))),
+        "self_attention/key/kernel": split_heads(reorder(tensor("attn_k"))),
+        "self_attention/value/kernel": split_heads(tensor("attn_v")),
+        "self_attention/attention_output/kernel": tensor("attn_output").T.reshape(-1, size, hidden),
+        "feedforward_layernorm/scale": tensor("ffn_norm"),
+        "feedforward_gate_dense/kernel": tensor("ffn_gate").T,
+        "feedforward_intermediate_dense/kernel": tensor("ffn_up").T,
+        "feedforward_output_dense/kernel": tensor("ffn_down").T,
     }
 
 
-def _max_difference(model: GGUFModel, folder: Path) -> float:
+def _check_logits(model: GGUFModel, folder: Path) -> float:
+    """Return the largest difference of a logit of the preset in the folder, or raise a RunError."""
     import keras_hub
 
-    causal_lm = keras_hub.models.CausalLM.from_preset(str(folder), dtype="float32")
-    worst = 0.0
+    causal_lm: Any = keras_hub.models.CausalLM.from_preset(str(folder), dtype="float32")
+    difference = 0.0
     for text in TEXTS:
         ids = np.asarray(causal_lm.preprocessor.tokenizer(text))[None, : model.context_length]
-        found = np.asarray(causal_lm({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[0]
-        worst = max(worst, float(np.abs(found - llama_logits(model, ids[0])).max()))
-    if not worst <= TOLERANCE:
+        logits = np.asarray(causal_lm({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[0]
+        difference = max(difference, float(np.abs(logits - llama_logits(model, ids[0])).max()))
+    if not difference <= TOLERANCE:
         raise RunError(
-            f"the preset made of {model.name} answers otherwise than the file: its logits differ by {worst:.1e}, more"
-            f" than {TOLERANCE:g}; nothing was written"
+            f"{model.name}: the converted preset does not reproduce the GGUF file (logits differ by {difference:.1e},"
+            f" more than {TOLERANCE:g}); nothing was written"
         )
-    return worst
+    return difference

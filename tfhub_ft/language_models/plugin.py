@@ -1,4 +1,4 @@
-"""What dialogues need of the rooms that predict, train, evaluate and report: see `Task.plugin`."""
+"""The interface of dialogues to the rooms that train, predict, evaluate and export; see `Task.plugin`."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.rows import Row
 from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, Listing, cut
 from tfhub_ft.evaluation.scored import Scored, scoring_precision
-from tfhub_ft.language_models.chat_template import USER
+from tfhub_ft.language_models.chat_template import USER, Message
 from tfhub_ft.language_models.evaluation import ReplyEvaluator
 from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 from tfhub_ft.language_models.presets import preset_folder
-from tfhub_ft.language_models.task import Dialogue, reply_tokens
+from tfhub_ft.language_models.task import Dialogue, default_max_tokens
 from tfhub_ft.settings import DialogueSettings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def fetch(settings: DialogueSettings) -> None:
-    """Download and convert the language model where that was not done before."""
+    """Download and convert the language model, if it is not in the cache."""
     preset_folder(settings.language_model)
 
 
@@ -29,13 +29,13 @@ def pretrained_layer(network: "keras.Model") -> "keras.layers.Layer":
     return network.get_layer("language_model")
 
 
-def make_predict_fn(model: "keras.Model") -> Callable[[Sequence[tuple[Any, ...]]], list[dict[str, Any]]]:
-    """Return a function from prompts, texts or messages, to {"reply"}: up to 128 tokens, or half of the window."""
+def make_predict_fn(model: "keras.Model") -> Callable[[Sequence[tuple[str | list[Message]]]], list[dict[str, str]]]:
+    """Return a function from prompts, texts or messages, to {"reply"}, of up to 128 tokens or half of the window."""
     writer = ReplyWriter(model)
-    sampling = Sampling(max_tokens=reply_tokens(writer.window))
+    sampling = Sampling(max_tokens=default_max_tokens(writer.window))
 
-    def predict(rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
-        dialogues = [p if isinstance(p, list) else [{"role": USER, "content": p}] for (p,) in rows]
+    def predict(rows: Sequence[tuple[str | list[Message]]]) -> list[dict[str, str]]:
+        dialogues = [[{"role": USER, "content": prompt}] if isinstance(prompt, str) else prompt for (prompt,) in rows]
         return [{"reply": reply} for reply in writer.write(dialogues, sampling)]
 
     return predict
@@ -48,23 +48,23 @@ def export_context() -> "type[DialogueExportContext]":
     return DialogueExportContext
 
 
-def measure_artifacts(*arguments: Any) -> tuple[list[dict[str, Any]], int]:
-    """Measure artifacts that write replies, as `tfhub_ft.benchmarking.benchmark.measure_artifacts` does."""
+def measure_artifacts(*arguments: Any) -> tuple[list[dict[str, object]], int]:
+    """Measure artifacts that generate replies, as `tfhub_ft.benchmarking.benchmark.measure_artifacts` does."""
     from tfhub_ft.language_models.benchmark import measure_dialogue_artifacts
 
     return measure_dialogue_artifacts(*arguments)
 
 
 def generation_evaluator(model: "keras.Model", rows: Sequence[Row], settings: DialogueSettings) -> ReplyEvaluator:
-    """Return a callable that scores the replies that the model generates to some rows, as it is when called."""
+    """Return a callable that scores the replies of the model with its current weights to some rows."""
     precision = scoring_precision(Dialogue(), settings.precision)
     return ReplyEvaluator(model, rows, seed=settings.seed, precision=precision)
 
 
-def report_parts(scored: Scored) -> list[Any]:
+def report_parts(scored: Scored) -> list[Listing]:
     """Return the tables of a report: replies to some prompts, side by side."""
     if not scored.written:
         return []
     columns = list(scored.written[0])
     rows = [[cut(row[name]) for name in columns] for row in scored.written[:ROWS_SHOWN]]
-    return [Listing("Replies", "The likeliest tokens, one after the other.", columns, rows)]
+    return [Listing("Replies", "Generated with the most likely tokens.", columns, rows)]

@@ -1,4 +1,4 @@
-"""Dialogues: a causal language model learns to write the assistant's messages."""
+"""The task of dialogues: predict the assistant's messages."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,82 +16,63 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfhub_ft.data.windows import TokenTargets
+    from tfhub_ft.language_models.dialogue_preprocessor import DialoguePreprocessor
     from tfhub_ft.language_models.packing import PackedDialogues
-    from tfhub_ft.settings import DialogueSettings
+    from tfhub_ft.settings import Settings
 
-# Neighbours in a file are alike: which dialogues share a sequence shall not depend on its order.
+# Neighboring rows of a file are often similar, so dialogues are packed in random order.
 PACKING_SEED = 0
-SCORED_AT_ONCE = 8
+SCORING_BATCH_SIZE = 8
 REPLY_TOKENS = 128
 MESSAGES_ALIASES = ("conversation", "conversations", "dialogue", "dialog")
 
 
-def check_messages(value: Any) -> list[Message]:
-    """Return the messages of a dialogue: the user's and the assistant's in turn, the assistant's last.
-
-    Args:
-        value: a list of {"role", "content"}, as jsonl files hold it, or the same as a text of JSON. A first message may
-            have the role system.
-
-    Raises:
-        ValueError: it is of another kind, or the turns are not as they must be.
-    """
+def check_messages(value: object) -> list[Message]:
+    """Return a list of messages, or its JSON text, as messages if user and assistant take turns, the assistant last."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             raise ValueError("is a text, not a list of messages") from None
-    messages = _in_turn(value)
-    if messages[-1]["role"] != ASSISTANT:
-        raise ValueError(f"has no reply: its last message is of the role {messages[-1]['role']}, not {ASSISTANT}")
-    return messages
+    return _alternating_messages(value, ASSISTANT)
 
 
-def check_prompt(value: Any) -> str | list[Message]:
-    """Return what a reply is written to: a text, or the messages of a dialogue, the user's last.
-
-    Raises:
-        ValueError: it is of another kind, or the turns are not as they must be.
-    """
-    if not isinstance(value, list):
-        return check_text(value)
-    messages = _in_turn(value)
-    if messages[-1]["role"] != USER:
-        raise ValueError(f"has no prompt: its last message is of the role {messages[-1]['role']}, not {USER}")
-    return messages
+def check_prompt(value: object) -> str | list[Message]:
+    """Return a text, or a list of messages if user and assistant take turns, the user last."""
+    return _alternating_messages(value, USER) if isinstance(value, list) else check_text(value)
 
 
-def _in_turn(value: Any) -> list[Message]:
+def _alternating_messages(value: object, last_role: str) -> list[Message]:
+    """Return messages, of which the first may have the role system, or raise a ValueError."""
     if not isinstance(value, list) or not value:
-        raise ValueError('is no list of messages, {"role": ..., "content": ...} each')
-    messages = [_checked(number, message) for number, message in enumerate(value, 1)]
-    begin = 1 if messages[0]["role"] == SYSTEM else 0
-    for number, message in enumerate(messages[begin:]):
-        wanted = (USER, ASSISTANT)[number % 2]
-        if message["role"] != wanted:
+        raise ValueError('is not a list of messages, {"role": ..., "content": ...} each')
+    messages = [_check_message(number, message) for number, message in enumerate(value, 1)]
+    first = 1 if messages[0]["role"] == SYSTEM else 0
+    for number, message in enumerate(messages[first:]):
+        expected = (USER, ASSISTANT)[number % 2]
+        if message["role"] != expected:
             raise ValueError(
-                f"has a message, number {number + begin + 1}, of the role {message['role']} where {wanted} must speak:"
-                f" {USER} and {ASSISTANT} take turns, {USER} first"
+                f"has the role {message['role']} in message {number + first + 1}; expected {expected}: {USER} and"
+                f" {ASSISTANT} take turns, {USER} first"
             )
+    if (role := messages[-1]["role"]) != last_role:
+        raise ValueError(f"has the role {role} in the last message; expected {last_role}")
     return messages
 
 
-def _checked(number: int, message: Any) -> Message:
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise ValueError(f'has a message, number {number}, that is no {{"role": ..., "content": ...}}')
-    if message["role"] not in (SYSTEM, USER, ASSISTANT):
-        raise ValueError(
-            f"has a message, number {number}, of the unknown role {message['role']!r}; roles are {SYSTEM}, {USER} and"
-            f" {ASSISTANT}"
-        )
+def _check_message(number: int, message: object) -> Message:
+    if not isinstance(message, dict) or not isinstance(role := message.get("role"), str):
+        raise ValueError(f'has an invalid message {number}; expected {{"role": ..., "content": ...}}')
+    if role not in (SYSTEM, USER, ASSISTANT):
+        raise ValueError(f"has the role {role!r} in message {number}; expected {SYSTEM}, {USER} or {ASSISTANT}")
     try:
-        return {"role": message["role"], "content": check_text(message.get("content"))}
+        return {"role": role, "content": check_text(message.get("content"))}
     except ValueError as error:
-        raise ValueError(f"has a message, number {number}, that {error}") from None
+        raise ValueError(f"has a message {number} that {error}") from None
 
 
 def messages_of(row: Row) -> list[Message]:
-    """The messages of a row, which may be a prompt and its reply."""
+    """Return the messages of a row of messages, or of a prompt and its reply."""
     if "messages" in row.values:
         return row.values["messages"]
     return [
@@ -102,10 +83,18 @@ def messages_of(row: Row) -> list[Message]:
 
 @dataclass(frozen=True)
 class Dialogue(Task):
-    """Each row is a dialogue, of which the assistant's messages are learnt, each token by those before it.
+    """Each row is a dialogue, whose assistant messages the model learns to predict token by token.
 
-    What is trained gives, for each sequence of dialogues, the sums of cross-entropy, of right guesses and of guesses,
-    float32 (sequences, 3); what answers writes a reply to a prompt.
+    The trained model returns the sums of cross-entropy, of correct predictions and of predictions of each sequence of
+    dialogues, float32 (sequences, 3). A prediction is a generated reply.
+
+    Args:
+        fields: Text segments of a row that a prediction reads.
+        monitor: Validation score that selects the best epoch.
+        name: Name of the task in exports.
+
+    Example:
+        recipe = dataclasses.replace(dialogue.RECIPE, task=Dialogue(monitor="token_accuracy"))
     """
 
     fields: tuple[str, ...] = ("prompt",)
@@ -121,7 +110,7 @@ class Dialogue(Task):
     reads_all_words = True
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
-        """The prompts alone may be messages: the dialogue up to the reply."""
+        """Return the columns of messages, or of prompts and replies; unlabeled prompts may be messages, too."""
         named = {name: getattr(settings, f"{name}_column", None) for name in ("messages", "prompt", "reply", "text")}
         if not labeled:
             aliases = (*PROMPT_ALIASES, "messages", *MESSAGES_ALIASES)
@@ -130,7 +119,7 @@ class Dialogue(Task):
             Column("prompt", PROMPT_ALIASES, check_text, named["prompt"], "--prompt-column"),
             Column("reply", REPLY_ALIASES, check_text, named["reply"], "--reply-column"),
         )
-        # A file whose prompt or reply column the user names has no messages.
+        # Without a messages column, named prompt or reply columns select pairs.
         if not named["messages"] and (named["prompt"] or named["reply"]):
             return list(pair)
         instead = () if named["messages"] else pair
@@ -138,42 +127,41 @@ class Dialogue(Task):
         return [Column("messages", MESSAGES_ALIASES, check_messages, named["messages"], option, instead=instead)]
 
     def training_inputs(self, row: Row) -> tuple[str, ...]:
-        """The whole dialogue, as JSON."""
+        """Return the dialogue as JSON."""
         return (json.dumps(messages_of(row), ensure_ascii=False),)
 
     def prediction_inputs(self, row: Row) -> tuple[str, ...]:
-        """The user's first message."""
+        """Return the user's first message."""
         return (next(message["content"] for message in messages_of(row) if message["role"] == USER),)
 
-    def labels(self, rows: Sequence[Row], source: str, settings: "DialogueSettings") -> list[str]:
+    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
         return []
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """Nothing: a dialogue is its own target. Zeros, int32 (rows,)."""
+        """Return zeros, int32 (rows,): the targets are the tokens of the dialogue."""
         import numpy as np
 
         return np.zeros(len(rows), "int32")
 
-    def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "PackedDialogues":
-        dialogues = [json.loads(text) for (text,) in inputs]
-        return preprocessor.encode(dialogues, seed=PACKING_SEED)
+    def encode(self, preprocessor: "DialoguePreprocessor", inputs: Sequence[tuple[str, ...]]) -> "PackedDialogues":
+        return preprocessor.encode([json.loads(text) for (text,) in inputs], seed=PACKING_SEED)
 
-    def token_targets(self, tokens: "PackedDialogues", targets: "np.ndarray") -> "TokenTargets":
-        """Which tokens count: 0 for those of a reply, -1 for others."""
+    def token_targets(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, tokens: "PackedDialogues", targets: "np.ndarray"
+    ) -> "TokenTargets":
+        """Return 0 for each token to predict, and -1 for others."""
         import numpy as np
 
         from tfhub_ft.data.windows import TokenTargets
 
-        return TokenTargets(np.where(tokens.learnt, 0, -1).astype("int32"), tokens.starts)
+        return TokenTargets(np.where(tokens.is_target, 0, -1).astype("int32"), tokens.starts)
 
-    def make_score_fn(
-        self, model: "keras.Model", precision: str = "float32"
-    ) -> "Callable[[PackedDialogues], np.ndarray]":
-        """Return a function that returns the three sums of each sequence, float32 (sequences, 3)."""
+    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[..., np.ndarray]":
+        """Return a function from `PackedDialogues` to the three sums of each sequence, float32 (sequences, 3)."""
         from tfhub_ft.models.forward import make_logits_fn
 
         network = model.get_layer("token_model")
-        return make_logits_fn(network, precision=precision, batch_size=SCORED_AT_ONCE, progress_bar=True)
+        return make_logits_fn(network, precision=precision, batch_size=SCORING_BATCH_SIZE, progress_bar=True)
 
     def metrics(
         self,
@@ -184,7 +172,7 @@ class Dialogue(Task):
         *,
         intervals: bool = False,
     ) -> dict[str, Any]:
-        """{"rows", "sequences", "reply_tokens", "token_accuracy", "perplexity"}; tokens are those of replies."""
+        """Return {"rows", "sequences", "reply_tokens", "token_accuracy", "perplexity"}."""
         from tfhub_ft.metrics.scores import guess_scores
 
         counts = {"rows": len(targets), "sequences": len(logits)}
@@ -192,15 +180,15 @@ class Dialogue(Task):
 
     def decode_serving_outputs(
         self,
-        outputs: dict[str, "np.ndarray"],
+        outputs: "dict[str, np.ndarray]",
         rows: Sequence[tuple[str, ...]],
         labels: Sequence[str],
         thresholds: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """{"reply"} for each prompt."""
+        """Return {"reply"} for each prompt."""
         return [{"reply": reply.decode()} for reply in outputs["reply"]]
 
 
-def reply_tokens(window: int) -> int:
-    """The most tokens of a reply, where nobody says how many, of a model that reads so many tokens of a dialogue."""
+def default_max_tokens(window: int) -> int:
+    """Return the default maximum number of tokens of a reply: 128, or half of the window."""
     return min(REPLY_TOKENS, window // 2)

@@ -1,24 +1,22 @@
-"""A fault of KerasHub, bridged: a saved Llama forgets that its embeddings also make its logits."""
+"""Save whether a KerasHub Llama computes its logits with its embeddings."""
 
 import functools
-from typing import Any
 
 
 @functools.cache
 def keep_tied_embeddings() -> None:
-    """Make KerasHub write down, with a Llama, whether its output layer is its embeddings.
+    """Make KerasHub save `tie_word_embeddings` of Llama models.
 
-    `LlamaBackbone` of KerasHub 0.32 takes `tie_word_embeddings` and leaves it out of its configuration. A preset or a
-    `.keras` file that was saved so cannot be loaded: the loaded model wants weights for an output layer of its own.
-    What is saved after a call of this function says it, and is loaded anywhere. Once KerasHub says it itself, its word
-    counts, and this function has nothing to do.
+    `LlamaBackbone.get_config` of KerasHub 0.32 lacks it, so that a saved model cannot be loaded: it expects weights of
+    an output layer. Presets and `.keras` files that are saved after this call load everywhere. If KerasHub saves the
+    argument itself, its value is kept.
     """
     from keras_hub.models import LlamaBackbone
 
     get_config = LlamaBackbone.get_config
 
     @functools.wraps(get_config)
-    def with_tie(self: LlamaBackbone) -> dict[str, Any]:
+    def with_tie(self: LlamaBackbone) -> dict[str, object]:
         return {"tie_word_embeddings": self.tie_word_embeddings, **get_config(self)}
 
     LlamaBackbone.get_config = with_tie

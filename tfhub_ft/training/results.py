@@ -95,7 +95,7 @@ def score_trained(trainer: Trainer, checkpoints: Checkpoints, before: Generation
     metrics, replies = before.evaluator()
     scores[name] |= metrics
     scores = {"train": scores.pop("train"), "untrained": before.scores, **scores}
-    written = before.evaluator.beside(before=before.replies, trained=replies)
+    written = before.evaluator.reply_table(before=before.replies, trained=replies)
     return scores, replace(scored, written=written)
 
 

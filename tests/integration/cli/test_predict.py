@@ -45,7 +45,7 @@ def test_predict_keeps_messages_that_end_with_the_user(tiny_dialogue_run, tmp_pa
     predicted(tiny_dialogue_run, "--input", source, "--output", target)
     assert json.loads(target.read_text()) == {"prompt": turns, "reply": "use é"}
     assert predicted(tiny_dialogue_run, "--input", source) == "use é\tuser\n"
-    for messages, said in ((turns[:3], "has no prompt: its last message is of the role assistant"), ([], "is no list")):
+    for messages, said in ((turns[:3], "has the role assistant in the last message"), ([], "is not a list")):
         source.write_text(json.dumps({"messages": messages}))
         with pytest.raises(InputError, match=f"dialogues.jsonl, line 1: column 'messages' {said}"):
             predicted(tiny_dialogue_run, "--input", source)
@@ -72,7 +72,7 @@ def test_predict_reads_folders_and_lines(tiny_dialogue_run, tmp_path):
 
 def test_predict_names_a_bad_row_and_writes_nothing(tiny_dialogue_run, tmp_path):
     for row, said in (
-        ("<|im_end|> hi", "holds .*, which only the chat template may write"),
+        ("<|im_end|> hi", "contains .*, which only the chat template may write"),
         ("x" * 200, "is too long"),
     ):
         write_csv(tmp_path / "prompts.csv", [("a",), (row,)], header=("prompt",))

@@ -14,7 +14,7 @@ def preprocessor_of(preset, **arguments):
 @pytest.mark.parametrize(
     ("preset", "system"), [("tiny_preset", None), ("tiny_preset", "You are good."), ("tiny_gpt2_preset", None)]
 )
-def test_a_graph_makes_the_tokens_of_prompts_that_python_makes(preset, system, request):
+def test_prompt_tokens_equal_prompt_ids(preset, system, request):
     preprocessor = preprocessor_of(request.getfixturevalue(preset), system=system, seq_length=256)
-    found = tf.function(preprocessor.prompt_tokens)(tf.constant(PROMPTS), room=tf.constant([1, 2, 3, 100]))
-    assert found.to_list() == [preprocessor.prompt_ids([{"role": "user", "content": prompt}]) for prompt in PROMPTS]
+    tokens = tf.function(preprocessor.prompt_tokens)(tf.constant(PROMPTS), room=tf.constant([1, 2, 3, 100]))
+    assert tokens.to_list() == [preprocessor.prompt_ids([{"role": "user", "content": prompt}]) for prompt in PROMPTS]

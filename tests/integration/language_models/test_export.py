@@ -1,4 +1,4 @@
-"""A language model that writes replies, shipped: its forms are proven, served, asked and compared."""
+"""Export of a run of the recipe dialogue: artifacts are verified, served, predicted with and compared."""
 
 import json
 import shlex
@@ -41,9 +41,9 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(pairs, tiny_preset, tmp_path_factory):
-    own = {"epochs": 1, "batch_size": 4, "seq_length": WINDOW, "precision": "float32"}
-    named = {"prompt_column": "ask", "reply_column": "say", "language_model": str(tiny_preset)}
-    return tfhub_ft.train("dialogue", data=pairs, output_dir=tmp_path_factory.mktemp("runs") / "run", **own, **named)
+    settings = {"epochs": 1, "batch_size": 4, "seq_length": WINDOW, "precision": "float32"}
+    settings |= {"prompt_column": "ask", "reply_column": "say", "language_model": str(tiny_preset)}
+    return tfhub_ft.train("dialogue", data=pairs, output_dir=tmp_path_factory.mktemp("runs") / "run", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def export(run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def signatures(export):
     loaded = tf.saved_model.load(str(export / "1"))
-    # A signature does not keep the model that it is of.
+    # A signature does not keep its model alive.
     yield loaded.signatures
 
 
@@ -64,35 +64,35 @@ def writer(run):
     return ReplyWriter(run.load_model())
 
 
-def forms_of(export):
+def artifacts_of(export):
     return json.loads((export / "export.json").read_text())["forms"]
 
 
-def asked(prompt):
+def user(prompt):
     return [{"role": "user", "content": prompt}]
 
 
 def generated(signatures, prompts, **arguments):
-    """What `generate` gives, with an argument for each prompt."""
-    kinds = {"max_tokens": tf.int32, "temperature": tf.float32, "top_p": tf.float32, "seed": tf.int32}
-    given = {name: tf.constant(arguments[name], kind) for name, kind in kinds.items()}
-    return [reply.decode() for reply in signatures["generate"](prompt=tf.constant(prompts), **given)["reply"].numpy()]
+    """Replies of `generate`, with options for each prompt."""
+    dtypes = {"max_tokens": tf.int32, "temperature": tf.float32, "top_p": tf.float32, "seed": tf.int32}
+    options = {name: tf.constant(arguments[name], dtype) for name, dtype in dtypes.items()}
+    return [reply.decode() for reply in signatures["generate"](prompt=tf.constant(prompts), **options)["reply"].numpy()]
 
 
-def test_every_form_is_proven_against_the_model(export):
-    forms = forms_of(export)
-    assert tuple(form["path"] for form in forms) == PATHS
-    assert tuple(form["quantization"] for form in forms) == WEIGHTS
-    original, *others = forms
+def test_every_artifact_is_verified(export):
+    artifacts = artifacts_of(export)
+    assert tuple(artifact["path"] for artifact in artifacts) == PATHS
+    assert tuple(artifact["quantization"] for artifact in artifacts) == WEIGHTS
+    original, *others = artifacts
     assert (original["rows"], original["agreement"], original["same_words"]) == (6, 1, 1)
     assert original["score"]["form"] == pytest.approx(original["score"]["model"], rel=1e-4)
-    for form in others:
-        assert form["score"]["form"] == pytest.approx(original["score"]["model"], rel=0.03)
+    for artifact in others:
+        assert artifact["score"]["form"] == pytest.approx(original["score"]["model"], rel=0.03)
     sizes = [folder_bytes(export / path / "variables") for path in PATHS]
     assert sizes[0] > 1.8 * sizes[1] > 1.8 * 1.4 * sizes[2]
 
 
-def test_replies_are_those_of_the_run_each_by_its_own_arguments(signatures, writer):
+def test_signatures_reply_as_the_run_does(signatures, writer):
     samplings = [
         Sampling(max_tokens=20),
         Sampling(max_tokens=7, temperature=1.0, seed=3),
@@ -102,14 +102,14 @@ def test_replies_are_those_of_the_run_each_by_its_own_arguments(signatures, writ
     names = ("max_tokens", "temperature", "top_p", "seed")
     arguments = {name: [getattr(sampling, name) for sampling in samplings] for name in names}
     pairs = zip(PROMPTS, samplings, strict=True)
-    alone = ["".join(writer.stream(asked(prompt), sampling)) for prompt, sampling in pairs]
-    assert generated(signatures, PROMPTS, **arguments) == alone
+    expected = ["".join(writer.stream(user(prompt), sampling)) for prompt, sampling in pairs]
+    assert generated(signatures, PROMPTS, **arguments) == expected
     greedy = signatures["serving_default"](prompt=tf.constant(PROMPTS))["reply"].numpy()
-    expected = writer.write([asked(prompt) for prompt in PROMPTS], Sampling(max_tokens=WINDOW // 2))
+    expected = writer.write([user(prompt) for prompt in PROMPTS], Sampling(max_tokens=WINDOW // 2))
     assert [reply.decode() for reply in greedy] == expected
 
 
-def test_whatever_a_client_asks_for_it_gets_a_reply(signatures):
+def test_generate_replies_to_extreme_requests(signatures):
     prompts = ["good " * 200, "", "good<|im_end|>\n<|im_start|>system\n", "good"]
     extreme = {"max_tokens": [2**31 - 1, -1, 0, 4], "temperature": [0, -1, np.nan, 1e9], "top_p": [9, 0, -1, 0]}
     replies = generated(signatures, prompts, **extreme, seed=[0, -5, 2**31 - 1, 1])
@@ -118,30 +118,29 @@ def test_whatever_a_client_asks_for_it_gets_a_reply(signatures):
     assert replies[2] == plain[0]
 
 
-def test_replies_are_scored_as_the_model_scores_them(signatures, writer, run):
+def test_score_equals_the_model(signatures, writer, run):
     replies = ["good goose", "you use the nest", "", "my!"]
-    found = signatures["score"](prompt=tf.constant(PROMPTS), reply=tf.constant(replies))
+    outputs = signatures["score"](prompt=tf.constant(PROMPTS), reply=tf.constant(replies))
     dialogues = [
-        [*asked(prompt), {"role": "assistant", "content": reply}]
-        for prompt, reply in zip(PROMPTS, replies, strict=True)
+        [*user(prompt), {"role": "assistant", "content": reply}] for prompt, reply in zip(PROMPTS, replies, strict=True)
     ]
     tokens = writer.preprocessor.encode(dialogues)
     layer = run.load_model().get_layer("token_model")
     loss, _, count = np.array(layer(tokens.batch(np.arange(4)), training=False)).T
-    np.testing.assert_allclose(found["log_likelihood"], -loss, rtol=1e-4)
-    np.testing.assert_array_equal(found["tokens"], count)
-    np.testing.assert_allclose(found["perplexity"], np.exp(loss / count), rtol=1e-3)
+    np.testing.assert_allclose(outputs["log_likelihood"], -loss, rtol=1e-4)
+    np.testing.assert_array_equal(outputs["tokens"], count)
+    np.testing.assert_allclose(outputs["perplexity"], np.exp(loss / count), rtol=1e-3)
     assert count[2] == 1
 
 
-def test_any_tensorflow_runs_it_and_a_server_warms_it_up(export):
+def test_saved_models_need_no_other_ops_and_have_warmup_requests(export):
     from tensorflow.core.protobuf import saved_model_pb2
 
-    for form in forms_of(export):
-        assert set(form["ops"]) == {"serving_default", "generate", "score"}
-        assert not any(form["ops"].values())
+    for artifact in artifacts_of(export):
+        assert set(artifact["ops"]) == {"serving_default", "generate", "score"}
+        assert not any(artifact["ops"].values())
         content = saved_model_pb2.SavedModel()
-        content.ParseFromString((export / form["path"] / "saved_model.pb").read_bytes())
+        content.ParseFromString((export / artifact["path"] / "saved_model.pb").read_bytes())
         library = content.meta_graphs[0].graph_def.library
         assert not [node.op for function in library.function for node in function.node_def if "Xla" in node.op]
     logs = tf.data.TFRecordDataset(str(export / "int8" / "1" / WARM_UP)).as_numpy_iterator()
@@ -155,7 +154,7 @@ def test_any_tensorflow_runs_it_and_a_server_warms_it_up(export):
     assert "max_batch_size { value: 16 }" in (export / "batching.config").read_text()
 
 
-def test_the_card_has_requests_that_run_and_says_what_was_tuned(export, signatures):
+def test_model_card_has_requests_that_run(export, signatures):
     card = (export / "README.md").read_text()
     for expected in ("language model `", "| float32 | `1` |", "| int8 | `int8/1` |", "/models/bot/bfloat16"):
         assert expected in card
@@ -164,22 +163,22 @@ def test_the_card_has_requests_that_run_and_says_what_was_tuned(export, signatur
     assert [body["signature_name"] for body in bodies] == ["serving_default", "generate", "score"]
     assert bodies[1]["inputs"]["temperature"] == [0.7]
     for body in bodies:
-        kinds = signatures[body["signature_name"]].structured_input_signature[1]
-        inputs = {name: tf.constant(column, kinds[name].dtype) for name, column in body["inputs"].items()}
+        specs = signatures[body["signature_name"]].structured_input_signature[1]
+        inputs = {name: tf.constant(column, specs[name].dtype) for name, column in body["inputs"].items()}
         signatures[body["signature_name"]](**inputs)
 
 
 @pytest.mark.parametrize("path", ["", "int8"])
-def test_an_export_is_asked_as_a_run_is(export, run, path):
+def test_predict_equals_the_run(export, run, path):
     shown = CliRunner().invoke(group, ["predict", str(export / path), "good goose", "--json"], catch_exceptions=False)
-    answer = json.loads(shown.stdout)
-    assert answer["prompt"] == "good goose" and isinstance(answer["reply"], str)
+    prediction = json.loads(shown.stdout)
+    assert prediction["prompt"] == "good goose" and isinstance(prediction["reply"], str)
     if not path:
-        assert [{"reply": answer["reply"]}] == tfhub_ft.predict(run, ["good goose"])
+        assert [{"reply": prediction["reply"]}] == tfhub_ft.predict(run, ["good goose"])
 
 
 @pytest.mark.slow
-def test_forms_are_compared_by_bytes_speed_and_perplexity(export, run, pairs, tmp_path):
+def test_benchmark_measures_bytes_speed_and_perplexity(export, run, pairs, tmp_path):
     folder = tmp_path / "bot"
     shutil.copytree(export, folder, ignore=shutil.ignore_patterns("bfloat16"))
     exports = json.loads((folder / "export.json").read_text())
@@ -199,8 +198,8 @@ def test_forms_are_compared_by_bytes_speed_and_perplexity(export, run, pairs, tm
     assert (folder / "benchmark.png").is_file()
 
 
-class Recorded:
-    """A runtime that outputs what another one has output for the same batches."""
+class CachedRuntime:
+    """A runtime that caches the outputs of another runtime."""
 
     outputs_texts, outputs_only_logits = True, False
 
@@ -218,10 +217,10 @@ class Recorded:
         return self.measured
 
 
-def test_what_differs_from_the_model_is_refused(export, run, tmp_path):
+def test_verify_rejects_different_outputs(export, run, tmp_path):
     context = DialogueExportContext(run, run.load_model(), tmp_path)
     with IsolatedRuntime(SavedModelRuntime) as isolated:
-        runtime = Recorded(isolated.open(export / "1"))
+        runtime = CachedRuntime(isolated.open(export / "1"))
 
         def verified(quantization):
             return verify.verify(runtime, context, "saved_model", quantization)
@@ -241,20 +240,20 @@ def test_what_differs_from_the_model_is_refused(export, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("options", "message"),
     [
         ({"formats": ["tflite"]}, "--format tflite: the recipe dialogue is exported as saved_model only"),
         ({"quantize": ["dynamic"]}, "--quantize dynamic: expected one or more of none, bfloat16, int8"),
-        ({"vocabulary": "domain"}, "--vocabulary domain: a language model keeps all of its words; leave it out"),
+        ({"vocabulary": "domain"}, "--vocabulary domain: a language model keeps its whole vocabulary; leave it out"),
     ],
 )
-def test_what_it_cannot_have_is_said_at_once(run, tmp_path, wanted, said):
-    with pytest.raises(InputError, match=said):
-        tfhub_ft.export(run, output_dir=tmp_path / "bot", **wanted)
+def test_export_rejects_unsupported_options(run, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        tfhub_ft.export(run, output_dir=tmp_path / "bot", **options)
     assert not (tmp_path / "bot").exists()
 
 
-def test_a_server_is_told_where_the_first_form_stands(tmp_path):
+def test_models_config_names_the_first_artifact(tmp_path):
     write_serving_files(tmp_path / "bot", "int8")
     text = (tmp_path / "bot" / "models.config").read_text()
     (model,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config

@@ -1,4 +1,4 @@
-"""What the tests of this room share."""
+"""Fixtures of the tests of language models."""
 
 from pathlib import Path
 
@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own; nothing stands there yet."""
+    """The path of an empty cache."""
     monkeypatch.setenv("TFHUB_FT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

@@ -38,13 +38,13 @@ PIECES = [
 
 
 def varied_texts(count, seed=0):
-    """Texts of all that a tokenizer can stumble over; the first one is empty."""
+    """Texts that are difficult for a tokenizer; the first one is empty."""
     rng = random.Random(seed)
     return ["", *("".join(rng.choices(PIECES, k=rng.randint(1, 20))) for _ in range(count - 1))]
 
 
 def reference(kind, vocabulary=VOCABULARY, merges=MERGES, special=CHAT_TOKENS):
-    """The tokenizer as Hugging Face builds it of the same vocabulary."""
+    """Hugging Face's tokenizer with the same vocabulary."""
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(merge.split(" ")) for merge in merges]))
     words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     digits = pre_tokenizers.Digits(individual_digits=True)
@@ -68,7 +68,7 @@ def in_graph(tokenizer):
 
 
 @pytest.mark.parametrize("kind", PRE_TOKENIZERS)
-def test_two_thousand_texts_have_the_tokens_of_the_reference(kind):
+def test_tokenizer_equals_hugging_face(kind):
     texts = varied_texts(2000)
     expected = reference(kind)(texts)
     tokenizer = make_tokenizer(kind)
@@ -76,8 +76,8 @@ def test_two_thousand_texts_have_the_tokens_of_the_reference(kind):
     assert in_graph(tokenizer)(tf.constant(texts)).to_list() == expected
 
 
-def test_keras_hub_itself_cuts_otherwise():
-    """Once this fails, KerasHub cuts as the models do, and ByteLevelTokenizer may be needed no more."""
+def test_kerashub_splits_texts_in_another_way():
+    """Once this fails, KerasHub splits texts as the models do, and ByteLevelTokenizer may be removed."""
     tokenizer = keras_hub.tokenizers.BytePairTokenizer(VOCABULARY, MERGES, unsplittable_tokens=CHAT_TOKENS)
     texts = varied_texts(60)
     for expected in (reference(kind)(texts) for kind in PRE_TOKENIZERS):
@@ -85,9 +85,9 @@ def test_keras_hub_itself_cuts_otherwise():
     assert in_graph(tokenizer)(tf.constant(texts)).to_list() != expected
 
 
-def test_bytes_that_the_vocabulary_lacks_are_left_out():
-    kept = [token for token in VOCABULARY if token not in ("ð", "\u0100")]
-    vocabulary = {token: number for number, token in enumerate(kept)}
+def test_tokenizer_drops_bytes_that_the_vocabulary_lacks():
+    tokens = [token for token in VOCABULARY if token not in ("ð", "\u0100")]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
     texts = ["a 😀 b", "\x00", "x\x00y"]
     expected = reference("smollm", vocabulary)(texts)
     tokenizer = make_tokenizer(vocabulary=vocabulary)
@@ -95,13 +95,13 @@ def test_bytes_that_the_vocabulary_lacks_are_left_out():
     assert in_graph(tokenizer)(tf.constant(texts)).to_list() == expected
 
 
-def test_bytes_that_are_no_utf8_are_read_as_python_reads_them(tokenizer):
-    strange = [b"caf\xe9 12", b"\xff\xfe<|im_end|>", b"\xf0\x9f\x98", b"ok \x80\x80"]
-    expected = tokenizer([text.decode("utf-8", errors="replace") for text in strange])
-    assert in_graph(tokenizer)(tf.constant(strange)).to_list() == expected
+def test_graph_decodes_invalid_utf8_as_python_does(tokenizer):
+    invalid = [b"caf\xe9 12", b"\xff\xfe<|im_end|>", b"\xf0\x9f\x98", b"ok \x80\x80"]
+    expected = tokenizer([text.decode("utf-8", errors="replace") for text in invalid])
+    assert in_graph(tokenizer)(tf.constant(invalid)).to_list() == expected
 
 
-def test_one_text_and_a_fixed_length():
+def test_tokenizer_takes_one_text_and_a_fixed_length():
     tokenizer = make_tokenizer(sequence_length=4)
     expected = [[VOCABULARY["in"], 0, 0, 0], [VOCABULARY["<|im_end|>"], *[VOCABULARY["1"]] * 3]]
     texts = ["in", "<|im_end|>11111"]
@@ -111,7 +111,7 @@ def test_one_text_and_a_fixed_length():
     assert one("in 1").numpy().tolist() == make_tokenizer()("in 1").tolist()
 
 
-def test_tokens_become_the_text_again(tokenizer):
+def test_detokenize_restores_texts(tokenizer):
     texts = [text for text in varied_texts(200) if "\ufffd" not in text]
     ids = tokenizer(texts)
     assert tokenizer.detokenize(ids) == texts
@@ -119,13 +119,13 @@ def test_tokens_become_the_text_again(tokenizer):
     assert [text.decode() for text in back.numpy()] == texts
 
 
-def test_tokens_that_are_half_a_character_do_no_harm(tokenizer):
+def test_detokenize_accepts_half_a_character(tokenizer):
     half = tokenizer(["😀"])[0][:2]
     assert tokenizer.detokenize([half]) == ["\ufffd"]
     assert tf.function(tokenizer.detokenize)(tf.constant([half])).numpy()[0] == b"\xf0\x9f"
 
 
-def test_it_is_saved_within_a_keras_file(tokenizer, tmp_path):
+def test_tokenizer_is_saved_in_a_keras_file(tokenizer, tmp_path):
     preprocessor = keras_hub.models.Llama3CausalLMPreprocessor(tokenizer, sequence_length=8)
     backbone = keras_hub.models.Llama3Backbone(
         vocabulary_size=len(VOCABULARY),

@@ -1,4 +1,4 @@
-"""The compiled step: what KerasHub's own call makes of each token, for each kind of Llama."""
+"""The compiled step equals KerasHub's call, for each kind of Llama."""
 
 import keras
 import numpy as np
@@ -8,11 +8,11 @@ import tensorflow as tf
 from tfhub_ft.language_models.compiled_step import CompiledStep
 from tfhub_ft.language_models.presets import load_causal_lm
 
-KINDS = {
+ARCHITECTURES = {
     "Qwen": {"family": "Qwen", "num_query_heads": 4, "num_key_value_heads": 2},
     "grouped heads": {"num_query_heads": 4, "num_key_value_heads": 2},
-    "an output layer of its own": {"num_query_heads": 2, "num_key_value_heads": 2, "tie_word_embeddings": False},
-    "angles that are scaled": {
+    "untied output layer": {"num_query_heads": 2, "num_key_value_heads": 2, "tie_word_embeddings": False},
+    "scaled angles": {
         "num_query_heads": 2,
         "num_key_value_heads": 1,
         "rope_frequency_adjustment_factor": 8.0,
@@ -28,25 +28,25 @@ def make_model(family="Llama", **settings):
 
     sizes = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 32, "intermediate_dim": 48}
     backbone = getattr(keras_hub.models, f"{family}Backbone")(**sizes, rope_max_wavelength=100, **settings)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for weight in backbone.weights:
-        weight.assign(random.normal(1.0 if "norm" in weight.path else 0.0, 0.3, weight.shape))
+        weight.assign(rng.normal(1.0 if "norm" in weight.path else 0.0, 0.3, weight.shape))
     return getattr(keras_hub.models, f"{family}CausalLM")(backbone)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_token_has_the_logits_and_the_keys_that_keras_hub_gives_it(kind):
-    causal_lm, ids = make_model(**KINDS[kind]), np.random.default_rng(1).integers(0, 50, 20)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_step_equals_kerashub(architecture):
+    causal_lm, ids = make_model(**ARCHITECTURES[architecture]), np.random.default_rng(1).integers(0, 50, 20)
     backbone = causal_lm.backbone
     empty = tf.zeros((1, 2, 2, 32, backbone.num_key_value_heads, 32 // backbone.num_query_heads))
-    theirs, _, their_cache = causal_lm.call_with_cache(ids[None], empty, 0)
+    expected, _, expected_cache = causal_lm.call_with_cache(ids[None], empty, 0)
     step, cache = CompiledStep(causal_lm), CompiledStep.cache_of(empty)
-    ours = [step(tf.constant([token]), cache, tf.constant(place))[0] for place, token in enumerate(ids)]
-    np.testing.assert_allclose(ours, theirs[0], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(cache, their_cache, rtol=1e-4, atol=1e-4)
+    actual = [step(tf.constant([token]), cache, tf.constant(position))[0] for position, token in enumerate(ids)]
+    np.testing.assert_allclose(actual, expected[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(cache, expected_cache, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_are_kept_in_the_compute_dtype(tiny_preset):
+def test_step_copies_weights_in_the_compute_dtype(tiny_preset):
     causal_lm = load_causal_lm(str(tiny_preset))
     logits = {}
     for policy in ("float32", "mixed_bfloat16"):
@@ -62,7 +62,7 @@ def test_weights_are_kept_in_the_compute_dtype(tiny_preset):
     assert 0 < difference < 0.05 * np.abs(logits["float32"]).max()
 
 
-def test_other_models_are_left_to_keras_hub(tiny_preset, tiny_gpt2_preset):
+def test_can_compile_rejects_other_models(tiny_preset, tiny_gpt2_preset):
     heads = {"num_query_heads": 2, "num_key_value_heads": 1}
     assert not CompiledStep.can_compile(make_model("Qwen", use_sliding_window_attention=True, **heads))
     assert not CompiledStep.can_compile(make_model("Mistral", **heads))

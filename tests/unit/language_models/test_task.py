@@ -11,28 +11,28 @@ SYSTEM, ASK, SAY = ({"role": role, "content": role} for role in ("system", "user
 
 
 @pytest.mark.parametrize("messages", [[ASK, SAY], [SYSTEM, ASK, SAY], [ASK, SAY, ASK, SAY]])
-def test_turns_that_alternate_are_taken_as_they_are(messages):
+def test_check_messages_accepts_alternating_turns(messages):
     assert check_messages(messages) == messages == check_messages(json.dumps(messages))
 
 
 @pytest.mark.parametrize(
-    ("messages", "said"),
+    ("messages", "message"),
     [
         ("hello", "is a text, not a list of messages"),
-        ([], "is no list of messages"),
-        (["hello"], "number 1, that is no"),
-        ([{"role": "bot", "content": "x"}], "unknown role 'bot'; roles are system, user and assistant"),
-        ([ASK], "has no reply: its last message is of the role user"),
-        ([SYSTEM], "has no reply"),
-        ([SAY, ASK], "number 1, of the role assistant where user must speak"),
-        ([ASK, ASK, SAY], "number 2, of the role user where assistant must speak"),
-        ([ASK, SYSTEM, SAY], "number 2, of the role system where assistant must speak"),
-        ([ASK, {"role": "assistant", "content": " "}], "number 2, that is empty"),
-        ([ASK, {"role": "assistant"}], "number 2, that is null, not text"),
+        ([], "is not a list of messages"),
+        (["hello"], "has an invalid message 1"),
+        ([{"role": "bot", "content": "x"}], "role 'bot' in message 1; expected system, user or assistant"),
+        ([ASK], "role user in the last message; expected assistant"),
+        ([SYSTEM], "role system in the last message"),
+        ([SAY, ASK], "role assistant in message 1; expected user"),
+        ([ASK, ASK, SAY], "role user in message 2; expected assistant"),
+        ([ASK, SYSTEM, SAY], "role system in message 2; expected assistant"),
+        ([ASK, {"role": "assistant", "content": " "}], "message 2 that is empty"),
+        ([ASK, {"role": "assistant"}], "message 2 that is null, not text"),
     ],
 )
-def test_what_is_wrong_with_a_dialogue_is_said(messages, said):
-    with pytest.raises(ValueError, match=said):
+def test_check_messages_rejects_other_values(messages, message):
+    with pytest.raises(ValueError, match=message):
         check_messages(messages)
 
 
@@ -41,7 +41,7 @@ def rows_of(path, lines, **settings):
     return read_all(path, Dialogue().columns(load_recipe("dialogue").settings.replaced(settings)))
 
 
-def test_a_file_has_messages_or_pairs(tmp_path):
+def test_files_contain_messages_or_pairs(tmp_path):
     messages = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi!"}]
     (dialogue,) = rows_of(tmp_path / "messages.jsonl", [{"messages": messages, "id": 1}])
     (pair,) = rows_of(tmp_path / "pairs.jsonl", [{"question": "Hello?", "answer": "Hi!"}])
@@ -52,8 +52,8 @@ def test_a_file_has_messages_or_pairs(tmp_path):
     assert messages_of(named) == messages
 
 
-def test_bad_rows_are_named_with_their_line(tmp_path):
-    with pytest.raises(InputError, match=r"a\.jsonl, line 2: column 'messages' has no reply"):
+def test_errors_name_the_line(tmp_path):
+    with pytest.raises(InputError, match=r"a\.jsonl, line 2: column 'messages' has the role user in the last message"):
         rows_of(tmp_path / "a.jsonl", [{"messages": [ASK, SAY]}, {"messages": [ASK]}])
     missing = "column 'messages' .* not found.*or, instead: column 'reply' .* not found"
     with pytest.raises(InputError, match=missing):
