@@ -88,13 +88,8 @@ class ByteLevelTokenizer(BytePairHooks, BytePairTokenizer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments without the vocabulary and the merges, which are assets."""
-        return {
-            **super().get_config(),
-            "pre_tokenizer": self.pre_tokenizer,
-            "start_token": self.start_token,
-            "end_token": self.end_token,
-            "pad_token_id": self.pad_token_id,
-        }
+        names = ("pre_tokenizer", "start_token", "end_token", "pad_token_id")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def prepare_tokenizer(self, tokenizer: "tokenizers.Tokenizer") -> None:
         """Set the pre-tokenizer of Hugging Face's tokenizer."""

@@ -67,7 +67,7 @@ class Conversation:
 
     Example:
         conversation = Conversation(retrieve="runs/retrieval", generate="runs/dialogue")
-        reply = conversation.reply("Do you mend tyres?")
+        reply = conversation.reply("Do you mend tires?")
         print(reply.text, reply.source)
     """
 
