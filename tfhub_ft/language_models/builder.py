@@ -21,8 +21,7 @@ def dialogue_model(
 
     Returns:
         A model from two string tensors of shape (batch,), prompt and reply, to float32 (batch, 3): sums of
-        cross-entropy, of correct predictions and of predictions. Its `token_model` takes "token_ids", "dialogue" and
-        "learnt", int32 (batch, length) each.
+        cross-entropy, of correct predictions and of predictions. Its `token_model` starts from token ids.
 
     Raises:
         InputError: The language model is not found, reads fewer tokens, or its dialogues cannot be packed.

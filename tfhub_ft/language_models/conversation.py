@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KNOWN_ABOVE = 0.4
 # The default window, so that nothing is compiled during a conversation.
 LEAST_CACHE = 512
-NOTHING_KNOWN = "I have no answer to that."
+NOTHING_KNOWN = "I do not know the answer to that."
 # The recipe, and the task, of the run that each option takes.
 RECIPES = {"intent": "intent", "retrieve": "retrieval", "generate": "dialogue"}
 

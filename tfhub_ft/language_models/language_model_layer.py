@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfhub_ft.encoders.lora import read_adapter, write_adapter
 from tfhub_ft.encoders.traced_graphs import TracedGraphs
+from tfhub_ft.language_models.packing import INPUTS
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.keras_compat import flatten_layers, own_kernel, untrack_variable
 from tfhub_ft.utils.precision import layer_precision
@@ -34,8 +35,8 @@ class LanguageModel(keras.layers.Layer):
         source: The model's name, folder or handle, for errors.
 
     Call arguments:
-        tokens: {"token_ids"; "dialogue", the number of each token's dialogue from 1, and 0 for padding; "learnt", 1 for
-            tokens to predict}, int32 (batch, length) each.
+        tokens: int32 (batch, length) by `INPUTS`: token ids; the number of each token's dialogue from 1, and 0 for
+            padding; 1 for tokens to predict, and 0 for others.
     """
 
     def __init__(self, causal_lm: "keras_hub.models.CausalLM", *, source: str, **kwargs: Any):
@@ -92,8 +93,9 @@ class LanguageModel(keras.layers.Layer):
 
     def call(self, tokens: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         self._graphs.record()
-        hidden = self.hidden_states(tokens["token_ids"], tokens["dialogue"], training=training)[:, :-1]
-        next_ids, is_target = tokens["token_ids"][:, 1:], tokens["learnt"][:, 1:]
+        token_ids, dialogue, is_target = (tokens[name] for name in INPUTS)
+        hidden = self.hidden_states(token_ids, dialogue, training=training)[:, :-1]
+        next_ids, is_target = token_ids[:, 1:], is_target[:, 1:]
         if is_target.shape.is_fully_defined():
             # Keep static shapes for TPUs: score all positions and mask the sums.
             weights = tf.cast(is_target, tf.float32)
@@ -105,7 +107,7 @@ class LanguageModel(keras.layers.Layer):
         return tf.math.unsorted_segment_sum(scores, positions[:, 0], tf.shape(is_target)[0])
 
     def compute_output_spec(self, tokens: dict[str, keras.KerasTensor], training: bool = False) -> keras.KerasTensor:
-        return keras.KerasTensor((tokens["token_ids"].shape[0], 3))
+        return keras.KerasTensor((tokens[INPUTS[0]].shape[0], 3))
 
     def hidden_states(self, token_ids: tf.Tensor, dialogue: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the last layer's outputs, (batch, length, width), for int32 (batch, length); see the call."""

@@ -11,7 +11,7 @@ from tfhub_ft.data.batches import TokenRows, row_starts, token_positions
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# The inputs of `token_model` in saved models.
+# Token ids, dialogue numbers and targets, by the names of the inputs of saved models.
 INPUTS = ("token_ids", "dialogue", "learnt")
 OPEN_SEQUENCES = 64
 # Token ids, and whether each of them is a target.

@@ -161,7 +161,7 @@ def _convert_catalog_model(model: CatalogLanguageModel) -> Path:
             f" were converted to float32 from {file.name} in the Python package {model.package}.\n",
             encoding="utf-8",
         )
-        return {"handle": model.name, "sha256": model.sha256, "licence": model.license, "source": model.source}
+        return {"handle": model.name, "sha256": model.sha256, "license": model.license, "source": model.source}
 
     return _cache(model.name, model.sha256, make)
 

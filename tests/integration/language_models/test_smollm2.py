@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 QUESTIONS = [
     "What is the capital of France?", "Who wrote Hamlet?", "How many days has a week?", "Say hello.",
-    "What colour is the sky?", "Name a fruit.", "What is 2 + 2?", "Is water wet?",
+    "What color is the sky?", "Name a fruit.", "What is 2 + 2?", "Is water wet?",
     "Say 'good morning' in French.", "What do bees make?", "Name a planet.", "What is ice made of?",
 ]  # fmt: skip
 TEXT_STARTS = [

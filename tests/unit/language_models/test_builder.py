@@ -2,6 +2,7 @@ import pytest
 import tensorflow as tf
 
 from tfhub_ft import dialogue_model
+from tfhub_ft.language_models.packing import INPUTS
 from tfhub_ft.utils.errors import InputError
 
 
@@ -10,7 +11,7 @@ def test_dialogue_model_returns_sums_for_each_reply(tiny_preset):
     sums = model([tf.constant(["good", "my nest"]), tf.constant(["the goose", "you"])]).numpy()
     assert (model.name, sums.shape, sums.dtype) == ("bot", (2, 3), "float32")
     assert (sums[:, 0] > 0).all() and (sums[:, 1] <= sums[:, 2]).all()
-    assert set(model.get_layer("token_model").input) == {"token_ids", "dialogue", "learnt"}
+    assert set(model.get_layer("token_model").input) == set(INPUTS)
 
 
 def test_dialogue_model_rejects_too_long_windows(tiny_gpt2_preset):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tfhub_ft.recipes import dialogue
 
+from tfhub_ft.language_models.packing import INPUTS
 from tfhub_ft.utils.errors import InputError, RowError
 
 PAIRS = [("good the in", "the goose"), ("use 12  cats?", "you"), ("th", "a nest of errors")]
@@ -36,7 +37,7 @@ def test_packed_dialogues_do_not_attend_to_each_other(model):
 def test_scores_equal_kerashub(model):
     layer, preprocessor = model.get_layer("token_model").get_layer("language_model"), model.get_layer("preprocessor")
     batch = preprocessor.encode([messages(*PAIRS[0])]).batch(np.array([0]))
-    ids, is_target = batch["token_ids"], batch["learnt"][0, 1:] > 0
+    ids, is_target = batch[INPUTS[0]], batch[INPUTS[2]][0, 1:] > 0
     logits = layer.causal_lm({"token_ids": ids, "padding_mask": np.ones_like(ids)}).numpy()[0, :-1]
     losses = -tf.nn.log_softmax(logits).numpy()[np.arange(len(logits)), ids[0, 1:]]
     entropy, _, count = layer(batch).numpy()[0]
@@ -140,8 +141,7 @@ def test_trainable_restores_only_lora_updates(lora_model, tmp_path):
 def test_enable_lora_retraces_keras_functions(tiny_preset):
     network = dialogue.build_model(str(tiny_preset), seq_length=250).get_layer("token_model")
     layer = network.get_layer("language_model")
-    tokens = {name: np.array([[5, 9, 7, 3]], "int32") for name in ("token_ids", "dialogue", "learnt")}
-    tokens |= {name: np.ones((1, 4), "int32") for name in ("dialogue", "learnt")}
+    tokens = {name: np.ones((1, 4), "int32") for name in INPUTS} | {INPUTS[0]: np.array([[5, 9, 7, 3]], "int32")}
     before = network.predict(tokens, verbose=0)
     layer.enable_lora(4, targets=["query"])
     for weight in layer.trainable_weights:

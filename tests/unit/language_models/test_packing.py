@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfhub_ft.language_models.packing import pack
+from tfhub_ft.language_models.packing import INPUTS, pack
 
 
 def dialogue(start, length, targets):
@@ -36,9 +36,10 @@ def test_pack_without_seed_keeps_each_dialogue_apart():
 
 def test_batch_is_padded_to_its_longest_sequence():
     batch = pack(SOME, length=10, seed=None).batch(np.array([2, 0]))
-    assert batch["token_ids"].tolist() == [[300, 301, 302, 0, 0], [100, 101, 102, 103, 104]]
-    assert batch["dialogue"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert batch["learnt"].tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
+    token_ids, dialogues, targets = (batch[name].tolist() for name in INPUTS)
+    assert token_ids == [[300, 301, 302, 0, 0], [100, 101, 102, 103, 104]]
+    assert dialogues == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    assert targets == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize("count", [1, 300])

