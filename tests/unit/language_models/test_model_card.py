@@ -23,11 +23,11 @@ def test_dialogue_values_describe_each_artifact():
     assert card["artifacts"].index("| float32 | `1` |") < card["artifacts"].index("| int8 | `int8/1` |")
     assert "9.5000 (9.2500)" in card["artifacts"]
     assert "32 at most" in card["notes"] and "`/models/bot/int8`" in card["notes"]
-    assert any(limit.startswith("int8 weights") for limit in card["limits"])
-    assert "License of its weights: Apache-2.0" in card["model"]
+    assert any(limit.startswith("int8 weights") for limit in card["limitations"])
+    assert "License of its weights: Apache-2.0" in card["license"]
 
 
 def test_dialogue_values_of_other_models_name_no_license():
     card = values(entry("none", "1"), language_model="my_preset")
-    assert card["model"].endswith("License of the language model: see its source.")
+    assert card["license"] == "License of the language model: see its source."
     assert "base_path" not in card["notes"]
