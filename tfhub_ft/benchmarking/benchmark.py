@@ -12,8 +12,7 @@ from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.export_folder import EXPORTS, read_exports
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
-from tfhub_ft.metrics.scores import share_equal
-from tfhub_ft.tasks.base import decisions, load_plugin
+from tfhub_ft.tasks.base import decisions, load_plugin, share_equal
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError

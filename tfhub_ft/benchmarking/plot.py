@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.evaluation.console_tables import form_title
+from tfhub_ft.evaluation.console_tables import artifact_title
 from tfhub_ft.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def draw_comparison(results: Sequence[dict[str, Any]], file: Path, *, title: str
     for result in results:
         height = result["scores"].get(score) if score else result["agreement"]
         if height is not None:
-            color, name = COLORS.get(result["form"], OTHER_COLOR), form_title(result)
+            color, name = COLORS.get(result["form"], OTHER_COLOR), artifact_title(result)
             tokenizer = ", with tokenizer" if result["form"] == "tflite_text" else ""
             sizes.setdefault(result["path"], (result["bytes"] / 1e6, height, name + tokenizer, color))
             times.append((result["latency_ms"]["p50"], height, f"{name}, reads {result['reads']}", color))

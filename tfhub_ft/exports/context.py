@@ -13,9 +13,8 @@ from tfhub_ft.inference.runtimes.base import Batch, text_batch, to_arrays, token
 from tfhub_ft.inference.runtimes.isolated import TIMED
 from tfhub_ft.inference.runtimes.keras import KerasRuntime, embedding_model
 from tfhub_ft.inference.runtimes.model import RuntimeModel, output_logits, tflite_outputs
-from tfhub_ft.metrics.scores import share_equal
 from tfhub_ft.run import Run
-from tfhub_ft.tasks.base import decisions
+from tfhub_ft.tasks.base import decisions, share_equal
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from tfhub_ft.exports.formats import FORMATS
 from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG, write_serving_files
 from tfhub_ft.exports.verify import TRIMMED_VOCABULARY, compare_predictions, verify
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
-from tfhub_ft.metrics.scores import share_equal
 from tfhub_ft.recipe import recipe_name
 from tfhub_ft.run import Run
-from tfhub_ft.tasks.base import Task, load_plugin
+from tfhub_ft.tasks.base import Task, load_plugin, share_equal
 from tfhub_ft.utils.arguments import check_names, check_path, check_type
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.devices import tensor_float_32

@@ -10,7 +10,7 @@ from tfhub_ft.exports.context import EXAMPLE, ExportContext
 from tfhub_ft.exports.formats import FORMATS, Format, ParityReport, Tolerance
 from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch
 from tfhub_ft.language_models.reference_replies import ReferenceReplies, perplexity, same_words
-from tfhub_ft.metrics.scores import share_equal
+from tfhub_ft.tasks.base import share_equal
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:

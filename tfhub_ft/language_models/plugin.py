@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.rows import Row
-from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, Listing, cut
+from tfhub_ft.evaluation.report.plots import shorten
+from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, ReportTable
 from tfhub_ft.evaluation.scored import Scored, scoring_precision
 from tfhub_ft.language_models.chat_template import USER, Message
 from tfhub_ft.language_models.evaluation import ReplyEvaluator
@@ -66,5 +67,5 @@ def report_parts(scored: Scored) -> list[Listing]:
     if not scored.written:
         return []
     columns = list(scored.written[0])
-    rows = [[cut(row[name]) for name in columns] for row in scored.written[:ROWS_SHOWN]]
-    return [Listing("Replies", "Generated with the most likely tokens.", columns, rows)]
+    rows = [[shorten(row[name]) for name in columns] for row in scored.written[:ROWS_SHOWN]]
+    return [ReportTable("Replies", "Generated with the most likely tokens.", columns, rows)]

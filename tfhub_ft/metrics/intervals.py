@@ -1,72 +1,43 @@
-"""95% confidence intervals of scores: exact for proportions, by the bootstrap for all others."""
+"""95% confidence intervals of scores: exact for proportions, bootstrapped for others."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
+
+from tfhub_ft.metrics.row_losses import binary_log_losses, log_losses
 
 CONFIDENCE = 0.95
-# Draws of the bootstrap, fewer where rows and classes are many: so many numbers are computed in all.
+# Bootstrap draws, fewer for many rows and classes, so that at most this many numbers are computed.
 MOST_DRAWS, LEAST_DRAWS, NUMBERS = 500, 100, 10**7
 Interval = tuple[float, float]
 
 
-def proportion_interval(successes: float, trials: float, confidence: float = CONFIDENCE) -> Interval:
-    """Return the exact confidence interval of a proportion.
+def proportion_interval(successes: int, trials: int) -> Interval:
+    """Return the exact confidence interval of a proportion (Clopper and Pearson 1934)."""
+    from scipy.stats import binomtest
 
-    Args:
-        successes: how many trials were successes.
-        trials: how many there were, at least one.
-        confidence: of the interval.
-
-    Example:
-        proportion_interval(45, 50)  # (0.7819, 0.9667)
-
-    Reference:
-        Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
-    """
-    from scipy.stats import beta
-
-    tail = (1 - confidence) / 2
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
-    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low, high = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
     return float(low), float(high)
 
 
 class Bootstrap:
-    """Rows that are drawn again and again with replacement.
-
-    Args:
-        rows: how many rows there are.
-        columns: numbers that are computed of each row, by which the draws are limited.
-
-    Example:
-        Bootstrap(len(errors)).mean(errors)
-
-    Reference:
-        Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile intervals)
-    """
+    """Percentile intervals from rows resampled with replacement (Efron and Tibshirani 1993, chapter 13)."""
 
     def __init__(self, rows: int, columns: int = 1):
-        import numpy as np
-
         draws = min(MOST_DRAWS, max(LEAST_DRAWS, NUMBERS // max(rows * columns, 1)))
         rng = np.random.default_rng(0)
-        # How often each draw has each row, float32 (draws, rows).
+        # How often each draw contains each row, float32 (draws, rows).
         self.weights = np.stack(
             [np.bincount(rng.integers(0, rows, rows), minlength=rows).astype("float32") for _ in range(draws)]
         )
 
-    def sums(self, values: "np.ndarray") -> "np.ndarray":
-        """The sums of values of the rows, (rows, ...), in each draw: float64 (draws, ...)."""
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sums of the rows' values, (rows, ...), in each draw, float64 (draws, ...)."""
         flat = values.reshape(len(values), -1).astype("float32")
         return (self.weights @ flat).astype("float64").reshape(-1, *values.shape[1:])
 
-    def interval(self, scores: "np.ndarray") -> Interval:
-        """The interval of a score, of its value in each draw, (draws,); NaN where a draw leaves it undefined."""
-        import numpy as np
-
+    def interval(self, scores: np.ndarray) -> Interval:
+        """Return the interval of a score from its value in each draw, (draws,), which may be NaN."""
         tail = 100 * (1 - CONFIDENCE) / 2
         defined = scores[np.isfinite(scores)]
         if not len(defined):
@@ -74,76 +45,55 @@ class Bootstrap:
         low, high = np.percentile(defined, [tail, 100 - tail])
         return float(low), float(high)
 
-    def mean(self, values: "np.ndarray") -> Interval:
-        """The interval of the mean of values of the rows, (rows,)."""
+    def mean(self, values: np.ndarray) -> Interval:
+        """Return the interval of the mean of the rows' values, (rows,)."""
         return self.interval(self.sums(values) / self.weights.sum(1))
 
-    def ratio(self, parts: "np.ndarray", wholes: "np.ndarray") -> Interval:
-        """The interval of a sum over another sum, both of values of the rows, (rows,)."""
-        return self.interval(_divided(self.sums(parts), self.sums(wholes)))
+    def ratio(self, parts: np.ndarray, wholes: np.ndarray) -> Interval:
+        """Return the interval of one sum over another, both of the rows' values, (rows,)."""
+        return self.interval(_divide(self.sums(parts), self.sums(wholes)))
 
-    def f1(self, right: "np.ndarray", predicted: "np.ndarray", true: "np.ndarray") -> "np.ndarray":
-        """F1 in each draw, (draws, ...), of counts of the rows, (rows, ...); 0 where there is nothing to find."""
-        import numpy as np
+    def f1(self, correct: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+        """Return F1 in each draw, (draws, ...), from counts of the rows, (rows, ...)."""
+        hits, predicted, true = (self.sums(each) for each in (correct, predicted, true))
+        return 2 * hits / np.maximum(predicted + true, 1e-9)
 
-        hits, found, there = (self.sums(each) for each in (right, predicted, true))
-        return 2 * hits / np.maximum(found + there, 1e-9)
-
-    def roc_auc(self, scores: "np.ndarray", truth: "np.ndarray") -> "np.ndarray":
-        """The area under the ROC curve in each draw, (draws,), of scores and 0 or 1 of the rows, (rows,)."""
-        import numpy as np
-
-        order, starts = _groups(scores)
-        positive, negative = (
-            np.add.reduceat((self.weights * each)[:, order].astype("float64"), starts, axis=1)
-            for each in (truth, 1 - truth)
-        )
+    def roc_auc(self, scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Return the area under the ROC curve in each draw, (draws,), for truth of 0 and 1, (rows,)."""
+        positive, negative = self._weights_by_score(scores, truth, 1 - truth)
         below = np.cumsum(negative, 1) - negative
-        return _divided((positive * (below + negative / 2)).sum(1), positive.sum(1) * negative.sum(1))
+        return _divide((positive * (below + negative / 2)).sum(1), positive.sum(1) * negative.sum(1))
 
-    def average_precision(self, scores: "np.ndarray", truth: "np.ndarray") -> "np.ndarray":
-        """The average precision in each draw, (draws,), of scores and 0 or 1 of the rows, (rows,)."""
-        import numpy as np
-
-        order, starts = _groups(-scores)
-        positive, every = (
-            np.add.reduceat((self.weights * each)[:, order].astype("float64"), starts, axis=1)
-            for each in (truth, np.ones_like(truth))
-        )
+    def average_precision(self, scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Return the average precision in each draw, (draws,), for truth of 0 and 1, (rows,)."""
+        positive, every = self._weights_by_score(-scores, truth, np.ones_like(truth))
         precision = np.cumsum(positive, 1) / np.maximum(np.cumsum(every, 1), 1e-9)
-        return _divided((positive * precision).sum(1), positive.sum(1))
+        return _divide((positive * precision).sum(1), positive.sum(1))
+
+    def _weights_by_score(self, scores: np.ndarray, *selections: np.ndarray) -> list[np.ndarray]:
+        """Return the weights of the selected rows in each draw, summed by distinct score in ascending order."""
+        order = np.argsort(scores, kind="stable")
+        ordered = scores[order]
+        starts = np.append(0, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)
+        return [np.add.reduceat((self.weights * each)[:, order].astype("float64"), starts, 1) for each in selections]
 
 
-def _groups(scores: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """The order of scores, ascending, and the places in it at which another score begins."""
-    import numpy as np
-
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    return order, np.append(0, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)
-
-
-def _divided(parts: "np.ndarray", wholes: "np.ndarray") -> "np.ndarray":
-    import numpy as np
-
+def _divide(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """Return the quotients, NaN where the divisor is not positive."""
     return np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0)
 
 
 def classification_intervals(
-    probabilities: "np.ndarray", targets: "np.ndarray", predicted: "np.ndarray"
+    probabilities: np.ndarray, targets: np.ndarray, predicted: np.ndarray
 ) -> dict[str, Interval]:
-    """Intervals of the scores of `classification_metrics`, by name; the arguments are the same."""
-    import numpy as np
-
+    """Return the intervals of the scores of `classification_metrics`."""
     rows, classes = probabilities.shape
     bootstrap = Bootstrap(rows, classes)
-    truth, found = targets[:, None] == range(classes), predicted[:, None] == range(classes)
-    right = truth & found
-    known = np.where(targets >= 0, probabilities[np.arange(rows), np.maximum(targets, 0)], 0.0)
+    truth, is_predicted = targets[:, None] == range(classes), predicted[:, None] == range(classes)
     intervals = {
         "accuracy": proportion_interval((targets == predicted).sum(), rows),
-        "log_loss": bootstrap.mean(-np.log(known.clip(np.finfo("float64").eps, 1))),
-        **_label_intervals(bootstrap, right, found, truth),
+        "log_loss": bootstrap.mean(log_losses(probabilities, targets)),
+        **_label_intervals(bootstrap, truth & is_predicted, is_predicted, truth),
     }
     scored = range(1, 2) if classes == 2 else range(classes)
     if truth.any(0).all():
@@ -154,49 +104,34 @@ def classification_intervals(
 
 
 def _label_intervals(
-    bootstrap: Bootstrap, right: "np.ndarray", found: "np.ndarray", truth: "np.ndarray"
+    bootstrap: Bootstrap, correct: np.ndarray, predicted: np.ndarray, truth: np.ndarray
 ) -> dict[str, Interval]:
-    """Intervals of precision, recall and F1, of bool (rows, classes)."""
-    import numpy as np
-
-    hits, flagged, there = (bootstrap.sums(each) for each in (right, found, truth))
-    precision, recall = (np.nan_to_num(_divided(hits, whole)) for whole in (flagged, there))
-    f1 = 2 * hits / np.maximum(flagged + there, 1e-9)
-    macro = {
-        f"{name}_macro": bootstrap.interval(each.mean(1))
-        for name, each in (("precision", precision), ("recall", recall), ("f1", f1))
+    """Return the intervals of precision, recall and F1, from bool (rows, classes)."""
+    hits, all_predicted, all_true = (bootstrap.sums(each) for each in (correct, predicted, truth))
+    by_name = {
+        "precision": np.nan_to_num(_divide(hits, all_predicted)),
+        "recall": np.nan_to_num(_divide(hits, all_true)),
+        "f1": 2 * hits / np.maximum(all_predicted + all_true, 1e-9),
     }
-    if right.shape[1] != 2:
-        return {**{name.removesuffix("_macro"): interval for name, interval in macro.items()}, **macro}
-    headline = {"f1": bootstrap.interval(f1[:, 1])}
-    for name, whole in (("precision", found), ("recall", truth)):
-        if count := int(whole[:, 1].sum()):
-            headline[name] = proportion_interval(int(right[:, 1].sum()), count)
-    return {**headline, **macro}
+    macro = {name: bootstrap.interval(values.mean(1)) for name, values in by_name.items()}
+    intervals = {f"{name}_macro": interval for name, interval in macro.items()}
+    if correct.shape[1] != 2:
+        return macro | intervals
+    intervals["f1"] = bootstrap.interval(by_name["f1"][:, 1])
+    for name, rows in (("precision", predicted), ("recall", truth)):
+        if count := int(rows[:, 1].sum()):
+            intervals[name] = proportion_interval(int(correct[:, 1].sum()), count)
+    return intervals
 
 
 def intent_intervals(
-    probabilities: "np.ndarray", targets: "np.ndarray", labels: int, predicted: "np.ndarray", outside: "np.ndarray"
+    probabilities: np.ndarray, targets: np.ndarray, labels: int, predicted: np.ndarray, outside: np.ndarray
 ) -> dict[str, Interval]:
-    """Intervals of the scores of `intent_metrics`, by name.
-
-    Args:
-        probabilities: float (rows, intents).
-        targets: int (rows,), indices of intents.
-        labels: how many labels there are, the out-of-scope one included.
-        predicted: int (rows,), indices of labels, the last one for rejected rows.
-        outside: bool (rows,), whether a row is out of scope.
-    """
-    import numpy as np
-
+    """Return the intervals of the scores of `intent_metrics`; `outside` marks rows that are out of scope."""
     rejected, inside = predicted == labels - 1, ~outside
     bootstrap = Bootstrap(len(targets), labels)
     truth = np.where(outside, labels - 1, targets)[:, None] == range(labels)
-    found = predicted[:, None] == range(labels)
-    present = truth.any(0)
-    f1 = bootstrap.f1(truth & found, found, truth)[:, present]
-    known = np.where(targets >= 0, probabilities[np.arange(len(targets)), np.maximum(targets, 0)], 0.0)
-    losses = -np.log(known.clip(np.finfo("float64").eps, 1))
+    is_predicted, present = predicted[:, None] == range(labels), truth.any(0)
     shares = {
         "accuracy": (inside, probabilities.argmax(-1) == targets),
         "in_scope_accuracy": (inside, predicted == targets),
@@ -204,80 +139,77 @@ def intent_intervals(
         "out_of_scope_precision": (rejected, outside),
     }
     intervals = {
-        name: proportion_interval(int((right & among).sum()), int(among.sum()))
-        for name, (among, right) in shares.items()
-        if among.any() and (outside.any() or not name.startswith("out"))
+        name: proportion_interval(int((correct & rows).sum()), int(rows.sum()))
+        for name, (rows, correct) in shares.items()
+        if rows.any() and (outside.any() or not name.startswith("out"))
     }
     if outside.any() and inside.any():
         score = 1 - probabilities.max(-1)
         intervals["out_of_scope_roc_auc"] = bootstrap.interval(bootstrap.roc_auc(score, outside.astype("float32")))
     if inside.any():
-        intervals["log_loss"] = bootstrap.ratio(losses * inside, inside)
-    return {**intervals, "f1_macro": bootstrap.interval(f1.mean(1))} if present.any() else intervals
+        intervals["log_loss"] = bootstrap.ratio(log_losses(probabilities, targets) * inside, inside)
+    if present.any():
+        f1 = bootstrap.f1(truth & is_predicted, is_predicted, truth)[:, present]
+        intervals["f1_macro"] = bootstrap.interval(f1.mean(1))
+    return intervals
 
 
 def multilabel_intervals(
-    probabilities: "np.ndarray", targets: "np.ndarray", thresholds: Sequence[float]
+    probabilities: np.ndarray, targets: np.ndarray, thresholds: Sequence[float]
 ) -> dict[str, Interval]:
-    """Intervals of the scores of `multilabel_metrics`, by name; the arguments are the same."""
-    import numpy as np
-
+    """Return the intervals of the scores of `multilabel_metrics`."""
     rows, count = probabilities.shape
     bootstrap = Bootstrap(rows, count)
     truth = np.column_stack([targets[:, :count] > 0, targets[:, count:].any(-1)])
-    found = np.pad(probabilities >= np.array(thresholds), ((0, 0), (0, 1)))
-    right = truth & found
-    clipped = probabilities.clip(1e-15, 1 - 1e-15)
-    losses = -np.log(np.where(truth[:, :count], clipped, 1 - clipped)).mean(-1)
-    sums = [each.sum(-1) for each in (right, found, truth)]
-    ranked = [
-        bootstrap.average_precision(probabilities[:, label], truth[:, label].astype("float32"))
-        for label in np.flatnonzero(truth[:, :count].any(0))
-    ]
-    return {
-        "f1_micro": bootstrap.interval(bootstrap.f1(*sums)),
-        "f1_macro": bootstrap.interval(bootstrap.f1(right, found, truth)[:, :count].mean(1)),
-        "precision_micro": bootstrap.ratio(sums[0], sums[1]),
-        "recall_micro": bootstrap.ratio(sums[0], sums[2]),
-        "exact_match": proportion_interval(int((truth == found).all(-1).sum()), rows),
+    predicted = np.pad(probabilities >= np.array(thresholds), ((0, 0), (0, 1)))
+    correct = truth & predicted
+    correct_count, predicted_count, true_count = (each.sum(-1) for each in (correct, predicted, truth))
+    intervals = {
+        "f1_micro": bootstrap.interval(bootstrap.f1(correct_count, predicted_count, true_count)),
+        "f1_macro": bootstrap.interval(bootstrap.f1(correct, predicted, truth)[:, :count].mean(1)),
+        "precision_micro": bootstrap.ratio(correct_count, predicted_count),
+        "recall_micro": bootstrap.ratio(correct_count, true_count),
+        "exact_match": proportion_interval(int((truth == predicted).all(-1).sum()), rows),
         "label_ranking_average_precision": bootstrap.mean(_ranking_precision(probabilities, truth)),
-        "log_loss": bootstrap.mean(losses),
-        **({"average_precision": bootstrap.interval(np.nanmean(ranked, 0))} if ranked else {}),
+        "log_loss": bootstrap.mean(binary_log_losses(probabilities, truth[:, :count])),
     }
+    if present := np.flatnonzero(truth[:, :count].any(0)).tolist():
+        by_label = [
+            bootstrap.average_precision(probabilities[:, label], truth[:, label].astype("float32")) for label in present
+        ]
+        intervals["average_precision"] = bootstrap.interval(np.nanmean(by_label, 0))
+    return intervals
 
 
-def _ranking_precision(probabilities: "np.ndarray", truth: "np.ndarray") -> "np.ndarray":
-    """The label ranking average precision of each row, float (rows,); the last column of `truth` is ranked last."""
-    import numpy as np
+def _ranking_precision(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the label ranking average precision of each row; the last column of `truth` is ranked last."""
+    from scipy.stats import rankdata
 
-    ranked = np.pad(probabilities, ((0, 0), (0, 1)), constant_values=-1)
-    scores = np.ones(len(truth))
-    for row, (own, there) in enumerate(zip(ranked, truth)):
-        if there.any() and not there.all():
-            above = own[:, None] <= own[None, :]
-            scores[row] = (above[there][:, there].sum(-1) / above[there].sum(-1)).mean()
-    return scores
+    scores = -np.pad(probabilities, ((0, 0), (0, 1)), constant_values=-1)
+    ranks = rankdata(scores, "max", axis=1)
+    true_ranks = rankdata(np.where(truth, scores, np.inf), "max", axis=1)
+    count = truth.sum(-1)
+    return np.where(count > 0, (truth * true_ranks / ranks).sum(-1) / np.maximum(count, 1), 1.0)
 
 
-def regression_intervals(predicted: "np.ndarray", truth: "np.ndarray") -> dict[str, Interval]:
-    """Intervals of the scores of `regression_metrics`, by name; the arguments are the same."""
-    import numpy as np
+def regression_intervals(predicted: np.ndarray, truth: np.ndarray) -> dict[str, Interval]:
+    """Return the intervals of the scores of `regression_metrics`."""
     from scipy.stats import rankdata
 
     bootstrap = Bootstrap(len(truth))
     count, errors = bootstrap.weights.sum(1), predicted - truth
 
-    def moments(values: "np.ndarray") -> "np.ndarray":
+    def moments(values: np.ndarray) -> np.ndarray:
         return bootstrap.sums(values) / count
 
-    def correlation(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":
+    def covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         one, other = one - one.mean(), other - other.mean()
-        covariance = moments(one * other) - moments(one) * moments(other)
-        variances = [moments(each**2) - moments(each) ** 2 for each in (one, other)]
-        return _divided(covariance, np.sqrt(np.maximum(variances[0] * variances[1], 0)))
+        return moments(one * other) - moments(one) * moments(other)
 
-    centered = truth - truth.mean()
-    spread = moments(centered**2) - moments(centered) ** 2
+    def correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        variances = np.maximum(covariance(one, one) * covariance(other, other), 0)
+        return _divide(covariance(one, other), np.sqrt(variances))
+
     squares = moments(errors**2)
     intervals = {
         "mean_absolute_error": bootstrap.mean(np.abs(errors)),
@@ -287,19 +219,13 @@ def regression_intervals(predicted: "np.ndarray", truth: "np.ndarray") -> dict[s
         intervals |= {
             "pearson": bootstrap.interval(correlation(predicted, truth)),
             "spearman": bootstrap.interval(correlation(rankdata(predicted), rankdata(truth))),
-            "r2": bootstrap.interval(1 - _divided(squares, spread)),
+            "r2": bootstrap.interval(1 - _divide(squares, covariance(truth, truth))),
         }
     return intervals
 
 
-def mean_intervals(values: Mapping[str, "np.ndarray"]) -> dict[str, Interval]:
-    """Intervals of means over rows, by name: exact ones of values that are 0 or 1.
-
-    Args:
-        values: float (rows,) for each score; rows that a score leaves out are not in it.
-    """
-    import numpy as np
-
+def mean_intervals(values: Mapping[str, np.ndarray]) -> dict[str, Interval]:
+    """Return the intervals of means over rows, by name; they are exact for values of 0 and 1."""
     intervals = {}
     for name, each in values.items():
         if len(each) and np.isin(each, (0, 1)).all():
@@ -310,56 +236,42 @@ def mean_intervals(values: Mapping[str, "np.ndarray"]) -> dict[str, Interval]:
 
 
 def entity_intervals(
-    predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[str]], losses: Sequence["np.ndarray"]
+    predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[str]], losses: Sequence[np.ndarray]
 ) -> dict[str, Interval]:
-    """Intervals of the scores of entities, by name.
-
-    Args:
-        predicted: the tags of each row.
-        truth: the true ones.
-        losses: the cross-entropy of each word's tag, of words whose tag the model has, an array for each row.
-    """
-    import numpy as np
+    """Return the intervals of the scores of `entity_metrics`, and of the log loss of each row's words."""
     from seqeval.metrics.sequence_labeling import get_entities
 
-    found, there = ([set(get_entities(tags)) for tags in each] for each in (predicted, truth))
-    kinds = sorted({kind for row in (*found, *there) for kind, _, _ in row})
+    predicted_entities, true_entities = ([set(get_entities(tags)) for tags in each] for each in (predicted, truth))
+    labels = sorted({label for entities in (*predicted_entities, *true_entities) for label, _, _ in entities})
 
-    def counts(rows: Sequence[set]) -> "np.ndarray":
-        return np.array([[sum(kind == each for each, _, _ in row) for kind in kinds] for row in rows], "float32")
+    def counts(rows: Sequence[set]) -> np.ndarray:
+        return np.array([[sum(label == each for each, _, _ in row) for label in labels] for row in rows], "float32")
 
-    right = counts([one & other for one, other in zip(found, there, strict=True)])
-    found, there = counts(found), counts(there)
-    known = there.any(0)
-    bootstrap = Bootstrap(len(truth), max(len(kinds), 1))
+    correct = counts([one & other for one, other in zip(predicted_entities, true_entities, strict=True)])
+    by_label = (correct, counts(predicted_entities), counts(true_entities))
+    correct_count, predicted_count, true_count = (each.sum(-1) for each in by_label)
+    known = by_label[2].any(0)
+    bootstrap = Bootstrap(len(truth), max(len(labels), 1))
     words = np.array([len(tags) for tags in truth])
     equal = np.array([sum(one == other for one, other in zip(*rows)) for rows in zip(predicted, truth, strict=True)])
-    sums = [each.sum(-1) for each in (right, found, there)]
     sizes = np.array([len(each) for each in losses])
     intervals = {
         "tag_accuracy": bootstrap.ratio(equal, words),
         "log_loss": bootstrap.ratio(np.array([each.sum() for each in losses]), sizes),
-        "f1": bootstrap.interval(bootstrap.f1(*sums)),
-        "precision": bootstrap.ratio(sums[0], sums[1]),
-        "recall": bootstrap.ratio(sums[0], sums[2]),
+        "f1": bootstrap.interval(bootstrap.f1(correct_count, predicted_count, true_count)),
+        "precision": bootstrap.ratio(correct_count, predicted_count),
+        "recall": bootstrap.ratio(correct_count, true_count),
     }
     if known.any():
-        intervals["f1_macro"] = bootstrap.interval(bootstrap.f1(right, found, there)[:, known].mean(1))
+        intervals["f1_macro"] = bootstrap.interval(bootstrap.f1(*by_label)[:, known].mean(1))
     return {name: interval for name, interval in intervals.items() if np.isfinite(interval).all()}
 
 
-def guess_intervals(sums: "np.ndarray", accuracy: str) -> dict[str, Interval]:
-    """Intervals of the share of right guesses, under the name of `accuracy`, and of the perplexity.
-
-    Args:
-        sums: of cross-entropy, of right guesses and of guesses, float (rows, 3).
-        accuracy: what the share is called.
-    """
-    import numpy as np
-
+def guess_intervals(sums: np.ndarray, accuracy: str) -> dict[str, Interval]:
+    """Return the intervals of the scores of `guess_metrics`; `accuracy` is the name of the first."""
     bootstrap = Bootstrap(len(sums))
-    loss, right, count = sums.astype("float64").T
+    loss, correct, count = sums.astype("float64").T
     if not count.sum():
         return {}
     low, high = np.exp(bootstrap.ratio(loss, count))
-    return {accuracy: bootstrap.ratio(right, count), "perplexity": (float(low), float(high))}
+    return {accuracy: bootstrap.ratio(correct, count), "perplexity": (float(low), float(high))}

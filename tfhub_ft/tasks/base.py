@@ -1,21 +1,23 @@
-"""The base of tasks: the hooks that say what kind of prediction is learned."""
+"""The base class of tasks."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import Row
+from tfhub_ft.metrics import Scores
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.imports import imported
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
+    import tensorflow as tf
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.settings import Settings
 
 TASKS = {
     "classification": "tfhub_ft.tasks.classification.Classification",
@@ -33,50 +35,49 @@ TEXT_ALIASES = ("sentence", "review", "content", "message", "comment", "tweet", 
 FIRST_ALIASES = ("premise", "question1", "text1", "text_a", "first", "#1 String", "query", "prompt")
 SECOND_ALIASES = ("hypothesis", "question2", "text2", "text_b", "second", "#2 String", "sentence", "reply")
 
-
-def load_task(name: str) -> "Task":
-    """Return the task of that name, as an export names it, with its defaults."""
-    return imported(TASKS[name])()
-
-
-def described_task(described: dict[str, Any], path: Path) -> "Task":
-    """Return the task of the export at this path, with the fields that its recipe named.
-
-    Raises:
-        InputError: the task is not one of `TASKS`.
-    """
-    if described["task"] not in TASKS:
-        raise InputError(f"{path}: its task {described['task']!r} is not one of {', '.join(TASKS)}: predict by its run")
-    task = load_task(described["task"])
-    object.__setattr__(task, "fields", tuple(described["inputs"]))
-    return task
+Array: TypeAlias = "np.ndarray"
+# Arrays for most tasks, lists with an entry for each row for others.
+Logits: TypeAlias = Any
+Targets: TypeAlias = Any
+Thresholds = dict[str, Any]
+Segments = tuple[str, ...]
+Prediction = dict[str, Any]
+Tensors: TypeAlias = "dict[str, tf.Tensor]"
+Arrays: TypeAlias = "Mapping[str, np.ndarray]"
 
 
 class Task:
-    """What kind of prediction is learned. A subclass is a frozen dataclass that overrides the hooks below.
+    """The kind of prediction that a recipe learns.
+
+    A subclass is a frozen dataclass that overrides the hooks below: which columns it reads, what its labels and
+    targets are, how logits are scored and how they become predictions.
 
     Attributes:
-        name: the name by which exports and `TASKS` know the task.
-        monitor: the validation score that selects the best epoch.
-        epoch_scores: the scores that are printed after each epoch.
-        primary_metric: the score that an export must keep; None where predictions are not right or wrong.
-        fields: the text segments of a row, such as ("text",) or ("sentence1", "sentence2").
-        label_column: the column with a row's labels: "label", "labels" or "tags" (BIO); None without labels.
-        stratified: whether a split keeps the shares of `stratify_key`.
-        grouped_by: "inputs" where a split keeps rows together whose training inputs are equal, "last input" where it
-            does so by the last of their prediction inputs.
-        labels_without_logit: how many of the last labels have no logit.
-        has_classes: whether `build_model` takes `num_classes`.
-        example_unit: what a batch consists of: rows, or the windows of long rows.
-        reads_all_words: whether training reads embeddings of words that no row contains.
-        scored_in_float32: whether scores are computed in float32, whatever a run's precision is.
-        keeps_encoder: whether a run folder is an encoder for `--encoder`.
-        output_activation: "softmax" or "sigmoid", which turns logits into probabilities, which are then calibrated;
-            None where logits are not probabilities.
-        decision_field: the field of a prediction that is right or wrong; None where predictions are numbers.
-        display_fields: the fields of a prediction that one line shows; None for all plain ones.
-        rows_at_once: how many rows of a file are predicted before the first prediction is written.
-        plugin: the module with what only this task needs of other rooms; see `tfhub_ft.language_models.plugin`.
+        name: Name of the task in exports and in `TASKS`.
+        monitor: Validation score that selects the best epoch.
+        epoch_scores: Scores logged after each epoch.
+        primary_metric: Score that an export must keep; None if predictions are neither right nor wrong.
+        fields: Text segments of a row, such as ("text",) or ("sentence1", "sentence2").
+        label_column: Column of the labels: "label", "labels" or "tags"; None without labels.
+        stratified: Whether splits are stratified by `stratify_key`.
+        grouped_by: Rows that stay in the same split: those with equal training inputs ("inputs"), or with an equal last
+            prediction input ("last input").
+        labels_without_logit: Number of labels, at the end, without a logit.
+        has_classes: Whether `build_model` takes `num_classes`.
+        example_unit: What a batch consists of: "rows", or the "windows" of long rows.
+        reads_all_words: Whether training reads embeddings of tokens that no row contains.
+        scored_in_float32: Whether scores are always computed in float32.
+        keeps_encoder: Whether the run folder is also an encoder folder for `--encoder`.
+        output_activation: "softmax" or "sigmoid" if logits become probabilities, which are then calibrated.
+        decision_field: Field of a prediction that is right or wrong; None if predictions are numbers.
+        display_fields: Fields of a prediction in a one-line summary; None for all plain fields.
+        rows_at_once: Rows of a file predicted before the first prediction is written.
+        plugin: Module with the parts of other packages that only this task needs.
+
+    Example:
+        @dataclass(frozen=True)
+        class Topics(Classification):
+            monitor: str = "f1_macro"
     """
 
     name: str
@@ -99,15 +100,10 @@ class Task:
     rows_at_once = 4096
     plugin: str | None = None
 
-    # Data
+    # Data. `settings` is of the recipe's own class, which has the options that the task reads.
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
-        """Return the columns that rows are read from.
-
-        Args:
-            settings: name columns of the user's file.
-            labeled: False for the columns of the text segments alone, which are all that a prediction reads.
-        """
+        """Return the columns to read, without those of the labels for a prediction (`labeled=False`)."""
 
         def named(option: str) -> tuple[str | None, str]:
             return getattr(settings, option, None), "--" + option.replace("_", "-")
@@ -119,125 +115,141 @@ class Task:
             Column("sentence2", SECOND_ALIASES, check_text, *named("second_column")),
         ]
 
-    def training_inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> Segments:
         """Return the text segments that the model reads in training."""
         return self.prediction_inputs(row)
 
-    def prediction_inputs(self, row: Row) -> tuple[str, ...]:
+    def prediction_inputs(self, row: Row) -> Segments:
         """Return the text segments that a prediction reads."""
         return tuple(row.values[field] for field in self.fields)
 
     def stratify_key(self, row: Row) -> tuple[str, ...]:
-        """Return the labels by which rows are counted and splits are stratified; none where rows are unlabeled."""
+        """Return the labels by which rows are counted and splits are stratified."""
         return ()
 
-    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
-        """Return the labels of the training rows, in the order of the logits.
-
-        Raises:
-            InputError: the rows cannot be learned from.
-        """
+    def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]:
+        """Return the labels of the training rows in the order of the logits, or raise an InputError."""
         raise NotImplementedError
 
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Any:
-        """Return the targets that `metrics` takes, an array or a list with an entry for each row.
-
-        A label that is not one of `labels` gets a target that no prediction equals, so that its row counts as wrong.
-        """
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Targets:
+        """Return the targets that `metrics` takes; a label that is not in `labels` counts as wrong."""
         raise NotImplementedError
 
     # Model
 
-    def encode(self, preprocessor: Any, inputs: Sequence[tuple[str, ...]]) -> "TokenRows":
+    def encode(self, preprocessor: Any, inputs: Sequence[Segments]) -> "TokenRows":
         """Return the tokens of training inputs."""
         from tfhub_ft.data.batches import tokenize
 
         return tokenize(preprocessor, inputs)
 
-    def token_targets(self, tokens: "TokenRows", targets: Any) -> Any:
-        """Return the targets as the loss takes them, an entry for each row of `tokens`."""
+    def token_targets(self, tokens: Any, targets: Targets) -> Any:
+        """Return the targets of the loss, one for each row of `tokens`."""
         return targets
 
-    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> Callable[["TokenRows"], Any]:
-        """Return a function from tokens to what `metrics` takes, for most tasks logits, float32 (rows, ...).
+    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> Callable[[Any], Logits]:
+        """Return a function from tokens to the logits that `metrics` takes, computed with a text-in model.
 
-        Args:
-            model: the text-in model. The function is traced when it is first called, so it must not outlive a change of
-                the shapes of the weights.
-            precision: the compute dtype of matrix products: "float32", "bfloat16" or "float16".
+        The function is traced by its first call, so it is invalid after a change of the shapes of the weights.
+        `precision` is the compute dtype of matrix products.
         """
         from tfhub_ft.models.frozen_features import make_score_fn
 
         return make_score_fn(model.get_layer("token_model"), precision)
 
     def inference_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
-        """Return the text-in model that a run keeps, made from the trained one."""
+        """Return the text-in model that a run saves, made from the trained one."""
         return model
 
     # Output
 
-    def fit_thresholds(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
-    ) -> dict[str, Any]:
+    def fit_thresholds(self, logits: Logits, targets: Targets, labels: Sequence[str], settings: Any) -> Thresholds:
         """Return the thresholds that turn logits into predictions, chosen on validation rows."""
         return {}
 
     def metrics(
         self,
-        logits: Any,
-        targets: Any,
+        logits: Logits,
+        targets: Targets,
         labels: Sequence[str],
-        thresholds: dict[str, Any],
+        thresholds: Thresholds,
         *,
         intervals: bool = False,
-    ) -> dict[str, Any]:
-        """Return the scores of logits; with `intervals`, their 95% confidence intervals too, as "intervals"."""
+    ) -> Scores:
+        """Return the scores of logits, with 95% confidence intervals as "intervals" if asked for."""
         raise NotImplementedError
 
-    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
-        """Return the outputs of the signature `tokens`, tensors by name; `logits` is one of them."""
+    def serving_outputs(self, logits: "tf.Tensor", labels: Sequence[str], thresholds: Thresholds) -> Tensors:
+        """Return the outputs of the signature `tokens` by name, `logits` included."""
         raise NotImplementedError
 
     def serving_fn(
-        self, model: "keras.Model", segments: Sequence[Any], labels: Sequence[str], thresholds: dict[str, Any]
-    ) -> dict[str, Any]:
+        self, model: "keras.Model", segments: "Sequence[tf.Tensor]", labels: Sequence[str], thresholds: Thresholds
+    ) -> Tensors:
         """Return the outputs of the signature `serving_default` for string tensors (batch,), one for each field."""
         texts = list(segments) if len(segments) > 1 else segments[0]
         return self.serving_outputs(model(texts, training=False), labels, thresholds)
 
     def decode_serving_outputs(
-        self,
-        outputs: "dict[str, np.ndarray]",
-        rows: Sequence[tuple[str, ...]],
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-    ) -> list[dict[str, Any]]:
-        """Return a prediction for each row of segments, from the logits or what else `serving_fn` returned."""
+        self, outputs: Arrays, rows: Sequence[Segments], labels: Sequence[str], thresholds: Thresholds
+    ) -> list[Prediction]:
+        """Return a prediction for each row from the logits, or from the outputs of `serving_fn`."""
         raise NotImplementedError
+
+    def probabilities(self, logits: Array) -> Array:
+        """Return the probabilities of logits, float64 (rows, labels)."""
+        from tfhub_ft.metrics.calibration import probabilities_of
+
+        return probabilities_of(logits, self.output_activation or "softmax")
+
+
+def load_task(name: str) -> Task:
+    """Return the task with this name in `TASKS`."""
+    return imported(TASKS[name])()
+
+
+def described_task(described: Mapping[str, Any], path: Path) -> Task:
+    """Return the task of an export, with the fields of its recipe."""
+    if described["task"] not in TASKS:
+        raise InputError(
+            f"{path}: unknown task {described['task']!r}; pass its run, or an export of {', '.join(TASKS)}"
+        )
+    task = load_task(described["task"])
+    object.__setattr__(task, "fields", tuple(described["inputs"]))
+    return task
 
 
 def num_classes(task: Task, labels: Sequence[str]) -> int | None:
-    """Return the number of classes that `build_model` takes; None where the task has none."""
+    """Return the number of classes that `build_model` takes; None if it takes none."""
     return len(labels) - task.labels_without_logit if task.has_classes else None
 
 
-def decisions(task: Task, predictions: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Any]:
-    """Return what of predictions is right or wrong, in one list; none where predictions are numbers."""
+def decisions(task: Task, predictions: Sequence[Prediction], labels: Sequence[str]) -> list[Any]:
+    """Return the parts of predictions that are right or wrong, in one list; empty if predictions are numbers."""
     if task.decision_field is None:
         return []
     values = [prediction[task.decision_field] for prediction in predictions]
     if task.output_activation == "sigmoid":
-        return [label in chosen for chosen in values for label in labels]
+        return [label in predicted for predicted in values for label in labels]
     return [each for value in values for each in (value if isinstance(value, list) else [value])]
 
 
-def default_thresholds(task: Task, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the thresholds by which a model that knows only the shares of the labels predicts the most frequent."""
+def share_equal(decisions: Sequence[object], expected: Sequence[object]) -> float | None:
+    """Return the share of equal decisions; None if predictions are numbers."""
+    if not expected:
+        return None
+    if len(decisions) != len(expected):
+        return 0.0
+    return sum(one == other for one, other in zip(decisions, expected, strict=True)) / len(expected)
+
+
+def default_thresholds(task: Task, labels: Sequence[str]) -> Thresholds:
+    """Return the thresholds of a model that predicts the most frequent labels."""
     if task.output_activation == "sigmoid":
         return {"thresholds": [0.5] * len(labels)}
     return {"threshold": 1.0} if task.labels_without_logit else {}
 
 
-def load_plugin(task: Task) -> Any:
-    """Return the module that the task names as its plugin; None where it names none."""
+def load_plugin(task: Task) -> ModuleType | None:
+    """Return the module that the task names as its plugin."""
     return importlib.import_module(task.plugin) if task.plugin else None

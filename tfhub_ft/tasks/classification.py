@@ -1,4 +1,4 @@
-"""One label for each row, which is a text or a pair of texts."""
+"""Classification with one label for each text or pair of texts."""
 
 import re
 from collections.abc import Sequence
@@ -8,29 +8,30 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.columns import Column, check_label, to_nfc
 from tfhub_ft.data.labels import format_labels, label_index
 from tfhub_ft.data.rows import Row
-from tfhub_ft.metrics.calibration import probabilities_of
-from tfhub_ft.metrics.scores import UNSEEN
-from tfhub_ft.tasks.base import Task
+from tfhub_ft.metrics import UNSEEN, Scores
+from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Task, Tensors, Thresholds
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from tfhub_ft.settings import Settings
+    import tensorflow as tf
 
 LABEL_ALIASES = ("class", "category", "target", "sentiment", "intent", "topic", "y", "quality", "is_duplicate")
 
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Each row has one label out of a list.
+    """Classification of texts, or pairs of texts, with one label for each row.
 
-    Where there are two labels, the last one is the positive one, and settings may ask for a precision of it: the
-    threshold on its probability is then chosen on the validation rows.
+    Labels are sorted by name, or by number if all are integers. With two labels, the last one is the positive label,
+    and the settings may ask for a precision: the threshold on its probability is then chosen on validation rows.
 
     Args:
-        fields: the segments of a row.
-        monitor: the validation score that chooses the epoch: "accuracy", or "roc_auc" of two labels.
+        fields: Text segments of a row.
+        monitor: Validation score that selects the best epoch: "accuracy", or "roc_auc" for two labels.
+        name: Name of the task in exports.
+
+    Example:
+        Classification(("sentence1", "sentence2"))
     """
 
     fields: tuple[str, ...] = ("text",)
@@ -44,7 +45,7 @@ class Classification(Task):
     decision_field = "label"
 
     def __post_init__(self) -> None:
-        # Copies of recipes made by version 0.1 have the older name.
+        # Recipes copied from version 0.1 have the older name.
         if self.monitor == "auc":
             object.__setattr__(self, "monitor", "roc_auc")
 
@@ -57,124 +58,110 @@ class Classification(Task):
     def stratify_key(self, row: Row) -> tuple[str, ...]:
         return (row.values["label"],)
 
-    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
-        """The labels of the training rows, in order: by number where all are whole numbers, else by name.
-
-        Raises:
-            InputError: there is only one, or the positive label is not among them.
-        """
-        found = self._found(rows, settings)
-        if len(found) < 2:
-            raise InputError(f"{source}: only one label ({found.pop()!r}); classification needs at least two")
-        numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
-        labels = sorted(found, key=int if numbers else None)
-        _check_two_labels(labels, settings, self.monitor, source)
+    def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]:
+        names = self._label_names(rows, settings)
+        if len(names) < 2:
+            raise InputError(f"{source}: only one label ({names.pop()!r}); classification needs at least two")
+        are_numbers = all(re.fullmatch(r"-?\d+", label) for label in names)
+        labels = sorted(names, key=int if are_numbers else None)
+        self._check_label_count(labels, source, settings)
         positive = getattr(settings, "positive_label", None)
         if positive is None:
             return labels
         positive = to_nfc(positive)
-        if positive not in found:
-            raise InputError(
-                f"{source}: no row has the --positive-label {positive!r}; there are {format_labels(labels)}"
-            )
+        if positive not in names:
+            raise InputError(f"{source}: --positive-label {positive!r} not found; labels are {format_labels(labels)}")
         return [*(label for label in labels if label != positive), positive]
 
-    def _found(self, rows: Sequence[Row], settings: "Settings") -> set[str]:
-        """The labels that rows have, one at least."""
+    def _label_names(self, rows: Sequence[Row], settings: Any) -> set[str]:
         return {row.values["label"] for row in rows}
 
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """The rows' labels as int32 indices of shape (rows,), `UNSEEN` where a label is not one of `labels`."""
+    def _check_label_count(self, labels: Sequence[str], source: str, settings: Any) -> None:
+        option = next((name for name in ("positive_label", "wanted_precision") if getattr(settings, name, None)), None)
+        if len(labels) == 2 or (option is None and self.monitor != "roc_auc"):
+            return
+        needs = f"--{option.replace('_', '-')}" if option else "this recipe"
+        raise InputError(f"{source}: {len(labels)} labels ({format_labels(labels)}); {needs} needs two")
+
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Array:
+        """Return the indices of the labels, int32 (rows,), or `UNSEEN`."""
         import numpy as np
 
         index = label_index(labels)
         return np.fromiter((index.get(row.values["label"], UNSEEN) for row in rows), "int32")
 
-    def fit_thresholds(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
-    ) -> dict[str, Any]:
-        """The threshold on the positive label's probability, where the settings want a precision."""
+    def fit_thresholds(self, logits: Array, targets: Array, labels: Sequence[str], settings: Any) -> Thresholds:
         from tfhub_ft.metrics.thresholds import threshold_for_precision
 
         wanted = getattr(settings, "wanted_precision", 0)
         if not wanted:
             return {}
-        return threshold_for_precision(
-            probabilities_of(logits, self.output_activation)[:, 1], (targets == 1).astype(int), wanted=wanted
-        )
+        return threshold_for_precision(self.probabilities(logits)[:, 1], (targets == 1).astype(int), wanted=wanted)
+
+    def predicted(self, probabilities: Array, labels: Sequence[str], thresholds: Thresholds) -> Array:
+        """Return the index of each row's predicted label, int (rows,)."""
+        if "threshold" in thresholds:
+            return (probabilities[:, 1] >= thresholds["threshold"]).astype(int)
+        return probabilities.argmax(-1)
 
     def metrics(
-        self,
-        logits: "np.ndarray",
-        targets: "np.ndarray",
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-        *,
-        intervals: bool = False,
-    ) -> dict[str, Any]:
+        self, logits: Array, targets: Array, labels: Sequence[str], thresholds: Thresholds, *, intervals: bool = False
+    ) -> Scores:
         from tfhub_ft.metrics.intervals import classification_intervals
         from tfhub_ft.metrics.scores import classification_metrics
 
-        probabilities = probabilities_of(logits, self.output_activation)
-        predicted = predicted_classes(probabilities, thresholds)
-        scores = classification_metrics(probabilities, targets, labels, predicted=predicted)
+        probabilities = self.probabilities(logits)
+        predicted = self.predicted(probabilities, labels, thresholds)
+        scores = classification_metrics(probabilities, targets, labels, predicted)
         if intervals:
             scores["intervals"] = classification_intervals(probabilities, targets, predicted)
         return scores
 
     def decode_serving_outputs(
-        self,
-        outputs: dict[str, "np.ndarray"],
-        rows: Sequence[tuple[str, ...]],
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-    ) -> list[dict[str, Any]]:
-        """{"label", "score": the probability of that label, "probabilities": {label: probability}} for each row."""
-        probabilities = probabilities_of(outputs["logits"], self.output_activation)
+        self, outputs: Arrays, rows: Sequence[Segments], labels: Sequence[str], thresholds: Thresholds
+    ) -> list[Prediction]:
+        """Return {"label", "score": probability of the label, "probabilities": by label} for each row."""
+        probabilities = self.probabilities(outputs["logits"])
         return [
             {
-                "label": labels[chosen],
-                "score": float(row[chosen]),
-                "probabilities": dict(zip(labels, map(float, row), strict=True)),
+                "label": labels[label],
+                "score": float(row[label]),
+                "probabilities": dict(zip(labels, row.tolist(), strict=True)),
             }
-            for chosen, row in zip(predicted_classes(probabilities, thresholds), probabilities, strict=True)
+            for label, row in zip(self.predicted(probabilities, labels, thresholds), probabilities, strict=True)
         ]
 
-    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
-        """`logits`, `probabilities`, `label` and `score`."""
+    def serving_outputs(self, logits: "tf.Tensor", labels: Sequence[str], thresholds: Thresholds) -> Tensors:
+        """Return `logits`, `probabilities`, `label` and `score`."""
         import tensorflow as tf
 
         probabilities = tf.nn.softmax(logits)
         if "threshold" in thresholds:
-            chosen = tf.cast(probabilities[:, 1] >= thresholds["threshold"], tf.int32)
+            predicted = tf.cast(probabilities[:, 1] >= thresholds["threshold"], tf.int32)
         else:
-            chosen = tf.argmax(logits, -1, output_type=tf.int32)
+            predicted = tf.argmax(logits, -1, output_type=tf.int32)
         return {
             "logits": logits,
             "probabilities": probabilities,
-            "label": tf.gather(tf.constant(list(labels)), chosen),
-            "score": tf.gather(probabilities, chosen, batch_dims=1),
+            "label": tf.gather(tf.constant(list(labels)), predicted),
+            "score": tf.gather(probabilities, predicted, batch_dims=1),
         }
 
 
-def _check_two_labels(labels: Sequence[str], settings: "Settings", monitor: str, source: str) -> None:
-    needs_two = ("positive_label", "wanted_precision")
-    asked = next((name for name in needs_two if getattr(settings, name, None)), None)
-    if len(labels) == 2 or (asked is None and monitor != "roc_auc"):
-        return
-    what = f"--{asked.replace('_', '-')} needs two" if asked else "this recipe tells two apart"
-    raise InputError(f"{source}: there are {len(labels)} labels ({format_labels(labels)}), and {what}")
+def balanced_weights(targets: Array) -> list[float]:
+    """Return class weights that are inversely proportional to the classes' frequencies.
 
+    The mean weight of a row is one.
 
-def predicted_classes(probabilities: "np.ndarray", thresholds: dict[str, Any]) -> "np.ndarray":
-    """Return the index of each row's predicted label, int (rows,)."""
-    if "threshold" in thresholds:
-        return (probabilities[:, 1] >= thresholds["threshold"]).astype(int)
-    return probabilities.argmax(-1)
+    Args:
+        targets: Class indices, int (rows,). Negative ones are ignored.
 
+    Returns:
+        A weight for each class.
 
-def balanced_weights(targets: "np.ndarray") -> list[float]:
-    """A weight for each class, so that all classes count the same and the mean weight of a row is one."""
+    Example:
+        balanced_weights(np.array([0, 0, 0, 1]))  # [0.667, 2.0]
+    """
     import numpy as np
 
     counts = np.bincount(targets[targets >= 0])

@@ -1,30 +1,40 @@
-"""Losses and training metrics that Keras does not have in the form that the tasks need."""
+"""Losses and training metrics that Keras lacks."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfhub_ft.metrics.scores import OUT_OF_SCOPE
+from tfhub_ft.metrics import OUT_OF_SCOPE
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Type checkers infer None for the functions of keras.ops.
+ops: Any = keras.ops
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class WeightedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits, with a weight a class and the focal factor.
+    """Cross-entropy of logits with class weights and focal loss.
 
-    A row with a negative target fits none of the classes: every class should get the same probability (outlier
-    exposure).
+    For rows with a negative target, the target distribution is uniform (outlier exposure).
 
     Args:
-        weights: one a class; None weighs all the same.
-        focal_gamma: how far well-classified rows are played down; 0 is plain cross-entropy.
+        weights: Weight of each class; None for equal weights.
+        focal_gamma: Focal loss gamma, which down-weights easy examples; 0 for plain cross-entropy.
+        **kwargs: Arguments of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: int (batch,).
-        y_pred: float logits (batch, classes).
+        y_true: Class indices, int (batch,).
+        y_pred: Logits, float (batch, classes).
+
+    Example:
+        model.compile("adamw", loss=WeightedCrossEntropy([1.0, 5.0], focal_gamma=2.0))
 
     Reference:
-        Lin et al. 2017, https://arxiv.org/abs/1708.02002; Hendrycks et al. 2019, https://arxiv.org/abs/1812.04606
+        - [Lin et al., 2017](https://arxiv.org/abs/1708.02002)
+        - [Hendrycks et al., 2019](https://arxiv.org/abs/1812.04606)
     """
 
     def __init__(self, weights: Sequence[float] | None = None, *, focal_gamma: float = 0.0, **kwargs: Any):
@@ -32,8 +42,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
         self.weights = None if weights is None else list(map(float, weights))
         self.focal_gamma = focal_gamma
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        ops = keras.ops
+    def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
         y_true = ops.cast(ops.reshape(y_true, [-1]), "int32")
         log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"))
         known = ops.one_hot(ops.maximum(y_true, 0), log_probabilities.shape[-1])
@@ -51,80 +60,103 @@ class WeightedCrossEntropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """Accuracy over the rows that are in scope; those with the target `OUT_OF_SCOPE` do not count."""
+    """Accuracy of the rows that are in scope, those whose target is not -1.
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        y_true = keras.ops.reshape(y_true, [-1])
-        super().update_state(y_true, y_pred, keras.ops.cast(y_true != OUT_OF_SCOPE, "float32"))
+    Args:
+        name: Name of the metric.
+        dtype: Dtype of the result.
+
+    Example:
+        model.compile("adamw", loss=WeightedCrossEntropy(), metrics=[InScopeAccuracy(name="accuracy")])
+    """
+
+    def update_state(self, y_true: "tf.Tensor", y_pred: "tf.Tensor", sample_weight: object = None) -> None:
+        y_true = ops.reshape(y_true, [-1])
+        super().update_state(y_true, y_pred, ops.cast(y_true != OUT_OF_SCOPE, "float32"))
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
-    """Mean cross-entropy of the words' tags; tokens with a negative target do not count.
+    """Mean cross-entropy of the tags of words; tokens with a negative target are ignored.
+
+    Args:
+        name: Name of the loss.
+        **kwargs: Arguments of `keras.losses.SparseCategoricalCrossentropy`.
 
     Call arguments:
-        y_true: int (batch, length).
-        y_pred: float logits (batch, length, tags).
+        y_true: Tag indices, int (batch, length).
+        y_pred: Logits, float (batch, length, tags).
+
+    Example:
+        model.compile("adamw", loss=TagCrossEntropy())
     """
 
     def __init__(self, name: str = "tag_cross_entropy", **kwargs: Any):
         super().__init__(from_logits=True, ignore_class=-1, name=name, **kwargs)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return super().call(keras.ops.maximum(y_true, -1), y_pred)
+    def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
+        return super().call(ops.maximum(y_true, -1), y_pred)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
         config = super().get_config()
         return {name: value for name, value in config.items() if name not in ("from_logits", "ignore_class")}
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class SpanCrossEntropy(keras.losses.Loss):
-    """Mean cross-entropy of where a span starts and where it ends.
+    """Mean cross-entropy of the start and the end of a span.
+
+    Args:
+        **kwargs: Arguments of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: int (batch, 2), the span's first and last token.
-        y_pred: float logits (batch, length, 2).
+        y_true: First and last token of the span, int (batch, 2).
+        y_pred: Logits, float (batch, length, 2).
+
+    Example:
+        model.compile("adamw", loss=SpanCrossEntropy())
     """
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{"name": "span_cross_entropy", **kwargs})
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        ops = keras.ops
+    def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
         log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"), axis=1)
-        places = ops.cast(y_true, "int32")[:, None, :]
-        return -ops.mean(ops.take_along_axis(log_probabilities, places, 1)[:, 0], -1)
+        positions = ops.cast(y_true, "int32")[:, None, :]
+        return -ops.mean(ops.take_along_axis(log_probabilities, positions, 1)[:, 0], -1)
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class InBatchNegatives(keras.losses.Loss):
-    """Each prompt shall be closer to its own reply than to the batch's others, and each reply to its own prompt.
+    """Softmax loss of each prompt over the replies of the batch, and of each reply over the prompts.
+
+    Equal replies of other rows are not negatives.
 
     Args:
-        scale: what cosines are multiplied by before the softmax.
+        scale: Factor of the cosines before the softmax.
+        **kwargs: Arguments of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: int (batch,), a number for each distinct reply; an equal reply of another row is no negative.
-        y_pred: float unit vectors (batch, 2, hidden), of the prompts and of the replies.
+        y_true: A number for each distinct reply, int (batch,).
+        y_pred: Unit vectors of prompts and replies, float (batch, 2, hidden).
+
+    Example:
+        model.compile("adamw", loss=InBatchNegatives(scale=20.0), metrics=[InBatchRecall(name="recall")])
 
     Reference:
-        Henderson et al. 2017, section 4.4, https://arxiv.org/abs/1705.00652
+        - [Henderson et al., 2017](https://arxiv.org/abs/1705.00652), section 4.4
     """
 
     def __init__(self, scale: float = 20.0, **kwargs: Any):
         super().__init__(**{"name": "in_batch_negatives", **kwargs})
         self.scale = scale
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        ops = keras.ops
-        cosines = in_batch_cosines(y_true, y_pred)
-        own = ops.arange(ops.shape(cosines)[0])
-        logits = self.scale * cosines
-        forth = ops.take_along_axis(ops.log_softmax(logits), own[:, None], 1)[:, 0]
-        back = ops.take_along_axis(ops.log_softmax(ops.transpose(logits)), own[:, None], 1)[:, 0]
-        return -(forth + back) / 2
+    def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
+        logits = self.scale * _in_batch_cosines(y_true, y_pred)
+        diagonal = ops.arange(ops.shape(logits)[0])[:, None]
+        by_prompt = ops.take_along_axis(ops.log_softmax(logits), diagonal, 1)[:, 0]
+        by_reply = ops.take_along_axis(ops.log_softmax(ops.transpose(logits)), diagonal, 1)[:, 0]
+        return -(by_prompt + by_reply) / 2
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}
@@ -132,17 +164,26 @@ class InBatchNegatives(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class InBatchRecall(keras.metrics.Mean):
-    """The share of prompts whose own reply is the closest one of the batch."""
+    """Share of prompts whose own reply is the closest of the batch.
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        cosines = in_batch_cosines(y_true, y_pred)
-        own = keras.ops.arange(keras.ops.shape(cosines)[0])
-        super().update_state(keras.ops.cast(keras.ops.argmax(cosines, -1) == own, "float32"), sample_weight)
+    Args:
+        name: Name of the metric.
+        dtype: Dtype of the result.
+
+    Example:
+        model.compile("adamw", loss=InBatchNegatives(), metrics=[InBatchRecall(name="recall")])
+    """
+
+    def update_state(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y_true: "tf.Tensor", y_pred: "tf.Tensor", sample_weight: object = None
+    ) -> None:
+        cosines = _in_batch_cosines(y_true, y_pred)
+        diagonal = ops.arange(ops.shape(cosines)[0])
+        super().update_state(ops.cast(ops.argmax(cosines, -1) == diagonal, "float32"), sample_weight)
 
 
-def in_batch_cosines(y_true: Any, y_pred: Any) -> Any:
-    """Cosines of each prompt with each reply, (batch, batch), far below -1 where another row has the same reply."""
-    ops = keras.ops
+def _in_batch_cosines(y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
+    """Return the cosine of each prompt and reply, (batch, batch), -100 for equal replies of other rows."""
     replies = ops.reshape(y_true, [-1])
     rows = ops.arange(ops.shape(replies)[0])
     repeated = (replies[:, None] == replies[None, :]) & (rows[:, None] != rows[None, :])
@@ -152,27 +193,46 @@ def in_batch_cosines(y_true: Any, y_pred: Any) -> Any:
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class GuessedCrossEntropy(keras.losses.Loss):
-    """Mean cross-entropy of guessed tokens, from the sums of each row: float (batch, 3), loss, right ones, guesses."""
+    """Mean cross-entropy of guessed tokens, for models that return sums for each row.
+
+    Args:
+        **kwargs: Arguments of `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Ignored.
+        y_pred: Sums of cross-entropy, of correct guesses and of guesses, float (batch, 3).
+
+    Example:
+        model.compile("adamw", loss=GuessedCrossEntropy(), metrics=[GuessAccuracy()])
+    """
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{"name": "guessed_cross_entropy", **kwargs})
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        # Keras takes the mean over the rows: scaled so that it is the mean over the guesses.
-        guesses = keras.ops.maximum(keras.ops.sum(y_pred[:, 2]), 1.0)
-        return y_pred[:, 0] * keras.ops.cast(keras.ops.shape(y_pred)[0], "float32") / guesses
+    def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
+        # Scaled so that Keras' mean over rows is the mean over guesses.
+        guesses = ops.maximum(ops.sum(y_pred[:, 2]), 1.0)
+        return y_pred[:, 0] * ops.cast(ops.shape(y_pred)[0], "float32") / guesses
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class GuessAccuracy(keras.metrics.Metric):
-    """The share of right guesses, from the same sums."""
+    """Accuracy of guessed tokens, from the sums that `GuessedCrossEntropy` takes.
+
+    Args:
+        name: Name of the metric.
+        **kwargs: Arguments of `keras.metrics.Metric`.
+
+    Example:
+        model.compile("adamw", loss=GuessedCrossEntropy(), metrics=[GuessAccuracy(name="masked_accuracy")])
+    """
 
     def __init__(self, name: str = "guess_accuracy", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.sums = self.add_weight(shape=(3,), initializer="zeros", name="sums")
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        self.sums.assign_add(keras.ops.sum(y_pred, 0))
+    def update_state(self, y_true: "tf.Tensor", y_pred: "tf.Tensor", sample_weight: object = None) -> None:
+        self.sums.assign_add(ops.sum(y_pred, 0))
 
-    def result(self) -> Any:
-        return self.sums[1] / keras.ops.maximum(self.sums[2], 1.0)
+    def result(self) -> "tf.Tensor":
+        return self.sums[1] / ops.maximum(self.sums[2], 1.0)

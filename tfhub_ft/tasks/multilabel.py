@@ -1,6 +1,5 @@
-"""Any number of labels for each row."""
+"""Classification with any number of labels for each text."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,22 +9,32 @@ from tfhub_ft.data.columns import Column, check_labels, label_columns_hint
 from tfhub_ft.data.label_cells import fit_labels
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
-from tfhub_ft.metrics.calibration import probabilities_of
-from tfhub_ft.tasks.base import Task
+from tfhub_ft.metrics import Scores
+from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Task, Tensors, Thresholds
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
+    import tensorflow as tf
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.settings import Settings
 
 LABELS_ALIASES = ("label", "tags", "categories", "emotions", "topics")
 
 
 @dataclass(frozen=True)
 class Multilabel(Task):
-    """Each row has any subset of a list of labels; each label has a threshold of its own, chosen on validation."""
+    """Classification with any number of labels for each row.
+
+    Each label has its own threshold, the one with the highest F1 on validation rows.
+
+    Args:
+        fields: Text segments of a row.
+        monitor: Validation score that selects the best epoch.
+        name: Name of the task in exports.
+
+    Example:
+        Multilabel(monitor="f1_micro")
+    """
 
     fields: tuple[str, ...] = ("text",)
     monitor: str = "average_precision"
@@ -55,19 +64,14 @@ class Multilabel(Task):
     def stratify_key(self, row: Row) -> tuple[str, ...]:
         return tuple(sorted(row.values["labels"]))
 
-    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
-        """The labels of the training rows, by name.
+    def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]:
+        names = {label for row in rows for label in row.values["labels"]}
+        if not names:
+            raise InputError(f"{source}: all rows are without labels; at least one label is needed")
+        return sorted(names)
 
-        Raises:
-            InputError: no row has one.
-        """
-        found = Counter(label for row in rows for label in row.values["labels"])
-        if not found:
-            raise InputError(f"{source}: no row has a label; there is nothing to learn")
-        return sorted(found)
-
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """float32 (rows, labels + 1), 1 where a row has a label; the last column is for labels not in `labels`."""
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Array:
+        """Return 1 for each label of a row, float32 (rows, labels + 1); the last column is for unseen labels."""
         import numpy as np
 
         index = label_index(labels)
@@ -76,55 +80,38 @@ class Multilabel(Task):
             targets[number, [index.get(label, len(labels)) for label in row.values["labels"]]] = 1
         return targets
 
-    def token_targets(self, tokens: "TokenRows", targets: "np.ndarray") -> "np.ndarray":
-        """The targets of the labels that have a logit."""
+    def token_targets(self, tokens: "TokenRows", targets: Array) -> Array:
         return targets[:, :-1]
 
-    def fit_thresholds(
-        self, logits: "np.ndarray", targets: "np.ndarray", labels: Sequence[str], settings: "Settings"
-    ) -> dict[str, Any]:
-        """A threshold a label: the one with the best F1 on these rows."""
+    def fit_thresholds(self, logits: Array, targets: Array, labels: Sequence[str], settings: Any) -> Thresholds:
         from tfhub_ft.metrics.thresholds import thresholds_for_f1
 
-        return {
-            "thresholds": thresholds_for_f1(probabilities_of(logits, self.output_activation), targets[:, : len(labels)])
-        }
+        return {"thresholds": thresholds_for_f1(self.probabilities(logits), targets[:, : len(labels)])}
 
     def metrics(
-        self,
-        logits: "np.ndarray",
-        targets: "np.ndarray",
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-        *,
-        intervals: bool = False,
-    ) -> dict[str, Any]:
+        self, logits: Array, targets: Array, labels: Sequence[str], thresholds: Thresholds, *, intervals: bool = False
+    ) -> Scores:
         from tfhub_ft.metrics.intervals import multilabel_intervals
         from tfhub_ft.metrics.scores import multilabel_metrics
 
-        probabilities = probabilities_of(logits, self.output_activation)
+        probabilities = self.probabilities(logits)
         scores = multilabel_metrics(probabilities, targets, labels, thresholds["thresholds"])
         if intervals:
             scores["intervals"] = multilabel_intervals(probabilities, targets, thresholds["thresholds"])
         return scores
 
     def decode_serving_outputs(
-        self,
-        outputs: dict[str, "np.ndarray"],
-        rows: Sequence[tuple[str, ...]],
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-    ) -> list[dict[str, Any]]:
-        """{"labels": those at or above their threshold, likeliest first, "probabilities"} for each row."""
-        answers = []
-        for row in probabilities_of(outputs["logits"], self.output_activation):
-            chosen = [i for i in row.argsort()[::-1] if row[i] >= thresholds["thresholds"][i]]
-            probabilities = dict(zip(labels, map(float, row), strict=True))
-            answers.append({"labels": [labels[i] for i in chosen], "probabilities": probabilities})
-        return answers
+        self, outputs: Arrays, rows: Sequence[Segments], labels: Sequence[str], thresholds: Thresholds
+    ) -> list[Prediction]:
+        """Return {"labels": those at or above their threshold, most likely first, "probabilities"} for each row."""
+        predictions = []
+        for row in self.probabilities(outputs["logits"]):
+            predicted = [labels[i] for i in row.argsort()[::-1] if row[i] >= thresholds["thresholds"][i]]
+            predictions.append({"labels": predicted, "probabilities": dict(zip(labels, row.tolist(), strict=True))})
+        return predictions
 
-    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
-        """`logits`, `probabilities`, `chosen` (bool, by label) and `labels` (the names, "" where not chosen)."""
+    def serving_outputs(self, logits: "tf.Tensor", labels: Sequence[str], thresholds: Thresholds) -> Tensors:
+        """Return `logits`, `probabilities`, `chosen` (bool, by label) and `labels` (the names, or "")."""
         import tensorflow as tf
 
         probabilities = tf.sigmoid(logits)

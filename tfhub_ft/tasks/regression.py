@@ -1,30 +1,37 @@
-"""A number for each row, such as how similar two sentences are."""
+"""Regression of a number for each row, such as the similarity of two sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfhub_ft.data.columns import Column, check_number
 from tfhub_ft.data.rows import Row
-from tfhub_ft.tasks.base import Task
+from tfhub_ft.metrics import Scores
+from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Task, Tensors, Thresholds
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from tfhub_ft.settings import Settings
+    import tensorflow as tf
 
 SCORE_ALIASES = ("similarity", "rating", "value", "target", "label", "y")
+Values = TypeVar("Values", "np.ndarray", "tf.Tensor")
 
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Each row has a score. The model learns it on a scale from 0 to 1, between the training rows' least and greatest.
+    """Regression of a score for each row.
 
-    Its "labels" are these two ends of the scale.
+    The model learns the score on a scale from 0 to 1, between the lowest and the highest score of the training rows.
+    The two ends of the scale are the labels.
 
     Args:
-        fields: the segments of a row.
+        fields: Text segments of a row.
+        monitor: Validation score that selects the best epoch.
+        name: Name of the task in exports.
+
+    Example:
+        Regression(fields=("text",))
     """
 
     fields: tuple[str, ...] = ("sentence1", "sentence2")
@@ -39,15 +46,14 @@ class Regression(Task):
         score = Column("score", SCORE_ALIASES, check_number, settings.score_column, "--score-column")
         return [*super().columns(settings), score]
 
-    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
-        """The least and the greatest score, as texts."""
-        least, greatest = (end(row.values["score"] for row in rows) for end in (min, max))
-        if least == greatest:
-            raise InputError(f"{source}: every row has the score {least:g}; there is nothing to learn")
-        return [repr(least), repr(greatest)]
+    def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]:
+        low, high = (end(row.values["score"] for row in rows) for end in (min, max))
+        if low == high:
+            raise InputError(f"{source}: every row has the score {low:g}; regression needs at least two scores")
+        return [repr(low), repr(high)]
 
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """The scores on the scale from 0 to 1, float32 (rows, 1)."""
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Array:
+        """Return the scores on the scale from 0 to 1, float32 (rows, 1)."""
         import numpy as np
 
         low, high = map(float, labels)
@@ -55,39 +61,29 @@ class Regression(Task):
         return ((scores[:, None] - low) / (high - low)).astype("float32")
 
     def metrics(
-        self,
-        logits: "np.ndarray",
-        targets: "np.ndarray",
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-        *,
-        intervals: bool = False,
-    ) -> dict[str, Any]:
+        self, logits: Array, targets: Array, labels: Sequence[str], thresholds: Thresholds, *, intervals: bool = False
+    ) -> Scores:
         from tfhub_ft.metrics.intervals import regression_intervals
         from tfhub_ft.metrics.scores import regression_metrics
 
-        predicted, true = (on_scale(each, labels)[:, 0] for each in (logits, targets))
-        scores = regression_metrics(predicted, true)
+        predicted, truth = (on_scale(values, labels)[:, 0] for values in (logits, targets))
+        scores = regression_metrics(predicted, truth)
         if intervals:
-            scores["intervals"] = regression_intervals(predicted, true)
+            scores["intervals"] = regression_intervals(predicted, truth)
         return scores
 
     def decode_serving_outputs(
-        self,
-        outputs: dict[str, "np.ndarray"],
-        rows: Sequence[tuple[str, ...]],
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-    ) -> list[dict[str, Any]]:
-        """{"score"} for each row."""
+        self, outputs: Arrays, rows: Sequence[Segments], labels: Sequence[str], thresholds: Thresholds
+    ) -> list[Prediction]:
+        """Return {"score"} for each row."""
         return [{"score": float(score)} for score in on_scale(outputs["logits"], labels)[:, 0]]
 
-    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
-        """`logits` and `score`."""
+    def serving_outputs(self, logits: "tf.Tensor", labels: Sequence[str], thresholds: Thresholds) -> Tensors:
+        """Return `logits` and `score`."""
         return {"logits": logits, "score": on_scale(logits, labels)[:, 0]}
 
 
-def on_scale(values: Any, labels: Sequence[str]) -> Any:
-    """Return values between 0 and 1 on the scale of the scores, whose ends are the labels."""
+def on_scale(values: Values, labels: Sequence[str]) -> Values:
+    """Return values from 0 to 1 on the scale of the scores."""
     low, high = map(float, labels)
     return values * (high - low) + low

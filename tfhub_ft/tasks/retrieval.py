@@ -1,4 +1,4 @@
-"""The reply that fits a prompt, ranked out of a bank of replies."""
+"""Retrieval of the reply that fits a prompt from a bank of replies."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,32 +6,40 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import Row
-from tfhub_ft.tasks.base import Task
+from tfhub_ft.metrics import Scores
+from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Task, Tensors, Thresholds
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
+    import tensorflow as tf
 
     from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.settings import Settings
 
 PROMPT_ALIASES = ("question", "input", "text", "request", "sentence1")
 REPLY_ALIASES = ("answer", "response", "output", "sentence2")
-REPLIES_ANSWERED = 5
+TOP_REPLIES = 5
 CANDIDATES = 10
 
 
 @dataclass(frozen=True)
 class Retrieval(Task):
-    """Each row is a prompt and its reply. A bi-encoder learns to put both close together.
+    """Retrieval with a bi-encoder, which embeds a prompt and its reply close to each other.
 
-    The other replies of a batch are the negatives. What is trained gives the embeddings of both, float32 (batch, 2,
-    hidden); what answers takes a prompt and gives its cosine to every reply of the bank: the training rows' replies,
-    which are the "labels".
+    Each row is a prompt and its reply; the other replies of a batch are the negatives. The training model returns the
+    embeddings of both, float32 (batch, 2, hidden). The inference model returns the cosine of a prompt with every reply
+    of the bank: the replies of the training rows, which are the labels.
+
+    Args:
+        fields: Text segments of a row that a prediction reads.
+        monitor: Validation score that selects the best epoch.
+        name: Name of the task in exports.
+
+    Example:
+        Retrieval(monitor="mean_reciprocal_rank_of_10")
 
     Reference:
-        Henderson et al. 2017, https://arxiv.org/abs/1705.00652
+        [Henderson et al., 2017](https://arxiv.org/abs/1705.00652)
     """
 
     fields: tuple[str, ...] = ("prompt",)
@@ -41,33 +49,29 @@ class Retrieval(Task):
     epoch_scores = (f"recall_at_1_of_{CANDIDATES}", f"mean_reciprocal_rank_of_{CANDIDATES}")
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
-        named = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
-        prompt = Column("prompt", PROMPT_ALIASES, check_text, named, "--prompt-column")
+        column = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
+        prompt = Column("prompt", PROMPT_ALIASES, check_text, column, "--prompt-column")
         if not labeled:
             return [prompt]
         return [prompt, Column("reply", REPLY_ALIASES, check_text, settings.reply_column, "--reply-column")]
 
-    def training_inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> Segments:
         return row.values["prompt"], row.values["reply"]
 
-    def labels(self, rows: Sequence[Row], source: str, settings: "Settings") -> list[str]:
-        """The distinct replies, in the order in which they appear.
-
-        Raises:
-            InputError: there is only one.
-        """
+    def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]:
+        """Return the distinct replies in the order of their first rows."""
         replies = list(dict.fromkeys(row.values["reply"].strip() for row in rows))
         if len(replies) < 2:
-            raise InputError(f"{source}: a single dialogue ({replies[0]!r} is the only reply); a choice needs others")
+            raise InputError(f"{source}: only one reply ({replies[0]!r}); retrieval needs at least two")
         return replies
 
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "np.ndarray":
-        """A number for each distinct reply of these rows, int32 (rows,): equal replies are no negatives."""
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Array:
+        """Return a number for each distinct reply of these rows, int32 (rows,)."""
         from tfhub_ft.data.fingerprints import fold_text, number_texts
 
         return number_texts(fold_text(row.values["reply"]) for row in rows).astype("int32")
 
-    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[[TokenRows], np.ndarray]":
+    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[[TokenRows], Array]":
         """Return a function from tokens of prompts and replies to their embeddings, float32 (rows, 2, hidden)."""
         import keras
 
@@ -82,7 +86,7 @@ class Retrieval(Task):
         return make_score_fn(network, precision)
 
     def inference_model(self, model: "keras.Model", labels: Sequence[str]) -> "keras.Model":
-        """From prompts, string (batch,), to their cosine with each reply of the bank, float32 (batch, replies)."""
+        """Return a model from prompts to their cosine with each reply of the bank, float32 (batch, replies)."""
         from tfhub_ft.data.batches import tokenize
         from tfhub_ft.models.builders import compose_model
         from tfhub_ft.models.forward import make_logits_fn
@@ -96,46 +100,37 @@ class Retrieval(Task):
         return compose_model(preprocessor, lambda tokens: bank(embed(tokens)), ("prompt",), name=model.name)
 
     def metrics(
-        self,
-        logits: "np.ndarray",
-        targets: "np.ndarray",
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-        *,
-        intervals: bool = False,
-    ) -> dict[str, Any]:
+        self, logits: Array, targets: Array, labels: Sequence[str], thresholds: Thresholds, *, intervals: bool = False
+    ) -> Scores:
         from tfhub_ft.metrics.intervals import mean_intervals
-        from tfhub_ft.metrics.scores import reply_ranks, retrieval_metrics, retrieval_values
+        from tfhub_ft.metrics.scores import mean_scores, reply_ranks, retrieval_values
 
-        scores = retrieval_metrics(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
+        ranks = reply_ranks(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
+        values = retrieval_values(ranks, CANDIDATES)
+        scores = {"rows": len(ranks), **mean_scores(values)}
         if intervals:
-            ranks = reply_ranks(logits[:, 0], logits[:, 1], targets, candidates=CANDIDATES)
-            scores["intervals"] = mean_intervals(retrieval_values(ranks, CANDIDATES))
+            scores["intervals"] = mean_intervals(values)
         return scores
 
-    def serving_outputs(self, logits: Any, labels: Sequence[str], thresholds: dict[str, Any]) -> dict[str, Any]:
-        """`scores`, float32 (batch, 5), and `replies`, string (batch, 5), the best first."""
+    def serving_outputs(self, logits: "tf.Tensor", labels: Sequence[str], thresholds: Thresholds) -> Tensors:
+        """Return `scores`, float32 (batch, 5), and `replies`, string (batch, 5), the best first."""
         import tensorflow as tf
 
-        scores, chosen = tf.math.top_k(logits, min(REPLIES_ANSWERED, len(labels)))
-        return {"scores": scores, "replies": tf.gather(tf.constant(list(labels)), chosen)}
+        scores, best = tf.math.top_k(logits, min(TOP_REPLIES, len(labels)))
+        return {"scores": scores, "replies": tf.gather(tf.constant(list(labels)), best)}
 
     def decode_serving_outputs(
-        self,
-        outputs: dict[str, "np.ndarray"],
-        rows: Sequence[tuple[str, ...]],
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-    ) -> list[dict[str, Any]]:
-        """{"reply", "score": its cosine, "replies": the best ones, [{"reply", "score"}, ...]} for each row."""
+        self, outputs: Arrays, rows: Sequence[Segments], labels: Sequence[str], thresholds: Thresholds
+    ) -> list[Prediction]:
+        """Return {"reply", "score": its cosine, "replies": [{"reply", "score"}, ...], best first} for each row."""
         import numpy as np
 
         if "replies" in outputs:
             best = [[reply.decode() for reply in replies] for replies in outputs["replies"]]
             scores = outputs["scores"].tolist()
         else:
-            order = np.argsort(-outputs["logits"], -1, kind="stable")[:, :REPLIES_ANSWERED]
-            best = [[labels[i] for i in chosen] for chosen in order]
+            order = np.argsort(-outputs["logits"], -1, kind="stable")[:, :TOP_REPLIES]
+            best = [[labels[i] for i in row] for row in order.tolist()]
             scores = np.take_along_axis(outputs["logits"], order, -1).tolist()
         ranked = [
             [{"reply": reply, "score": score} for reply, score in zip(*each, strict=True)]

@@ -12,7 +12,7 @@ import keras
 
 from tfhub_ft.data.batches import TokenRows, TrainingBatches
 from tfhub_ft.evaluation.validation import Validated
-from tfhub_ft.metrics.scores import goodness
+from tfhub_ft.metrics import goodness
 from tfhub_ft.run import STATE, STATE_SHAPE
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.documents import read_json

@@ -78,7 +78,7 @@ def score_trained(trainer: Trainer, checkpoints: Checkpoints, before: Generation
     if validation is None:
         log(f"Scoring {len(dataset.splits[name].rows):,} validation rows")
         validation = trainer.validated(score(trainer.tokens[name]))
-    logits, thresholds = validation.logits, validation.decision
+    logits, thresholds = validation.logits, validation.thresholds
     train = _train_scores(trainer, state["epochs"][state["best_epoch"] - 1])
     scores = {"train": train, name: held_out_scores(task, logits, dataset.targets[name], labels, thresholds, train)}
     if validation.calibration:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.datasets import load_dataset
-from tfhub_ft.metrics.scores import goodness
+from tfhub_ft.metrics import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import TrainingSettings, option_name, value_type

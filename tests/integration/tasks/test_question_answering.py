@@ -8,7 +8,7 @@ NAMES = ("mary", "bob", "ann", "lee", "kim", "tom")
 
 
 def make_questions(count):
-    """Who came? The name behind `waiter`, which stands somewhere in a passage; some passages have none."""
+    """Return questions whose answer is the name after "waiter"; some passages have none."""
     questions = []
     for number in range(count):
         filler = [("good", "film", "and", "food")[(number + i) % 4] for i in range(number % 17)]
@@ -29,7 +29,7 @@ def trained(tiny_pair, tmp_path_factory):
     return tfhub_ft.train("qa", data=data, encoder=tiny_pair, output_dir=folder / "run", **settings), data
 
 
-def test_spans_are_learnt_with_a_threshold_for_no_answer(trained):
+def test_train_learns_spans_and_a_no_answer_threshold(trained):
     run, data = trained
     assert set(run.thresholds) == {"no_answer_threshold", "f1"}
     scores = tfhub_ft.evaluate(run, data=data)
@@ -42,20 +42,20 @@ LONG = "Good film. " * 40 + "The waiter Mary, so nice; " + "food and film " * 40
 PAIRS = [("who is it?", LONG), ("who is it?", "waiter bob so nice"), ("who is it?", "?")]
 
 
-def test_answers_are_spans_of_the_passage_however_long(trained):
+def test_predict_returns_spans_of_long_passages(trained):
     run, _ = trained
-    for answer, (_, passage) in zip(tfhub_ft.predict(run, PAIRS), PAIRS):
-        assert len(answer["answers"]) <= 5
-        for span in answer["answers"]:
+    for prediction, (_, passage) in zip(tfhub_ft.predict(run, PAIRS), PAIRS):
+        assert len(prediction["answers"]) <= 5
+        for span in prediction["answers"]:
             assert passage[span["start"] : span["end"]] == span["text"]
-        scores = [span["score"] for span in answer["answers"]]
+        scores = [span["score"] for span in prediction["answers"]]
         assert scores == sorted(scores, reverse=True)
-        assert answer["answer"] == "" or answer["answer"] == answer["answers"][0]["text"]
+        assert prediction["answer"] == "" or prediction["answer"] == prediction["answers"][0]["text"]
 
 
 @pytest.mark.slow
-def test_an_export_answers_as_its_run(trained, tmp_path):
+def test_export_predicts_like_its_run(trained, tmp_path):
     run, _ = trained
     exported = tfhub_ft.export(run, output_dir=tmp_path / "export")
     by_run, by_export = (tfhub_ft.predict(model, PAIRS) for model in (run, exported))
-    assert [answer["answer"] for answer in by_run] == [answer["answer"] for answer in by_export]
+    assert [p["answer"] for p in by_run] == [p["answer"] for p in by_export]

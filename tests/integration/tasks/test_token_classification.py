@@ -9,7 +9,7 @@ PEOPLE, THINGS = ("ann", "bob", "mary"), ("film", "book", "hotel", "room", "pizz
 
 
 def make_rows(count):
-    """Who sees what; a thing of two words is one entity."""
+    """Return sentences with a person and a thing of two words."""
     rows = []
     for number in range(count):
         who, what = PEOPLE[number % 3], THINGS[number % 6]
@@ -29,7 +29,7 @@ def trained(tiny_pair, tmp_path_factory):
     return run, tfhub_ft.export(run, output_dir=folder / "export"), data
 
 
-def test_entities_are_learnt_and_scored_whole(trained):
+def test_train_learns_entities(trained):
     run, _, data = trained
     assert run.labels == ["O", "B-person", "I-person", "B-thing", "I-thing"]
     assert run.metrics["test"]["f1"] > 0.8
@@ -38,16 +38,16 @@ def test_entities_are_learnt_and_scored_whole(trained):
     assert set(scores["per_class"]) == {"person", "thing"}
 
 
-def test_answers_are_spans_of_the_users_text_however_long(trained):
+def test_predict_returns_spans_of_long_texts(trained):
     run, exported, _ = trained
     text = "  " + "Ann saw the new film film in 5 ; " * 30 + "\tBob likes the book book"
     short = "mary saw the hotel hotel in 3"
     by_run, by_export = (tfhub_ft.predict(model, [text, short, "?"]) for model in (run, exported))
-    for answer, asked in zip(by_run, (text, short, "?")):
-        assert "".join(answer["tokens"]) == "".join(asked.split())
-        assert len(answer["tags"]) == len(answer["tokens"])
-        for entity in answer["entities"]:
-            assert asked[entity["start"] : entity["end"]] == entity["text"]
-    found = {entity["text"] for entity in by_run[0]["entities"] if entity["label"] == "thing"}
-    assert "film film" in found
-    assert [answer["tags"] for answer in by_run] == [answer["tags"] for answer in by_export]
+    for prediction, original in zip(by_run, (text, short, "?")):
+        assert "".join(prediction["tokens"]) == "".join(original.split())
+        assert len(prediction["tags"]) == len(prediction["tokens"])
+        for entity in prediction["entities"]:
+            assert original[entity["start"] : entity["end"]] == entity["text"]
+    things = {entity["text"] for entity in by_run[0]["entities"] if entity["label"] == "thing"}
+    assert "film film" in things
+    assert [p["tags"] for p in by_run] == [p["tags"] for p in by_export]

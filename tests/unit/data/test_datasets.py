@@ -7,7 +7,7 @@ from tests.conftest import make_reviews, write_csv
 from tfhub_ft.data import sequences
 from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.data.sequences import OnDisk
-from tfhub_ft.metrics.scores import UNSEEN
+from tfhub_ft.metrics import UNSEEN
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.utils.errors import InputError
 

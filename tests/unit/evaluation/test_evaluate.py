@@ -6,11 +6,11 @@ from tfhub_ft.run import Run
 from tfhub_ft.utils.errors import InputError
 
 
-def test_scores_of_the_test_rows_are_those_of_the_training(tiny_run, reviews_csv, tmp_path):
+def test_evaluate_of_test_rows_returns_the_scores_of_training(tiny_run, reviews_csv, tmp_path):
     run = Run(tiny_run)
     lines = reviews_csv.read_text().splitlines()
-    chosen = [lines[line - 1] for line in run.splits["test"]["lines"]]
-    (tmp_path / "test.csv").write_text("\n".join([lines[0], *chosen]) + "\n")
+    test_lines = [lines[line - 1] for line in run.splits["test"]["lines"]]
+    (tmp_path / "test.csv").write_text("\n".join([lines[0], *test_lines]) + "\n")
     scores = tfhub_ft.evaluate(run, data=tmp_path / "test.csv")
     assert scores["confusion_matrix"] == run.metrics["test"]["confusion_matrix"]
     assert scores["log_loss"] == pytest.approx(run.metrics["test"]["log_loss"], abs=1e-5)
@@ -28,13 +28,13 @@ def test_evaluate_counts_unseen_labels_as_wrong(tiny_run, tmp_path, capsys):
     assert "neutral" in (tmp_path / "more.html").read_text(encoding="utf-8")
 
 
-def test_a_column_that_is_not_there_can_be_renamed(tiny_run, tmp_path):
+def test_evaluate_of_a_missing_column_advises_a_name(tiny_run, tmp_path):
     path = write_csv(tmp_path / "more.csv", make_reviews(4), header=("opinion", "label"))
     with pytest.raises(InputError, match="rename one of them to 'text'"):
         tfhub_ft.evaluate(tiny_run, data=path)
 
 
-def test_a_damaged_model_is_one_clear_line(tiny_run, reviews_csv, tmp_path):
+def test_evaluate_rejects_a_damaged_model(tiny_run, reviews_csv, tmp_path):
     import shutil
 
     shutil.copytree(tiny_run, tmp_path / "run")

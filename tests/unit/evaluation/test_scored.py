@@ -17,6 +17,6 @@ def scores(**predicted):
         ({"a": 0, "b": 0}, "the model predicts no label for any of the test rows"),
     ],
 )
-def test_score_warnings_name_labels_that_are_never_predicted(predicted, warning):
+def test_score_warnings_name_labels_never_predicted(predicted, warning):
     warnings = score_warnings(Multilabel(), scores(**predicted), {})
     assert [text.startswith(warning or "") for text in warnings] == [True] * bool(warning)

@@ -6,7 +6,7 @@ from tfhub_ft.recipe import load_recipe
 
 LABELS = ["bad", "good"]
 TARGETS = np.arange(40) % 2
-# Right in three of four rows, and far too sure of it.
+# Correct in three of four rows, and overconfident.
 LOGITS = np.where(np.arange(40)[:, None] % 8 < 2, -1.0, 1.0) * 20 * np.stack([1 - 2 * TARGETS, 2 * TARGETS - 1], 1)
 
 
@@ -24,6 +24,6 @@ def test_validate_divides_logits_by_the_fitted_temperature(recipe):
     assert validated.scores["log_loss"] < plain.scores["log_loss"]
 
 
-def test_validate_leaves_logits_of_other_heads_as_they_are(recipe):
+def test_validate_leaves_uncalibrated_logits_unchanged(recipe):
     validated = validate(recipe.task, LOGITS, TARGETS, LABELS, recipe.settings, calibrated=False)
-    assert (validated.logits is LOGITS, validated.calibration, validated.decision) == (True, {}, {})
+    assert (validated.logits is LOGITS, validated.calibration, validated.thresholds) == (True, {}, {})

@@ -13,39 +13,39 @@ from tfhub_ft.metrics.calibration import (
 from tfhub_ft.models.heads import ClassificationHead, apply_temperature, takes_temperature
 
 
-def drawn(temperature, rows=4000, classes=3):
-    """Logits that are `temperature` times as large as the ones that their targets were drawn by."""
-    random = np.random.default_rng(0)
-    logits = random.normal(size=(rows, classes)) * 2
-    targets = np.array([random.choice(classes, p=p) for p in softmax(logits, -1)])
+def draw_rows(temperature, rows=4000, classes=3):
+    """Return targets, and the logits that they were drawn with, multiplied by the temperature."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(rows, classes)) * 2
+    targets = np.array([rng.choice(classes, p=p) for p in softmax(logits, -1)])
     return (logits * temperature).astype("float32"), targets
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_that_logits_were_made_with_is_found(temperature):
-    assert fit_temperature(*drawn(temperature), link="softmax") == pytest.approx(temperature, rel=0.07)
+def test_fit_temperature_finds_the_true_temperature(temperature):
+    assert fit_temperature(*draw_rows(temperature), link="softmax") == pytest.approx(temperature, rel=0.07)
 
 
-def test_a_temperature_for_many_labels_is_found():
-    random = np.random.default_rng(0)
-    logits = random.normal(size=(3000, 4)) * 2
-    targets = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype("float32")
+def test_fit_temperature_of_sigmoids_finds_the_true_temperature():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3000, 4)) * 2
+    targets = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype("float32")
     assert fit_temperature(2.5 * logits, targets, link="sigmoid") == pytest.approx(2.5, rel=0.07)
 
 
-def test_few_rows_that_are_all_right_do_not_make_it_certain():
+def test_fit_temperature_of_few_correct_rows_is_not_certain():
     logits, targets = np.array([[2.0, 0.0]] * 10, "float32"), np.zeros(10, int)
     temperature = fit_temperature(logits, targets, link="softmax")
     assert 0.85 < softmax(logits / temperature, -1)[0, 0] < 0.95
 
 
-def test_the_error_is_the_mean_distance_of_confidence_and_truth():
-    confidence, right = np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False])
-    assert expected_calibration_error(confidence, right) == pytest.approx(0.05)
+def test_expected_calibration_error_is_the_mean_distance():
+    confidence, correct = np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False])
+    assert expected_calibration_error(confidence, correct) == pytest.approx(0.05)
 
 
-def test_apply_temperature_divides_the_logits_of_the_network():
-    logits, targets = drawn(3.0)
+def test_apply_temperature_divides_the_logits():
+    logits, targets = draw_rows(3.0)
     pooled = keras.Input((3,))
     network = keras.Model(pooled, ClassificationHead(3, dropout=0.0)(pooled))
     network.layers[-1].dense.kernel.assign(np.eye(3))
@@ -58,11 +58,11 @@ def test_apply_temperature_divides_the_logits_of_the_network():
     assert error < calibration["expected_calibration_error"]["before"] / 3
 
 
-def test_fit_calibration_keeps_logits_whose_calibration_error_would_rise():
-    random = np.random.default_rng(0)
-    targets = random.integers(0, 2, 1000)
+def test_fit_calibration_never_increases_the_error():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 1000)
     # The margin separates the classes, but every row is predicted to be of the second one.
-    margin = 0.1 + 0.02 * (targets + random.normal(size=1000))
+    margin = 0.1 + 0.02 * (targets + rng.normal(size=1000))
     logits = np.stack([np.zeros(1000), margin], -1).astype("float32")
     assert fit_temperature(logits, targets, link="softmax") < 0.5
     calibration = fit_calibration(logits, targets, link="softmax")
@@ -70,8 +70,8 @@ def test_fit_calibration_keeps_logits_whose_calibration_error_would_rise():
     assert calibration["expected_calibration_error"]["after"] == calibration["expected_calibration_error"]["before"]
 
 
-def test_fit_calibration_leaves_out_rows_without_a_class():
-    logits, targets = drawn(2.0, rows=500)
+def test_fit_calibration_ignores_negative_targets():
+    logits, targets = draw_rows(2.0, rows=500)
     outside = np.concatenate([targets, np.full(50, -1)])
     padded = np.concatenate([logits, np.zeros((50, 3), "float32")])
     assert fit_calibration(padded, outside, link="softmax") == fit_calibration(logits, targets, link="softmax")

@@ -19,12 +19,11 @@ def draw_case(rows, classes, seed=0):
     return probabilities, np.array([rng.choice(classes, p=each) for each in probabilities])
 
 
-def assert_intervals_hold(found, scores):
-    for name, (low, high) in found.items():
+def assert_intervals_hold(by_name, scores):
+    for name, (low, high) in by_name.items():
         assert low <= scores[name] <= high, name
         assert high - low < 0.5 * max(1, abs(scores[name])), name
-    plain = {name for name, value in scores.items() if isinstance(value, float)}
-    assert set(found) == plain
+    assert set(by_name) == {name for name, value in scores.items() if isinstance(value, float)}
 
 
 def test_proportion_interval_is_exact():
@@ -34,7 +33,7 @@ def test_proportion_interval_is_exact():
 
 
 @pytest.mark.parametrize("weighted", ["roc_auc", "average_precision"])
-def test_bootstrap_of_ranking_scores_equals_scikit_learn_on_the_drawn_rows(weighted):
+def test_bootstrap_ranking_scores_match_scikit_learn(weighted):
     rng = np.random.default_rng(0)
     truth = (rng.random(80) < 0.4).astype("float32")
     scores = np.round(truth * 0.3 + rng.random(80), 1)
@@ -48,35 +47,36 @@ def test_bootstrap_of_ranking_scores_equals_scikit_learn_on_the_drawn_rows(weigh
 def test_classification_intervals_cover_every_score(classes):
     probabilities, targets = draw_case(300, classes)
     predicted = probabilities.argmax(-1)
-    scores = classification_metrics(probabilities, targets, [str(i) for i in range(classes)])
+    scores = classification_metrics(probabilities, targets, [str(i) for i in range(classes)], predicted)
     assert_intervals_hold(intervals.classification_intervals(probabilities, targets, predicted), scores)
 
 
-def test_classification_intervals_cover_the_truth_in_most_samples():
-    inside, truth = 0, None
+def test_classification_intervals_cover_the_true_score():
     probabilities, targets = draw_case(60_000, 2)
-    truth = classification_metrics(probabilities, targets, ["a", "b"])
+    truth, inside = classification_metrics(probabilities, targets, ["a", "b"], probabilities.argmax(-1)), 0
     rng = np.random.default_rng(1)
     for _ in range(60):
         some = rng.choice(60_000, 200, replace=False)
-        found = intervals.classification_intervals(probabilities[some], targets[some], probabilities[some].argmax(-1))
-        inside += np.array([found[n][0] <= truth[n] <= found[n][1] for n in ("accuracy", "roc_auc", "f1", "log_loss")])
+        by_name = intervals.classification_intervals(probabilities[some], targets[some], probabilities[some].argmax(-1))
+        inside += np.array(
+            [by_name[n][0] <= truth[n] <= by_name[n][1] for n in ("accuracy", "roc_auc", "f1", "log_loss")]
+        )
     assert (inside >= 0.85 * 60).all(), inside
 
 
-def test_classification_intervals_of_labels_that_rows_lack():
+def test_classification_intervals_of_missing_labels():
     probabilities, _ = draw_case(40, 2)
-    found = intervals.classification_intervals(probabilities, np.zeros(40, int), probabilities.argmax(-1))
-    assert "roc_auc" not in found
-    assert found["accuracy"][0] > 0
+    by_name = intervals.classification_intervals(probabilities, np.zeros(40, int), probabilities.argmax(-1))
+    assert "roc_auc" not in by_name
+    assert by_name["accuracy"][0] > 0
 
 
 def test_intent_intervals_cover_every_score():
     probabilities, targets = draw_case(200, 3)
     targets[:50] = -1
     labels, threshold = ["a", "b", "c", "oos"], 0.4
-    scores = intent_metrics(probabilities, targets, labels, threshold)
     predicted = np.where(1 - probabilities.max(-1) > threshold, 3, probabilities.argmax(-1))
+    scores = intent_metrics(probabilities, targets, labels, predicted)
     assert_intervals_hold(intervals.intent_intervals(probabilities, targets, 4, predicted, targets == -1), scores)
 
 
@@ -85,8 +85,8 @@ def test_multilabel_intervals_cover_every_score():
     probabilities = rng.random((300, 4))
     targets = np.pad((rng.random((300, 4)) < probabilities).astype("float32"), ((0, 0), (0, 1)))
     scores = multilabel_metrics(probabilities, targets, list("abcd"), [0.5] * 4)
-    found = intervals.multilabel_intervals(probabilities, targets, [0.5] * 4)
-    assert_intervals_hold(found, scores)
+    by_name = intervals.multilabel_intervals(probabilities, targets, [0.5] * 4)
+    assert_intervals_hold(by_name, scores)
 
 
 def test_regression_intervals_cover_every_score():
@@ -108,18 +108,18 @@ def test_entity_intervals_cover_every_score():
     assert_intervals_hold(intervals.entity_intervals(predicted, truth, losses), scores)
 
 
-def test_mean_intervals_are_exact_for_zeros_and_ones():
-    found = intervals.mean_intervals(
+def test_mean_intervals_of_zeros_and_ones_are_exact():
+    by_name = intervals.mean_intervals(
         {"share": np.repeat([0, 1], [5, 45]), "mean": np.linspace(0, 1, 50), "none": np.array([])}
     )
-    assert found["share"] == pytest.approx((0.7819, 0.9667), abs=1e-4)
-    assert found["mean"] == pytest.approx((0.42, 0.58), abs=0.03)
-    assert "none" not in found
+    assert by_name["share"] == pytest.approx((0.7819, 0.9667), abs=1e-4)
+    assert by_name["mean"] == pytest.approx((0.42, 0.58), abs=0.03)
+    assert "none" not in by_name
 
 
-def test_guess_intervals_are_of_tokens_not_of_rows():
+def test_guess_intervals_are_means_over_tokens():
     sums = np.array([[10.0, 2, 10], [1.0, 0, 1]] * 50)
-    found = intervals.guess_intervals(sums, "masked_accuracy")
-    assert found["masked_accuracy"][0] <= 2 / 11 <= found["masked_accuracy"][1]
-    assert found["perplexity"] == pytest.approx((np.e, np.e))
+    by_name = intervals.guess_intervals(sums, "masked_accuracy")
+    assert by_name["masked_accuracy"][0] <= 2 / 11 <= by_name["masked_accuracy"][1]
+    assert by_name["perplexity"] == pytest.approx((np.e, np.e))
     assert intervals.guess_intervals(np.zeros((2, 3)), "masked_accuracy") == {}

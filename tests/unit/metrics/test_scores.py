@@ -10,14 +10,14 @@ from tfhub_ft.metrics.scores import classification_metrics
 
 
 def random_case(rows, classes, seed=0):
-    random = np.random.default_rng(seed)
-    return random.dirichlet(np.ones(classes), rows), random.integers(0, classes, rows)
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.ones(classes), rows), rng.integers(0, classes, rows)
 
 
-def test_two_labels_are_scored_on_the_second():
+def test_classification_metrics_of_two_labels_score_the_second():
     probabilities, targets = random_case(200, 2)
-    scores = classification_metrics(probabilities, targets, ["ham", "spam"])
     predicted = probabilities.argmax(-1)
+    scores = classification_metrics(probabilities, targets, ["ham", "spam"], predicted)
     assert scores["accuracy"] == pytest.approx(sk.accuracy_score(targets, predicted))
     assert scores["f1"] == pytest.approx(sk.f1_score(targets, predicted))
     assert scores["precision"] == scores["per_class"]["spam"]["precision"]
@@ -28,26 +28,27 @@ def test_two_labels_are_scored_on_the_second():
     assert scores["confusion_matrix"] == sk.confusion_matrix(targets, predicted).tolist()
 
 
-def test_more_labels_are_means_over_them():
+def test_classification_metrics_of_more_labels_are_means():
     probabilities, targets = random_case(300, 4)
-    scores = classification_metrics(probabilities, targets, list("abcd"))
+    scores = classification_metrics(probabilities, targets, list("abcd"), probabilities.argmax(-1))
     assert scores["f1"] == scores["f1_macro"]
     assert scores["roc_auc"] == pytest.approx(sk.roc_auc_score(targets, probabilities, multi_class="ovr"))
     assert np.array(scores["confusion_matrix"]).sum() == scores["rows"] == 300
 
 
-def test_a_label_without_rows_leaves_ranking_scores_undefined():
-    scores = classification_metrics(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 0]), ["a", "b"])
+def test_classification_metrics_without_rows_of_a_label():
+    targets = np.array([0, 0])
+    scores = classification_metrics(np.array([[0.9, 0.1], [0.6, 0.4]]), targets, ["a", "b"], targets)
     assert scores["roc_auc"] is None
     assert scores["accuracy"] == 1.0
     json.dumps(scores, allow_nan=False)
 
 
-def test_tables_show_every_label_and_split():
+def test_console_tables_show_every_label_and_split():
     from rich.console import Console
 
     probabilities, targets = random_case(50, 2)
-    scores = classification_metrics(probabilities, targets, ["ham", "spam"])
+    scores = classification_metrics(probabilities, targets, ["ham", "spam"], probabilities.argmax(-1))
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(scores_table({"train": {"accuracy": 0.5}, "test": scores}))
     console.print(classes_table(scores))

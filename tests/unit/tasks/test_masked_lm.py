@@ -8,7 +8,7 @@ from tfhub_ft.tasks.masked_lm import GUESSES, MaskedLM
 TASK = MaskedLM()
 
 
-def test_prediction_inputs_hide_every_seventh_word():
+def test_prediction_inputs_mask_every_seventh_word():
     row = Row(2, {"text": "one two three four five six seven eight  nine"})
     assert TASK.prediction_inputs(row) == ("[MASK] two three four five six seven [MASK]  nine",)
     assert TASK.training_inputs(row) == (row.values["text"],)

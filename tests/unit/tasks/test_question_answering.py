@@ -13,7 +13,7 @@ def squad(questions):
     return json.dumps({"data": [{"paragraphs": [{"context": c, "qas": [q]} for c, q in questions]}]})
 
 
-def test_a_passage_stands_in_one_split_only(tmp_path):
+def test_split_keeps_the_rows_of_a_passage_together(tmp_path):
     path = tmp_path / "a.json"
     questions = [{"question": f"q{i}", "answers": [{"text": "x", "answer_start": 0}]} for i in range(4)]
     paragraphs = [{"context": f"x {number}", "qas": questions} for number in range(20)]
@@ -36,7 +36,7 @@ def test_a_passage_stands_in_one_split_only(tmp_path):
         (
             "a.json",
             squad([("a", {"question": "q", "answers": [{"text": "z", "answer_start": 0}]})]),
-            "the answer 'z' is not at 0 in its context: it is not in it",
+            "the answer 'z' is not at 0 in its context: not found",
         ),
         ("a.json", squad([("a", {"question": "q", "answers": []})]), 'write "is_impossible": true'),
         ("a.json", squad([("a", {"answers": []})]), "question 1: column 'question' is null, not text"),
@@ -46,14 +46,14 @@ def test_a_passage_stands_in_one_split_only(tmp_path):
         ("a.jsonl", '{"question": "q", "context": "c"}', "column 'answers' or 'answer' not found"),
     ],
 )
-def test_bad_questions_are_told_by_file_and_number(tmp_path, name, content, message):
+def test_columns_reject_bad_questions(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_all(path, RECIPE.task.columns(RECIPE.settings))
 
 
-def test_bad_questions_can_be_skipped(tmp_path):
+def test_skip_bad_rows_skips_bad_questions(tmp_path):
     path = tmp_path / "a.json"
     good = {"question": "q", "answers": [{"text": "a", "answer_start": 0}]}
     path.write_text(squad([("a", good), ("b", good)]))

@@ -10,7 +10,7 @@ TASK, SETTINGS = Regression(), ScoredPairSettings()
 ROWS = [Row(i, {"sentence1": "a", "sentence2": "b", "score": score}) for i, score in enumerate([1.0, 5.0, 3.0], 2)]
 
 
-def test_scores_are_learnt_between_the_least_and_the_greatest():
+def test_targets_are_scaled_between_lowest_and_highest_score():
     ends = TASK.labels(ROWS, "f", SETTINGS)
     np.testing.assert_allclose(TASK.targets(ROWS, ends, "f"), [[0], [1], [0.5]])
     logits = np.array([[0.25]], "float32")
@@ -18,7 +18,7 @@ def test_scores_are_learnt_between_the_least_and_the_greatest():
     assert float(np.asarray(TASK.serving_outputs(logits, ends, {})["score"])[0]) == 2
 
 
-def test_metrics_are_on_the_users_scale():
+def test_metrics_are_on_the_scale_of_the_scores():
     ends = ["0.0", "5.0"]
     scores = TASK.metrics(np.array([[0.0], [0.5], [1.0]]), np.array([[0.2], [0.6], [1.0]]), ends, {})
     assert scores["mean_absolute_error"] == pytest.approx(0.5)
@@ -34,7 +34,7 @@ def test_metrics_are_on_the_users_scale():
         ("sentence1,sentence2,score\na,b,\n", "line 2: column 'score' is empty"),
     ],
 )
-def test_bad_pairs_are_told_by_file_and_line(tmp_path, content, message):
+def test_columns_reject_bad_pairs(tmp_path, content, message):
     path = tmp_path / "pairs.csv"
     path.write_text(content)
     with pytest.raises(InputError, match=message) as error:
@@ -42,6 +42,6 @@ def test_bad_pairs_are_told_by_file_and_line(tmp_path, content, message):
     assert str(error.value).startswith(str(path))
 
 
-def test_one_score_only_is_refused():
+def test_labels_rejects_a_single_score():
     with pytest.raises(InputError, match="every row has the score 5"):
         TASK.labels(ROWS[1:2], "f", SETTINGS)

@@ -3,7 +3,7 @@ import pytest
 
 from tfhub_ft.data.rows import Row
 from tfhub_ft.tasks.base import decisions
-from tfhub_ft.tasks.retrieval import CANDIDATES, REPLIES_ANSWERED, Retrieval
+from tfhub_ft.tasks.retrieval import CANDIDATES, TOP_REPLIES, Retrieval
 from tfhub_ft.utils.errors import InputError
 
 TASK = Retrieval()
@@ -16,7 +16,7 @@ def rows(*replies):
 
 def test_labels_are_the_distinct_replies_in_order():
     assert TASK.labels(rows("yes", "no ", "yes"), "f", None) == ["yes", "no"]
-    with pytest.raises(InputError, match="a single dialogue"):
+    with pytest.raises(InputError, match="f: only one reply .'yes'.; retrieval needs at least two"):
         TASK.labels(rows("yes", "yes"), "f", None)
 
 
@@ -25,7 +25,7 @@ def test_targets_of_equal_replies_are_equal():
     assert first == third != second
 
 
-def test_metrics_rank_each_prompts_own_reply_first():
+def test_metrics_rank_the_own_reply_first():
     vectors = np.eye(16, dtype="float32")
     scores = TASK.metrics(np.stack([vectors, vectors], 1), np.arange(16), [], {})
     assert scores[f"recall_at_1_of_{CANDIDATES}"] == 1
@@ -33,12 +33,12 @@ def test_metrics_rank_each_prompts_own_reply_first():
     assert swapped[f"recall_at_1_of_{CANDIDATES}"] < 1
 
 
-def test_answers_and_served_outputs_agree():
+def test_decoded_and_serving_outputs_agree():
     logits = np.random.default_rng(0).normal(size=(3, 8)).astype("float32")
     outputs = {name: value.numpy() for name, value in TASK.serving_outputs(logits, BANK, {}).items()}
-    answers = TASK.decode_serving_outputs({"logits": logits}, [], BANK, {})
-    assert answers == TASK.decode_serving_outputs(outputs, [], BANK, {})
-    for answer, row in zip(answers, logits):
-        assert answer["reply"] == BANK[row.argmax()]
-        assert len(answer["replies"]) == REPLIES_ANSWERED
-    assert decisions(TASK, answers, BANK) == [answer["reply"] for answer in answers]
+    predictions = TASK.decode_serving_outputs({"logits": logits}, [], BANK, {})
+    assert predictions == TASK.decode_serving_outputs(outputs, [], BANK, {})
+    for prediction, row in zip(predictions, logits):
+        assert prediction["reply"] == BANK[row.argmax()]
+        assert len(prediction["replies"]) == TOP_REPLIES
+    assert decisions(TASK, predictions, BANK) == [p["reply"] for p in predictions]

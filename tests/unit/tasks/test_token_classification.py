@@ -13,7 +13,7 @@ def read(path):
     return read_all(path, RECIPE.task.columns(RECIPE.settings))
 
 
-def test_conll_files_are_read(tmp_path):
+def test_columns_read_conll_files(tmp_path):
     path = tmp_path / "rows.conll"
     path.write_text("-DOCSTART- O\n\nAnn NNP B-person\nLee NNP I-person\nleft VBD O\n\nHi X O\n")
     rows = read(path)
@@ -40,28 +40,32 @@ def test_conll_files_are_read(tmp_path):
         ("a.conll", "a O\nb\n", "line 2: the tag is missing after the token"),
     ],
 )
-def test_bad_rows_are_told_by_file_and_line(tmp_path, name, content, message):
+def test_columns_reject_bad_rows(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_text(content + "\n")
     with pytest.raises(InputError, match=message):
         read(path)
 
 
-def test_tags_without_entities_cannot_be_learnt(tmp_path):
+def test_labels_rejects_rows_without_entities(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"tokens": ["a"], "tags": ["O"]}\n' * 3)
     with pytest.raises(InputError, match="every tag is O"):
         RECIPE.task.labels(read(path), str(path), RECIPE.settings)
 
 
-def test_entities_of_a_kind_not_seen_in_training_count_as_missed(tmp_path):
+def test_metrics_count_unseen_entity_types_as_missed(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"tokens": ["a", "b", "c", "d"], "tags": ["B-new", "I-new", "B-x", "O"]}\n')
     labels = ["O", "B-x", "I-x"]
     targets = RECIPE.task.targets(read(path), labels, str(path))
-    for answered, (recall, right) in {(0, 0, 1, 0): (1, 0.5), (1, 2, 1, 0): (1, 0.5), (0, 0, 0, 0): (0, 0)}.items():
-        scores = RECIPE.task.metrics([np.eye(3)[list(answered)]], targets, labels, {})
+    for tags, (recall, all_recall) in {
+        (0, 0, 1, 0): (1, 0.5),
+        (1, 2, 1, 0): (1, 0.5),
+        (0, 0, 0, 0): (0, 0),
+    }.items():
+        scores = RECIPE.task.metrics([np.eye(3)[list(tags)]], targets, labels, {})
         assert scores["entities"] == 2
         assert scores["per_class"]["x"]["recall"] == recall
-        assert scores["recall"] == right
-        assert not correctness(RECIPE.task, [np.eye(3)[list(answered)]], targets, labels, {})[1].any()
+        assert scores["recall"] == all_recall
+        assert not correctness(RECIPE.task, [np.eye(3)[list(tags)]], targets, labels, {})[1].any()

@@ -1,139 +1,130 @@
-"""Plots and tables of a report on predictions that are labels."""
+"""Plots and tables of a report on labels."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+
+import numpy as np
 
 from tfhub_ft.evaluation.report import plots, report_tables
-from tfhub_ft.evaluation.report.parts import report_parts
+from tfhub_ft.evaluation.report.parts import Parts, report_parts
 from tfhub_ft.evaluation.scored import Scored, joined_labels
+from tfhub_ft.metrics import OUT_OF_SCOPE
 from tfhub_ft.metrics.calibration import confidences
-from tfhub_ft.metrics.scores import OUT_OF_SCOPE
-from tfhub_ft.tasks.classification import Classification, predicted_classes
-from tfhub_ft.tasks.intent import Intent, predicted_intents
+from tfhub_ft.tasks.classification import Classification
+from tfhub_ft.tasks.intent import Intent
 from tfhub_ft.tasks.multilabel import Multilabel
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
 
 
 @report_parts.register
-def _(task: Classification, scored: Scored) -> list[Any]:
-    probabilities = scored.probabilities
-    chosen = predicted_classes(probabilities, scored.thresholds)
-    targets, labels, texts = scored.targets, scored.labels, scored.texts
-    predicted, given = [labels[i] for i in chosen], [row.values["label"] for row in scored.rows]
+def _(task: Classification, scored: Scored) -> Parts:
+    probabilities, targets, labels = scored.probabilities, scored.targets, scored.labels
     threshold = scored.thresholds.get("threshold")
-    parts: list[Any] = [plots.confusion_matrix(scored.scores["confusion_matrix"], labels)]
-    parts += _rankings(probabilities, targets[:, None] == range(len(labels)), labels, threshold)
-    confidence, right = confidences(probabilities, targets)
-    parts.append(plots.reliability_diagram(confidence, right, scored.calibration))
-    parts.append(_scores(probabilities, targets, labels, confidence, right, threshold))
-    own = probabilities[range(len(chosen)), chosen]
+    predicted = task.predicted(probabilities, labels, scored.thresholds)
+    confidence, correct = confidences(probabilities, targets)
     return [
-        *parts,
-        report_tables.per_class(scored.scores),
-        *report_tables.label_issues(texts, given, predicted, targets, probabilities, labels, own),
+        plots.confusion_matrix(scored.scores["confusion_matrix"], labels),
+        *_ranking_curves(probabilities, targets[:, None] == range(len(labels)), labels, threshold),
+        plots.reliability_diagram(confidence, correct, scored.calibration),
+        _score_plot(probabilities, targets, labels, threshold),
+        *_label_tables(scored, predicted, labels, probabilities[range(len(predicted)), predicted]),
     ]
 
 
-def _rankings(
-    probabilities: "np.ndarray", truth: "np.ndarray", labels: "Sequence[str]", threshold: float | None
-) -> list[Any]:
-    """ROC and precision-recall curves of the labels that some rows have and some have not."""
+def _label_tables(scored: Scored, predicted: np.ndarray, labels: Sequence[str], confidence: np.ndarray) -> Parts:
+    """Return the tables of labels and of mistakes; `labels` are those with a logit."""
+    given, names = [row.values["label"] for row in scored.rows], np.array(scored.labels)[predicted].tolist()
+    issues = report_tables.label_issues(
+        scored.texts, given, names, scored.targets, scored.probabilities, labels, confidence
+    )
+    return [report_tables.class_table(scored.scores), *issues]
+
+
+def _ranking_curves(
+    probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], threshold: float | None
+) -> Parts:
+    """Return the ROC and precision-recall curves of the labels that some rows have and others lack."""
     if len(labels) == 2 and truth.any(0).all():
         probabilities, truth, labels = probabilities[:, 1:], truth[:, 1:], labels[1:]
-    told = [i for i in range(len(labels)) if truth[:, i].any() and not truth[:, i].all()]
-    if not told:
+    mixed = [i for i in range(len(labels)) if truth[:, i].any() and not truth[:, i].all()]
+    if not mixed:
         return []
-    arguments = (probabilities[:, told], truth[:, told], [labels[i] for i in told], threshold)
+    arguments = (probabilities[:, mixed], truth[:, mixed], [labels[i] for i in mixed], threshold)
     return [plots.roc_curves(*arguments), plots.precision_recall_curves(*arguments)]
 
 
-def _scores(
-    probabilities: "np.ndarray",
-    targets: "np.ndarray",
-    labels: "Sequence[str]",
-    confidence: "np.ndarray",
-    right: "np.ndarray",
-    threshold: float | None,
-) -> plots.Picture:
+def _score_plot(
+    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], threshold: float | None
+) -> plots.Plot:
     if len(labels) == 2:
         return plots.score_distribution(
             {label: probabilities[targets == i, 1] for i, label in enumerate(labels)},
             title="Scores",
-            axis=f"probability of {plots.shortened(labels[1], 24)}",
-            says="The further apart the rows of both labels are, the better.",
+            axis=f"probability of {plots.shorten(labels[1], 24)}",
+            caption="Rows by label. The less the two overlap, the better the model separates them.",
             threshold=threshold,
         )
+    confidence, correct = confidences(probabilities, targets)
     return plots.score_distribution(
-        {"correct": confidence[right], "wrong": confidence[~right]},
+        {"correct": confidence[correct], "wrong": confidence[~correct]},
         title="Scores",
         axis="probability of the prediction",
-        says="How sure the model is of its correct and of its wrong predictions.",
+        caption="Wrong predictions should have low probabilities, so that a threshold can separate them.",
     )
 
 
 @report_parts.register
-def _(task: Intent, scored: Scored) -> list[Any]:
-    import numpy as np
-
-    probabilities = scored.probabilities
-    chosen = predicted_intents(probabilities, scored.labels, scored.thresholds)
-    labels, texts, targets = scored.labels, scored.texts, scored.targets
+def _(task: Intent, scored: Scored) -> Parts:
+    probabilities, labels, targets = scored.probabilities, scored.labels, scored.targets
+    predicted = task.predicted(probabilities, labels, scored.thresholds)
     inside, score = targets != OUT_OF_SCOPE, 1 - probabilities.max(-1)
-    given = [row.values["label"] for row in scored.rows]
-    parts: list[Any] = [plots.confusion_matrix(scored.scores["confusion_matrix"], labels)]
+    parts: Parts = [plots.confusion_matrix(scored.scores["confusion_matrix"], labels)]
     if inside.any():
-        confidence, right = confidences(probabilities[inside], targets[inside])
-        parts.append(plots.reliability_diagram(confidence, right, scored.calibration))
-    kinds = {"in scope": score[inside], "out of scope": score[~inside]}
+        parts.append(
+            plots.reliability_diagram(*confidences(probabilities[inside], targets[inside]), scored.calibration)
+        )
+    groups = {"in scope": score[inside], "out of scope": score[~inside]}
     parts.append(
         plots.score_distribution(
-            {name: values for name, values in kinds.items() if len(values)},
+            {name: values for name, values in groups.items() if len(values)},
             title="Out of scope",
             axis="out-of-scope score",
-            says="Rows above the threshold are predicted to be out of scope.",
+            caption="Rows above the threshold are rejected. In-scope rows should be below it, others above it.",
             threshold=scored.thresholds["threshold"],
         )
     )
-    sure = np.where(chosen == len(labels) - 1, score, 1 - score)
-    parts.append(report_tables.per_class(scored.scores))
-    predicted = [labels[i] for i in chosen]
-    return [*parts, *report_tables.label_issues(texts, given, predicted, targets, probabilities, labels[:-1], sure)]
+    confidence = np.where(predicted == len(labels) - 1, score, 1 - score)
+    return [*parts, *_label_tables(scored, predicted, labels[:-1], confidence)]
 
 
 @report_parts.register
-def _(task: Multilabel, scored: Scored) -> list[Any]:
-    import numpy as np
-
+def _(task: Multilabel, scored: Scored) -> Parts:
     labels, probabilities = scored.labels, scored.probabilities
     truth, unseen = scored.targets[:, : len(labels)] > 0, scored.targets[:, len(labels) :].any(-1)
     thresholds = np.array(scored.thresholds["thresholds"])
-    given = probabilities >= thresholds
-    wrong = given != truth
-    # How far the wrong labels of a row are from being right.
-    surety = (np.abs(probabilities - thresholds) * wrong).sum(-1)
-    named = [", ".join(row.values["labels"]) or "none" for row in scored.rows]
+    predicted = probabilities >= thresholds
+    wrong = predicted != truth
+    # Distance of a row's wrong labels from their thresholds.
+    distance = (np.abs(probabilities - thresholds) * wrong).sum(-1)
+    given = [", ".join(row.values["labels"]) or "none" for row in scored.rows]
     rows = [
-        [report_tables.cut(scored.texts[i]), named[i], joined_labels(labels, given[i]), float(surety[i])]
-        for i in np.argsort(-surety, kind="stable")[: report_tables.ROWS_SHOWN]
-        if surety[i] > 0
+        [plots.shorten(scored.texts[i]), given[i], joined_labels(labels, predicted[i]), float(distance[i])]
+        for i in np.argsort(-distance, kind="stable")[: report_tables.ROWS_SHOWN].tolist()
+        if distance[i] > 0
     ]
     return [
-        *_rankings(probabilities, truth, labels, None),
+        *_ranking_curves(probabilities, truth, labels, None),
         plots.reliability_diagram(*confidences(probabilities, truth), scored.calibration),
         plots.score_distribution(
-            {"labels that a row has": probabilities[truth], "labels that it has not": probabilities[~truth]},
+            {"labels of the row": probabilities[truth], "other labels": probabilities[~truth]},
             title="Scores",
             axis="probability of a label",
-            says="The further apart both are, the better.",
+            caption="The less the two overlap, the better the model separates them.",
         ),
-        report_tables.per_class(scored.scores),
-        report_tables.Listing(
+        report_tables.class_table(scored.scores),
+        report_tables.ReportTable(
             "Most confident mistakes",
-            f"{int((wrong.any(-1) | unseen).sum()):,} of {len(truth):,} rows have a label too many or too few.",
-            ["text", "labels", "answer", "distance from the thresholds"],
+            f"{int((wrong.any(-1) | unseen).sum()):,} of {len(truth):,} rows have a wrong or a missing label. Those"
+            " whose wrong labels are farthest from their thresholds come first.",
+            ["text", "labels", "prediction", "distance from the thresholds"],
             rows,
         ),
     ]

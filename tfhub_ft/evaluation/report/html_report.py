@@ -6,13 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tfhub_ft.evaluation.console_tables import headlines
 from tfhub_ft.evaluation.report import classification_report, span_report  # noqa: F401  register their parts
 from tfhub_ft.evaluation.report.parts import report_parts
-from tfhub_ft.evaluation.report.plots import Picture, token_lengths, training_curves
-from tfhub_ft.evaluation.report.report_tables import Listing, scores_listing
+from tfhub_ft.evaluation.report.plots import Plot, token_lengths, training_curves
+from tfhub_ft.evaluation.report.report_tables import ReportTable, score_table
 from tfhub_ft.evaluation.scored import Scored
+from tfhub_ft.metrics import Scores
 from tfhub_ft.metrics.thresholds import precision_summary
 from tfhub_ft.run import DISTILLATION, Run
 from tfhub_ft.settings import option_name
@@ -21,7 +23,6 @@ from tfhub_ft.utils.files import write_text
 
 if TYPE_CHECKING:
     import numpy as np
-
 
 PACKAGES = ("tfhub_ft", "tensorflow", "tensorflow-text", "tensorflow-hub", "keras", "numpy")
 CHIPS = (
@@ -41,17 +42,7 @@ CHIPS_SHOWN = 4
 
 @dataclass(frozen=True)
 class Training:
-    """How a run was trained.
-
-    Args:
-        epochs: a row for each epoch, as history.csv has them.
-        kept_epoch: the number of the epoch whose weights were kept.
-        lengths: tokens of each training row, int (rows,).
-        truncated: the training rows that had more tokens.
-        unit: what has these lengths: rows, or the windows of long rows.
-        weights: how many there are, and how many of them train.
-        peak_memory: bytes.
-    """
+    """How a run was trained: history.csv, tokens of the training rows or windows, all and trainable weights, bytes."""
 
     epochs: Sequence[Mapping[str, float | None]]
     kept_epoch: int
@@ -68,21 +59,11 @@ def write_report(
     scored: Scored,
     *,
     of: str,
-    scores: Mapping[str, Mapping[str, Any]],
+    scores: Mapping[str, Scores],
     warnings: Sequence[str] = (),
     training: Training | None = None,
 ) -> None:
-    """Write a report.
-
-    Args:
-        path: of the HTML file.
-        run: whose model was scored.
-        scored: the rows that the plots and tables show.
-        of: what these rows are, in a few words.
-        scores: by what they are of, for the table of scores.
-        warnings: sentences that begin in lower case.
-        training: how the run was trained; only a report of a training run has it.
-    """
+    """Write the report of rows that a run has scored; `of` describes them, such as "test rows"."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     plugin = load_plugin(scored.task)
@@ -93,70 +74,68 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
     ).get_template("report.html")
-    write_text(
-        path,
-        page.render(
-            title=f"{run.recipe.name}: {run.path.name}",
-            sentence=_sentence(run, scored, of),
-            chips=_chips(scored.scores),
-            warnings=[f"{warning[0].upper()}{warning[1:]}." for warning in warnings],
-            scores=scores_listing(scores),
-            threshold=precision_summary(scores, scored.labels, scored.thresholds),
-            of=of,
-            pictures=[part for part in parts if isinstance(part, Picture)],
-            listings=[part for part in parts if isinstance(part, Listing)],
-            training=_training_pictures(run, training) if training else [],
-            facts=_facts(training) if training else [],
-            data=[(name, split["file"], split["rows"]) for name, split in run.splits.items()],
-            command=_command(run),
-            settings=list(run.settings.as_dict().items()),
-            versions=[("Python", platform.python_version()), *((name, _version(name)) for name in PACKAGES)],
-            machine=f"{platform.system()} on {platform.machine()}",
-        ),
+    summary = (
+        f"{run.recipe.summary} The {run.settings.pretrained} was fine-tuned on {run.splits['train']['rows']:,} rows and"
+        f" scored on {len(scored.rows):,} {of}."
     )
+    html = page.render(
+        title=f"{run.recipe.name}: {run.path.name}",
+        summary=summary,
+        chips=_chips(scored.scores),
+        warnings=[f"{warning[0].upper()}{warning[1:]}." for warning in warnings],
+        scores=score_table(scores),
+        threshold=precision_summary(scores, scored.labels, scored.thresholds),
+        of=of,
+        plots=[part for part in parts if isinstance(part, Plot)],
+        tables=[part for part in parts if isinstance(part, ReportTable)],
+        training=_training_plots(run, training) if training else [],
+        facts=_facts(training) if training else [],
+        data=[(name, split["file"], split["rows"]) for name, split in run.splits.items()],
+        command=_command(run),
+        settings=list(run.settings.as_dict().items()),
+        versions=[
+            ("Python", platform.python_version()),
+            *((name, importlib.metadata.version(name)) for name in PACKAGES),
+        ],
+        machine=f"{platform.system()} on {platform.machine()}",
+    )
+    write_text(path, html)
 
 
-def _chips(scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The first scores of the page: name, value, and its interval."""
+def _chips(scores: Scores) -> list[tuple[str, str, str]]:
+    """Return the name, the value and the interval of the most important scores."""
     intervals, chips = scores.get("intervals", {}), []
+    distinct = headlines({"": scores})
     for name in CHIPS:
-        if scores.get(name) is not None and len(chips) < CHIPS_SHOWN:
-            interval = "to".join(f" {end:.3f} " for end in intervals[name]).strip() if name in intervals else ""
+        if name in distinct and scores[name] is not None:
+            interval = " to ".join(f"{end:.3f}" for end in intervals.get(name, ()))
             chips.append((name.replace("_", " "), f"{scores[name]:.3f}", interval))
-    return chips
+    return chips[:CHIPS_SHOWN]
 
 
-def _sentence(run: Run, scored: Scored, of: str) -> str:
-    trained = run.splits["train"]["rows"]
-    return (
-        f"{run.recipe.summary} The {run.settings.pretrained}, fine-tuned on {trained:,} rows, and scored on"
-        f" {len(scored.rows):,} {of}."
-    )
-
-
-def _training_pictures(run: Run, training: Training) -> list[Picture]:
+def _training_plots(run: Run, training: Training) -> list[Plot]:
     names = [("loss", "log_loss"), (run.recipe.task.monitor,) * 2]
-    curves = [training_curves(training.epochs, *each, kept=training.kept_epoch) for each in names]
+    curves = [training_curves(training.epochs, *pair, kept=training.kept_epoch) for pair in names]
     return [*curves, token_lengths(training.lengths, run.settings.seq_length, training.truncated, training.unit)]
 
 
 def _facts(training: Training) -> list[tuple[str, str]]:
-    seconds = [row["seconds"] for row in training.epochs if row.get("seconds")]
+    seconds = [row_seconds for row in training.epochs if (row_seconds := row.get("seconds"))]
     weights, trained = training.weights
     facts = [
-        ("weights that train", f"{trained:,} of {weights:,}"),
+        ("trainable weights", f"{trained:,} of {weights:,}"),
         ("peak memory", f"{training.peak_memory / 1e6:,.0f} MB"),
     ]
     if seconds:
         facts += [
-            ("seconds of an epoch", ", ".join(f"{each:.1f}" for each in seconds)),
-            ("rows a second", f"{len(training.lengths) / min(seconds):,.0f}, validation included"),
+            ("seconds per epoch", ", ".join(f"{each:.1f}" for each in seconds)),
+            (f"{training.unit} per second", f"{len(training.lengths) / min(seconds):,.0f}, including validation"),
         ]
     return facts
 
 
 def _command(run: Run) -> str:
-    """The command line that trains such a run."""
+    """Return the command line that trains such a run."""
     if (run.path / DISTILLATION).is_file():
         return (run.path / DISTILLATION).read_text(encoding="utf-8")
     words = ["tfhub-ft", "train", run.recipe_name]
@@ -169,7 +148,3 @@ def _command(run: Run) -> str:
         else:
             words += [option, str(value)]
     return shlex.join([*words, "--output-dir", str(run.path)])
-
-
-def _version(package: str) -> str:
-    return importlib.metadata.version(package)

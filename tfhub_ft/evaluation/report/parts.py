@@ -1,13 +1,16 @@
-"""The plots and tables that a report shows of each kind of task."""
+"""Plots and tables of a report, by task."""
 
 from functools import singledispatch
-from typing import Any
 
+from tfhub_ft.evaluation.report.plots import Plot
+from tfhub_ft.evaluation.report.report_tables import ReportTable
 from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.tasks.base import Task
 
+Parts = list[Plot | ReportTable]
+
 
 @singledispatch
-def report_parts(task: Task, scored: Scored) -> list[Any]:
-    """Return the plots and tables of scored rows. A task of another kind registers its own function."""
+def report_parts(task: Task, scored: Scored) -> Parts:
+    """Return the plots and tables of scored rows; each kind of task registers its own function."""
     return []

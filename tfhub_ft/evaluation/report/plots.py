@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from tfhub_ft.metrics import LOWER_IS_BETTER
+
 if TYPE_CHECKING:
-    import numpy as np
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-# What stands for a colour of the page until the picture is done. The palette is Okabe and Ito's, which people who see
-# few colours tell apart: https://jfly.uni-koeln.de/color/
+# Placeholders for the colors of the page. The palette is that of Okabe and Ito, made for color-blind readers:
+# https://jfly.uni-koeln.de/color/
 INK, BLUE, ORANGE, GREEN, PINK = "#010101", "#010102", "#010103", "#010104", "#010105"
 PAGE_COLORS = {
     INK: "currentColor",
@@ -23,9 +26,9 @@ PAGE_COLORS = {
     PINK: "var(--pink)",
 }
 LINES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PINK, ":"))
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    # Labels are people's own words, where a dollar sign is no formula.
+    # Labels are data, in which a dollar sign does not start a formula.
     "text.parse_math": False,
     "font.size": 10,
     "axes.spines.top": False,
@@ -35,28 +38,21 @@ STYLE = {
 }
 MATRIX_NUMBERS, MATRIX_NAMES, CURVES = 12, 40, 4
 POINTS = 400
-# Counts that differ by so much are drawn on a logarithmic axis.
+# Ratio of the largest and the smallest count from which the axis is logarithmic.
 LOG_FROM = 1000
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of a report.
-
-    Args:
-        title: a few words, above it.
-        says: what it shows, in words, for those who cannot see it and those who can.
-        draw: draws it into matplotlib axes.
-        size: width and height in inches.
-    """
+class Plot:
+    """A plot of a report, with a caption that says what to look for; its size is in inches."""
 
     title: str
-    says: str
+    caption: str
     draw: "Callable[[Axes], None]"
     size: tuple[float, float] = (4.8, 3.4)
 
     def svg(self) -> "Markup":
-        """The picture as an element of an HTML page."""
+        """Return the plot as an element of an HTML page."""
         import io
 
         import matplotlib
@@ -64,10 +60,10 @@ class Picture:
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
-        written = io.StringIO()
+        file = io.StringIO()
         logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.title}), warnings.catch_warnings():
-            # A browser has fonts for letters that matplotlib's own lacks.
+            # Browsers have fonts for letters that matplotlib's own lacks.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure = Figure(figsize=self.size, layout="constrained")
             FigureCanvasSVG(figure)
@@ -76,98 +72,81 @@ class Picture:
             handles, names = axes.get_legend_handles_labels()
             if handles:
                 figure.legend(handles, names, loc="outside lower center", ncols=2)
-            figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        drawn = written.getvalue()
-        drawn = drawn[drawn.index("<svg") :]
+            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        svg = file.getvalue()
+        svg = svg[svg.index("<svg") :]
         for color, name in PAGE_COLORS.items():
-            drawn = drawn.replace(color, name)
-        label = f'role="img" aria-label="{escape(self.title)}: {escape(self.says)}"'
-        return Markup(re.sub(r'width="[^"]*" height="[^"]*"', lambda _: label, drawn, count=1))
+            svg = svg.replace(color, name)
+        label = f'role="img" aria-label="{escape(self.title)}: {escape(self.caption)}"'
+        return Markup(re.sub(r'width="[^"]*" height="[^"]*"', lambda _: label, svg, count=1))
 
 
-def training_curves(
-    epochs: Sequence[Mapping[str, float | None]], training: str, validation: str, *, kept: int
-) -> Picture:
-    """A number by epoch, of training and of validation, as far as the epochs have it.
-
-    Args:
-        epochs: a row for each epoch, as history.csv has them.
-        training: the number of the training rows, such as "loss".
-        validation: the number of the validation rows, such as "log_loss".
-        kept: the epoch whose weights were kept, which is marked.
-    """
+def training_curves(epochs: Sequence[Mapping[str, float | None]], training: str, validation: str, *, kept: int) -> Plot:
+    """Plot a training metric and a validation metric by epoch, and mark the epoch whose weights were kept."""
     names = {"training (running mean)": training, f"validation {validation.replace('_', ' ')}": f"val_{validation}"}
-    curves = {
-        name: [(int(row["epoch"]), row[key]) for row in epochs if row.get(key) is not None]
-        for name, key in names.items()
-    }
-    curves = {name: points for name, points in curves.items() if points}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for name, key in names.items():
+        points = [(int(row["epoch"] or 0), value) for row in epochs if (value := row.get(key)) is not None]
+        if points:
+            curves[name] = points
     at_kept = [f"{name} {dict(points)[kept]:.3f}" for name, points in curves.items() if kept in dict(points)]
+    numbers = [int(row["epoch"] or 0) for row in epochs]
 
     def draw(axes: "Axes") -> None:
         for (name, points), (color, line) in zip(curves.items(), LINES):
             axes.plot(*zip(*points), line, color=color, marker="o", markersize=4, label=name)
-        numbers = [int(row["epoch"]) for row in epochs]
         axes.axvline(kept, color=INK, linestyle=":", linewidth=0.8, label=f"kept: epoch {kept}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(training.replace("_", " "))
         axes.set_xticks(numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
 
-    says = f"By epoch. In epoch {kept}, which was kept: {', '.join(at_kept)}."
-    return Picture(training.replace("_", " ").capitalize(), says, draw)
+    caption = f"Kept weights: epoch {kept} of {len(epochs)} ({', '.join(at_kept)}). "
+    if validation in LOWER_IS_BETTER:
+        caption += "Lower is better. A validation curve that rises while the training curve falls shows overfitting."
+    else:
+        caption += "Higher is better. If the validation curve still rises at the end, train for more epochs."
+    return Plot(training.replace("_", " ").capitalize(), caption, draw)
 
 
-def token_lengths(lengths: "np.ndarray", seq_length: int, truncated: int, unit: str) -> Picture:
-    """How many tokens rows have.
-
-    Args:
-        lengths: int (rows,), at most `seq_length`.
-        seq_length: the most tokens of a row.
-        truncated: the rows that had more.
-        unit: "rows", or the "windows" of long rows.
-    """
-    import numpy as np
+def token_lengths(lengths: np.ndarray, seq_length: int, truncated: int, unit: str) -> Plot:
+    """Plot the number of tokens, at most `seq_length`, of the training rows or of their windows."""
 
     def draw(axes: "Axes") -> None:
-        counts, _, _ = axes.hist(lengths, bins=np.linspace(0, max(int(lengths.max()), 2) + 1, 40), color=BLUE)
+        counts, _, _ = axes.hist(lengths, bins=np.linspace(0, max(int(lengths.max()), 2) + 1, 40).tolist(), color=BLUE)
         axes.axvline(seq_length, color=ORANGE, linestyle="--", label=f"--seq-length {seq_length}")
         axes.set_xlabel("tokens")
         axes.set_ylabel(f"training {unit}")
-        _log_counts(axes, counts)
+        _set_log_scale(axes, counts)
 
-    says = f"Half of the training {unit} have at most {np.median(lengths):.0f} tokens, 95% at most"
-    says += f" {np.quantile(lengths, 0.95):.0f}."
-    if unit == "rows":
-        says += f" {truncated:,} of {len(lengths):,} rows have more than {seq_length}"
-        says += ": the rest of their text is not read." if truncated else "."
-    return Picture("Tokens", says, draw)
+    caption = f"Half of the training {unit} have at most {np.median(lengths):.0f} tokens, 95% at most"
+    caption += f" {np.quantile(lengths, 0.95):.0f}."
+    if unit == "rows" and truncated:
+        caption += (
+            f" {truncated:,} of {len(lengths):,} rows are longer than {seq_length} tokens and truncated. If these"
+        )
+        caption += " are many, raise --seq-length."
+    elif unit == "rows":
+        caption += f" All rows fit into {seq_length} tokens."
+    return Plot("Tokens", caption, draw)
 
 
-def _log_counts(axes: "Axes", counts: Any) -> None:
-    """Draw counts on a logarithmic axis where the largest are a thousand times the smallest."""
-    import numpy as np
-
-    there = np.asarray(counts)[np.asarray(counts) > 0]
-    if there.size and there.max() >= LOG_FROM * there.min():
+def _set_log_scale(axes: "Axes", counts: Any) -> None:
+    """Use a logarithmic axis for counts that differ by a factor of a thousand."""
+    positive = np.asarray(counts)[np.asarray(counts) > 0]
+    if positive.size and positive.max() >= LOG_FROM * positive.min():
         axes.set_yscale("log")
 
 
-def confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Picture:
-    """What the rows of each label were taken for.
-
-    Args:
-        matrix: rows are the true labels, columns the answers.
-        labels: their names.
-    """
-    import numpy as np
-
+def confusion_matrix(matrix: Sequence[Sequence[int]] | np.ndarray, labels: Sequence[str]) -> Plot:
+    """Plot the number of rows by true label (rows of the matrix) and prediction (columns)."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(-1, keepdims=True), 1)
-    apart = counts - np.diag(np.diag(counts))
-    true, taken = np.unravel_index(apart.argmax(), apart.shape)
-    says = "No row was taken for another label."
-    if apart.max():
-        says = f"Taken for another label most often: {labels[true]} for {labels[taken]}, {apart.max():,} times."
+    errors = counts - np.diag(np.diag(counts))
+    true, predicted = np.unravel_index(errors.argmax(), errors.shape)
+    caption = "Errors are off the diagonal: there are none."
+    if errors.max():
+        caption = "Errors are off the diagonal. The most frequent one:"
+        caption += f" {labels[int(true)]} predicted as {labels[int(predicted)]}, {errors.max():,} times."
     side = float(np.clip(1.6 + 0.42 * len(labels), 3.4, 9))
 
     def draw(axes: "Axes") -> None:
@@ -175,124 +154,116 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> 
         if len(labels) <= MATRIX_NUMBERS:
             for (row, column), count in np.ndenumerate(counts):
                 axes.text(column, row, f"{count:,}", ha="center", va="center")
-        names = [shortened(label, 18) for label in labels] if len(labels) <= MATRIX_NAMES else []
-        places = range(len(names))
-        axes.set_xticks(places, names, rotation=45 if len(names) > 2 else 0, ha="right" if len(names) > 2 else "center")
-        axes.set_yticks(places, names)
-        axes.set_xlabel("answer")
+        names = [shorten(label, 18) for label in labels] if len(labels) <= MATRIX_NAMES else []
+        ticks, is_long = range(len(names)), len(names) > 2
+        axes.set_xticks(ticks, names, rotation=45 if is_long else 0, ha="right" if is_long else "center")
+        axes.set_yticks(ticks, names)
+        axes.set_xlabel("prediction")
         axes.set_ylabel("label")
 
-    return Picture("Confusion matrix", says, draw, (side * 1.15, side))
+    return Plot("Confusion matrix", caption, draw, (side * 1.15, side))
 
 
-def _shade(axes: "Axes", shares: "np.ndarray") -> None:
-    """Cells in blue, the more the higher their share."""
+def _shade(axes: "Axes", shares: np.ndarray) -> None:
+    """Fill the cells of a matrix in blue, darker for higher shares."""
     from matplotlib.collections import PolyCollection
 
     rows, columns = shares.shape
-    cells = [(row, column) for row in range(rows) for column in range(columns) if shares[row, column] > 0]
-    for strength in range(1, 11):
-        corners = [
-            [(c - 0.5, r - 0.5), (c + 0.5, r - 0.5), (c + 0.5, r + 0.5), (c - 0.5, r + 0.5)]
-            for r, c in cells
-            if strength - 1 < 10 * shares[r, c] <= strength
-        ]
-        if corners:
-            axes.add_collection(PolyCollection(corners, facecolor=BLUE, edgecolor="none", alpha=0.06 * strength))
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    # One collection for each of ten shades keeps the file small.
+    shades = np.ceil(10 * shares).astype(int)
+    for shade in range(1, 11):
+        cells = np.argwhere(shades == shade)[:, None, ::-1] + corners
+        if len(cells):
+            axes.add_collection(PolyCollection(list(cells), facecolor=BLUE, edgecolor="none", alpha=0.06 * shade))
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_aspect("equal")
 
 
-def roc_curves(scores: "np.ndarray", truth: "np.ndarray", names: Sequence[str], threshold: float | None) -> Picture:
-    """ROC curves, one a label; the threshold's place is marked where there is one label.
-
-    Args:
-        scores: float (rows, labels).
-        truth: bool (rows, labels), each column with both values.
-        names: the labels'.
-        threshold: on the score, where one was chosen.
-    """
+def roc_curves(scores: np.ndarray, truth: np.ndarray, names: Sequence[str], threshold: float | None) -> Plot:
+    """Plot a ROC curve for each label from scores and bool truth, (rows, labels)."""
     from sklearn import metrics as sk
 
+    curves = [sk.roc_curve(truth[:, i], scores[:, i]) for i in range(len(names))]
     areas = [float(sk.roc_auc_score(truth[:, i], scores[:, i])) for i in range(len(names))]
 
     def draw(axes: "Axes") -> None:
-        for i, (color, line) in zip(_shown(areas), LINES):
-            false, true, at = sk.roc_curve(truth[:, i], scores[:, i])
-            kept = _thinned(len(false))
-            axes.plot(false[kept], true[kept], line, color=color, label=f"{shortened(names[i], 24)} ({areas[i]:.3f})")
-            if threshold is not None:
-                place = max(int((at >= threshold).sum()) - 1, 0)
-                axes.plot(false[place], true[place], "o", color=ORANGE, label=f"threshold {threshold:.3f}")
+        _draw_curves(axes, curves, areas, names, threshold)
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
 
-    return Picture("ROC", _areas_in_words("Area under the curve", areas, names), draw)
+    caption = _describe_areas("Area under the curve", areas, names)
+    return Plot("ROC", f"{caption} Better curves are closer to the upper left; the dotted line is guessing.", draw)
 
 
 def precision_recall_curves(
-    scores: "np.ndarray", truth: "np.ndarray", names: Sequence[str], threshold: float | None
-) -> Picture:
-    """Precision against recall, one curve a label; arguments as for `roc_curves`."""
+    scores: np.ndarray, truth: np.ndarray, names: Sequence[str], threshold: float | None
+) -> Plot:
+    """Plot precision by recall for each label; the arguments are those of `roc_curves`."""
     from sklearn import metrics as sk
 
+    curves = []
+    for i in range(len(names)):
+        precision, recall, thresholds = sk.precision_recall_curve(truth[:, i], scores[:, i])
+        curves.append((recall[::-1], precision[::-1], np.append(thresholds, np.inf)[::-1]))
     areas = [float(sk.average_precision_score(truth[:, i], scores[:, i])) for i in range(len(names))]
 
     def draw(axes: "Axes") -> None:
-        for i, (color, line) in zip(_shown(areas), LINES):
-            precision, recall, at = sk.precision_recall_curve(truth[:, i], scores[:, i])
-            kept = _thinned(len(recall))
-            label = f"{shortened(names[i], 24)} ({areas[i]:.3f})"
-            axes.step(recall[kept], precision[kept], line, color=color, where="post", label=label)
-            if threshold is not None:
-                place = min(int((at < threshold).sum()), len(at) - 1)
-                axes.plot(recall[place], precision[place], "o", color=ORANGE, label=f"threshold {threshold:.3f}")
+        _draw_curves(axes, curves, areas, names, threshold, drawstyle="steps-pre")
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
         axes.set_ylim(0, 1.03)
 
-    return Picture("Precision and recall", _areas_in_words("Average precision", areas, names), draw)
+    caption = _describe_areas("Average precision", areas, names)
+    return Plot("Precision and recall", f"{caption} Better curves are closer to the upper right.", draw)
 
 
-def _areas_in_words(what: str, areas: Sequence[float], names: Sequence[str]) -> str:
+def _draw_curves(
+    axes: "Axes",
+    curves: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    areas: Sequence[float],
+    names: Sequence[str],
+    threshold: float | None,
+    drawstyle: str = "default",
+) -> None:
+    """Draw the curves (x, y, descending thresholds) with the smallest areas, and mark the threshold on them."""
+    for i, (color, line) in zip(sorted(range(len(areas)), key=areas.__getitem__), LINES):
+        x, y, thresholds = curves[i]
+        points = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).astype(int))
+        label = f"{shorten(names[i], 24)} ({areas[i]:.3f})"
+        axes.plot(x[points], y[points], line, color=color, label=label, drawstyle=drawstyle)
+        if threshold is not None:
+            at = max(int((thresholds >= threshold).sum()) - 1, 0)
+            axes.plot(x[at], y[at], "o", color=ORANGE, label=f"threshold {threshold:.3f}")
+
+
+def _describe_areas(score: str, areas: Sequence[float], names: Sequence[str]) -> str:
     if len(names) == 1:
-        return f"{what} {areas[0]:.3f}, for {names[0]} as the positive label."
-    worst = min(range(len(names)), key=areas.__getitem__)
+        return f"{score} {areas[0]:.3f} with {names[0]} as the positive label."
+    lowest = min(range(len(names)), key=areas.__getitem__)
     shown = f"; the {CURVES} lowest are drawn" if len(names) > CURVES else ""
-    return f"{what}, one label against the rest: mean {sum(areas) / len(areas):.3f}, lowest {areas[worst]:.3f}{shown}."
+    return (
+        f"{score} of each label against the rest: mean {sum(areas) / len(areas):.3f}, lowest {areas[lowest]:.3f}"
+        f" ({names[lowest]}){shown}."
+    )
 
 
-def _shown(areas: Sequence[float]) -> list[int]:
-    return sorted(range(len(areas)), key=areas.__getitem__)[:CURVES]
-
-
-def _thinned(count: int) -> "np.ndarray":
-    """Some of the points of a curve, its ends among them."""
-    import numpy as np
-
-    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).astype(int))
-
-
-def reliability_diagram(confidence: "np.ndarray", right: "np.ndarray", calibration: Mapping[str, Any]) -> Picture:
-    """How often answers of a confidence are right.
-
-    Args:
-        confidence: float (rows,).
-        right: bool (rows,).
-        calibration: what `calibrate` told; empty where nothing was calibrated.
-    """
+def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, calibration: Mapping[str, Any]) -> Plot:
+    """Plot the share of correct predictions by their confidence, both (rows,)."""
     from tfhub_ft.metrics.calibration import expected_calibration_error, reliability
 
-    mean, share, rows = reliability(confidence, right)
-    says = f"Expected calibration error {expected_calibration_error(confidence, right):.3f}."
+    mean, share, rows = reliability(confidence, correct)
+    caption = "On the dotted line, confidence equals the share that is correct; below it, the model is overconfident."
+    error = expected_calibration_error(confidence, correct)
+    caption += f" Larger points have more rows. Expected calibration error {error:.3f}."
     if calibration and calibration["temperature"] == 1:
-        says += " The logits are as they were: no temperature brings it closer on validation rows."
+        caption += " The logits are unchanged, because no temperature lowers the error on validation rows."
     elif calibration:
         errors = calibration["expected_calibration_error"]
-        says += f" On validation rows it was {errors['before']:.3f} before the logits were divided by the temperature"
-        says += f" {calibration['temperature']:.2f}, and {errors['after']:.3f} after."
+        caption += f" Dividing the logits by the temperature {calibration['temperature']:.2f} changed it from"
+        caption += f" {errors['before']:.3f} to {errors['after']:.3f} on validation rows."
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
@@ -301,73 +272,60 @@ def reliability_diagram(confidence: "np.ndarray", right: "np.ndarray", calibrati
         axes.set_xlim(0, 1.03)
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("confidence")
-        axes.set_ylabel("share that is right")
+        axes.set_ylabel("share that is correct")
 
-    return Picture("Calibration", says, draw)
+    return Plot("Calibration", caption, draw)
 
 
 def score_distribution(
-    scores: Mapping[str, "np.ndarray"], *, title: str, axis: str, says: str, threshold: float | None = None
-) -> Picture:
-    """Histograms over each other.
-
-    Args:
-        scores: float (rows,), by what they are of.
-        title: of the picture.
-        axis: what a score is.
-        says: what is to be seen.
-        threshold: is marked, where there is one.
-    """
-    import numpy as np
-
-    every = np.concatenate(list(scores.values()))
-    edges = np.histogram_bin_edges(every, bins=30)
+    scores: Mapping[str, np.ndarray], *, title: str, axis: str, caption: str, threshold: float | None = None
+) -> Plot:
+    """Plot overlaid histograms of groups of scores, (rows,), by name, and the threshold."""
+    edges = np.histogram_bin_edges(np.concatenate(list(scores.values())), bins=30).tolist()
 
     def draw(axes: "Axes") -> None:
-        every_count = []
+        all_counts = []
         for (name, values), (color, line) in zip(scores.items(), LINES):
             counts, _, _ = axes.hist(values, bins=edges, color=color, alpha=0.25)
-            every_count += counts.tolist()
-            axes.hist(values, bins=edges, histtype="step", edgecolor=color, linestyle=line, label=shortened(name, 24))
+            all_counts += np.asarray(counts).tolist()
+            axes.hist(values, bins=edges, histtype="step", edgecolor=color, linestyle=line, label=shorten(name, 24))
         if threshold is not None:
             axes.axvline(threshold, color=INK, linestyle="--", label=f"threshold {threshold:.3f}")
         axes.set_xlabel(axis)
         axes.set_ylabel("rows")
-        _log_counts(axes, every_count)
+        _set_log_scale(axes, all_counts)
 
-    return Picture(title, says, draw)
+    return Plot(title, caption, draw)
 
 
-def scatter(predicted: "np.ndarray", truth: "np.ndarray") -> Picture:
-    """Predicted numbers against the true ones, both float (rows,)."""
-    import numpy as np
-
-    kept = np.linspace(0, len(truth) - 1, min(len(truth), 2000)).astype(int)
-    error = np.abs(predicted - truth)
+def scatter(predicted: np.ndarray, truth: np.ndarray) -> Plot:
+    """Plot predicted and true numbers, both float (rows,)."""
+    shown = np.linspace(0, len(truth) - 1, min(len(truth), 2000)).astype(int)
+    error = np.median(np.abs(predicted - truth))
 
     def draw(axes: "Axes") -> None:
         ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
         axes.plot(ends, ends, ":", color=INK, linewidth=0.8)
-        axes.plot(truth[kept], predicted[kept], "o", color=BLUE, markersize=3, alpha=0.4)
+        axes.plot(truth[shown], predicted[shown], "o", color=BLUE, markersize=3, alpha=0.4)
         axes.set_xlabel("score")
-        axes.set_ylabel("answer")
+        axes.set_ylabel("prediction")
 
-    return Picture("Answers and scores", f"Half of the answers are off by at most {np.median(error):.3f}.", draw)
+    caption = f"Exact predictions are on the dotted line. Half of the predictions are off by at most {error:.3f}."
+    return Plot("Predictions and scores", caption, draw)
 
 
-def bars(values: Mapping[str, float], *, title: str, axis: str) -> Picture:
-    """A bar for each of some shares of 1."""
-    named = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+def bars(values: Mapping[str, float], *, title: str, axis: str, caption: str) -> Plot:
+    """Plot a bar for each value, from 0 to 1."""
 
     def draw(axes: "Axes") -> None:
-        axes.barh([shortened(name, 24) for name in values], list(values.values()), color=BLUE)
+        axes.barh([shorten(name, 24) for name in values], list(values.values()), color=BLUE)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_xlabel(axis)
 
-    return Picture(title, f"{named}.", draw, (4.8, max(2.4, 0.8 + 0.3 * len(values))))
+    return Plot(title, caption, draw, (4.8, max(2.4, 0.8 + 0.3 * len(values))))
 
 
-def shortened(text: str, most: int) -> str:
-    """A text of at most so many characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+def shorten(text: str, length: int = 400) -> str:
+    """Return a text cut to a number of characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"

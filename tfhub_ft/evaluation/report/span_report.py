@@ -1,176 +1,188 @@
-"""What a report shows of answers that are numbers, spans of a text, or replies."""
+"""Plots and tables of a report on numbers, entities, spans, masked words and replies."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from tfhub_ft.evaluation.report.parts import report_parts
-from tfhub_ft.evaluation.report.plots import bars, confusion_matrix, scatter, score_distribution
-from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, Listing, cut, per_class
+import numpy as np
+
+from tfhub_ft.evaluation.report.parts import Parts, report_parts
+from tfhub_ft.evaluation.report.plots import bars, confusion_matrix, scatter, score_distribution, shorten
+from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, ReportTable, class_table
 from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.tasks.masked_lm import MaskedLM
-from tfhub_ft.tasks.question_answering import QuestionAnswering, answers_of, best_spans, true_texts
+from tfhub_ft.tasks.question_answering import QuestionAnswering, best_spans, predicted_answers, true_texts
 from tfhub_ft.tasks.regression import Regression, on_scale
 from tfhub_ft.tasks.retrieval import CANDIDATES, Retrieval
 from tfhub_ft.tasks.token_classification import TokenClassification, tags_by_row
 
-# Kind, first and last word.
+# Type, first and last word.
 Entity = tuple[str, int, int]
 NO_ENTITY = "no entity"
 
 
 @report_parts.register
-def _(task: Regression, scored: Scored) -> list[Any]:
-    import numpy as np
-
-    answered, truth = (on_scale(each, scored.labels)[:, 0] for each in (scored.logits, scored.targets))
-    off = answered - truth
-    worst = np.argsort(-np.abs(off), kind="stable")[:ROWS_SHOWN]
-    rows = [[cut(scored.texts[i]), float(truth[i]), float(answered[i])] for i in worst]
+def _(task: Regression, scored: Scored) -> Parts:
+    predicted, truth = (on_scale(values, scored.labels)[:, 0] for values in (scored.logits, scored.targets))
+    errors = predicted - truth
+    worst = np.argsort(-np.abs(errors), kind="stable")[:ROWS_SHOWN].tolist()
+    rows = [[shorten(scored.texts[i]), float(truth[i]), float(predicted[i])] for i in worst]
+    caption = f"Mean {errors.mean():+.3f}. If it is far from 0, the model predicts too high or too low in general."
     return [
-        scatter(answered, truth),
-        score_distribution(
-            {"answers": off}, title="Errors", axis="answer minus score", says=f"On average {off.mean():+.3f}."
-        ),
-        Listing("Largest errors", "", ["text", "score", "answer"], rows),
+        scatter(predicted, truth),
+        score_distribution({"predictions": errors}, title="Errors", axis="prediction minus score", caption=caption),
+        ReportTable("Largest errors", "What do these texts have in common?", ["text", "score", "prediction"], rows),
     ]
 
 
 @report_parts.register
-def _(task: TokenClassification, scored: Scored) -> list[Any]:
+def _(task: TokenClassification, scored: Scored) -> Parts:
     from seqeval.metrics.sequence_labeling import get_entities
 
-    predicted, _ = tags_by_row(scored.logits, scored.targets, scored.labels)
-    truth = [row.values["tags"] for row in scored.rows]
-    found, wanted = ([set(get_entities(tags)) for tags in each] for each in (predicted, truth))
+    predicted_tags, _ = tags_by_row(scored.logits, scored.targets, scored.labels)
+    true_tags = [row.values["tags"] for row in scored.rows]
+    predicted, truth = ([set(get_entities(tags)) for tags in each] for each in (predicted_tags, true_tags))
     rows = []
-    for row, mine, true in zip(scored.rows, found, wanted, strict=True):
-        if wrong := mine ^ true:
+    for row, row_predicted, row_truth in zip(scored.rows, predicted, truth, strict=True):
+        if wrong := row_predicted ^ row_truth:
             words = row.values["tokens"]
-            missed, spurious = (_entities(words, each) for each in (true - mine, mine - true))
-            rows.append((len(wrong), [cut(" ".join(words)), missed, spurious]))
+            missed, spurious = row_truth - row_predicted, row_predicted - row_truth
+            rows.append((len(wrong), [shorten(" ".join(words)), _describe(words, missed), _describe(words, spurious)]))
     rows.sort(key=lambda row: -row[0])
-    f1 = {kind: each["f1"] for kind, each in scored.scores["per_class"].items()}
-    says = f"{len(rows):,} of {len(truth):,} rows have a missed or a spurious entity."
+    caption = f"{len(rows):,} of {len(truth):,} rows have a missed or a spurious entity."
+    columns = ["text", "missed", "spurious"]
+    f1 = {name: scores["f1"] for name, scores in scored.scores["per_class"].items()}
+    advice = "Types with a short bar need more rows, or more consistent tags."
     return [
-        *([bars(f1, title="F1 by kind", axis="F1 of whole entities")] if f1 else []),
-        *_entity_errors(found, wanted),
-        per_class(scored.scores),
-        Listing("Rows with most mistakes", says, ["text", "missed", "spurious"], [row for _, row in rows[:ROWS_SHOWN]]),
+        *([bars(f1, title="F1 by type", axis="F1 of whole entities", caption=advice)] if f1 else []),
+        *_entity_errors(predicted, truth),
+        class_table(scored.scores),
+        ReportTable("Rows with most mistakes", caption, columns, [row for _, row in rows[:ROWS_SHOWN]]),
     ]
 
 
-def _entity_errors(found: Sequence[set[Entity]], wanted: Sequence[set[Entity]]) -> list[Any]:
-    """What true entities were taken for: a confusion matrix of kinds, and a table of kinds and borders of errors."""
+def _entity_errors(predicted: Sequence[set[Entity]], truth: Sequence[set[Entity]]) -> Parts:
+    """Return a confusion matrix of entity types, and a table of the kinds of errors."""
     pairs: Counter[tuple[str, str]] = Counter()
     errors: dict[str, Counter[str]] = {}
-    for mine, true in zip(found, wanted, strict=True):
-        for entity in true:
-            other, error = _closest(entity, mine)
-            pairs[entity[0], other] += 1
+    for row_predicted, row_truth in zip(predicted, truth, strict=True):
+        for entity in row_truth:
+            predicted_type, error = _closest(entity, row_predicted)
+            pairs[entity[0], predicted_type] += 1
             errors.setdefault(entity[0], Counter())[error] += 1
-        for entity in mine:
-            if not any(_overlap(entity, other) for other in true):
+        for entity in row_predicted:
+            if not any(_overlap(entity, other) for other in row_truth):
                 pairs[NO_ENTITY, entity[0]] += 1
                 errors.setdefault(entity[0], Counter())["spurious"] += 1
-    kinds = sorted({kind for pair in pairs for kind in pair} - {NO_ENTITY})
-    if not kinds:
+    types = sorted({name for pair in pairs for name in pair} - {NO_ENTITY})
+    if not types:
         return []
-    names = [*kinds, NO_ENTITY]
+    names = [*types, NO_ENTITY]
     matrix = confusion_matrix([[pairs[true, other] for other in names] for true in names], names)
-    columns = ["exact", "wrong borders", "wrong kind", "wrong kind and borders", "missed", "spurious"]
-    rows = [[kind, *(errors.get(kind, Counter())[column] for column in columns)] for kind in kinds]
-    says = "True entities by how the closest prediction that overlaps them is wrong; spurious ones overlap none."
+    columns = ["exact", "wrong boundary", "wrong type", "wrong type and boundary", "missed", "spurious"]
+    rows = [[name, *(errors.get(name, Counter())[column] for column in columns)] for name in types]
+    caption = "True entities by the error of the closest overlapping prediction. Spurious predictions overlap none."
     return [
-        replace(matrix, title="Kinds of entities", says=f"True entities by the kind of the closest one. {matrix.says}"),
-        Listing("Kinds and borders", says, ["kind", *columns], rows),
+        replace(
+            matrix,
+            title="Entity types",
+            caption=f"True entities by the type of the closest overlapping prediction. {matrix.caption}",
+        ),
+        ReportTable("Types and boundaries", caption, ["type", *columns], rows),
     ]
 
 
 def _closest(entity: Entity, predicted: set[Entity]) -> tuple[str, str]:
-    """The kind of the prediction that overlaps an entity most, and how it is wrong."""
+    """Return the type of the prediction that overlaps an entity most, and its error."""
     near = [other for other in predicted if _overlap(entity, other)]
     if not near:
         return NO_ENTITY, "missed"
     other = max(near, key=lambda other: (_overlap(entity, other), other[0] == entity[0], other[1] - other[2], other))
-    is_kind, is_place = other[0] == entity[0], other[1:] == entity[1:]
-    if is_kind:
-        return other[0], "exact" if is_place else "wrong borders"
-    return other[0], "wrong kind" if is_place else "wrong kind and borders"
+    same_type, same_boundary = other[0] == entity[0], other[1:] == entity[1:]
+    if same_type:
+        return other[0], "exact" if same_boundary else "wrong boundary"
+    return other[0], "wrong type" if same_boundary else "wrong type and boundary"
 
 
 def _overlap(entity: Entity, other: Entity) -> int:
-    """The words that two entities share."""
+    """Return the number of words that two entities share."""
     return max(0, min(entity[2], other[2]) - max(entity[1], other[1]) + 1)
 
 
-def _entities(words: Sequence[str], entities: set[Entity]) -> str:
-    named = sorted((first, f"{' '.join(words[first : last + 1])} ({kind})") for kind, first, last in entities)
+def _describe(words: Sequence[str], entities: set[Entity]) -> str:
+    named = sorted((first, f"{' '.join(words[first : last + 1])} ({name})") for name, first, last in entities)
     return ", ".join(text for _, text in named) or "none"
 
 
 @report_parts.register
-def _(task: QuestionAnswering, scored: Scored) -> list[Any]:
-    import numpy as np
-
+def _(task: QuestionAnswering, scored: Scored) -> Parts:
     from tfhub_ft.metrics.span_scores import span_f1
 
-    answered, truth = answers_of(scored.logits, scored.thresholds), true_texts(scored.targets)
-    _, above = best_spans(scored.logits)
-    f1 = np.array([span_f1(text, trues) for text, trues in zip(answered, truth, strict=True)])
-    there, above = np.array([bool(trues) for trues in truth]), np.array(above)
-    kinds = {"questions with an answer": above[there], "questions without one": above[~there]}
-    worst = [i for i in np.argsort(np.abs(above) * -1.0, kind="stable") if f1[i] < 0.5][:ROWS_SHOWN]
-    rows = [
-        [*map(cut, scored.task.prediction_inputs(scored.rows[i])), " / ".join(dict.fromkeys(truth[i])) or "no answer",
-         answered[i] or "no answer", float(f1[i])]
-        for i in worst
-    ]  # fmt: skip
+    predicted, truth = predicted_answers(scored.logits, scored.thresholds), true_texts(scored.targets)
+    margins = np.array(best_spans(scored.logits)[1])
+    f1 = np.array([span_f1(text, answers) for text, answers in zip(predicted, truth, strict=True)])
+    answerable = np.array([bool(answers) for answers in truth])
+    groups = {"questions with an answer": margins[answerable], "questions without one": margins[~answerable]}
+    worst = [i for i in np.argsort(-np.abs(margins), kind="stable").tolist() if f1[i] < 0.5][:ROWS_SHOWN]
+    rows = []
+    for i in worst:
+        true_answers = " / ".join(dict.fromkeys(truth[i])) or "no answer"
+        texts = map(shorten, scored.task.prediction_inputs(scored.rows[i]))
+        rows.append([*texts, true_answers, predicted[i] or "no answer", float(f1[i])])
+    threshold = scored.thresholds.get("no_answer_threshold")
+    caption = "The less the two overlap, the better the model knows which questions have an answer."
+    if threshold is not None:
+        caption += ' Above the threshold, the prediction is "no answer".'
     return [
         score_distribution(
-            {name: values for name, values in kinds.items() if len(values)},
+            {name: values for name, values in groups.items() if len(values)},
             title="No answer",
-            axis='how far "no answer" lies above the best span',
-            says='Behind the threshold the answer is "no answer".'
-            if "no_answer_threshold" in scored.thresholds
-            else "",
-            threshold=scored.thresholds.get("no_answer_threshold"),
+            axis='logit of "no answer" minus that of the best span',
+            caption=caption,
+            threshold=threshold,
         ),
-        score_distribution({"questions": f1}, title="F1", axis="F1 of an answer", says=f"Mean {f1.mean():.3f}."),
-        Listing(
+        score_distribution(
+            {"questions": f1},
+            title="F1",
+            axis="F1 of the predicted answer",
+            caption=f"Mean {f1.mean():.3f}. Values between 0 and 1 are spans that overlap a true answer in part.",
+        ),
+        ReportTable(
             "Most confident mistakes",
-            f"{int((f1 < 0.5).sum()):,} of {len(f1):,} answers share less than half of their words with a true one.",
-            [*scored.task.fields, "true answers", "answer", "F1"],
+            f"{int((f1 < 0.5).sum()):,} of {len(f1):,} predictions share less than half of their words with a true"
+            " answer.",
+            [*scored.task.fields, "true answers", "prediction", "F1"],
             rows,
         ),
     ]
 
 
 @report_parts.register
-def _(task: MaskedLM, scored: Scored) -> list[Any]:
-    import numpy as np
-
+def _(task: MaskedLM, scored: Scored) -> Parts:
     loss, _, count = scored.logits.astype("float64").T
     means = loss[count > 0] / count[count > 0]
     if not len(means):
         return []
-    says = f"Mean cross-entropy of the hidden tokens of a window; half of them have at most {np.median(means):.2f}."
-    return [score_distribution({"windows": means}, title="Guesses", axis="cross-entropy", says=says)]
+    caption = (
+        f"Mean cross-entropy of the masked tokens of each window; the median is {np.median(means):.2f}. Windows far"
+    )
+    caption += " to the right are unlike the other texts."
+    return [score_distribution({"windows": means}, title="Guesses", axis="cross-entropy", caption=caption)]
 
 
 @report_parts.register
-def _(task: Retrieval, scored: Scored) -> list[Any]:
-    import numpy as np
-
+def _(task: Retrieval, scored: Scored) -> Parts:
     from tfhub_ft.metrics.scores import reply_ranks
 
     ranks = reply_ranks(scored.logits[:, 0], scored.logits[:, 1], scored.targets, candidates=CANDIDATES)
     counts = np.bincount(ranks, minlength=CANDIDATES + 1)[1:]
-    shares = {str(place): float(count / len(ranks)) for place, count in enumerate(counts, 1)}
-    worst = np.argsort(-ranks, kind="stable")[:ROWS_SHOWN]
-    rows = [[*map(cut, scored.task.training_inputs(scored.rows[i])), int(ranks[i])] for i in worst if ranks[i] > 1]
+    shares = {str(rank): float(count / len(ranks)) for rank, count in enumerate(counts, 1)}
+    worst = np.argsort(-ranks, kind="stable")[:ROWS_SHOWN].tolist()
+    rows = [[*map(shorten, scored.task.training_inputs(scored.rows[i])), int(ranks[i])] for i in worst if ranks[i] > 1]
+    caption = f"Share of the prompts by the rank of their own reply: {shares['1']:.1%} have rank 1. Guessing gives"
+    caption += f" {1 / CANDIDATES:.0%} for each rank."
+    columns = ["prompt", "reply", "rank"]
     return [
-        bars(shares, title=f"Place of the own reply among {CANDIDATES}", axis="share of the prompts"),
-        Listing("Prompts whose reply is far behind", "", ["prompt", "reply", "place"], rows),
+        bars(shares, title=f"Rank of the reply among {CANDIDATES}", axis="share of the prompts", caption=caption),
+        ReportTable("Prompts whose reply ranks lowest", "Look for replies that fit many prompts.", columns, rows),
     ]

@@ -13,13 +13,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class Page(HTMLParser):
-    """The headings, links and labels of pictures of a page; its tags are balanced."""
+    """The headings, links and plots of a page with balanced tags."""
 
     VOID = {"meta", "link", "br", "use", "path"}
 
     def __init__(self, text):
         super().__init__()
-        self.headings, self.links, self.pictures, self.scripts, self._open = [], [], [], 0, []
+        self.headings, self.links, self.plots, self.scripts, self._open = [], [], [], 0, []
         self.feed(text)
         assert self._open == []
 
@@ -28,7 +28,7 @@ class Page(HTMLParser):
         self.links += [attributes[name] for name in ("href", "src", "xlink:href") if name in attributes]
         self.scripts += tag == "script"
         if tag == "svg":
-            self.pictures.append(attributes["aria-label"])
+            self.plots.append(attributes["aria-label"])
         if tag not in self.VOID:
             self._open.append(tag)
 
@@ -46,15 +46,15 @@ class Page(HTMLParser):
             self.headings.append(data)
 
 
-def test_a_training_leaves_a_report_that_needs_no_network(tiny_run):
+def test_train_writes_a_report_that_works_offline(tiny_run):
     text = (tiny_run / "report.html").read_text()
     page = Page(text)
     assert page.headings[0] == f"sentiment: {tiny_run.name}"
     assert {
         "Scores", "Confusion matrix", "ROC", "Precision and recall", "Calibration", "Labels", "Most confident mistakes",
-        "Labels that look wrong", "Training", "Loss", "Accuracy", "Tokens", "How it was made",
+        "Labels that look wrong", "Training", "Loss", "Accuracy", "Tokens", "Reproduce this run",
     } <= set(page.headings)  # fmt: skip
-    assert len(page.pictures) == 8
+    assert len(page.plots) == 8
     assert all(link.startswith(("#", "data:")) for link in page.links)
     assert page.scripts == 0
     assert "tfhub-ft train sentiment --data" in text
@@ -67,7 +67,7 @@ def tfhub_ft_version(package):
     return importlib.metadata.version(package)
 
 
-def test_other_rows_have_a_report_too_and_what_they_say_stays_text(tiny_run, tmp_path):
+def test_evaluate_writes_a_report_that_escapes_texts(tiny_run, tmp_path):
     rows = [(f"{text} <script>alert(1)</script> | `x`", label) for text, label in make_reviews(40)]
     rows += [("good film so nice <script>", "negative")]
     write_csv(tmp_path / "rows.csv", rows)
@@ -81,7 +81,7 @@ def test_other_rows_have_a_report_too_and_what_they_say_stays_text(tiny_run, tmp
 
 
 @pytest.mark.parametrize("name", ["report.txt", "folder.html"])
-def test_a_report_that_cannot_be_written_is_refused_before_the_work(tiny_run, tmp_path, name):
+def test_evaluate_rejects_a_bad_report_path(tiny_run, tmp_path, name):
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(InputError, match="--report"):
         tfhub_ft.evaluate(tiny_run, data="none.csv", report=tmp_path / name)
@@ -89,12 +89,12 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(tiny_run, tm
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 @pytest.mark.parametrize("width", [400, 1400])
-def test_a_browser_shows_it_without_complaint(tiny_run, tmp_path, width):
+def test_report_renders_in_a_browser_without_errors(tiny_run, tmp_path, width):
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    done = subprocess.run(
+    result = subprocess.run(
         [CHROMIUM, *flags, f"--user-data-dir={tmp_path}/profile", f"--window-size={width},900",
          "--enable-logging=stderr", "--dump-dom", f"file://{tiny_run}/report.html"],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    assert "CONSOLE" not in done.stderr
-    assert done.stdout.count("<svg") == 8
+    assert "CONSOLE" not in result.stderr
+    assert result.stdout.count("<svg") == 8

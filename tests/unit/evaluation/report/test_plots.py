@@ -5,9 +5,9 @@ import pytest
 
 from tfhub_ft.evaluation.report import plots
 
-RANDOM = np.random.default_rng(0)
-SCORES = RANDOM.random((200, 1))
-TRUTH = RANDOM.random((200, 1)) < SCORES
+RNG = np.random.default_rng(0)
+SCORES = RNG.random((200, 1))
+TRUTH = RNG.random((200, 1)) < SCORES
 EPOCHS = [{"epoch": n, "loss": 1 / n, "val_log_loss": 1.1 / n, "accuracy": 0.5} for n in (1, 2, 3)]
 DRAWN = {
     "curves": lambda: plots.training_curves(EPOCHS, "loss", "log_loss", kept=2),
@@ -21,32 +21,32 @@ DRAWN = {
     "many": lambda: plots.roc_curves(np.tile(SCORES, 6), np.tile(TRUTH, 6), [f"label {i}" for i in range(6)], None),
     "reliability": lambda: plots.reliability_diagram(SCORES[:, 0], TRUTH[:, 0], {}),
     "scores": lambda: plots.score_distribution(
-        {"yes": SCORES[TRUTH], "no": SCORES[~TRUTH]}, title="Scores", axis="score", says="", threshold=0.5
+        {"yes": SCORES[TRUTH], "no": SCORES[~TRUTH]}, title="Scores", axis="score", caption="", threshold=0.5
     ),
     "numbers": lambda: plots.scatter(SCORES[:, 0], SCORES[:, 0] + 0.1),
-    "bars": lambda: plots.bars({"PER": 0.5, "LOC": 1.0}, title="F1", axis="F1"),
+    "bars": lambda: plots.bars({"PER": 0.5, "LOC": 1.0}, title="F1", axis="F1", caption=""),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_picture_is_svg_in_the_pages_colours_with_words_for_who_cannot_see_it(name):
-    picture = DRAWN[name]()
-    drawn = picture.svg()
-    root = ElementTree.fromstring(drawn)
-    assert root.get("aria-label") == f"{picture.title}: {picture.says}"
+def test_plot_is_an_accessible_svg_in_the_colors_of_the_page(name):
+    plot = DRAWN[name]()
+    svg = plot.svg()
+    root = ElementTree.fromstring(svg)
+    assert root.get("aria-label") == f"{plot.title}: {plot.caption}"
     assert "viewBox" in root.attrib
     assert "width" not in root.attrib
-    assert "#01010" not in drawn
-    assert "currentColor" in drawn
-    assert picture.svg() == drawn
+    assert "#01010" not in svg
+    assert "currentColor" in svg
+    assert plot.svg() == svg
 
 
-def test_labels_stand_in_the_picture_as_they_are():
+def test_plot_escapes_labels():
     texts = [each.text for each in ElementTree.fromstring(DRAWN["matrix"]().svg()).iter() if each.text]
     assert "<b>$x$</b>" in texts
     assert "日本語" in texts
 
 
-def test_what_is_mistaken_most_is_said():
-    picture = plots.confusion_matrix([[5, 1, 0], [0, 4, 3], [0, 0, 2]], ["a", "b", "c"])
-    assert picture.says == "Taken for another label most often: b for c, 3 times."
+def test_confusion_matrix_caption_names_the_most_frequent_error():
+    plot = plots.confusion_matrix([[5, 1, 0], [0, 4, 3], [0, 0, 2]], ["a", "b", "c"])
+    assert plot.caption.endswith("The most frequent one: b predicted as c, 3 times.")

@@ -9,7 +9,7 @@ from tfhub_ft.tasks.token_classification import TokenClassification
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 
 
-def test_report_parts_tells_kinds_and_borders_of_errors_apart():
+def test_report_parts_separate_errors_of_types_and_boundaries():
     truth = [
         ["B-PER", "I-PER", "O", "B-LOC"],
         ["B-PER", "O", "B-LOC", "I-LOC"],
@@ -25,10 +25,10 @@ def test_report_parts_tells_kinds_and_borders_of_errors_apart():
     targets = [np.array([LABELS.index(tag) for tag in tags]) for tags in truth]
     task, scores = TokenClassification(), entity_metrics(predicted, truth)
     parts = report_parts(task, Scored(task, rows, logits, targets, LABELS, {}, {}, scores))
-    (table,) = [part for part in parts if part.title == "Kinds and borders"]
+    (table,) = [part for part in parts if part.title == "Types and boundaries"]
     assert table.columns == [
-        "kind", "exact", "wrong borders", "wrong kind", "wrong kind and borders", "missed", "spurious"
+        "type", "exact", "wrong boundary", "wrong type", "wrong type and boundary", "missed", "spurious"
     ]  # fmt: skip
     assert table.rows == [["LOC", 0, 0, 1, 1, 1, 1], ["PER", 1, 1, 0, 0, 0, 0]]
-    (matrix,) = [part for part in parts if part.title == "Kinds of entities"]
-    assert "LOC for PER, 2 times" in matrix.says
+    (matrix,) = [part for part in parts if part.title == "Entity types"]
+    assert "LOC predicted as PER, 2 times" in matrix.caption
