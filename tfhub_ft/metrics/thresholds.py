@@ -26,7 +26,7 @@ def threshold_for_precision(scores: np.ndarray, truth: np.ndarray, *, wanted: fl
     the confidence holds for the choice. If none passes, "is_confident" is False, the threshold is the one with the
     highest lower bound on precision, and "rows_needed" estimates how many validation rows are needed.
     """
-    from scipy.stats import binom
+    from scipy.stats import beta, binom
 
     order = np.argsort(-scores, kind="stable")
     ordered, hits = scores[order], np.cumsum(truth[order])
@@ -39,7 +39,8 @@ def threshold_for_precision(scores: np.ndarray, truth: np.ndarray, *, wanted: fl
     sequence = np.flatnonzero(flagged >= start)
     passed = binom.sf(hits[sequence] - 1, flagged[sequence], wanted) <= 1 - CONFIDENCE
     count = len(passed) if passed.all() else int(passed.argmin())
-    chosen = sequence[count - 1] if count else _safest(flagged, hits)
+    lower_bounds = np.nan_to_num(beta.ppf(1 - CONFIDENCE, hits, flagged - hits + 1))
+    chosen = sequence[count - 1] if count else int(lower_bounds.argmax())
     rows = int(flagged[chosen])
     # Halfway to the next lower score, so that rounding does not exclude the row at the threshold.
     threshold = (ordered[rows - 1] + ordered[rows]) / 2 if rows < len(ordered) else ordered[-1]
@@ -57,13 +58,6 @@ def threshold_for_precision(scores: np.ndarray, truth: np.ndarray, *, wanted: fl
         "recall": int(hits[chosen]) / max(int(truth.sum()), 1),
         "rows_needed": needed,
     }
-
-
-def _safest(flagged: np.ndarray, hits: np.ndarray) -> int:
-    """Return the index of the threshold with the highest lower bound on precision."""
-    from scipy.stats import beta
-
-    return int(np.nan_to_num(beta.ppf(1 - CONFIDENCE, hits, flagged - hits + 1)).argmax())
 
 
 def least_rows(wanted: float, errors: int) -> int:

@@ -25,17 +25,9 @@ def _(task: Classification, scored: Scored) -> Parts:
         *_ranking_curves(probabilities, targets[:, None] == range(len(labels)), labels, threshold),
         plots.reliability_diagram(confidence, correct, scored.calibration),
         _score_plot(probabilities, targets, labels, threshold),
-        *_label_tables(scored, predicted, labels, probabilities[range(len(predicted)), predicted]),
+        report_tables.class_table(scored.scores),
+        *report_tables.label_issues(scored, labels, predicted, probabilities[range(len(predicted)), predicted]),
     ]
-
-
-def _label_tables(scored: Scored, predicted: np.ndarray, labels: Sequence[str], confidence: np.ndarray) -> Parts:
-    """Return the tables of labels and of mistakes; `labels` are those with a logit."""
-    given, names = [row.values["label"] for row in scored.rows], np.array(scored.labels)[predicted].tolist()
-    issues = report_tables.label_issues(
-        scored.texts, given, names, scored.targets, scored.probabilities, labels, confidence
-    )
-    return [report_tables.class_table(scored.scores), *issues]
 
 
 def _ranking_curves(
@@ -92,7 +84,8 @@ def _(task: Intent, scored: Scored) -> Parts:
         )
     )
     confidence = np.where(predicted == len(labels) - 1, score, 1 - score)
-    return [*parts, *_label_tables(scored, predicted, labels[:-1], confidence)]
+    parts.append(report_tables.class_table(scored.scores))
+    return [*parts, *report_tables.label_issues(scored, labels[:-1], predicted, confidence)]
 
 
 @report_parts.register

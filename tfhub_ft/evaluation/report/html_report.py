@@ -78,6 +78,7 @@ def write_report(
         f"{run.recipe.summary} The {run.settings.pretrained} was fine-tuned on {run.splits['train']['rows']:,} rows and"
         f" scored on {len(scored.rows):,} {of}."
     )
+    files = [[name, split["file"], split["rows"]] for name, split in run.splits.items()]
     html = page.render(
         title=f"{run.recipe.name}: {run.path.name}",
         summary=summary,
@@ -90,14 +91,14 @@ def write_report(
         tables=[part for part in parts if isinstance(part, ReportTable)],
         training=_training_plots(run, training) if training else [],
         facts=_facts(training) if training else [],
-        data=[(name, split["file"], split["rows"]) for name, split in run.splits.items()],
+        data=ReportTable("", "", ["split", "file", "rows"], files),
         command=_command(run),
         settings=list(run.settings.as_dict().items()),
         versions=[
             ("Python", platform.python_version()),
             *((name, importlib.metadata.version(name)) for name in PACKAGES),
+            ("machine", f"{platform.system()} on {platform.machine()}"),
         ],
-        machine=f"{platform.system()} on {platform.machine()}",
     )
     write_text(path, html)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfhub_ft.evaluation.console_tables import headlines, score_cells
 from tfhub_ft.evaluation.report.plots import shorten
+from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics import Scores
 
 ROWS_SHOWN, CLASSES_SHOWN = 20, 200
@@ -34,22 +35,17 @@ def class_table(scores: Scores) -> ReportTable:
 
 
 def label_issues(
-    texts: Sequence[str],
-    given: Sequence[str],
-    predicted: Sequence[str],
-    targets: np.ndarray,
-    probabilities: np.ndarray,
-    labels: Sequence[str],
-    confidence: np.ndarray,
+    scored: Scored, labels: Sequence[str], predicted: np.ndarray, confidence: np.ndarray
 ) -> list[ReportTable]:
     """Return tables of wrong predictions: rows whose label looks wrong, and other mistakes, most confident first.
 
     A label looks wrong if the row is more typical of another label than half of that label's rows are: the model gives
     that label a higher probability than it gives it for the median of them (confident learning, Northcutt et al. 2021,
-    https://arxiv.org/abs/1911.00068). `given` are the rows' labels, `targets` their indices, `confidence` the
-    probabilities of the predictions.
+    https://arxiv.org/abs/1911.00068). `labels` are those with a logit.
     """
-    wrong = np.flatnonzero([one != other for one, other in zip(given, predicted, strict=True)])
+    texts, targets, probabilities = scored.texts, scored.targets, scored.probabilities
+    given, names = [row.values["label"] for row in scored.rows], [scored.labels[int(i)] for i in predicted]
+    wrong = np.flatnonzero([one != other for one, other in zip(given, names, strict=True)])
     typical = np.full(len(texts), np.nan)
     for label in range(len(labels)):
         label_scores = np.sort(probabilities[targets == label, label])
@@ -76,10 +72,7 @@ def label_issues(
             f"{len(wrong):,} of {len(texts):,} predictions differ from the label; for {len(mistakes):,} of them the"
             " label does not look wrong. What do these texts have in common?",
             ["text", "label", "prediction", "confidence"],
-            [
-                [shorten(texts[i]), given[i], predicted[i], float(confidence[i])]
-                for i in map(int, mistakes[:ROWS_SHOWN])
-            ],
+            [[shorten(texts[i]), given[i], names[i], float(confidence[i])] for i in map(int, mistakes[:ROWS_SHOWN])],
         ),
     ]
 

@@ -1,15 +1,17 @@
 import numpy as np
 
+from tfhub_ft.data.rows import Row
 from tfhub_ft.evaluation.report.report_tables import class_table, label_issues
+from tfhub_ft.evaluation.scored import Scored
+from tfhub_ft.tasks.classification import Classification
 
 
 def issues(targets, probabilities, labels, texts=None):
     texts = texts or [f"text {i}" for i in range(len(targets))]
-    predicted = probabilities.argmax(-1)
     given = [labels[i] if i >= 0 else "new" for i in targets]
-    named = [labels[i] for i in predicted]
-    confidence = probabilities.max(-1)
-    return label_issues(texts, given, named, targets, probabilities, labels, confidence)
+    rows = [Row(i, {"text": text, "label": label}) for i, (text, label) in enumerate(zip(texts, given))]
+    scored = Scored(Classification(), rows, np.log(probabilities + 1e-9), targets, labels, {}, {}, {})
+    return label_issues(scored, labels, probabilities.argmax(-1), probabilities.max(-1))
 
 
 def test_label_issues_sorts_mistakes_and_shortens_texts():
