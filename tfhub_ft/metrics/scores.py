@@ -103,6 +103,8 @@ def multilabel_metrics(
     micro = _precision_recall_f1(truth, predicted, average="micro")
     present = np.flatnonzero(truth[:, :count].any(0))
     per_class = _per_class(labels, by_label, predicted[:, :count].sum(0))
+    for label_scores, threshold in zip(per_class.values(), thresholds, strict=True):
+        label_scores["threshold"] = threshold
     return {
         **_row_counts(unseen),
         "f1_micro": float(micro[2]),
@@ -115,10 +117,7 @@ def multilabel_metrics(
             float(sk.average_precision_score(truth[:, present], probabilities[:, present])) if len(present) else None
         ),
         "log_loss": float(binary_log_losses(probabilities, truth[:, :count]).mean()),
-        "per_class": {
-            label: {**scores, "threshold": threshold}
-            for (label, scores), threshold in zip(per_class.items(), thresholds, strict=True)
-        },
+        "per_class": per_class,
     }
 
 
@@ -184,31 +183,22 @@ def reply_ranks(prompts: np.ndarray, replies: np.ndarray, identities: np.ndarray
 
 def entity_metrics(predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> Scores:
     """Return the scores of BIO tags by whole entities, as seqeval's default mode and conlleval count them."""
-    from seqeval import metrics as seqeval
-    from seqeval.metrics.sequence_labeling import get_entities
+    from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 
-    predicted_counts = Counter(label for tags in predicted for label, _, _ in get_entities(tags))
-    report: Any = seqeval.classification_report(truth, predicted, output_dict=True, zero_division=0)  # pyright: ignore[reportArgumentType]
-    means = {name: report.pop(name) for name in ("micro avg", "macro avg", "weighted avg")}
+    score: Any = precision_recall_fscore_support
+    by_label, micro = (score(truth, predicted, average=average, zero_division=0) for average in (None, "micro"))
+    labels = sorted({label for tags in (*truth, *predicted) for label, _, _ in get_entities(tags)})
+    counts = Counter(label for tags in predicted for label, _, _ in get_entities(tags))
     pairs = [pair for tags in zip(truth, predicted, strict=True) for pair in zip(*tags, strict=True)]
     return {
         "rows": len(truth),
-        "entities": int(means["micro avg"]["support"]),
-        "precision": float(means["micro avg"]["precision"]),
-        "recall": float(means["micro avg"]["recall"]),
-        "f1": float(means["micro avg"]["f1-score"]),
-        "f1_macro": float(means["macro avg"]["f1-score"]),
+        "entities": int(micro[3]),
+        "precision": float(micro[0]),
+        "recall": float(micro[1]),
+        "f1": float(micro[2]),
+        "f1_macro": float(by_label[2].mean()) if labels else None,
         "tag_accuracy": sum(one == other for one, other in pairs) / len(pairs),
-        "per_class": {
-            label: {
-                "precision": float(scores["precision"]),
-                "recall": float(scores["recall"]),
-                "f1": float(scores["f1-score"]),
-                "rows": int(scores["support"]),
-                "predicted": predicted_counts[label],
-            }
-            for label, scores in report.items()
-        },
+        "per_class": _per_class(labels, by_label, np.array([counts[label] for label in labels])),
     }
 
 

@@ -40,5 +40,5 @@ def test_evaluate_rejects_a_damaged_model(tiny_run, reviews_csv, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     model = tmp_path / "run" / "model.keras"
     model.write_bytes(model.read_bytes()[:1000])
-    with pytest.raises(InputError, match="model.keras cannot be read"):
+    with pytest.raises(InputError, match="model.keras: cannot be read"):
         tfhub_ft.evaluate(tmp_path / "run", data=reviews_csv)

@@ -36,6 +36,8 @@ CHIPS = (
     "roc_auc",
     "pearson",
     "spearman",
+    "recall_at_1_of_10",
+    "mean_reciprocal_rank_of_10",
 )
 CHIPS_SHOWN = 4
 

@@ -159,7 +159,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]] | np.ndarray, labels: Seque
         axes.set_xticks(ticks, names, rotation=45 if is_long else 0, ha="right" if is_long else "center")
         axes.set_yticks(ticks, names)
         axes.set_xlabel("prediction")
-        axes.set_ylabel("label")
+        axes.set_ylabel("true label")
 
     return Plot("Confusion matrix", caption, draw, (side * 1.15, side))
 

@@ -11,6 +11,8 @@ from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics import Scores
 
 ROWS_SHOWN, CLASSES_SHOWN = 20, 200
+# Values that the report shows with the training curves.
+IN_TRAINING = ("epoch", "trained weights")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ def class_table(scores: Scores) -> ReportTable:
     by_label = scores["per_class"]
     columns = list(next(iter(by_label.values())))
     rows = [[label, *values.values()] for label, values in list(by_label.items())[:CLASSES_SHOWN]]
-    caption = "rows: with this label; predicted: as this label. Labels with few rows or a low F1 need more data."
+    caption = "rows: how many have the label; predicted: how many are predicted to have it. Labels with few rows or a"
+    caption += " low F1 need more data."
     if len(by_label) > CLASSES_SHOWN:
         caption += f" These are the first {CLASSES_SHOWN} of {len(by_label):,} labels."
     return ReportTable("Labels", caption, ["label", *columns], rows)
@@ -60,7 +63,7 @@ def label_issues(
         ReportTable(
             "Labels that look wrong",
             f"{len(doubtful):,} of {len(texts):,} rows are more typical of another label than half of that label's"
-            " rows. Check their labels: either the label or the model is wrong.",
+            f" rows{'; either their label or the model is wrong' if len(doubtful) else ''}.",
             ["text", "label", "suggested label", "more typical than"],
             [
                 [shorten(texts[i]), given[i], labels[int(probabilities[i].argmax())], f"{typical[i]:.0%} of its rows"]
@@ -70,7 +73,7 @@ def label_issues(
         ReportTable(
             "Most confident mistakes",
             f"{len(wrong):,} of {len(texts):,} predictions differ from the label; for {len(mistakes):,} of them the"
-            " label does not look wrong. What do these texts have in common?",
+            f" label does not look wrong.{' What do these texts have in common?' if len(mistakes) else ''}",
             ["text", "label", "prediction", "confidence"],
             [[shorten(texts[i]), given[i], names[i], float(confidence[i])] for i in map(int, mistakes[:ROWS_SHOWN])],
         ),
@@ -90,9 +93,7 @@ def score_table(scores: Mapping[str, Scores]) -> ReportTable:
         caption = "The 95% intervals show how much the scores could differ on other rows of this kind; more rows narrow"
         caption += " them. They are exact for proportions and bootstrapped for other scores."
     if baseline:
-        caption += (
-            " The majority baseline predicts the most frequent training label for every row, with the label shares"
-        )
-        caption += " as probabilities; a useful model is well above it."
-    defined = [row for row in rows if any(value is not None for value in row[1:])]
+        caption += " The majority baseline predicts the most frequent training label for every row, at its share of"
+        caption += " the rows; a useful model is well above it."
+    defined = [row for row in rows if any(value is not None for value in row[1:]) and row[0] not in IN_TRAINING]
     return ReportTable("Scores", caption.strip(), columns, defined)
