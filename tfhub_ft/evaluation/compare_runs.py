@@ -124,11 +124,10 @@ def _check_runs(one: Run, other: Run) -> None:
             raise InputError(f"{run.path}: its training did not finish; continue with --resume")
     task, other_task = one.recipe.task, other.recipe.task
     if task.name != other_task.name:
-        raise InputError(f"{other.path}: expected a run of the task {task.name} as {one.path}, got {other_task.name}")
+        raise InputError(f"{other.path}: expected the task {task.name} of {one.path}, got {other_task.name}")
     if not task.primary_metric:
         raise InputError(
-            f"{one.path}: predictions of the recipe {one.recipe.name} are neither right nor wrong, so its runs cannot"
-            " be compared"
+            f"{one.path}: runs of {one.recipe.name} cannot be compared; predictions are not right or wrong"
         )
     if one.labels != other.labels:
         raise InputError(f"{one.path} and {other.path} have different labels; compare runs with the same labels")

@@ -44,8 +44,8 @@ def evaluate(run: str | Path | Run, *, data: str | Path, report: str | Path | No
     """
     run = run if isinstance(run, Run) else Run(run)
     data = check_path("data", data)
-    report = None if report is None else check_path("report", report)
-    if report:
+    if report is not None:
+        report = check_path("report", report)
         if report.suffix != ".html":
             raise InputError(f"--report {report}: must name an .html file")
         check_output(report, "--report", inputs=[*matching_files(data), *run_files(run.path)])

@@ -62,9 +62,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
 class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """Accuracy of the rows that are in scope, those whose target is not -1.
 
-    Args:
-        name: Name of the metric.
-        dtype: Dtype of the result.
+    The arguments are those of `keras.metrics.SparseCategoricalAccuracy`.
 
     Example:
         model.compile("adamw", loss=WeightedCrossEntropy(), metrics=[InScopeAccuracy(name="accuracy")])
@@ -166,9 +164,7 @@ class InBatchNegatives(keras.losses.Loss):
 class InBatchRecall(keras.metrics.Mean):
     """Share of prompts whose own reply is the closest of the batch.
 
-    Args:
-        name: Name of the metric.
-        dtype: Dtype of the result.
+    The arguments are those of `keras.metrics.Mean`.
 
     Example:
         model.compile("adamw", loss=InBatchNegatives(), metrics=[InBatchRecall(name="recall")])

@@ -84,11 +84,11 @@ class Plot:
 def training_curves(epochs: Sequence[Mapping[str, float | None]], training: str, validation: str, *, kept: int) -> Plot:
     """Plot a training metric and a validation metric by epoch, and mark the epoch whose weights were kept."""
     names = {"training (running mean)": training, f"validation {validation.replace('_', ' ')}": f"val_{validation}"}
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for name, key in names.items():
-        points = [(int(row["epoch"] or 0), value) for row in epochs if (value := row.get(key)) is not None]
-        if points:
-            curves[name] = points
+    curves = {
+        name: points
+        for name, key in names.items()
+        if (points := [(int(row["epoch"] or 0), value) for row in epochs if (value := row.get(key)) is not None])
+    }
     at_kept = [f"{name} {dict(points)[kept]:.3f}" for name, points in curves.items() if kept in dict(points)]
     numbers = [int(row["epoch"] or 0) for row in epochs]
 
