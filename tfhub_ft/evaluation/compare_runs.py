@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.labels import group_key
+from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.evaluation.console_tables import headlines
 from tfhub_ft.evaluation.evaluate import score_rows
@@ -18,9 +19,6 @@ from tfhub_ft.run import Run
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log, progress, warn
 from tfhub_ft.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from tfhub_ft.data.rows import Row
 
 DRAWS, CONFIDENCE_PERCENT, CHANGED_SHOWN = 500, 95, 20
 
@@ -76,7 +74,7 @@ def compare(
     }
 
 
-def _score(run: Run, rows: "Sequence[Row]") -> Scored:
+def _score(run: Run, rows: Sequence[Row]) -> Scored:
     task = run.recipe.task
     _, _, logits = score_rows(run, rows)
     targets = task.targets(rows, run.labels, "the rows")
@@ -133,7 +131,7 @@ def _check_runs(one: Run, other: Run) -> None:
         raise InputError(f"{one.path} and {other.path} have different labels; compare runs with the same labels")
 
 
-def _rows(one: Run, other: Run, data: str | Path | None, reading: Mapping[str, Any]) -> "Sequence[Row]":
+def _rows(one: Run, other: Run, data: str | Path | None, reading: Mapping[str, Any]) -> Sequence[Row]:
     """Return the rows to score both runs on."""
     task = one.recipe.task
     if data is not None:

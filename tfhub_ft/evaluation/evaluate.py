@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.batches import truncation_warning
+from tfhub_ft.data.batches import TokenRows, truncation_warning
+from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.evaluation.scored import Scored, held_out_scores, scoring_precision
@@ -18,9 +19,6 @@ from tfhub_ft.utils.files import check_output, matching_files
 
 if TYPE_CHECKING:
     import keras
-
-    from tfhub_ft.data.batches import TokenRows
-    from tfhub_ft.data.rows import Row
 
 
 def evaluate(run: str | Path | Run, *, data: str | Path, report: str | Path | None = None, **reading: Any) -> Scores:
@@ -75,7 +73,7 @@ def _evaluate(run: Run, data: Path, reading: dict[str, Any]) -> Scored:
     return Scored(task, rows, logits, targets, labels, run.thresholds, run.calibration, scores, written)
 
 
-def score_rows(run: Run, rows: "Sequence[Row]") -> "tuple[keras.Model, TokenRows, Logits]":
+def score_rows(run: Run, rows: Sequence[Row]) -> "tuple[keras.Model, TokenRows, Logits]":
     """Return the model of a run, the tokens of rows and the model's logits for them."""
     log(f"Scoring {len(rows):,} rows with {run.path}")
     task, model = run.recipe.task, run.load_model()

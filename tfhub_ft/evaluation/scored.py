@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, singledispatch
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tfhub_ft.data.labels import format_counts
+from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import OUT_OF_SCOPE, Scores
 from tfhub_ft.metrics.calibration import logits_of
 from tfhub_ft.metrics.thresholds import precision_warning
@@ -19,9 +20,6 @@ from tfhub_ft.tasks.question_answering import QuestionAnswering, predicted_answe
 from tfhub_ft.tasks.token_classification import TokenClassification, tags_by_row
 from tfhub_ft.utils.precision import resolve_precision
 
-if TYPE_CHECKING:
-    from tfhub_ft.data.rows import Row
-
 Correctness = tuple[list[str], np.ndarray]
 
 
@@ -30,7 +28,7 @@ class Scored:
     """Rows that a model has scored; `written` are the generated texts of each row, by column of the report."""
 
     task: Task
-    rows: "Sequence[Row]"
+    rows: Sequence[Row]
     logits: Logits
     targets: Targets
     labels: Sequence[str]

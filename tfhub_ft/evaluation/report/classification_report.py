@@ -73,10 +73,9 @@ def _(task: Intent, scored: Scored) -> Parts:
         parts.append(
             plots.reliability_diagram(*confidences(probabilities[inside], targets[inside]), scored.calibration)
         )
-    groups = {"in scope": score[inside], "out of scope": score[~inside]}
     parts.append(
         plots.score_distribution(
-            {name: values for name, values in groups.items() if len(values)},
+            {"in scope": score[inside], "out of scope": score[~inside]},
             title="Out of scope",
             axis="out-of-scope score",
             caption="Rows above the threshold are rejected. In-scope rows should be below it, others above it.",

@@ -281,6 +281,7 @@ def score_distribution(
     scores: Mapping[str, np.ndarray], *, title: str, axis: str, caption: str, threshold: float | None = None
 ) -> Plot:
     """Plot overlaid histograms of groups of scores, (rows,), by name, and the threshold."""
+    scores = {name: values for name, values in scores.items() if len(values)}
     edges = np.histogram_bin_edges(np.concatenate(list(scores.values())), bins=30).tolist()
 
     def draw(axes: "Axes") -> None:

@@ -135,7 +135,7 @@ def _(task: QuestionAnswering, scored: Scored) -> Parts:
         caption += ' Above the threshold, the prediction is "no answer".'
     return [
         score_distribution(
-            {name: values for name, values in groups.items() if len(values)},
+            groups,
             title="No answer",
             axis='logit of "no answer" minus that of the best span',
             caption=caption,
@@ -163,10 +163,8 @@ def _(task: MaskedLM, scored: Scored) -> Parts:
     means = loss[count > 0] / count[count > 0]
     if not len(means):
         return []
-    caption = (
-        f"Mean cross-entropy of the masked tokens of each window; the median is {np.median(means):.2f}. Windows far"
-    )
-    caption += " to the right are unlike the other texts."
+    caption = f"Mean cross-entropy of the masked tokens of each window; median {np.median(means):.2f}. Windows far to"
+    caption += " the right are unlike the other texts."
     return [score_distribution({"windows": means}, title="Guesses", axis="cross-entropy", caption=caption)]
 
 
