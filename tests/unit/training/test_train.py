@@ -4,27 +4,12 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
-from tfhub_ft.data import prepared
 from tfhub_ft.encoders.hub_export import write_preprocessor
-from tfhub_ft.recipe import load_recipe
-from tfhub_ft.training.start import given_settings, new_folder
 from tfhub_ft.utils.errors import InputError
 
 
 def train(tiny_pair, folder, **settings):
     return tfhub_ft.train("sentiment", output_dir=folder, encoder=tiny_pair, **{**TINY_SETTINGS, **settings})
-
-
-def test_given_settings_take_chat_of_version_0_1_for_retrieval(tmp_path, monkeypatch):
-    recipe, index = load_recipe("retrieval"), {"recipe": "chat", "settings": {"seq_length": 20}}
-    (tmp_path / "mine.yaml").write_text("recipe: chat\nepochs: 7\n")
-    monkeypatch.setattr(prepared, "read_index", lambda folder: index)
-    assert given_settings(recipe, tmp_path / "mine.yaml", {"prepared": "rows"})["epochs"] == 7
-    assert given_settings(recipe, None, {"prepared": "rows"})["seq_length"] == 20
-    with pytest.raises(InputError, match="has rows of the recipe chat, not spam"):
-        given_settings(load_recipe("spam"), None, {"prepared": "rows"})
-    with pytest.raises(InputError, match=r"mine\.yaml: has settings of recipe retrieval, not spam"):
-        given_settings(load_recipe("spam"), tmp_path / "mine.yaml", {})
 
 
 BAD_FILES = {
@@ -105,12 +90,6 @@ def test_train_refuses_fine_tuning_methods_without_support(tiny_pair, reviews_cs
     with pytest.raises(InputError, match=message):
         train(tiny_pair, tmp_path / "run", data=reviews_csv, **settings)
     assert not (tmp_path / "run").exists()
-
-
-def test_new_folder_accepts_leftovers_of_file_managers(tmp_path):
-    (tmp_path / ".DS_Store").write_bytes(b"")
-    (tmp_path / "Thumbs.db").write_bytes(b"")
-    assert new_folder(tmp_path) == tmp_path
 
 
 def test_train_refuses_a_preprocessor_of_a_larger_vocabulary(tiny_pair, checkpoint_maker, reviews_csv, tmp_path):
