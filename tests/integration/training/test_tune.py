@@ -45,4 +45,4 @@ def test_tune_command_prints_the_best_trial(tiny_pair, reviews_csv, tmp_path, mo
     done = CliRunner().invoke(group, ["tune", "sentiment", "--output-dir", "search", "--search", SEARCH[0], *options])
     assert done.exit_code == 0, done.output
     assert "learning rate" in done.output
-    assert "Best: search/best.yaml" in done.output
+    assert "Best settings: search/best.yaml" in done.output
