@@ -170,5 +170,5 @@ def _answer(conversation: "Conversation", prompt: str, say_source: bool) -> None
             print(prefix + printable(part), end="", flush=True)
             prefix = ""
     print(prefix)
-    if source == "written":
+    if source == "written" and conversation.writer:
         log(f"{conversation.writer.tokens_per_second:.1f} tokens per second")

@@ -135,7 +135,7 @@ def command(
         "skip_bad_rows": skip_bad_rows,
         "keep_columns": keep_columns,
     }
-    if shards:
+    if shards and output:
         _predict_shards(predictor, shards, Path(output), {**reading, "spreadsheet_safe": spreadsheet_safe})
         return
     if texts:

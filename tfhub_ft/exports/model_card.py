@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalog import CATALOG
 from tfhub_ft.evaluation.console_tables import format_cell, logit_difference
-from tfhub_ft.evaluation.report.report_tables import scores_listing
+from tfhub_ft.evaluation.report.report_tables import score_table
 from tfhub_ft.export_folder import Entry
 from tfhub_ft.exports.formats import FORMATS
 from tfhub_ft.exports.serving.guide import serving_guide
@@ -172,13 +172,13 @@ def _tokenizer_limitations(entries: Sequence[Entry]) -> list[str]:
 
 
 def _scores_table(metrics: dict[str, Any]) -> str:
-    listing = scores_listing({split: scores for split, scores in metrics.items() if split != "train"})
+    table = score_table({split: scores for split, scores in metrics.items() if split != "train"})
     # The intervals are those of the last split.
     last = list(metrics)[-1]
-    header = ["score", *(f"{name} ({last})" if "interval" in name else name for name in listing.columns[1:])]
+    header = ["score", *(f"{name} ({last})" if "interval" in name else name for name in table.columns[1:])]
     # The number of rows is in the table of the data.
-    rows = [[name, *map(_cell, values)] for name, *values in listing.rows if name != "rows"]
-    return f"{markdown_table(header, rows)}\n\n{listing.says}".rstrip()
+    rows = [[name, *map(_cell, values)] for name, *values in table.rows if name != "rows"]
+    return f"{markdown_table(header, rows)}\n\n{table.caption}".rstrip()
 
 
 def _cell(value: str | float | int | None) -> str:

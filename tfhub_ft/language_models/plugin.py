@@ -62,7 +62,7 @@ def generation_evaluator(model: "keras.Model", rows: Sequence[Row], settings: Di
     return ReplyEvaluator(model, rows, seed=settings.seed, precision=precision)
 
 
-def report_parts(scored: Scored) -> list[Listing]:
+def report_parts(scored: Scored) -> list[ReportTable]:
     """Return the tables of a report: replies to some prompts, side by side."""
     if not scored.written:
         return []
