@@ -25,13 +25,13 @@ ROWS = {
         "phishing",
         {"data": "phishing_urls/urls_3000.csv"},
         {"freeze": "none", "learning_rate": 1e-4, "epochs": 6},
-        {"unlabelled": "phishing_urls/urls_20000.csv", "epochs": 3},
+        {"unlabeled": "phishing_urls/urls_20000.csv", "epochs": 3},
     ),
     "sst2": (
         "sentiment",
         {"train": "sst2/train.csv", "validation": "sst2/validation.csv", "test": "sst2/test.csv"},
         {"epochs": 3},
-        {"unlabelled": "sst2/train_phrases.csv", "epochs": 2},
+        {"unlabeled": "sst2/train_phrases.csv", "epochs": 2},
     ),
 }
 
@@ -49,7 +49,7 @@ def main():
     recipe, files, settings, student_settings = ROWS[options.row]
     name, data_dir = f"distillation_{options.row}_seed{options.seed}", Path(options.data_dir)
     student_settings = {
-        key: data_dir / value if key == "unlabelled" else value for key, value in student_settings.items()
+        key: data_dir / value if key == "unlabeled" else value for key, value in student_settings.items()
     }
 
     began = time.perf_counter()

@@ -446,11 +446,15 @@ class DialogueSettings(TrainingSettings):
         return f"language model {self.language_model}"
 
 
+# How version 0.1 spelled the setting `unlabeled`.
+OLD_UNLABELED = "unlabelled"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Distillation(_CheckedFields):
     """Settings of the distillation of a run into a student."""
 
-    unlabelled: str | None = setting(
+    unlabeled: str | None = setting(
         None, "File of unlabeled texts, on which the student learns from the teacher's predictions alone.", path=True
     )
     temperature: float = _training(
@@ -471,8 +475,8 @@ class Distillation(_CheckedFields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.unlabelled and not self.alpha and not self.hidden_weight:
-            raise InputError("--unlabelled: unused with --alpha 0 and --hidden-weight 0; increase one or omit it")
+        if self.unlabeled and not self.alpha and not self.hidden_weight:
+            raise InputError("--unlabeled: unused with --alpha 0 and --hidden-weight 0; increase one or omit it")
 
 
 def option_name(field_name: str) -> str:

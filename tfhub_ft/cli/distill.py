@@ -9,7 +9,7 @@ import click
 from tfhub_ft.cli.commands import Command, GroupedOption
 from tfhub_ft.cli.param_types import PATH, STUDENT
 from tfhub_ft.cli.train import given_settings, setting_option, settings_options
-from tfhub_ft.settings import Distillation, Settings
+from tfhub_ft.settings import OLD_UNLABELED, Distillation, Settings
 from tfhub_ft.utils.console import print_next, print_tables
 
 _DISTILLATION = "Distillation"
@@ -49,6 +49,7 @@ command = Command(
             help="Run folder of the student, new or empty.",
         ),
         *(setting_option(field, field.default, group=_DISTILLATION) for field in dataclasses.fields(Distillation)),
+        GroupedOption([f"--{OLD_UNLABELED}"], type=PATH, hidden=True),
         *settings_options(Settings, [name for name in Settings.names() if name != "encoder"]),
     ],
     callback=_distill,
@@ -56,7 +57,7 @@ command = Command(
 
 \b
 Example: tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small
-         tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small --unlabelled more.txt
+         tfhub-ft distill runs/reviews --student layers:3 --output-dir runs/small --unlabeled more.txt
 
 Data and settings default to those of RUN, except --freeze (none) and --learning-rate (1e-4).
 """,

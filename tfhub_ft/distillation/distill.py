@@ -22,7 +22,7 @@ from tfhub_ft.distillation.vocabulary import domain_vocabulary
 from tfhub_ft.encoders.hub_encoder import encoder_of
 from tfhub_ft.encoders.resolve import resolve
 from tfhub_ft.run import DISTILLATION, MODEL, Run
-from tfhub_ft.settings import DATA, Distillation, Settings
+from tfhub_ft.settings import DATA, OLD_UNLABELED, Distillation, Settings
 from tfhub_ft.training.distribution import is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.results import fit_and_score
@@ -63,7 +63,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
             regression.
         student: "layers:N", or an encoder: a catalog name, a handle, a URL or a folder.
         output_dir: The run folder of the student, which must be new or empty.
-        **settings: Any field of `tfhub_ft.settings.Distillation` (`unlabelled`, `temperature`, `alpha`,
+        **settings: Any field of `tfhub_ft.settings.Distillation` (`unlabeled`, `temperature`, `alpha`,
             `hidden_weight`, `vocabulary`) or of the recipe's settings. By default they are the teacher's, except
             `freeze` ("none"), `unfreeze`, `reinit_layers` and `lora_rank` (None) and `learning_rate` (1e-4).
 
@@ -75,7 +75,7 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         RunError: If the training fails.
 
     Example:
-        small = tfhub_ft.distill("runs/reviews", student="layers:3", output_dir="runs/small", unlabelled="more.txt")
+        small = tfhub_ft.distill("runs/reviews", student="layers:3", output_dir="runs/small", unlabeled="more.txt")
         small.metrics["test"]["accuracy"]
 
     Reference:
@@ -84,6 +84,8 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     run = run if isinstance(run, Run) else Run(run)
     student = str(check_path("student", student, "layers:N or an encoder (str or Path)"))
     output_dir = check_path("output_dir", output_dir)
+    if OLD_UNLABELED in settings:
+        settings["unlabeled"] = settings.pop(OLD_UNLABELED)
     config = Distillation(**{name: settings.pop(name) for name in Distillation.names() if name in settings})
     count = _layer_count(student)
     student_settings = _student_settings(run, student, count, config, settings)
@@ -188,12 +190,12 @@ def _training_texts(run: Run, dataset: Dataset, config: Distillation, settings: 
     """Return the segments of each training row: the rows with labels, then those without."""
     task = run.recipe.task
     labeled = Mapped(task.training_inputs, dataset.splits["train"].rows)
-    if not config.unlabelled:
+    if not config.unlabeled:
         return labeled
     # The columns that settings name are not those of txt files.
-    columns = task.columns(None if ".txt" in Path(config.unlabelled).suffixes else settings, labeled=False)
+    columns = task.columns(None if ".txt" in Path(config.unlabeled).suffixes else settings, labeled=False)
     options = ReadOptions.of_other_file(settings)
-    rows = read_all(config.unlabelled, columns, options=options, skip_bad_rows=settings.skip_bad_rows)
+    rows = read_all(config.unlabeled, columns, options=options, skip_bad_rows=settings.skip_bad_rows)
     held_out_rows = itertools.chain(*(dataset.splits[name].rows for name in SPLITS[1:] if name in dataset.splits))
     held_out = fingerprints(_folded(task.training_inputs(row)) for row in held_out_rows)
     known = np.concatenate([held_out, fingerprints(map(_folded, labeled))])
@@ -207,11 +209,11 @@ def _training_texts(run: Run, dataset: Dataset, config: Distillation, settings: 
     if len(new) < len(rows):
         leaking = int(np.isin(prints, held_out).sum())
         log(
-            f"{config.unlabelled}: skipped {leaking:,} of {len(rows):,} rows, which are validation or test rows, and"
+            f"{config.unlabeled}: skipped {leaking:,} of {len(rows):,} rows, which are validation or test rows, and"
             f" {len(rows) - len(new) - leaking:,}, which are training rows or repeat another row"
         )
     if not new:
-        raise InputError(f"{config.unlabelled}: every row is among the labeled rows; leave --unlabelled out")
+        raise InputError(f"{config.unlabeled}: every row is among the labeled rows; leave --unlabeled out")
     return spool(itertools.chain(labeled, new))
 
 
@@ -363,7 +365,7 @@ def _write_description(
         "student": student,
         "teacher_layers": layers,
         **{name: getattr(config, name) for name in config.names()},
-        "rows": {"labelled": labeled, "unlabelled": len(trainer.teacher_logits) - labeled},
+        "rows": {"labeled": labeled, "unlabeled": len(trainer.teacher_logits) - labeled},
     }
     if config.vocabulary == "domain":
         description["words"] = len(trainer.built.preprocessor.vocabulary)

@@ -59,7 +59,7 @@ def test_completion_of_names(line, offers, tmp_path):
     "line",
     [
         *("train sentiment --data", "train sentiment --output-dir", "train sentiment --config", "tune spam --train"),
-        *("prepare sentiment --output-dir", "distill", "distill x --unlabelled", "evaluate", "evaluate x --report"),
+        *("prepare sentiment --output-dir", "distill", "distill x --unlabeled", "evaluate", "evaluate x --report"),
         *(
             "predict",
             "predict x --input",

@@ -12,6 +12,7 @@ import yaml
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.run import Run
+from tfhub_ft.settings import OLD_UNLABELED
 from tfhub_ft.utils.errors import InputError
 
 NEW = [text for text, _ in make_reviews(60, seed=1)]
@@ -43,10 +44,10 @@ def small(tiny_run, tmp_path_factory):
     """A student with one layer and the tokens of the domain, which also learns from rows without labels."""
     folder = tmp_path_factory.mktemp("distilled")
     held_out = [text for split in ("validation", "test") for text, _ in rows_of(Run(tiny_run), split)[:3]]
-    unlabelled = folder / "more.txt"
-    unlabelled.write_text("\n".join([*NEW, NEW[0].upper(), *held_out]) + "\n")
+    unlabeled = folder / "more.txt"
+    unlabeled.write_text("\n".join([*NEW, NEW[0].upper(), *held_out]) + "\n")
     return distilled(
-        tiny_run, student="layers:1", output_dir=folder / "small", unlabelled=unlabelled, vocabulary="domain",
+        tiny_run, student="layers:1", output_dir=folder / "small", unlabeled=unlabeled, vocabulary="domain",
         hidden_weight=0.5, learning_rate=5e-3, seed=7,
     )  # fmt: skip
 
@@ -69,7 +70,7 @@ def test_student_trains_on_rows_of_the_teacher_and_new_rows(small, tiny_run):
     assert small.run.settings.seed == 7
     assert "skipped 6 of 67 rows, which are validation or test rows, and 1, which" in small.log
     described = yaml.safe_load((small.run.path / "distillation.yaml").read_text())
-    assert described["rows"] == {"labelled": 112, "unlabelled": 60}
+    assert described["rows"] == {"labeled": 112, "unlabeled": 60}
     assert described["teacher"] == str(tiny_run)
     assert described["teacher_layers"] == [1]
     assert (described["student"], described["alpha"], described["hidden_weight"]) == ("layers:1", 0.8, 0.5)
@@ -146,10 +147,11 @@ def test_distill_trains_other_tasks(recipe, tiny_pair, tmp_path):
         ({"alpha": -0.1}, "--alpha -0.1: must be at least 0"),
         ({"temperature": 0}, "--temperature 0"),
         ({"vocabulary": "some"}, "--vocabulary some: must be one of all, domain"),
-        ({"alpha": 0, "unlabelled": "texts.txt"}, "--unlabelled: unused with --alpha 0"),
-        ({"unlabelled": "texts.txt"}, "texts.txt: not found"),
-        ({"unlabelled": "empty.txt"}, "empty.txt: no rows found"),
-        ({"unlabelled": "blank.jsonl"}, "blank.jsonl, line 2: column 'text' is empty"),
+        ({"alpha": 0, "unlabeled": "texts.txt"}, "--unlabeled: unused with --alpha 0"),
+        ({"unlabeled": "texts.txt"}, "texts.txt: not found"),
+        ({"unlabeled": "empty.txt"}, "empty.txt: no rows found"),
+        ({OLD_UNLABELED: "texts.txt"}, "texts.txt: not found"),
+        ({"unlabeled": "blank.jsonl"}, "blank.jsonl, line 2: column 'text' is empty"),
         ({"train": "other.csv"}, "other.csv, line 2: label 'fine' was not seen in training"),
         ({"student": "PAIR", "hidden_weight": 1.0}, "--hidden-weight: the layers of .*; use --student layers:N"),
         ({"seq_length": 20, "hidden_weight": 1.0}, "--seq-length 20: --hidden-weight needs"),

@@ -46,7 +46,7 @@ def epochs_of(run):
 
 
 @pytest.fixture
-def signalled(monkeypatch):
+def signaled(monkeypatch):
     """Send this process a signal after a step of an epoch."""
     return sender(monkeypatch)
 
@@ -82,10 +82,10 @@ def stopped(stopped_run, tmp_path):
     return shutil.copytree(stopped_run, tmp_path / "run")
 
 
-def test_resume_finds_a_moved_run_and_its_rows(whole_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch):
+def test_resume_finds_a_moved_run_and_its_rows(whole_run, tiny_pair, reviews_csv, tmp_path, signaled, monkeypatch):
     (tmp_path / "project").mkdir()
     shutil.copy(reviews_csv, tmp_path / "project" / "rows.csv")
-    signalled(signal.SIGTERM)
+    signaled(signal.SIGTERM)
     monkeypatch.chdir(tmp_path / "project")
     with pytest.raises(Preempted):
         train(tiny_pair, "run", data="rows.csv")
@@ -104,10 +104,10 @@ def test_resume_finds_a_moved_run_and_its_rows(whole_run, tiny_pair, reviews_csv
 @pytest.mark.sample
 @pytest.mark.parametrize("at", [STEP, pytest.param(13, marks=pytest.mark.slow)])
 def test_sigterm_saves_and_resume_continues_at_the_next_step(
-    whole_run, tiny_pair, reviews_csv, tmp_path, signalled, monkeypatch, at
+    whole_run, tiny_pair, reviews_csv, tmp_path, signaled, monkeypatch, at
 ):
     before = signal.getsignal(signal.SIGTERM)
-    signalled(signal.SIGTERM, at=at)
+    signaled(signal.SIGTERM, at=at)
     with pytest.raises(Preempted, match="--resume"):
         train(tiny_pair, tmp_path / "run", data=reviews_csv)
     assert signal.getsignal(signal.SIGTERM) == before
@@ -143,8 +143,8 @@ def test_resume_refuses_damaged_checkpoints(stopped, state, message):
     assert {path.name for path in checkpoints.iterdir()} == before
 
 
-def test_ctrl_c_finishes_the_run(tiny_pair, reviews_csv, tmp_path, signalled, capsys):
-    signalled(signal.SIGINT)
+def test_ctrl_c_finishes_the_run(tiny_pair, reviews_csv, tmp_path, signaled, capsys):
+    signaled(signal.SIGINT)
     run = train(tiny_pair, tmp_path / "run", data=reviews_csv)
     assert "finishing the run" in capsys.readouterr().err
     assert run.finished
