@@ -64,14 +64,32 @@ def native_spec(folder: Path, name: str) -> EncoderSpec:
 def read_values(folder: Path) -> dict[str, np.ndarray]:
     """Return the values of a SavedModel's variables by name, from its checkpoint, without loading its graph."""
     import tensorflow as tf
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
+    from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 
+    saved_model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+    checkpoint_nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
         reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
-    )
-    tensors = (tensor for node in graph.nodes for tensor in node.attributes if tensor.full_name)
-    return {tensor.full_name: reader.get_tensor(tensor.checkpoint_key) for tensor in tensors}
+    ).nodes
+    nodes, values = saved_model.meta_graphs[0].object_graph_def.nodes, {}
+    # The object graphs of the SavedModel and of its checkpoint have the same edges, but can number nodes differently.
+    # The checkpoint's own names of variables are empty for variables of a distribution strategy.
+    stack, visited = [(0, 0)], set()
+    while stack:
+        node_id, checkpoint_id = stack.pop()
+        if node_id in visited:
+            continue
+        visited.add(node_id)
+        node, checkpoint_node = nodes[node_id], checkpoint_nodes[checkpoint_id]
+        if node.HasField("variable") and checkpoint_node.attributes:
+            values[node.variable.name.split(":")[0]] = reader.get_tensor(checkpoint_node.attributes[0].checkpoint_key)
+        checkpoint_ids = {child.local_name: child.node_id for child in checkpoint_node.children}
+        stack += [
+            (child.node_id, checkpoint_ids[child.local_name])
+            for child in node.children
+            if child.local_name in checkpoint_ids
+        ]
+    return values
 
 
 def recognize(module: Any, spec: EncoderSpec, folder: Path, name: str) -> Architecture:
