@@ -177,9 +177,5 @@ def _scores_table(metrics: dict[str, Any]) -> str:
     last = list(metrics)[-1]
     header = ["score", *(f"{name} ({last})" if "interval" in name else name for name in table.columns[1:])]
     # The number of rows is in the table of the data.
-    rows = [[name, *map(_cell, values)] for name, *values in table.rows if name != "rows"]
+    rows = [[name, *map(format_cell, values)] for name, *values in table.rows if name != "rows"]
     return f"{markdown_table(header, rows)}\n\n{table.caption}".rstrip()
-
-
-def _cell(value: str | float | int | None) -> str:
-    return value if isinstance(value, str) else format_cell(value)
