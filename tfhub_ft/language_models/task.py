@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import Row
 from tfhub_ft.language_models.chat_template import ASSISTANT, SYSTEM, USER, Message
-from tfhub_ft.tasks.base import Task
+from tfhub_ft.tasks.base import Arrays, Prediction, Segments, Task, Thresholds
 from tfhub_ft.tasks.retrieval import PROMPT_ALIASES, REPLY_ALIASES
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfhub_ft.data.windows import TokenTargets
     from tfhub_ft.language_models.dialogue_preprocessor import DialoguePreprocessor
     from tfhub_ft.language_models.packing import PackedDialogues
+    from tfhub_ft.metrics import Scores
     from tfhub_ft.settings import Settings
 
 # Neighboring rows of a file are often similar, so dialogues are packed in random order.
@@ -126,11 +127,11 @@ class Dialogue(Task):
         option = "--messages-column"
         return [Column("messages", MESSAGES_ALIASES, check_messages, named["messages"], option, instead=instead)]
 
-    def training_inputs(self, row: Row) -> tuple[str, ...]:
+    def training_inputs(self, row: Row) -> Segments:
         """Return the dialogue as JSON."""
         return (json.dumps(messages_of(row), ensure_ascii=False),)
 
-    def prediction_inputs(self, row: Row) -> tuple[str, ...]:
+    def prediction_inputs(self, row: Row) -> Segments:
         """Return the user's first message."""
         return (next(message["content"] for message in messages_of(row) if message["role"] == USER),)
 
@@ -143,12 +144,10 @@ class Dialogue(Task):
 
         return np.zeros(len(rows), "int32")
 
-    def encode(self, preprocessor: "DialoguePreprocessor", inputs: Sequence[tuple[str, ...]]) -> "PackedDialogues":
+    def encode(self, preprocessor: "DialoguePreprocessor", inputs: Sequence[Segments]) -> "PackedDialogues":
         return preprocessor.encode([json.loads(text) for (text,) in inputs], seed=PACKING_SEED)
 
-    def token_targets(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, tokens: "PackedDialogues", targets: "np.ndarray"
-    ) -> "TokenTargets":
+    def token_targets(self, tokens: "PackedDialogues", targets: "np.ndarray") -> "TokenTargets":
         """Return 0 for each token to predict, and -1 for others."""
         import numpy as np
 
@@ -156,7 +155,9 @@ class Dialogue(Task):
 
         return TokenTargets(np.where(tokens.is_target, 0, -1).astype("int32"), tokens.starts)
 
-    def make_score_fn(self, model: "keras.Model", precision: str = "float32") -> "Callable[..., np.ndarray]":
+    def make_score_fn(
+        self, model: "keras.Model", precision: str = "float32"
+    ) -> "Callable[[PackedDialogues], np.ndarray]":
         """Return a function from `PackedDialogues` to the three sums of each sequence, float32 (sequences, 3)."""
         from tfhub_ft.models.forward import make_logits_fn
 
@@ -168,10 +169,10 @@ class Dialogue(Task):
         logits: "np.ndarray",
         targets: "np.ndarray",
         labels: Sequence[str],
-        thresholds: dict[str, Any],
+        thresholds: Thresholds,
         *,
         intervals: bool = False,
-    ) -> dict[str, Any]:
+    ) -> "Scores":
         """Return {"rows", "sequences", "reply_tokens", "token_accuracy", "perplexity"}."""
         from tfhub_ft.metrics.scores import guess_scores
 
@@ -179,12 +180,8 @@ class Dialogue(Task):
         return counts | guess_scores(logits, count="reply_tokens", accuracy="token_accuracy", intervals=intervals)
 
     def decode_serving_outputs(
-        self,
-        outputs: "dict[str, np.ndarray]",
-        rows: Sequence[tuple[str, ...]],
-        labels: Sequence[str],
-        thresholds: dict[str, Any],
-    ) -> list[dict[str, Any]]:
+        self, outputs: Arrays, rows: Sequence[Segments], labels: Sequence[str], thresholds: Thresholds
+    ) -> list[Prediction]:
         """Return {"reply"} for each prompt."""
         return [{"reply": reply.decode()} for reply in outputs["reply"]]
 
