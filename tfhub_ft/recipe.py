@@ -171,15 +171,9 @@ def load_own_recipe(name: str | Path) -> Recipe:
 
 
 def load_known_recipe(path: Path, origin: Path, sha256: str | None = None) -> Recipe:
-    """Load the recipe file of a run, if this user has trained with it or passes --trust.
+    """Load the recipe file of a run if this user has trained with it or passes --trust; raise an InputError otherwise.
 
-    Args:
-        path: The file.
-        origin: The file that it is a copy of, where it may look for other files.
-        sha256: Recorded digest of the file, if any.
-
-    Raises:
-        InputError: The file is not found, has changed or is not trusted.
+    `origin` is the file that it is a copy of, where it may look for other files; `sha256` its recorded digest, if any.
     """
     source = _read_source(path)
     if sha256 not in (None, hashlib.sha256(source).hexdigest()):

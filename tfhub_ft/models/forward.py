@@ -22,17 +22,10 @@ T = TypeVar("T")
 def make_logits_fn(
     network: "keras.Model", *, precision: str | None = None, batch_size: int = BATCH, progress_bar: bool = False
 ) -> Callable[[TokenRows], np.ndarray]:
-    """Return a function from tokenized rows to a network's outputs, computed in batches of similar length.
+    """Return a function from tokenized rows to a network's outputs, float32 (rows, ...) in the order of the rows.
 
-    Args:
-        network: A model from a batch of token ids, or of features; one that was created in the scope of a
-            tf.distribute strategy runs on all replicas.
-        precision: The compute dtype of matrix products, "float32", "bfloat16" or "float16"; None keeps the current one.
-        batch_size: Rows in a batch.
-        progress_bar: Whether to show progress.
-
-    Returns:
-        A function that returns float32 (rows, ...), in the order of the rows.
+    A network that was created in the scope of a tf.distribute strategy runs on all its replicas. Without a precision,
+    matrix products keep the current compute dtype.
     """
     import tensorflow as tf
 
@@ -76,13 +69,9 @@ def logits_of_replicas(
     batch_of: Callable[[np.ndarray], object],
     order: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """Return the outputs of a network for rows, float32 (rows, ...), computed by all replicas of a strategy.
+    """Return the outputs of a network for batches of row indices, computed by all replicas, in the order of the rows.
 
-    Args:
-        strategy: The strategy of the network; all its workers must call this function, and each gets all outputs.
-        network: A model from batches to a tensor.
-        batch_of: Returns the batch of some indices of rows.
-        order: The batches as indices of rows; together they are all rows.
+    All workers of the strategy must call this function; each gets all outputs.
     """
     import tensorflow as tf
 

@@ -86,10 +86,6 @@ class FirstToken(keras.layers.Layer):
 class FrozenFeatureExtractor:
     """A network in two parts: a frozen body, from tokens to one vector per row, and a head that trains.
 
-    Args:
-        body: A model from tokens to features, float32 (batch, size).
-        head: A model from features to the network's output, with the network's weights.
-
     Example:
         extractor = FrozenFeatureExtractor.of(model.get_layer("token_model"), tokens)
         features = extractor.features(tokens, "bfloat16") if extractor else None
@@ -103,8 +99,7 @@ class FrozenFeatureExtractor:
     def of(cls, network: keras.Model, tokens: TokenRows) -> "FrozenFeatureExtractor | None":
         """Split a network, and compare the parts with it on some rows.
 
-        Returns:
-            The extractor; None if an encoder trains, or more than one vector per row connects the parts.
+        Return None if an encoder trains, or if more than one float vector per row connects the parts.
         """
         # The artifact of an export may take the place of the model when it is scored.
         layers = flatten_layers(network) if isinstance(network, keras.Model) else ()
@@ -130,11 +125,7 @@ class FrozenFeatureExtractor:
         return cls(*parts) if max(differences) <= TOLERANCE else None
 
     def features(self, tokens: TokenRows, precision: str) -> FeatureRows:
-        """Return the features of rows from the cache; compute them in a dtype if they are missing.
-
-        Raises:
-            RunError: The cache is not writable.
-        """
+        """Return the features of rows from the cache; compute them in a dtype if they are missing."""
         size = self.body.outputs[0].shape[-1]
         parts = self._in_batches(tokens, precision)
         arrays = cached_arrays("features", self._key(tokens, precision), parts, f"features of {len(tokens):,} rows")
@@ -169,15 +160,7 @@ class FrozenFeatureExtractor:
 
 
 def make_score_fn(network: keras.Model, precision: str) -> Callable[[TokenRows], np.ndarray]:
-    """Return a function from tokenized rows to a network's outputs, with cached features if its encoder is frozen.
-
-    Args:
-        network: A model from tokens to logits.
-        precision: The compute dtype of matrix products: "float32", "bfloat16" or "float16".
-
-    Returns:
-        A function that returns float32 (rows, ...), in the order of the rows.
-    """
+    """Return a function from tokenized rows to float32 logits, which uses cached features of a frozen encoder."""
     logits_of_tokens = make_logits_fn(network, precision=precision, progress_bar=True)
     logits_of_features: Callable[[TokenRows], np.ndarray] | None = None
     last: tuple[TokenRows, FeatureRows] | None = None

@@ -256,14 +256,7 @@ def initialize_head(
 
     With "sigmoid", biases start at the logit of each label's frequency (Lin et al. 2017,
     https://arxiv.org/abs/1708.02002), which training would spend its first thousand steps on. With "softmax", the
-    weights of `fitted_inputs` are fitted by logistic regression.
-
-    Args:
-        network: A model from tokens to logits.
-        tokens: The training rows.
-        targets: The targets of the task.
-        activation: The `output_activation` of the task.
-        seed: Selects the rows of the regression.
+    weights of `fitted_inputs` are fitted by logistic regression on some rows.
     """
     head = input_operation(network.outputs[0])
     if activation == "sigmoid":

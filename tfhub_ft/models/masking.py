@@ -17,26 +17,11 @@ ORDINARY, CONTINUATION, SPECIAL = range(3)
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class MaskWords(keras.layers.Layer):
-    """Mask whole words: 80% of their tokens become [MASK], 10% a random token, and 10% stay.
+    """Mask a share of the words, all of their tokens: 80% become [MASK], 10% a random token, and 10% stay.
 
-    In training, words are drawn at random; otherwise they depend on the tokens of the row alone, so that scores are
-    comparable.
-
-    Args:
-        vocab_size: Size of the vocabulary.
-        mask_id: The id of [MASK].
-        share: Share of the words to mask.
-        seed: Random seed; by default drawn from the generator of `keras.utils.set_random_seed`.
-
-    Call arguments:
-        inputs: {"input_word_ids", "input_mask", "input_type_ids"}, each int32 (batch, length).
-
-    Returns:
-        The inputs with masked words, and "chosen": bool (batch, length), the positions to predict.
-
-    Example:
-        layer = MaskWords(len(vocabulary), vocabulary.index("[MASK]"))
-        layer.set_weights([token_kinds(vocabulary)])
+    Inputs are tokens by name; outputs have "chosen" in addition, bool (batch, length), the positions to predict. In
+    training, words are drawn at random; otherwise they depend on the tokens of the row alone, so that scores are
+    comparable. The weight is `token_kinds(vocabulary)`.
 
     Reference:
         Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805; whole words:
@@ -109,15 +94,7 @@ def _draw_by_row(ids: "tf.Tensor", salt: int) -> "tf.Tensor":
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class MaskedWordHead(keras.layers.Layer):
-    """Predict tokens at chosen positions: a transformation, then the dot product with each word embedding.
-
-    Call arguments:
-        states: float (batch, length, hidden), the sequence output of an encoder.
-        chosen: bool (batch, length).
-        embeddings: float (vocabulary, size), the word embeddings of the encoder, which the output is tied to.
-
-    Returns:
-        float32 logits (chosen positions, vocabulary), row after row.
+    """Logits of the tokens at chosen positions, float32 (positions, vocabulary), tied to the word embeddings.
 
     Reference:
         Devlin et al. 2019, https://arxiv.org/abs/1810.04805; Press and Wolf 2017, https://arxiv.org/abs/1608.05859
@@ -153,16 +130,7 @@ class MaskedWordHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class MaskedWordScores(keras.layers.Layer):
-    """Score predicted tokens, summed over each row.
-
-    Call arguments:
-        logits: float (chosen positions, vocabulary).
-        chosen: bool (batch, length).
-        ids: int32 (batch, length), the original tokens.
-
-    Returns:
-        float32 (batch, 3): cross-entropy, number of correct predictions, and number of predictions.
-    """
+    """Sums per row, float32 (batch, 3): cross-entropy, number of correct predictions, and number of predictions."""
 
     def call(self, logits: "tf.Tensor", chosen: "tf.Tensor", ids: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf
@@ -196,15 +164,7 @@ class MaskPlaces(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfhub_ft")
 class StackPlaces(keras.layers.Layer):
-    """Stack the values of chosen positions by row.
-
-    Call arguments:
-        values: float (chosen positions, size), row after row.
-        chosen: bool (batch, length).
-
-    Returns:
-        float (batch, maximum of positions in a row, size), padded with 0.
-    """
+    """Values of chosen positions (positions, size) by row: (batch, most positions in a row, size), padded with 0."""
 
     def call(self, values: "tf.Tensor", chosen: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf

@@ -77,15 +77,10 @@ def store_in_cache(
     make: Callable[[Path], dict[str, str]],
     read: Callable[[Path], dict[str, Any] | None] = read_entry,
 ) -> None:
-    """Fill an entry of the cache atomically, unless it is complete; other processes that need it wait.
+    """Fill a folder of the cache atomically with `make(folder)`, unless `read(folder)` finds a complete entry.
 
-    Args:
-        folder: The folder of the entry, in the cache.
-        make: Creates the folder that it is called with; returns facts for entry.json.
-        read: Returns the facts of a complete entry, otherwise None.
-
-    Raises:
-        RunError: The cache is not writable.
+    `make` returns facts for entry.json. Other processes that need the entry wait. A cache that is not writable raises a
+    RunError.
     """
     cache = folder.parent
     try:

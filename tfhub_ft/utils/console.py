@@ -120,17 +120,8 @@ def shows_bars() -> bool:
 def progress(description: str, total: int | None, unit: str = "") -> Iterator[Callable[..., None]]:
     """Show the progress of a task: a bar on a terminal, one plain line elsewhere, nothing if quiet.
 
-    Args:
-        description: A few words.
-        total: Number of units, None if unknown.
-        unit: "bytes" shows sizes and a rate; any other word follows the count.
-
-    Yields:
-        A function that takes the number of finished units and, optionally, a new description.
-
-    Example:
-        with progress("Reading", total=len(rows), unit="rows") as advance:
-            advance(32)
+    The yielded function takes the number of finished units and, optionally, a new description. The unit "bytes" shows
+    sizes and a rate; any other word follows the count.
     """
     if not shows_bars():
         log(f"{description} ...")

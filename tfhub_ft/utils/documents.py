@@ -35,16 +35,10 @@ def parse_json(content: str | bytes, shape: object = object, parse: Callable[...
 
 
 def check_shape(value: Any, shape: Any, name: str = "the content") -> None:
-    """Check the structure of a document.
+    """Raise a ValueError that names the value unless it has a shape.
 
-    Args:
-        value: The content.
-        shape: A type or a tuple of types; [shape] for a list, {str: shape} for a mapping with any names, or {"name":
-            shape} for a mapping with at least these names. A bool is not a number, an int is a float.
-        name: The name of the value in errors.
-
-    Raises:
-        ValueError: The structure differs.
+    A shape is a type or a tuple of types; [shape] for a list, {str: shape} for a mapping with any names, or {"name":
+    shape} for a mapping with at least these names. A bool is not a number, an int is a float.
     """
     if isinstance(shape, list):
         _check_type(value, list, name)

@@ -33,15 +33,9 @@ _FAULTS = {
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path for a file or a folder; move it to `path` on success, remove it on failure.
 
-    The content is synced to disk before it replaces `path`, which survives a power cut either old or new.
-
-    Args:
-        path: The file or folder. An existing file is replaced, a non-empty folder is not. For a link, its target is
-            replaced.
-
-    Raises:
-        InputError: `path` is a broken link.
-        RunError: The disk is full, or the path is not writable.
+    The content is synced to disk before it replaces `path`, which survives a power cut either old or new. An existing
+    folder is not replaced unless empty; for a link, its target is replaced. A full disk or a path that is not writable
+    raises a RunError.
 
     Example:
         with atomic_write("metrics.json") as temporary:

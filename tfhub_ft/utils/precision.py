@@ -43,15 +43,11 @@ def dtype_policy(precision: str) -> str:
 
 @contextlib.contextmanager
 def matrix_products_in(precision: str, network: "keras.Model") -> Iterator[None]:
-    """Compute the matrix products of a network in a dtype within this context; its variables are float32.
+    """Compute the matrix products of a network in a dtype within this context, in which its functions must be traced.
 
-    Native encoders and language models follow Keras' dtype policy. The dtypes of a SavedModel's graph are changed by
-    TensorFlow's graph rewriter, which keeps sums, norms and losses in float32 and lacks bfloat16 for GPUs (they use
-    TF32). With "float32" no GPU uses TF32.
-
-    Args:
-        precision: "float32", "bfloat16" or "float16".
-        network: The network, whose functions must be traced within the context.
+    Variables are float32. Native encoders and language models follow Keras' dtype policy. The dtypes of a SavedModel's
+    graph are changed by TensorFlow's graph rewriter, which keeps sums, norms and losses in float32 and lacks bfloat16
+    for GPUs (they use TF32). With "float32" no GPU uses TF32.
 
     Reference:
         Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740; https://keras.io/api/mixed_precision/policy/

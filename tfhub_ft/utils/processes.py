@@ -32,9 +32,6 @@ def child_environment(**variables: str) -> dict[str, str]:
 
     It and its children do not import from the working directory, where a `random.py` would replace Python's, and their
     output is UTF-8.
-
-    Example:
-        subprocess.run(module_command("pip", "--version"), env=child_environment())
     """
     return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8", **variables}
 
@@ -51,11 +48,9 @@ def run_quietly(command: Sequence[str], failure: str, **variables: str) -> None:
 
 
 def check_not_forked(name: str, loaded_in: int | None = None) -> None:
-    """Raise an InputError if this process was forked after TensorFlow started: its threads are missing here.
+    """Raise an InputError if this process was forked after TensorFlow started, whose threads are missing here.
 
-    Args:
-        name: The object that is about to use TensorFlow.
-        loaded_in: Id of the process that loaded the object, if it is loaded.
+    `name` is about to use TensorFlow, and was loaded in the process of id `loaded_in`, if at all.
     """
     if _forked_from_tensorflow or loaded_in not in (None, os.getpid()):
         raise InputError(

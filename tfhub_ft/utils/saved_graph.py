@@ -46,15 +46,9 @@ def load_graph(folder: Path, name: str | None = None) -> Any:
 
 
 def check_graph(folder: Path, name: str | None = None) -> None:
-    """Raise an error if the graph of a SavedModel does more than text encoders, preprocessors and exports need.
+    """Raise an UntrustedCode if a SavedModel's graph does more than encoders and exports need, unless --trust is given.
 
-    Args:
-        folder: The SavedModel.
-        name: Its name in errors; by default the folder.
-
-    Raises:
-        UntrustedCode: The graph may do more than compute, and --trust is not given.
-        InputError: The graph is missing or damaged.
+    A missing or damaged graph raises an InputError. `name` is that of the model in errors, by default the folder.
     """
     name = name or str(folder)
     if not trusts_all():
