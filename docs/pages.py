@@ -70,7 +70,7 @@ def site_page(path):
     for page, source in COPIED.items():
         if name == source:
             return page
-    if name.startswith("docs/"):
+    if name.startswith("docs/") and path.is_file():
         return name.removeprefix("docs/")
     if name == "recipes/README.md":
         return "recipes/index.md"
