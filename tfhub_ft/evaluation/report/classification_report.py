@@ -96,9 +96,9 @@ def _(task: Multilabel, scored: Scored) -> Parts:
     wrong = predicted != truth
     # Distance of a row's wrong labels from their thresholds.
     distance = (np.abs(probabilities - thresholds) * wrong).sum(-1)
-    given = [", ".join(row.values["labels"]) or "none" for row in scored.rows]
+    true = [", ".join(row.values["labels"]) or "none" for row in scored.rows]
     rows = [
-        [plots.shorten(scored.texts[i]), given[i], joined_labels(labels, predicted[i]), float(distance[i])]
+        [plots.shorten(scored.texts[i]), true[i], joined_labels(labels, predicted[i]), float(distance[i])]
         for i in np.argsort(-distance, kind="stable")[: report_tables.ROWS_SHOWN].tolist()
         if distance[i] > 0
     ]

@@ -47,8 +47,8 @@ def label_issues(
     https://arxiv.org/abs/1911.00068). `labels` are those with a logit.
     """
     texts, targets, probabilities = scored.texts, scored.targets, scored.probabilities
-    given, names = [row.values["label"] for row in scored.rows], [scored.labels[int(i)] for i in predicted]
-    wrong = np.flatnonzero([one != other for one, other in zip(given, names, strict=True)])
+    true, names = [row.values["label"] for row in scored.rows], [scored.labels[int(i)] for i in predicted]
+    wrong = np.flatnonzero([one != other for one, other in zip(true, names, strict=True)])
     typical = np.full(len(texts), np.nan)
     for label in range(len(labels)):
         label_scores = np.sort(probabilities[targets == label, label])
@@ -66,7 +66,7 @@ def label_issues(
             f" rows{'; either their label or the model is wrong' if len(doubtful) else ''}.",
             ["text", "label", "suggested label", "more typical than"],
             [
-                [shorten(texts[i]), given[i], labels[int(probabilities[i].argmax())], f"{typical[i]:.0%} of its rows"]
+                [shorten(texts[i]), true[i], labels[int(probabilities[i].argmax())], f"{typical[i]:.0%} of its rows"]
                 for i in map(int, doubtful[:ROWS_SHOWN])
             ],
         ),
@@ -75,7 +75,7 @@ def label_issues(
             f"{len(wrong):,} of {len(texts):,} predictions differ from the label; for {len(mistakes):,} of them the"
             f" label does not look wrong.{' What do these texts have in common?' if len(mistakes) else ''}",
             ["text", "label", "prediction", "confidence"],
-            [[shorten(texts[i]), given[i], names[i], float(confidence[i])] for i in map(int, mistakes[:ROWS_SHOWN])],
+            [[shorten(texts[i]), true[i], names[i], float(confidence[i])] for i in map(int, mistakes[:ROWS_SHOWN])],
         ),
     ]
 
