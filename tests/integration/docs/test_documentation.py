@@ -42,7 +42,7 @@ NOT_RUN = {
     "docs/guide/dialogues.md": "needs a language model; tests/integration/language_models runs such commands",
 }
 # Commands that do not run here: they need other machines or a download, or test_copy.py runs them.
-ELSEWHERE = ("--strategy multi-worker", "./stars.py", "encoders pull", "models.example.com")
+ELSEWHERE = ("--strategy multi-worker", "./stars.py", "runs/stars", "encoders pull", "models.example.com")
 RUN = [name for name, text in TEXTS.items() if commands(text) and name not in NOT_RUN]
 
 
