@@ -6,13 +6,13 @@ import click
 
 from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.read_options import DATA, json_option, reading_options
+from tfhub_ft.cli.read_options import data_option, json_option, reading_options
 from tfhub_ft.utils.console import print_json, print_tables
 
 
 @click.command("benchmark", cls=Command)
 @click.argument("export_dir", type=PATH)
-@option("--data", type=PATH, required=True, metavar="FILE", group=DATA, help="File of labeled rows to score.")
+@data_option(required=True, help="File of labeled rows to score.")
 @reading_options(labels=True)
 @option(
     "--picture",

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,90 +17,39 @@ if TYPE_CHECKING:
     from tfhub_ft.language_models.conversation import Conversation
 
 
-MODELS, WRITING = "Models", "Generation"
+_model = partial(option, group="Models")
+_generation = partial(option, group="Generation")
 
 
 @click.command("chat", cls=Command)
 @click.argument("model", type=PATH, required=False, metavar="[RUN]")
-@option(
-    "--intent",
-    type=PATH,
-    metavar="RUN",
-    group=MODELS,
-    help="Run or export of the recipe intent, which answers the requests that it knows.",
-)
-@option(
-    "--answers",
-    type=PATH,
-    metavar="FILE",
-    group=MODELS,
-    help="Answers for --intent: csv, tsv or jsonl with the columns label and answer.",
-)
-@option(
-    "--retrieve",
-    type=PATH,
-    metavar="RUN",
-    group=MODELS,
-    help="Run or export of the recipe retrieval, which answers the questions that it knows.",
-)
-@option(
-    "--generate",
-    type=PATH,
-    metavar="RUN",
-    group=MODELS,
-    help="Run of the recipe dialogue, which writes a reply to everything else.",
-)
-@option("--say-source", is_flag=True, group=MODELS, help="Print the source of each reply before it.")
-@option(
+@_model("--intent", type=PATH, metavar="RUN", help="Run or export of the recipe intent, which answers known requests.")
+@_model("--answers", type=PATH, metavar="FILE", help="Answers for --intent: a file with the columns label and answer.")
+@_model("--retrieve", type=PATH, metavar="RUN", help="Run or export of the recipe retrieval, for known questions.")
+@_model("--generate", type=PATH, metavar="RUN", help="Run of the recipe dialogue, which replies to everything else.")
+@_model("--say-source", is_flag=True, help="Print the source of each reply before it.")
+@_model(
     "--known-above",
     type=click.FloatRange(-1, 1),
-    group=MODELS,
     help="Minimum cosine similarity between a question and a reply of the retrieval bank."
     " [default: 0.4 with --generate, -1 without]",
 )
-@option(
-    "--history",
-    default=0,
-    type=click.IntRange(0),
-    show_default=True,
-    group=MODELS,
-    help="Number of earlier prompts that the retrieval model reads.",
-)
-@option(
-    "--system", metavar="TEXT", group=WRITING, help="System prompt of the dialogue model. [default: that of the run]"
-)
-@option(
+@_model("--history", default=0, type=click.IntRange(0), help="Number of earlier prompts the retrieval model reads.")
+@_generation("--system", metavar="TEXT", help="System prompt of the dialogue model. [default: that of the run]")
+@_generation(
     "--temperature",
     default=0.0,
     type=click.FloatRange(0),
-    show_default=True,
-    group=WRITING,
     help="Sampling temperature; 0 always picks the likeliest token.",
 )
-@option(
+@_generation(
     "--top-p",
     default=1.0,
     type=click.FloatRange(0, 1, min_open=True),
-    show_default=True,
-    group=WRITING,
     help="Nucleus sampling: sample from the likeliest tokens with this total probability.",
 )
-@option(
-    "--seed",
-    default=0,
-    type=click.IntRange(0, 2**31 - 1),
-    show_default=True,
-    group=WRITING,
-    help="Random seed of sampling.",
-)
-@option(
-    "--max-tokens",
-    default=128,
-    type=click.IntRange(1),
-    show_default=True,
-    group=WRITING,
-    help="Maximum number of tokens of a reply.",
-)
+@_generation("--seed", default=0, type=click.IntRange(0, 2**31 - 1), help="Random seed of sampling.")
+@_generation("--max-tokens", default=128, type=click.IntRange(1), help="Maximum number of tokens of a reply.")
 @precision_option("dialogue model")
 def command(
     model: str | None,

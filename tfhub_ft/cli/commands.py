@@ -40,7 +40,7 @@ class Command(click.Command):
     def __init__(self, *args: Any, **attributes: Any):
         super().__init__(*args, **attributes)
         self.params += _general_options()
-        self.context_settings = {"max_content_width": 100, **self.context_settings}
+        self.context_settings = {"max_content_width": 100, "show_default": True, **self.context_settings}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, a section for each group, the general ones last."""

@@ -4,22 +4,16 @@ from typing import Any
 
 import click
 
-from tfhub_ft.cli.commands import Command, option
+from tfhub_ft.cli.commands import Command
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.read_options import DATA, json_option, reading_options
+from tfhub_ft.cli.read_options import data_option, json_option, reading_options
 from tfhub_ft.utils.console import print_json, print_tables
 
 
 @click.command("compare", cls=Command)
 @click.argument("first", type=PATH, metavar="RUN1")
 @click.argument("second", type=PATH, required=False, metavar="RUN2")
-@option(
-    "--data",
-    type=PATH,
-    metavar="FILE",
-    group=DATA,
-    help="File of labeled rows to score both runs on. [default: the test rows of RUN1]",
-)
+@data_option(required=False, help="File of labeled rows to score both runs on. [default: the test rows of RUN1]")
 @reading_options(labels=True)
 @json_option()
 def command(first: str, second: str | None, data: str | None, as_json: bool, **reading: Any) -> None:

@@ -1,6 +1,7 @@
 """`tfhub-ft encoders`: list, download, verify, convert and export encoders."""
 
 import dataclasses
+from functools import partial
 
 import click
 
@@ -10,6 +11,8 @@ from tfhub_ft.cli.read_options import json_option
 from tfhub_ft.encoders.catalog import CATALOG, lookup
 from tfhub_ft.utils.console import print_json, print_next, print_tables
 from tfhub_ft.utils.errors import RunError
+
+_model = partial(option, group="Model")
 
 
 @click.group("encoders", cls=Group)
@@ -39,15 +42,9 @@ def list_encoders(as_json: bool) -> None:
     for heading in ("name", "layers", "hidden", "parameters", "cased", "language", "cached"):
         table.add_column(heading, justify="right" if heading in ("layers", "hidden", "parameters") else "left")
     for entry in CATALOG:
-        table.add_row(
-            entry.name,
-            str(entry.layers),
-            str(entry.hidden_size),
-            f"{entry.parameters:g} M",
-            "yes" if entry.cased else "no",
-            entry.language,
-            "yes" if cached(entry.name) else "",
-        )
+        size = (str(entry.layers), str(entry.hidden_size), f"{entry.parameters:g} M")
+        cased, in_cache = "yes" if entry.cased else "no", "yes" if cached(entry.name) else ""
+        table.add_row(entry.name, *size, cased, entry.language, in_cache)
     print_tables(table)
 
 
@@ -67,13 +64,7 @@ def show(name: str) -> None:
 
 @command.command("pull")
 @click.argument("name", type=PRETRAINED)
-@option(
-    "--preprocessor",
-    type=ENCODER,
-    metavar="NAME",
-    group="Model",
-    help="Preprocessor of the encoder, if the encoder does not name it.",
-)
+@_model("--preprocessor", type=ENCODER, metavar="NAME", help="Preprocessor, if the encoder does not name it.")
 def pull(name: str, preprocessor: str | None) -> None:
     """Download an encoder and its preprocessor, or a language model, into the cache ($TFHUB_FT_CACHE).
 
@@ -92,12 +83,11 @@ def pull(name: str, preprocessor: str | None) -> None:
 
 @command.command("verify")
 @click.argument("folder", type=PATH)
-@option(
+@_model(
     "--preprocessor",
     type=PATH,
     metavar="DIR",
-    group="Model",
-    help="Preprocessor of the encoder, if it is not in the folder beside it.",
+    help="Preprocessor, if it is not beside the encoder.",
 )
 @json_option()
 def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:

@@ -7,13 +7,13 @@ import click
 
 from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.read_options import DATA, json_option, reading_options
+from tfhub_ft.cli.read_options import data_option, json_option, reading_options
 from tfhub_ft.utils.console import print_json, print_tables
 
 
 @click.command("evaluate", cls=Command)
 @click.argument("run", type=PATH)
-@option("--data", type=PATH, required=True, metavar="FILE", group=DATA, help="File of labeled rows to score.")
+@data_option(required=True, help="File of labeled rows to score.")
 @reading_options(labels=True)
 @option("--report", type=PATH, metavar="FILE.html", group="Output", help="HTML report to write, with plots and errors.")
 @json_option()

@@ -1,6 +1,6 @@
 """`tfhub-ft export RUN --output-dir DIR`."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -15,55 +15,32 @@ def _split(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return None if value is None else list(dict.fromkeys(word.strip() for word in value.split(",")))
 
 
-def _list_option(*names: str, default: str | None, help: str) -> Callable[[Any], Any]:
-    """Return an option with a comma-separated list of words."""
-    return option(
-        *names, default=default, show_default=True, callback=_split, metavar="LIST", group="Artifacts", help=help
-    )
+_artifacts = partial(option, group="Artifacts")
+_list = partial(_artifacts, callback=_split, metavar="LIST")
 
 
 @click.command("export", cls=Command)
 @click.argument("run", type=PATH)
-@option(
-    "--output-dir",
-    type=PATH,
-    required=True,
-    metavar="DIR",
-    group="Artifacts",
-    help="Export folder to write, such as saved_models/reviews.",
-)
-@_list_option(
-    "--format", "formats", default="saved_model", help=f"Formats, comma-separated: any of {', '.join(FORMATS)}."
-)
-@_list_option(
+@_artifacts("--output-dir", type=PATH, required=True, metavar="DIR", help="Export folder, like saved_models/reviews.")
+@_list("--format", "formats", default="saved_model", help=f"Formats, comma-separated: any of {', '.join(FORMATS)}.")
+@_list(
     "--quantize",
-    default=None,
     help=f"Quantization modes of the TFLite files ({', '.join(FORMATS['tflite'].quantizations)}; default none,dynamic)"
     f" and ONNX files ({', '.join(FORMATS['onnx'].quantizations)}; default none); for a dialogue model, of the weights"
     f" of its SavedModel (none, bfloat16, int8; default none).",
 )
-@option(
+@_artifacts(
     "--vocabulary",
     default="all",
-    show_default=True,
     metavar="[all|domain]",
-    group="Artifacts",
     help='Vocabulary of the artifacts: "domain" keeps the tokens of the training rows and a small margin.',
 )
-@option(
+@_artifacts(
     "--warmup-rows",
     is_flag=True,
-    group="Artifacts",
     help="Use rows of the run, which the export then contains, as warm-up requests of TF Serving.",
 )
-def command(
-    run: str,
-    output_dir: str,
-    formats: list[str],
-    quantize: list[str] | None,
-    vocabulary: str,
-    warmup_rows: bool,
-) -> None:
+def command(run: str, output_dir: str, **options: Any) -> None:
     """Export a run for TF Serving, TFLite or ONNX Runtime.
 
     Each artifact is verified: an isolated process must reproduce the predictions of the model.
@@ -78,15 +55,7 @@ def command(
     def print_artifact(entry: dict[str, Any]) -> None:
         print(f"{output_dir.rstrip('/')}/{entry['path']}: {entry['bytes'] / 1e6:.1f} MB; {_verification(entry)}")
 
-    export_artifacts(
-        run,
-        output_dir=output_dir,
-        formats=formats,
-        quantize=quantize,
-        vocabulary=vocabulary,
-        warmup_rows=warmup_rows,
-        on_artifact=print_artifact,
-    )
+    export_artifacts(run, output_dir=output_dir, on_artifact=print_artifact, **options)
 
 
 def _verification(entry: dict[str, Any]) -> str:

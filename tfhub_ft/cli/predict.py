@@ -4,6 +4,7 @@ import codecs
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 
 from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.read_options import DATA, precision_option, reading_options
+from tfhub_ft.cli.read_options import precision_option, reading_options
 from tfhub_ft.utils.console import decode_input, printable
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, is_pattern, matching_files
@@ -20,6 +21,10 @@ from tfhub_ft.utils.files import check_output, is_pattern, matching_files
 if TYPE_CHECKING:
     from tfhub_ft.inference.predict import Predictor
     from tfhub_ft.tasks.base import Task
+
+
+_data = partial(option, group="Data")
+_output = partial(option, group="Output")
 
 
 class PredictCommand(Command):
@@ -37,53 +42,27 @@ class PredictCommand(Command):
 @click.command("predict", cls=PredictCommand)
 @click.argument("model", type=PATH)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@option(
+@_data(
     "--input",
     "source",
     type=PATH,
     metavar="FILE",
-    group=DATA,
     help="File of rows to predict: csv, tsv, jsonl, json, txt ...; - is standard input; a pattern such as"
     " 'part-*.jsonl' is many files.",
 )
-@option("--text-column", "--prompt-column", "text_column", metavar="NAME", group=DATA, help="Column of the texts.")
-@option(
-    "--first-column",
-    "--question-column",
-    "first_column",
-    metavar="NAME",
-    group=DATA,
-    help="Column of the first text of a pair, or of the question.",
-)
-@option(
-    "--second-column",
-    "--context-column",
-    "second_column",
-    metavar="NAME",
-    group=DATA,
-    help="Column of the second text of a pair, or of the passage.",
-)
+@_data("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts.")
+@_data("--first-column", "--question-column", "first_column", metavar="NAME", help="Column of first texts, questions.")
+@_data("--second-column", "--context-column", "second_column", metavar="NAME", help="Column of second texts, passages.")
 @reading_options(labels=False)
-@option(
+@_output(
     "--output",
     type=PATH,
     metavar="FILE",
-    group="Output",
     help="File to write: csv, tsv or jsonl. For a pattern, a folder; finished files in it are kept.",
 )
-@option(
-    "--keep-columns",
-    is_flag=True,
-    group="Output",
-    help="Copy the other columns of --input, such as an id, to the output.",
-)
-@option(
-    "--spreadsheet-safe",
-    is_flag=True,
-    group="Output",
-    help="Put an apostrophe before texts of csv and tsv output that a spreadsheet would run as a formula.",
-)
-@option("--json", "as_json", is_flag=True, group="Output", help="Print a JSON object per row, with all probabilities.")
+@_output("--keep-columns", is_flag=True, help="Copy the other columns of --input, such as an id, to the output.")
+@_output("--spreadsheet-safe", is_flag=True, help="Put an apostrophe before texts that are formulas in a spreadsheet.")
+@_output("--json", "as_json", is_flag=True, help="Print a JSON object per row, with all probabilities.")
 @precision_option("model")
 def command(
     model: str,

@@ -1,6 +1,7 @@
 """`tfhub-ft serve EXPORT_DIR`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,25 +9,13 @@ import click
 from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
 
+_server = partial(option, type=click.IntRange(1, 65535), group="Runtime")
+
 
 @click.command("serve", cls=Command)
 @click.argument("export_dir", type=PATH)
-@option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    default=8500,
-    show_default=True,
-    group="Runtime",
-    help="Port of the gRPC API.",
-)
-@option(
-    "--rest-port",
-    type=click.IntRange(1, 65535),
-    default=8501,
-    show_default=True,
-    group="Runtime",
-    help="Port of the REST API.",
-)
+@_server("--port", default=8500, help="Port of the gRPC API.")
+@_server("--rest-port", default=8501, help="Port of the REST API.")
 def command(export_dir: str, port: int, rest_port: int) -> None:
     """Serve an export with TF Serving.
 

@@ -1,5 +1,6 @@
 """`tfhub-ft tune RECIPE`: a command for each recipe, built from its settings."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,24 @@ from tfhub_ft.cli.train import CONFIG_OPTION, RecipeGroup, given_settings, recip
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.utils.console import print_next, print_tables
 
-_SEARCH = "Search"
+_search = partial(GroupedOption, group="Search")
 
 
 def tune_command(name: str, recipe: Recipe) -> click.Command:
     """Return the command that searches a recipe's settings."""
     options = [
-        GroupedOption(
+        _search(
             ["--output-dir"],
             type=PATH,
             metavar="DIR",
             required=True,
-            group=_SEARCH,
             help="Folder of the search; an interrupted search continues in it.",
         ),
-        GroupedOption(
-            ["--trials"],
-            type=click.IntRange(1),
-            default=12,
-            show_default=True,
-            group=_SEARCH,
-            help="Number of training runs.",
-        ),
-        GroupedOption(
+        _search(["--trials"], type=click.IntRange(1), default=12, help="Number of training runs."),
+        _search(
             ["--search"],
             multiple=True,
             metavar="SETTING=VALUES",
-            group=_SEARCH,
             help="Setting to vary: a range such as learning_rate=1e-5..3e-4, or choices such as"
             " encoder=minilm-l6,bert-base-uncased. Repeatable. [default: learning rate, epochs and freeze]",
         ),

@@ -21,4 +21,4 @@ def __getattr__(name: str) -> Any:
         from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
 
         return HubPreprocessor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"{__name__}.{name} does not exist")

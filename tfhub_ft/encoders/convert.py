@@ -153,7 +153,7 @@ def check_pair(checkpoint: Checkpoint, folder: Path) -> tuple[dict[str, float], 
 def _pooled(checkpoint: Checkpoint) -> str:
     if checkpoint.has_pooler:
         return "the checkpoint's tanh pooler on the first token ([CLS])"
-    return "the last hidden state of the first token ([CLS]), as the checkpoint has no pooler"
+    return "the last hidden state of the first token ([CLS]), as the checkpoint lacks a pooler"
 
 
 def _readme(checkpoint: Checkpoint, report: ConversionReport) -> str:

@@ -149,7 +149,7 @@ def test_help_has_valid_examples(name):
             parse(group, words_of(line))
 
 
-# What the commands name, and what stands for it here.
+# Names in commands, and what replaces them here.
 STAND_INS = {"layers:3": "layers:1"}
 TINY = ["--seq-length", "24", "--epochs", "1", "--batch-size", "8", "--learning-rate", "5e-3"]
 
@@ -184,7 +184,7 @@ def folder(tiny_checkpoint, tmp_path, monkeypatch):
 
 
 def made_tiny(line, encoder):
-    """The words of a command, with options behind them that make it fast: the last one of an option counts."""
+    """The words of a command, with options appended that make it fast: the last value of an option counts."""
     words = [STAND_INS.get(word, word) for word in words_of(line)]
     if words[0] in ("train", "tune", "launch") and not {"--config", "--prepared"} & {*words}:
         words += ["--encoder", str(encoder), *TINY]
