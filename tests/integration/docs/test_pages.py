@@ -67,9 +67,10 @@ def test_keras_page_code_runs(encoder, tiny_run):
 
 
 def options(command, context=None):
-    """Yield all options of a command and of its subcommands."""
+    """Yield the options that the help of a command and of its subcommands shows."""
     context = click.Context(command, info_name=command.name, parent=context)
-    yield from (name for parameter in command.get_params(context) for name in parameter.opts if name.startswith("--"))
+    shown = [parameter for parameter in command.get_params(context) if not getattr(parameter, "hidden", False)]
+    yield from (name for parameter in shown for name in parameter.opts if name.startswith("--"))
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             yield from options(command.get_command(context, name), context)
