@@ -15,21 +15,11 @@ from tfhub_ft.utils.memory import collect_garbage_rarely
 from tfhub_ft.utils.version import __version__
 
 COMMANDS = {
-    "recipes": "tfhub_ft.cli.recipes",
-    "encoders": "tfhub_ft.cli.encoders",
-    "train": "tfhub_ft.cli.train",
-    "evaluate": "tfhub_ft.cli.evaluate",
-    "predict": "tfhub_ft.cli.predict",
-    "export": "tfhub_ft.cli.export",
-    "serve": "tfhub_ft.cli.serve",
-    "benchmark": "tfhub_ft.cli.benchmark",
-    "compare": "tfhub_ft.cli.compare",
-    "tune": "tfhub_ft.cli.tune",
-    "distill": "tfhub_ft.cli.distill",
-    "prepare": "tfhub_ft.cli.prepare",
-    "launch": "tfhub_ft.cli.launch",
-    "chat": "tfhub_ft.cli.chat",
-    "copy": "tfhub_ft.cli.copy",
+    name: f"tfhub_ft.cli.{name}"
+    for name in (
+        *("recipes", "encoders", "train", "evaluate", "predict", "export", "serve", "benchmark", "compare"),
+        *("tune", "distill", "prepare", "launch", "chat", "copy"),
+    )
 }
 INTERRUPTED = 130
 
