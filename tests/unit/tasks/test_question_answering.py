@@ -40,7 +40,7 @@ def test_split_keeps_the_rows_of_a_passage_together(tmp_path):
         ),
         ("a.json", squad([("a", {"question": "q", "answers": []})]), 'write "is_impossible": true'),
         ("a.json", squad([("a", {"answers": []})]), "question 1: column 'question' is null, not text"),
-        ("a.json", squad([("a", {"question": "q", "answers": ["a"]})]), "has an answer that is no"),
+        ("a.json", squad([("a", {"question": "q", "answers": ["a"]})]), "has an answer that is not"),
         ("a.json", '{"data": 5}', "a.json: is neither a SQuAD file"),
         ("a.json", '{"data": [', "a.json, line 1: is not valid JSON"),
         ("a.jsonl", '{"question": "q", "context": "c"}', "column 'answers' or 'answer' not found"),
