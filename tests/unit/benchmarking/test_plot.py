@@ -20,6 +20,6 @@ def test_draw_comparison_labels_every_artifact(scores, tmp_path):
     ]
     draw_comparison(results, tmp_path / "benchmark.svg", title="reviews")
     picture = (tmp_path / "benchmark.svg").read_text()
-    for label in ("SavedModel, reads text", "TFLite, reads tokens", "TFLite, with tokenizer", "reviews"):
+    for label in ("SavedModel", "TFLite", "reads text", "reads tokens", "reviews"):
         assert f"<!-- {label} -->" in picture
     assert (f"<!-- {'accuracy' if scores else 'agreement with the original'} -->") in picture
