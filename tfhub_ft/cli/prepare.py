@@ -62,9 +62,6 @@ def _prepare(recipe: str, options: dict[str, Any]) -> None:
     from tfhub_ft.training.prepare import prepare
 
     prepared = prepare(recipe, **options)
-    counts = (
-        f"{split['rows']:,} {split_name} rows in {len(split['shards'])}"
-        for split_name, split in prepared.splits.items()
-    )
+    counts = (f"{split['rows']:,} {key} rows in {len(split['shards'])}" for key, split in prepared.splits.items())
     print(f"{prepared.path}: {', '.join(counts)} shards")
     print_next("train", recipe_argument(recipe), "--prepared", prepared.path)

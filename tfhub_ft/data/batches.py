@@ -158,11 +158,6 @@ class TrainingBatches:
             row is a batch by itself.
         buckets: lengths, ascending; batches are padded to the next one. The last batch then repeats its rows, so that
             all batches of a length have the same shape.
-
-    Example:
-        batches = TrainingBatches(tokens, targets, batch_size=32, seed=0)
-        batches.epoch = 4
-        model.fit(batches.dataset())
     """
 
     def __init__(

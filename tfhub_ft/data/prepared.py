@@ -92,15 +92,7 @@ class Prepared:
         return hashlib.sha256(json.dumps(["prepared", *digests]).encode()).hexdigest()
 
     def rows(self, split: str, columns: Sequence[Column]) -> Sequence[Row]:
-        """Return the rows of a split, without importing TensorFlow.
-
-        Args:
-            split: the name of the split.
-            columns: the columns that the task reads.
-
-        Raises:
-            InputError: the rows have other columns, or a shard is missing or damaged.
-        """
+        """Return the rows of a split, checked, without importing TensorFlow."""
         names = [column.name for column in columns]
         if self.index["columns"] != names:
             raise InputError(
@@ -115,16 +107,9 @@ class Prepared:
         return keep_rows(self._rows(split, columns))
 
     def tokens(self, split: str, preprocessor: "HubPreprocessor", inputs: Sequence[Any]) -> TokenRows:
-        """Return the tokens of the rows of a split, as the task's `encode` does.
+        """Return the tokens of a split's rows as the task's `encode` does; another preprocessor is an InputError.
 
-        Args:
-            split: the name of the split. `rows` has checked its shards.
-            preprocessor: the preprocessor of the model that reads the tokens.
-            inputs: the task's inputs of the rows.
-
-        Raises:
-            InputError: the tokens are of another preprocessor.
-            RunError: the cache cannot be written.
+        `rows` has checked the shards of the split.
         """
         if preprocessor.digest() != self.index["preprocessor"]:
             options = (f"{option_name(name)} {value}" for name, value in self.index["settings"].items() if value)

@@ -54,11 +54,6 @@ def read_rows(
 
     Raises:
         InputError: the file cannot be read, is empty or lacks a column; or a row is bad and `on_bad_row` is None.
-
-    Example:
-        columns = [Column("text", ("review",), check_text), Column("label", (), check_label)]
-        for row in read_rows("reviews.csv", columns):
-            print(row.line, row.values["text"], row.values["label"])
     """
     source = open_source(Path(path), columns, options or ReadOptions())
     yield from rows_of(source, _fit_checks(columns, [source]), on_bad_row=on_bad_row)

@@ -83,13 +83,9 @@ class WindowPreprocessor(HubPreprocessor):
         return {name: windows[name] for name in TOKEN_INPUTS}
 
     def split_words(self, texts: "tf.Tensor") -> "tuple[tf.RaggedTensor, ...]":
-        """Split texts into words.
+        """Split texts, string (batch,), into words.
 
-        Args:
-            texts: string tensor of shape (batch,).
-
-        Returns:
-            The words, string, and their starts and ends in the text, int32, in characters; each ragged (batch, words).
+        Returns the words, string, and their starts and ends in characters, int32; each ragged (batch, words).
         """
         return self._graphs.run(self._split_words, texts)
 

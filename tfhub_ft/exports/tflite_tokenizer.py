@@ -23,12 +23,8 @@ CONTROLS = ("\t", "\n", "\r\n", "\x00", "\x07", "\x1b", "\x7f", "\x85", "\u200b"
 def check_tokenizer(file: Path, preprocessor: "HubPreprocessor", texts: Sequence[str], *, seed: int) -> Entry:
     """Compare the tokenizer of a file with the preprocessor, on varied texts and on single characters.
 
-    Returns:
-        {"texts": the number of texts, "other_characters": characters that belong to another Unicode category in the
-        Unicode version of the tokenizer}.
-
-    Raises:
-        RunError: the tokens of a text differ.
+    Returns the number of "texts" and the "other_characters", which belong to another Unicode category in the Unicode
+    version of the tokenizer. Raises a RunError if the tokens of a text differ.
     """
     description, tokenize = read_description(file), tflite_preprocessor(file).tokenize
     if description["reads_texts"]:

@@ -20,13 +20,9 @@ SAMPLING = Sampling(max_tokens=48)
 
 
 class ReplyEvaluator:
-    """Scores the replies that a model generates and prefers on the same rows, before and after training.
+    """Scores the replies that a text-in model generates and prefers on the same rows, before and after training.
 
-    Args:
-        model: A text-in model that `dialogue_model` returned.
-        rows: Dialogues, of which some are selected.
-        seed: Seed of the selected rows, and of the other candidates that each true reply is compared with.
-        precision: Compute dtype of scores.
+    `seed` selects the rows, and the other candidates that each true reply is compared with.
     """
 
     def __init__(self, model: "keras.Model", rows: Sequence["Row"], *, seed: int, precision: str):

@@ -155,17 +155,9 @@ class ReplyWriter:
         return read_ids, tf.pad(cache, [(0, 0)] * 3 + [(0, missing)] + [(0, 0)] * 2)
 
     def write(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
-        """Generate a reply to each of many dialogues, in batches.
+        """Generate a reply to each of many dialogues, in batches; a dialogue that `stream` refuses is a RowError.
 
-        Args:
-            dialogues: The messages of each dialogue, as for `stream`.
-            sampling: Options that select the tokens.
-
-        Returns:
-            The replies, in order. Up to floating-point rounding, each equals that of `stream`, whatever the batch.
-
-        Raises:
-            RowError: `stream` would raise an error for a dialogue.
+        Up to floating-point rounding, each reply equals that of `stream`, whatever the batch.
         """
         prompts = [self._prompt_ids(messages, sampling, row) for row, messages in enumerate(dialogues)]
         order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))

@@ -146,17 +146,10 @@ class LanguageModel(keras.layers.Layer):
             raise error
 
     def enable_lora(self, rank: int, *, alpha: float | None = None, targets: Sequence[str]) -> None:
-        """Train low-rank updates of some matrices instead of all weights.
+        """Train updates of rank `rank`, scaled by `alpha / rank`, of the layers named `targets` instead of all weights.
 
-        Until they are merged, only the updates are saved and loaded as weights of this layer.
-
-        Args:
-            rank: Rank of the updates.
-            alpha: Scale of an update, before division by the rank; twice the rank by default.
-            targets: KerasHub's names of the layers to update, such as query and value.
-
-        Reference:
-            Hu et al. 2021, https://arxiv.org/abs/2106.09685
+        Until they are merged, only the updates are saved and loaded as weights of this layer. Source: Hu et al. 2021,
+        https://arxiv.org/abs/2106.09685
         """
         layers = self._dense_layers()
         names = sorted({layer.name for layer in layers})

@@ -59,13 +59,10 @@ class PackedDialogues(TokenRows):
 
 
 def pack(dialogues: Sequence[Tokens], *, length: int, seed: int | None, truncated: int = 0) -> PackedDialogues:
-    """Pack whole dialogues into sequences, each into the first open sequence with enough room.
+    """Pack whole dialogues of at most `length` tokens into sequences, each into the first open one with enough room.
 
-    Args:
-        dialogues: The tokens of each dialogue, at most `length`.
-        length: Maximum number of tokens of a sequence.
-        seed: Seed of the order in which dialogues are packed; None keeps the order and packs one into each sequence.
-        truncated: How many dialogues lost their first turns.
+    `seed` determines the order of packing; None keeps the order and packs one dialogue into each sequence.
+    `truncated` is the number of dialogues that lost their first turns.
     """
     order = range(len(dialogues)) if seed is None else np.random.default_rng(seed).permutation(len(dialogues))
     sequences: list[list[int]] = []

@@ -34,9 +34,6 @@ class ReadOptions:
         usual_encoding: the encoding of files that are not UTF-8.
         keep_blank: whether to keep rows whose fields are all empty, and blank lines of txt files and one-column tables.
         named: whether the user can set these options, so that errors may advise it.
-
-    Raises:
-        InputError: the delimiter or the encoding cannot be used.
     """
 
     delimiter: str | None = None
