@@ -94,7 +94,7 @@ def test_commands_printed_by_train_and_model_card_run(odd, monkeypatch):
 def test_command_printed_by_copy_runs(odd):
     (odd.folder / "my recipes").mkdir()
     output = odd("copy", "sentiment", "my recipes/mine.py")
-    words = shell_words(output.partition("then: ")[2].replace("FILE", "'./-my rows.csv'"), odd.folder)
+    words = shell_words(output.partition("then run: ")[2].replace("FILE", "'./-my rows.csv'"), odd.folder)
     assert odd(*words[1:], "--dry-run", *settings())
 
 
