@@ -83,7 +83,9 @@ def loss(
     """
     from tfhub_ft import WeightedCrossEntropy, balanced_weights
 
-    weights = balanced_weights(targets) if class_weight == "balanced" and targets is not None else None
+    if class_weight == "balanced" and targets is None:
+        raise ValueError("class_weight='balanced': pass the targets of the training rows")
+    weights = None if class_weight == "none" or targets is None else balanced_weights(targets)
     return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
 
 

@@ -1,7 +1,7 @@
 """Spam messages: two labels, one of them rare, and a threshold for a wanted precision.
 
 The threshold of the probability of spam is fitted on the validation rows: it finds the most spam at which the wanted
-share of the flagged messages is spam, at 80% confidence for new messages. The run and its exports predict with it.
+share of the flagged messages is spam, at 95% confidence for new messages. The run and its exports predict with it.
 
 From the command line:
 
@@ -67,7 +67,9 @@ def loss(
     """
     from tfhub_ft import WeightedCrossEntropy, balanced_weights
 
-    weights = balanced_weights(targets) if class_weight == "balanced" and targets is not None else None
+    if class_weight == "balanced" and targets is None:
+        raise ValueError("class_weight='balanced': pass the targets of the training rows")
+    weights = None if class_weight == "none" or targets is None else balanced_weights(targets)
     return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
 
 

@@ -132,3 +132,12 @@ def test_recommended_encoders_are_in_catalog(name):
     from tfhub_ft.language_models import presets
 
     assert set(load_recipe(name).recommended) <= {entry.name for entry in (*CATALOG, *presets.CATALOG)}
+
+
+@pytest.mark.parametrize("name", ["spam", "phishing"])
+def test_balanced_loss_requires_targets(name):
+    recipe = load_recipe(name)
+    with pytest.raises(ValueError, match="pass the targets of the training rows"):
+        recipe.loss(class_weight="balanced")
+    recipe.loss(np.array([0, 0, 1]), class_weight="balanced")
+    recipe.loss()
