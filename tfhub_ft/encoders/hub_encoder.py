@@ -53,7 +53,7 @@ class HubEncoder(DefaultNamed):
 
     Raises:
         InputError: The encoder is not found, is not a text encoder or not of a family that `implementation` supports,
-            `freeze` does not match it, or symbolic inputs are longer than `max_seq_length`.
+            `freeze` or `recompute` does not match it, or symbolic inputs are longer than `max_seq_length`.
 
     Example:
         encoded = HubEncoder("minilm-l6", freeze="embeddings")(tokens)
@@ -88,6 +88,8 @@ class HubEncoder(DefaultNamed):
         else:
             make_backend = backend_of_spec(spec, weights_sha256)
         self.backend = make_backend(self)
+        if recompute and spec is None:
+            self.backend.require_native("recompute")
         self.backend.update_trainable()
         self.built = True
         if lora:

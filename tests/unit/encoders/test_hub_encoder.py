@@ -239,3 +239,9 @@ def test_cast_kernels_keeps_the_outputs(tiny_pair):
         np.testing.assert_allclose(after[output], before[output], atol=0.05)
     kernels = [weight for weight in encoder.weights if weight.name.endswith("kernel")]
     assert {kernel.dtype for kernel in kernels if "pooler" not in kernel.name} == {"bfloat16"}
+
+
+def test_recompute_requires_the_native_implementation(tiny_pair):
+    with pytest.raises(InputError, match="recompute: not supported"):
+        HubEncoder(str(tiny_pair), implementation="graph", recompute=True)
+    assert HubEncoder(str(tiny_pair), implementation="native", recompute=True).recompute
