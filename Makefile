@@ -50,14 +50,17 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "tfhub_ft needs Python 3.10 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 
+# pip would compile on one core, and the tests of each package, too.
+COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/tests?/|/pip/|/setuptools/|/tf_keras/' .venv/lib > /dev/null 2>&1 || true
+
 $(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile --editable .
-	# pip would compile on one core, and the tests of each package, too.
-	$(BIN)/python -m compileall -q -j 0 -x '/tests?/|/pip/|/setuptools/|/tf_keras/' .venv/lib > /dev/null 2>&1 || true
+	$(COMPILE)
 	touch $@
 
 $(TEST_INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$(EXTRA)]'
+	$(COMPILE)
 	touch $@ $(INSTALLED)
 
 clean:

@@ -189,9 +189,9 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of workers that fit into the available cores and memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(cores, psutil.virtual_memory().available // WORKER_MEMORY))
+    """Return the number of workers: one more than cores, as tests wait for processes, if they fit into the memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores + 1, psutil.virtual_memory().available // WORKER_MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

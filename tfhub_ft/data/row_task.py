@@ -1,11 +1,13 @@
 """What reading and splitting rows needs of a task."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tfhub_ft.data.batches import Targets
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import Row
+
+if TYPE_CHECKING:
+    from tfhub_ft.data.batches import Targets
 
 
 class RowTask(Protocol):
@@ -25,4 +27,4 @@ class RowTask(Protocol):
 
     def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]: ...
 
-    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Targets: ...
+    def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "Targets": ...

@@ -61,7 +61,7 @@ def test_chat_with_several_runs_prints_the_source(tiny_intent_run, tiny_chat_run
 def test_chat_logs_tokens_per_second(tiny_dialogue_run):
     done = CliRunner().invoke(command, [str(tiny_dialogue_run)], input="the nest\n")
     assert done.stdout == "use é\n"
-    assert done.stderr.splitlines()[-1].endswith("tokens a second")
+    assert done.stderr.splitlines()[-1].endswith("tokens per second")
 
 
 def test_chat_refuses_wrong_runs_and_options(tiny_chat_run, tiny_intent_run, tiny_dialogue_run):
@@ -78,5 +78,5 @@ def test_chat_refuses_wrong_runs_and_options(tiny_chat_run, tiny_intent_run, tin
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 def test_chat_refuses_input_that_is_not_utf8(monkeypatch, errors):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"hi \xff\n"), "utf-8", errors))
-    with pytest.raises(InputError, match="standard input: a line is not UTF-8 text"):
+    with pytest.raises(InputError, match="standard input: a line is not UTF-8"):
         chat._read()

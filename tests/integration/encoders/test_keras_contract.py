@@ -169,7 +169,14 @@ def layers_made_first(parts):
     return keras.Model(text, [parts.vectors(encoder, tokens) for encoder in encoders]), TEXTS
 
 
-@pytest.mark.parametrize("compose", [one_input, two_inputs_and_outputs, layers_made_first])
+@pytest.mark.parametrize(
+    ("compose", "parts"),
+    [
+        *((compose, "control") for compose in (one_input, two_inputs_and_outputs, layers_made_first)),
+        *((one_input, "native"), (two_inputs_and_outputs, "graph"), (layers_made_first, "native")),
+    ],
+    indirect=["parts"],
+)
 def test_model_may_have_several_layers_of_a_class(parts, compose, tmp_path):
     model, texts = compose(parts)
     for weight in model.weights:

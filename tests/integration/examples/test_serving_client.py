@@ -130,4 +130,4 @@ def test_client_reports_a_missing_server_in_one_line(client, arguments):
 def test_client_requires_one_server(client, arguments):
     done = CliRunner().invoke(client, [*arguments, "--model", "tiny", *TEXTS])
     assert done.exit_code == 2
-    assert "give either --rest or --grpc" in done.output
+    assert "pass either --rest or --grpc" in done.output

@@ -214,12 +214,12 @@ def test_train_step_is_traced_once(tiny_pair, reviews_csv, tmp_path, monkeypatch
 
     traced, encode = [], native.encode
     monkeypatch.setattr(
-        native, "encode", lambda *args, **kwargs: (traced.append(kwargs["drop"]), encode(*args, **kwargs))[1]
+        native, "encode", lambda *args, **kwargs: (traced.append(kwargs["dropout"]), encode(*args, **kwargs))[1]
     )
     tfhub_ft.train(
         "sentiment", data=reviews_csv, encoder=tiny_pair, output_dir=tmp_path / "run", **{**TINY_SETTINGS, "epochs": 2}
     )
-    assert sum(drop is not None for drop in traced) == 1
+    assert sum(rate is not None for rate in traced) == 1
 
 
 def test_lora_updates_are_merged_and_saved(tiny_pair, reviews_csv, tmp_path):
