@@ -57,7 +57,8 @@ def main() -> None:
     """Run the command line and exit with 0 (done), 2 (wrong input) or 1 (failed work)."""
     collect_garbage_rarely()
     prepare_streams()
-    silence_tensorflow()
+    if not is_debug():
+        silence_tensorflow()
     try:
         sys.exit(group.main(prog_name="tfhub-ft", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:

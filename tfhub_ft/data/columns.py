@@ -57,9 +57,6 @@ class Column:
         fit: makes the check from all raw values of the column.
         check_row: takes the clean values of a row, and raises a ValueError if this column does not fit the others.
         hint: takes the option and some rows of a file that lacks the column, and returns what to do about it.
-
-    Example:
-        Column("text", ("sentence", "review"), check_text, option="--text-column")
     """
 
     name: str

@@ -72,9 +72,6 @@ def fit_labels(values: Iterable[object], *, separator: str | None = None) -> Lab
 
     In a column of lists every cell is a list. Otherwise the comma separates labels, unless another separator fits
     better; without commas, the separator whose parts occur in other cells as well.
-
-    Example:
-        fit_labels(["price;quality", "price", "quality"])("price;delivery")  # ("price", "delivery")
     """
     if separator is not None:
         return LabelCells(ESCAPED.get(separator, separator))

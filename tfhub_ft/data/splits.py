@@ -35,9 +35,6 @@ def split_rows(
         fractions: the size of each part, training rows first; above 0, with a sum of 1.
         seed: the same rows and seed give the same parts.
 
-    Example:
-        train, validation, test = split_rows(["ham", "spam"] * 10, [f"text {i}" for i in range(20)], seed=1)
-
     Reference:
         Sechidis, Tsoumakas and Vlahavas 2011, https://doi.org/10.1007/978-3-642-23808-6_10
     """

@@ -36,10 +36,6 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     The content is synced to disk before it replaces `path`, which survives a power cut either old or new. An existing
     folder is not replaced unless empty; for a link, its target is replaced. A full disk or a path that is not writable
     raises a RunError.
-
-    Example:
-        with atomic_write("metrics.json") as temporary:
-            temporary.write_text("{}")
     """
     path = Path(path)
     if path.is_symlink():

@@ -54,14 +54,7 @@ class IsolatedResult:
 
 
 class IsolatedRuntime(Runtime):
-    """A runtime in an isolated process, which starts at once and imports what the runtime class needs.
-
-    Example:
-        with IsolatedRuntime(SavedModelRuntime) as runtime:
-            write_saved_model(...)
-            runtime.open(Path("saved_models/reviews/1"))
-            runtime({"text": np.array(["a warm, funny film"])})
-    """
+    """A runtime in an isolated process, which starts at once and imports what the runtime class needs."""
 
     def __init__(self, runtime_class: type[Runtime]):
         super().__init__(Path())
