@@ -22,7 +22,6 @@ tracking.json  of a run with --track: its id in the tracker
 
 import contextlib
 import hashlib
-import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -186,9 +185,9 @@ class Run:
     def thresholds(self) -> dict[str, Any]:
         """The thresholds that turn logits into predictions."""
         name = next((each for each in (THRESHOLDS, DECISION) if (self.path / each).is_file()), THRESHOLDS)
-        thresholds = self._json(name)
+        thresholds, expected = self._json(name), default_thresholds(self.recipe.task, self.labels)
         with self._reading(self.path / name):
-            return _check_thresholds(thresholds, default_thresholds(self.recipe.task, self.labels))
+            return _check_thresholds(thresholds, expected)
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
@@ -404,6 +403,6 @@ def _check_thresholds(thresholds: dict[str, Any], expected: Mapping[str, Any]) -
     check_shape(numbers, [float], "'thresholds'")
     if len(numbers) != len(expected.get("thresholds", numbers)):
         raise ValueError(f"'thresholds' has {len(numbers)} numbers for {len(expected['thresholds'])} labels")
-    if any(map(math.isnan, [*single.values(), *numbers])):
+    if any(number != number for number in (*single.values(), *numbers)):
         raise ValueError("a threshold is NaN")
     return thresholds

@@ -34,6 +34,13 @@ def test_thresholds_reads_file_of_version_0_1(copied):
     assert Run(copied).thresholds == {"threshold": 0.25}
 
 
+def test_thresholds_reports_damaged_labels_once(copied):
+    (copied / "labels.json").write_text('["a", "a"]')
+    with pytest.raises(InputError, match=r"run/labels\.json: .*; restore the file or train again$") as error:
+        Run(copied).thresholds  # noqa: B018
+    assert str(error.value).count("restore the file") == 1
+
+
 DAMAGES = [
     (
         "labels.json",
