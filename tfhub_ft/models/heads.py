@@ -66,7 +66,7 @@ class ClassificationHead(keras.layers.Layer):
         size = inputs.shape[-1]
         assert size is not None
         learned, fitted = tf.split(inputs, [size - self.fitted_inputs, self.fitted_inputs], -1)
-        return self.dense(tf.concat([self.drop(learned, training=training), fitted], -1))
+        return self.dense(keras.ops.concatenate([self.drop(learned, training=training), fitted], -1))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.num_classes)

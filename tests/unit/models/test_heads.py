@@ -51,6 +51,11 @@ def test_classification_head_returns_logits_of_rows_or_tokens(shape):
     assert ClassificationHead(5)(np.ones(shape, "float32")).shape == (*shape[:-1], 5)
 
 
+def test_classification_head_exempts_fitted_inputs_in_its_own_dtype():
+    head = ClassificationHead(2, fitted_inputs=1, dtype="mixed_bfloat16")
+    assert head(np.ones((1, 4), "float32"), training=True).dtype == "float32"
+
+
 def test_classification_head_exempts_fitted_inputs():
     head = ClassificationHead(2, dropout=0.9, fitted_inputs=1)
     head(np.zeros((1, 4), "float32"))
