@@ -306,7 +306,7 @@ class Settings(TrainingSettings):
         if self.unfreeze and self.unfreeze.count(",") >= self.epochs:
             raise InputError(f"--unfreeze {self.unfreeze}: names more epochs than --epochs {self.epochs}")
         if self.jit_compile and self.padding != "buckets":
-            raise InputError("--jit-compile: requires --padding buckets; every other length would compile a new step")
+            raise InputError("--jit-compile: requires --padding buckets; otherwise each row length compiles a new step")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -351,7 +351,7 @@ class IntentSettings(TextSettings):
     out_of_scope_label: str = setting("oos", "Label of the rows that belong to no intent; optional in the data.")
     in_scope_accuracy: float = _training(
         0.9,
-        "Minimum share of correct in-scope validation rows that the threshold must keep when it rejects rows.",
+        "Minimum accuracy on in-scope validation rows, with rejected rows as errors, that the threshold must keep.",
         minimum=0,
         maximum=1,
     )
@@ -495,7 +495,7 @@ def value_type(field: dataclasses.Field) -> type:
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     option, kind, limits = option_name(field.name), value_type(field), field.metadata
     expected = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}[kind]
-    if hasattr(value, "dtype") and value.shape == ():
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
         value = value.item()
     if value is None and field.default is None:
         return None
@@ -510,7 +510,7 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         # YAML reads 5e-5 as a string.
         try:
             value = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise InputError(f"{option} {value!r}: must be a number") from None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{option} {value!r}: must be {expected}")

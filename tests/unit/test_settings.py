@@ -27,6 +27,7 @@ def test_every_field_has_help_and_a_group(settings):
         ({"batch_tokens": 100}, "--batch-tokens 100: must be at least --seq-length, which is 128"),
         ({"dropout": 1.0}, "--dropout 1.0: must be at most 0.9"),
         ({"learning_rate": "fast"}, "--learning-rate 'fast': must be a number"),
+        ({"learning_rate": 10**400}, "must be a number"),
         ({"learning_rate": float("nan")}, "--learning-rate nan: must be a finite number"),
         ({"learning_rate": float("inf")}, "--learning-rate inf: must be a finite number"),
         ({"precision": "half"}, "--precision half: must be one of auto, float32, bfloat16"),
