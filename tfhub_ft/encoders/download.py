@@ -6,7 +6,6 @@ import os
 import re
 import urllib.parse
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from tfhub_ft.utils.version import __version__
 
 if TYPE_CHECKING:
     import urllib.request
+    from http.client import HTTPResponse
 
 MIRROR_VARIABLE = "TFHUB_FT_MIRROR"
 SAVED_MODEL = "saved_model.pb"
@@ -83,8 +83,8 @@ class Archive(CacheEntry):
     def make(self, folder: Path) -> dict[str, str]:
         if not self.in_catalog and not trusts_all():
             raise InputError(
-                f"{self.handle}: not in the catalog, and a SavedModel can run code; pass --trust (in Python set"
-                f" {TRUST_VARIABLE}=1) if you trust its maker"
+                f"{self.handle}: not in the catalog, and a SavedModel can run code; pass --trust (in Python, set"
+                f" {TRUST_VARIABLE}=1) if you trust its author"
             )
         self._check_encrypted(self.url)
         archive = folder.with_name("archive")
@@ -107,9 +107,10 @@ class Archive(CacheEntry):
                 " https, or download it yourself and pass its folder"
             )
 
-    def _open(self) -> HTTPResponse:
+    def _open(self) -> "HTTPResponse":
         import urllib.error
         import urllib.request
+        from http.client import HTTPException
 
         check = self._check_encrypted
 
@@ -142,7 +143,7 @@ class Archive(CacheEntry):
             f"{self.handle}: not in the cache ({cache_dir()}), and {self.url} returned HTTP {code} {reason}; {advice}"
         )
 
-    def _save(self, response: HTTPResponse, archive: Path) -> None:
+    def _save(self, response: "HTTPResponse", archive: Path) -> None:
         length = response.headers.get("Content-Length") or ""
         total = int(length) if length.isdecimal() else None
         received = 0
@@ -154,7 +155,9 @@ class Archive(CacheEntry):
         if total is not None and received != total:
             raise self._cut_off(f"{received:,} of {total:,} bytes")
 
-    def _read(self, response: HTTPResponse, received: int) -> bytes:
+    def _read(self, response: "HTTPResponse", received: int) -> bytes:
+        from http.client import HTTPException
+
         try:
             return response.read(_CHUNK)
         except (OSError, HTTPException) as error:
