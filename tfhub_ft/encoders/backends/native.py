@@ -65,11 +65,11 @@ class NativeBackend(Backend):
         import tensorflow as tf
 
         self._graphs.record()
-        roles = self._roles
+        roles, variables = self._roles, self.variables
         if self._restriction:
             tokens = {**tokens, "input_word_ids": tf.gather(self._restriction.rows, tokens["input_word_ids"])}
         return encode(
-            {role: tf.convert_to_tensor(self.variables[name]) for name, role in roles.items()},
+            {role: tf.convert_to_tensor(variables[name]) for name, role in roles.items()},
             self.architecture,
             tokens,
             dtype=self.layer.compute_dtype,
