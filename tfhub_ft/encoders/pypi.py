@@ -69,7 +69,7 @@ def _pip_failure(output: str) -> str:
 
 @contextlib.contextmanager
 def open_wheel(wheel: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a wheel as a zip archive; raise an InputError where it is damaged, within the context, too."""
+    """Open a wheel as a zip archive; raise an InputError if it is damaged, also while it is read."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             yield archive

@@ -52,7 +52,7 @@ def check_texts(argument: str, texts: Any) -> list[Any]:
     """Return texts as a list: one for a str, otherwise the elements of a list, array, Series, tensor or generator.
 
     Raises:
-        InputError: It is a table, a mapping, a set or another type that is not a sequence of texts.
+        InputError: The value is a table, a mapping, a set or not iterable.
     """
     if hasattr(texts, "numpy") and hasattr(texts, "dtype"):
         texts = texts.numpy()

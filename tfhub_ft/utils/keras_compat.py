@@ -1,7 +1,4 @@
-"""All uses of private APIs of Keras, KerasHub and TensorFlow, each imported on use.
-
-None of them has a public equivalent; docstrings name the issue, or what the public API offers instead.
-"""
+"""All uses of private APIs of Keras, KerasHub and TensorFlow without public equivalents, each imported on use."""
 
 import importlib
 import importlib.util
@@ -53,7 +50,7 @@ class _RegistryFinder:
 def register_lazily() -> None:
     """Let Keras find the registered classes of this package before their modules are imported.
 
-    `keras.saving.get_custom_objects` returns the registry, but there is not a hook for missing names.
+    `keras.saving.get_custom_objects` returns the registry, which lacks a hook for missing names.
     """
     sys.meta_path.insert(0, _RegistryFinder)
     # Keras may be imported already.
