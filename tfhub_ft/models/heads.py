@@ -25,7 +25,7 @@ class ClassificationHead(keras.layers.Layer):
         dropout: float. Dropout rate of the inputs.
         fitted_inputs: int. Number of trailing inputs that are computed by formula and are much larger than the learned
             ones. They are exempt from dropout. Their weights start at zero, because fine-tuning corrects random ones
-            too slowly, and are fitted to the training rows before training.
+            too slowly; `tfhub_ft.train` fits them to the training rows first.
 
     Call arguments:
         inputs: float tensor of shape (batch, hidden) or (batch, length, hidden).
