@@ -146,7 +146,7 @@ def _check_logits(model: GGUFModel, folder: Path) -> float:
     for text in TEXTS:
         ids = np.asarray(causal_lm.preprocessor.tokenizer(text))[None, : model.context_length]
         logits = np.asarray(causal_lm({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[0]
-        difference = max(difference, float(np.abs(logits - llama_logits(model, ids[0])).max()))
+        difference = float(np.maximum(difference, np.abs(logits - llama_logits(model, ids[0])).max()))  # NaN, too
     if not difference <= TOLERANCE:
         raise RunError(
             f"{model.name}: the converted preset does not reproduce the GGUF file (logits differ by {difference:.1e},"

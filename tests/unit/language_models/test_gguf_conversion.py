@@ -80,6 +80,12 @@ def test_convert_gguf_rejects_different_logits(tiny_gguf, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_convert_gguf_rejects_nan(tmp_path):
+    file = make_gguf(tmp_path / "model.gguf", tensors={"output_norm.weight": np.full(32, np.nan, "float32")})
+    with pytest.raises(RunError, match="logits differ by nan"):
+        convert_gguf(file, tmp_path / "preset")
+
+
 def test_convert_gguf_keeps_existing_folders(tiny_gguf, tmp_path):
     with pytest.raises(InputError, match="already exists"):
         convert_gguf(tiny_gguf, tmp_path)
