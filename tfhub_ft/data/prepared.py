@@ -54,13 +54,13 @@ class Prepared:
       `window_lengths`, `word`, `starts_word`, `word_starts` and `word_ends`, as in `WindowRows`.
 
     Args:
-        path: the folder.
+        path: The folder.
 
     Raises:
-        InputError: the folder does not have prepared rows, or is incomplete.
+        InputError: The folder does not have prepared rows, or is incomplete.
 
     Example:
-        rows = Prepared("prepared/reviews").rows("test", [Column("text", (), check_text)])
+        test_rows = Prepared("prepared/reviews").splits["test"]["rows"]
     """
 
     def __init__(self, path: str | Path):
@@ -71,15 +71,15 @@ class Prepared:
 
     @property
     def splits(self) -> dict[str, Any]:
-        """The splits by name: the file of their rows, its sha256, which rows, and the shards."""
+        """The splits by name: the file of their rows, its sha256, how many rows and which, and the shards."""
         return self.index["splits"]
 
     def described(self, split: str, folder: Path | None = None) -> SplitEntry:
         """Return the entry of splits.json for a split.
 
         Args:
-            split: the name of the split.
-            folder: the run folder, for a path relative to it.
+            split: Name of the split.
+            folder: Run folder, for a path relative to it.
         """
         described = {name: value for name, value in self.splits[split].items() if name != "shards"}
         if folder is None:
@@ -92,7 +92,7 @@ class Prepared:
         return hashlib.sha256(json.dumps(["prepared", *digests]).encode()).hexdigest()
 
     def rows(self, split: str, columns: Sequence[Column]) -> Sequence[Row]:
-        """Return the rows of a split, checked, without importing TensorFlow."""
+        """Return the rows of a split, checked; raise an InputError if a shard is damaged."""
         names = [column.name for column in columns]
         if self.index["columns"] != names:
             raise InputError(
@@ -227,7 +227,7 @@ def _features(tokens: TokenRows, targets: Targets, row: int) -> Arrays:
     """Return the features of the tokens and the target of a row."""
     windows = slice(row, row + 1)
     if isinstance(tokens, WindowRows):
-        windows = slice(*np.searchsorted(tokens.row, [row, row + 1]))
+        windows = slice(*np.searchsorted(tokens.row, np.array([row, row + 1], tokens.row.dtype)))
     here = slice(tokens.starts[windows.start], tokens.starts[windows.stop])
     features = {name: getattr(tokens, array)[here] for name, (array, _) in TOKENS.items()}
     if isinstance(tokens, WindowRows):
