@@ -27,7 +27,7 @@ def number_texts(texts: Iterable[str]) -> np.ndarray:
 
 
 def fold_text(text: str) -> str:
-    """Return a text without the differences that rows are compared without: case, and white space around it."""
+    """Return a text for comparison: without case, and without white space around it."""
     return text.strip().casefold()
 
 

@@ -58,7 +58,7 @@ def warn_of_spellings(counts: Mapping[str, int], source: str, *, wanted: Collect
 
 
 def _spelling_key(label: str) -> str:
-    """Return what labels share that differ only in case, white space or the spelling of numbers and booleans."""
+    """Return a key that ignores case, white space and the spelling of numbers and booleans."""
     text = unicodedata.normalize("NFKC", label).casefold()
     key = "".join(each for each in text if not each.isspace() and unicodedata.category(each) != "Cf")
     try:

@@ -50,8 +50,8 @@ class Conversation:
         intent: Run or export of the recipe intent. A request in scope gets the answer of its intent.
         answers: File of these answers: csv, tsv or jsonl with the columns label and answer. Requests whose intent has
             none are left to the other runs. The answer of the out-of-scope label is the reply if no run knows one.
-        retrieve: Run or export of the recipe retrieval. A known question gets the best reply of the bank that the
-            conversation does not contain yet.
+        retrieve: Run or export of the recipe retrieval. A known question gets the best reply of the bank,
+            preferably one that was not given before.
         generate: Run of the recipe dialogue. It reads the whole conversation and generates all other replies.
         known_above: Cosine of a question and a reply of the bank above which the question is known. By default 0.4 with
             `generate`; otherwise every question is known.

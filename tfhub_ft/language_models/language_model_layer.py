@@ -52,7 +52,7 @@ class LanguageModel(keras.layers.Layer):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """None: the metrics that KerasHub compiles its model with are not those of the network."""
+        """Empty: the metrics that KerasHub compiles its model with are not those of the network."""
         return []
 
     @property

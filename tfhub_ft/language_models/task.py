@@ -69,7 +69,7 @@ def _check_message(number: int, message: object) -> Message:
     try:
         return {"role": role, "content": check_text(message.get("content"))}
     except ValueError as error:
-        raise ValueError(f"has a message {number} that {error}") from None
+        raise ValueError(f"has an invalid message {number}: it {error}") from None
 
 
 def messages_of(row: Row) -> list[Message]:

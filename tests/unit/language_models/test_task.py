@@ -27,8 +27,8 @@ def test_check_messages_accepts_alternating_turns(messages):
         ([SAY, ASK], "role assistant in message 1; expected user"),
         ([ASK, ASK, SAY], "role user in message 2; expected assistant"),
         ([ASK, SYSTEM, SAY], "role system in message 2; expected assistant"),
-        ([ASK, {"role": "assistant", "content": " "}], "message 2 that is empty"),
-        ([ASK, {"role": "assistant"}], "message 2 that is null, not text"),
+        ([ASK, {"role": "assistant", "content": " "}], "message 2: it is empty"),
+        ([ASK, {"role": "assistant"}], "message 2: it is null, not text"),
     ],
 )
 def test_check_messages_rejects_other_values(messages, message):

@@ -21,7 +21,7 @@ _DAMAGED = f"differs from its checksum; {_AGAIN}"
 
 
 def open_tfrecord(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
-    """Open a TFRecord file, compressed or not, whose features are the columns; TensorFlow is not imported.
+    """Open a TFRecord file, compressed or not, whose features are the columns.
 
     A bytes feature is UTF-8 text, a feature with several values a list.
 
