@@ -42,6 +42,7 @@ class StudentLearner(TrainStepModel):
         distillation_loss: DistillationLoss,
     ):
         super().__init__(tokens, outputs, name="learner")
+        self.output_names = ["logits"]  # Keras 3.12 names metrics after one of several outputs.
         self.distillation_loss = distillation_loss
 
     def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride]

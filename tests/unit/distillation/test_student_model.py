@@ -21,6 +21,8 @@ TASK = -log_softmax(LOGITS, -1)[np.arange(4), TARGETS["task"]]
 def learner(**weights):
     tokens = {"features": keras.Input((3,))}
     outputs = {"logits": keras.layers.Dense(3)(tokens["features"])}
+    if "hidden_loss" in weights:
+        outputs["hidden"] = [tokens["features"], outputs["logits"]]
     model = StudentLearner(tokens, outputs, DistillationLoss(softened_classes, 2.0, **weights))
     model.compile(loss=WeightedCrossEntropy(), metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
     return model
@@ -59,5 +61,6 @@ def test_hidden_difference_ignores_padding():
     np.testing.assert_array_equal(seen_ids[0], [[8, 9, 7, 7], [8, 7, 9, 9]])
 
     model = learner(alpha=1.0, hidden_weight=3.0, hidden_loss=difference)
-    loss = model.compute_loss(tokens, TARGETS, {"logits": LOGITS, "hidden": hidden})
-    assert float(loss) == pytest.approx(SOFT.mean() + 3 * expected, rel=1e-5)
+    outputs = {"logits": LOGITS, "hidden": hidden}
+    assert float(model.compute_loss(tokens, TARGETS, outputs)) == pytest.approx(SOFT.mean() + 3 * expected, rel=1e-5)
+    assert {*model.compute_metrics(tokens, TARGETS, outputs)} == {"accuracy", "loss"}
