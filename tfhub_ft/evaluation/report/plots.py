@@ -185,11 +185,10 @@ def roc_curves(scores: np.ndarray, truth: np.ndarray, names: Sequence[str], thre
     """Plot a ROC curve for each label from scores and bool truth, (rows, labels)."""
     from sklearn import metrics as sk
 
-    curves = [sk.roc_curve(truth[:, i], scores[:, i]) for i in range(len(names))]
     areas = [float(sk.roc_auc_score(truth[:, i], scores[:, i])) for i in range(len(names))]
 
     def draw(axes: "Axes") -> None:
-        _draw_curves(axes, curves, areas, names, threshold)
+        _draw_curves(axes, lambda i: sk.roc_curve(truth[:, i], scores[:, i]), areas, names, threshold)
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
@@ -204,14 +203,14 @@ def precision_recall_curves(
     """Plot precision by recall for each label; the arguments are those of `roc_curves`."""
     from sklearn import metrics as sk
 
-    curves = []
-    for i in range(len(names)):
-        precision, recall, thresholds = sk.precision_recall_curve(truth[:, i], scores[:, i])
-        curves.append((recall[::-1], precision[::-1], np.append(thresholds, np.inf)[::-1]))
     areas = [float(sk.average_precision_score(truth[:, i], scores[:, i])) for i in range(len(names))]
 
+    def curve(i: int) -> tuple[np.ndarray, ...]:
+        precision, recall, thresholds = sk.precision_recall_curve(truth[:, i], scores[:, i])
+        return recall[::-1], precision[::-1], np.append(thresholds, np.inf)[::-1]
+
     def draw(axes: "Axes") -> None:
-        _draw_curves(axes, curves, areas, names, threshold, drawstyle="steps-pre")
+        _draw_curves(axes, curve, areas, names, threshold, drawstyle="steps-pre")
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
         axes.set_ylim(0, 1.03)
@@ -222,7 +221,7 @@ def precision_recall_curves(
 
 def _draw_curves(
     axes: "Axes",
-    curves: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    curve: Callable[[int], tuple[np.ndarray, ...]],
     areas: Sequence[float],
     names: Sequence[str],
     threshold: float | None,
@@ -230,7 +229,7 @@ def _draw_curves(
 ) -> None:
     """Draw the curves (x, y, descending thresholds) with the smallest areas, and mark the threshold on them."""
     for i, (color, line) in zip(sorted(range(len(areas)), key=areas.__getitem__), LINES):
-        x, y, thresholds = curves[i]
+        x, y, thresholds = curve(i)
         points = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).astype(int))
         label = f"{shorten(names[i], 24)} ({areas[i]:.3f})"
         axes.plot(x[points], y[points], line, color=color, label=label, drawstyle=drawstyle)
@@ -282,7 +281,7 @@ def score_distribution(
 ) -> Plot:
     """Plot overlaid histograms of groups of scores, (rows,), by name, and the threshold."""
     scores = {name: values for name, values in scores.items() if len(values)}
-    edges = np.histogram_bin_edges(np.concatenate(list(scores.values())), bins=30).tolist()
+    edges = np.histogram_bin_edges(np.concatenate([*scores.values(), []]), bins=30).tolist()
 
     def draw(axes: "Axes") -> None:
         all_counts = []

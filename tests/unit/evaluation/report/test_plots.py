@@ -2,6 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from tfhub_ft.evaluation.report import plots
 
@@ -23,6 +24,7 @@ DRAWN = {
     "scores": lambda: plots.score_distribution(
         {"yes": SCORES[TRUTH], "no": SCORES[~TRUTH]}, title="Scores", axis="score", caption="", threshold=0.5
     ),
+    "no scores": lambda: plots.score_distribution({"yes": SCORES[:0, 0]}, title="Scores", axis="score", caption=""),
     "numbers": lambda: plots.scatter(SCORES[:, 0], SCORES[:, 0] + 0.1),
     "bars": lambda: plots.bars({"PER": 0.5, "LOC": 1.0}, title="F1", axis="F1", caption=""),
 }  # fmt: skip
@@ -39,6 +41,13 @@ def test_plot_is_an_accessible_svg_in_the_colors_of_the_page(name):
     assert "#01010" not in svg
     assert "currentColor" in svg
     assert plot.svg() == svg
+
+
+def test_precision_recall_curves_computes_only_the_four_that_are_drawn(monkeypatch):
+    curve, calls = metrics.precision_recall_curve, []
+    monkeypatch.setattr(metrics, "precision_recall_curve", lambda *data: calls.append(data) or curve(*data))
+    plots.precision_recall_curves(np.tile(SCORES, 6), np.tile(TRUTH, 6), list("abcdef"), None).svg()
+    assert len(calls) == 4
 
 
 def test_plot_escapes_labels():
