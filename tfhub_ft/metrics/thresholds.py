@@ -39,8 +39,7 @@ def threshold_for_precision(scores: np.ndarray, truth: np.ndarray, *, wanted: fl
     sequence = np.flatnonzero(flagged >= start)
     passed = binom.sf(hits[sequence] - 1, flagged[sequence], wanted) <= 1 - CONFIDENCE
     count = len(passed) if passed.all() else int(passed.argmin())
-    lower_bounds = np.nan_to_num(beta.ppf(1 - CONFIDENCE, hits, flagged - hits + 1))
-    chosen = sequence[count - 1] if count else int(lower_bounds.argmax())
+    chosen = sequence[count - 1] if count else np.nan_to_num(beta.isf(CONFIDENCE, hits, flagged - hits + 1)).argmax()
     rows = int(flagged[chosen])
     # Halfway to the next lower score, so that rounding does not exclude the row at the threshold.
     threshold = (ordered[rows - 1] + ordered[rows]) / 2 if rows < len(ordered) else ordered[-1]

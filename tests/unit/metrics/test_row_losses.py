@@ -12,6 +12,10 @@ def test_log_losses_average_to_the_log_loss():
     assert log_losses(PROBABILITIES, targets).mean() == pytest.approx(sk.log_loss(targets, PROBABILITIES))
 
 
+def test_log_loss_of_a_certain_row_is_not_negative_zero():
+    assert not np.signbit(log_losses(np.array([[0.0, 1.0]]), np.array([1]))[0])
+
+
 def test_log_losses_of_unknown_labels_are_high_and_finite():
     losses = log_losses(PROBABILITIES, np.array([0, -2, -1]))
     assert losses[0] < 1
