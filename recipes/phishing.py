@@ -1,7 +1,7 @@
 """Phishing URLs, with most of the encoder frozen: only its pooler and the head train.
 
-`--freeze all-but-2` trains the last two layers, too, and `--freeze none` all layers (such as with
-`--learning-rate 1e-4`).
+`--freeze all-but-2` trains the last two layers, too, and `--freeze none` all layers (with `--learning-rate 1e-4`, for
+example).
 
 From the command line:
 

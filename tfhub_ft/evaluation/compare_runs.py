@@ -43,7 +43,7 @@ def compare(
         {"text", "one", "other", "right": which of the two is right}.
 
     Raises:
-        InputError: One of them is an export, a run is not finished, tasks or labels differ, predictions are neither
+        InputError: If one of them is an export, a run is not finished, tasks or labels differ, predictions are neither
             right nor wrong, or the rows cannot be read.
 
     Example:

@@ -35,7 +35,7 @@ def evaluate(run: str | Path | Run, *, data: str | Path, report: str | Path | No
         The scores that metrics.json has for test rows. Rows with a label that the run does not know count as wrong.
 
     Raises:
-        InputError: The run is not finished, or the file cannot be read.
+        InputError: If the run is not finished, or the file cannot be read.
 
     Example:
         tfhub_ft.evaluate("runs/reviews", data="more_reviews.csv")["accuracy"]

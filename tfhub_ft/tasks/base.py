@@ -211,7 +211,7 @@ def load_task(name: str) -> Task:
 def described_task(described: Mapping[str, Any], path: Path) -> Task:
     """Return the task of an export, with the fields of its recipe."""
     if described["task"] not in TASKS:
-        raise InputError(f"{path}: unknown task {described['task']!r}; expected one of {', '.join(TASKS)}")
+        raise InputError(f"{path}: unknown task {described['task']!r} (known: {', '.join(TASKS)}); pass its run")
     task = load_task(described["task"])
     object.__setattr__(task, "fields", tuple(described["inputs"]))
     return task

@@ -58,7 +58,7 @@ def launch(arguments: Sequence[str], workers: int) -> int:
 def _check_arguments(arguments: Sequence[str]) -> list[str]:
     options = {argument.partition("=")[0] for argument in arguments}
     if not arguments or arguments[0] != "train":
-        raise InputError("launch: needs a training command; tfhub-ft launch -- train RECIPE --output-dir RUN ...")
+        raise InputError("launch: needs a training command; launch --workers 2 -- train RECIPE --output-dir RUN")
     if not options & {"--output-dir", "--help", "--dry-run"}:
         raise InputError("launch: needs --output-dir, the same for all workers")
     return [*arguments, *([] if "--strategy" in options else ["--strategy", "multi-worker"])]

@@ -133,7 +133,7 @@ def parse_search(search: Sequence[str], fixed: TrainingSettings) -> dict[str, tu
     """Return the search space: for each setting ("range", its two ends) or ("choice", the values).
 
     Raises:
-        InputError: a setting or a value is invalid.
+        InputError: If a setting or a value is invalid.
     """
     fields = {field.name: field for field in dataclasses.fields(fixed)}
     space = {}
