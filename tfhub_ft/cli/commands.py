@@ -59,6 +59,12 @@ class Group(Command, click.Group):
 
     command_class = Command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        # A command that cannot be loaded, such as that of a recipe file with an error, does not parse its options.
+        if "--debug" in args[: args.index("--") if "--" in args else None]:
+            _debug()
+        return super().resolve_command(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""
         super().format_options(ctx, formatter)

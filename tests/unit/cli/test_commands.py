@@ -55,6 +55,15 @@ def test_debug_restores_the_log_of_tensorflow(monkeypatch):
     assert CliRunner().invoke(tool, ["--debug"]).output == "True None\n"
 
 
+def test_debug_works_where_a_recipe_file_cannot_be_loaded(tmp_path):
+    (tmp_path / "mine.py").write_text("import nothing_like_this")
+    arguments = ["train", str(tmp_path / "mine.py")]
+    assert CliRunner().invoke(group, [*arguments, "--", "--debug"]).exit_code
+    assert not is_debug()
+    assert CliRunner().invoke(group, [*arguments, "--debug"]).exit_code
+    assert is_debug()
+
+
 def test_help_lists_options_by_group_and_general_ones_last():
     @click.command(cls=Command)
     @option("--rows", group="Data", help="Rows.")
