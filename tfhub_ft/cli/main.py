@@ -60,7 +60,7 @@ def main() -> None:
     if not is_debug():
         silence_tensorflow()
     try:
-        sys.exit(group.main(prog_name="tfhub-ft", standalone_mode=False) or 0)
+        sys.exit(group.main(sys.argv[1:], prog_name="tfhub-ft", standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -76,3 +76,11 @@ def test_missing_network_names_the_pull_command(tmp_path, monkeypatch, here):
     done = here("train", "sentiment", "--encoder", "bert-base-uncased", "--output-dir", tmp_path / "run")
     refused(done, "tfhub-ft encoders pull bert-base-uncased")
     assert not (tmp_path / "run").exists()
+
+
+def test_main_leaves_file_patterns_to_the_command(monkeypatch, here):
+    # On Windows, click would expand patterns that it reads from sys.argv by itself.
+    seen = []
+    monkeypatch.setattr(group, "main", lambda args=None, **_: seen.append(args))
+    here("predict", "run", "--input", "part-*.csv")
+    assert seen == [["predict", "run", "--input", "part-*.csv"]]
