@@ -129,17 +129,14 @@ def command(
         is_utf8 = codecs.lookup(sys.stdin.encoding or "utf-8").name == "utf-8"
         if stream and not is_utf8 and not reading["options"].usual_encoding:
             reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
-        predictions = predict_file(predictor, Path(source) if source and not stream else sys.stdin, **reading)
+        predictions = predict_file(predictor, sys.stdin if stream else Path(source or ""), **reading)
     if output:
         count = write_predictions(predictions, Path(output), spreadsheet_safe=spreadsheet_safe)
         print(f"{output}: {count:,} predictions")
         return
-    write_json = prediction_writer("jsonl", sys.stdout) if as_json else None
+    write = prediction_writer("jsonl", sys.stdout) if as_json else partial(_print_line, task=predictor.task)
     for prediction in predictions:
-        if write_json:
-            write_json(prediction)
-        else:
-            _print_line(prediction, predictor.task)
+        write(prediction)
 
 
 def _predict_shards(predictor: "Predictor", shards: list[Path], folder: Path, reading: dict[str, Any]) -> None:

@@ -95,6 +95,11 @@ def test_predict_refuses_its_input_as_output(tiny_run, tmp_path):
     assert rows.read_bytes() == before
 
 
+def test_predict_refuses_an_empty_file_name(tiny_run):
+    with pytest.raises(InputError, match="is a folder"):
+        predicted(tiny_run, "--input", "", lines=["a film"])
+
+
 def test_predict_refuses_stdin_file_as_output(tiny_run, tmp_path):
     lines = tmp_path / "lines.csv"
     lines.write_text("a film\n")
