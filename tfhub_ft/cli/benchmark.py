@@ -25,7 +25,7 @@ from tfhub_ft.utils.console import print_json, print_tables
 def command(export_dir: str, data: str, picture: str | None, as_json: bool, **reading: Any) -> None:
     """Measure the size, speed and scores of an export's artifacts.
 
-    Measures size, memory, load time, latency, throughput, scores and agreement with the model. Writes
+    Measures size, memory, load time, latency, throughput, scores and agreement with the first artifact. Writes
     benchmark.json and benchmark.png into EXPORT_DIR.
 
     Example: tfhub-ft benchmark saved_models/reviews --data more_reviews.csv

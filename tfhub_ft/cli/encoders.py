@@ -83,12 +83,7 @@ def pull(name: str, preprocessor: str | None) -> None:
 
 @command.command("verify")
 @click.argument("folder", type=PATH)
-@_model(
-    "--preprocessor",
-    type=PATH,
-    metavar="DIR",
-    help="Preprocessor, if it is not beside the encoder.",
-)
+@_model("--preprocessor", type=PATH, metavar="DIR", help="Preprocessor, if it is not beside the encoder.")
 @json_option()
 def verify(folder: str, preprocessor: str | None, as_json: bool) -> None:
     """Check that a SavedModel follows the TF Hub text API. The exit code is 1 if it does not.

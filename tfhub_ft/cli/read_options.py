@@ -18,7 +18,7 @@ def reading_options(*, labels: bool) -> Callable[[Any], Any]:
     header = "as in training" if labels else "header"
     options = [
         _data("--skip-bad-rows", is_flag=True, help="Skip and count rows that cannot be read."),
-        _data("--delimiter", metavar="CHARACTER", help="Delimiter of csv and tsv files, like ';'. [default: detected]"),
+        _data("--delimiter", metavar="CHAR", help="Delimiter of csv and tsv files: ';', tab ... [default: detected]"),
         _data("--encoding", metavar="NAME", help="Encoding of text files, like cp1252. [default: detected or UTF-8]"),
         _data(
             "--header/--no-header",
