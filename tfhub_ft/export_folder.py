@@ -65,7 +65,7 @@ def read_description(artifact: Path) -> Description:
     return _parse_description(content, artifact, TASK_ASSET)
 
 
-def _parse_description(content: bytes, artifact: Path, name: str) -> Description:
+def _parse_description(content: str | bytes, artifact: Path, name: str) -> Description:
     try:
         description = parse_json(content, {"task": str, "inputs": [str], "labels": [str], "decision": dict})
         check_distinct(description["labels"])
@@ -76,11 +76,10 @@ def _parse_description(content: bytes, artifact: Path, name: str) -> Description
 
 def read_tokenizer_vocabulary(file: Path) -> str | None:
     """Return the vocabulary in a TFLite file, one token per line; None if it has none."""
-    content = _read_from_tflite(file, TFLITE_VOCABULARY)
-    return None if content is None else content.decode()
+    return _read_from_tflite(file, TFLITE_VOCABULARY)
 
 
-def _read_from_tflite(file: Path, name: str) -> bytes | None:
+def _read_from_tflite(file: Path, name: str) -> str | None:
     """Return an associated file of a TFLite file; None if it has none."""
     if not file.is_file():
         raise InputError(f"{file}: not found")
@@ -88,7 +87,7 @@ def _read_from_tflite(file: Path, name: str) -> bytes | None:
         return None
     try:
         with zipfile.ZipFile(file) as archive:
-            return archive.read(name) if name in archive.namelist() else None
+            return archive.read(name).decode() if name in archive.namelist() else None
     except (zipfile.BadZipFile, ValueError, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(f"{file}: {name} cannot be read ({error}); export it again") from None
 

@@ -27,6 +27,10 @@ def test_read_description_refuses_damaged_archives(tflite_file):
     tflite_file.write_bytes(content.replace(b'"yes"', b'"yet"', 1))
     with pytest.raises(InputError, match=r"model\.tflite: tfhub_ft\.json cannot be read .*; export it again"):
         read_description(tflite_file)
+    with zipfile.ZipFile(tflite_file, "w") as archive:
+        archive.writestr("vocab.txt", b"\xff")
+    with pytest.raises(InputError, match=r"vocab\.txt cannot be read .*; export it again"):
+        read_tokenizer_vocabulary(tflite_file)
     tflite_file.write_bytes(b"TFL3")
     with pytest.raises(InputError, match="not a TFLite export of tfhub_ft"):
         read_description(tflite_file)
