@@ -70,7 +70,7 @@ def model_card(context: "ExportContext", metrics: dict[str, Any], entries: Seque
 
 def without_folder(value: object) -> object:
     """Return the name of an absolute path, which says nothing on another machine; other values unchanged."""
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return Path(value).name or value if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
