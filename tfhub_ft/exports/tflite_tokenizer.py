@@ -26,9 +26,11 @@ def check_tokenizer(file: Path, preprocessor: "HubPreprocessor", texts: Sequence
     Returns the number of "texts" and the "other_characters", which belong to another Unicode category in the Unicode
     version of the tokenizer. Raises a RunError if the tokens of a text differ.
     """
-    description, tokenize = read_description(file), tflite_preprocessor(file).tokenize
+    description = read_description(file)
     if description["reads_texts"]:
         tokenize = fast_tokenizer(preprocessor.vocabulary, lowercase=description["lowercase"]).tokenize
+    else:
+        tokenize = tflite_preprocessor(file).tokenize
     characters = {f"a{chr(code)}b": chr(code) for code in range(1, 0x30000) if not 0xD800 <= code < 0xE000}
     other_characters = [characters[text] for text in _different(tokenize, preprocessor, list(characters))]
     compared = varied_texts(texts, without=other_characters, seed=seed)
