@@ -13,7 +13,7 @@ def plot_bars(path, bars, *, title, axis, center=statistics.median):
         bars: the figure of each round by the label of the side; labels of tfhub_ft start with its name.
         title: title of the plot.
         axis: label of the axis.
-        center: statistic of the bar, "median" or "mean".
+        center: function that returns the length of a bar from its rounds.
     """
     import matplotlib
 

@@ -8,8 +8,8 @@ saved at the end. The last line printed is `RESULT {json}`.
     python hf_trainer.py --model MODEL --train ... --validation ... --test test.csv --epochs 3 --keep-best
 
 MODEL is a checkpoint folder (config.json, model.safetensors and tokenizer.json or vocab.txt); the csv files have the
-columns text and label. `--keep-best` checkpoints every epoch and scores the test rows with the
-best one on validation. `--freeze` trains the pooler and the head only.
+columns text and label. `--keep-best` checkpoints every epoch and scores the test rows with the best one on
+validation. `--freeze` trains the pooler and the head only.
 
 bfloat16 is for CPUs that have instructions for it (AVX512-BF16, AMX). Elsewhere PyTorch emulates it, many times slower
 than float32.

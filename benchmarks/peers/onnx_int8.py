@@ -2,8 +2,8 @@
 
     python onnx_int8.py --model CHECKPOINT --texts test.csv
 
-CHECKPOINT is the folder that `python benchmarks/ours.py checkpoint` writes. Texts are not
-padded; tokenization is not timed.
+CHECKPOINT is the folder that `python benchmarks/ours.py checkpoint` writes. Texts are not padded; tokenization
+is not timed.
 """
 
 from side import Clock, finish, one_text_p50_ms, read_rows  # isort: skip  the clock starts first

@@ -67,7 +67,7 @@ def write_onnx(
 def _frozen_graph(
     model: "keras.Model", task: "Task", labels: Sequence[str], thresholds: dict[str, Any]
 ) -> "tuple[tf.Graph, dict[str, str], dict[str, str]]":
-    """Return a graph with constants as variables, and the ONNX names of its input and output tensors."""
+    """Return a graph with constants in place of variables, and the ONNX names of its input and output tensors."""
     import tensorflow as tf
 
     network, seq_length = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length

@@ -180,7 +180,7 @@ def convert(function: Any, quantization: str = "none", *, calibration: Sequence[
 
 
 def _frozen(function: Any) -> Any:
-    """Return a tf.function with constants as variables: with variables, TFLite models predict garbage without error."""
+    """Return a tf.function with constants in place of variables, with which TFLite models silently predict garbage."""
     import tensorflow as tf
 
     frozen = freeze_variables(function.get_concrete_function())
