@@ -287,7 +287,7 @@ def _cut_student(
             lowercase=getattr(settings, "lowercase", False),
         )
     vocabulary = domain_vocabulary(texts, preprocessor) if config.vocabulary == "domain" else None
-    # A student for a domain keeps the position embeddings of its sequence length alone.
+    # A student for a domain keeps only the position embeddings of its sequence length.
     seq_length = settings.seq_length if vocabulary else None
     cut_encoder(encoder, preprocessor, folder / PAIR, layers=layers, vocabulary=vocabulary, seq_length=seq_length)
     return settings.replaced({"encoder": str(folder / PAIR), "preprocessor": None})

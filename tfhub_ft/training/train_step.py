@@ -9,7 +9,7 @@ from tfhub_ft.utils.keras_compat import PrebuiltModel, build_for_batch, logs_nee
 
 
 class TrainStepModel(PrebuiltModel, keras.Model):
-    """A functional model from tokens, or features, to logits, which trains alike on any number of replicas.
+    """A functional model from tokens, or features, to logits, trained in the same way on any number of replicas.
 
     A batch is (tokens, targets, {"share", "rows"}), the last two float32 (). "share" is the replica's share of the
     batch's loss: the replicas' mean losses times their shares add up to the mean loss of the batch, and so do the
