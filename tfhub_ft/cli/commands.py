@@ -16,6 +16,7 @@ from tfhub_ft.utils.trust import TRUST_VARIABLE
 
 DEBUG_VARIABLE = "TFHUB_FT_DEBUG"
 GENERAL = "General"
+ERRORS_ONLY = "3"
 
 
 class GroupedOption(click.Option):
@@ -78,7 +79,7 @@ def is_debug() -> bool:
 
 def silence_tensorflow() -> None:
     """Import TensorFlow without its log lines from now on."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", ERRORS_ONLY)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.meta_path.insert(0, _QuietTensorFlow())
 
@@ -106,7 +107,8 @@ def _trust() -> None:
 
 def _debug() -> None:
     os.environ[DEBUG_VARIABLE] = "1"
-    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == ERRORS_ONLY:
+        del os.environ["TF_CPP_MIN_LOG_LEVEL"]
     logging.getLogger("tensorflow").setLevel(logging.NOTSET)
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _QuietTensorFlow)]
 

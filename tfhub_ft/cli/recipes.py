@@ -26,8 +26,8 @@ def command(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in ("recipe", "question", "encoders"):
-        table.add_column(heading, no_wrap=heading != "question")
+    for heading in ("recipe", "purpose", "encoders"):
+        table.add_column(heading, no_wrap=heading != "purpose")
     for r in recipes:
         table.add_row(r.name, r.summary, "\n".join(r.recommended), end_section=True)
     print_tables(table)

@@ -133,7 +133,7 @@ def settings_options(
 
     def help_order(field: dataclasses.Field) -> tuple[int, int]:
         rank = _MOST_USED_SETTINGS.index(field.name) if field.name in _MOST_USED_SETTINGS else 0
-        return _GROUPS.index(group(field)), rank
+        return [*_GROUPS, group(field)].index(group(field)), rank
 
     def default(field: dataclasses.Field) -> object:
         return None if isinstance(settings, type) else getattr(settings, field.name)
