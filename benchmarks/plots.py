@@ -10,10 +10,10 @@ def plot_bars(path, bars, *, title, axis, center=statistics.median):
 
     Args:
         path: PNG file to write.
-        bars: the figure of each round by the label of the side; labels of tfhub_ft start with its name.
-        title: title of the plot.
-        axis: label of the axis.
-        center: function that returns the length of a bar from its rounds.
+        bars: The figure of each round by the label of the side; labels of tfhub_ft start with its name.
+        title: Title of the plot.
+        axis: Label of the axis.
+        center: Function that returns the length of a bar from its rounds.
     """
     import matplotlib
 

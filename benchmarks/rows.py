@@ -21,13 +21,13 @@ class Side:
     """One side of a comparison.
 
     Args:
-        name: name in the JSON file.
-        label: label in the plot and the table.
-        environment: environment that runs it: "ours", "torch" or "keras".
-        command: command to run.
-        variables: environment variables of the command.
-        first: number of rows that a slow side trains on; the rest is extrapolated at its steady rate.
-        epochs: epochs that are trained, and epochs that are reported; the rest is extrapolated.
+        name: Name in the JSON file.
+        label: Label in the plot and the table.
+        environment: Environment that runs it: "ours", "torch" or "keras".
+        command: Command to run.
+        variables: Environment variables of the command.
+        first: Number of rows that a slow side trains on; the rest is extrapolated at its steady rate.
+        epochs: Epochs that are trained, and epochs that are reported; the rest is extrapolated.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Row:
     """A comparison; the first side is tfhub_ft.
 
     Args:
-        what: title.
-        data: dataset, "sst2" or "phishing".
-        sides: the sides that are compared.
-        measure: name of the figure that is compared.
-        axis: label of the figure in the plot.
-        prepare: commands of tfhub_ft that run once before, not timed.
-        rounds: number of runs of each side.
-        is_score: whether the figure is a score: higher is better, and the mean counts.
-        best_peer_only: whether the peers are settings of one product, of which only the best counts.
+        what: Title.
+        data: Dataset, "sst2" or "phishing".
+        sides: The sides that are compared.
+        measure: Name of the figure that is compared.
+        axis: Label of the figure in the plot.
+        prepare: Commands of tfhub_ft that run once before, not timed.
+        rounds: Number of runs of each side.
+        is_score: Whether the figure is a score: higher is better, and the mean counts.
+        best_peer_only: Whether the peers are settings of one product, of which only the best counts.
     """
 
     what: str

@@ -41,9 +41,9 @@ def build_model(encoder: str = "minilm-l6", *, mask_share: float = 0.15, **optio
     """Build a model that masks words of texts and scores its predictions of them.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        mask_share: share of the words to mask.
-        options: other fields of `EncoderArguments`.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        mask_share: Share of the words to mask.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from a string tensor of shape (batch,) to float32 (windows, 3): sums of cross-entropy, of correct

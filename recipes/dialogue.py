@@ -32,9 +32,9 @@ def build_model(
     """Build a model that scores how well a language model predicts the replies to prompts.
 
     Args:
-        language_model: a name of the catalog, a KerasHub preset (its folder, name or handle) or a .gguf file.
-        system: system prompt of dialogues without one; None leaves it to the model's chat template.
-        seq_length: maximum number of tokens of a dialogue.
+        language_model: A name of the catalog, a KerasHub preset (its folder, name or handle) or a .gguf file.
+        system: System prompt of dialogues without one; None leaves it to the model's chat template.
+        seq_length: Maximum number of tokens of a dialogue.
 
     Returns:
         A model from two string tensors of shape (batch,), prompt and reply, to float32 (batch, 3): of each reply the

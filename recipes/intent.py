@@ -34,11 +34,11 @@ def build_model(
     """Build a model from requests to the logits of their intents.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: number of intents, excluding out of scope.
-        seq_length: maximum sequence length.
-        dropout: dropout before the last layer.
-        options: other fields of `EncoderArguments`.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: Number of intents, excluding out of scope.
+        seq_length: Maximum sequence length.
+        dropout: Dropout before the last layer.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).

@@ -50,11 +50,11 @@ def build_model(
     """Build a model from texts to the logits of each token's tag.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: number of tags: O, and B- and I- for each kind of entity.
-        overlap: tokens that neighboring windows of a long text share; a quarter of `seq_length` by default.
-        dropout: dropout before the last layer.
-        options: other fields of `EncoderArguments`.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: Number of tags: O, and B- and I- for each kind of entity.
+        overlap: Tokens that neighboring windows of a long text share; a quarter of `seq_length` by default.
+        dropout: Dropout before the last layer.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (windows, length, num_classes). Its layer

@@ -35,10 +35,10 @@ def build_model(
     """Build a model from pairs of texts to the logits of their labels.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: number of labels.
-        dropout: dropout before the last layer.
-        options: other fields of `EncoderArguments`.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: Number of labels.
+        dropout: Dropout before the last layer.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,), sentence1 and sentence2, to logits, float32 (batch,

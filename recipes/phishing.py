@@ -50,13 +50,13 @@ def build_model(
     """Build a model from URLs to the logits of their labels.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        num_classes: number of labels.
-        seq_length: maximum sequence length.
-        dropout: dropout before the last layer.
-        freeze: encoder layers to freeze.
-        lowercase: whether to lowercase URLs before tokenization.
-        options: other fields of `EncoderArguments`.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        num_classes: Number of labels.
+        seq_length: Maximum sequence length.
+        dropout: Dropout before the last layer.
+        freeze: Encoder layers to freeze.
+        lowercase: Whether to lowercase URLs before tokenization.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from a string tensor of shape (batch,) to logits, float32 (batch, num_classes).
@@ -77,9 +77,9 @@ def loss(
     """Return the cross-entropy of the labels.
 
     Args:
-        targets: targets of the training rows, for balanced weights.
+        targets: Targets of the training rows, for balanced weights.
         class_weight: "balanced" weights both labels the same, however rare one is; "none" weights rows the same.
-        focal_gamma: focal loss gamma; down-weights easy examples.
+        focal_gamma: Focal loss gamma; down-weights easy examples.
     """
     from tfhub_ft import WeightedCrossEntropy, balanced_weights
 

@@ -52,11 +52,11 @@ def build_model(
     """Build a model from questions and passages to two logits per token, for the start and the end of an answer.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        seq_length: maximum length of a window, including the question.
-        overlap: tokens that neighboring windows of a long passage share; a quarter of `seq_length` by default.
-        dropout: dropout before the last layer.
-        options: other fields of `EncoderArguments`.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        seq_length: Maximum length of a window, including the question.
+        overlap: Tokens that neighboring windows of a long passage share; a quarter of `seq_length` by default.
+        dropout: Dropout before the last layer.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,), question and context, to logits, float32 (windows, length,

@@ -44,9 +44,9 @@ def build_model(encoder: str = "minilm-l6", *, seq_length: int = 64, **options: 
     """Build a model that embeds prompts and replies, so that a prompt is close to its reply.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        seq_length: maximum length of a prompt and its reply together.
-        options: other fields of `EncoderArguments`.
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        seq_length: Maximum length of a prompt and its reply together.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,), prompt and reply, to their unit vectors, float32 (batch, 2,

@@ -49,10 +49,10 @@ def build_model(
     """Build a model from pairs of texts to their similarity.
 
     Args:
-        encoder: a catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
-        dropout: dropout before the last layer, in mode "pair".
+        encoder: A catalog name, a TF Hub or Kaggle handle, a URL or a SavedModel folder.
+        dropout: Dropout before the last layer, in mode "pair".
         mode: "pair" for both texts in one row, "bi-encoder" for the cosine of two embeddings.
-        options: other fields of `EncoderArguments`.
+        options: Other fields of `EncoderArguments`.
 
     Returns:
         A model from two string tensors of shape (batch,), sentence1 and sentence2, to float32 (batch, 1), 0 for the

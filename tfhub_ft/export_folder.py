@@ -101,7 +101,7 @@ def check_artifact(path: Path) -> bool:
     """Return whether export.json has digests of an artifact: not if it was moved, or is from an earlier version.
 
     Raises:
-        InputError: the artifact was changed, or export.json is damaged.
+        InputError: The artifact was changed, or export.json is damaged.
     """
     path = path.resolve()
     for folder in path.parents[:_DEPTH]:

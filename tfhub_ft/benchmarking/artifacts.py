@@ -67,7 +67,7 @@ def find_artifacts(folder: Path) -> list[Artifact]:
     """Return the artifacts of an export folder, the least quantized first; of SavedModels only the newest.
 
     Raises:
-        InputError: the folder is not an export, or an artifact is missing or was changed.
+        InputError: The folder is not an export, or an artifact is missing or was changed.
     """
     try:
         entries = read_exports(folder)["forms"]

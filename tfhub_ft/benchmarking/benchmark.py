@@ -45,10 +45,10 @@ def benchmark(
     perplexity is that of all replies in the file, each after its prompt only.
 
     Args:
-        export_dir: the export folder; its run is not needed.
-        data: a file of rows with labels, as for `evaluate`.
-        picture: another file for the picture: png, svg or pdf.
-        reading: how to read the file, as for `evaluate`.
+        export_dir: The export folder; its run is not needed.
+        data: A file of rows with labels, as for `evaluate`.
+        picture: Another file for the picture: png, svg or pdf.
+        reading: How to read the file, as for `evaluate`.
 
     Returns:
         For each artifact {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes" of
@@ -61,8 +61,8 @@ def benchmark(
         original's replies before the first different one.
 
     Raises:
-        InputError: the folder, one of its artifacts or the file is missing or invalid.
-        RunError: an artifact cannot be run.
+        InputError: The folder, one of its artifacts or the file is missing or invalid.
+        RunError: An artifact cannot be run.
 
     Example:
         tfhub_ft.benchmark("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]

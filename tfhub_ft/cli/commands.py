@@ -23,8 +23,8 @@ class GroupedOption(click.Option):
     """An option with the heading that `--help` lists it under.
 
     Args:
-        group: the heading.
-        **attributes: those of `click.Option`.
+        group: The heading.
+        **attributes: Those of `click.Option`.
     """
 
     def __init__(self, *names: Any, group: str = "Options", **attributes: Any):

@@ -17,7 +17,7 @@ class Name(click.Path):
     """A name, which a shell completes where it knows one, otherwise a path.
 
     Args:
-        names: a function that returns the names that are known.
+        names: A function that returns the names that are known.
     """
 
     def __init__(self, names: Callable[[], Sequence[str]]):

@@ -27,8 +27,8 @@ class RecipeGroup(Group):
     """A group with a command for each recipe and for each recipe file.
 
     Args:
-        recipe_command: builds the command of a recipe from the name that was typed and the recipe.
-        **attributes: those of `click.Group`.
+        recipe_command: Builds the command of a recipe from the name that was typed and the recipe.
+        **attributes: Those of `click.Group`.
     """
 
     def __init__(self, *args: Any, recipe_command: Callable[[str, Recipe], click.Command], **attributes: Any):
@@ -124,8 +124,8 @@ def settings_options(
     """Return the options of settings, in the order of `--help`.
 
     Args:
-        settings: the defaults, which `--help` shows; a class shows none.
-        names: the fields that get an option.
+        settings: The defaults, which `--help` shows; a class shows none.
+        names: The fields that get an option.
     """
 
     def group(field: dataclasses.Field) -> str:
@@ -146,9 +146,9 @@ def setting_option(field: dataclasses.Field, default: object, *, group: str) -> 
     """Return the option of a settings field.
 
     Args:
-        field: the field.
-        default: what `--help` shows as its default; None shows nothing.
-        group: the heading of `--help`.
+        field: The field.
+        default: What `--help` shows as its default; None shows nothing.
+        group: The heading of `--help`.
     """
     name, kind, metadata = option_name(field.name), value_type(field), field.metadata
     attributes: dict[str, Any] = {}

@@ -150,13 +150,13 @@ class TrainingBatches:
     the same number of batches. The largest batch is the first: if memory is too small this shows at once.
 
     Args:
-        tokens: the rows.
-        targets: an array with an entry per row, or a dictionary of such arrays.
-        batch_size: rows of a batch; the last one may be smaller.
-        seed: the seed of the order.
-        batch_tokens: if not 0, the maximum number of tokens of a batch, with padding, instead of `batch_size`. A longer
+        tokens: The rows.
+        targets: An array with an entry per row, or a dictionary of such arrays.
+        batch_size: Rows of a batch; the last one may be smaller.
+        seed: The seed of the order.
+        batch_tokens: If not 0, the maximum number of tokens of a batch, with padding, instead of `batch_size`. A longer
             row is a batch by itself.
-        buckets: lengths, ascending; batches are padded to the next one. The last batch then repeats its rows, so that
+        buckets: Lengths, ascending; batches are padded to the next one. The last batch then repeats its rows, so that
             all batches of a length have the same shape.
     """
 

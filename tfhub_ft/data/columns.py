@@ -45,18 +45,18 @@ class Column:
     """A column that a task reads from its rows.
 
     Args:
-        name: the task's field, and the first column name to look for.
-        aliases: other column names to look for, in this order, unless `column` is set. Case does not matter.
-        check: takes the raw value (a str from csv and tsv, any JSON value from jsonl) and returns the clean one, or
+        name: The task's field, and the first column name to look for.
+        aliases: Other column names to look for, in this order, unless `column` is set. Case does not matter.
+        check: Takes the raw value (a str from csv and tsv, any JSON value from jsonl) and returns the clean one, or
             raises a ValueError whose message completes "column 'text' ...", such as "is empty".
-        column: the column name that the user set.
-        option: the command-line option that sets `column`, for error messages.
-        instead: the columns to read from a file that lacks this one.
-        several: whether `column` may name several columns, separated by commas; `check` then takes a dictionary.
-        rest: whether to read all columns that no other one reads; `check` then takes a dictionary.
-        fit: makes the check from all raw values of the column.
-        check_row: takes the clean values of a row, and raises a ValueError if this column does not fit the others.
-        hint: takes the option and some rows of a file that lacks the column, and returns what to do about it.
+        column: The column name that the user set.
+        option: The command-line option that sets `column`, for error messages.
+        instead: The columns to read from a file that lacks this one.
+        several: Whether `column` may name several columns, separated by commas; `check` then takes a dictionary.
+        rest: Whether to read all columns that no other one reads; `check` then takes a dictionary.
+        fit: Makes the check from all raw values of the column.
+        check_row: Takes the clean values of a row, and raises a ValueError if this column does not fit the others.
+        hint: Takes the option and some rows of a file that lacks the column, and returns what to do about it.
     """
 
     name: str

@@ -41,9 +41,9 @@ class Split:
     """Rows of a file, or of the files that match a pattern.
 
     Args:
-        file: the file or the pattern.
-        rows: the checked rows.
-        numbers: their indices among all rows of the file; None if they are all of them.
+        file: The file or the pattern.
+        rows: The checked rows.
+        numbers: Their indices among all rows of the file; None if they are all of them.
     """
 
     file: Path
@@ -65,11 +65,11 @@ class Dataset:
     """The splits of a training run, and the labels of its rows.
 
     Args:
-        splits: by name: train, validation and, if there is one, test.
-        labels: the labels, in the order of the logits.
-        targets: the task's `targets` of each split.
-        prepared: the folder of prepared rows that the rows come from.
-        dropped: the labels that `min_label_rows` dropped, with their training rows.
+        splits: By name: train, validation and, if there is one, test.
+        labels: The labels, in the order of the logits.
+        targets: The task's `targets` of each split.
+        prepared: The folder of prepared rows that the rows come from.
+        dropped: The labels that `min_label_rows` dropped, with their training rows.
     """
 
     splits: dict[str, Split]
@@ -114,11 +114,11 @@ def load_dataset(
     """Read, check and split the rows of `prepared`, of `train`, `validation` and `test`, of `data`, or the demo rows.
 
     Args:
-        task: the task that defines the columns and labels.
-        settings: the settings of the run.
-        demo: the file of the demo rows.
-        labels: the labels, in the order of the logits; by default those of the training rows.
-        splits: the splits.json of a run: the rows are split the same, and warnings are not repeated.
+        task: The task that defines the columns and labels.
+        settings: The settings of the run.
+        demo: The file of the demo rows.
+        labels: The labels, in the order of the logits; by default those of the training rows.
+        splits: The splits.json of a run: the rows are split the same, and warnings are not repeated.
     """
     prepared = Prepared(settings.prepared) if settings.prepared else None
     dropped: dict[str, int] = {}

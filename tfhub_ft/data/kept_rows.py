@@ -24,10 +24,10 @@ class KeptRows:
     """Some rows of each split.
 
     Args:
-        validation: up to 1,000 validation rows.
-        train: training rows that fill the validation rows up to 200.
-        calibration: up to 100 training rows.
-        test: up to 1,000 test rows.
+        validation: Up to 1,000 validation rows.
+        train: Training rows that fill the validation rows up to 200.
+        calibration: Up to 100 training rows.
+        test: Up to 1,000 test rows.
     """
 
     validation: Sequence[Row]

@@ -23,8 +23,8 @@ class Row:
     """A checked row of a file.
 
     Args:
-        line: the line of the file that the row starts in, from 1; in formats without lines, the number of the row.
-        values: the clean values by the names of the task's fields.
+        line: The line of the file that the row starts in, from 1; in formats without lines, the number of the row.
+        values: The clean values by the names of the task's fields.
     """
 
     line: int
@@ -45,15 +45,15 @@ def read_rows(
     Blank lines, and rows of delimiters alone, are skipped.
 
     Args:
-        path: the file.
-        columns: the columns to read; others are ignored. Keys of JSON are those of the first object with all columns.
-        options: how to read the file.
-        on_bad_row: called with the error message of each bad row, which is then skipped; by default the first bad row
+        path: The file.
+        columns: The columns to read; others are ignored. Keys of JSON are those of the first object with all columns.
+        options: How to read the file.
+        on_bad_row: Called with the error message of each bad row, which is then skipped; by default the first bad row
             is an error. Faults of the whole file are always errors, and so is a quote that is never closed and
             continues over further lines, because the number of skipped rows is unknown.
 
     Raises:
-        InputError: the file cannot be read, is empty or lacks a column; or a row is bad and `on_bad_row` is None.
+        InputError: The file cannot be read, is empty or lacks a column; or a row is bad and `on_bad_row` is None.
     """
     source = open_source(Path(path), columns, options or ReadOptions())
     yield from rows_of(source, _fit_checks(columns, [source]), on_bad_row=on_bad_row)

@@ -30,10 +30,10 @@ def split_rows(
     in the first part only, or in the first and the last one.
 
     Args:
-        labels: the label of each row, or its labels in a fixed order; None for a row without labels. Iterated once.
-        texts: the text of each row. Iterated once.
-        fractions: the size of each part, training rows first; above 0, with a sum of 1.
-        seed: the same rows and seed give the same parts.
+        labels: The label of each row, or its labels in a fixed order; None for a row without labels. Iterated once.
+        texts: The text of each row. Iterated once.
+        fractions: The size of each part, training rows first; above 0, with a sum of 1.
+        seed: The same rows and seed give the same parts.
 
     Reference:
         Sechidis, Tsoumakas and Vlahavas 2011, https://doi.org/10.1007/978-3-642-23808-6_10

@@ -15,7 +15,7 @@ class Tags(FittedCheck):
     """Checks the tags of rows, and converts them to BIO (IOB2).
 
     Args:
-        iob1: whether an entity starts with I-, and with B- only right after another one of its kind.
+        iob1: Whether an entity starts with I-, and with B- only right after another one of its kind.
 
     Reference:
         Ramshaw and Marcus 1995, https://aclanthology.org/W95-0107

@@ -19,10 +19,10 @@ class TextRow:
     """A row of a file to predict.
 
     Args:
-        location: the file and the number of the row.
-        segments: its texts, or messages instead of a prompt; None if one of them is missing or blank.
-        texts: the texts for the output, "" for missing ones.
-        others: its other columns, if they are read.
+        location: The file and the number of the row.
+        segments: Its texts, or messages instead of a prompt; None if one of them is missing or blank.
+        texts: The texts for the output, "" for missing ones.
+        others: Its other columns, if they are read.
     """
 
     location: str

@@ -24,7 +24,7 @@ class WindowRows(TokenRows):
         word_starts: int32 (words,), where each word starts in the text of its row, in characters.
         word_ends: int32 (words,), where each word ends.
         row_words: int64 (rows + 1,), where each row starts among all words.
-        inputs: the inputs that the task returned for the rows.
+        inputs: The inputs that the task returned for the rows.
     """
 
     row: np.ndarray

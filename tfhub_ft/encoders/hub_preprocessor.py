@@ -50,7 +50,7 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             (XLA, TPU).
 
     Call arguments:
-        inputs: a batch of texts, or a list or tuple of two batches for pairs. A batch is a string tensor of shape
+        inputs: A batch of texts, or a list or tuple of two batches for pairs. A batch is a string tensor of shape
             (batch,) or (batch, 1), a list of strings, an array or a Series.
 
     Returns:

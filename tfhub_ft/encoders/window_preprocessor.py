@@ -43,7 +43,7 @@ class WindowPreprocessor(HubPreprocessor):
         masks: boolean. Whether "[MASK]" in a text is the mask token.
 
     Call arguments:
-        inputs: a batch of texts, or a list or tuple of two batches, as in `HubPreprocessor`.
+        inputs: A batch of texts, or a list or tuple of two batches, as in `HubPreprocessor`.
 
     Returns:
         A dict with "input_word_ids", "input_mask" and "input_type_ids", int32 tensors of shape (windows, length).

@@ -32,10 +32,10 @@ class ExportContext:
     """An export in progress. Subclasses export tasks whose artifacts are converted and verified in other ways.
 
     Attributes:
-        formats: the available formats.
-        card_values: a function that returns the values of the model card for this kind of model.
-        max_batch_size: maximum batch size of TF Serving.
-        timed_rows: maximum number of rows to time.
+        formats: The available formats.
+        card_values: A function that returns the values of the model card for this kind of model.
+        max_batch_size: Maximum batch size of TF Serving.
+        timed_rows: Maximum number of rows to time.
     """
 
     formats: ClassVar[Mapping[str, Format]] = FORMATS

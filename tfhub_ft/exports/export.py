@@ -50,26 +50,26 @@ def export(
     report of each artifact; README.md is the model card.
 
     Args:
-        run: a finished run or its folder.
-        output_dir: the export folder, such as saved_models/reviews; created if it does not exist.
+        run: A finished run or its folder.
+        output_dir: The export folder, such as saved_models/reviews; created if it does not exist.
         formats: "saved_model"; "tflite", which reads token ids; "tflite_text", which contains the tokenizer, for models
             that read one text; "onnx", which reads token ids.
-        quantize: quantizations, applied to the formats that have them: "none" (float32, all formats), "float16"
+        quantize: Quantizations, applied to the formats that have them: "none" (float32, all formats), "float16"
             (TFLite), "dynamic" (int8 weights; TFLite and ONNX) and "int8" (int8 weights and activations, calibrated
             with training rows; "tflite" only). For SavedModels of language models: "none", "bfloat16" and "int8"
             weights. Defaults to "none", and for TFLite to "none" and "dynamic".
         vocabulary: "all", or "domain" to keep only the tokens that the training rows need, and a few more. The
             predictions must then equal the model's on 98% of the verification rows, with a score within 0.01.
-        warmup_rows: warm up servers with rows of the run, which the export then contains, instead of placeholder texts
+        warmup_rows: Warm up servers with rows of the run, which the export then contains, instead of placeholder texts
             of the same lengths.
 
     Returns:
         The export folder.
 
     Raises:
-        InputError: the run is not finished or cannot be exported to one of the formats, or the folder contains exports
+        InputError: The run is not finished or cannot be exported to one of the formats, or the folder contains exports
             of another run or is in use by another export.
-        RunError: an artifact does not reproduce the model's predictions; it is removed, and the others are kept.
+        RunError: An artifact does not reproduce the model's predictions; it is removed, and the others are kept.
 
     Example:
         tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])

@@ -32,11 +32,11 @@ class Tolerance:
     """How much an artifact may differ from the Keras model.
 
     Attributes:
-        outputs: maximum difference of logits; of other numbers, relative to the largest one if that is above 1. None
+        outputs: Maximum difference of logits; of other numbers, relative to the largest one if that is above 1. None
             to compare no outputs.
-        texts: minimum share of equal texts among the outputs.
-        agreement: minimum share of equal predictions. None to compare no predictions.
-        score: maximum loss of score; relative for a perplexity.
+        texts: Minimum share of equal texts among the outputs.
+        agreement: Minimum share of equal predictions. None to compare no predictions.
+        score: Maximum loss of score; relative for a perplexity.
     """
 
     outputs: float | None = None
@@ -50,16 +50,16 @@ class Format:
     """A format that runs are exported to. Functions and classes are dotted names, imported when they are used.
 
     Attributes:
-        title: the name in the model card.
-        converter: a function of an `ExportContext`, a quantization and a path. It writes an artifact to the path and
+        title: The name in the model card.
+        converter: A function of an `ExportContext`, a quantization and a path. It writes an artifact to the path and
             returns further fields of its entry in export.json, or raises a RunError.
-        runtime: the `Runtime` that runs the artifacts.
-        signatures: the signatures to verify, if the model has them.
-        quantizations: the available quantizations and their tolerances.
-        by_default: the default quantizations.
-        file: the path in the export folder, with {name}, {precision} and {suffix}; "" for SavedModels.
-        check: a function of a run that raises an InputError if the run cannot be exported to this format.
-        check_model: the same for an `ExportContext` and the quantizations, after the model is loaded.
+        runtime: The `Runtime` that runs the artifacts.
+        signatures: The signatures to verify, if the model has them.
+        quantizations: The available quantizations and their tolerances.
+        by_default: The default quantizations.
+        file: The path in the export folder, with {name}, {precision} and {suffix}; "" for SavedModels.
+        check: A function of a run that raises an InputError if the run cannot be exported to this format.
+        check_model: The same for an `ExportContext` and the quantizations, after the model is loaded.
     """
 
     title: str

@@ -17,13 +17,13 @@ class VerificationExamples:
     """Rows that verify and calibrate an export.
 
     Attributes:
-        segments: the segments that predictions read.
-        inputs: the training inputs of the same rows; empty without labels.
-        targets: the targets of the same rows; empty without labels.
-        calibration: the segments of some training rows; empty without labels.
-        train_inputs: the inputs of all training rows; empty if their file is not found.
-        sources: the files that the rows are from.
-        fault: why the rows are not from the run's own files; "" if they are.
+        segments: The segments that predictions read.
+        inputs: The training inputs of the same rows; empty without labels.
+        targets: The targets of the same rows; empty without labels.
+        calibration: The segments of some training rows; empty without labels.
+        train_inputs: The inputs of all training rows; empty if their file is not found.
+        sources: The files that the rows are from.
+        fault: Why the rows are not from the run's own files; "" if they are.
     """
 
     segments: Sequence[tuple[str, ...]]

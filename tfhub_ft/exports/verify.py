@@ -23,7 +23,7 @@ def verify(runtime: "IsolatedRuntime", context: ExportContext, format: str, quan
     """Compare an artifact, opened in an isolated process, with the Keras model.
 
     Raises:
-        RunError: they differ by more than the tolerance, or the artifact cannot be run.
+        RunError: They differ by more than the tolerance, or the artifact cannot be run.
     """
     tolerance = context.formats[format].quantizations[quantization]
     batches = context.batches(format, quantization)
@@ -65,7 +65,7 @@ def compare_outputs(
     """Return the largest difference of the first output of each signature from the Keras model's.
 
     Raises:
-        RunError: outputs differ by more than the tolerance.
+        RunError: Outputs differ by more than the tolerance.
     """
     differences, equal_texts, text_fault = {}, [], ""
     for signature, batches in expected.items():
@@ -121,7 +121,7 @@ def compare_predictions(
     """Return the agreement and the score of an artifact with those of the Keras model.
 
     Raises:
-        RunError: too few predictions are equal, or the score is too low.
+        RunError: Too few predictions are equal, or the score is too low.
     """
     faults, scores = [], None
     if agreement is not None and tolerance.agreement is not None and agreement < tolerance.agreement:

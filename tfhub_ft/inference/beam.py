@@ -19,11 +19,11 @@ class Predict(beam.PTransform):
     `tfhub_ft.predict` returns.
 
     Args:
-        model: a run folder, an export folder, a SavedModel folder or a TFLite file, on a path that all workers see.
-        precision: compute dtype of a run; see `tfhub_ft.open_predictor`.
+        model: A run folder, an export folder, a SavedModel folder or a TFLite file, on a path that all workers see.
+        precision: Compute dtype of a run; see `tfhub_ft.open_predictor`.
 
     Raises:
-        InputError: while the pipeline runs: the model is not found, or a text is empty.
+        InputError: While the pipeline runs: the model is not found, or a text is empty.
 
     Example:
         with beam.Pipeline() as pipeline:

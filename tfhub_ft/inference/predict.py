@@ -39,18 +39,18 @@ def predict(
     """Predict texts with a run or an export. What `tfhub-ft predict` does.
 
     Args:
-        model: a run, a run folder, an export folder (its newest version is used), a SavedModel folder or a TFLite file;
+        model: A run, a run folder, an export folder (its newest version is used), a SavedModel folder or a TFLite file;
             or a predictor from `open_predictor`.
-        texts: one text, or a list, tuple, generator, NumPy array, pandas Series or string tensor of texts; for a recipe
+        texts: One text, or a list, tuple, generator, NumPy array, pandas Series or string tensor of texts; for a recipe
             that reads pairs, tuples of two texts. Bytes are decoded as UTF-8.
-        precision: compute dtype of a run; see `open_predictor`.
+        precision: Compute dtype of a run; see `open_predictor`.
 
     Returns:
         One prediction per text, in order. Its keys depend on the task; a classifier returns {"label", "score",
         "probabilities": {label: probability}}.
 
     Raises:
-        InputError: the model is not found, `texts` is a table or a mapping, or a text is missing or empty.
+        InputError: The model is not found, `texts` is a table or a mapping, or a text is missing or empty.
 
     Example:
         tfhub_ft.predict("runs/reviews", ["a warm, funny film"])[0]["label"]
@@ -160,15 +160,15 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
     started.
 
     Args:
-        model: as for `predict`.
-        precision: compute dtype of a run: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the
+        model: As for `predict`.
+        precision: Compute dtype of a run: "float32", "bfloat16", "float16", or "auto", which is bfloat16 where the
             hardware is fast at it. The compute dtype of an export is fixed.
 
     Returns:
         A predictor, to be passed to `predict` in place of the path.
 
     Raises:
-        InputError: the model is not found, the export was changed after it was written, or `precision` is set for an
+        InputError: The model is not found, the export was changed after it was written, or `precision` is set for an
             export.
 
     Example:

@@ -29,7 +29,7 @@ class EncoderArguments:
         seq_length: Maximum sequence length. Longer rows are truncated, of two texts the longer one first, or split into
             windows if the model reads windows.
         freeze: Encoder layers to freeze: none, embeddings, N, all-but-N, all-but-pooler or all.
-        implementation: auto, native or graph (see `HubEncoder`).
+        implementation: Auto, native or graph (see `HubEncoder`).
 
     Example:
         EncoderArguments(encoder="minilm-l6", seq_length=64)

@@ -27,7 +27,7 @@ def open_source(path: Path, columns: Sequence[Column], options: ReadOptions) -> 
     """Open a file of rows by its suffix, which `.gz` may follow.
 
     Raises:
-        InputError: the file is missing or of another format; the message says what to do.
+        InputError: The file is missing or of another format; the message says what to do.
     """
     try:
         mode = path.stat().st_mode

@@ -27,13 +27,13 @@ class ReadOptions:
     """How to read files: what cannot be detected.
 
     Args:
-        delimiter: the character between the fields of csv and tsv files, or "tab"; None detects it.
-        encoding: of text files; None is the encoding of the byte order mark, otherwise UTF-8.
-        header: whether csv and tsv files start with column names; otherwise columns are numbered from 1.
-        usual_delimiter: the delimiter if none is detected.
-        usual_encoding: the encoding of files that are not UTF-8.
-        keep_blank: whether to keep rows whose fields are all empty, and blank lines of txt files and one-column tables.
-        named: whether the user can set these options, so that errors may advise it.
+        delimiter: The character between the fields of csv and tsv files, or "tab"; None detects it.
+        encoding: Of text files; None is the encoding of the byte order mark, otherwise UTF-8.
+        header: Whether csv and tsv files start with column names; otherwise columns are numbered from 1.
+        usual_delimiter: The delimiter if none is detected.
+        usual_encoding: The encoding of files that are not UTF-8.
+        keep_blank: Whether to keep rows whose fields are all empty, and blank lines of txt files and one-column tables.
+        named: Whether the user can set these options, so that errors may advise it.
     """
 
     delimiter: str | None = None
@@ -104,14 +104,14 @@ class Source:
     """A file of records.
 
     Args:
-        path: the file, or the name of a stream.
-        records: reads the file from its start.
-        names: the column names, if the file lists them; None if each record has its own.
-        has_header: whether the names are the first line of the file.
-        delimiter: between the fields of a table.
-        delimiter_named: whether the user named the delimiter.
-        unit: what a record's number counts.
-        notes: how the file is read, if it is unusual.
+        path: The file, or the name of a stream.
+        records: Reads the file from its start.
+        names: The column names, if the file lists them; None if each record has its own.
+        has_header: Whether the names are the first line of the file.
+        delimiter: Between the fields of a table.
+        delimiter_named: Whether the user named the delimiter.
+        unit: What a record's number counts.
+        notes: How the file is read, if it is unusual.
     """
 
     path: Path | str

@@ -18,9 +18,9 @@ def serve(folder: Path, *, port: int = 8500, rest_port: int = 8501) -> int:
     """Run `tensorflow_model_server` on an export folder until it exits; return its exit code as a shell does.
 
     Raises:
-        InputError: the folder is not an export, its configuration cannot be read, or its model was changed.
-        UntrustedCode: a graph could run untrusted code, and --trust is not given.
-        RunError: tensorflow_model_server is not installed.
+        InputError: The folder is not an export, its configuration cannot be read, or its model was changed.
+        UntrustedCode: A graph could run untrusted code, and --trust is not given.
+        RunError: Tensorflow_model_server is not installed.
     """
     from google.protobuf import text_format
 

@@ -23,11 +23,11 @@ class Runtime(ABC):
     """A model that predicts from batches of texts or of tokens; loaded by the first call.
 
     Attributes:
-        path: the file, or the SavedModel folder.
-        packages: the modules that it imports; their import does not count as load time.
-        outputs_texts: whether outputs may be texts.
-        outputs_only_logits: whether the only output is the logits, or the probabilities made from them.
-        max_batch_size: maximum number of rows in a batch.
+        path: The file, or the SavedModel folder.
+        packages: The modules that it imports; their import does not count as load time.
+        outputs_texts: Whether outputs may be texts.
+        outputs_only_logits: Whether the only output is the logits, or the probabilities made from them.
+        max_batch_size: Maximum number of rows in a batch.
     """
 
     packages: tuple[str, ...] = ()

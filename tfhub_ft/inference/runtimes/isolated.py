@@ -33,11 +33,11 @@ class IsolatedResult:
     """What was measured in an isolated process.
 
     Attributes:
-        outputs: the outputs of each batch.
-        load_seconds: time from opening the file to the first prediction, without the import of the runtime.
-        peak_memory_bytes: peak memory of the process, including the runtime.
-        row_seconds: time of each call with one row.
-        batch_seconds: time of all batches together, after a first call.
+        outputs: The outputs of each batch.
+        load_seconds: Time from opening the file to the first prediction, without the import of the runtime.
+        peak_memory_bytes: Peak memory of the process, including the runtime.
+        row_seconds: Time of each call with one row.
+        batch_seconds: Time of all batches together, after a first call.
     """
 
     outputs: list[Batch]

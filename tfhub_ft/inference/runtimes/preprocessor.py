@@ -27,7 +27,7 @@ def tflite_preprocessor(file: Path) -> "HubPreprocessor":
     """Return a preprocessing layer with the vocabulary of a TFLite file.
 
     Raises:
-        InputError: the file contains no vocabulary.
+        InputError: The file contains no vocabulary.
     """
     description, vocabulary = read_description(file), read_tokenizer_vocabulary(file)
     if vocabulary is None:
