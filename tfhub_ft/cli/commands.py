@@ -1,5 +1,6 @@
 """Command classes: options in groups, and the options that every command has."""
 
+import difflib
 import functools
 import importlib.util
 import logging
@@ -64,7 +65,12 @@ class Group(Command, click.Group):
         # A command that cannot be loaded, such as that of a recipe file with an error, does not parse its options.
         if "--debug" in args[: args.index("--") if "--" in args else None]:
             _debug()
-        return super().resolve_command(ctx, args)
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"{error.message}{hint}", ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""

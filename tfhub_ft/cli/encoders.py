@@ -59,7 +59,7 @@ def show(name: str) -> None:
 
     entry = lookup(name)
     for field, value in {**dataclasses.asdict(entry), "cached": cached(name)}.items():
-        print(f"{field.replace('_', ' '):16}{value if value != '' else '(made from a package of PyPI)'}")
+        print(f"{field.replace('_', ' '):16}{value if value != '' else '(converted from a PyPI package)'}")
 
 
 @command.command("pull")

@@ -159,7 +159,7 @@ def _decoded(argument: str, number: int) -> str:
 
 def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, ...]]:
     if len(texts) % len(fields):
-        raise InputError(f"{len(texts)} texts: this model needs {' and '.join(fields)} for each prediction")
+        raise InputError(f"expected {' and '.join(fields)} for each prediction, got texts: {len(texts)}")
     return [tuple(texts[start : start + len(fields)]) for start in range(0, len(texts), len(fields))]
 
 

@@ -103,7 +103,7 @@ def dry_run_tables(plan: Mapping[str, Any]) -> "list[Table]":
         ("epochs", f"{plan['epochs']:,}, of {plan['steps_an_epoch']:,} steps each"),
         ("time per epoch", "seconds, with cached features" if epoch is None else f"about {_duration(epoch)}"),
         ("total time", f"about {_duration(plan['seconds'])}"),
-        ("memory", f"{plan['peak_memory_bytes'] / 1e6:,.0f} MB so far, including the largest batch"),
+        ("peak memory", f"{plan['peak_memory_bytes'] / 1e6:,.0f} MB, measured with the largest batch"),
         ("settings", ", ".join(f"{name} {value}" for name, value in plan["settings"].items()) or "recipe defaults"),
     ):
         training.add_row(name, value)

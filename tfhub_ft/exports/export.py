@@ -254,7 +254,7 @@ def _check_quantizations(
     for name, quantizations in exported.items():
         if not quantizations:
             raise InputError(
-                f"--quantize {','.join(quantize)}: {name} takes {takes[name]}; add one, or leave {name} out"
+                f"--quantize {','.join(quantize)}: {name} takes {takes[name]}; add it, or leave {name} out"
             )
     for quantization in quantize:
         if not any(quantization in quantizations for quantizations in exported.values()):

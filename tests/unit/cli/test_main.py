@@ -84,3 +84,8 @@ def test_main_leaves_file_patterns_to_the_command(monkeypatch, here):
     monkeypatch.setattr(group, "main", lambda args=None, **_: seen.append(args))
     here("predict", "run", "--input", "part-*.csv")
     assert seen == [["predict", "run", "--input", "part-*.csv"]]
+
+
+def test_misspelled_command_is_answered_with_the_nearest():
+    assert "Did you mean train?" in CliRunner().invoke(group, ["trian"]).output
+    assert "Did you mean list?" in CliRunner().invoke(group, ["encoders", "listing"]).output

@@ -93,7 +93,14 @@ def test_dry_run_tables_show_rows_and_costs():
     }
     rows, training = map(show, dry_run_tables(plan))
     assert "and 2 more labels" in rows
-    for words in ("5 of 1,200", "10 of 1,000", "about 61 s", "about 2.0 h", "500 MB so far", "epochs 2"):
+    for words in (
+        "5 of 1,200",
+        "10 of 1,000",
+        "about 61 s",
+        "about 2.0 h",
+        "500 MB, measured",
+        "epochs 2",
+    ):
         assert words in training
 
 

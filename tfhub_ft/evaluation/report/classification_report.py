@@ -49,7 +49,7 @@ def _score_plot(
     if len(labels) == 2:
         return plots.score_distribution(
             {label: probabilities[targets == i, 1] for i, label in enumerate(labels)},
-            title="Scores",
+            title="Score distribution",
             axis=f"probability of {plots.shorten(labels[1], 24)}",
             caption="Rows by label. The less the two overlap, the better the model separates them.",
             threshold=threshold,
@@ -57,7 +57,7 @@ def _score_plot(
     confidence, correct = confidences(probabilities, targets)
     return plots.score_distribution(
         {"correct": confidence[correct], "wrong": confidence[~correct]},
-        title="Scores",
+        title="Score distribution",
         axis="probability of the prediction",
         caption="Wrong predictions should have low probabilities, so that a threshold can separate them.",
     )
@@ -107,7 +107,7 @@ def _(task: Multilabel, scored: Scored) -> Parts:
         plots.reliability_diagram(*confidences(probabilities, truth), scored.calibration),
         plots.score_distribution(
             {"labels of the row": probabilities[truth], "other labels": probabilities[~truth]},
-            title="Scores",
+            title="Score distribution",
             axis="probability of a label",
             caption="The less the two overlap, the better the model separates them.",
         ),

@@ -62,9 +62,9 @@ def label_issues(
     return [
         ReportTable(
             "Labels that look wrong",
-            f"{len(doubtful):,} of {len(texts):,} rows are more typical of another label than half of that label's"
-            f" rows{'; either their label or the model is wrong' if len(doubtful) else ''}.",
-            ["text", "label", "suggested label", "more typical than"],
+            f"{len(doubtful):,} of {len(texts):,} rows fit another label better than half of the rows with that label"
+            f" do{'; either their label or the model is wrong' if len(doubtful) else ''}.",
+            ["text", "label", "suggested label", "fits better than"],
             [
                 [shorten(texts[i]), true[i], labels[int(probabilities[i].argmax())], f"{typical[i]:.0%} of its rows"]
                 for i in map(int, doubtful[:ROWS_SHOWN])
@@ -93,7 +93,7 @@ def score_table(scores: Mapping[str, Scores]) -> ReportTable:
         caption = "The 95% intervals show how much the scores could differ on other rows of this kind; more rows narrow"
         caption += " them. They are exact for proportions and bootstrapped for other scores."
     if baseline:
-        caption += " The majority baseline predicts the most frequent training label for every row, at its share of"
-        caption += " the rows; a useful model is well above it."
+        caption += " The majority baseline predicts the most frequent training label for every row. A useful model is"
+        caption += " clearly better."
     defined = [row for row in rows if any(value is not None for value in row[1:]) and row[0] not in IN_TRAINING]
     return ReportTable("Scores", caption.strip(), columns, defined)

@@ -29,7 +29,8 @@ def test_report_parts_of_labels(count):
     targets = TARGETS % count
     parts = parts_of(Classification(), rows_of(targets, LABELS), LOGITS[:, :count], targets, LABELS[:count], {})
     assert list(parts) == [
-        "Confusion matrix", "ROC", "Precision and recall", "Calibration", "Scores", "Labels", "Labels that look wrong",
+        "Confusion matrix", "ROC", "Precision and recall", "Calibration", "Score distribution",
+        "Labels", "Labels that look wrong",
         "Most confident mistakes",
     ]  # fmt: skip
     assert all(part.caption for part in parts.values())
