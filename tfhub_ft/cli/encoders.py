@@ -10,7 +10,7 @@ from tfhub_ft.cli.param_types import ENCODER, PATH, PRETRAINED
 from tfhub_ft.cli.read_options import json_option
 from tfhub_ft.encoders.catalog import CATALOG, lookup
 from tfhub_ft.utils.console import print_json, print_next, print_tables
-from tfhub_ft.utils.errors import RunError
+from tfhub_ft.utils.errors import InputError, RunError
 
 _model = partial(option, group="Model")
 
@@ -76,7 +76,10 @@ def pull(name: str, preprocessor: str | None) -> None:
     if name in (model.name for model in presets.CATALOG):
         print(f"language model  {presets.preset_folder(name)}")
         return
-    pair = resolve(name, preprocessor)
+    try:
+        pair = resolve(name, preprocessor)
+    except InputError as error:
+        raise InputError(str(error).removeprefix("--encoder ")) from None
     print(f"encoder       {pair.encoder}")
     print(f"preprocessor  {pair.preprocessor}")
 

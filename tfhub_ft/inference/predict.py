@@ -182,6 +182,8 @@ def open_predictor(model: str | Path | Run, *, precision: str = "float32") -> Pr
     path = check_path("model", model, "a run, or the path of a run or an export")
     is_tflite, is_saved_model = path.suffix == ".tflite", (path / "saved_model.pb").is_file()
     saved_models = [path] if is_saved_model else versions(path)
+    if not path.exists():
+        raise InputError(f"{path}: not found; pass a run folder, an export folder or an artifact")
     if not (is_tflite or saved_models):
         return _run_predictor(Run(path), precision)
     if precision not in ("float32", "auto"):

@@ -107,8 +107,11 @@ def _worker_folder(strategy: str, output_dir: Path | None) -> Iterator[Path | No
 
 @contextlib.contextmanager
 def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], recover: bool) -> Iterator[Start]:
+    option = "--recover" if recover else "--resume"
     if not output_dir:
-        raise InputError(f"--{'recover' if recover else 'resume'}: needs --output-dir, the run folder to continue in")
+        raise InputError(f"{option}: needs --output-dir, the run folder to continue in")
+    if not contents(output_dir):
+        raise InputError(f"{option}: {output_dir} contains no run; train without {option} first")
     if Run.is_partial(output_dir):
         raise InputError(f"{output_dir}: the training was killed before its first epoch; train without --resume")
     run = Run(output_dir)

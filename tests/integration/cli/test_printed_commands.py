@@ -56,6 +56,7 @@ def next_command(output, folder):
     return arguments
 
 
+@pytest.mark.slow
 def test_commands_printed_by_train_and_model_card_run(odd, monkeypatch):
     output = odd("train", "sentiment", "--data", "./-my rows.csv", "--output-dir", "-my run", *settings())
     assert odd(*next_command(output, odd.folder)).split("\t")[0] in ("positive", "negative")

@@ -49,6 +49,7 @@ def test_migration_page_has_code_before_and_after(name):
     assert counts[0] == counts[1] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MIGRATIONS)
 def test_migration_code_after_runs(name, encoder):
     after = re.sub(r"\*\*Before\*\*\n\n```python\n.*?```", "", read(f"how-to/{name}"), flags=re.DOTALL)
@@ -59,6 +60,7 @@ def test_migration_code_after_runs(name, encoder):
         assert names["model"].predict(names["tf"].constant(["good film"])).shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_keras_page_code_runs(encoder, tiny_run):
     (encoder.parent / "runs").mkdir()
     (encoder.parent / "runs" / "reviews").symlink_to(tiny_run)

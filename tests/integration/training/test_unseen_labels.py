@@ -26,10 +26,10 @@ def rows_of(recipe, count, seed, new):
     return rows
 
 
-SLOW = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("sentiment", "intent")]
+SLOW = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("sentiment", "intent", "multilabel")]
 
 
-@pytest.mark.parametrize("recipe", ["topic", "multilabel", "ner", *SLOW])
+@pytest.mark.parametrize("recipe", ["topic", "ner", *SLOW])
 def test_labels_not_in_training_count_as_wrong(recipe, tiny_pair, tmp_path, capsys):
     files = {}
     for seed, (name, new) in enumerate([("train", None), ("validation", "fresh"), ("test", "newer")]):

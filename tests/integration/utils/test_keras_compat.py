@@ -76,6 +76,7 @@ def compiled_network(name, tiny_pair, tiny_preset):
     return network, tokens
 
 
+@pytest.mark.slow
 def test_compiled_models_reload_with_the_same_scores(tiny_pair, tiny_preset, tmp_path):
     expected = {}
     for name, targets in TARGETS.items():
