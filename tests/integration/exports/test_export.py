@@ -107,7 +107,7 @@ def test_export_detects_labels_in_another_order(tiny_run, tmp_path, monkeypatch)
             "float16",
             "float16: saved_model takes 'none'; add it, or leave saved_model out",
         ),
-        ("spam", "saved_model,tflite", "dynamic", "--quantize dynamic: saved_model takes 'none'; add one"),
+        ("spam", "saved_model,tflite", "dynamic", "--quantize dynamic: saved_model takes 'none'; add it"),
         ("spam", "onnx", "float16", "--quantize float16: onnx takes 'none' or 'dynamic'"),
         ("spam", "tflite_text", "int8", "--quantize int8: tflite_text takes 'none' or 'float16' or 'dynamic'"),
         ("spam", "tflite,onnx", "int8", "--quantize int8: onnx takes"),
