@@ -83,9 +83,7 @@ def loss(
     """
     from tfhub_ft import WeightedCrossEntropy, balanced_weights
 
-    if class_weight == "balanced" and targets is None:
-        raise ValueError("class_weight='balanced': pass the targets of the training rows")
-    weights = None if class_weight == "none" or targets is None else balanced_weights(targets)
+    weights = balanced_weights(targets) if class_weight == "balanced" else None
     return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
 
 

@@ -183,6 +183,14 @@ class ReadOnly:
 
 
 @pytest.fixture
+def general_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset the environment variables that --quiet, --debug and --trust set, and restore them afterwards."""
+    for name in ("TFHUB_FT_QUIET", "TFHUB_FT_DEBUG", "TFHUB_FT_TRUST"):
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
 def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
     """A function that makes a folder read-only."""
     return ReadOnly(monkeypatch)

@@ -1,7 +1,6 @@
 """Recipes: a task, a model, a loss and default settings."""
 
 import dataclasses
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -17,7 +16,7 @@ from tfhub_ft.models.builders import EncoderArguments
 from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.tasks.base import Task, num_classes
 from tfhub_ft.utils.arguments import check_path
-from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.errors import InputError, did_you_mean
 from tfhub_ft.utils.files import atomic_write, check_new
 from tfhub_ft.utils.trust import TRUST_VARIABLE, is_known_recipe, record_recipe, trusts_all
 
@@ -204,8 +203,7 @@ def copy_recipe(name: str, file: Path) -> Path:
 
 
 def _unknown(name: str) -> InputError:
-    matches = difflib.get_close_matches(name, RECIPES, n=3)
-    hint = f"did you mean {' or '.join(matches)}?" if matches else f"choose one of {', '.join(RECIPES)}"
+    hint = did_you_mean(name, RECIPES, most=3) or f"choose one of {', '.join(RECIPES)}"
     return InputError(f"unknown recipe {name!r}; {hint}")
 
 

@@ -1,7 +1,6 @@
 """Settings: a field is a keyword argument, a command-line option and a YAML key."""
 
 import dataclasses
-import difflib
 import functools
 import math
 import os
@@ -11,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeVar
 
 from tfhub_ft.utils.arguments import check_no_nul, check_path, check_type
-from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.errors import InputError, did_you_mean
 
 Group = Literal["Data", "Model", "Training", "Fine-tuning method", "Runtime"]
 STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
@@ -211,9 +210,8 @@ class TrainingSettings(_CheckedFields):
         """
         for name in changes:
             if name not in self.names():
-                matches = difflib.get_close_matches(str(name), self.names(), n=2)
-                hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
-                raise InputError(f"{source + ': ' if source else ''}unknown setting {name!r}{hint}")
+                hint = did_you_mean(str(name), self.names())
+                raise InputError(f"{source + ': ' if source else ''}unknown setting {name!r}{hint and f'; {hint}'}")
         try:
             return dataclasses.replace(self, **changes)
         except InputError as error:

@@ -1,6 +1,5 @@
 """Command classes: options in groups, and the options that every command has."""
 
-import difflib
 import functools
 import importlib.util
 import logging
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from tfhub_ft.utils.console import set_quiet
+from tfhub_ft.utils.errors import did_you_mean
 from tfhub_ft.utils.trust import TRUST_VARIABLE
 
 DEBUG_VARIABLE = "TFHUB_FT_DEBUG"
@@ -68,9 +68,8 @@ class Group(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=2)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise click.UsageError(f"{error.message}{hint}", ctx) from None
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"{error.message} {hint[:1].upper()}{hint[1:]}".rstrip(), ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""

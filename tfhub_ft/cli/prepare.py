@@ -1,5 +1,6 @@
 """`tfhub-ft prepare RECIPE`: a command for each recipe, built from its settings."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -10,24 +11,22 @@ from tfhub_ft.cli.train import CONFIG_OPTION, RecipeGroup, given_settings, recip
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.utils.console import print_next
 
-_OUTPUT = "Output"
+_output = partial(GroupedOption, group="Output")
 
 
 def prepare_command(name: str, recipe: Recipe) -> click.Command:
     """Return the command that prepares a recipe's rows."""
     options = [
-        GroupedOption(
+        _output(
             ["--output-dir"],
             type=PATH,
             metavar="DIR",
             required=True,
-            group=_OUTPUT,
             help="Folder of the shards; an interrupted preparation continues in it.",
         ),
-        GroupedOption(
+        _output(
             ["--shards"],
             type=click.IntRange(1),
-            group=_OUTPUT,
             help="Number of shards of the training split; the other splits get shards of the same size."
             " [default: one per 50,000 rows]",
         ),

@@ -148,7 +148,7 @@ class Classification(Task):
         }
 
 
-def balanced_weights(targets: Array) -> list[float]:
+def balanced_weights(targets: "Array | None") -> list[float]:
     """Return class weights that are inversely proportional to the classes' frequencies.
 
     The mean weight of a row is one.
@@ -159,10 +159,15 @@ def balanced_weights(targets: Array) -> list[float]:
     Returns:
         A weight for each class.
 
+    Raises:
+        ValueError: If `targets` is None.
+
     Example:
         balanced_weights(np.array([0, 0, 0, 1]))  # [0.667, 2.0]
     """
     import numpy as np
 
+    if targets is None:
+        raise ValueError("balanced weights need targets; pass the targets of the training rows")
     counts = np.bincount(targets[targets >= 0])
     return (counts.sum() / (len(counts) * counts)).tolist()

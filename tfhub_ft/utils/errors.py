@@ -1,5 +1,8 @@
 """Errors that commands report as one line, with their exit codes."""
 
+import difflib
+from collections.abc import Iterable
+
 from tfhub_ft.utils.keras_compat import OneLineError
 
 
@@ -8,9 +11,6 @@ class TfhubFtError(OneLineError):
 
     Args:
         message: What is wrong (with file, row, option or handle) and what to do. Line feeds become spaces.
-
-    Example:
-        raise InputError("rows.csv: not found; check the path")
     """
 
     exit_code = 1
@@ -50,6 +50,12 @@ class RowError(ValueError):
     def __init__(self, row: int, message: str):
         super().__init__(message)
         self.row = row
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 2) -> str:
+    """Return the question that ends an error about an unknown name; "" if no known name is similar."""
+    similar = difflib.get_close_matches(name, known, n=most)
+    return f"did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def first_line(error: BaseException) -> str:

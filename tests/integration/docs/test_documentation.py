@@ -46,12 +46,7 @@ ELSEWHERE = ("--strategy multi-worker", "./stars.py", "runs/stars", "encoders pu
 RUN = [name for name, text in TEXTS.items() if commands(text) and name not in NOT_RUN]
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """Restore the environment variables that --quiet, --debug and --trust set."""
-    for name in ("TFHUB_FT_QUIET", "TFHUB_FT_DEBUG", "TFHUB_FT_TRUST"):
-        monkeypatch.setenv(name, "0")
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("general_options")
 
 
 def parse(command, arguments):

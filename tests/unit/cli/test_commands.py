@@ -8,17 +8,12 @@ from click.testing import CliRunner
 from tfhub_ft.cli.commands import Command, Group, GroupedOption, is_debug, option
 from tfhub_ft.cli.main import COMMANDS, group
 from tfhub_ft.cli.predict import command as predict_command
-from tfhub_ft.utils.trust import TRUST_VARIABLE, trusts_all
+from tfhub_ft.utils.trust import trusts_all
 
 GENERAL_OPTIONS = ("--quiet", "--debug", "--trust")
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    for name in ("TFHUB_FT_DEBUG", "TFHUB_FT_QUIET", TRUST_VARIABLE):
-        # monkeypatch restores what the options set.
-        monkeypatch.setenv(name, "0")
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("general_options")
 
 
 def headings(help_text):
