@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 RECIPES = {
     name: f"tfhub_ft.recipes.{name}"
     for name in (
-        "sentiment", "spam", "phishing", "topic", "intent", "pair", "similarity", "multilabel", "ner", "qa",
-        "retrieval", "dialogue", "adapt",
+        "sentiment", "spam", "phishing", "topic", "intent", "pair", "similarity", "regression", "multilabel",
+        "ner", "qa", "retrieval", "dialogue", "adapt",
     )
 }  # fmt: skip
 # Names in version 0.1.

@@ -24,6 +24,7 @@ _ROW_SETTINGS = ("train", "validation", "test", "data", *_READING, "encoder", "p
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _TEXT_COLUMN_HELP = "Column of the texts; by default found by its name (text, sentence, review, ...)."
 _LABEL_COLUMN_HELP = "Column of the labels; by default found by its name (label, class, category, ...)."
+_SCORE_COLUMN_HELP = "Column of the numbers; by default found by its name (score, rating, stars, ...)."
 _LORA_ALPHA_HELP = "LoRA alpha: updates are scaled by alpha / rank; by default twice the rank."
 _T = TypeVar("_T")
 _Training = TypeVar("_Training", bound="TrainingSettings")
@@ -396,9 +397,15 @@ class PairSettings(_PairColumns, LabelSettings):
 class ScoredPairSettings(_PairColumns):
     """Settings of recipes that read two texts and a number from each row."""
 
-    score_column: str | None = setting(
-        None, "Column of the numbers; by default found by its name (score, similarity, ...)."
-    )
+    score_column: str | None = setting(None, _SCORE_COLUMN_HELP)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoredTextSettings(Settings):
+    """Settings of recipes that read one text and a number from each row."""
+
+    text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
+    score_column: str | None = setting(None, _SCORE_COLUMN_HELP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

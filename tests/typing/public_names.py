@@ -38,6 +38,7 @@ from tfhub_ft import (
     RunError,
     Sampling,
     ScoredPairSettings,
+    ScoredTextSettings,
     Settings,
     SpanCrossEntropy,
     SplitSegments,

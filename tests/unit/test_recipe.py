@@ -25,6 +25,7 @@ LOSSES = {
     "intent": ("WeightedCrossEntropy", ["accuracy"]),
     "pair": ("WeightedCrossEntropy", ["accuracy"]),
     "similarity": ("MeanSquaredError", []),
+    "regression": ("MeanSquaredError", []),
     "multilabel": ("BinaryCrossentropy", []),
     "ner": ("TagCrossEntropy", []),
     "qa": ("SpanCrossEntropy", []),

@@ -1,4 +1,4 @@
-"""Regression of a number for each row, such as the similarity of two sentences."""
+"""Regression of a number for each row, such as the stars of a review."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-SCORE_ALIASES = ("similarity", "rating", "value", "target", "label", "y")
+SCORE_ALIASES = ("similarity", "rating", "stars", "value", "target", "label", "y")
 Values = TypeVar("Values", "np.ndarray", "tf.Tensor")
 
 
@@ -22,21 +22,23 @@ Values = TypeVar("Values", "np.ndarray", "tf.Tensor")
 class Regression(Task):
     """Regression of a score for each row.
 
-    The model learns the score on a scale from 0 to 1, between the lowest and the highest score of the training rows.
-    The two ends of the scale are the labels.
+    The model learns the score on a linear scale: from 0 to 1 between the lowest and the highest score of the training
+    rows, or in standard deviations from their mean. The scores at 0 and 1 are the labels.
 
     Args:
         fields: Text segments of a row.
         monitor: Validation score that selects the best epoch.
         name: Name of the task in exports.
+        standardized: Whether the scale is that of standard deviations, which suits scores without fixed ends.
 
     Example:
-        Regression(fields=("text",))
+        Regression(fields=("text",), standardized=True)
     """
 
     fields: tuple[str, ...] = ("sentence1", "sentence2")
     monitor: str = "r2"
     name: str = "regression"
+    standardized: bool = False
     epoch_scores = ("r2", "pearson", "root_mean_squared_error")
     primary_metric = "pearson"
 
@@ -47,13 +49,24 @@ class Regression(Task):
         return [*super().columns(settings), score]
 
     def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]:
-        low, high = (end(row.values["score"] for row in rows) for end in (min, max))
+        import numpy as np
+
+        scores = np.fromiter((row.values["score"] for row in rows), "float64")
+        low, high = scores.min(), scores.max()
         if low == high:
             raise InputError(f"{source}: every row has the score {low:g}; regression needs at least two scores")
-        return [repr(low), repr(high)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.standardized:
+                low, high = scores.mean(), scores.mean() + scores.std()
+            usable = low < high and np.isfinite(high - low)
+        if not usable:
+            raise InputError(
+                f"{source}: scores from {scores.min():g} to {scores.max():g} have no usable scale; rescale them"
+            )
+        return [repr(float(low)), repr(float(high))]
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Array:
-        """Return the scores on the scale from 0 to 1, float32 (rows, 1)."""
+        """Return the scores on the scale of the model, float32 (rows, 1)."""
         import numpy as np
 
         low, high = map(float, labels)
@@ -84,6 +97,6 @@ class Regression(Task):
 
 
 def on_scale(values: Values, labels: Sequence[str]) -> Values:
-    """Return values from 0 to 1 on the scale of the scores."""
+    """Return values on the scale of the model, 0 and 1 at the labels, on that of the scores."""
     low, high = map(float, labels)
     return values * (high - low) + low

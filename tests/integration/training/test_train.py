@@ -93,7 +93,7 @@ def test_history_has_the_final_scores_of_the_kept_epoch(tiny_pair, reviews_csv, 
     assert_kept_epoch_has_the_final_scores(run)
 
 
-@pytest.mark.parametrize("recipe", ["multilabel", "similarity", "ner", "qa", "retrieval", "intent", "adapt"])
+@pytest.mark.parametrize("recipe", ["multilabel", "regression", "ner", "qa", "retrieval", "intent", "adapt"])
 def test_history_has_the_final_scores_of_every_task(tiny_pair, tmp_path, recipe):
     settings = {"epochs": 2, "batch_size": 16, "seq_length": 32, "encoder": tiny_pair}
     assert_kept_epoch_has_the_final_scores(tfhub_ft.train(recipe, output_dir=tmp_path / "run", **settings))

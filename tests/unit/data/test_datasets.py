@@ -18,7 +18,7 @@ def loaded(recipe, **settings):
 
 
 @pytest.mark.parametrize(
-    "recipe", ["sentiment", "intent", "multilabel", "similarity", "ner", "retrieval", "qa", "adapt"]
+    "recipe", ["sentiment", "intent", "multilabel", "similarity", "regression", "ner", "retrieval", "qa", "adapt"]
 )
 def test_load_dataset_reads_the_same_rows_from_disk(recipe, monkeypatch):
     in_memory = loaded(recipe, seed=3)

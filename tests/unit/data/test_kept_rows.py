@@ -6,7 +6,19 @@ from tfhub_ft.data.rows import Row
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.utils.errors import InputError
 
-RECIPES = ["sentiment", "intent", "multilabel", "similarity", "ner", "retrieval", "qa", "adapt", "dialogue", "pair"]
+RECIPES = [
+    "sentiment",
+    "intent",
+    "multilabel",
+    "similarity",
+    "regression",
+    "ner",
+    "retrieval",
+    "qa",
+    "adapt",
+    "dialogue",
+    "pair",
+]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -43,7 +43,9 @@ def test_truncate_keeps_short_rows(tiny_pair):
             np.testing.assert_array_equal(ids, tokens[name])
 
 
-@pytest.mark.parametrize("recipe", ["sentiment", "similarity", "pair", "ner", "intent", "multilabel", "qa", "adapt"])
+@pytest.mark.parametrize(
+    "recipe", ["sentiment", "similarity", "regression", "pair", "ner", "intent", "multilabel", "qa", "adapt"]
+)
 def test_recipes_refuse_too_long_sequences(tiny_pair, recipe):
     loaded = load_recipe(recipe)
     settings = loaded.settings.replaced({"encoder": str(tiny_pair), "seq_length": MAX_LENGTH + 1})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfhub_ft.data.rows import Row, read_all
-from tfhub_ft.settings import ScoredPairSettings
+from tfhub_ft.settings import ScoredPairSettings, ScoredTextSettings
 from tfhub_ft.tasks.regression import Regression
 from tfhub_ft.utils.errors import InputError
 
@@ -45,3 +45,22 @@ def test_columns_reject_bad_pairs(tmp_path, content, message):
 def test_labels_rejects_a_single_score():
     with pytest.raises(InputError, match="every row has the score 5"):
         TASK.labels(ROWS[1:2], "f", SETTINGS)
+
+
+PRICES = [Row(i, {"text": "a", "score": score}) for i, score in enumerate([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0], 2)]
+
+
+def test_standardized_targets_have_mean_0_and_deviation_1():
+    task = Regression(("text",), standardized=True)
+    ends = task.labels(PRICES, "f", ScoredTextSettings())
+    assert ends == ["5.0", "7.0"]
+    targets = task.targets(PRICES, ends, "f")
+    np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
+    assert task.decode_serving_outputs({"logits": targets[:1]}, [], ends, {}) == [{"score": 2.0}]
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_labels_rejects_scores_without_a_usable_scale(standardized):
+    rows = [Row(i, {"text": "a", "score": score}) for i, score in enumerate([-1e308, 1e308], 2)]
+    with pytest.raises(InputError, match=r"^f: scores from -1e\+308 to 1e\+308 have no usable scale; rescale them$"):
+        Regression(("text",), standardized=standardized).labels(rows, "f", ScoredTextSettings())

@@ -12,6 +12,7 @@ from tfhub_ft.utils.errors import RunError
 MODELS = {
     "sentiment": ({"num_classes": 2}, ["negative", "positive"], [("good film",), ("a bad room and bad food",)]),
     "similarity": ({}, ["0", "5"], [("good film", "a good film"), ("bad room", "the food")]),
+    "regression": ({}, ["3.0", "4.5"], [("good film",), ("bad room and bad food",)]),
     "ner": ({"num_classes": 3}, ["O", "B-PER", "I-PER"], [("good film in the city",), ("bad",)]),
     "qa": ({}, [], [("what is good?", "the film is good"), ("where?", "in the city")]),
 }
