@@ -61,7 +61,7 @@ class Regression(Task):
             usable = low < high and np.isfinite(high - low)
         if not usable:
             raise InputError(
-                f"{source}: scores from {scores.min():g} to {scores.max():g} have no usable scale; rescale them"
+                f"{source}: scores from {scores.min():g} to {scores.max():g} span too wide a range; rescale them"
             )
         return [repr(float(low)), repr(float(high))]
 

@@ -60,7 +60,7 @@ def test_standardized_targets_have_mean_0_and_deviation_1():
 
 
 @pytest.mark.parametrize("standardized", [False, True])
-def test_labels_rejects_scores_without_a_usable_scale(standardized):
+def test_labels_rejects_scores_of_too_wide_a_range(standardized):
     rows = [Row(i, {"text": "a", "score": score}) for i, score in enumerate([-1e308, 1e308], 2)]
-    with pytest.raises(InputError, match=r"^f: scores from -1e\+308 to 1e\+308 have no usable scale; rescale them$"):
+    with pytest.raises(InputError, match=r"^f: scores from -1e\+308 to 1e\+308 span too wide a range; rescale them$"):
         Regression(("text",), standardized=standardized).labels(rows, "f", ScoredTextSettings())
