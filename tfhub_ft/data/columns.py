@@ -321,6 +321,8 @@ def check_answers(value: Any) -> list[Values]:
 def kind_of(value: object) -> str:
     """Return the kind of a JSON value for a message."""
     kinds = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a text"}
+    if isinstance(value, bytes):
+        return "bytes that are not UTF-8"
     if isinstance(value, float) and math.isnan(value):
         return "NaN, a missing value"
     return kinds.get(type(value), f"a number ({value})" if isinstance(value, int | float) else "of an unknown kind")
