@@ -325,4 +325,5 @@ def kind_of(value: object) -> str:
         return "bytes that are not UTF-8"
     if isinstance(value, float) and math.isnan(value):
         return "NaN, a missing value"
-    return kinds.get(type(value), f"a number ({value})" if isinstance(value, int | float) else "of an unknown kind")
+    other = f"a number ({value})" if isinstance(value, int | float) else f"of the type {type(value).__name__}"
+    return kinds.get(type(value), other)

@@ -137,7 +137,9 @@ def _values(array: "pa.Array") -> list[Any]:
     import pyarrow.types as types
 
     if isinstance(array, pa.DictionaryArray):
-        array = array.dictionary_decode()
+        # dictionary_decode cannot read the views of strings that polars has.
+        words = _values(array.dictionary)
+        return [None if index is None else words[index] for index in array.indices.to_pylist()]
     kind = array.type
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         try:

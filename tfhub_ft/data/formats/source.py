@@ -112,6 +112,7 @@ class Source:
         delimiter_named: Whether the user named the delimiter.
         unit: What a record's number counts.
         notes: How the file is read, if it is unusual.
+        place: Says where a record is, given its number, in place of its unit and number.
     """
 
     path: Path | str
@@ -122,7 +123,8 @@ class Source:
     delimiter_named: bool = False
     unit: str = "line"
     notes: tuple[str, ...] = ()
+    place: Callable[[int], str] | None = None
 
     def location(self, number: int) -> str:
         """Return the file and a record's number for a message."""
-        return f"{self.path}, {self.unit} {number}"
+        return f"{self.path}, {self.place(number) if self.place else f'{self.unit} {number}'}"

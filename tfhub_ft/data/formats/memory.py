@@ -1,0 +1,441 @@
+"""Read rows from objects in memory: data frames, Arrow tables, datasets, lists."""
+
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from tfhub_ft.data.columns import Column, check_text, find_columns, has_columns
+from tfhub_ft.data.formats.arrow import open_batches
+from tfhub_ft.data.formats.source import Record, Source
+from tfhub_ft.data.sequences import spool
+from tfhub_ft.utils.arguments import type_name
+from tfhub_ft.utils.errors import InputError, RunError, first_line
+from tfhub_ft.utils.files import temporary_folder, write_fault
+
+# Rows of a frame or an array that are Python objects at a time.
+ROWS_CONVERTED = 10_000
+EXPECTED = (
+    "a DataFrame, an Arrow table, a Dataset, a list of dicts, or a tuple of texts and labels such as (texts, labels)"
+)
+
+
+def is_path(rows: object) -> bool:
+    """Return whether rows are named by a path, not given as an object in memory."""
+    return isinstance(rows, str | os.PathLike)
+
+
+def kind_of_rows(rows: object) -> str:
+    """Return what messages call an object of rows, such as "DataFrame"."""
+    if isinstance(rows, tuple) and not _is_list_of_rows(rows):
+        return "tuple of arrays"
+    return "tf.data.Dataset" if _is_a(rows, "tensorflow", "data.Dataset") else type(rows).__name__
+
+
+def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, argument: str = "data") -> Source:
+    """Open rows in memory as a source whose records are numbered from 0.
+
+    Values are Python's: NumPy's scalars and arrays are numbers and lists, bytes are UTF-8 text, missing values of
+    pandas are None or NaN. Class labels of Hugging Face datasets are their names. What can be read only once, such as a
+    stream, or may differ the next time, such as a `tf.data.Dataset`, is stored in a temporary file.
+
+    Args:
+        rows: A pandas or polars DataFrame; an object with the Arrow C stream interface, such as a pyarrow Table; a
+            Hugging Face `Dataset`; a finite `tf.data.Dataset` of dictionaries or tuples such as (text, label), batched
+            or not; a list of such elements; a dictionary of columns; or a tuple of arrays such as (texts, labels), for
+            two texts ((first, second), labels). Where a single column is read, also texts without a label.
+        columns: The columns to read, which name the values of tuples.
+        name: What messages call the rows; by default their type.
+        argument: The argument that the rows were passed as, for messages.
+
+    Raises:
+        InputError: The object has another type, or its rows have no end.
+    """
+    name = name or kind_of_rows(rows)
+    fault = _refusal(rows)
+    if fault:
+        raise InputError(f"{argument}: {fault}")
+    if _is_a(rows, "pandas", "DataFrame"):
+        source = _open_pandas(rows, columns, name)
+    elif _is_a(rows, "datasets", "Dataset"):
+        source = _open_datasets(rows, columns, name)
+    elif _is_a(rows, "tensorflow", "data.Dataset"):
+        source = _open_tensors(rows, columns, name, argument)
+    elif _is_a(rows, "pyarrow", "Table") or _is_a(rows, "pyarrow", "RecordBatch"):
+        batches = rows.to_batches() if hasattr(rows, "to_batches") else [rows]
+        source = open_batches(name, rows.schema, lambda _: batches, columns, start=0)
+    elif _is_a(rows, "polars", "DataFrame"):
+        schema = _stream(rows.head(0), name).schema
+        source = open_batches(name, schema, lambda names: _stream(rows.select(names), name), columns, start=0)
+    elif isinstance(rows, Mapping):
+        source = _open_arrays(dict(rows), name, argument)
+    elif isinstance(rows, tuple) and not _is_list_of_rows(rows):
+        source = _open_arrays(_named_arrays(rows, columns, argument), name, argument)
+    elif _is_array(rows):
+        source = _open_elements(partial(_parts, rows), columns, name)
+    elif hasattr(rows, "__arrow_c_stream__"):
+        source = _open_stream(rows, columns, name)
+    else:
+        expected = f"a path (str or Path) or rows in memory: {EXPECTED}"
+        raise InputError(f"{argument}: expected {expected}; got {type_name(rows)}")
+    return replace(source, place=source.place or (lambda number: f"position {number} (from 0)"))
+
+
+def _is_a(rows: object, module: str, name: str) -> bool:
+    """Return whether an object has a class of a library, without importing the library."""
+    kind: Any = sys.modules.get(module)
+    for part in name.split("."):
+        kind = getattr(kind, part, None)
+    return isinstance(kind, type) and isinstance(rows, kind)
+
+
+def _refusal(rows: object) -> str | None:
+    """Return why an object is refused, and what to pass instead; None for others."""
+    if _is_a(rows, "datasets", "DatasetDict") or _is_a(rows, "datasets", "IterableDatasetDict"):
+        names = [str(name) for name in rows]  # pyright: ignore[reportGeneralTypeIssues]
+        example = names[0] if names else "train"
+        return f"got a DatasetDict with the splits {', '.join(names)}; pass one of them, such as datasets[{example!r}]"
+    if _is_a(rows, "datasets", "IterableDataset"):
+        return "got an IterableDataset, which may have no end; pass list(dataset.take(1000)), or load it as a Dataset"
+    if _is_a(rows, "polars", "LazyFrame"):
+        return "got a LazyFrame, which has no rows yet; pass frame.collect()"
+    if isinstance(rows, Iterator) and not hasattr(rows, "__arrow_c_stream__"):
+        return f"got {type_name(rows)}, which can be read only once; pass a list of its rows"
+    return None
+
+
+# Frames, tables and datasets.
+
+
+def _needed_names(names: list[str], columns: Sequence[Column]) -> list[str]:
+    """Return the names of the columns to read; all of them if columns are missing or all others are wanted."""
+    try:
+        matches = find_columns(names, columns, by_number=True)
+    except ValueError:
+        return names
+    if any(match.column.rest for match in matches):
+        return names
+    used = {name for match in matches for name in match.names or (match.name,)}
+    return [name for name in names if name in used]
+
+
+def _open_pandas(frame: Any, columns: Sequence[Column], name: str) -> Source:
+    if not len(frame):
+        raise InputError(f"{name}: no rows found")
+    names = [str(column) for column in frame.columns]
+    needed = {column: names.index(column) for column in _needed_names(names, columns)}
+
+    def records() -> Iterator[Record]:
+        for start in range(0, len(frame), ROWS_CONVERTED):
+            part = frame.iloc[start : start + ROWS_CONVERTED]
+            cells = [_python_values(part.iloc[:, position]) for position in needed.values()]
+            for number, values in enumerate(zip(*cells, strict=True), start):
+                yield _record(number, dict(zip(needed, values, strict=True)))
+
+    def place(number: int) -> str:
+        label = frame.index[number]
+        return f"index {label!r}" if isinstance(label, str) else f"index {label}"
+
+    return Source(name, records, names, place=place)
+
+
+def _open_datasets(dataset: Any, columns: Sequence[Column], name: str) -> Source:
+    if dataset.format["type"] == "custom":
+        # A transform may add columns and remove others.
+        return _open_elements(partial(iter, dataset), columns, name)
+    features = dataset.features
+
+    def batches(names: list[str]) -> Iterator[Any]:
+        for table in dataset.select_columns(names).with_format("arrow").iter(batch_size=ROWS_CONVERTED):
+            yield from table.to_batches()
+
+    source = open_batches(name, features.arrow_schema, batches, columns, start=0)
+    labels = {column: feature for column, feature in features.items() if _has_class_labels(feature)}
+    if not labels:
+        return source
+
+    def records() -> Iterator[Record]:
+        for record in source.records():
+            values = record.values or {}
+            named = {column: _class_names(features[column], values[column]) for column in labels if column in values}
+            yield record._replace(values={**values, **named})
+
+    return replace(source, records=records)
+
+
+def _has_class_labels(feature: Any) -> bool:
+    return hasattr(feature, "int2str") or (hasattr(feature, "feature") and _has_class_labels(feature.feature))
+
+
+def _class_names(feature: Any, value: Any) -> Any:
+    """Return class labels of a Hugging Face dataset by name; None for the label -1 of rows without one."""
+    if isinstance(value, list):
+        return [_class_names(feature.feature, each) for each in value]
+    if not isinstance(value, int):
+        return value
+    return feature.int2str(value) if 0 <= value < feature.num_classes else None
+
+
+def _stream(rows: Any, name: str) -> Any:
+    """Return a reader of the Arrow C stream of an object."""
+    import pyarrow as pa
+
+    try:
+        return pa.RecordBatchReader.from_stream(rows)
+    except Exception as error:
+        raise InputError(
+            f"{name}: cannot be read as an Arrow table ({first_line(error)}); pass a list of dicts, or select columns"
+        ) from None
+
+
+def _open_stream(rows: Any, columns: Sequence[Column], name: str) -> Source:
+    """Open an Arrow C stream, which is stored in a temporary file."""
+    import pyarrow as pa
+
+    reader = _stream(rows, name)
+    folder = temporary_folder()
+    path = os.path.join(folder.name, "rows.arrow")
+    try:
+        with pa.ipc.new_file(path, reader.schema) as file:
+            for batch in reader:
+                file.write_batch(batch)
+    except (OSError, pa.ArrowException) as error:
+        if fault := write_fault(error, f"a copy of {name} in {folder.name}"):
+            raise fault from None
+        raise RunError(f"{name}: cannot be read to its end ({first_line(error)}); pass it as a table") from None
+    stored = pa.ipc.open_file(pa.memory_map(path))
+    if not any(stored.get_batch(number).num_rows for number in range(stored.num_record_batches)):
+        raise InputError(f"{name}: no rows found; if it was read before, pass a new one")
+
+    def batches(_: list[str], folder: Any = folder) -> Iterator[Any]:
+        """Yield the batches of the file, whose folder lives as long as this function."""
+        return map(stored.get_batch, range(stored.num_record_batches))
+
+    return open_batches(name, stored.schema, batches, columns, start=0)
+
+
+# Lists, arrays and tf.data.
+
+
+def _is_array(rows: object) -> bool:
+    """Return whether an object is a sequence of elements: a list, a NumPy array, a Series, a column."""
+    if isinstance(rows, str | bytes) or getattr(rows, "shape", None) == ():
+        return False
+    return isinstance(rows, Sequence) or _python_method(rows) is not None
+
+
+def _python_method(array: object) -> str | None:
+    """Return the name of the method with which an array becomes a list."""
+    if hasattr(array, "columns") or isinstance(array, type):
+        return None
+    return next((name for name in ("to_pylist", "to_list", "tolist", "numpy") if hasattr(array, name)), None)
+
+
+def _is_list_of_rows(rows: Sequence[object]) -> bool:
+    return bool(rows) and all(isinstance(row, Mapping) for row in rows)
+
+
+def _python_values(array: Any) -> list[Any]:
+    """Return the values of an array as Python objects; missing values of pandas are None or NaN."""
+    method = _python_method(array)
+    if method is None:
+        return [*array]
+    values = getattr(array, method)()
+    return values.tolist() if method == "numpy" else values
+
+
+def _parts(array: Any) -> Iterator[Any]:
+    """Yield the values of an array, of which few are Python objects at a time."""
+    if isinstance(array, list | tuple):
+        yield from array
+        return
+    sliced = getattr(array, "iloc", array)
+    for start in range(0, len(array), ROWS_CONVERTED):
+        yield from _python_values(sliced[start : start + ROWS_CONVERTED])
+
+
+def _open_arrays(arrays: Mapping[Any, Any], name: str, argument: str) -> Source:
+    """Open the columns of a dictionary, which are arrays of equal length."""
+    for column, array in arrays.items():
+        if not _is_array(array):
+            advice = "; pass a row as a list: [row]" if isinstance(array, str) else ""
+            raise InputError(f"{argument}: expected an array as {column!r}, got {type_name(array)}{advice}")
+        shape = getattr(array, "shape", None)
+        if shape is not None and len(shape) != 1:
+            raise InputError(f"{argument}: {column!r} has the shape {tuple(shape)}; pass an array of one dimension")
+    lengths = {str(column): len(array) for column, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        counts = " and ".join(f"{length:,} of {column}" for column, length in lengths.items())
+        raise InputError(f"{argument}: its arrays have different lengths ({counts}); pass one value for each row")
+
+    def records() -> Iterator[Record]:
+        for number, values in enumerate(zip(*map(_parts, arrays.values()), strict=True)):
+            yield _record(number, dict(zip(lengths, values, strict=True)))
+
+    if not any(lengths.values()):
+        raise InputError(f"{name}: no rows found")
+    return Source(name, records, [*lengths])
+
+
+def _column_names(columns: Sequence[Column]) -> list[str]:
+    """Return the names by which columns find values that have a position only."""
+    return [column.column or column.name for column in columns if not column.rest]
+
+
+def _column_choices(columns: Sequence[Column]) -> list[list[Column]]:
+    """Return the lists of columns that a row may have: with a column, or with those that are read instead."""
+    alternatives = [each for column in columns for each in (column.instead or (column,))]
+    return [[*columns]] if len(alternatives) == len(columns) else [[*columns], alternatives]
+
+
+def _named_arrays(arrays: tuple[Any, ...], columns: Sequence[Column], argument: str) -> dict[str, Any]:
+    """Return the arrays of a tuple by the names of the columns."""
+    first = arrays[0] if arrays else None
+    flat = [*arrays]
+    if isinstance(first, tuple | list) and first and all(map(_is_array, first)):
+        flat = [*first, *arrays[1:]]
+    for choice in _column_choices(columns):
+        for each in (arrays, flat):
+            if len(each) == len(choice):
+                return dict(zip(_column_names(choice), each))
+    raise InputError(f"{argument}: got a tuple of {len(arrays)} arrays; expected {_layout(columns)}")
+
+
+def _layout(columns: Sequence[Column]) -> str:
+    """Return how a tuple has the values of columns, such as ((sentence1, sentence2), label)."""
+    names = _column_names(columns)
+    if len(names) > 2:
+        return f"(({', '.join(names[:-1])}), {names[-1]})"
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
+
+
+def _open_elements(values: Callable[[], Iterable[Any]], columns: Sequence[Column], name: str) -> Source:
+    """Open elements that are dictionaries, tuples or, for a single column, values."""
+
+    def records() -> Iterator[Record]:
+        return (_element_record(number, element, columns) for number, element in enumerate(values()))
+
+    return Source(name, records)
+
+
+def _element_record(number: int, element: Any, columns: Sequence[Column]) -> Record:
+    """Return a dictionary, a tuple such as (text, label) or the value of a single column as a record."""
+    if isinstance(element, Mapping):
+        return _record(number, {str(name): value for name, value in element.items()})
+    is_tuple = isinstance(element, tuple)
+    values = [*element] if is_tuple else [element]
+    if is_tuple and isinstance(values[0], tuple) and len(values) < len(columns):
+        values = [*values[0], *values[1:]]
+    named: dict[str, Any] = {}
+    if is_tuple and isinstance(values[0], Mapping):
+        named = {str(name): value for name, value in values.pop(0).items()}
+        columns = [column for column in columns if not has_columns([*named], [column])]
+    for choice in _column_choices(columns):
+        names = _column_names(choice)
+        if len(values) == len(names):
+            return _record(number, {**named, **dict(zip(names, values))})
+    found = f"{len(values)} values" if is_tuple else type_name(element)
+    return Record(number, None, f"is {found}, not a row; pass a dict, or a tuple {_layout(columns)}")
+
+
+def _open_tensors(dataset: Any, columns: Sequence[Column], name: str, argument: str) -> Source:
+    """Open a `tf.data.Dataset`, whose elements are stored because their order may change."""
+    import tensorflow as tf
+
+    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise InputError(f"{argument}: the tf.data.Dataset has no end; remove .repeat(), or pass dataset.take(1000)")
+    is_batched = _is_batched(dataset.element_spec, columns)
+    rows = itertools.chain.from_iterable(map(_rows_of_batch if is_batched else _single_row, dataset))
+    try:
+        elements = spool(rows)
+    except tf.errors.OpError as error:
+        fault = re.sub(r"\{\{.*?\}\}\s*", "", first_line(error))
+        raise InputError(f"{name}: cannot be read to its end ({fault}); check its functions") from None
+    return _open_elements(lambda: elements, columns, name)
+
+
+def _is_batched(spec: Any, columns: Sequence[Column]) -> bool:
+    """Return whether elements have several rows: no value is a scalar, and if only lists are read, none is a list."""
+    ranks = [each.shape.rank for each in _leaves(spec)]
+    if any(rank == 0 for rank in ranks):
+        return False
+    reads_texts = any(column.check is check_text for column in columns)
+    return reads_texts or all(rank is not None and rank > 1 for rank in ranks)
+
+
+def _leaves(element: Any) -> list[Any]:
+    if isinstance(element, Mapping):
+        return [leaf for value in element.values() for leaf in _leaves(value)]
+    return [leaf for value in element for leaf in _leaves(value)] if isinstance(element, tuple) else [element]
+
+
+def _python_element(element: Any) -> Any:
+    """Return an element of a `tf.data.Dataset` with Python values."""
+    if isinstance(element, Mapping):
+        return {name: _python_element(value) for name, value in element.items()}
+    if isinstance(element, tuple):
+        return tuple(map(_python_element, element))
+    return _plain(element)
+
+
+def _single_row(element: Any) -> list[Any]:
+    return [_python_element(element)]
+
+
+def _rows_of_batch(batch: Any) -> Iterator[Any]:
+    """Yield the rows of a batch, in which a column of shape (rows, 1) is one of scalars."""
+    if isinstance(batch, Mapping):
+        columns = [[*_rows_of_batch(value)] for value in batch.values()]
+        yield from (dict(zip(batch, row, strict=True)) for row in zip(*columns, strict=True))
+    elif isinstance(batch, tuple):
+        yield from zip(*map(_rows_of_batch, batch), strict=True)
+    else:
+        is_column = batch.shape.rank == 2 and batch.shape[1] == 1 and hasattr(batch, "numpy")
+        values = _python_element(batch)
+        yield from (value[0] for value in values) if is_column else values
+
+
+# Values.
+
+
+def _record(number: int, values: dict[str, Any]) -> Record:
+    return Record(number, {name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as an object of JSON if it is one, with NumPy's, TensorFlow's and pandas' types as Python's."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    for kind, convert in _PLAIN.items():
+        if isinstance(value, kind):
+            return convert(value)
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if getattr(getattr(value, "dtype", None), "kind", None) not in ("m", "M") and (method := _python_method(value)):
+        converted = getattr(value, method)()
+        return _plain(converted) if converted is not value else value
+    return value
+
+
+def _decode(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+_PLAIN: dict[Any, Callable[[Any], Any]] = {
+    str: str.__str__,
+    bytes: _decode,
+    bool: bool,
+    int: int.__int__,
+    float: float.__float__,
+    Decimal: lambda value: int(value) if value.as_tuple().exponent == 0 else float(value),
+    Mapping: lambda value: {str(_plain(name)): _plain(each) for name, each in value.items()},
+    list | tuple: lambda value: [*map(_plain, value)],
+}
