@@ -10,6 +10,7 @@ sample.jsonl   some validation rows, which exports are verified on
 kept_rows.jsonl  rows with their labels, for commands that need some after the data files are gone
 warnings.json  the warnings of the run
 history.csv    a row for each epoch
+predictions.csv  the texts, the label and the prediction of each test row
 metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
 report.html    the same and more, with plots
 model.keras    the text-in model of the best epoch; loads without cache and network
@@ -63,13 +64,14 @@ STATE, LOGS = "state.json", "logs"
 STATE_SHAPE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None)), "stopped": bool}
 # The entries of recipe.yaml that are not settings.
 ORIGIN = ("recipe", "recipe_sha256", "tfhub_ft")
+PREDICTIONS = "predictions.csv"
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 TRACKED, WARNINGS, KEPT_ROWS = "tracking.json", "warnings.json", "kept_rows.jsonl"
 
 
 _RESULTS = (
     RECIPE, RECIPE_FILE, LABELS, SPLITS, SAMPLE, KEPT_ROWS, THRESHOLDS, DECISION, CALIBRATION, REPORT, HISTORY, METRICS,
-    MODEL, DISTILLATION, ADAPTER, TRACKED,
+    MODEL, PREDICTIONS, DISTILLATION, ADAPTER, TRACKED,
 )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, is_pattern, matching_files
 
 if TYPE_CHECKING:
+    from tfhub_ft.data.texts import TextRow
+    from tfhub_ft.inference.files import PredictedRow
     from tfhub_ft.inference.predict import Predictor
     from tfhub_ft.tasks.base import Task
 
@@ -60,7 +62,7 @@ class PredictCommand(Command):
     metavar="FILE",
     help="File to write: csv, tsv or jsonl. For a pattern, a folder; finished files in it are kept.",
 )
-@_output("--keep-columns", is_flag=True, help="Copy the other columns of --input, such as an id, to the output.")
+@_output("--keep-columns", is_flag=True, hidden=True, expose_value=False)
 @_output("--spreadsheet-safe", is_flag=True, help="Put an apostrophe before texts that are formulas in a spreadsheet.")
 @_output("--json", "as_json", is_flag=True, help="Print a JSON object per row, with all probabilities.")
 @precision_option("model")
@@ -69,7 +71,6 @@ def command(
     texts: tuple[str, ...],
     source: str | None,
     output: str | None,
-    keep_columns: bool,
     spreadsheet_safe: bool,
     skip_bad_rows: bool,
     delimiter: str | None,
@@ -87,7 +88,7 @@ def command(
     \b
     Example: tfhub-ft predict runs/reviews "a warm, funny film"
              tfhub-ft predict runs/pairs "It rains." "The street is wet."
-             tfhub-ft predict saved_models/reviews --input new.csv --output labeled.csv --keep-columns
+             tfhub-ft predict saved_models/reviews --input new.csv --output labeled.csv
              tfhub-ft predict runs/reviews --input 'corpus/part-*.jsonl' --output labeled
     """
     if texts and source:
@@ -99,29 +100,25 @@ def command(
         raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
     if spreadsheet_safe and not shards and Path(output or "").suffix.lower() not in (".csv", ".tsv"):
         raise InputError("--spreadsheet-safe: requires an --output that ends in .csv or .tsv")
-    from tfhub_ft.inference.files import predict_file, prediction_writer, write_predictions
-    from tfhub_ft.inference.predict import open_predictor, predict, warn_of_truncation
+    from tfhub_ft.data.row_writers import row_writer
+    from tfhub_ft.inference.files import output_row, predict_file, write_predictions
+    from tfhub_ft.inference.predict import open_predictor
     from tfhub_ft.run import run_files
 
     predictor = open_predictor(model, precision=precision)
     if output and not shards:
         inputs = [Path(source if source and source != "-" else "/dev/stdin"), Path(model), *run_files(Path(model))]
         check_output(Path(output), "--output", inputs)
-    fields = predictor.task.fields
     reading = {
         "columns": predictor.task.columns(labeled=False, settings=SimpleNamespace(**columns)),
         "options": predictor.read_options(delimiter=delimiter, encoding=encoding, header=header is not False),
         "skip_bad_rows": skip_bad_rows,
-        "keep_columns": keep_columns,
     }
     if shards and output:
         _predict_shards(predictor, shards, Path(output), {**reading, "spreadsheet_safe": spreadsheet_safe})
         return
     if texts:
-        rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
-        named = (dict(zip(fields, row, strict=True)) for row in rows)
-        predictions = ({**row, **prediction} for row, prediction in zip(named, predict(predictor, rows), strict=True))
-        warn_of_truncation(predictor, rows)
+        predicted = _predict_arguments(predictor, texts)
     else:
         stream = source in (None, "-")
         if stream and sys.stdin.isatty():
@@ -129,14 +126,30 @@ def command(
         is_utf8 = codecs.lookup(sys.stdin.encoding or "utf-8").name == "utf-8"
         if stream and not is_utf8 and not reading["options"].usual_encoding:
             reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
-        predictions = predict_file(predictor, sys.stdin if stream else Path(source or ""), **reading)
+        predicted = predict_file(predictor, sys.stdin if stream else Path(source or ""), **reading)
     if output:
-        count = write_predictions(predictions, Path(output), spreadsheet_safe=spreadsheet_safe)
+        count = write_predictions(predicted, Path(output), spreadsheet_safe=spreadsheet_safe)
         print(f"{output}: {count:,} predictions")
         return
-    write = prediction_writer("jsonl", sys.stdout) if as_json else partial(_print_line, task=predictor.task)
-    for prediction in predictions:
-        write(prediction)
+    write_json = row_writer("jsonl", sys.stdout)
+    for row, prediction in predicted:
+        if as_json:
+            write_json(output_row(row, prediction))
+        else:
+            _print_line(row, prediction, predictor.task)
+
+
+def _predict_arguments(predictor: "Predictor", texts: Sequence[str]) -> "list[PredictedRow]":
+    """Return the rows of the texts of the command line with their predictions."""
+    from tfhub_ft.data.texts import TextRow
+    from tfhub_ft.inference.predict import predict, warn_of_truncation
+
+    fields = predictor.task.fields
+    rows = _grouped([_decoded(text, number) for number, text in enumerate(texts, 1)], fields)
+    predictions = predict(predictor, rows)
+    warn_of_truncation(predictor, rows)
+    text_rows = (TextRow("", row, row, dict(zip(fields, row, strict=True))) for row in rows)
+    return list(zip(text_rows, predictions, strict=True))
 
 
 def _predict_shards(predictor: "Predictor", shards: list[Path], folder: Path, reading: dict[str, Any]) -> None:
@@ -163,11 +176,9 @@ def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, .
     return [tuple(texts[start : start + len(fields)]) for start in range(0, len(texts), len(fields))]
 
 
-def _print_line(prediction: dict, task: "Task") -> None:
-    names = task.display_fields or [
-        name for name, value in prediction.items() if name not in task.fields and _is_plain(value)
-    ]
-    texts = [" ".join(_last_content(prediction[field]).split()) for field in task.fields]
+def _print_line(row: "TextRow", prediction: dict, task: "Task") -> None:
+    names = task.display_fields or [name for name, value in prediction.items() if _is_plain(value)]
+    texts = [" ".join(_last_content(text).split()) for text in row.texts]
     print(printable("\t".join([*(_format(prediction[name]) for name in names), *texts])))
 
 

@@ -53,7 +53,7 @@ class Column:
         option: The command-line option that sets `column`, for error messages.
         instead: The columns to read from a file that lacks this one.
         several: Whether `column` may name several columns, separated by commas; `check` then takes a dictionary.
-        rest: Whether to read all columns that no other one reads; `check` then takes a dictionary.
+        rest: Whether to read the whole row; `check` then takes a dictionary of all columns.
         fit: Makes the check from all raw values of the column.
         check_row: Takes the clean values of a row, and raises a ValueError if this column does not fit the others.
         hint: Takes the option and some rows of a file that lacks the column, and returns what to do about it.
@@ -73,7 +73,7 @@ class Column:
 
 
 class ColumnMatch(NamedTuple):
-    """A column with its name in a file, or the names of several; for `Column.rest`, of the columns that it omits."""
+    """A column with its name in a file, or the names of several."""
 
     column: Column
     name: str
@@ -88,7 +88,7 @@ class ColumnMatch(NamedTuple):
     def value(self, row: Values) -> object:
         """Return the raw value of the column in a row."""
         if self.column.rest:
-            return {name: value for name, value in row.items() if name not in self.names}
+            return row
         return {name: row[name] for name in self.names} if self.names else row[self.name]
 
 
@@ -114,8 +114,7 @@ def find_columns(
         if column.rest:
             if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
                 raise ValueError(f"column {repeated[0]!r} occurs twice; rename one of them")
-            used = itertools.chain.from_iterable(match.names or (match.name,) for match in matches)
-            matches.append(ColumnMatch(column, column.name, tuple(used)))
+            matches.append(ColumnMatch(column, column.name))
             continue
         try:
             matches.append(_find_column(names, column, sample, by_number))

@@ -1,8 +1,10 @@
 """Read the rows of files to predict, including rows without a text."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TextIO
 
 from tfhub_ft.data.columns import Column, Values, check_text, is_missing
@@ -16,60 +18,83 @@ from tfhub_ft.utils.errors import InputError
 
 @dataclass(frozen=True)
 class TextRow:
-    """A row of a file to predict.
+    """A row to predict.
 
     Args:
         location: The file and the number of the row.
         segments: Its texts, or messages instead of a prompt; None if one of them is missing or blank.
         texts: The texts for the output, "" for missing ones.
-        others: Its other columns, if they are read.
+        values: The values of all its columns, in the order of the file.
     """
 
     location: str
     segments: tuple[Any, ...] | None
     texts: tuple[Any, ...]
-    others: Values
+    values: Values
 
 
-def read_texts(
-    source: str | os.PathLike | TextIO,
-    columns: Sequence[Column],
-    *,
-    options: ReadOptions | None = None,
-    keep_columns: bool = False,
-    on_bad_row: Callable[[str], None] | None = None,
-) -> Iterator[TextRow]:
-    """Yield the rows of a file, or of a stream with a text per line.
+class TextRows:
+    """The rows of a file, or of a stream with a text per line, with all their columns; read on iteration.
 
     Blank lines of txt files, one-column tables and streams are rows without a text, and so are rows whose text is empty
-    or null. In txt files and streams, the texts of a pair are separated by a tab. `keep_columns` reads the other
-    columns, too; `on_bad_row` is as in `read_rows`.
+    or null. In txt files and streams, the texts of a pair are separated by a tab.
+
+    Args:
+        source: The file, or a text stream.
+        columns: The columns of the texts.
+        options: How to read the file.
+        on_bad_row: As for `read_rows`.
     """
-    options = replace(options or ReadOptions(), keep_blank=True)
-    stream: Any = getattr(source, "buffer", None)
-    path = None if stream else check_path("source", source)
-    by_line = path is None or suffix_of(path) == ".txt"
-    read_columns = [Column("text", (), check_text)] if by_line else columns
-    read_columns = [replace(column, check=_optional(column.check)) for column in read_columns]
-    if keep_columns and not by_line:
-        read_columns.append(Column("", (), lambda others: others, rest=True))
-    opened = open_source(path, read_columns, options) if path else open_stream(stream, options)
-    for row in rows_of(opened, read_columns, on_bad_row=on_bad_row):
-        others = row.values.pop("", {})
-        texts = tuple(row.values.values())
-        if by_line and len(columns) > 1:
-            texts = texts[0].split("\t") if texts[0] is not None else [""] * len(columns)
-            texts = tuple(text if text.strip() else None for text in texts)
-            if len(texts) != len(columns):
-                fault = f"has {len(texts)} of {len(columns)} texts; separate them by a tab"
-                message = f"{opened.location(row.line)}: {fault}"
-                if on_bad_row is None:
-                    raise InputError(message)
-                on_bad_row(message)
-                continue
-        segments = None if None in texts else texts
-        output_texts = tuple("" if text is None else text for text in texts)
-        yield TextRow(opened.location(row.line), segments, output_texts, others)
+
+    def __init__(
+        self,
+        source: str | os.PathLike | TextIO,
+        columns: Sequence[Column],
+        *,
+        options: ReadOptions | None = None,
+        on_bad_row: Callable[[str], None] | None = None,
+    ):
+        options = replace(options or ReadOptions(), keep_blank=True)
+        stream: Any = getattr(source, "buffer", None)
+        path = None if stream else check_path("source", source)
+        self.by_line = path is None or suffix_of(path) == ".txt"
+        # A wrapper of a stream that is collected closes it.
+        self.opened = source
+        self.fields, self.on_bad_row = [column.name for column in columns], on_bad_row
+        read_columns = [Column("text", (), check_text)] if self.by_line else columns
+        self.columns = [replace(column, check=_optional(column.check)) for column in read_columns]
+        if not self.by_line:
+            self.columns.append(Column("", (), lambda row: row, rest=True))
+        self.source = open_source(path, self.columns, options) if path else open_stream(stream, options)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of all columns; those of JSON objects in the order of their first appearance."""
+        if self.by_line:
+            return self.fields
+        if self.source.names is not None:
+            return self.source.names
+        rows = (values for _, values, _ in self.source.records() if values)
+        return [*dict.fromkeys(itertools.chain.from_iterable(rows))]
+
+    def __iter__(self) -> Iterator[TextRow]:
+        """Yield the rows; the first bad one is an InputError unless `on_bad_row` is set."""
+        for row in rows_of(self.source, self.columns, on_bad_row=self.on_bad_row):
+            location, values = self.source.location(row.line), row.values.pop("", {})
+            texts = tuple(row.values.values())
+            if self.by_line and len(self.fields) > 1:
+                texts = texts[0].split("\t") if texts[0] is not None else [""] * len(self.fields)
+                texts = tuple(text if text.strip() else None for text in texts)
+                if len(texts) != len(self.fields):
+                    fault = f"has {len(texts)} of {len(self.fields)} texts; separate them by a tab"
+                    if self.on_bad_row is None:
+                        raise InputError(f"{location}: {fault}")
+                    self.on_bad_row(f"{location}: {fault}")
+                    continue
+            segments = None if None in texts else texts
+            texts = tuple("" if text is None else text for text in texts)
+            values = dict(zip(self.fields, texts)) if self.by_line else {name: values.get(name) for name in self.names}
+            yield TextRow(location, segments, texts, values)
 
 
 def _optional(check: Callable[[object], object]) -> Callable[[object], object]:

@@ -262,18 +262,21 @@ def predict_rows(
     predictor: Predictor, rows: Iterable[TextRow], on_bad_row: Callable[[str], None] | None = None
 ) -> Iterator[tuple[TextRow, Prediction]]:
     """Yield each row with its prediction; a row without a text gets the keys of the other predictions, all None."""
-    rows, blank, waiting = iter(rows), None, []
+    rows, blank = iter(rows), None
     while window := list(itertools.islice(rows, predictor.task.rows_at_once)):
         window, predictions = _predict_window(predictor, window, on_bad_row)
-        if blank is None and predictions:
-            blank = {key: dict.fromkeys(v) if isinstance(v, dict) else None for key, v in predictions[0].items()}
         remaining = iter(predictions)
-        waiting += [(row, blank if row.segments is None else next(remaining)) for row in window]
-        # The keys of a blank prediction are known after the first other one.
-        if blank is not None:
-            yield from ((row, blank if prediction is None else prediction) for row, prediction in waiting)
-            waiting = []
-    yield from ((row, {}) for row, _ in waiting)
+        for row in window:
+            if row.segments is not None:
+                yield row, next(remaining)
+                continue
+            # The keys are those of any prediction.
+            blank = blank or _blank((predictions or predictor([("a",) * len(predictor.task.fields)]))[0])
+            yield row, blank
+
+
+def _blank(prediction: Prediction) -> Prediction:
+    return {key: dict.fromkeys(value) if isinstance(value, dict) else None for key, value in prediction.items()}
 
 
 def _predict_window(

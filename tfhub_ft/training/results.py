@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import count_labels
+from tfhub_ft.data.row_writers import write_rows
 from tfhub_ft.encoders.encoder_pair import write_pair
+from tfhub_ft.evaluation.predictions import predicted_rows
 from tfhub_ft.evaluation.report import html_report
 from tfhub_ft.evaluation.scored import Scored, held_out_scores, score_warnings
 from tfhub_ft.models.heads import apply_temperature
-from tfhub_ft.run import CALIBRATION, CHECKPOINTS, KEPT_ROWS, METRICS, MODEL, REPORT, SAMPLE, THRESHOLDS, Run
+from tfhub_ft.run import (
+    CALIBRATION,
+    CHECKPOINTS,
+    KEPT_ROWS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    REPORT,
+    SAMPLE,
+    THRESHOLDS,
+    Run,
+)
 from tfhub_ft.tasks.base import Task, load_plugin
 from tfhub_ft.training.callbacks import Checkpoints, remove_weights
 from tfhub_ft.training.trainer import Trainer
@@ -117,12 +130,15 @@ def write_results(
         for warning in score_warnings(task, held_out, dict(scored.thresholds)):
             warn(warning)
     run.add_warnings(warnings)
+    model = task.inference_model(built.model, trainer.dataset.labels)
     with atomic_write(run.path / MODEL) as aside:
-        task.inference_model(built.model, trainer.dataset.labels).save(aside)
+        model.save(aside)
     if task.keeps_encoder:
         write_pair(built.layer, built.preprocessor, run.path)
     write_json(run.path / THRESHOLDS, scored.thresholds)
     write_json(run.path / CALIBRATION, scored.calibration)
+    split = _last_split(trainer.dataset)
+    write_rows(predicted_rows(scored, model, trainer.tokens[split]), run.path / PREDICTIONS)
     tokens = trainer.tokens["train"]
     training = html_report.Training(
         epochs=checkpoints.state["epochs"],
@@ -133,9 +149,8 @@ def write_results(
         weights=(trainer.network.count_params(), trainer.trained_weights),
         peak_memory=peak_memory(),
     )
-    of = f"{_last_split(trainer.dataset)} rows"
     html_report.write_report(
-        run.path / REPORT, run, scored, of=of, scores=scores, warnings=run.warnings, training=training
+        run.path / REPORT, run, scored, of=f"{split} rows", scores=scores, warnings=run.warnings, training=training
     )
     write_json(run.path / METRICS, scores)
     remove_weights(run.path / CHECKPOINTS)

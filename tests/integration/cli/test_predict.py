@@ -33,8 +33,9 @@ def test_predict_writes_replies_to_prompts(tiny_dialogue_run, tmp_path, suffix):
         source.write_text("\n".join(map(as_line, PROMPTS)))
     options = ["--prompt-column", "said"] if suffix == "csv" else []
     predicted(tiny_dialogue_run, "--input", source, "--output", target, *options)
+    column, others = ("said", {"prompt": "x"}) if suffix == "csv" else ("prompt", {})
     assert list(map(json.loads, target.read_text().splitlines())) == [
-        {"prompt": prompt, "reply": "use é"} for prompt in PROMPTS
+        {column: prompt, **others, "reply": "use é"} for prompt in PROMPTS
     ]
 
 
@@ -43,7 +44,7 @@ def test_predict_keeps_messages_that_end_with_the_user(tiny_dialogue_run, tmp_pa
     turns = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
     source.write_text(json.dumps({"messages": turns}))
     predicted(tiny_dialogue_run, "--input", source, "--output", target)
-    assert json.loads(target.read_text()) == {"prompt": turns, "reply": "use é"}
+    assert json.loads(target.read_text()) == {"messages": turns, "reply": "use é"}
     assert predicted(tiny_dialogue_run, "--input", source) == "use é\tuser\n"
     for messages, said in ((turns[:3], "has the role assistant in the last message"), ([], "is not a list")):
         source.write_text(json.dumps({"messages": messages}))
@@ -56,7 +57,7 @@ def test_predict_keeps_order_and_columns(tiny_dialogue_run, tmp_path):
     source.write_text("id;prompt;reply\nA-1;;x\nA-2;the nest\nA-3;the nest;y\n")
     said = predicted(tiny_dialogue_run, "--input", source, "--output", target, "--keep-columns", "--skip-bad-rows")
     assert said == f"{target}: 2 predictions\n"
-    assert target.read_text().splitlines() == ["id,input_reply,prompt,reply", "A-1,x,,", "A-3,y,the nest,use é"]
+    assert target.read_text().splitlines() == ["id,prompt,input_reply,reply", "A-1,,x,", "A-3,the nest,y,use é"]
     assert predicted(tiny_dialogue_run, lines=["", "you", "", ""]).splitlines() == ["-\t", "use é\tyou", "-\t", "-\t"]
     with pytest.raises(InputError, match=r"prompts\.csv, line 3: has 2 of 3 fields"):
         predicted(tiny_dialogue_run, "--input", source)

@@ -12,7 +12,7 @@ from tests.conftest import make_reviews
 from tfhub_ft.cli.main import group
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import ReadOptions
-from tfhub_ft.inference.files import predict_file, predict_shards, prediction_writer, write_predictions
+from tfhub_ft.inference.files import output_row, predict_file, predict_shards, write_predictions
 from tfhub_ft.inference.predict import open_predictor
 from tfhub_ft.utils.errors import InputError
 
@@ -26,10 +26,15 @@ def by_run(tiny_run):
     return open_predictor(tiny_run)
 
 
+def predicted(*arguments, **options):
+    """Return the rows that `predict_file` yields, as a jsonl file has them."""
+    return [output_row(*each) for each in predict_file(*arguments, **options)]
+
+
 def test_predict_file_warns_once_of_truncated_rows(by_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tfhub_ft.inference.files.COUNTED_AT_ONCE", 3)
     file = write_texts(tmp_path / "rows.csv", ["good", LONG, None, "bad film", LONG, LONG, "a", LONG])
-    assert len(list(predict_file(by_run, file, columns=COLUMNS))) == 8
+    assert len(predicted(by_run, file, columns=COLUMNS)) == 8
     error = capsys.readouterr().err
     assert f"Warning: {file}: 4 of 8 rows are longer than --seq-length 24 tokens" in error
     assert error.count("longer than") == 1
@@ -65,14 +70,15 @@ FILES = ["rows.csv", "rows.tsv", "rows.jsonl", "rows.json", "rows.txt"]
 def test_predict_file_keeps_rows_without_a_text(by_run, tmp_path, name, capsys):
     texts = [None, *TEXTS[:3], "", "  ", *TEXTS[3:6], None]
     path = write_texts(tmp_path / name, texts)
-    predictions = list(predict_file(by_run, path, columns=COLUMNS))
+    predictions = predicted(by_run, path, columns=COLUMNS)
     assert len(predictions) == len(texts)
     expected = iter(tfhub_ft.predict(by_run, TEXTS[:6]))
     for text, prediction in zip(texts, predictions):
+        prediction = {field: prediction[field] for field in ("label", "score", "probabilities")}
         if text and text.strip():
-            assert prediction == {"text": text, **next(expected)}
+            assert prediction == next(expected)
         else:
-            blank = {"text": "", "label": None, "score": None, "probabilities": {"negative": None, "positive": None}}
+            blank = {"label": None, "score": None, "probabilities": {"negative": None, "positive": None}}
             assert prediction == blank
     assert capsys.readouterr().err == f"{path}: 4 of 10 rows without a text; their predictions are empty\n"
 
@@ -82,39 +88,67 @@ def test_predict_file_returns_a_prediction_per_line(by_run, tmp_path, end):
     (tmp_path / "rows.txt").write_bytes(f"\ufeffgood\r\n\r\nbad{end}".encode())
     stream = io.TextIOWrapper(io.BytesIO(f"good\n\nbad{end}".encode()))
     for source in (tmp_path / "rows.txt", str(tmp_path / "rows.txt"), stream):
-        assert [each["text"] for each in predict_file(by_run, source)] == ["good", "", "bad"]
+        assert [each["text"] for each in predicted(by_run, source)] == ["good", "", "bad"]
     (tmp_path / "blank.txt").write_text("\n\n")
-    assert list(predict_file(by_run, tmp_path / "blank.txt")) == [{"text": ""}] * 2
+    blank = {"text": "", "label": None, "score": None, "probabilities": {"negative": None, "positive": None}}
+    assert predicted(by_run, tmp_path / "blank.txt") == [blank] * 2
 
 
 @pytest.mark.parametrize("blank", ["", "  ", '" "', '""'])
 def test_predict_file_keeps_blank_rows_of_a_single_column(by_run, tmp_path, blank):
     (tmp_path / "rows.csv").write_text(f"text\ngood\n{blank}\nbad\n")
-    assert [each["text"] for each in predict_file(by_run, tmp_path / "rows.csv")] == ["good", "", "bad"]
+    assert [each["text"] for each in predicted(by_run, tmp_path / "rows.csv")] == ["good", "", "bad"]
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
-def test_predict_file_keeps_other_columns(by_run, tmp_path, name):
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl", "rows.json"])
+def test_predict_file_keeps_all_columns_in_order(by_run, tmp_path, name):
     path = write_texts(tmp_path / name, ["good", None])
-    predictions = list(predict_file(by_run, path, columns=COLUMNS, keep_columns=True))
-    kept = {"csv": {"id": "A-1", "input_label": "x"}, "jsonl": {"id": 1}}[path.suffix[1:]]
-    assert list(predictions[1]) == [*kept, "text", "label", "score", "probabilities"]
-    assert {key: predictions[1][key] for key in kept} == kept
-    write_predictions(predictions, tmp_path / "predictions.csv")
+    rows = predicted(by_run, path, columns=COLUMNS)
+    of_input = {"csv": ["id", "review", "input_label"]}.get(path.suffix[1:], ["id", "review"])
+    assert [list(row) for row in rows] == [[*of_input, "label", "score", "probabilities"]] * 2
+    assert [str(row["id"])[-1] for row in rows] == ["0", "1"]
+    assert rows[0]["review"] == "good"
+    write_predictions(predict_file(by_run, path, columns=COLUMNS), tmp_path / "out" / "predictions.csv")
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        header, *cells = csv.reader(file)
+    assert header == [*of_input, "label", "score", "probability_negative", "probability_positive"]
+    assert cells[1][-5:] == ["", "", "", "", ""] if len(of_input) == 2 else ["x", "", "", "", ""]
+
+
+def test_predict_file_keeps_columns_that_only_some_objects_have(by_run, tmp_path):
+    rows = [{"text": "good", "id": 1}, {"id": 2, "text": "bad", "note": ["a", 1]}, {"text": "", "more": {"b": 1.25}}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = ["text", "id", "note", "more"]
+    for row, kept in zip(rows, predicted(by_run, tmp_path / "rows.jsonl"), strict=True):
+        assert {name: kept[name] for name in names} == {name: row.get(name) for name in names}
+    write_predictions(predict_file(by_run, tmp_path / "rows.jsonl"), tmp_path / "predictions.csv")
     with (tmp_path / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["id"] for row in rows] == [str(kept["id"])[:-1] + end for end in "01"]
-    assert (rows[1]["text"], rows[1]["label"], rows[1]["probability_positive"]) == ("", "", "")
+        cells = list(csv.DictReader(file))
+    assert [[row[name] for name in names] for row in cells] == [
+        ["good", "1", "", ""], ["bad", "2", '["a", 1]', ""], ["", "", "", '{"b": 1.25}'],
+    ]  # fmt: skip
 
 
 def test_predict_file_renames_columns_that_collide(by_run, tmp_path):
-    (tmp_path / "rows.csv").write_text("text,input_label,label\ngood,a,b\n")
-    (prediction,) = predict_file(by_run, tmp_path / "rows.csv", keep_columns=True)
-    assert (prediction["input_label"], prediction["input_input_label"]) == ("a", "b")
+    header = "text,input_label,label,probability_positive,probabilities"
+    (tmp_path / "rows.csv").write_text(f"{header}\ngood,a,b,c,d\n")
+    (row,) = predicted(by_run, tmp_path / "rows.csv")
+    assert list(row)[:5] == [
+        "text", "input_label", "input_input_label", "input_probability_positive", "input_probabilities",
+    ]  # fmt: skip
+    assert list(row.values())[:5] == ["good", "a", "b", "c", "d"]
     (tmp_path / "twice.csv").write_text("id,text,id\n1,good,2\n")
     with pytest.raises(InputError, match="column 'id' occurs twice; rename one of them"):
-        list(predict_file(by_run, tmp_path / "twice.csv", keep_columns=True))
-    assert len(list(predict_file(by_run, tmp_path / "twice.csv"))) == 1
+        predicted(by_run, tmp_path / "twice.csv")
+
+
+def test_write_predictions_keeps_numbers_of_the_input(by_run, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "good", "price": 1234567.891, "id": 12345678901234567890}\n')
+    write_predictions(predict_file(by_run, tmp_path / "rows.jsonl"), tmp_path / "predictions.csv")
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["price"], row["id"]) == ("1234567.891", "12345678901234567890")
+    assert len(row["score"]) <= 8
 
 
 def test_predict_file_refuses_or_skips_bad_rows(by_run, tmp_path, capsys):
@@ -124,7 +158,7 @@ def test_predict_file_refuses_or_skips_bad_rows(by_run, tmp_path, capsys):
         write_predictions(predict_file(by_run, path), tmp_path / "predictions.csv")
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
     capsys.readouterr()
-    predictions = list(predict_file(by_run, path, skip_bad_rows=True))
+    predictions = predicted(by_run, path, skip_bad_rows=True)
     assert [each["text"] for each in predictions] == ["good", "", "nan"]
     assert capsys.readouterr().err.splitlines() == [
         f"{path}: 1 of 3 rows without a text; their predictions are empty",
@@ -136,12 +170,12 @@ def test_predict_file_refuses_or_skips_bad_rows(by_run, tmp_path, capsys):
 def test_predict_file_names_the_invalid_byte_of_a_stream(by_run):
     content = b"good film\nbad \xff\n"
     with pytest.raises(InputError, match="standard input, line 2: byte 5 .0xff. is not UTF-8; .* --encoding cp1252"):
-        list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(content))))
+        predicted(by_run, io.TextIOWrapper(io.BytesIO(content)))
     options = ReadOptions(encoding="cp1252")
-    predictions = list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(content)), options=options))
+    predictions = predicted(by_run, io.TextIOWrapper(io.BytesIO(content)), options=options)
     assert predictions[1]["text"] == "bad ÿ"
     with pytest.raises(InputError, match="standard input: no rows found"):
-        list(predict_file(by_run, io.TextIOWrapper(io.BytesIO(b""))))
+        predicted(by_run, io.TextIOWrapper(io.BytesIO(b"")))
 
 
 def test_read_options_default_to_the_encoding_of_the_run(by_run, monkeypatch, tmp_path):
@@ -151,51 +185,7 @@ def test_read_options_default_to_the_encoding_of_the_run(by_run, monkeypatch, tm
     of_run = "id~text\n1~größer\n"
     for content in (of_run.encode("cp1252"), of_run.encode(), b"id;text\n1;gr\xf6\xdfer\n"):
         (tmp_path / "rows.csv").write_bytes(content)
-        assert next(predict_file(by_run, tmp_path / "rows.csv", options=options))["text"] == "größer"
-
-
-PREDICTIONS = [
-    {"text": 'a "quote",\tand\nmore', "label": "no", "score": 0.75, "probabilities": {"no": 0.75, "yes": 0.25}}
-]
-
-
-@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl"])
-def test_write_predictions_round_trips(tmp_path, format):
-    path = tmp_path / f"predictions.{format}"
-    assert write_predictions(iter(PREDICTIONS), path) == 1
-    text = path.read_text(encoding="utf-8")
-    if format == "jsonl":
-        assert json.loads(text) == PREDICTIONS[0]
-    elif format == "csv":
-        with path.open(newline="") as file:
-            assert next(csv.DictReader(file)) == {
-                "text": PREDICTIONS[0]["text"], "label": "no", "score": "0.75", "probability_no": "0.75",
-                "probability_yes": "0.25",
-            }  # fmt: skip
-    else:
-        assert text.splitlines()[1].split("\t") == ['a "quote", and more', "no", "0.75", "0.75", "0.25"]
-
-
-FORMULAS = ["=1+1", "+1", "-1", "@me", "\t=1", "\r=1", "＝1"]
-
-
-@pytest.mark.parametrize("format", ["csv", "tsv"])
-def test_write_predictions_escapes_formulas_on_request(tmp_path, format):
-    rows = [{"text": text, "note": "'=x", "label": "-a", "score": -0.5} for text in [*FORMULAS, " =1", "plain", ""]]
-    path = tmp_path / f"predictions.{format}"
-    delimiter = "," if format == "csv" else "\t"
-
-    def cells():
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.reader(file, delimiter=delimiter))[1:]
-
-    write_predictions(iter(rows), path)
-    texts = [row["text"] if format == "csv" else row["text"].strip() for row in rows]
-    assert [row[0] for row in cells()] == texts
-    write_predictions(iter(rows), path, spreadsheet_safe=True)
-    risky = FORMULAS if format == "csv" else [*FORMULAS, " =1"]
-    escaped = [f"'{text}" if row["text"] in risky else text for row, text in zip(rows, texts, strict=True)]
-    assert cells() == [[text, "'=x", "'-a", "-0.5"] for text in escaped]
+        assert predicted(by_run, tmp_path / "rows.csv", options=options)[0]["text"] == "größer"
 
 
 def test_spreadsheet_safe_requires_csv_or_tsv(tiny_run, tmp_path):
@@ -208,12 +198,6 @@ def test_spreadsheet_safe_requires_csv_or_tsv(tiny_run, tmp_path):
     )
     assert done.exit_code == 0
     assert output.read_text(encoding="utf-8").splitlines()[1].startswith('"\'=good film","')
-
-
-def test_prediction_writer_writes_to_an_open_file():
-    file = io.StringIO()
-    prediction_writer("jsonl", file)(PREDICTIONS[0])
-    assert json.loads(file.getvalue()) == PREDICTIONS[0]
 
 
 def test_predict_shards_continues_after_an_interruption(by_run, tmp_path):
