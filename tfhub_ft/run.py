@@ -22,6 +22,7 @@ tracking.json  of a run with --track: its id in the tracker
 """
 
 import contextlib
+import csv
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.data.formats.csv import FIELD_LIMIT
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
@@ -219,6 +221,18 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The scores by split: "train", "validation", and "test" if there are test rows."""
         return self._json(METRICS, {"train": dict, "validation": dict})
+
+    @property
+    def predictions(self) -> list[dict[str, str]]:
+        """The cells of predictions.csv by column: texts, label and prediction of each test row.
+
+        Without test rows, they are those of the validation rows.
+        """
+        path = self._existing(PREDICTIONS)
+        # The limit is global to the process; it is only raised.
+        csv.field_size_limit(max(csv.field_size_limit(), FIELD_LIMIT))
+        with path.open(encoding="utf-8", newline="") as file, self._reading(path):
+            return [*csv.DictReader(file)]
 
     @property
     def sample(self) -> list[list[str]]:

@@ -28,6 +28,17 @@ def test_adapt_lowers_the_perplexity(adapted):
     assert run.metrics["test"]["perplexity"] < 0.5 * words
 
 
+def test_adapt_scores_each_test_row(adapted):
+    run, data = adapted
+    texts = data.read_text().splitlines()
+    predictions = run.predictions
+    assert [each["text"] for each in predictions] == [texts[int(each["line"]) - 1] for each in predictions]
+    counts = [int(each["masked_tokens"]) for each in predictions]
+    assert sum(counts) == run.metrics["test"]["masked_tokens"]
+    correct = sum(float(each["masked_accuracy"]) * count for each, count in zip(predictions, counts))
+    assert correct / sum(counts) == pytest.approx(run.metrics["test"]["masked_accuracy"], abs=1e-4)
+
+
 def test_adapt_run_is_an_encoder_for_other_recipes(adapted, tiny_pair, reviews_csv, tmp_path):
     run, _ = adapted
     assert all(finding.ok for finding in verify_encoder(run.path / "encoder", run.path / "preprocessor"))

@@ -57,6 +57,15 @@ def test_bi_encoder_score_is_the_cosine_of_its_embeddings(similarity):
     np.testing.assert_allclose((first * second).sum(-1) * (high - low) + low, scores, atol=1e-5)
 
 
+def test_train_writes_predicted_scores_of_test_rows(similarity):
+    run, _ = similarity
+    predictions = run.predictions
+    assert list(predictions[0]) == ["line", "sentence1", "sentence2", "score", "prediction"]
+    predicted = tfhub_ft.predict(run, [(each["sentence1"], each["sentence2"]) for each in predictions])
+    scores = [float(each["prediction"]) for each in predictions]
+    assert scores == pytest.approx([each["score"] for each in predicted], abs=1e-4)
+
+
 def test_compare_of_scores_lacks_counts_of_correct_rows(similarity):
     run, _ = similarity
     comparison = compare(run, run)
@@ -86,6 +95,16 @@ def test_retrieval_replies_from_its_training_rows(retrieval):
     scores = [each["score"] for each in answer["replies"]]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == 5
+
+
+def test_train_writes_retrieved_replies_to_test_rows(retrieval):
+    run, _ = retrieval
+    predictions = run.predictions
+    assert list(predictions[0]) == ["line", "prompt", "reply", "prediction", "score"]
+    predicted = tfhub_ft.predict(run, [each["prompt"] for each in predictions])
+    assert [each["prediction"] for each in predictions] == [each["reply"] for each in predicted]
+    scores = [float(each["score"]) for each in predictions]
+    assert scores == pytest.approx([each["score"] for each in predicted], abs=1e-4)
 
 
 @pytest.mark.slow

@@ -62,6 +62,11 @@ def test_report_has_replies_before_and_after_training(run):
     assert all(name in page for name in ("true reply", "before", "trained", "The language model"))
 
 
+def test_train_writes_replies_to_test_rows(run):
+    assert len(run.predictions) == run.splits["test"]["rows"]
+    assert list(run.predictions[0]) == ["prompt", "reply", "prediction"]
+
+
 def test_dialogue_run_predicts_a_reply(run):
     (answer,) = tfhub_ft.predict(run, ["good goose"])
     assert set(answer) == {"reply"} and isinstance(answer["reply"], str)

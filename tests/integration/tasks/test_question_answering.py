@@ -38,6 +38,18 @@ def test_train_learns_spans_and_a_no_answer_threshold(trained):
     assert scores["f1"] > 0.6
 
 
+def test_train_writes_answers_to_test_rows(trained):
+    run, _ = trained
+    predictions = run.predictions
+    assert list(predictions[0]) == ["line", "question", "context", "answers", "prediction", "score"]
+    predicted = tfhub_ft.predict(run, [(each["question"], each["context"]) for each in predictions])
+    assert len(predictions) == run.splits["test"]["rows"]
+    assert [each["prediction"] for each in predictions] == [each["answer"] for each in predicted]
+    scores = [float(each["score"]) for each in predictions]
+    assert scores == pytest.approx([each["score"] for each in predicted], abs=1e-4)
+    assert {each["answers"] for each in predictions} <= {"", *NAMES}
+
+
 LONG = "Good film. " * 40 + "The waiter Mary, so nice; " + "food and film " * 40
 PAIRS = [("who is it?", LONG), ("who is it?", "waiter bob so nice"), ("who is it?", "?")]
 

@@ -38,6 +38,18 @@ def test_train_learns_entities(trained):
     assert set(scores["per_class"]) == {"person", "thing"}
 
 
+def test_train_writes_predicted_tags_of_test_rows(trained):
+    run, _, data = trained
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    predictions = run.predictions
+    assert [int(each["line"]) for each in predictions] == run.splits["test"]["lines"]
+    for each in predictions:
+        row = rows[int(each["line"]) - 1]
+        assert (each["text"].split(), each["tags"].split()) == (row["tokens"], row["tags"])
+    predicted = tfhub_ft.predict(run, [each["text"] for each in predictions])
+    assert [each["prediction"].split() for each in predictions] == [each["tags"] for each in predicted]
+
+
 def test_predict_returns_spans_of_long_texts(trained):
     run, exported, _ = trained
     text = "  " + "Ann saw the new film film in 5 ; " * 30 + "\tBob likes the book book"

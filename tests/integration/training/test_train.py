@@ -33,7 +33,7 @@ def test_train_writes_all_files_of_a_run(tiny_run, reviews_csv):
     assert names == {
         "recipe.yaml", "labels.json", "splits.json", "sample.jsonl", "kept_rows.jsonl", "thresholds.json",
         "calibration.json", "warnings.json", "history.csv", "metrics.json", "report.html", "model.keras",
-        "checkpoints", "logs",
+        "predictions.csv", "checkpoints", "logs",
     }  # fmt: skip
     assert run.labels == ["negative", "positive"]
     assert set(run.metrics) == {"train", "validation", "test"}
@@ -50,6 +50,24 @@ def test_train_writes_all_files_of_a_run(tiny_run, reviews_csv):
 @pytest.mark.sample
 def test_train_learns(tiny_run):
     assert Run(tiny_run).metrics["test"]["accuracy"] >= 0.9
+
+
+@pytest.mark.sample
+def test_train_writes_predictions_of_test_rows(tiny_run, reviews_csv):
+    run = Run(tiny_run)
+    with reviews_csv.open(newline="") as file:
+        rows = dict(enumerate(csv.DictReader(file), 2))
+    predictions = run.predictions
+    assert [int(each["line"]) for each in predictions] == run.splits["test"]["lines"]
+    assert [*predictions[0]] == [
+        "line", "text", "label", "prediction", "probability_negative", "probability_positive",
+    ]  # fmt: skip
+    assert all({"text": each["text"], "label": each["label"]} == rows[int(each["line"])] for each in predictions)
+    predicted = tfhub_ft.predict(run, [each["text"] for each in predictions])
+    assert [each["prediction"] for each in predictions] == [each["label"] for each in predicted]
+    for label in run.labels:
+        probabilities = [float(each[f"probability_{label}"]) for each in predictions]
+        assert probabilities == pytest.approx([each["probabilities"][label] for each in predicted], abs=1e-5)
 
 
 def test_train_with_the_same_seed_gives_the_same_run(tiny_run, tiny_pair, reviews_csv, tmp_path):
