@@ -34,6 +34,9 @@ class AdaptSettings(Settings):
     text_column: str | None = setting(
         None, "Column of the texts; by default found by its name (text, sentence, review, ...)."
     )
+    text: str | None = setting(
+        None, "Template of the text from several columns, whose names are in braces, such as '{title}. {body}'."
+    )
     mask_share: float = setting(0.15, "Fraction of the words to mask.", group="Training", minimum=0.01, maximum=0.9)
 
 

@@ -38,6 +38,12 @@ class RetrievalSettings(Settings):
     reply_column: str | None = setting(
         None, "Column of the replies; by default found by its name (reply, answer, ...)."
     )
+    prompt_text: str | None = setting(
+        None, "Template of the prompt from several columns, whose names are in braces, such as '{product}: {question}'."
+    )
+    reply_text: str | None = setting(
+        None, "Template of the reply from several columns, whose names are in braces, such as '{greeting} {answer}'."
+    )
 
 
 def build_model(encoder: str = "minilm-l6", *, seq_length: int = 64, **options: Any) -> "keras.Model":

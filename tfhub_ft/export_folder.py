@@ -4,6 +4,7 @@ import json
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +105,30 @@ def check_artifact(path: Path) -> bool:
         InputError: The artifact was changed, or export.json is damaged.
     """
     path = path.resolve()
-    for folder in path.parents[:_DEPTH]:
-        if not (folder / EXPORTS).is_file():
-            continue
+    for folder in _export_folders(path):
         name = path.relative_to(folder).as_posix()
         for entry in read_exports(folder)["forms"]:
             if entry["path"] == name and "sha256" in entry:
                 _check_digests(path, entry["sha256"], folder / EXPORTS)
                 return True
     return False
+
+
+def read_columns(artifact: Path) -> dict[str, str]:
+    """Return the settings of columns of the run of an artifact; empty if it was moved out of its export folder."""
+    folder = next(_export_folders(artifact.resolve()), None)
+    if folder is None:
+        return {}
+    columns = read_exports(folder).get("columns", {})
+    try:
+        check_shape(columns, {str: str}, "'columns'")
+    except ValueError as error:
+        raise InputError(f"{folder / EXPORTS}: cannot be read ({error}); restore it, or export again") from None
+    return columns
+
+
+def _export_folders(path: Path) -> Iterator[Path]:
+    return (folder for folder in path.parents[:_DEPTH] if (folder / EXPORTS).is_file())
 
 
 def _check_digests(path: Path, sha256: Any, exports: Path) -> None:

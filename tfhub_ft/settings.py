@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from tfhub_ft.utils.arguments import check_no_nul, check_path, check_type
 from tfhub_ft.utils.errors import InputError, did_you_mean
+from tfhub_ft.utils.templates import Template
 
 Group = Literal["Data", "Model", "Training", "Fine-tuning method", "Runtime"]
 STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
@@ -25,6 +26,14 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _TEXT_COLUMN_HELP = "Column of the texts; by default found by its name (text, sentence, review, ...)."
 _LABEL_COLUMN_HELP = "Column of the labels; by default found by its name (label, class, category, ...)."
 _SCORE_COLUMN_HELP = "Column of the numbers; by default found by its name (score, rating, stars, ...)."
+_TEMPLATE_HELP = "Template of {} from several columns, whose names are in braces, such as '{{title}}. {{body}}'."
+# The setting with the template of a text by the setting with the name of its column.
+TEMPLATES = {
+    "text_column": "text",
+    **{f"{text}_column": f"{text}_text" for text in ("first", "second", "prompt", "reply")},
+}
+# Files whose columns may have other names than those of --train.
+_OTHER_FILES = ("validation", "test")
 _LORA_ALPHA_HELP = "LoRA alpha: updates are scaled by alpha / rank; by default twice the rank."
 _T = TypeVar("_T")
 _Training = TypeVar("_Training", bound="TrainingSettings")
@@ -61,6 +70,23 @@ def setting(
     """
     metadata = {"help": help, "group": group, "minimum": minimum, "maximum": maximum, "choices": choices, "path": path}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def names_columns(name: str) -> bool:
+    """Return whether a setting names a column of the rows, or several ones in a template."""
+    name = name.removeprefix("validation_").removeprefix("test_")
+    return (name.endswith("_column") and name != "weight_column") or name in TEMPLATES.values()
+
+
+def column_changes(columns: Mapping[str, str]) -> dict[str, str | None]:
+    """Return settings of columns with None for those that they replace: the template of a column, or vice versa."""
+    pairs = {**TEMPLATES, **{template: column for column, template in TEMPLATES.items()}}
+    return {**{pairs[name]: None for name in columns if name in pairs}, **columns}
+
+
+def option_name(field_name: str) -> str:
+    """Return the command-line option of a field, such as --seq-length for seq_length."""
+    return "--" + field_name.replace("_", "-")
 
 
 _model = functools.partial(setting, group="Model")
@@ -163,8 +189,19 @@ class TrainingSettings(_CheckedFields):
     lora_alpha = typing.cast(float | None, None)
     lora_targets = ""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Add a setting for --validation and one for --test to each setting of a column."""
+        super().__init_subclass__(**kwargs)
+        annotations = cls.__dict__.get("__annotations__", {})
+        for name in filter(names_columns, list(annotations)):
+            for split in _OTHER_FILES:
+                annotations[f"{split}_{name}"] = str | None
+                help = f"{option_name(name)} of --{split}, if its columns differ from those of --train."
+                setattr(cls, f"{split}_{name}", setting(None, help))
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_templates()
         if self.strategy == "parameter-server":
             raise InputError(NO_PARAMETER_SERVERS)
         if self.strategy not in STRATEGIES and not self.strategy.startswith("tpu:"):
@@ -184,6 +221,31 @@ class TrainingSettings(_CheckedFields):
             raise InputError(
                 f"--batch-tokens {self.batch_tokens}: must be at least --seq-length, which is {self.seq_length}"
             )
+
+    def _check_templates(self) -> None:
+        for column_name, template_name in TEMPLATES.items():
+            for prefix in ("", *(f"{split}_" for split in _OTHER_FILES)):
+                option, template = option_name(prefix + template_name), getattr(self, prefix + template_name, None)
+                if template is None:
+                    continue
+                Template(template, option)
+                if getattr(self, prefix + column_name, None):
+                    raise InputError(
+                        f"{option}: cannot be combined with {option_name(prefix + column_name)}; pass one of the two"
+                    )
+
+    def columns(self) -> dict[str, str]:
+        """Return the settings that name columns of the training rows, as far as they are set."""
+        prefixes = tuple(f"{split}_" for split in _OTHER_FILES)
+        names = [name for name in self.names() if names_columns(name) and not name.startswith(prefixes)]
+        return {name: value for name in names if (value := getattr(self, name))}
+
+    def of_file(self: _Training, split: str) -> _Training:
+        """Return the settings that read the file of a split, with the names of its columns."""
+        columns = {
+            name: value for name in self.names() if (value := getattr(self, f"{split}_{name}", None)) is not None
+        }
+        return self.replaced(column_changes(columns)) if columns else self
 
     @property
     def pretrained(self) -> str:
@@ -322,6 +384,7 @@ class TextSettings(LabelSettings):
     """Settings of recipes that read one text and its label from each row."""
 
     text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
+    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
     label_column: str | None = setting(None, _LABEL_COLUMN_HELP)
 
 
@@ -361,6 +424,7 @@ class MultilabelSettings(LabelSettings):
     """Settings of recipes that read a text and any number of labels from each row."""
 
     text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
+    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
     labels_column: str | None = setting(
         None,
         "Column of the lists of labels, or a comma-separated list of columns named after labels that contain 1 or 0;"
@@ -384,6 +448,8 @@ class _PairColumns(Settings):
     second_column: str | None = setting(
         None, "Column of the second texts; by default found by its name (sentence2, hypothesis, ...)."
     )
+    first_text: str | None = setting(None, _TEMPLATE_HELP.format("the first text"))
+    second_text: str | None = setting(None, _TEMPLATE_HELP.format("the second text"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -405,6 +471,7 @@ class ScoredTextSettings(Settings):
     """Settings of recipes that read one text and a number from each row."""
 
     text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
+    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
     score_column: str | None = setting(None, _SCORE_COLUMN_HELP)
 
 
@@ -482,11 +549,6 @@ class Distillation(_CheckedFields):
         super().__post_init__()
         if self.unlabeled and not self.alpha and not self.hidden_weight:
             raise InputError("--unlabeled: unused with --alpha 0 and --hidden-weight 0; increase one or omit it")
-
-
-def option_name(field_name: str) -> str:
-    """Return the command-line option of a field, such as --seq-length for seq_length."""
-    return "--" + field_name.replace("_", "-")
 
 
 def value_type(field: dataclasses.Field) -> type:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.cli.read_options import precision_option, reading_options
+from tfhub_ft.cli.read_options import precision_option, reading_options, template_option
 from tfhub_ft.utils.console import decode_input, printable
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, is_pattern, matching_files
@@ -53,8 +52,11 @@ class PredictCommand(Command):
     " 'part-*.jsonl' is many files.",
 )
 @_data("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts.")
+@template_option("--text", "--prompt-text", "text", content="texts")
 @_data("--first-column", "--question-column", "first_column", metavar="NAME", help="Column of first texts, questions.")
+@template_option("--first-text", content="first texts")
 @_data("--second-column", "--context-column", "second_column", metavar="NAME", help="Column of second texts, passages.")
+@template_option("--second-text", content="second texts")
 @reading_options(labels=False)
 @_output(
     "--output",
@@ -110,7 +112,7 @@ def command(
         inputs = [Path(source if source and source != "-" else "/dev/stdin"), Path(model), *run_files(Path(model))]
         check_output(Path(output), "--output", inputs)
     reading = {
-        "columns": predictor.task.columns(labeled=False, settings=SimpleNamespace(**columns)),
+        "columns": predictor.columns(**columns),
         "options": predictor.read_options(delimiter=delimiter, encoding=encoding, header=header is not False),
         "skip_bad_rows": skip_bad_rows,
     }

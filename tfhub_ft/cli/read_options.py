@@ -8,9 +8,27 @@ import click
 
 from tfhub_ft.cli.commands import option
 from tfhub_ft.cli.param_types import PATH
-from tfhub_ft.settings import PRECISIONS
+from tfhub_ft.settings import PRECISIONS, TEMPLATES, option_name
 
+# Settings that name columns, of all recipes, with what the columns contain.
+COLUMNS = {
+    "text_column": "texts",
+    "first_column": "first texts",
+    "second_column": "second texts",
+    "label_column": "labels",
+    "labels_column": "lists of labels",
+    "score_column": "numbers",
+    "tokens_column": "lists of tokens",
+    "tags_column": "lists of tags",
+    "question_column": "questions",
+    "context_column": "passages",
+    "answers_column": "answers",
+    "messages_column": "dialogues",
+    "prompt_column": "prompts",
+    "reply_column": "replies",
+}
 _data = partial(option, group="Data")
+_columns = partial(option, group="Columns that differ from those of training")
 
 
 def reading_options(*, labels: bool) -> Callable[[Any], Any]:
@@ -29,6 +47,10 @@ def reading_options(*, labels: bool) -> Callable[[Any], Any]:
     if labels:
         help = "Separator of the labels in a multi-label cell. [default: detected]"
         options.append(_data("--label-separator", metavar="TEXT", help=help))
+        for name, content in COLUMNS.items():
+            options.append(_columns(option_name(name), metavar="NAME", help=f"Column of the {content}."))
+            if template := TEMPLATES.get(name):
+                options.append(template_option(option_name(template), content=content))
 
     def add(function: Any) -> Any:
         for each in reversed(options):
@@ -36,6 +58,12 @@ def reading_options(*, labels: bool) -> Callable[[Any], Any]:
         return function
 
     return add
+
+
+def template_option(*names: str, content: str) -> Callable[[Any], Any]:
+    """Return the decorator that adds an option for a text that is composed of columns."""
+    help = f"Template of the {content} from columns, whose names are in braces: '{{title}}. {{body}}'."
+    return _columns(*names, metavar="TEMPLATE", help=help)
 
 
 def data_option(*, required: bool, help: str) -> Callable[[Any], Any]:

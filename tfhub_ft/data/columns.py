@@ -8,11 +8,13 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tfhub_ft.data.list_cells import is_list, parse_list
+from tfhub_ft.settings import TEMPLATES, option_name
+from tfhub_ft.utils.templates import Template
 
 # The values of a row by column: str from tables, any JSON value from other formats.
 Values = dict[str, Any]
@@ -51,6 +53,8 @@ class Column:
             raises a ValueError whose message completes "column 'text' ...", such as "is empty".
         column: The column name that the user set.
         option: The command-line option that sets `column`, for error messages.
+        preferred: Another name to look for before the usual ones.
+        template: The text of several columns, to read instead of one column.
         instead: The columns to read from a file that lacks this one.
         several: Whether `column` may name several columns, separated by commas; `check` then takes a dictionary.
         rest: Whether to read the whole row; `check` then takes a dictionary of all columns.
@@ -64,6 +68,8 @@ class Column:
     check: Callable[[Any], Any]
     column: str | None = None
     option: str = ""
+    preferred: str | None = None
+    template: Template | None = None
     instead: "tuple[Column, ...]" = ()
     several: bool = False
     rest: bool = False
@@ -71,9 +77,20 @@ class Column:
     check_row: Callable[[Values], None] | None = None
     hint: Callable[[str, Iterable[Values]], str | None] | None = None
 
+    def of_file(self, split: str, setting_names: Collection[str]) -> "Column":
+        """Return the column with the options of the file of a split, if these are settings."""
+
+        def renamed(option: str) -> str:
+            split_option = f"--{split}-{option[2:]}"
+            return split_option if option and split_option in map(option_name, setting_names) else option
+
+        template = self.template and replace(self.template, option=renamed(self.template.option))
+        instead = tuple(column.of_file(split, setting_names) for column in self.instead)
+        return replace(self, option=renamed(self.option), template=template, instead=instead)
+
 
 class ColumnMatch(NamedTuple):
-    """A column with its name in a file, or the names of several."""
+    """A column with its name in a file, or the names of several; the name of a column with a template is the template."""
 
     column: Column
     name: str
@@ -89,12 +106,23 @@ class ColumnMatch(NamedTuple):
         """Return the raw value of the column in a row."""
         if self.column.rest:
             return row
+        if self.column.template:
+            return _fill_template(self.column.template, {name: row[name] for name in self.names}, self.names)
         return {name: row[name] for name in self.names} if self.names else row[self.name]
 
 
-def without_options(columns: Sequence[Column]) -> list[Column]:
-    """Return columns for a command without options for column names: errors then say to rename a column."""
-    return [replace(column, option="", instead=tuple(without_options(column.instead))) for column in columns]
+def text_column(name: str, aliases: tuple[str, ...], settings: Any, *setting_names: str) -> Column:
+    """Return the column of a text. The first of some settings with a value names it or has its template."""
+    option = option_name(setting_names[0])
+    for setting_name in setting_names:
+        template_name = TEMPLATES.get(setting_name)
+        if template_name and (template := getattr(settings, template_name, None)):
+            return Column(
+                name, aliases, check_text, option=option, template=Template(template, option_name(template_name))
+            )
+        if column := getattr(settings, setting_name, None):
+            return Column(name, aliases, check_text, column, option)
+    return Column(name, aliases, check_text, option=option)
 
 
 def find_columns(
@@ -129,7 +157,35 @@ def find_columns(
         if match.name == other.name:
             advice = f"; name another with {other.column.option}" if other.column.option else ""
             raise ValueError(f"{match.column.name} and {other.column.name} are both read from {match.name!r}{advice}")
+    for match in matches:
+        if match.column.template:
+            _check_separate(match, matches)
     return matches
+
+
+def _check_separate(match: ColumnMatch, matches: Iterable[ColumnMatch]) -> None:
+    """Raise a ValueError if a template reads a column that is not an input, such as the labels."""
+    for other in matches:
+        is_input = other.column.template or other.column.rest or other.column.check is check_text
+        if not is_input and (shared := {*match.names} & {*(other.names or (other.name,))}):
+            raise ValueError(
+                f"{match.column.template} contains {min(shared)!r}, which is the column of the {other.column.name};"
+                " remove it from the text"
+            )
+
+
+def _fill_template(template: Template, row: Values, names: Sequence[str]) -> str:
+    """Return the text of a row; missing values are left empty, and so is a text without any value."""
+    values = [_cell_text(name, row[name]) for name in names]
+    return template.fill(values) if any(value.strip() for value in values) else ""
+
+
+def _cell_text(name: str, value: object) -> str:
+    if is_missing(value):
+        return ""
+    if isinstance(value, dict | list | tuple | bytes):
+        raise ValueError(f"column {name!r} is {kind_of(value)}, not text")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def has_columns(names: Sequence[str], columns: Sequence[Column], *, by_number: bool = False) -> bool:
@@ -144,12 +200,15 @@ def has_columns(names: Sequence[str], columns: Sequence[Column], *, by_number: b
 def _find_column(
     names: Sequence[str], column: Column, sample: Callable[[], Iterable[Values]], by_number: bool
 ) -> ColumnMatch:
-    candidates = (column.column,) if column.column else (column.name, *column.aliases)
+    if column.template:
+        return _find_template(names, column, column.template, by_number)
+    usual = (*([column.preferred] if column.preferred else []), column.name, *column.aliases)
+    candidates = (column.column,) if column.column else usual
     for candidate in candidates:
         if name := _find_name(names, candidate, column):
             return ColumnMatch(column, name)
-    if by_number and column.column and column.column.isdecimal() and 0 < int(column.column) <= len(names):
-        return ColumnMatch(column, names[int(column.column) - 1])
+    if by_number and column.column and (name := _numbered_name(names, column.column)):
+        return ColumnMatch(column, name)
     if column.several and column.column and "," in column.column:
         parts = [part.strip() for part in column.column.split(",") if part.strip()]
         name_by_part = {part: name for part in parts if (name := _find_name(names, part, column))}
@@ -162,6 +221,24 @@ def _find_column(
         f"column {' or '.join(map(repr, candidates))} not found; the columns are {_shorten_names(names)};"
         f" {hint or advice}"
     )
+
+
+def _find_template(names: Sequence[str], column: Column, template: Template, by_number: bool) -> ColumnMatch:
+    """Match the names of a template."""
+    found = []
+    for wanted in template.names:
+        name = _find_name(names, wanted, column) or (_numbered_name(names, wanted) if by_number else None)
+        if name is None:
+            raise ValueError(
+                f"column {wanted!r} of {template} not found; the columns are {_shorten_names(names)}; correct the name,"
+                f" or name the column of the text with {template.column_option}"
+            )
+        found.append(name)
+    return ColumnMatch(column, template.text, tuple(found))
+
+
+def _numbered_name(names: Sequence[str], number: str) -> str | None:
+    return names[int(number) - 1] if number.isdecimal() and 0 < int(number) <= len(names) else None
 
 
 def _find_name(names: Sequence[str], wanted: str, column: Column) -> str | None:

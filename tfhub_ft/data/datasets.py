@@ -2,13 +2,14 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from tfhub_ft.data.batches import Targets
+from tfhub_ft.data.columns import Column
 from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import (
@@ -29,7 +30,7 @@ from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.data.sequences import select
 from tfhub_ft.data.splits import split_rows
-from tfhub_ft.settings import TrainingSettings
+from tfhub_ft.settings import TrainingSettings, option_name
 from tfhub_ft.utils.console import warn
 from tfhub_ft.utils.errors import InputError
 
@@ -142,10 +143,10 @@ def _splits_of_files(
     """Return the splits of files, and the dropped labels with their training rows."""
     files = {name: Path(file) for name in SPLITS if (file := getattr(settings, name))}
     files = files or {"train": Path(settings.data or demo)}
-    columns, options = task.columns(settings), ReadOptions.of(settings)
+    options = ReadOptions.of(settings)
     rows_by_split = {
         name: read_all(file, columns, options=options, skip_bad_rows=settings.skip_bad_rows)
-        for name, file in files.items()
+        for (name, file), columns in zip(files.items(), _columns_of_files(task, settings, files), strict=True)
     }
     if not recorded:
         counts = sum((count_labels(task, rows) for rows in rows_by_split.values()), Counter())
@@ -165,6 +166,16 @@ def _splits_of_files(
         fractions = (0.85, 0.15) if settings.train else (0.70, 0.15, 0.15)
         splits |= _split(task, whole, dict(zip(names, fractions)), settings.seed, recorded)
     return {name: splits[name] for name in SPLITS if name in splits}, dropped
+
+
+def _columns_of_files(task: RowTask, settings: TrainingSettings, splits: Collection[str]) -> list[list[Column]]:
+    """Return the columns of the file of each split; raise an InputError if settings name those of another file."""
+    names = settings.names()
+    for split in SPLITS[1:]:
+        given = [f"{split}_{name}" for name in names if getattr(settings, f"{split}_{name}", None) is not None]
+        if given and split not in splits:
+            raise InputError(f"{option_name(given[0])}: requires --{split}; pass both")
+    return [[column.of_file(split, names) for column in task.columns(settings.of_file(split))] for split in splits]
 
 
 def _split(

@@ -15,7 +15,7 @@ from tfhub_ft.data.locations import SplitEntry, relative_name
 from tfhub_ft.data.rows import Row, keep_rows
 from tfhub_ft.data.token_cache import ROWS_AT_ONCE, Arrays, arrays_of_rows
 from tfhub_ft.data.windows import TokenTargets, WindowRows
-from tfhub_ft.settings import option_name
+from tfhub_ft.settings import names_columns, option_name
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import sha256_of
@@ -202,7 +202,7 @@ def add_prepared_settings(recipe_names: Sequence[str], settings: Mapping[str, An
 def _is_fixed(name: str) -> bool:
     """Return whether prepared rows depend on a setting. Of the encoder, only the preprocessor's digest has to match."""
     fixed = ("seq_length", "overlap", "lowercase", "min_label_rows", "label_separator")
-    return name in fixed or name.endswith(("_column", "_label"))
+    return name in fixed or name.endswith("_label") or names_columns(name)
 
 
 def serialize_rows(tokens: TokenRows, targets: Targets, rows: Sequence[Row]) -> Iterator[bytes]:

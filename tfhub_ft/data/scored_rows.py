@@ -1,15 +1,17 @@
 """Read the rows on which a trained model is scored."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.data.columns import without_options
+from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, warn_of_unseen_labels
 from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import Row, read_all
+from tfhub_ft.settings import TEMPLATES, column_changes, option_name
 from tfhub_ft.utils.arguments import check_path, check_type
+from tfhub_ft.utils.errors import InputError
 
 
 def read_scored_rows(
@@ -24,20 +26,37 @@ def read_scored_rows(
     encoding: str | None = None,
     header: bool | None = None,
     label_separator: str | None = None,
+    **columns: str | None,
 ) -> Sequence[Row]:
     """Read and check the rows of a file or a pattern, and warn of labels that the model does not know.
 
     `settings` are those of the run that trained the model, or an object with such attributes: they name its columns,
-    and are the defaults of the options that are neither set nor detected. The run dropped the labels in `dropped`.
+    and are the defaults of the options that are neither set nor detected. `columns` are settings such as `label_column`
+    for a file whose columns have other names. The run dropped the labels in `dropped`.
     """
     path = check_path("data", data)
     check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
     options = ReadOptions.of_other_file(settings, delimiter=delimiter, encoding=encoding, header=header)
     if label_separator is not None:
         settings = settings.replaced({"label_separator": label_separator})
-    columns = without_options(task.columns(settings))
-    rows = read_all(path, columns, options=options, skip_bad_rows=skip_bad_rows)
+    named = {name: column for name, column in columns.items() if column is not None}
+    _check_columns(task.columns(settings), named)
+    settings = settings.replaced(column_changes(named)) if named else settings
+    rows = read_all(path, task.columns(settings), options=options, skip_bad_rows=skip_bad_rows)
     rows = drop_labels(task, rows, dropped, str(path))
     if known_labels(task, labels):
         warn_of_unseen_labels(task, count_labels(task, rows), labels, str(path))
     return rows
+
+
+def _check_columns(columns: Sequence[Column], named: Mapping[str, object]) -> None:
+    """Raise an InputError if named columns are not among those of the task."""
+    options = (column.option for each in columns for column in (each, *each.instead))
+    names = [option[2:].replace("-", "_") for option in options if option]
+    known = dict.fromkeys([*names, *(TEMPLATES[name] for name in names if name in TEMPLATES)])
+    for name, column in named.items():
+        check_type(name, column, str, "the name of a column")
+        if name not in known:
+            raise InputError(
+                f"{option_name(name)}: not a column of this model; its options are {', '.join(map(option_name, known))}"
+            )

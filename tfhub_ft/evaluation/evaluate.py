@@ -29,7 +29,8 @@ def evaluate(run: str | Path | Run, *, data: str | Path, report: str | Path | No
         data: File with the columns that the run was trained on, or a pattern of files.
         report: HTML report to write, with plots and the rows that the run predicts wrongly.
         **reading: How the file is read: `skip_bad_rows` counts and skips bad rows instead of raising an error;
-            `delimiter`, `encoding`, `header` and `label_separator` are as for `train`.
+            `delimiter`, `encoding`, `header` and `label_separator` are as for `train`, and so are names of columns,
+            such as `text_column` and `label_column`, and templates, such as `text`.
 
     Returns:
         The scores that metrics.json has for test rows. Rows with a label that the run does not know count as wrong.

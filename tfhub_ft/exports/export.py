@@ -113,9 +113,7 @@ def _write_artifacts(
     on_artifact: Callable[[Entry], None],
 ) -> None:
     exports = _existing_exports(folder, run)
-    exports["columns"] = {
-        name: column for name, column in run.settings.as_dict().items() if name.endswith("_column") and column
-    }
+    exports["columns"] = run.settings.columns()
     exports[DROPPED] = list(run.dropped_labels)
     # Damaged files of the run are reported before the conversion.
     metrics, _ = run.metrics, run.warnings

@@ -47,8 +47,7 @@ def predict_file(
         counts["truncated"] += predictor.truncated_rows(uncounted)
         uncounted.clear()
 
-    columns = columns or predictor.task.columns(labeled=False)
-    rows = TextRows(source, columns, options=options, on_bad_row=on_bad_row)
+    rows = TextRows(source, columns or predictor.columns(), options=options, on_bad_row=on_bad_row)
     for row, prediction in predict_rows(predictor, rows, on_bad_row):
         counts["rows"] += 1
         if row.segments is None:

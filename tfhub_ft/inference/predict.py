@@ -2,16 +2,18 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from tfhub_ft.data.batches import batches_by_size, tokenize, truncation_warning
+from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow
-from tfhub_ft.export_folder import check_artifact, read_description, versions
+from tfhub_ft.export_folder import check_artifact, read_columns, read_description, versions
 from tfhub_ft.inference.batching import PredictFn, Prediction, Segments, make_predict_fn
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
 from tfhub_ft.inference.runtimes.model import RuntimeModel
@@ -19,7 +21,7 @@ from tfhub_ft.inference.runtimes.preprocessor import saved_preprocessor, tflite_
 from tfhub_ft.inference.runtimes.saved_model import SavedModelRuntime
 from tfhub_ft.inference.runtimes.tflite import TFLiteRuntime, TFLiteTextRuntime
 from tfhub_ft.run import Run
-from tfhub_ft.settings import PRECISIONS, TrainingSettings
+from tfhub_ft.settings import PRECISIONS, TEMPLATES, TrainingSettings, option_name
 from tfhub_ft.tasks.base import Task, described_task
 from tfhub_ft.utils.arguments import check_path, check_texts, check_type, plain_text, type_name
 from tfhub_ft.utils.console import warn
@@ -87,6 +89,7 @@ class Predictor:
     load_preprocessor: "Callable[[], HubPreprocessor | None]"
     settings: TrainingSettings | None = None
     precision: str = "float32"
+    trained_columns: Mapping[str, str] = field(default_factory=dict)
     _loaded_in: int | None = field(default=None, init=False)
 
     def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[str]]:
@@ -96,6 +99,28 @@ class Predictor:
         """Return how to read files; the run's delimiter and encoding apply if none is given or detected."""
         usual = {name: getattr(self.settings, name, None) for name in ("delimiter", "encoding")}
         return ReadOptions(delimiter, encoding, header, usual["delimiter"], usual["encoding"])
+
+    def columns(self, **names: str | None) -> list[Column]:
+        """Return the columns of rows to predict.
+
+        Args:
+            **names: Names of columns, `text_column`, `first_column` and `second_column`, or their templates, `text`,
+                `first_text` and `second_text`. By default, those of training are looked for before the usual ones; a
+                template of training has to fit.
+        """
+        given = {name: value for name, value in names.items() if value is not None}
+        for column_name, template_name in TEMPLATES.items():
+            if {column_name, template_name} <= given.keys():
+                options = option_name(template_name), option_name(column_name)
+                raise InputError(f"{options[0]}: cannot be combined with {options[1]}; pass one of the two")
+        trained = self.task.columns(SimpleNamespace(**self.trained_columns), labeled=False)
+        columns = self.task.columns(SimpleNamespace(**given), labeled=False)
+        return [
+            column
+            if column.column or column.template
+            else replace(column, preferred=usual.column, template=usual.template)
+            for column, usual in zip(columns, trained, strict=True)
+        ]
 
     @cached_property
     def _predict_fn(self) -> PredictFn:
@@ -221,6 +246,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
         lambda: load_model().get_layer("preprocessor"),
         run.settings,
         precision,
+        run.settings.columns(),
     )
 
 
@@ -232,7 +258,14 @@ def _saved_model_predictor(path: Path) -> Predictor:
     def load_preprocessor() -> "HubPreprocessor | None":
         return saved_preprocessor(path, runtime.model) if "preprocessor" in description else None
 
-    return Predictor(model.task, model.labels, lambda: model.predict, str(path.resolve()), load_preprocessor)
+    return Predictor(
+        model.task,
+        model.labels,
+        lambda: model.predict,
+        str(path.resolve()),
+        load_preprocessor,
+        trained_columns=read_columns(path),
+    )
 
 
 def _tflite_predictor(path: Path) -> Predictor:
@@ -255,7 +288,14 @@ def _tflite_predictor(path: Path) -> Predictor:
 
         return predict_fn
 
-    return Predictor(task, description["labels"], load, str(path.resolve()), load_preprocessor)
+    return Predictor(
+        task,
+        description["labels"],
+        load,
+        str(path.resolve()),
+        load_preprocessor,
+        trained_columns=read_columns(path),
+    )
 
 
 def predict_rows(

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tfhub_ft.data.columns import Column, check_text
+from tfhub_ft.data.columns import Column, text_column
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import Scores
 from tfhub_ft.utils.errors import InputError
@@ -104,15 +104,11 @@ class Task:
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
         """Return the columns to read, without those of the labels for a prediction (`labeled=False`)."""
-
-        def named(option: str) -> tuple[str | None, str]:
-            return getattr(settings, option, None), "--" + option.replace("_", "-")
-
         if len(self.fields) == 1:
-            return [Column("text", TEXT_ALIASES, check_text, *named("text_column"))]
+            return [text_column("text", TEXT_ALIASES, settings, "text_column")]
         return [
-            Column("sentence1", FIRST_ALIASES, check_text, *named("first_column")),
-            Column("sentence2", SECOND_ALIASES, check_text, *named("second_column")),
+            text_column("sentence1", FIRST_ALIASES, settings, "first_column"),
+            text_column("sentence2", SECOND_ALIASES, settings, "second_column"),
         ]
 
     def training_inputs(self, row: Row) -> Segments:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from tfhub_ft.data.columns import Column, check_answers, check_text
+from tfhub_ft.data.columns import Column, check_answers, text_column
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import Scores
 from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Tensors, Thresholds
@@ -68,11 +68,9 @@ class QuestionAnswering(WindowedTask):
     decision_field = "answer"
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
-        first = getattr(settings, "question_column", None) or getattr(settings, "first_column", None)
-        second = getattr(settings, "context_column", None) or getattr(settings, "second_column", None)
         texts = [
-            Column("question", ("query",), check_text, first, "--question-column"),
-            Column("context", CONTEXT_ALIASES, check_text, second, "--context-column"),
+            text_column("question", ("query",), settings, "question_column", "first_column"),
+            text_column("context", CONTEXT_ALIASES, settings, "context_column", "second_column"),
         ]
         if not labeled:
             return texts

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, check_text
+from tfhub_ft.data.columns import Column, text_column
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import Scores
 from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Task, Tensors, Thresholds
@@ -49,11 +49,8 @@ class Retrieval(Task):
     epoch_scores = (f"recall_at_1_of_{CANDIDATES}", f"mean_reciprocal_rank_of_{CANDIDATES}")
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
-        column = getattr(settings, "prompt_column", None) or getattr(settings, "text_column", None)
-        prompt = Column("prompt", PROMPT_ALIASES, check_text, column, "--prompt-column")
-        if not labeled:
-            return [prompt]
-        return [prompt, Column("reply", REPLY_ALIASES, check_text, settings.reply_column, "--reply-column")]
+        prompt = text_column("prompt", PROMPT_ALIASES, settings, "prompt_column", "text_column")
+        return [prompt, text_column("reply", REPLY_ALIASES, settings, "reply_column")] if labeled else [prompt]
 
     def training_inputs(self, row: Row) -> Segments:
         return row.values["prompt"], row.values["reply"]

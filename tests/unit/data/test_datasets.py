@@ -45,6 +45,55 @@ def test_load_dataset_warns_of_texts_in_two_splits(tmp_path, monkeypatch, capsys
     assert "Warning: 3 of 4 test rows repeat a text of the training rows" in capsys.readouterr().err
 
 
+def test_columns_of_files_may_have_other_names(tmp_path):
+    rows = make_reviews(12)
+    files = {
+        "train": write_csv(tmp_path / "train.csv", rows, ("text", "label")),
+        "validation": write_csv(tmp_path / "validation.csv", rows, ("headline", "verdict")),
+        "test": write_csv(tmp_path / "test.csv", rows, ("sentence", "y")),
+    }
+    names = {"validation_text_column": "headline", "validation_label_column": "verdict", "test_label_column": "y"}
+    data = loaded("topic", **files, **names)
+    assert [row.values for row in data.splits["validation"].rows] == [row.values for row in data.splits["test"].rows]
+    names = {"validation_text": "{headline}!", "validation_label_column": "verdict", "test_label_column": "y"}
+    data = loaded("topic", text="{text}!", label_column="label", **files, **names, test_text_column="sentence")
+    texts = {name: split.rows[0].values["text"] for name, split in data.splits.items()}
+    assert texts == {"train": f"{rows[0][0]}!", "validation": f"{rows[0][0]}!", "test": rows[0][0]}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "header", "names"),
+    [
+        ("pair", ("one", "two", "y"), {"first_column": "one", "second_column": "two", "label_column": "y"}),
+        ("similarity", ("one", "two", "y"), {"first_text": "{one}", "second_column": "two", "score_column": "y"}),
+    ],
+)
+def test_columns_of_pairs_may_have_other_names(recipe, header, names, tmp_path):
+    rows = [(f"a {number}", f"b {number}", str(number % 2)) for number in range(12)]
+    train = write_csv(tmp_path / "train.csv", rows, ("sentence1", "sentence2", "label"))
+    test = write_csv(tmp_path / "test.csv", rows, header)
+    options = {f"test_{name}": value for name, value in names.items()}
+    data = loaded(recipe, train=train, test=test, **options)
+    assert data.splits["test"].rows[0].values["sentence1"] == "a 0"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "train"}, "--test-label-column: requires --test; pass both"),
+        ({"train": "train"}, "--test-label-column: requires --test; pass both"),
+        ({"train": "train", "test": "test", "test_label_column": "z"}, "name one of them with --test-label-column"),
+        ({"train": "train", "test": "test", "test_text": "{z}"}, "column 'z' of --test-text '{z}' not found"),
+    ],
+)
+def test_other_names_of_columns_need_their_file(settings, message, tmp_path):
+    files = {name: write_csv(tmp_path / f"{name}.csv", make_reviews(12)) for name in ("train", "test")}
+    settings = {name: files.get(value, value) for name, value in settings.items()}
+    with pytest.raises(InputError) as caught:
+        loaded("topic", **{"test_label_column": "label", **settings})
+    assert message in str(caught.value)
+
+
 def write_multilabel(path, labels):
     rows = [{"text": f"text {number}", "labels": each} for number, each in enumerate(labels)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

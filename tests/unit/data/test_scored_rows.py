@@ -45,7 +45,7 @@ def test_header_may_differ_from_that_of_the_run(tmp_path):
     run = {"header": False, "text_column": "1", "label_column": "2"}
     assert read(tmp_path / "a.csv", table(",", header=""), run=run) == ROWS
     assert read(tmp_path / "b.csv", table(","), run=run, header=True) == ROWS
-    with pytest.raises(InputError, match="if line 1 is a row, add a line with the names of the columns above it"):
+    with pytest.raises(InputError, match="if line 1 is a row, add --no-header and name columns by number"):
         read(tmp_path / "c.csv", "größer, oder gut wie nie zuvor,a\nb,a\n")
 
 
@@ -69,3 +69,35 @@ def test_read_scored_rows_skips_and_warns(tmp_path, capsys):
     ]
     with pytest.raises(InputError, match="skip_bad_rows: expected True or False, got an int"):
         read(path, content, skip_bad_rows=1)
+
+
+def test_columns_may_be_named(tmp_path):
+    content, run = table(",", header="comment,verdict"), {"text_column": "body", "label_column": "y"}
+    assert read(tmp_path / "a.csv", content, run=run, text_column="comment", label_column="verdict") == ROWS
+    with pytest.raises(InputError, match="column 'y' not found; .* name one of them with --label-column"):
+        read(tmp_path / "a.csv", content, run=run, text_column="comment")
+
+
+def test_template_replaces_the_column_of_the_run_and_vice_versa(tmp_path):
+    path, content = tmp_path / "a.csv", "title,body,label\nx,y,a\n"
+    assert read(path, content, run={"text_column": "comment"}, text="{title}: {body}") == [("x: y", "a")]
+    assert read(path, content, run={"text": "{headline}"}, text_column="body") == [("y", "a")]
+    assert read(path, content, run={"text": "{title}-{body}"}) == [("x-y", "a")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"labels_column": "a"},
+            "--labels-column: not a column of this model; its options are --text-column, --",
+        ),
+        ({"text_column": 1}, "text_column: expected the name of a column, got an int"),
+        ({"text": "{a"}, "--text '{a': the brace"),
+        ({"text": "{text}", "text_column": "text"}, "--text: cannot be combined with --text-column"),
+    ],
+)
+def test_other_columns_are_rejected(columns, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "a.csv", table(","), **columns)
+    assert message in str(caught.value)

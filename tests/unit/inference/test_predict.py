@@ -8,6 +8,7 @@ from click.testing import CliRunner
 import tfhub_ft
 from tests.conftest import make_reviews
 from tfhub_ft.cli.main import group
+from tfhub_ft.data.texts import read_texts
 from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 from tfhub_ft.inference.predict import Predictor, open_predictor
 from tfhub_ft.utils.errors import InputError
@@ -49,6 +50,45 @@ def test_truncated_rows_is_zero_for_windows(by_run, tiny_pair):
     layer = WindowPreprocessor(tiny_pair / "preprocessor", seq_length=16)
     windows = Predictor(by_run.task, by_run.labels, lambda: None, "windows", lambda: layer)
     assert windows.truncated_rows([(LONG,)]) == 0
+
+
+ARTICLES = "title,body,text\nA,film,x\n"
+
+
+@pytest.mark.parametrize(
+    ("trained", "names", "texts"),
+    [
+        ({}, {}, ["x"]),
+        ({"text_column": "body"}, {}, ["film"]),
+        ({"text_column": "absent"}, {}, ["x"]),
+        ({"text": "{title} {body}"}, {}, ["A film"]),
+        ({"text": "{title} {body}"}, {"text_column": "body"}, ["film"]),
+        ({"text_column": "body"}, {"text": "{title}: {text}"}, ["A: x"]),
+    ],
+)
+def test_columns_are_those_of_training_by_default(by_run, trained, names, texts, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(ARTICLES)
+    predictor = Predictor(by_run.task, by_run.labels, lambda: None, "run", lambda: None, trained_columns=trained)
+    assert [row.texts[0] for row in read_texts(path, predictor.columns(**names))] == texts
+
+
+def test_columns_reject_missing_names(by_run, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(ARTICLES)
+    trained = {"text": "{headline}"}
+    predictor = Predictor(by_run.task, by_run.labels, lambda: None, "run", lambda: None, trained_columns=trained)
+    with pytest.raises(InputError, match=r"column 'headline' of --text '\{headline\}' not found; the columns are"):
+        list(read_texts(path, predictor.columns()))
+    with pytest.raises(InputError, match="--text: cannot be combined with --text-column; pass one of the two"):
+        predictor.columns(text="{title}", text_column="body")
+
+
+def test_template_keeps_its_columns(by_run, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(ARTICLES)
+    (row,) = read_texts(path, by_run.columns(text="{title} {body}"), keep_columns=True)
+    assert (row.texts, row.others) == (("A film",), {"title": "A", "body": "film", "text": "x"})
 
 
 def test_unpickled_predictor_requires_its_run(tiny_run, tmp_path):
