@@ -1,7 +1,8 @@
 """Named entities: a tag for each word.
 
-Rows are lists of tokens and their BIO tags (jsonl, or CoNLL files). A prediction takes a text of any length, and
-returns the entities as spans of its characters.
+Rows are lists of tokens and their BIO tags (jsonl, or CoNLL files), or texts and their entities as spans of characters,
+as doccano and Label Studio export them. A prediction takes a text of any length, and returns the entities as spans of
+its characters.
 
 From the command line:
 
@@ -21,7 +22,7 @@ In Python:
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft import LabelSettings, Recipe, TokenClassification, WindowedSettings, demo_file, setting
+from tfhub_ft import InputError, LabelSettings, Recipe, TokenClassification, WindowedSettings, demo_file, setting
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +38,20 @@ class NerSettings(WindowedSettings, LabelSettings):
     tags_column: str | None = setting(
         None, "Column of the lists of tags; by default found by its name (tags, ner_tags, ...)."
     )
+    text_column: str | None = setting(
+        None, "Column of the texts, in place of tokens and tags; by default found by its name (text, sentence, ...)."
+    )
+    entities_column: str | None = setting(
+        None, "Column of the entities, [[start, end, label], ...]; by default found by its name (entities, label, ...)."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.tokens_column or self.tags_column) and (self.text_column or self.entities_column):
+            raise InputError(
+                f"--{'text' if self.text_column else 'entities'}-column: cannot be combined with --tokens-column or"
+                " --tags-column; name the columns of one of the two layouts"
+            )
 
 
 def build_model(

@@ -20,6 +20,7 @@ COLUMNS = {
     "score_column": "numbers",
     "tokens_column": "lists of tokens",
     "tags_column": "lists of tags",
+    "entities_column": "lists of entities",
     "question_column": "questions",
     "context_column": "passages",
     "answers_column": "answers",

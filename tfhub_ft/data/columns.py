@@ -55,11 +55,16 @@ class Column:
         option: The command-line option that sets `column`, for error messages.
         preferred: Another name to look for before the usual ones.
         template: The text of several columns, to read instead of one column.
-        instead: The columns to read from a file that lacks this one.
+        instead: The columns to read from a file that lacks this one. Other columns with the same ones go with it: they
+            are read together or not at all.
+        only_instead: Whether to read `instead` even if the file has the column.
+        arrange: Takes the `Source` of the rows, and returns the one to read in its place.
+        adapt: Takes the raw values of a row, and returns them in the layout in which columns are looked for.
         several: Whether `column` may name several columns, separated by commas; `check` then takes a dictionary.
         rest: Whether to read the whole row; `check` then takes a dictionary of all columns.
         fit: Makes the check from all raw values of the column.
-        check_row: Takes the clean values of a row, and raises a ValueError if this column does not fit the others.
+        check_row: Takes the clean values of a row. It raises a ValueError if this column does not fit the others, or
+            replaces them by other values.
         hint: Takes the option and some rows of a file that lacks the column, and returns what to do about it.
     """
 
@@ -71,6 +76,9 @@ class Column:
     preferred: str | None = None
     template: Template | None = None
     instead: "tuple[Column, ...]" = ()
+    only_instead: bool = False
+    arrange: Callable[[Any], Any] | None = None
+    adapt: Callable[[Values], Values] | None = None
     several: bool = False
     rest: bool = False
     fit: Callable[[Iterable[object]], FittedCheck] | None = None
@@ -138,21 +146,30 @@ def find_columns(
     file, for hints. With `by_number`, the user may name a column by its number, from 1.
     """
     matches: list[ColumnMatch] = []
+    replaced: list[tuple[Column, ...]] = []
     for column in columns:
         if column.rest:
             if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
                 raise ValueError(f"column {repeated[0]!r} occurs twice; rename one of them")
             matches.append(ColumnMatch(column, column.name))
             continue
-        try:
-            matches.append(_find_column(names, column, sample, by_number))
-        except ValueError as missing:
-            if not column.instead:
-                raise
+        if column.instead and column.instead in replaced:
+            continue
+        missing: ValueError | None = None
+        if not column.only_instead:
             try:
-                matches += find_columns(names, column.instead, sample, by_number=by_number)
+                matches.append(_find_column(names, column, sample, by_number))
+                continue
             except ValueError as error:
-                raise ValueError(f"{missing}; or, instead: {error}") from None
+                if not column.instead:
+                    raise
+                missing = error
+        try:
+            instead = find_columns(names, column.instead, sample, by_number=by_number)
+        except ValueError as error:
+            raise ValueError(f"{missing}; or, instead: {error}" if missing else str(error)) from None
+        matches = [match for match in matches if match.column.instead != column.instead] + instead
+        replaced.append(column.instead)
     for match, other in itertools.combinations(matches, 2):
         if match.name == other.name:
             advice = f"; name another with {other.column.option}" if other.column.option else ""

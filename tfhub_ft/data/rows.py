@@ -151,6 +151,8 @@ def _cells(
 ) -> Iterator[tuple[int, list[tuple[ColumnMatch, object]], str | None]]:
     """Yield the number and the raw values of each row, or its fault; the matches hold for the whole file."""
     matches: list[ColumnMatch] = []
+    for column in columns:
+        source = column.arrange(source) if column.arrange else source
     if source.names is not None:
         try:
             matches = find_columns(source.names, columns, partial(sample_rows, source), by_number=True)
@@ -158,10 +160,13 @@ def _cells(
             notes = f" ({'; '.join(source.notes)})" if source.notes else ""
             raise InputError(f"{source.path}: {error}{missing_column_advice(source, columns)}{notes}") from None
     named = [match for match in matches if source.has_header and match.column.option and match.is_unusual]
+    adapters = [column.adapt for column in columns if column.adapt]
     for number, values, fault in source.records():
         cells = []
         if values is not None:
             try:
+                for adapt in adapters:
+                    values = adapt(values)
                 matches = matches or find_columns(list(values), columns, partial(tuple, [values]))
                 cells = [(match, match.value(values)) for match in matches]
             except ValueError as error:

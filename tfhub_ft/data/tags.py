@@ -99,40 +99,9 @@ def fit_tags(values: Iterable[object]) -> Tags:
     return Tags(iob1=starts_inside)
 
 
-def layout_hint(option: str, rows: Iterable[Values]) -> str | None:
-    """Return how to convert rows of another layout without a column of tokens; None for unknown layouts."""
-    row = next(iter(rows), {})
-    spans = next((name for name, value in row.items() if _has_spans(value)), None)
-    if spans:
-        return (
-            f"its {spans!r} are spans of characters: convert them to a tag for each token, such as by spaCy,"
-            " spacy.training.offsets_to_biluo_tags(nlp.make_doc(text), spans), and write lines of"
-            ' {"tokens": [...], "tags": [...]} (Label Studio exports CoNLL2003 itself)'
-        )
-    names = {name.strip().casefold(): name for name in row}
-    word, tag, sentence = (
-        next((names[each] for each in candidates if each in names), None)
-        for candidates in (
-            ("word", "token"),
-            ("tag", "ner", "ner_tag", "label"),
-            ("sentence #", "sentence_id", "sentence"),
-        )
-    )
-    if not (word and tag and sentence):
+def word_table_hint(option: str, rows: Iterable[Values]) -> str | None:
+    """Return what a table with a word and its tag per row lacks; None for other tables."""
+    names = {name.strip().casefold() for name in next(iter(rows), {})}
+    if not names & {"word", "token"}:
         return None
-    return (
-        "a word per line is read from CoNLL files only, which have a blank line between sentences; or write a list of"
-        " tokens and of tags for each sentence, with pandas: frame = pandas.read_csv(path, keep_default_na=False,"
-        f" na_values=['']).ffill(); frame.groupby({sentence!r}, sort=False).agg(tokens=({word!r}, list),"
-        f" tags=({tag!r}, list)).to_json('rows.jsonl', orient='records', lines=True)"
-    )
-
-
-def _has_spans(value: object) -> bool:
-    """Return whether a value is a list of [start, end, kind] or {"start", "end", ...}."""
-    if not isinstance(value, list) or not value:
-        return False
-    first = value[0]
-    if isinstance(first, dict):
-        return "start" in first or "value" in first or "result" in first
-    return isinstance(first, list) and len(first) == 3 and isinstance(first[0], int)
+    return "a table of words needs a column 'sentence_id', with the number of the sentence of each word, and 'tag'"

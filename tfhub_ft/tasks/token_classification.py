@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, check_tokens
+from tfhub_ft.data.columns import Column, check_tokens, text_column
 from tfhub_ft.data.labels import label_index
 from tfhub_ft.data.rows import Row
-from tfhub_ft.data.tags import OUTSIDE, check_tags, fit_tags, layout_hint
+from tfhub_ft.data.spans import ENTITIES_ALIASES, check_entities, label_studio_reader, spans_to_tags
+from tfhub_ft.data.tags import OUTSIDE, check_tags, fit_tags, word_table_hint
+from tfhub_ft.data.word_tables import join_words
 from tfhub_ft.metrics import UNSEEN, Scores
-from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Tensors, Thresholds
+from tfhub_ft.tasks.base import TEXT_ALIASES, Array, Arrays, Prediction, Segments, Tensors, Thresholds
 from tfhub_ft.tasks.windowed import WindowedTask, score_by_row
 from tfhub_ft.utils.errors import InputError
 
@@ -30,7 +33,8 @@ NO_TOKEN_LOGIT = -10.0
 class TokenClassification(WindowedTask):
     """Named entity recognition with BIO tags.
 
-    Each row is a list of words and their tags. The tag of a word is learned and predicted at its first wordpiece. The
+    Each row is a list of words and their tags, or a text and its entities as spans of characters, which are converted
+    to the tags of words. The tag of a word is learned and predicted at its first wordpiece. The
     logits of a row are float32 (words, tags). Predictions take texts, split them into words, and return entities as
     spans of characters.
 
@@ -57,13 +61,38 @@ class TokenClassification(WindowedTask):
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
         if not labeled:
             return super().columns(settings)
-        column, option = settings.tags_column, "--tags-column"
-        return [
-            Column("tokens", ("words",), check_tokens, settings.tokens_column, "--tokens-column", hint=layout_hint),
+        # Settings of recipes copied from earlier versions lack the columns of entities.
+        entities, text = (getattr(settings, name, None) for name in ("entities_column", "text_column"))
+        is_named = bool(settings.tokens_column or settings.tags_column)
+        spans = (
+            text_column("text", TEXT_ALIASES, settings, "text_column"),
             Column(
-                "tags", ("ner_tags", "labels"), check_tags, column, option, fit=fit_tags, check_row=_check_tag_count
+                "entities", ENTITIES_ALIASES, check_entities, entities, "--entities-column", check_row=spans_to_tags
             ),
-        ]
+        )
+        layout = {"instead": () if is_named else spans, "only_instead": bool(text or entities)}
+        tokens = Column(
+            "tokens",
+            ("words",),
+            check_tokens,
+            settings.tokens_column,
+            "--tokens-column",
+            arrange=partial(join_words, tokens_column=settings.tokens_column, tags_column=settings.tags_column),
+            adapt=label_studio_reader(entities),
+            hint=word_table_hint,
+            **layout,
+        )
+        tags = Column(
+            "tags",
+            ("ner_tags", "labels"),
+            check_tags,
+            settings.tags_column,
+            "--tags-column",
+            fit=fit_tags,
+            check_row=_check_tag_count,
+            **layout,
+        )
+        return [tokens, tags]
 
     def training_inputs(self, row: Row) -> Segments:
         return tuple(row.values["tokens"])

@@ -31,7 +31,7 @@ class Template:
         for part in _PART.finditer(self.text):
             if part["lone"]:
                 raise InputError(
-                    f"{self}: the brace {part['lone']!r} at character {part.start() + 1} has no partner; write column"
+                    f"{self}: the brace {part['lone']!r} at character {part.start() + 1} is not paired; write column"
                     " names as {name}, and a brace of the text twice"
                 )
             if part["name"] is not None and not part["name"].strip():

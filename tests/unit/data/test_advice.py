@@ -392,22 +392,11 @@ def test_json_by_column_is_fixed_by_the_advice(tmp_path):
         assert read(path) == ROWS
 
 
-def test_words_per_line_are_converted_by_the_advice(write, tmp_path, monkeypatch):
-    pandas = pytest.importorskip("pandas")
-    path = write("rows.csv", "Sentence #,Word,Tag\nSentence: 1,Ana,B-PER\n,null,O\nSentence: 2,Oslo,B-LOC\n")
-    code = error_of(path, "ner").rpartition("with pandas: ")[2]
-    monkeypatch.chdir(tmp_path)
-    exec(code, {"pandas": pandas, "path": str(path)})
-    assert read(tmp_path / "rows.jsonl", "ner") == [(["Ana", "null"], ["B-PER", "O"]), (["Oslo"], ["B-LOC"])]
-
-
-def test_spans_are_converted_by_the_advice(write):
-    path = write("rows.jsonl", '{"text": "Ana in Oslo", "label": [[0, 3, "PER"], [7, 11, "LOC"]]}\n')
-    message = error_of(path, "ner")
-    assert "its 'label' are spans of characters" in message
-    # The result of spaCy's function for this text.
-    path = write("rows.jsonl", '{"tokens": ["Ana", "in", "Oslo"], "tags": ["U-PER", "O", "U-LOC"]}\n')
-    assert read(path, "ner") == [(["Ana", "in", "Oslo"], ["B-PER", "O", "B-LOC"])]
+def test_words_per_line_are_read_after_the_advice(write):
+    message = error_of(write("rows.csv", "word,label\nAna,B-PER\n"), "ner")
+    assert "a table of words needs a column 'sentence_id', with the number of the sentence of each word, and" in message
+    path = write("rows.csv", "word,tag,sentence_id\nAna,B-PER,1\nnull,O,1\nOslo,B-LOC,2\n")
+    assert read(path, "ner") == [(["Ana", "null"], ["B-PER", "O"]), (["Oslo"], ["B-LOC"])]
 
 
 def test_numbered_tags_are_converted_by_the_advice(write):

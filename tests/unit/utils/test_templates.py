@@ -30,9 +30,9 @@ def test_template_does_not_fill_values_again():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{title", "--text '{title': the brace '{' at character 1 has no partner"),
-        ("title} {body}", "the brace '}' at character 6 has no partner"),
-        ("{a{b}}", "the brace '{' at character 1 has no partner"),
+        ("{title", "--text '{title': the brace '{' at character 1 is not paired"),
+        ("title} {body}", "the brace '}' at character 6 is not paired"),
+        ("{a{b}}", "the brace '{' at character 1 is not paired"),
         ("{title} {}", "braces without a column name"),
         ("{ }", "braces without a column name"),
         ("title", "names no column; write column names in braces, such as '{title}. {body}', or name the column of"),
