@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class PhishingSettings(TwoClassSettings):
     """Settings of the phishing recipe."""
 
-    lowercase: bool = setting(True, "Lowercase URLs before tokenization.")
+    lowercase: bool = setting(True, "Lowercase URLs before tokenization.", group="Model")
 
 
 def build_model(

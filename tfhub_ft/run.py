@@ -45,6 +45,7 @@ from tfhub_ft.utils.files import (
     contents,
     locked,
     remove_stale_scratch,
+    sha256_of,
     write_fault,
     write_json,
     write_text,
@@ -63,9 +64,11 @@ THRESHOLDS, CALIBRATION, REPORT = "thresholds.json", "calibration.json", "report
 DECISION = "decision.json"
 HISTORY, METRICS, MODEL, CHECKPOINTS = "history.csv", "metrics.json", "model.keras", "checkpoints"
 STATE, LOGS = "state.json", "logs"
+# The weights that a run started from, in checkpoints/, if it continues from another one.
+START = "start.weights.h5"
 STATE_SHAPE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None)), "stopped": bool}
 # The entries of recipe.yaml that are not settings.
-ORIGIN = ("recipe", "recipe_sha256", "tfhub_ft")
+ORIGIN = ("recipe", "recipe_sha256", "from_run_sha256", "tfhub_ft")
 PREDICTIONS = "predictions.csv"
 DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
 TRACKED, WARNINGS, KEPT_ROWS = "tracking.json", "warnings.json", "kept_rows.jsonl"
@@ -130,6 +133,8 @@ class Run:
                 "recipe": str(Path(recipe_name).resolve()),
                 "recipe_sha256": hashlib.sha256(source).hexdigest(),
             }
+        if settings.from_run:
+            origin["from_run_sha256"] = sha256_of(Path(settings.from_run) / MODEL)
         cls._write_settings(path, origin, settings)
         return cls(path)
 
@@ -177,6 +182,11 @@ class Run:
         values = {k: v for k, v in self._yaml.items() if k not in ORIGIN}
         with self._naming_version():
             return self.recipe.settings.replaced(values, source=str(self.path / RECIPE))
+
+    @property
+    def from_run_sha256(self) -> str | None:
+        """The SHA-256 of the model that this run continued from; None for other runs."""
+        return self._yaml.get("from_run_sha256")
 
     @cached_property
     def labels(self) -> list[str]:
@@ -310,7 +320,7 @@ class Run:
 
     def with_settings(self, settings: TrainingSettings) -> "Run":
         """Replace the settings in recipe.yaml and return the run."""
-        origin = {name: self._yaml[name] for name in ("recipe", "recipe_sha256") if name in self._yaml}
+        origin = {name: self._yaml[name] for name in ORIGIN if name != "tfhub_ft" and name in self._yaml}
         self._write_settings(self.path, origin, settings)
         return Run(self.path)
 

@@ -86,7 +86,8 @@ def column_changes(columns: Mapping[str, str]) -> dict[str, str | None]:
 
 def option_name(field_name: str) -> str:
     """Return the command-line option of a field, such as --seq-length for seq_length."""
-    return "--" + field_name.replace("_", "-")
+    # `from` is a keyword of Python.
+    return "--from" if field_name == "from_run" else "--" + field_name.replace("_", "-")
 
 
 _model = functools.partial(setting, group="Model")
@@ -181,6 +182,7 @@ class TrainingSettings(_CheckedFields):
     )
 
     # Settings that only some recipes have; without annotations, these are not fields.
+    from_run = typing.cast(str | None, None)
     prepared = typing.cast(str | None, None)
     jit_compile = False
     cache_features = False
@@ -301,6 +303,11 @@ class Settings(TrainingSettings):
 
     prepared: str | None = setting(
         None, "Folder of tokenized rows written by tfhub-ft prepare, in place of files.", path=True
+    )
+    from_run: str | None = _model(
+        None,
+        "Finished run to continue from: its encoder, head, labels and model settings; new labels are added.",
+        path=True,
     )
     encoder: str = _model(
         "minilm-l6",

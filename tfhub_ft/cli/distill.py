@@ -50,7 +50,7 @@ command = Command(
         ),
         *(setting_option(field, field.default, group=_DISTILLATION) for field in dataclasses.fields(Distillation)),
         GroupedOption([f"--{OLD_UNLABELED}"], type=PATH, hidden=True),
-        *settings_options(Settings, [name for name in Settings.names() if name != "encoder"]),
+        *settings_options(Settings, [name for name in Settings.names() if name not in ("encoder", "from_run")]),
     ],
     callback=_distill,
     help="""Distill a run into a smaller model.

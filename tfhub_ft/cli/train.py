@@ -156,13 +156,13 @@ def setting_option(field: dataclasses.Field, default: object, *, group: str) -> 
         default = None if default is None else name[2:] if default else f"no-{name[2:]}"
         name += f"/--no-{name[2:]}"
     elif metadata["path"]:
-        attributes = {"type": PATH, "metavar": "FILE"}
+        attributes = {"type": PATH, "metavar": "RUN" if field.name == "from_run" else "FILE"}
     elif metadata["choices"]:
         attributes = {"type": click.Choice(metadata["choices"])}
     else:
         attributes = {"type": NAMED.get(field.name, kind)}
     help = metadata["help"] + ("" if default is None else f" [default: {default}]")
-    return GroupedOption([name], default=None, group=group, help=help, **attributes)
+    return GroupedOption([name, field.name], default=None, group=group, help=help, **attributes)
 
 
 def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:

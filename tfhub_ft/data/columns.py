@@ -98,7 +98,7 @@ class Column:
 
 
 class ColumnMatch(NamedTuple):
-    """A column with its name in a file, or the names of several; the name of a column with a template is the template."""
+    """A column with its name in a file, or with the names of several; the name of a template is the template."""
 
     column: Column
     name: str

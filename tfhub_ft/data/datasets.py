@@ -22,6 +22,7 @@ from tfhub_ft.data.labels import (
     unseen_labels,
     warn_of_missing_labels,
     warn_of_spellings,
+    warn_of_unlearned_labels,
     warn_of_unseen_labels,
 )
 from tfhub_ft.data.locations import SplitEntry, location_of
@@ -111,6 +112,7 @@ def load_dataset(
     *,
     labels: list[str] | None = None,
     splits: Mapping[str, SplitEntry] | None = None,
+    earlier_labels: Sequence[str] = (),
 ) -> Dataset:
     """Read, check and split the rows of `prepared`, of `train`, `validation` and `test`, of `data`, or the demo rows.
 
@@ -120,6 +122,7 @@ def load_dataset(
         demo: The file of the demo rows.
         labels: The labels, in the order of the logits; by default those of the training rows.
         splits: The splits.json of a run: the rows are split the same, and warnings are not repeated.
+        earlier_labels: The labels of a run to continue from, which those of the training rows are added to.
     """
     prepared = Prepared(settings.prepared) if settings.prepared else None
     dropped: dict[str, int] = {}
@@ -128,6 +131,9 @@ def load_dataset(
     else:
         loaded, dropped = _splits_of_files(task, settings, demo, splits or {})
     known = labels or task.labels(loaded["train"].rows, str(loaded["train"].file), settings)
+    if earlier_labels:
+        known = task.continued_labels(earlier_labels, known, str(loaded["train"].file), settings)
+        warn_of_unlearned_labels(task, count_labels(task, loaded["train"].rows), earlier_labels)
     if not splits:
         _check_labels(task, loaded, known)
         for name, leaked in leaked_rows(task, loaded).items():

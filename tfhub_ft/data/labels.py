@@ -154,6 +154,16 @@ def warn_of_missing_labels(task: RowTask, counts: Mapping[str, Mapping[str, int]
         warn(f"{', '.join(parts)}: the scores do not cover them; the counts are training rows")
 
 
+def warn_of_unlearned_labels(task: RowTask, counts: Mapping[str, int], earlier: Sequence[str]) -> None:
+    """Warn of labels of a run to continue from that the training rows lack."""
+    with_logit = earlier[: len(earlier) - task.labels_without_logit]
+    if missing := sorted(known_labels(task, with_logit) - counts.keys()):
+        warn(
+            f"{_plural(len(missing), 'label')} of the earlier run without training rows ({format_labels(missing)}): the"
+            " model keeps them, but may forget how to predict them"
+        )
+
+
 def format_labels(labels: Sequence[str]) -> str:
     """Return the first ten labels for a message."""
     return ", ".join(labels[:LABELS_SHOWN]) + _more(labels)

@@ -16,6 +16,7 @@ class RowTask(Protocol):
     label_column: str | None
     stratified: bool
     grouped_by: str
+    labels_without_logit: int
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]: ...
 
@@ -26,5 +27,9 @@ class RowTask(Protocol):
     def stratify_key(self, row: Row) -> tuple[str, ...]: ...
 
     def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]: ...
+
+    def continued_labels(
+        self, earlier: Sequence[str], labels: Sequence[str], source: str, settings: Any
+    ) -> list[str]: ...
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> "Targets": ...

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 # All layers of a student train, whatever was frozen in the teacher.
 STUDENT_DEFAULTS = {
-    "freeze": "none", "unfreeze": None, "reinit_layers": None, "lora_rank": None, "learning_rate": 1e-4,
+    "from_run": None, "freeze": "none", "unfreeze": None, "reinit_layers": None, "lora_rank": None,
+    "learning_rate": 1e-4,
 }  # fmt: skip
 PAIR = "encoder_pair"
 
@@ -153,6 +154,8 @@ def _student_settings(
         raise InputError(f"{run.path}: its training did not finish; continue it with --resume before you distill it")
     if "encoder" in settings:
         raise InputError("--encoder: name the encoder of the student with --student")
+    if settings.get("from_run"):
+        raise InputError("--from: not available for distillation; a student layers:N starts from its teacher")
     if count and settings.get("preprocessor"):
         raise InputError(f"--preprocessor: a student {student} has the preprocessor of the teacher; leave it out")
     if config.hidden_weight and not count:

@@ -55,6 +55,7 @@ def model_card(context: "ExportContext", metrics: dict[str, Any], entries: Seque
         name=folder.name,
         run=run,
         labels_shown=LABELS_SHOWN,
+        earlier_run=without_folder(run.settings.from_run),
         splits=[(name, without_folder(split["file"]), split["rows"]) for name, split in run.splits.items()],
         scores=_scores_table(metrics),
         verified_on=_verified_on(entries),

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tfhub_ft.data.columns import Column, text_column
+from tfhub_ft.data.columns import Column, text_column, to_nfc
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import Scores
 from tfhub_ft.utils.errors import InputError
@@ -126,6 +126,12 @@ class Task:
     def labels(self, rows: Sequence[Row], source: str, settings: Any) -> list[str]:
         """Return the labels of the training rows in the order of the logits, or raise an InputError."""
         raise NotImplementedError
+
+    def continued_labels(self, earlier: Sequence[str], labels: Sequence[str], source: str, settings: Any) -> list[str]:
+        """Return the labels of a run that continues from another one: its labels in their order, then the new ones."""
+        count = len(earlier) - self.labels_without_logit
+        known = {*map(to_nfc, earlier)}
+        return [*earlier[:count], *(label for label in labels if label not in known), *earlier[count:]]
 
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Targets:
         """Return the targets that `metrics` takes; a label that is not in `labels` counts as wrong."""

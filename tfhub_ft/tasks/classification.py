@@ -73,6 +73,14 @@ class Classification(Task):
             raise InputError(f"{source}: --positive-label {positive!r} not found; labels are {format_labels(labels)}")
         return [*(label for label in labels if label != positive), positive]
 
+    def continued_labels(self, earlier: Sequence[str], labels: Sequence[str], source: str, settings: Any) -> list[str]:
+        continued = super().continued_labels(earlier, labels, source, settings)
+        self._check_label_count(continued, source, settings)
+        positive = getattr(settings, "positive_label", None)
+        if positive is not None and to_nfc(positive) != to_nfc(continued[-1]):
+            raise InputError(f"--positive-label {positive!r}: the earlier run has {continued[-1]!r}; leave it out")
+        return continued
+
     def _label_names(self, rows: Sequence[Row], settings: Any) -> set[str]:
         return {row.values["label"] for row in rows}
 

@@ -65,6 +65,10 @@ class Regression(Task):
             )
         return [repr(float(low)), repr(float(high))]
 
+    def continued_labels(self, earlier: Sequence[str], labels: Sequence[str], source: str, settings: Any) -> list[str]:
+        """Return the earlier scale, on which the head predicts."""
+        return [*earlier]
+
     def targets(self, rows: Sequence[Row], labels: Sequence[str], source: str) -> Array:
         """Return the scores on the scale of the model, float32 (rows, 1)."""
         import numpy as np

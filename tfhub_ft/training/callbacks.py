@@ -13,7 +13,7 @@ import keras
 from tfhub_ft.data.batches import TokenRows, TrainingBatches
 from tfhub_ft.evaluation.validation import Validated
 from tfhub_ft.metrics import goodness
-from tfhub_ft.run import STATE, STATE_SHAPE
+from tfhub_ft.run import START, STATE, STATE_SHAPE
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError, first_line
@@ -219,10 +219,22 @@ class Checkpoints(TrainingCallback):
             (self.folder / before).unlink(missing_ok=True)
 
     def _save(self, model: keras.Model, name: str) -> None:
-        variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
-        with atomic_write(self.folder / name) as aside:
-            check_disk_space(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
-            model.save_weights(aside)
+        _save(model, self.folder / name)
+
+
+def keep_start(folder: Path, network: keras.Model) -> None:
+    """Save the weights that a run starts from, which a resumed run loads; the run they come from may be gone then."""
+    if (folder / START).is_file():
+        _load(network, folder / START)
+    else:
+        _save(network, folder / START)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
+    with atomic_write(path) as aside:
+        check_disk_space(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
+        model.save_weights(aside)
 
 
 def _load(model: keras.Model, checkpoint: Path) -> None:
@@ -250,7 +262,7 @@ def _values(variables: Iterable[keras.Variable]) -> list[Any]:
 def remove_weights(folder: Path) -> None:
     """Remove the checkpoints of a finished run, whose weights are in model.keras; state.json stays."""
     # Earlier versions left hidden files where they were killed.
-    for weights in (folder / BEST, *folder.glob("last-*.weights.h5"), *folder.glob(".*.weights.h5")):
+    for weights in (folder / BEST, folder / START, *folder.glob("last-*.weights.h5"), *folder.glob(".*.weights.h5")):
         weights.unlink(missing_ok=True)
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from tfhub_ft.data.datasets import Dataset, Split, leaked_rows, load_dataset
+from tfhub_ft.data.datasets import Dataset, Split, leaked_rows
 from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.labels import group_key
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.tasks.base import Task
 from tfhub_ft.tasks.windowed import WindowedTask
-from tfhub_ft.training.start import read_settings
+from tfhub_ft.training.start import load_rows, read_settings
 from tfhub_ft.training.trainer import Trainer, ignore_unused_pooler, make_trainer
 from tfhub_ft.utils.console import log, recorded_warnings, warn
 from tfhub_ft.utils.memory import peak_memory
@@ -58,7 +58,7 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     loaded = load_recipe(recipe)
     resolved, given = read_settings(loaded, config, settings)
     with recorded_warnings() as warnings:
-        dataset = load_dataset(loaded.task, resolved, loaded.demo)
+        dataset = load_rows(loaded, resolved)
         leaked = leaked_rows(loaded.task, dataset.splits)
         splits = {name: _describe(split, loaded.task, leaked.get(name)) for name, split in dataset.splits.items()}
         trainer = make_trainer(loaded, resolved, dataset, given)

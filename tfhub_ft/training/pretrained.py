@@ -8,6 +8,7 @@ from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.settings import Settings, TrainingSettings, option_name
 from tfhub_ft.tasks.base import Task, load_plugin
+from tfhub_ft.training.continuation import RunWeights
 from tfhub_ft.training.distribution import needs_fixed_shapes
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FineTunedModel:
-    """A recipe's text-in model, ready to train, and its pretrained layer.
+    """A recipe's text-in model, ready to train, its pretrained layer, and the weights of a run to continue from.
 
     `rates` has the learning rates of weights by path, as shares of the setting (1 for all others), and `stages` the
     value of `HubEncoder.freeze` in each epoch (empty where it does not change).
@@ -32,6 +33,7 @@ class FineTunedModel:
     layer: Any
     rates: dict[str, float]
     stages: list[str]
+    earlier: RunWeights | None = None
 
     @property
     def network(self) -> "keras.Model":
@@ -45,15 +47,26 @@ class FineTunedModel:
 
 
 def build_model(
-    recipe: Recipe, settings: TrainingSettings, labels: list[str], strategy: "tf.distribute.Strategy"
+    recipe: Recipe,
+    settings: TrainingSettings,
+    labels: list[str],
+    strategy: "tf.distribute.Strategy",
+    earlier: RunWeights | None = None,
 ) -> FineTunedModel:
-    """Build a recipe's model in the scope of a strategy, and prepare its pretrained layer as the settings say."""
+    """Build a recipe's model in the scope of a strategy, and prepare its pretrained layer as the settings say.
+
+    `earlier` has the weights of the run that it continues from.
+    """
     log(f"Loading {settings.pretrained}")
     if strategy.num_replicas_in_sync > 1:
         _fetch_pretrained(recipe.task, settings)
     with strategy.scope():
         model = recipe.build(settings, labels)
-        built = FineTunedModel(model, *_prepare(recipe.task, model.get_layer("token_model"), settings))
+        if earlier:
+            from tfhub_ft.encoders.hub_encoder import encoder_of
+
+            earlier.copy_encoder(encoder_of(model.get_layer("token_model")))
+        built = FineTunedModel(model, *_prepare(recipe.task, model.get_layer("token_model"), settings), earlier)
     _check_shapes(built, settings, strategy)
     _check_vocabulary(built, settings)
     return built
@@ -104,6 +117,8 @@ def initialize(
     from tfhub_ft.models.heads import initialize_head
 
     initialize_head(built.network, tokens, targets, task.output_activation, settings.seed)
+    if built.earlier:
+        built.earlier.copy_head(built.network)
     weights = built.network.trainable_weights
     if built.stages or not all("pooler" in weight.path for weight in weights):
         return

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from tfhub_ft.data.datasets import Dataset, load_dataset
 from tfhub_ft.data.prepared import add_prepared_settings
 from tfhub_ft.recipe import Recipe, load_own_recipe, recipe_name
-from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, TRACKED, Run
+from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, START, TRACKED, Run
 from tfhub_ft.settings import TrainingSettings, option_name
+from tfhub_ft.training.continuation import RunWeights, earlier_labels, inherited_settings
 from tfhub_ft.training.distribution import check_shared_folder, is_chief
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log, set_quiet
@@ -37,6 +38,12 @@ class Start:
     load_dataset: Callable[[], Dataset]
     run: Run | None = None
 
+    def earlier_weights(self) -> RunWeights | None:
+        """Return the weights of the run to continue from; None without one, or if a resumed run has its own copy."""
+        if self.run and (self.run.path / CHECKPOINTS / START).is_file():
+            return None
+        return RunWeights.load(self.settings, sha256=self.run.from_run_sha256 if self.run else None)
+
 
 @contextlib.contextmanager
 def start_training(
@@ -57,7 +64,12 @@ def start_training(
     resolved, given = read_settings(loaded, config, settings)
     with _worker_folder(resolved.strategy, output_dir) as worker_folder:
         folder = new_folder(worker_folder or output_dir or _next_folder(loaded.name))
-        yield Start(loaded, name, resolved, given, folder, lambda: load_dataset(loaded.task, resolved, loaded.demo))
+        yield Start(loaded, name, resolved, given, folder, lambda: load_rows(loaded, resolved))
+
+
+def load_rows(recipe: Recipe, settings: TrainingSettings) -> Dataset:
+    """Return the rows of a new training run; labels of a run that it continues from come first."""
+    return load_dataset(recipe.task, settings, recipe.demo, earlier_labels=earlier_labels(settings))
 
 
 @contextlib.contextmanager
@@ -171,13 +183,16 @@ def read_settings(
     """Return the settings of a run, and those that the user has set; see `given_settings`."""
     given = given_settings(recipe, config, settings)
     source = f"--config {config}" if config else ""
-    return recipe.settings.replaced(given, source=source, sourced=given.keys() - settings.keys()), given
+    values = {**inherited_settings(recipe, given), **given}
+    return recipe.settings.replaced(values, source=source, sourced=given.keys() - settings.keys()), given
 
 
 def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that the user has set: in a YAML file, as arguments, or by a folder of prepared rows."""
     path = None if config is None else check_path("config", config)
     given = {**(_read_config(path, recipe) if path else {}), **settings}
+    if isinstance(given.get("from_run"), Run):
+        given["from_run"] = str(given["from_run"].path)
     return add_prepared_settings(recipe.names, given) if given.get("prepared") else given
 
 

@@ -67,7 +67,7 @@ def train(
         with recorded_warnings() as warnings:
             dataset = start.load_dataset()
             strategy = start_strategy(resolved)
-            built = build_model(start.recipe, resolved, dataset.labels, strategy)
+            built = build_model(start.recipe, resolved, dataset.labels, strategy, start.earlier_weights())
             tokens = tokenize_splits(task, dataset, built.preprocessor)
             initialize(task, built, tokens["train"], dataset.targets["train"], resolved)
         if not start.run:

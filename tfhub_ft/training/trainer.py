@@ -14,6 +14,7 @@ from tfhub_ft.evaluation.validation import Validated, validate
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import ADAPTER, CHECKPOINTS, HISTORY, LOGS, Run
 from tfhub_ft.settings import TrainingSettings
+from tfhub_ft.training.continuation import RunWeights
 from tfhub_ft.training.distribution import distribute_batches, needs_fixed_shapes, start_strategy
 from tfhub_ft.training.pretrained import FineTunedModel, build_model, initialize
 from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
@@ -85,9 +86,11 @@ class Trainer:
 
     def fit(self, run: Run, tracker: "Tracker") -> "Checkpoints":
         """Train, from the run's last checkpoint if there is one, and load the weights of the best epoch."""
-        from tfhub_ft.training.callbacks import Checkpoints, ValidationScores, write_history
+        from tfhub_ft.training.callbacks import Checkpoints, ValidationScores, keep_start, write_history
 
         settings, task = self.settings, self.recipe.task
+        if settings.from_run:
+            keep_start(run.path / CHECKPOINTS, self.network)
         batches = self.batches()
         weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
         restricted = self.restrict_vocabulary()
@@ -264,7 +267,7 @@ class Trainer:
 def make_trainer(recipe: Recipe, settings: TrainingSettings, dataset: Dataset, given: Collection[str]) -> Trainer:
     """Return a trainer for rows and settings: the first steps of `train`."""
     strategy = start_strategy(settings)
-    built = build_model(recipe, settings, dataset.labels, strategy)
+    built = build_model(recipe, settings, dataset.labels, strategy, RunWeights.load(settings))
     tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
     initialize(recipe.task, built, tokens["train"], dataset.targets["train"], settings)
     settings = reach_min_steps(settings, tokens["train"], given)

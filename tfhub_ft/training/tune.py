@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.datasets import load_dataset
 from tfhub_ft.metrics import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import TrainingSettings, option_name, value_type
 from tfhub_ft.training.results import fit_and_score
-from tfhub_ft.training.start import open_run, read_settings
+from tfhub_ft.training.start import load_rows, open_run, read_settings
 from tfhub_ft.training.tracking import make_tracker
 from tfhub_ft.training.trainer import make_trainer
 from tfhub_ft.utils.arguments import check_path, check_type
@@ -87,7 +86,7 @@ def tune(
     folder = check_path("output_dir", output_dir)
     check_output(folder / BEST, "--output-dir", inputs=[Path(config)] if config else [])
     _check_search_folder(folder)
-    dataset = load_dataset(loaded.task, fixed, loaded.demo)
+    dataset = load_rows(loaded, fixed)
     # The test rows are not scored.
     dataset.splits.pop("test", None)
 

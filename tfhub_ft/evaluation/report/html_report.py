@@ -80,6 +80,8 @@ def write_report(
         f"{run.recipe.summary} The {run.settings.pretrained} was fine-tuned on {run.splits['train']['rows']:,} rows and"
         f" scored on {len(scored.rows):,} {of}."
     )
+    if run.settings.from_run:
+        summary += f" It continued from {run.settings.from_run} (SHA-256 of its model: {run.from_run_sha256})."
     files = [[name, split["file"], split["rows"]] for name, split in run.splits.items()]
     html = page.render(
         title=f"{run.recipe.name}: {run.path.name}",
