@@ -323,14 +323,23 @@ def test_nearest_file_is_named(write):
     assert read(re.search(r"did you mean (.*)\?", error_of(path.with_name("reveiws.csv")))[1]) == ROWS
 
 
-def test_folder_of_classes_is_converted_by_the_advice(write, tmp_path):
+def test_file_of_a_folder_of_classes_is_read_by_the_advice(write, tmp_path):
     for number, (text, label) in enumerate(ROWS):
         write(f"my data/{label}/{number}.txt", text)
-    table = run_command(error_of(tmp_path / "my data"), tmp_path)
-    assert sorted(read(table)) == sorted(ROWS)
-    table.unlink()
-    run_command(error_of(tmp_path / "my data" / "negative" / "0.txt"), tmp_path)
-    assert sorted(read(table)) == sorted(ROWS)
+    folder = error_of(tmp_path / "my data" / "negative" / "0.txt").rpartition("pass the folder ")[2]
+    assert sorted(read(folder)) == sorted(ROWS)
+
+
+def test_parts_of_a_folder_are_read_by_the_advice(write, tmp_path):
+    for number, (text, label) in enumerate(ROWS):
+        write(f"my data/train/{label}/{number}.txt", text)
+        write(f"my data/test/{label}/{number}.txt", text)
+    write("my data/train/urls.txt", "http://example.org")
+    options = options_in(error_of(tmp_path / "my data"))
+    assert {name: sorted(read(folder)) for name, folder in options.items()} == {
+        "train": sorted(ROWS),
+        "test": sorted(ROWS),
+    }
 
 
 def test_folder_of_files_is_read_by_the_advised_pattern(write, tmp_path):
@@ -357,17 +366,28 @@ def test_other_compression_is_undone_by_the_advice(suffix, compress, write, tmp_
     assert read(named) == ROWS
 
 
-@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
-def test_parquet_file_is_converted_by_the_advice(name, tmp_path):
-    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
-    pd.DataFrame(ROWS, columns=TABLE[0]).to_parquet(tmp_path / name)
-    assert read(run_command(error_of(tmp_path / name), tmp_path)) == ROWS
+@pytest.mark.parametrize(("suffix", "write_frame"), [(".parquet", "to_parquet"), (".feather", "to_feather")])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.xlsx", "rows", "rows.jsonl.gz"])
+def test_binary_file_is_read_after_renaming_by_the_advice(suffix, write_frame, name, tmp_path):
+    pd, path = pytest.importorskip("pandas"), tmp_path / name
+    getattr(pd.DataFrame(ROWS, columns=TABLE[0]), write_frame)(path)
+    renamed = re.search(r"; rename it to (.*)", error_of(path))[1]
+    assert renamed.endswith(suffix)
+    assert read(path.rename(renamed)) == ROWS
 
 
-def test_workbook_is_converted_by_the_advice(tmp_path):
-    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("openpyxl")
-    pd.DataFrame(ROWS, columns=TABLE[0]).to_excel(tmp_path / "rows.xlsx", index=False)
-    assert read(run_command(error_of(tmp_path / "rows.xlsx"), tmp_path)) == ROWS
+def test_feather_of_version_1_is_converted_by_the_advice(tmp_path):
+    from pyarrow import Table, feather
+
+    table, path = Table.from_pylist([dict(zip(TABLE[0], row)) for row in ROWS]), tmp_path / "my rows.feather"
+    with pytest.warns(DeprecationWarning):
+        feather.write_feather(table, path, version=1)
+    assert read(run_command(error_of(path), tmp_path)) == ROWS
+
+
+def test_text_with_the_suffix_of_a_workbook_is_read_by_the_advice(write):
+    path = write("rows.xlsx", joined(TABLE, "\t"))
+    assert read(path.rename(re.search(r"such as to (.*)", error_of(path))[1])) == ROWS
 
 
 @pytest.mark.parametrize(
@@ -375,7 +395,7 @@ def test_workbook_is_converted_by_the_advice(tmp_path):
     [
         (b"PK\x03\x04 and more", "is a zip archive; export its rows as csv or jsonl"),
         (b"SQLite format 3\0", "is a SQLite database; export its rows as csv or jsonl"),
-        (gzip.compress(b"PAR1", mtime=0), "is a Parquet file; write it as jsonl"),
+        (gzip.compress(b"PAR1", mtime=0), "is a Parquet file; rename it to"),
     ],
 )
 def test_other_formats_are_detected_by_their_first_bytes(content, message, write):

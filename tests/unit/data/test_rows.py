@@ -298,7 +298,7 @@ def test_too_long_path_is_reported(tmp_path):
     ("name", "content", "renamed"),
     [
         ("a", "text,label\ngood,1\n", "a.csv"),
-        ("a.xlsx", "text\tlabel\ngood\t1\n", "a.xlsx.tsv"),
+        ("a.xls", "text\tlabel\ngood\t1\n", "a.xls.tsv"),
         ("a.md", '{"text": "a", "label": 1}\n', "a.md.jsonl"),
         ("a.gz", "text,label\ngood,1\n", "a.gz.csv"),
     ],
@@ -307,7 +307,8 @@ def test_unknown_suffix_error_names_a_suffix(write, name, content, renamed):
     path = write(name, content)
     assert error_of(path) == (
         f": unknown format; rename it by its format, such as to {path.with_name(renamed)}; the formats are"
-        " .csv, .tsv, .jsonl, .ndjson, .json, .conll, .bio, .iob, .iob2, .txt, .tfrecord, with or without .gz"
+        " .csv, .tsv, .jsonl, .ndjson, .json, .conll, .bio, .iob, .iob2, .txt, .tfrecord, .parquet, .pq, .feather,"
+        " .arrow, .arrows, .ipc, .xlsx, .xlsm, and text files may end in .gz"
     )
     assert len(list(read_rows(path.rename(path.with_name(renamed)), COLUMNS))) == 1
 

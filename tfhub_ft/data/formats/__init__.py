@@ -6,10 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfhub_ft.data.columns import Column
-from tfhub_ft.data.formats import conll, csv, jsonl, squad, text, tfrecord
-from tfhub_ft.data.formats.lines import unreadable_error
+from tfhub_ft.data.formats import conll, csv, excel, ipc, jsonl, parquet, squad, text, tfrecord
+from tfhub_ft.data.formats.folder import open_folder
+from tfhub_ft.data.formats.lines import suffix_of, unreadable_error
 from tfhub_ft.data.formats.source import ReadOptions, Source
-from tfhub_ft.data.formats.unreadable import folder_advice, other_format, other_suffix
+from tfhub_ft.data.formats.unreadable import (
+    ARROW_SUFFIXES,
+    PARQUET_SUFFIXES,
+    WORKBOOK_SUFFIXES,
+    format_fault,
+    other_suffix,
+)
 from tfhub_ft.utils.errors import InputError
 
 READERS: dict[str, Callable[[Path, Sequence[Column], ReadOptions], Source]] = {
@@ -20,34 +27,31 @@ READERS: dict[str, Callable[[Path, Sequence[Column], ReadOptions], Source]] = {
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), conll.open_conll),
     ".txt": text.open_text,
     ".tfrecord": tfrecord.open_tfrecord,
+    **dict.fromkeys(PARQUET_SUFFIXES, parquet.open_parquet),
+    **dict.fromkeys(ARROW_SUFFIXES, ipc.open_ipc),
+    **dict.fromkeys(WORKBOOK_SUFFIXES, excel.open_workbook),
 }
 
 
 def open_source(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
-    """Open a file of rows by its suffix, which `.gz` may follow.
+    """Open a file of rows by its suffix, which `.gz` may follow, or a folder of txt files.
 
     Raises:
         InputError: The file is missing or of another format; the message says what to do.
     """
     try:
-        mode = path.stat().st_mode
+        if stat.S_ISDIR(path.stat().st_mode):
+            return open_folder(path, columns, options, tuple(READERS))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: not found{_nearest(path)}") from None
     except OSError as error:
         raise unreadable_error(path, error) from None
-    if stat.S_ISDIR(mode):
-        raise InputError(f"{path}: {folder_advice(path, tuple(READERS))}")
-    if advice := other_format(path):
-        raise InputError(f"{path}: {advice}")
+    if fault := format_fault(path, columns):
+        raise InputError(f"{path}: {fault}")
     reader = READERS.get(suffix_of(path))
     if not reader:
         raise InputError(f"{path}: {other_suffix(path, columns, tuple(READERS))}")
     return reader(path, columns, options)
-
-
-def suffix_of(path: Path) -> str:
-    """Return the suffix before .gz, in lower case."""
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
 def _nearest(path: Path) -> str:

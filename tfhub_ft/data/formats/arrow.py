@@ -1,5 +1,6 @@
 """Read rows from Arrow record batches."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -109,26 +110,26 @@ def _records(
     names: list[str],
     start: int,
 ) -> Iterator[Record]:
-    import pyarrow as pa
-
-    number = start
-    iterator = iter(batches(names))
-    while True:
-        try:
-            batch = next(iterator, None)
-            if batch is None:
-                return
+    with reading(path):
+        for batch in batches(names):
             positions = [batch.schema.get_all_field_indices(name)[0] for name in names]
             for offset in range(0, batch.num_rows, ROWS_CONVERTED):
                 part = batch.slice(offset, ROWS_CONVERTED)
                 cells = [_values(part.column(position)) for position in positions]
-                rows = [Record(number + i, dict(zip(names, row))) for i, row in enumerate(zip(*cells))]
-                number += len(rows)
-                yield from rows
-        except (pa.ArrowException, OSError, NotImplementedError) as error:
-            raise InputError(
-                f"{path}: cannot be read after row {number - start} ({first_line(error)}); write or download it again"
-            ) from None
+                for number, row in enumerate(zip(*cells), start):
+                    yield Record(number, dict(zip(names, row)))
+                start += part.num_rows
+
+
+@contextlib.contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Turn the errors of Arrow within this context into one that names what is read."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, NotImplementedError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); write or download it again") from None
 
 
 def _values(array: "pa.Array") -> list[Any]:

@@ -34,6 +34,11 @@ class Line(NamedTuple):
     fault: str | None
 
 
+def suffix_of(path: Path) -> str:
+    """Return the suffix before .gz, in lower case."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file and decompress it if its first bytes are those of gzip; raise an InputError if it cannot be read."""

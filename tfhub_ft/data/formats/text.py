@@ -8,7 +8,6 @@ from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.conll import open_conll
 from tfhub_ft.data.formats.lines import Line, is_blank, read_lines, read_stream
 from tfhub_ft.data.formats.source import ReadOptions, Record, Source
-from tfhub_ft.data.formats.unreadable import table_of_folders
 from tfhub_ft.utils.errors import InputError
 
 STREAM = "standard input"
@@ -20,8 +19,9 @@ def open_text(path: Path, columns: Sequence[Column], options: ReadOptions) -> So
         return open_conll(path, columns, options)
     missing = [column.name for column in columns if "text" not in (column.name, *column.aliases, column.column)]
     if missing:
-        command = table_of_folders(path.parent.parent) if len(path.parts) > 2 else None
-        advice = f"; if its folder is its label, write all files to one csv file: {command}" if command else ""
+        folders = path.parent.parent
+        is_label = len(path.parts) > 2 and any(file.parent != path.parent for file in folders.glob("*/*.txt"))
+        advice = f"; if the name of its folder is its label, pass the folder {folders}" if is_label else ""
         raise InputError(
             f"{path}: a .txt file has a text per line, and no {', '.join(missing)}; rename a table to .csv or, if tabs"
             f" separate its columns, .tsv{advice}"

@@ -33,9 +33,7 @@ def test_open_text_rejects_other_columns(tmp_path):
     for label in ("good", "bad"):
         (tmp_path / "rows" / label).mkdir(parents=True)
         (tmp_path / "rows" / label / "1.txt").write_text("a film")
-    with pytest.raises(
-        InputError, match=r"no label; rename a table to \.csv .*write all files to one csv file: python -c"
-    ):
+    with pytest.raises(InputError, match=r"no label; rename a table to \.csv .*is its label, pass the folder .*/rows$"):
         open_text(tmp_path / "rows" / "good" / "1.txt", [TEXT, Column("label", (), check_text)], ReadOptions())
 
 
