@@ -138,9 +138,10 @@ def _values(array: "pa.Array") -> list[Any]:
     import pyarrow.types as types
 
     if isinstance(array, pa.DictionaryArray):
-        # dictionary_decode cannot read the views of strings that polars has.
-        words = _values(array.dictionary)
-        return [None if index is None else words[index] for index in array.indices.to_pylist()]
+        words = array.dictionary
+        # Polars has views of strings, which cannot be taken from.
+        words = words.cast(pa.large_string()) if types.is_string_view(words.type) else words
+        array = words.take(array.indices)
     kind = array.type
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         try:

@@ -58,6 +58,7 @@ def test_arrow_reads_texts_of_every_type(kind):
         (pa.array([b"\xff"]), b"\xff"),
         (pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), ["a"]), "a"),
         (pa.array(["a", "b"]).dictionary_encode(), "b"),
+        (pa.DictionaryArray.from_arrays(pa.array([0]), pa.array(["a"], pa.string_view())), "a"),
         (pa.array([b"a" * 16], pa.uuid()), "61616161-6161-6161-6161-616161616161"),
     ],
     ids=lambda value: str(getattr(value, "type", "")) or None,

@@ -9,7 +9,7 @@ import pytest
 from tfhub_ft.data.columns import Column, check_label, check_number, check_text
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.rows import read_all, read_rows
-from tfhub_ft.data.texts import read_texts
+from tfhub_ft.data.texts import TextRows
 from tfhub_ft.utils.errors import InputError
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -51,6 +51,7 @@ def test_workbook_keeps_the_types_of_other_columns(write):
     path = write(("text", *range(2020, 2027)), ("good", *cells))
     ((_, _, others),) = read(path, [TEXT, REST])
     expected = [7, 1.5, True, None, "a", "2026-01-31", "2026-01-31 12:30:00"]
+    assert others.pop("text") == "good"
     assert others == dict(zip(map(str, range(2020, 2027)), expected))
     assert [*map(type, others.values())] == [*map(type, expected)]
 
@@ -58,7 +59,7 @@ def test_workbook_keeps_the_types_of_other_columns(write):
 def test_workbook_skips_blank_rows(write):
     path = write((), (None, "  "), ("text", "label", None), ("a", "x"), (), (" ", None), ("b", "y"), (None, None, " "))
     assert read(path) == [(4, "a", "x"), (7, "b", "y")]
-    rows = [row.texts for row in read_texts(path, [TEXT])]
+    rows = [row.texts for row in TextRows(path, [TEXT])]
     assert rows == [("a",), ("",), ("",), ("b",)]
 
 
@@ -81,7 +82,7 @@ def test_workbook_error_names_the_row_of_the_sheet(write, row, fault):
 
 
 def test_workbook_keeps_errors_of_other_columns(write):
-    assert read(write(("text", "sum"), ("a", "#REF!")), [TEXT, REST]) == [(2, "a", {"sum": "#REF!"})]
+    assert read(write(("text", "sum"), ("a", "#REF!")), [TEXT, REST]) == [(2, "a", {"text": "a", "sum": "#REF!"})]
 
 
 def test_workbook_without_a_header_is_read(write):

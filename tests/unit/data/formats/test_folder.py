@@ -63,7 +63,10 @@ def test_folder_says_what_it_ignores(make, capsys):
 def test_folder_without_labels_has_texts_and_file_names(make):
     folder = make({"2.txt": "b", "1.txt": "a", "note.md": "c"})
     rest = Column("", (), lambda others: others, rest=True)
-    assert read(folder, [TEXT, rest]) == [("a", {"file": "1.txt"}), ("b", {"file": "2.txt"})]
+    assert read(folder, [TEXT, rest]) == [
+        ("a", {"text": "a", "file": "1.txt"}),
+        ("b", {"text": "b", "file": "2.txt"}),
+    ]
     (folder / "sub").mkdir()
     assert TextFiles.find(folder).ignored == ["note.md", "sub"]
 

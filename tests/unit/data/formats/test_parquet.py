@@ -69,7 +69,7 @@ def test_columnar_file_yields_only_the_columns_that_are_read(name, tmp_path):
     assert next(source.records()).values == {"text": "a", "label": 0}
     rest = [*COLUMNS, Column("", (), lambda others: others, rest=True)]
     (first, *_) = read_rows(tmp_path / name, rest)
-    assert first.values[""] == {"id": 0, "note": "x"}
+    assert first.values[""] == {"id": 0, "text": "a", "label": 0, "note": "x"}
 
 
 @pytest.mark.parametrize("name", WRITERS)
