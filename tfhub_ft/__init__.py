@@ -25,6 +25,7 @@ register_lazily()
 # The public names by module, which `__getattr__` imports; type checkers read the imports below.
 _NAMES = {
     "benchmarking.benchmark": "benchmark",
+    "data.formats.memory": "Rows",
     "data.prepared": "Prepared",
     "distillation.distill": "distill",
     "encoders.hub_encoder": "HubEncoder",
@@ -68,7 +69,7 @@ __all__ = [
     "HubPreprocessor", "InBatchNegatives", "InBatchRecall", "InScopeAccuracy", "InputError", "Intent",
     "IntentSettings", "LabelSettings", "MaskedLM", "MeanPooling", "Multilabel", "MultilabelSettings",
     "PairSettings", "Preempted", "Prepared", "QuestionAnswering", "Recipe", "Regression", "ReplyWriter",
-    "Retrieval", "Run", "RunError", "Sampling", "ScoredPairSettings", "ScoredTextSettings", "Settings",
+    "Retrieval", "Rows", "Run", "RunError", "Sampling", "ScoredPairSettings", "ScoredTextSettings", "Settings",
     "SpanCrossEntropy", "SplitSegments", "StackHalves", "TagCrossEntropy", "Task", "TextSettings", "TfhubFtError",
     "TokenClassification", "TrainingSettings", "TwoClassSettings", "UntrustedCode", "WeightedCrossEntropy",
     "WindowPreprocessor", "WindowedSettings", "balanced_weights", "benchmark", "bi_encoder_model", "compare",
@@ -78,6 +79,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tfhub_ft.benchmarking.benchmark import benchmark
+    from tfhub_ft.data.formats.memory import Rows
     from tfhub_ft.data.prepared import Prepared
     from tfhub_ft.distillation.distill import distill
     from tfhub_ft.encoders.hub_encoder import HubEncoder

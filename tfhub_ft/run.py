@@ -8,6 +8,7 @@ calibration.json  the temperature that the logits were divided by, fitted on the
 splits.json    which rows of which file were train, validation and test
 sample.jsonl   some validation rows, which exports are verified on
 kept_rows.jsonl  rows with their labels, for commands that need some after the data files are gone
+rows/          with --copy-data: all rows, a file for each split
 warnings.json  the warnings of the run
 history.csv    a row for each epoch
 predictions.csv  the texts, the label and the prediction of each test row
@@ -34,6 +35,9 @@ from tfhub_ft.data.formats.csv import FIELD_LIMIT
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
 from tfhub_ft.data.locations import content_fault, find_rows
+from tfhub_ft.data.memory_rows import MemoryRows, is_in_memory
+from tfhub_ft.data.row_copies import COPY, FOLDER, copy_path, write_copies
+from tfhub_ft.data.rows import Row
 from tfhub_ft.recipe import Recipe, load_known_recipe, load_recipe, recipe_name
 from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.tasks.base import default_thresholds, num_classes
@@ -82,7 +86,8 @@ _RESULTS = (
 
 def run_files(folder: Path) -> list[Path]:
     """Return the files of a run folder that only training may write; none for other folders."""
-    return [folder / name for name in _RESULTS] if (folder / RECIPE).is_file() else []
+    copies = [copy_path(folder, split) for split in ("train", "validation", "test")]
+    return [*(folder / name for name in _RESULTS), *copies] if (folder / RECIPE).is_file() else []
 
 
 class Run:
@@ -120,10 +125,17 @@ class Run:
         labels: list[str],
         splits: dict,
         source: bytes | None = None,
+        copied_rows: Mapping[str, Sequence[Row]] | None = None,
     ) -> "Run":
-        """Create the folder of a run that is about to start; recipe.yaml, which makes it a run, is written last."""
+        """Create the folder of a run that is about to start; recipe.yaml, which makes it a run, is written last.
+
+        `copied_rows` has the rows of each split that are copied into the folder.
+        """
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / LABELS, labels)
+        if copied_rows:
+            copies = write_copies(path, copied_rows)
+            splits = {name: {**entry, COPY: copies[name]} for name, entry in splits.items()}
         write_json(path / SPLITS, splits)
         origin = {"recipe": recipe_name}
         if source is not None:
@@ -142,7 +154,7 @@ class Run:
     def is_partial(path: Path) -> bool:
         """Return whether a folder contains only files that `create` wrote before its process was killed."""
         shapes = {LABELS: [str], SPLITS: dict}
-        names = [name for name in contents(path) if name != RECIPE_FILE]
+        names = [name for name in contents(path) if name not in (RECIPE_FILE, FOLDER)]
         try:
             return bool(names) and all(name in shapes and read_json(path / name, shapes[name]) for name in names)
         except InputError:
@@ -257,13 +269,25 @@ class Run:
         path = self.path / KEPT_ROWS
         return KeptRows.read(path, self.recipe.task.columns(self.settings)) if path.is_file() else None
 
-    def located_settings(self) -> TrainingSettings:
+    @property
+    def has_copied_rows(self) -> bool:
+        """Whether the folder has a copy of the rows."""
+        return all(COPY in entry for entry in self.splits.values())
+
+    @property
+    def restore_advice(self) -> str:
+        """What to do if the rows of the run are not found."""
+        in_memory = any(is_in_memory(entry["file"]) for entry in self.splits.values())
+        return "pass the same rows again" if in_memory else "restore them"
+
+    def located_settings(self, objects: Mapping[str, MemoryRows] | None = None) -> TrainingSettings:
         """Return the settings with the current paths of the data files.
 
-        Each file is looked up by its path, from the working directory, then relative to the run folder.
+        Each file is looked up by its path, from the working directory, then relative to the run folder. Settings of
+        `objects`, which are the rows that were in memory, are unchanged.
 
         Raises:
-            InputError: A file is missing or has changed.
+            InputError: A file is missing or has changed, or rows that were in memory are missing.
         """
         from tfhub_ft.data.datasets import SPLITS as SPLIT_NAMES
         from tfhub_ft.data.prepared import prepared_fault
@@ -280,19 +304,27 @@ class Run:
         for name in names:
             recorded = splits["train" if name == "data" else name]
             file = getattr(settings, name) or self.recipe.demo
+            if is_in_memory(recorded["file"]):
+                if name not in (objects or {}):
+                    fault = f"{name} was a {recorded['file']}, which was not copied into the run"
+                    raise InputError(f"{self.path}: its training rows are not found: {fault}")
+                continue
             files[name] = self._locate(file, recorded.get("relative"), partial(content_fault, recorded=recorded))
         return settings.replaced(files)
 
-    def load_rows(self, settings: TrainingSettings | None = None) -> "Dataset":
-        """Return the rows of the run in their splits, read with `located_settings()` or the given ones.
+    def load_rows(self, objects: Mapping[str, MemoryRows] | None = None) -> "Dataset":
+        """Return the rows of the run in their splits: from `objects`, the copy in the run, or the located files.
 
         Raises:
-            InputError: A file is missing or has changed.
+            InputError: A file is missing or has changed, or `objects` lacks rows that were in memory or has others.
         """
-        from tfhub_ft.data.datasets import load_dataset
+        from tfhub_ft.data.datasets import load_copied_rows, load_dataset
 
-        settings = settings or self.located_settings()
-        data = load_dataset(self.recipe.task, settings, self.recipe.demo, labels=self.labels, splits=self.splits)
+        task = self.recipe.task
+        if self.has_copied_rows and not objects:
+            return load_copied_rows(task, self.settings, self.labels, self.splits, self.path)
+        settings = self.located_settings(objects)
+        data = load_dataset(task, settings, self.recipe.demo, labels=self.labels, splits=self.splits, objects=objects)
         if not data.matches(self.splits):
             raise InputError(f"{self.path}: its training rows are not found: {data.sources} has changed; restore it")
         return data

@@ -130,6 +130,9 @@ class TrainingSettings(_CheckedFields):
         None, "One file in place of --train, --validation and --test, split 70/15/15, stratified, by --seed.", path=True
     )
     skip_bad_rows: bool = setting(False, "Count and skip malformed rows, instead of failing at the first one.")
+    copy_data: bool = setting(
+        False, "Copy the rows into the run folder, for compare, distill and --resume without the original rows."
+    )
     delimiter: str | None = setting(
         None, "Delimiter of CSV and TSV files: one character, such as ';', or tab; detected by default."
     )

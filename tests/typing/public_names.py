@@ -34,6 +34,7 @@ from tfhub_ft import (
     Regression,
     ReplyWriter,
     Retrieval,
+    Rows,
     Run,
     RunError,
     Sampling,
@@ -79,7 +80,13 @@ from tfhub_ft import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import datasets
     import keras
+    import numpy as np
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+    import tensorflow as tf
     from typing_extensions import assert_type
 
     run = train("sentiment", epochs=1)
@@ -99,3 +106,19 @@ if TYPE_CHECKING:
     head: keras.layers.Layer = ClassificationHead(2)
     error: InputError = UntrustedCode("encoder: not trusted")
     failure: TfhubFtError = error
+
+    frame = pd.DataFrame({"text": ["a"], "label": ["b"]})
+    train("sentiment", data=frame)
+    evaluate(run, data=frame)
+    evaluate(run, data=pl.DataFrame({"text": ["a"]}))
+    evaluate(run, data=pa.table({"text": ["a"]}))
+    evaluate(run, data=datasets.Dataset.from_dict({"text": ["a"]}))
+    evaluate(run, data=tf.data.Dataset.from_tensor_slices((["a"], ["b"])))
+    evaluate(run, data=[{"text": "a", "label": 1}])
+    evaluate(run, data={"text": ["a"], "label": ["b"]})
+    evaluate(run, data=(np.array(["a"]), pd.Series(["b"])))
+    evaluate(run, data="rows.csv")
+    benchmark("saved_models/reviews", data=frame)
+    compare(run, run, data=frame)
+    rows: Rows = frame
+    evaluate(run, data=3)  # pyright: ignore[reportArgumentType]

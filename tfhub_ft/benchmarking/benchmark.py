@@ -7,7 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.labels import DROPPED
+from tfhub_ft.data.memory_rows import MemoryRows, check_rows
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.export_folder import EXPORTS, read_exports
@@ -32,7 +34,7 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def benchmark(
-    export_dir: str | Path, *, data: str | Path, picture: str | Path | None = None, **reading: Any
+    export_dir: str | Path, *, data: str | Path | Rows, picture: str | Path | None = None, **reading: Any
 ) -> list[Measurements]:
     """Measure every artifact of an export. What `tfhub-ft benchmark` does.
 
@@ -46,9 +48,9 @@ def benchmark(
 
     Args:
         export_dir: The export folder; its run is not needed.
-        data: A file of rows with labels, as for `evaluate`.
+        data: Rows with labels, as for `evaluate`.
         picture: Another file for the picture: png, svg or pdf.
-        reading: How to read the file, as for `evaluate`.
+        reading: How to read a file, as for `evaluate`.
 
     Returns:
         For each artifact {"form", "path", "quantization", "reads": "text" or "tokens", "bytes", "peak_memory_bytes" of
@@ -67,7 +69,7 @@ def benchmark(
     Example:
         tfhub_ft.benchmark("saved_models/reviews", data="more_reviews.csv")[0]["latency_ms"]["p50"]
     """
-    folder, data = check_path("export_dir", export_dir), check_path("data", data)
+    folder, labeled = check_path("export_dir", export_dir), check_rows("data", data)
     picture = folder / "benchmark.png" if picture is None else check_path("picture", picture)
     if picture.suffix.lower() not in PICTURES:
         raise InputError(f"--picture {picture}: must end in {', '.join(PICTURES)}")
@@ -76,10 +78,11 @@ def benchmark(
     from tfhub_ft.benchmarking.plot import draw_comparison
 
     artifacts = find_artifacts(folder)
-    inputs = [*matching_files(data), folder / EXPORTS, *(artifact.path for artifact in artifacts)]
+    files = [] if isinstance(labeled, MemoryRows) else matching_files(labeled)
+    inputs = [*files, folder / EXPORTS, *(artifact.path for artifact in artifacts)]
     for output, option in ((picture, "--picture"), (folder / "benchmark.json", "EXPORT_DIR")):
         check_output(output, option, inputs)
-    task, rows, targets = _read_rows(folder, artifacts, data, reading)
+    task, rows, targets = _read_rows(folder, artifacts, labeled, reading)
     plugin = load_plugin(task)
     measurements, timed = (plugin.measure_artifacts if plugin else measure_artifacts)(artifacts, task, rows, targets)
     results = [
@@ -96,7 +99,7 @@ def benchmark(
     write_json(
         folder / "benchmark.json",
         {
-            "data": str(data),
+            "data": labeled.recorded_name if isinstance(labeled, MemoryRows) else str(labeled),
             "rows": len(rows),
             "timed_rows": min(len(rows), timed),
             "cores": os.cpu_count(),
@@ -104,7 +107,7 @@ def benchmark(
             "forms": results,
         },
     )
-    draw_comparison(results, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {data.name}")
+    draw_comparison(results, picture, title=f"{folder.resolve().name}, {len(rows):,} rows of {labeled.name}")
     return results
 
 
@@ -139,7 +142,7 @@ def timing(result: "IsolatedResult", rows: int, batch_size: int) -> Measurements
 
 
 def _read_rows(
-    folder: Path, artifacts: "Sequence[Artifact]", data: Path, reading: dict[str, Any]
+    folder: Path, artifacts: "Sequence[Artifact]", data: Path | MemoryRows, reading: dict[str, Any]
 ) -> "tuple[Task, Sequence[Row], Any]":
     """Return the task, and the rows with their targets."""
     from tfhub_ft.benchmarking.artifacts import task_of

@@ -3,14 +3,14 @@
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from tfhub_ft.data.batches import Targets
 from tfhub_ft.data.columns import Column
-from tfhub_ft.data.fingerprints import fingerprints, fold_text
+from tfhub_ft.data.fingerprints import digest_of_values, fingerprints, fold_text
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import (
     DROPPED,
@@ -26,7 +26,9 @@ from tfhub_ft.data.labels import (
     warn_of_unseen_labels,
 )
 from tfhub_ft.data.locations import SplitEntry, location_of
+from tfhub_ft.data.memory_rows import MemoryRows, is_in_memory
 from tfhub_ft.data.prepared import Prepared
+from tfhub_ft.data.row_copies import COPY, copy_path, read_copy
 from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.data.sequences import select
@@ -40,17 +42,29 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a file, or of the files that match a pattern.
+    """Rows of a file, of the files that match a pattern, or of an object.
 
     Args:
-        file: The file or the pattern.
+        file: The file, the pattern or the object.
         rows: The checked rows.
         numbers: Their indices among all rows of the file; None if they are all of them.
+        sha256: Of an object, the SHA-256 of the values of all its rows.
     """
 
-    file: Path
+    file: Path | MemoryRows
     rows: Sequence[Row]
     numbers: Sequence[int] | None = None
+    sha256: str | None = None
+
+    def location(self, row: Row) -> str:
+        """Return the file and the line of a row for a message."""
+        return self.file.location(row.line) if isinstance(self.file, MemoryRows) else f"{self.file}, line {row.line}"
+
+    def source(self, folder: Path | None = None) -> SplitEntry:
+        """Return the entry of splits.json for the file or the object, as `location_of`."""
+        if isinstance(self.file, MemoryRows):
+            return {"file": self.file.recorded_name, "sha256": self.sha256}
+        return location_of(self.file, folder)
 
     def described(self, location: SplitEntry) -> SplitEntry:
         """Return the entry of splits.json: the lines of a part of a file or, of several files, the indices of rows."""
@@ -72,6 +86,7 @@ class Dataset:
         targets: The task's `targets` of each split.
         prepared: The folder of prepared rows that the rows come from.
         dropped: The labels that `min_label_rows` dropped, with their training rows.
+        recorded: The splits.json of a run, if the rows come from its copy of them.
     """
 
     splits: dict[str, Split]
@@ -79,12 +94,16 @@ class Dataset:
     targets: dict[str, Targets]
     prepared: Prepared | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    recorded: Mapping[str, SplitEntry] = field(default_factory=dict)
 
     def described(self, folder: Path | None = None) -> dict[str, SplitEntry]:
         """Return the content of splits.json, with file names relative to the run folder, if there is one."""
         if self.prepared:
             return {name: self.prepared.described(name, folder) for name in self.splits}
-        locations = {file: location_of(file, folder) for file in {split.file for split in self.splits.values()}}
+        if self.recorded:
+            return {name: _without_places(entry) for name, entry in self.recorded.items()}
+        sources = {split.file: split for split in self.splits.values()}
+        locations = {file: split.source(folder) for file, split in sources.items()}
         described = {name: split.described(locations[split.file]) for name, split in self.splits.items()}
         if self.dropped:
             described["train"][DROPPED] = dict(self.dropped)
@@ -95,14 +114,26 @@ class Dataset:
         """The files that the rows come from, for a message."""
         return " and ".join(dict.fromkeys(str(split.file) for split in self.splits.values()))
 
+    @property
+    def memory_digests(self) -> list[str]:
+        """The distinct SHA-256 of the objects that the rows come from; empty for files."""
+        return list(dict.fromkeys(split.sha256 for split in self.splits.values() if split.sha256))
+
     def matches(self, splits: Mapping[str, SplitEntry]) -> bool:
         """Return whether these are the rows of a splits.json, wherever their files are now."""
 
         def contents(described: Mapping[str, SplitEntry]) -> dict[str, SplitEntry]:
-            locations = ("file", "relative", "bytes", "prepared")
-            return {name: {k: v for k, v in split.items() if k not in locations} for name, split in described.items()}
+            return {
+                name: {k: v for k, v in _without_places(split).items() if k != "file"}
+                for name, split in described.items()
+            }
 
         return contents(self.described()) == contents(splits)
+
+
+def _without_places(entry: SplitEntry) -> SplitEntry:
+    """Return an entry of splits.json without what depends on the place of the run."""
+    return {k: v for k, v in entry.items() if k not in ("relative", "bytes", "prepared", COPY)}
 
 
 def load_dataset(
@@ -113,6 +144,7 @@ def load_dataset(
     labels: list[str] | None = None,
     splits: Mapping[str, SplitEntry] | None = None,
     earlier_labels: Sequence[str] = (),
+    objects: Mapping[str, MemoryRows] | None = None,
 ) -> Dataset:
     """Read, check and split the rows of `prepared`, of `train`, `validation` and `test`, of `data`, or the demo rows.
 
@@ -123,13 +155,14 @@ def load_dataset(
         labels: The labels, in the order of the logits; by default those of the training rows.
         splits: The splits.json of a run: the rows are split the same, and warnings are not repeated.
         earlier_labels: The labels of a run to continue from, which those of the training rows are added to.
+        objects: The rows in memory, by the settings that have their names.
     """
     prepared = Prepared(settings.prepared) if settings.prepared else None
     dropped: dict[str, int] = {}
     if prepared:
         loaded = {name: Split(prepared.path, prepared.rows(name, task.columns(settings))) for name in prepared.splits}
     else:
-        loaded, dropped = _splits_of_files(task, settings, demo, splits or {})
+        loaded, dropped = _splits_of_files(task, settings, demo, splits or {}, objects or {})
     known = labels or task.labels(loaded["train"].rows, str(loaded["train"].file), settings)
     if earlier_labels:
         known = task.continued_labels(earlier_labels, known, str(loaded["train"].file), settings)
@@ -143,17 +176,54 @@ def load_dataset(
     return Dataset(loaded, known, targets, prepared, dropped)
 
 
+def load_copied_rows(
+    task: RowTask, settings: TrainingSettings, labels: list[str], splits: Mapping[str, SplitEntry], folder: Path
+) -> Dataset:
+    """Read the rows that a run has copied into its folder, given its splits.json."""
+    loaded = {
+        name: Split(copy_path(folder, name), read_copy(folder, name, entry, task.columns(settings)))
+        for name, entry in splits.items()
+    }
+    targets = {name: task.targets(split.rows, labels, str(split.file)) for name, split in loaded.items()}
+    return Dataset(loaded, labels, targets, recorded=splits)
+
+
+def _files_of(
+    settings: TrainingSettings, demo: Path, objects: Mapping[str, MemoryRows]
+) -> dict[str, Path | MemoryRows]:
+    """Return the files or objects of rows by split."""
+    names = [name for name in SPLITS if getattr(settings, name)]
+    files: dict[str, Path | MemoryRows] = {}
+    for name in names or ["data"]:
+        file = getattr(settings, name) or demo
+        if is_in_memory(str(file)) and name not in objects:
+            raise InputError(f"{option_name(name)} {file}: not a file; pass the rows in Python, as {name}=")
+        files["train" if name == "data" else name] = objects.get(name) or Path(file)
+    return files
+
+
 def _splits_of_files(
-    task: RowTask, settings: TrainingSettings, demo: Path, recorded: Mapping[str, SplitEntry]
+    task: RowTask,
+    settings: TrainingSettings,
+    demo: Path,
+    recorded: Mapping[str, SplitEntry],
+    objects: Mapping[str, MemoryRows],
 ) -> tuple[dict[str, Split], dict[str, int]]:
-    """Return the splits of files, and the dropped labels with their training rows."""
-    files = {name: Path(file) for name in SPLITS if (file := getattr(settings, name))}
-    files = files or {"train": Path(settings.data or demo)}
+    """Return the splits of files and objects, and the dropped labels with their training rows."""
+    files = _files_of(settings, demo, objects)
     options = ReadOptions.of(settings)
     rows_by_split = {
         name: read_all(file, columns, options=options, skip_bad_rows=settings.skip_bad_rows)
         for (name, file), columns in zip(files.items(), _columns_of_files(task, settings, files), strict=True)
     }
+    digests = {
+        name: digest_of_values(row.values for row in rows_by_split[name])
+        for name, file in files.items()
+        if isinstance(file, MemoryRows)
+    }
+    for name, digest in digests.items():
+        if recorded and digest != recorded[name]["sha256"]:
+            raise InputError(f"{files[name]}: has other rows than the run was trained on; pass them in the same order")
     if not recorded:
         counts = sum((count_labels(task, rows) for rows in rows_by_split.values()), Counter())
         wanted = [getattr(settings, name, None) for name in ("positive_label", "out_of_scope_label")]
@@ -164,7 +234,7 @@ def _splits_of_files(
         rows_by_split = {
             name: drop_labels(task, rows, dropped, str(files[name])) for name, rows in rows_by_split.items()
         }
-    splits = {name: Split(files[name], rows) for name, rows in rows_by_split.items()}
+    splits = {name: Split(files[name], rows, sha256=digests.get(name)) for name, rows in rows_by_split.items()}
     if "validation" not in files:
         whole = splits["train"]
         task.labels(whole.rows, str(whole.file), settings)
@@ -197,7 +267,7 @@ def _split(
             parts = split_rows(labels, texts, fractions=list(fractions.values()), seed=seed)
         except InputError as error:
             raise InputError(f"{whole.file}: {error}") from None
-    splits = (Split(whole.file, select(whole.rows, part), numbers=part) for part in parts)
+    splits = (replace(whole, rows=select(whole.rows, part), numbers=part) for part in parts)
     return dict(zip(fractions, splits, strict=True))
 
 
@@ -213,12 +283,12 @@ def _check_labels(task: RowTask, splits: Mapping[str, Split], labels: Sequence[s
     """Raise an InputError if training rows have unknown labels; warn of labels that other splits lack or add."""
     counts = {name: count_labels(task, split.rows) for name, split in splits.items()}
     if unseen := unseen_labels(task, counts["train"], labels):
-        rows, file = splits["train"].rows, splits["train"].file
-        line, label = next(
-            (row.line, each) for row in rows for each in sorted(task.stratify_key(row)) if each in unseen
+        train = splits["train"]
+        row, label = next(
+            (row, each) for row in train.rows for each in sorted(task.stratify_key(row)) if each in unseen
         )
         raise InputError(
-            f"{file}, line {line}: label {label!r} was not seen in training; the labels are {format_labels(labels)}"
+            f"{train.location(row)}: label {label!r} was not seen in training; the labels are {format_labels(labels)}"
         )
     for name in SPLITS[1:]:
         if name in splits:

@@ -1,7 +1,8 @@
 """Compare many texts by eight-byte hashes."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -24,6 +25,15 @@ def number_texts(texts: Iterable[str]) -> np.ndarray:
     numbers = np.empty(len(firsts), np.int64)
     numbers[np.argsort(firsts)] = np.arange(len(firsts))
     return numbers[indices]
+
+
+def digest_of_values(rows: Iterable[Mapping[str, object]]) -> str:
+    """Return a SHA-256 of the values of rows, in their order, in hexadecimal."""
+    digest = hashlib.sha256()
+    for values in rows:
+        digest.update(json.dumps(values, sort_keys=True, default=repr).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 def fold_text(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.data.columns import Column
-from tfhub_ft.data.rows import Row
+from tfhub_ft.data.rows import Row, restore_values
 from tfhub_ft.utils.documents import parse_json
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import write_text
@@ -70,14 +70,12 @@ class KeptRows:
     @classmethod
     def read(cls, path: Path, columns: Sequence[Column]) -> "KeptRows":
         """Read the rows that `write` wrote; raise an InputError if the file is damaged."""
-        # JSON lacks tuples; the checks restore them.
-        checks = {each.name: each.check for column in columns for each in (column, *column.instead)}
         rows_by_field: dict[str, list[Row]] = {field.name: [] for field in fields(cls)}
         try:
             with path.open(encoding="utf-8") as file:
                 for line in file:
                     row = parse_json(line, {"kept_as": str, "line": int, "values": dict})
-                    values = {name: checks[name](value) for name, value in row["values"].items()}
+                    values = restore_values(row["values"], columns)
                     rows_by_field[row["kept_as"]].append(Row(row["line"], values))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: cannot be read ({error}); restore the file, or train again") from None

@@ -12,6 +12,7 @@ from tfhub_ft.data.column_advice import missing_column_advice, repeated_header_f
 from tfhub_ft.data.columns import Column, ColumnMatch, FittedCheck, Values, check_text, find_columns, is_nan
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.source import ReadOptions, Source
+from tfhub_ft.data.memory_rows import MemoryRows
 from tfhub_ft.data.sequences import spool
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
@@ -23,7 +24,8 @@ class Row:
     """A checked row of a file.
 
     Args:
-        line: The line of the file that the row starts in, from 1; in formats without lines, the number of the row.
+        line: The line of the file that the row starts in, from 1; in formats without lines, the number of the row;
+            of rows in memory, their position from 0.
         values: The clean values by the names of the task's fields.
     """
 
@@ -60,13 +62,13 @@ def read_rows(
 
 
 def read_all(
-    path: str | os.PathLike,
+    path: str | os.PathLike | MemoryRows,
     columns: Sequence[Column],
     *,
     options: ReadOptions | None = None,
     skip_bad_rows: bool = False,
 ) -> Sequence[Row]:
-    """Return all rows of a file or of a pattern such as part-*.jsonl, at least one; see `read_rows`.
+    """Return all rows of a file, of a pattern such as part-*.jsonl or of an object, at least one; see `read_rows`.
 
     Many rows are kept in a temporary file. `skip_bad_rows` skips bad rows and logs their number.
     """
@@ -74,9 +76,13 @@ def read_all(
 
     def skip(message: str) -> None:
         nonlocal skipped, first_fault
-        skipped, first_fault = skipped + 1, first_fault or message.removeprefix(f"{Path(path)}, ")
+        skipped, first_fault = skipped + 1, first_fault or message.removeprefix(f"{name}, ")
 
-    sources = [open_source(file, columns, options or ReadOptions()) for file in matching_files(path)]
+    if isinstance(path, MemoryRows):
+        name, sources = str(path), [path.open(columns)]
+    else:
+        name = str(Path(path))
+        sources = [open_source(file, columns, options or ReadOptions()) for file in matching_files(path)]
     columns = _fit_checks(columns, sources)
     text_fields = [column.name for column in columns if column.check is check_text]
     nan_rows = 0
@@ -91,26 +97,32 @@ def read_all(
     rows = keep_rows(map(count_nan, all_rows))
     bad = f"{skipped} bad row{'s' if skipped > 1 else ''} (first: {first_fault})"
     if not rows:
-        raise InputError(f"{Path(path)}: no good rows found, only {bad}")
+        raise InputError(f"{name}: no good rows found, only {bad}")
     if skipped:
-        log(f"{Path(path)}: skipped {bad}")
+        log(f"{name}: skipped {bad}")
     if nan_rows:
         warn(
-            f"{Path(path)}: {nan_rows:,} row{'s have' if nan_rows > 1 else ' has'} the text 'nan', which pandas writes"
+            f"{name}: {nan_rows:,} row{'s have' if nan_rows > 1 else ' has'} the text 'nan', which pandas writes"
             " for missing values; remove the rows if their text is missing"
         )
     checks = [column.check for column in columns if isinstance(column.check, FittedCheck)]
     notes = [source.notes for source in sources] + [check.notes() for check in checks]
     for note in dict.fromkeys(itertools.chain(*notes)):
-        log(f"{Path(path)}: {note}")
+        log(f"{name}: {note}")
     for warning in (warning for check in checks for warning in check.warnings()):
-        warn(f"{Path(path)}: {warning}")
+        warn(f"{name}: {warning}")
     return rows
 
 
 def keep_rows(rows: Iterable[Row]) -> Sequence[Row]:
     """Return all rows of an iterable; many rows are kept in a temporary file."""
     return spool(rows, pack=operator.attrgetter("line", "values"), unpack=lambda parts: Row(*parts))
+
+
+def restore_values(values: Values, columns: Sequence[Column]) -> Values:
+    """Return the clean values of a row that was stored as JSON, which lacks tuples: the checks restore them."""
+    checks = {each.name: each.check for column in columns for each in (column, *column.instead)}
+    return {name: checks[name](value) for name, value in values.items()}
 
 
 def rows_of(

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.columns import Column
+from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, warn_of_unseen_labels
+from tfhub_ft.data.memory_rows import MemoryRows, check_rows
 from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.settings import TEMPLATES, column_changes, option_name
-from tfhub_ft.utils.arguments import check_path, check_type
+from tfhub_ft.utils.arguments import check_type
 from tfhub_ft.utils.errors import InputError
 
 
@@ -18,7 +20,7 @@ def read_scored_rows(
     task: RowTask,
     settings: Any,
     labels: Sequence[str],
-    data: str | Path,
+    data: str | Path | Rows | MemoryRows,
     *,
     dropped: Collection[str] = (),
     skip_bad_rows: bool = False,
@@ -28,13 +30,13 @@ def read_scored_rows(
     label_separator: str | None = None,
     **columns: str | None,
 ) -> Sequence[Row]:
-    """Read and check the rows of a file or a pattern, and warn of labels that the model does not know.
+    """Read and check the rows of a file, a pattern or an object, and warn of labels that the model does not know.
 
     `settings` are those of the run that trained the model, or an object with such attributes: they name its columns,
     and are the defaults of the options that are neither set nor detected. `columns` are settings such as `label_column`
     for a file whose columns have other names. The run dropped the labels in `dropped`.
     """
-    path = check_path("data", data)
+    path = data if isinstance(data, MemoryRows) else check_rows("data", data)
     check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
     options = ReadOptions.of_other_file(settings, delimiter=delimiter, encoding=encoding, header=header)
     if label_separator is not None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfhub_ft.data.datasets import SPLITS, Dataset, load_dataset
 from tfhub_ft.data.fingerprints import fingerprints, fold_text
+from tfhub_ft.data.memory_rows import MemoryRows, is_in_memory, take_memory_rows
 from tfhub_ft.data.rows import ReadOptions, read_all
 from tfhub_ft.data.sequences import Mapped, select, spool
 from tfhub_ft.distillation.losses import SOFT_LOSSES
@@ -66,7 +67,8 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         output_dir: The run folder of the student, which must be new or empty.
         **settings: Any field of `tfhub_ft.settings.Distillation` (`unlabeled`, `temperature`, `alpha`,
             `hidden_weight`, `vocabulary`) or of the recipe's settings. By default they are the teacher's, except
-            `freeze` ("none"), `unfreeze`, `reinit_layers` and `lora_rank` (None) and `learning_rate` (1e-4).
+            `freeze` ("none"), `unfreeze`, `reinit_layers` and `lora_rank` (None) and `learning_rate` (1e-4). Rows may
+            be in memory, as for `train`; `unlabeled` also takes a list of texts.
 
     Returns:
         The run of the student, with `distillation.yaml` in its folder.
@@ -87,13 +89,15 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
     output_dir = check_path("output_dir", output_dir)
     if OLD_UNLABELED in settings:
         settings["unlabeled"] = settings.pop(OLD_UNLABELED)
+    settings, objects = take_memory_rows(settings, (*DATA, "unlabeled"))
     config = Distillation(**{name: settings.pop(name) for name in Distillation.names() if name in settings})
     count = _layer_count(student)
     student_settings = _student_settings(run, student, count, config, settings)
     folder = new_folder(output_dir)
     with recorded_warnings() as warnings:
-        dataset, student_settings = _load_dataset(run, student_settings, any(settings.get(name) for name in DATA))
-    texts = _training_texts(run, dataset, config, student_settings)
+        has_rows = any(settings.get(name) for name in DATA)
+        dataset, student_settings = _load_dataset(run, student_settings, objects, has_rows=has_rows)
+    texts = _training_texts(run, dataset, config, student_settings, objects.get("unlabeled"))
     if count is None:
         try:
             resolve(student, student_settings.preprocessor)
@@ -176,20 +180,24 @@ def _student_settings(
     return student_settings
 
 
-def _load_dataset(run: Run, settings: Settings, has_files: bool) -> tuple[Dataset, Settings]:
+def _load_dataset(
+    run: Run, settings: Settings, objects: Mapping[str, MemoryRows], *, has_rows: bool
+) -> tuple[Dataset, Settings]:
     """Return the rows of the student, by default the teacher's with its splits, and settings with their files."""
     recipe = run.recipe
-    if has_files:
-        return load_dataset(recipe.task, settings, recipe.demo, labels=run.labels), settings
+    if has_rows:
+        return load_dataset(recipe.task, settings, recipe.demo, labels=run.labels, objects=objects), settings
     try:
-        located = run.located_settings()
-        dataset = run.load_rows(located)
+        dataset = run.load_rows()
+        located = run.settings if run.has_copied_rows else run.located_settings()
     except InputError as error:
-        raise InputError(f"{error}; restore them, or name files with --train or --data") from None
+        raise InputError(f"{error}; {run.restore_advice}, with --train or --data") from None
     return dataset, settings.replaced({name: getattr(located, name) for name in DATA if getattr(run.settings, name)})
 
 
-def _training_texts(run: Run, dataset: Dataset, config: Distillation, settings: Settings) -> Sequence[tuple[str, ...]]:
+def _training_texts(
+    run: Run, dataset: Dataset, config: Distillation, settings: Settings, unlabeled: MemoryRows | None
+) -> Sequence[tuple[str, ...]]:
     """Return the segments of each training row: the rows with labels, then those without."""
     task = run.recipe.task
     labeled = Mapped(task.training_inputs, dataset.splits["train"].rows)
@@ -198,7 +206,9 @@ def _training_texts(run: Run, dataset: Dataset, config: Distillation, settings: 
     # The columns that settings name are not those of txt files.
     columns = task.columns(None if ".txt" in Path(config.unlabeled).suffixes else settings, labeled=False)
     options = ReadOptions.of_other_file(settings)
-    rows = read_all(config.unlabeled, columns, options=options, skip_bad_rows=settings.skip_bad_rows)
+    if not unlabeled and is_in_memory(config.unlabeled):
+        raise InputError(f"--unlabeled {config.unlabeled}: not a file; pass the rows in Python, as unlabeled=")
+    rows = read_all(unlabeled or config.unlabeled, columns, options=options, skip_bad_rows=settings.skip_bad_rows)
     held_out_rows = itertools.chain(*(dataset.splits[name].rows for name in SPLITS[1:] if name in dataset.splits))
     held_out = fingerprints(_folded(task.training_inputs(row)) for row in held_out_rows)
     known = np.concatenate([held_out, fingerprints(map(_folded, labeled))])

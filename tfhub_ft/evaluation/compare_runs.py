@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfhub_ft.data.fingerprints import fingerprints, fold_text
+from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.labels import group_key
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
@@ -24,15 +25,20 @@ DRAWS, CONFIDENCE_PERCENT, CHANGED_SHOWN = 500, 95, 20
 
 
 def compare(
-    one: str | Path | Run, other: str | Path | Run | None = None, *, data: str | Path | None = None, **reading: Any
+    one: str | Path | Run,
+    other: str | Path | Run | None = None,
+    *,
+    data: str | Path | Rows | None = None,
+    **reading: Any,
 ) -> dict[str, Any]:
     """Compare two runs of the same task, as `tfhub-ft compare` does.
 
     Args:
         one: Finished run, or its folder.
         other: The other run.
-        data: File with the rows to score both runs on. By default these are the test rows of `one`, or its validation
-            rows without a test split; if their file is not found, up to 1,000 of them that the run has stored.
+        data: Rows to score both runs on: a file, a pattern of files or rows in memory. By default these are the test
+            rows of `one`, or its validation rows without a test split; if their file is not found, up to 1,000 of them
+            that the run has stored.
         **reading: How `data` is read, as for `evaluate`.
 
     Returns:
@@ -131,7 +137,7 @@ def _check_runs(one: Run, other: Run) -> None:
         raise InputError(f"{one.path} and {other.path} have different labels; compare runs with the same labels")
 
 
-def _rows(one: Run, other: Run, data: str | Path | None, reading: Mapping[str, Any]) -> Sequence[Row]:
+def _rows(one: Run, other: Run, data: str | Path | Rows | None, reading: Mapping[str, Any]) -> Sequence[Row]:
     """Return the rows to score both runs on."""
     task = one.recipe.task
     if data is not None:
@@ -145,7 +151,7 @@ def _rows(one: Run, other: Run, data: str | Path | None, reading: Mapping[str, A
     except InputError as error:
         rows = getattr(one.kept_rows, split, ())
         if not rows:
-            raise InputError(f"{error}; restore them, or name rows with --data") from None
+            raise InputError(f"{error}; {one.restore_advice}, with --data") from None
         total = one.splits[split]["rows"]
         log(f"{error}; comparing on {len(rows):,} of its {total:,} {split} rows, which are stored in the run")
     try:

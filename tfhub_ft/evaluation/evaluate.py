@@ -1,10 +1,12 @@
-"""Score a finished run on the rows of a file."""
+"""Score a finished run on rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.batches import TokenRows, truncation_warning
+from tfhub_ft.data.formats.memory import Rows
+from tfhub_ft.data.memory_rows import MemoryRows, check_rows
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.data.sequences import Mapped
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
     import keras
 
 
-def evaluate(run: str | Path | Run, *, data: str | Path, report: str | Path | None = None, **reading: Any) -> Scores:
-    """Score a run on the rows of a file, as `tfhub-ft evaluate` does.
+def evaluate(
+    run: str | Path | Run, *, data: str | Path | Rows, report: str | Path | None = None, **reading: Any
+) -> Scores:
+    """Score a run on labeled rows, as `tfhub-ft evaluate` does.
 
     Args:
         run: Run, or its folder.
-        data: File with the columns that the run was trained on, or a pattern of files.
+        data: Rows with the columns that the run was trained on: a file, a pattern of files, or rows in memory such as
+            a DataFrame.
         report: HTML report to write, with plots and the rows that the run predicts wrongly.
         **reading: How the file is read: `skip_bad_rows` counts and skips bad rows instead of raising an error;
             `delimiter`, `encoding`, `header` and `label_separator` are as for `train`, and so are names of columns,
@@ -40,25 +45,27 @@ def evaluate(run: str | Path | Run, *, data: str | Path, report: str | Path | No
 
     Example:
         tfhub_ft.evaluate("runs/reviews", data="more_reviews.csv")["accuracy"]
+        tfhub_ft.evaluate("runs/reviews", data=[{"text": "a warm film", "label": "positive"}])["accuracy"]
     """
     run = run if isinstance(run, Run) else Run(run)
-    data = check_path("data", data)
+    rows = check_rows("data", data)
     if report is not None:
         report = check_path("report", report)
         if report.suffix != ".html":
             raise InputError(f"--report {report}: must name an .html file")
-        check_output(report, "--report", inputs=[*matching_files(data), *run_files(run.path)])
+        files = [] if isinstance(rows, MemoryRows) else matching_files(rows)
+        check_output(report, "--report", inputs=[*files, *run_files(run.path)])
     with recorded_warnings() as warnings:
-        scored = _evaluate(run, data, reading)
+        scored = _evaluate(run, rows, reading)
     if report:
         from tfhub_ft.evaluation.report.html_report import write_report
 
-        scores = {data.name: scored.scores}
-        write_report(report, run, scored, of=f"rows of {data}", scores=scores, warnings=warnings)
+        scores = {rows.name: scored.scores}
+        write_report(report, run, scored, of=f"rows of {rows}", scores=scores, warnings=warnings)
     return dict(scored.scores)
 
 
-def _evaluate(run: Run, data: Path, reading: dict[str, Any]) -> Scored:
+def _evaluate(run: Run, data: Path | MemoryRows, reading: dict[str, Any]) -> Scored:
     task, labels = run.recipe.task, run.labels
     rows = read_scored_rows(task, run.settings, labels, data, dropped=run.dropped_labels, **reading)
     targets = task.targets(rows, labels, str(data))

@@ -1,15 +1,16 @@
 """Distribution strategies: one device, all GPUs of a machine, several machines, or a TPU."""
 
+import hashlib
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfhub_ft.settings import NO_PARAMETER_SERVERS, STRATEGIES, TrainingSettings
 from tfhub_ft.utils.console import log, quiet
-from tfhub_ft.utils.devices import workers_of
+from tfhub_ft.utils.devices import sum_over_workers, workers_of
 from tfhub_ft.utils.errors import InputError, first_line
 from tfhub_ft.utils.keras_compat import set_cardinality
 from tfhub_ft.utils.precision import keep_freed_memory, seed_everything
@@ -69,6 +70,19 @@ def check_shared_folder(output_dir: "Path | None") -> None:
     """Raise an InputError for several workers without a common run folder."""
     if not output_dir:
         raise InputError("--strategy multi-worker: needs --output-dir, the same for all workers")
+
+
+def check_same_rows(strategy: "tf.distribute.Strategy", digests: Sequence[str]) -> None:
+    """Raise an InputError if workers have different rows in memory, given the digests of those of this worker."""
+    workers = workers_of(strategy)
+    if workers == 1:
+        return
+    digest = [*hashlib.sha256("".join(digests).encode()).digest()]
+    if (sum_over_workers(strategy, digest) != [workers * byte for byte in digest]).any():
+        raise InputError(
+            "--strategy multi-worker: the workers have different rows in memory; pass the same rows, in the same order,"
+            " to each of them"
+        )
 
 
 def needs_fixed_shapes(strategy: "tf.distribute.Strategy") -> bool:

@@ -13,8 +13,10 @@ import numpy as np
 from tfhub_ft.data.datasets import Dataset, Split, leaked_rows
 from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.labels import group_key
+from tfhub_ft.data.memory_rows import take_memory_rows
 from tfhub_ft.encoders import HubPreprocessor
 from tfhub_ft.recipe import load_recipe
+from tfhub_ft.settings import DATA
 from tfhub_ft.tasks.base import Task
 from tfhub_ft.tasks.windowed import WindowedTask
 from tfhub_ft.training.start import load_rows, read_settings
@@ -41,7 +43,7 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     Args:
         recipe: The name of a recipe, or the path of a recipe file.
         config: A YAML file of settings; keyword arguments override it.
-        **settings: Any field of the recipe's settings.
+        **settings: Any field of the recipe's settings, as for `train`.
 
     Returns:
         A dictionary with `splits` ({name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}),
@@ -56,9 +58,10 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
         dry_run("sentiment", data="reviews.csv")["seconds"]
     """
     loaded = load_recipe(recipe)
+    settings, objects = take_memory_rows(settings, DATA)
     resolved, given = read_settings(loaded, config, settings)
     with recorded_warnings() as warnings:
-        dataset = load_rows(loaded, resolved)
+        dataset = load_rows(loaded, resolved, objects)
         leaked = leaked_rows(loaded.task, dataset.splits)
         splits = {name: _describe(split, loaded.task, leaked.get(name)) for name, split in dataset.splits.items()}
         trainer = make_trainer(loaded, resolved, dataset, given)

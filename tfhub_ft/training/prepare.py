@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from tensorflow.core.example.example_pb2 import Example
 
 from tfhub_ft.data.batches import TokenRows
-from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.datasets import Dataset
+from tfhub_ft.data.memory_rows import take_memory_rows
 from tfhub_ft.data.prepared import INDEX, Prepared, read_index, serialize_rows
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.data.token_cache import ROWS_AT_ONCE, in_parallel
 from tfhub_ft.data.windows import WindowRows
 from tfhub_ft.recipe import Recipe, load_recipe, recipe_name
 from tfhub_ft.settings import DATA, Settings, option_name
-from tfhub_ft.training.start import read_settings
+from tfhub_ft.training.start import load_rows, read_settings
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import log, progress
 from tfhub_ft.utils.errors import InputError
@@ -52,7 +53,8 @@ def prepare(
             50,000 rows.
         workers: Number of threads that tokenize. By default one per core.
         config: A YAML file of settings; keyword arguments override it.
-        **settings: The recipe's settings that rows and tokens depend on, such as `train`, `encoder` or `seed`.
+        **settings: The recipe's settings that rows and tokens depend on, such as `train`, `encoder` or `seed`, as for
+            `train`.
 
     Returns:
         The folder.
@@ -71,6 +73,7 @@ def prepare(
     loaded, folder = load_recipe(recipe), check_path("output_dir", output_dir)
     for argument, number in (("shards", shards), ("workers", workers)):
         check_type(argument, number, (int, type(None)), "an integer")
+    settings, objects = take_memory_rows(settings, DATA)
     resolved, _ = read_settings(loaded, config, settings)
     if not isinstance(resolved, Settings):
         raise InputError(
@@ -82,7 +85,7 @@ def prepare(
     row_settings = {name: getattr(resolved, name) for name in resolved.row_names() if name not in DATA}
     index: dict[str, Any] = {"tfhub_ft": __version__, "recipe": loaded.name, "settings": row_settings}
     _read_index(folder, index)
-    dataset = load_dataset(loaded.task, resolved, loaded.demo)
+    dataset = load_rows(loaded, resolved, objects)
     log(f"Loading encoder {resolved.encoder}")
     preprocessor = loaded.build(resolved, dataset.labels).get_layer("preprocessor")
     records = partial(_records, loaded, preprocessor, dataset)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.memory_rows import MemoryRows, is_in_memory, take_memory_rows
 from tfhub_ft.data.prepared import add_prepared_settings
 from tfhub_ft.recipe import Recipe, load_own_recipe, recipe_name
 from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, START, TRACKED, Run
-from tfhub_ft.settings import TrainingSettings, option_name
+from tfhub_ft.settings import DATA, TrainingSettings, option_name
 from tfhub_ft.training.continuation import RunWeights, earlier_labels, inherited_settings
 from tfhub_ft.training.distribution import check_shared_folder, is_chief
 from tfhub_ft.utils.arguments import check_path
@@ -57,19 +58,23 @@ def start_training(
 ) -> Iterator[Start]:
     """Start or resume a training run, for the time of a context; arguments and errors are those of `train`."""
     name, loaded = str(recipe), load_own_recipe(recipe)
+    settings, objects = take_memory_rows(settings, DATA)
     if resume or recover:
-        with _resumed(loaded, output_dir, given_settings(loaded, config, settings), recover) as start:
+        with _resumed(loaded, output_dir, given_settings(loaded, config, settings), objects, recover) as start:
             yield start
         return
     resolved, given = read_settings(loaded, config, settings)
     with _worker_folder(resolved.strategy, output_dir) as worker_folder:
         folder = new_folder(worker_folder or output_dir or _next_folder(loaded.name))
-        yield Start(loaded, name, resolved, given, folder, lambda: load_rows(loaded, resolved))
+        yield Start(loaded, name, resolved, given, folder, lambda: load_rows(loaded, resolved, objects))
 
 
-def load_rows(recipe: Recipe, settings: TrainingSettings) -> Dataset:
-    """Return the rows of a new training run; labels of a run that it continues from come first."""
-    return load_dataset(recipe.task, settings, recipe.demo, earlier_labels=earlier_labels(settings))
+def load_rows(recipe: Recipe, settings: TrainingSettings, objects: Mapping[str, MemoryRows]) -> Dataset:
+    """Return the rows of a new training run; labels of a run that it continues from come first.
+
+    `objects` are the rows in memory, by the settings that have their names.
+    """
+    return load_dataset(recipe.task, settings, recipe.demo, earlier_labels=earlier_labels(settings), objects=objects)
 
 
 @contextlib.contextmanager
@@ -96,7 +101,9 @@ def open_run(
         run = resumed.with_settings(settings) if settings != resumed.settings else resumed
     else:
         folder = new_folder(folder) if is_empty else folder
-        run = Run.create(folder, recipe_name, settings, dataset.labels, dataset.described(folder), recipe.source)
+        splits, rows = dataset.described(folder), {name: split.rows for name, split in dataset.splits.items()}
+        copied = rows if settings.copy_data else None
+        run = Run.create(folder, recipe_name, settings, dataset.labels, splits, recipe.source, copied)
         lock = run.locked()
     if tracked:
         write_json(run.path / TRACKED, tracked)
@@ -118,7 +125,13 @@ def _worker_folder(strategy: str, output_dir: Path | None) -> Iterator[Path | No
 
 
 @contextlib.contextmanager
-def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], recover: bool) -> Iterator[Start]:
+def _resumed(
+    recipe: Recipe,
+    output_dir: Path | None,
+    given: Mapping[str, Any],
+    objects: Mapping[str, MemoryRows],
+    recover: bool,
+) -> Iterator[Start]:
     option = "--recover" if recover else "--resume"
     if not output_dir:
         raise InputError(f"{option}: needs --output-dir, the run folder to continue in")
@@ -133,17 +146,19 @@ def _resumed(recipe: Recipe, output_dir: Path | None, given: Mapping[str, Any], 
             shutil.copytree(run.path, worker_folder, ignore=shutil.ignore_patterns(LOGS))
             run = Run(worker_folder)
         with run.locked():
-            _check_resumable(run, recipe, given, recover)
             settings = run.settings
+            # Equal rows may come in an object of another type.
+            recorded = {name: getattr(settings, name) for name in objects if is_in_memory(getattr(settings, name))}
+            _check_resumable(run, recipe, {**given, **recorded}, recover)
             if recover:
                 settings = settings.replaced({"learning_rate": settings.learning_rate / 2})
                 log(f"Continuing at half the learning rate, {settings.learning_rate:g}")
 
             def load() -> Dataset:
                 try:
-                    return Run(output_dir).load_rows()
+                    return Run(output_dir).load_rows(objects)
                 except InputError as error:
-                    raise InputError(f"{error}; restore them, or train again") from None
+                    raise InputError(f"{error}; {run.restore_advice}, or train again") from None
 
             yield Start(recipe, run.recipe_name, settings, given, run.path, load, run)
 

@@ -41,7 +41,7 @@ def tokenize_splits(
             else:
                 tokens[name] = task.encode(preprocessor, inputs[name])
         except RowError as fault:
-            raise InputError(f"{split.file}, line {split.rows[fault.row].line}: {fault}") from None
+            raise InputError(f"{split.location(split.rows[fault.row])}: {fault}") from None
     truncated = {name: split_tokens.truncated_rows for name, split_tokens in tokens.items()}
     if any(truncated.values()):
         shown = (f"{count:,} of {len(dataset.splits[name].rows):,} {name} rows" for name, count in truncated.items())

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.run import Run
-from tfhub_ft.training.distribution import check_strategy, is_chief, start_strategy
+from tfhub_ft.training.distribution import check_same_rows, check_strategy, is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.start import open_run, start_training
 from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
@@ -30,8 +30,9 @@ def train(
         config: A YAML file of settings; keyword arguments override it.
         resume: Continue the training in `output_dir` from its last checkpoint.
         recover: Like `resume`, after a NaN loss: continue from the last good epoch at half the learning rate.
-        **settings: Any field of the recipe's settings, such as `train`, `epochs` or `encoder`. `strategy` may also be
-            a `tf.distribute.Strategy`.
+        **settings: Any field of the recipe's settings, such as `train`, `epochs` or `encoder`. `data`, `train`,
+            `validation` and `test` may also be rows in memory, such as a DataFrame, and `strategy` may be a
+            `tf.distribute.Strategy`.
 
     Returns:
         The finished run.
@@ -44,6 +45,7 @@ def train(
     Example:
         run = tfhub_ft.train("sentiment", data="reviews.csv", output_dir="runs/reviews", epochs=2)
         run.metrics["test"]["accuracy"]
+        tfhub_ft.train("sentiment", data=pandas.read_csv("reviews.csv"), output_dir="runs/frame")
     """
     from tfhub_ft.training.results import score_trained, score_untrained, write_results, write_samples
     from tfhub_ft.training.tracking import make_tracker
@@ -67,6 +69,7 @@ def train(
         with recorded_warnings() as warnings:
             dataset = start.load_dataset()
             strategy = start_strategy(resolved)
+            check_same_rows(strategy, dataset.memory_digests)
             built = build_model(start.recipe, resolved, dataset.labels, strategy, start.earlier_weights())
             tokens = tokenize_splits(task, dataset, built.preprocessor)
             initialize(task, built, tokens["train"], dataset.targets["train"], resolved)

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.data.datasets import Dataset
+from tfhub_ft.data.memory_rows import take_memory_rows
 from tfhub_ft.metrics import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
-from tfhub_ft.settings import TrainingSettings, option_name, value_type
+from tfhub_ft.settings import DATA, TrainingSettings, option_name, value_type
 from tfhub_ft.training.results import fit_and_score
 from tfhub_ft.training.start import load_rows, open_run, read_settings
 from tfhub_ft.training.tracking import make_tracker
@@ -58,7 +60,7 @@ def tune(
         search: The settings to vary, as ranges such as "learning_rate=1e-5..3e-4" or choices such as
             "freeze=none,all-but-2".
         config: A YAML file of fixed settings; keyword arguments override it.
-        **settings: Fixed settings.
+        **settings: Fixed settings, as for `train`.
 
     Returns:
         One dictionary for each finished trial, the best first: `trial` (its number), the varied settings, `score` (on
@@ -76,6 +78,7 @@ def tune(
     """
     name, loaded = str(recipe), load_own_recipe(recipe)
     check_type("trials", trials, int, "an integer")
+    settings, objects = take_memory_rows(settings, DATA)
     fixed, given = read_settings(loaded, config, settings)
     if search is DEFAULT_SEARCH:
         search = [text for text in DEFAULT_SEARCH if text.partition("=")[0] in fixed.names()]
@@ -86,7 +89,7 @@ def tune(
     folder = check_path("output_dir", output_dir)
     check_output(folder / BEST, "--output-dir", inputs=[Path(config)] if config else [])
     _check_search_folder(folder)
-    dataset = load_rows(loaded, fixed)
+    dataset = load_rows(loaded, fixed, objects)
     # The test rows are not scored.
     dataset.splits.pop("test", None)
 
@@ -94,7 +97,8 @@ def tune(
         """Train with the settings of a trial, and return the validation score; the weights are removed."""
         values = {key: _suggested(trial, key, *options) for key, options in space.items()}
         log(f"Trial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
-        trial_settings = fixed.replaced(values)
+        # A copy of the rows in each trial would be of no use.
+        trial_settings = fixed.replaced({**values, "copy_data": False})
         path = _trial_folder(folder, trial.number)
         remove(path)
         with recorded_warnings() as trial_warnings:
@@ -113,7 +117,7 @@ def tune(
     is_new = not (folder / JOURNAL).is_file()
     # A new search whose first trial is refused leaves no folder.
     with rollback_on_error(folder) if is_new else contextlib.nullcontext():
-        study = _load_study(folder, loaded, fixed, space)
+        study = _load_study(folder, loaded, fixed, space, dataset)
         remaining = max(trials - len(_rows(study)), 0)
         log(f"Running {remaining} of {trials} trials in {folder}")
         if is_new:
@@ -124,7 +128,7 @@ def tune(
     rows = _rows(study)
     if not rows:
         raise RunError(f"{folder}: no trial finished; lower the learning rates")
-    _write_best(folder, name, rows[0], list(space))
+    _write_best(folder, name, rows[0], list(space), copy_data=fixed.copy_data)
     return rows
 
 
@@ -174,7 +178,9 @@ def _check_search_folder(folder: Path) -> None:
         raise InputError(f"--output-dir {folder}: not empty, and without a search; choose another folder")
 
 
-def _load_study(folder: Path, recipe: Recipe, fixed: TrainingSettings, space: Space) -> "optuna.Study":
+def _load_study(
+    folder: Path, recipe: Recipe, fixed: TrainingSettings, space: Space, dataset: Dataset
+) -> "optuna.Study":
     """Return the study in a folder, or a new one."""
     import optuna
     from optuna.storages import JournalStorage
@@ -186,9 +192,9 @@ def _load_study(folder: Path, recipe: Recipe, fixed: TrainingSettings, space: Sp
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     study = optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
-    description = json.dumps([recipe.name, fixed.as_dict(), space], sort_keys=True)
+    description = json.dumps([recipe.name, fixed.as_dict(), space, *dataset.memory_digests], sort_keys=True)
     if study.user_attrs.get("asked", description) != description:
-        raise InputError(f"--output-dir {folder}: has a search with other settings; choose another folder")
+        raise InputError(f"--output-dir {folder}: has a search with other settings or rows; choose another folder")
     study.set_user_attr("asked", description)
     seed = fixed.seed + len(study.trials)
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
@@ -218,11 +224,11 @@ def _rows(study: "optuna.Study") -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["score"])
 
 
-def _write_best(folder: Path, name: str, best: Mapping[str, Any], varied: Sequence[str]) -> None:
+def _write_best(folder: Path, name: str, best: Mapping[str, Any], varied: Sequence[str], *, copy_data: bool) -> None:
     import yaml
 
     settings = Run(_trial_folder(folder, best["trial"])).settings.as_dict()
     head = f"# best of a search: trial {best['trial']}, score {best['score']:.4f}; varied settings:"
     head += f" {', '.join(map(option_name, varied))}\n"
-    content = {"recipe": name, **settings}
+    content = {"recipe": name, **settings, "copy_data": copy_data}
     write_text(folder / BEST, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

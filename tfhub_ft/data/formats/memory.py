@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from tfhub_ft.data.columns import Column, check_text, find_columns, has_columns
 from tfhub_ft.data.formats.arrow import open_batches
@@ -20,9 +20,54 @@ from tfhub_ft.utils.files import temporary_folder, write_fault
 
 # Rows of a frame or an array that are Python objects at a time.
 ROWS_CONVERTED = 10_000
-EXPECTED = (
+_CLASSES = (
+    ("pandas", "DataFrame"),
+    ("polars", "DataFrame"),
+    ("pyarrow", "Table"),
+    ("pyarrow", "RecordBatch"),
+    ("datasets", "Dataset"),
+    ("tensorflow", "data.Dataset"),
+)
+_EXPECTED = (
     "a DataFrame, an Arrow table, a Dataset, a list of dicts, or a tuple of texts and labels such as (texts, labels)"
 )
+
+
+class _ArrowStream(Protocol):
+    """A data frame, a table or another object with the Arrow C stream interface."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
+class _Dataset(Protocol):
+    """A `datasets.Dataset` of Hugging Face."""
+
+    @property
+    def column_names(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+class _TensorDataset(Protocol):
+    """A `tf.data.Dataset`."""
+
+    @property
+    def element_spec(self) -> Any: ...
+
+
+class _Array(Protocol):
+    """An array of NumPy or pandas."""
+
+    def tolist(self) -> Any: ...
+
+
+Rows = _ArrowStream | _Dataset | _TensorDataset | _Array | Mapping[str, Any] | Sequence[Any]
+"""Rows in memory, which `data`, `train`, `validation`, `test` and `unlabeled` take in place of a file.
+
+A pandas or polars DataFrame; a pyarrow Table or another object with the Arrow C stream interface; a Hugging Face
+`Dataset`; a finite `tf.data.Dataset` of (text, label) or of dictionaries, batched or not; a list of dictionaries or of
+such tuples; a dictionary of columns; or a tuple of arrays (texts, labels), for two texts ((first, second), labels).
+"""
 
 
 def is_path(rows: object) -> bool:
@@ -57,9 +102,7 @@ def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, 
         InputError: The object has another type, or its rows have no end.
     """
     name = name or kind_of_rows(rows)
-    fault = _refusal(rows)
-    if fault:
-        raise InputError(f"{argument}: {fault}")
+    check_rows_type(rows, argument)
     if _is_a(rows, "pandas", "DataFrame"):
         source = _open_pandas(rows, columns, name)
     elif _is_a(rows, "datasets", "Dataset"):
@@ -78,11 +121,8 @@ def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, 
         source = _open_arrays(_named_arrays(rows, columns, argument), name, argument)
     elif _is_array(rows):
         source = _open_elements(partial(_parts, rows), columns, name)
-    elif hasattr(rows, "__arrow_c_stream__"):
-        source = _open_stream(rows, columns, name)
     else:
-        expected = f"a path (str or Path) or rows in memory: {EXPECTED}"
-        raise InputError(f"{argument}: expected {expected}; got {type_name(rows)}")
+        source = _open_stream(rows, columns, name)
     return replace(source, place=source.place or (lambda number: f"position {number} (from 0)"))
 
 
@@ -92,6 +132,17 @@ def _is_a(rows: object, module: str, name: str) -> bool:
     for part in name.split("."):
         kind = getattr(kind, part, None)
     return isinstance(kind, type) and isinstance(rows, kind)
+
+
+def check_rows_type(rows: object, argument: str) -> None:
+    """Raise an InputError if an object has a type that `open_rows` does not read."""
+    if fault := _refusal(rows):
+        raise InputError(f"{argument}: {fault}")
+    is_known = isinstance(rows, Mapping) or _is_array(rows) or hasattr(rows, "__arrow_c_stream__")
+    if not is_known and not any(_is_a(rows, *names) for names in _CLASSES):
+        raise InputError(
+            f"{argument}: expected a path (str or Path) or rows in memory, {_EXPECTED}; got {type_name(rows)}"
+        )
 
 
 def _refusal(rows: object) -> str | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfhub_ft.data.locations import SplitEntry
+from tfhub_ft.data.memory_rows import is_in_memory
 from tfhub_ft.evaluation.console_tables import headlines
 from tfhub_ft.evaluation.report import classification_report, span_report  # noqa: F401  register their parts
 from tfhub_ft.evaluation.report.parts import report_parts
@@ -82,7 +84,7 @@ def write_report(
     )
     if run.settings.from_run:
         summary += f" It continued from {run.settings.from_run} (SHA-256 of its model: {run.from_run_sha256})."
-    files = [[name, split["file"], split["rows"]] for name, split in run.splits.items()]
+    files = [[name, _source(split), split["rows"]] for name, split in run.splits.items()]
     html = page.render(
         title=f"{run.recipe.name}: {run.path.name}",
         summary=summary,
@@ -105,6 +107,11 @@ def write_report(
         ],
     )
     write_text(path, html)
+
+
+def _source(split: SplitEntry) -> str:
+    """Return the file of a split, or what identifies rows that were in memory."""
+    return f"{split['file']} (SHA-256 {split['sha256']})" if is_in_memory(split["file"]) else split["file"]
 
 
 def _chips(scores: Scores) -> list[tuple[str, str, str]]:

@@ -254,7 +254,7 @@ def test_open_rows_refuses_other_objects():
     train = hugging_face()
     reader = arrow_table().to_reader()
     assert len(read(reader)) == 3
-    expected = "expected a path (str or Path) or rows in memory: a DataFrame"
+    expected = "expected a path (str or Path) or rows in memory, a DataFrame"
     for rows, fault in [
         ([], "list: no rows found"),
         (((), ()), "tuple of arrays: no rows found"),
