@@ -180,6 +180,13 @@ def find_columns(
     return matches
 
 
+def needed_names(names: Sequence[str], columns: Sequence[Column], matches: Sequence[ColumnMatch]) -> list[str]:
+    """Return the column names of a file that its columns, as matched, are read from: all, if one takes whole rows."""
+    is_whole = any(column.rest or column.arrange or column.adapt for column in columns)
+    used = {name for match in matches for name in match.names or (match.name,)}
+    return [name for name in dict.fromkeys(names) if is_whole or name in used]
+
+
 def _check_separate(match: ColumnMatch, matches: Iterable[ColumnMatch]) -> None:
     """Raise a ValueError if a template reads a column that is not an input, such as the labels."""
     for other in matches:

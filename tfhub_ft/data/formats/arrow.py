@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, find_columns, kind_of
+from tfhub_ft.data.columns import Column, find_columns, kind_of, needed_names
 from tfhub_ft.data.formats.source import Record, Source
 from tfhub_ft.utils.errors import InputError, first_line
 
@@ -58,9 +58,7 @@ def open_batches(
         for match in matches:
             for name in match.names or (match.name,) if not match.column.rest else ():
                 _check_type(path, name, schema.field(names.index(name)).type, match.column, several=bool(match.names))
-        used = {name for match in matches if not match.column.rest for name in match.names or (match.name,)}
-        is_whole = any(match.column.rest for match in matches)
-        needed = [name for name in names if is_whole or name in used]
+        needed = needed_names(names, columns, matches)
     return Source(path, partial(_records, path, batches, needed, start), names, unit=unit, notes=tuple(notes))
 
 

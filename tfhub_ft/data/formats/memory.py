@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Protocol
 
-from tfhub_ft.data.columns import Column, check_text, find_columns, has_columns
+from tfhub_ft.data.columns import Column, check_text, find_columns, has_columns, needed_names
 from tfhub_ft.data.formats.arrow import open_batches
 from tfhub_ft.data.formats.source import Record, Source
 from tfhub_ft.data.sequences import spool
@@ -169,10 +169,7 @@ def _needed_names(names: list[str], columns: Sequence[Column]) -> list[str]:
         matches = find_columns(names, columns, by_number=True)
     except ValueError:
         return names
-    if any(match.column.rest for match in matches):
-        return names
-    used = {name for match in matches for name in match.names or (match.name,)}
-    return [name for name in names if name in used]
+    return needed_names(names, columns, matches)
 
 
 def _open_pandas(frame: Any, columns: Sequence[Column], name: str) -> Source:
@@ -333,15 +330,17 @@ def _open_arrays(arrays: Mapping[Any, Any], name: str, argument: str) -> Source:
     return Source(name, records, [*lengths])
 
 
-def _column_names(columns: Sequence[Column]) -> list[str]:
-    """Return the names by which columns find values that have a position only."""
-    return [column.column or column.name for column in columns if not column.rest]
+def _column_names(columns: Sequence[Column]) -> list[list[str]]:
+    """Return the names by which columns find values that have a position only; a row may have other columns instead."""
+    instead = list(dict.fromkeys(each for column in columns for each in (column.instead or (column,))))
+    choices = [[*columns], instead] if not any(column.only_instead for column in columns) else [instead]
+    return [[name for column in choice for name in _names_of(column)] for choice in choices]
 
 
-def _column_choices(columns: Sequence[Column]) -> list[list[Column]]:
-    """Return the lists of columns that a row may have: with a column, or with those that are read instead."""
-    alternatives = [each for column in columns for each in (column.instead or (column,))]
-    return [[*columns]] if len(alternatives) == len(columns) else [[*columns], alternatives]
+def _names_of(column: Column) -> Sequence[str]:
+    if column.template:
+        return column.template.names
+    return [] if column.rest else [column.column or column.preferred or column.name]
 
 
 def _named_arrays(arrays: tuple[Any, ...], columns: Sequence[Column], argument: str) -> dict[str, Any]:
@@ -350,16 +349,16 @@ def _named_arrays(arrays: tuple[Any, ...], columns: Sequence[Column], argument: 
     flat = [*arrays]
     if isinstance(first, tuple | list) and first and all(map(_is_array, first)):
         flat = [*first, *arrays[1:]]
-    for choice in _column_choices(columns):
+    for names in _column_names(columns):
         for each in (arrays, flat):
-            if len(each) == len(choice):
-                return dict(zip(_column_names(choice), each))
+            if len(each) == len(names):
+                return dict(zip(names, each))
     raise InputError(f"{argument}: got a tuple of {len(arrays)} arrays; expected {_layout(columns)}")
 
 
 def _layout(columns: Sequence[Column]) -> str:
     """Return how a tuple has the values of columns, such as ((sentence1, sentence2), label)."""
-    names = _column_names(columns)
+    names = _column_names(columns)[0]
     if len(names) > 2:
         return f"(({', '.join(names[:-1])}), {names[-1]})"
     return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
@@ -386,8 +385,7 @@ def _element_record(number: int, element: Any, columns: Sequence[Column]) -> Rec
     if is_tuple and isinstance(values[0], Mapping):
         named = {str(name): value for name, value in values.pop(0).items()}
         columns = [column for column in columns if not has_columns([*named], [column])]
-    for choice in _column_choices(columns):
-        names = _column_names(choice)
+    for names in _column_names(columns):
         if len(values) == len(names):
             return _record(number, {**named, **dict(zip(names, values))})
     found = f"{len(values)} values" if is_tuple else type_name(element)
