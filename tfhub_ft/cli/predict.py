@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfhub_ft.tasks.base import Task
 
 
+OUTPUT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _data = partial(option, group="Data")
 _output = partial(option, group="Output")
 
@@ -62,7 +63,7 @@ class PredictCommand(Command):
     "--output",
     type=PATH,
     metavar="FILE",
-    help="File to write: csv, tsv or jsonl. For a pattern, a folder; finished files in it are kept.",
+    help="File to write: csv, tsv, jsonl or parquet. For a pattern, a folder; finished files in it are kept.",
 )
 @_output("--keep-columns", is_flag=True, hidden=True, expose_value=False)
 @_output("--spreadsheet-safe", is_flag=True, help="Put an apostrophe before texts that are formulas in a spreadsheet.")
@@ -98,11 +99,12 @@ def command(
     shards = matching_files(source) if source and is_pattern(source) else []
     if shards and not output:
         raise InputError(f"--input {source}: matches {len(shards)} files; pass a folder as --output")
-    if output and not shards and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
-        raise InputError(f"--output {output}: must end in .csv, .tsv or .jsonl")
+    if output and not shards and Path(output).suffix.lower() not in OUTPUT_SUFFIXES:
+        raise InputError(f"--output {output}: must end in {', '.join(OUTPUT_SUFFIXES[:-1])} or {OUTPUT_SUFFIXES[-1]}")
     if spreadsheet_safe and not shards and Path(output or "").suffix.lower() not in (".csv", ".tsv"):
         raise InputError("--spreadsheet-safe: requires an --output that ends in .csv or .tsv")
     from tfhub_ft.data.row_writers import row_writer
+    from tfhub_ft.data.texts import TextRows
     from tfhub_ft.inference.files import output_row, predict_file, write_predictions
     from tfhub_ft.inference.predict import open_predictor
     from tfhub_ft.run import run_files
@@ -120,7 +122,7 @@ def command(
         _predict_shards(predictor, shards, Path(output), {**reading, "spreadsheet_safe": spreadsheet_safe})
         return
     if texts:
-        predicted = _predict_arguments(predictor, texts)
+        rows, predicted = None, _predict_arguments(predictor, texts)
     else:
         stream = source in (None, "-")
         if stream and sys.stdin.isatty():
@@ -128,9 +130,10 @@ def command(
         is_utf8 = codecs.lookup(sys.stdin.encoding or "utf-8").name == "utf-8"
         if stream and not is_utf8 and not reading["options"].usual_encoding:
             reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
-        predicted = predict_file(predictor, sys.stdin if stream else Path(source or ""), **reading)
+        rows = TextRows(sys.stdin if stream else Path(source or ""), **reading)
+        predicted = predict_file(predictor, rows)
     if output:
-        count = write_predictions(predicted, Path(output), spreadsheet_safe=spreadsheet_safe)
+        count = write_predictions(predicted, Path(output), rows, spreadsheet_safe=spreadsheet_safe)
         print(f"{output}: {count:,} predictions")
         return
     write_json = row_writer("jsonl", sys.stdout)

@@ -1,14 +1,13 @@
 """Read the rows of files to predict, including rows without a text."""
 
-import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TextIO
+from typing import Any
 
 from tfhub_ft.data.columns import Column, Values, check_text, is_missing
 from tfhub_ft.data.formats import open_source, suffix_of
+from tfhub_ft.data.formats.memory import is_path, open_rows
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.formats.text import open_stream
 from tfhub_ft.data.rows import rows_of
@@ -24,61 +23,88 @@ class TextRow:
         location: The file and the number of the row.
         segments: Its texts, or messages instead of a prompt; None if one of them is missing or blank.
         texts: The texts for the output, "" for missing ones.
-        values: The values of all its columns, in the order of the file.
+        values: The values of all its columns in order, if they are read.
+        number: The number of the row in its source.
     """
 
     location: str
     segments: tuple[Any, ...] | None
     texts: tuple[Any, ...]
-    values: Values
+    values: Values = field(default_factory=dict)
+    number: int = 0
 
 
 class TextRows:
-    """The rows of a file, or of a stream with a text per line, with all their columns; read on iteration.
+    """The rows of a file, of a stream with a text per line, or of an object in memory; read on iteration.
 
     Blank lines of txt files, one-column tables and streams are rows without a text, and so are rows whose text is empty
     or null. In txt files and streams, the texts of a pair are separated by a tab.
 
     Args:
-        source: The file, or a text stream.
+        source: The path of a file, a text stream, or an object that `open_rows` takes.
         columns: The columns of the texts.
-        options: How to read the file.
-        on_bad_row: As for `read_rows`.
+        options: How to read a file.
+        keep_columns: Whether to read all columns.
+        skip_bad_rows: Whether to skip bad rows, whose messages are then in `skipped`; by default the first is an error.
     """
 
     def __init__(
         self,
-        source: str | os.PathLike | TextIO,
+        source: object,
         columns: Sequence[Column],
         *,
         options: ReadOptions | None = None,
-        on_bad_row: Callable[[str], None] | None = None,
+        keep_columns: bool = True,
+        skip_bad_rows: bool = False,
     ):
         options = replace(options or ReadOptions(), keep_blank=True)
         stream: Any = getattr(source, "buffer", None)
-        path = None if stream else check_path("source", source)
-        self.by_line = path is None or suffix_of(path) == ".txt"
+        path = check_path("source", source) if is_path(source) else None
+        self.by_line = bool(stream) or (path is not None and suffix_of(path) == ".txt")
         # A wrapper of a stream that is collected closes it.
         self.opened = source
-        self.fields, self.on_bad_row = [column.name for column in columns], on_bad_row
+        self.fields = [column.name for column in columns]
+        self.skipped: list[str] = []
+        self.on_bad_row = self.skipped.append if skip_bad_rows else None
         read_columns = [Column("text", (), check_text)] if self.by_line else columns
         self.columns = [replace(column, check=_optional(column.check)) for column in read_columns]
-        if not self.by_line:
+        self.keeps_columns = keep_columns and not self.by_line
+        if self.keeps_columns:
             self.columns.append(Column("", (), lambda row: row, rest=True))
-        self.source = open_source(path, self.columns, options) if path else open_stream(stream, options)
+        if stream:
+            self.source = open_stream(stream, options)
+        elif path is not None:
+            self.source = open_source(path, self.columns, options)
+        else:
+            self.source = open_rows(source, columns, argument="texts")
+
+    @property
+    def name(self) -> str:
+        """What messages call the rows."""
+        return str(self.source.path)
 
     @cached_property
     def names(self) -> list[str]:
         """The names of all columns; those of JSON objects in the order of their first appearance."""
         if self.by_line:
             return self.fields
-        if self.source.names is not None:
-            return self.source.names
-        rows = (values for _, values, _ in self.source.records() if values)
-        return [*dict.fromkeys(itertools.chain.from_iterable(rows))]
+        return [*self.value_types] if self.source.names is None else self.source.names
+
+    @cached_property
+    def value_types(self) -> dict[str, set[type]]:
+        """The types of the values of each column that are not null, from all rows; str for integers above 64 bits."""
+        types: dict[str, set[type]] = {}
+        for _, values, _ in self.source.records():
+            for name, value in (values or {}).items():
+                of_column = types.setdefault(name, set())
+                if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                    of_column.add(str)
+                elif value is not None:
+                    of_column.add(type(value))
+        return types
 
     def __iter__(self) -> Iterator[TextRow]:
-        """Yield the rows; the first bad one is an InputError unless `on_bad_row` is set."""
+        """Yield the rows."""
         for row in rows_of(self.source, self.columns, on_bad_row=self.on_bad_row):
             location, values = self.source.location(row.line), row.values.pop("", {})
             texts = tuple(row.values.values())
@@ -93,8 +119,11 @@ class TextRows:
                     continue
             segments = None if None in texts else texts
             texts = tuple("" if text is None else text for text in texts)
-            values = dict(zip(self.fields, texts)) if self.by_line else {name: values.get(name) for name in self.names}
-            yield TextRow(location, segments, texts, values)
+            if self.by_line:
+                values = dict(zip(self.fields, texts))
+            elif self.keeps_columns:
+                values = {name: values.get(name) for name in self.names}
+            yield TextRow(location, segments, texts, values, row.line)
 
 
 def _optional(check: Callable[[object], object]) -> Callable[[object], object]:

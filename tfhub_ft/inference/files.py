@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tfhub_ft.data.batches import truncation_warning
 from tfhub_ft.data.columns import Column, Values, is_nan
 from tfhub_ft.data.row_writers import write_rows
-from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, TextRows
 from tfhub_ft.inference.batching import Prediction, Segments
-from tfhub_ft.inference.predict import Predictor, open_predictor, predict_rows
-from tfhub_ft.run import Run
+from tfhub_ft.inference.parquet import write_parquet
+from tfhub_ft.inference.predict import Predictor, predict_rows
 from tfhub_ft.tasks.prediction_columns import free_names, prediction_columns, rounded
 from tfhub_ft.utils.console import log, progress, warn
 from tfhub_ft.utils.documents import read_json
@@ -24,22 +23,12 @@ SHARDS = "answers.json"
 PredictedRow = tuple[TextRow, Prediction]
 
 
-def predict_file(
-    model: str | Path | Run | Predictor,
-    source: str | Path | TextIO,
-    *,
-    columns: Sequence[Column] | None = None,
-    options: ReadOptions | None = None,
-    skip_bad_rows: bool = False,
-) -> Iterator[PredictedRow]:
+def predict_file(predictor: Predictor, rows: TextRows) -> Iterator[PredictedRow]:
     """Yield each row of a file, or each line of a stream, with its prediction, in bounded memory.
 
-    Rows without a text, such as blank lines of a txt file, have a prediction whose fields are None. In a txt file or a
-    stream, a tab separates the two texts of a pair. The first bad row is an InputError unless `skip_bad_rows` is set.
+    Rows without a text, such as blank lines of a txt file, have a prediction whose fields are None. At the end, rows
+    that are truncated, empty or skipped are reported.
     """
-    predictor = model if isinstance(model, Predictor) else open_predictor(model)
-    skipped: list[str] = []
-    on_bad_row = skipped.append if skip_bad_rows else None
     counts: Counter[str] = Counter()
     uncounted: list[Segments] = []
 
@@ -47,8 +36,7 @@ def predict_file(
         counts["truncated"] += predictor.truncated_rows(uncounted)
         uncounted.clear()
 
-    rows = TextRows(source, columns or predictor.columns(), options=options, on_bad_row=on_bad_row)
-    for row, prediction in predict_rows(predictor, rows, on_bad_row):
+    for row, prediction in predict_rows(predictor, rows, rows.on_bad_row):
         counts["rows"] += 1
         if row.segments is None:
             counts["empty"] += 1
@@ -59,7 +47,7 @@ def predict_file(
         counts["nan"] += any(isinstance(text, str) and is_nan(text) for text in row.texts)
         yield row, prediction
     count_truncated()
-    name = str(source) if isinstance(source, str | Path) else "standard input"
+    name, skipped = rows.name, rows.skipped
     if counts["truncated"]:
         of_rows = f"{name}: {counts['truncated']:,} of {counts['rows']:,} rows"
         warn(truncation_warning(of_rows, predictor.seq_length))
@@ -84,33 +72,46 @@ def output_row(row: TextRow, prediction: Prediction, *, as_table: bool = False) 
     return values | (rounded(columns) if as_table else prediction)
 
 
-def write_predictions(predicted: Iterable[PredictedRow], path: Path, *, spreadsheet_safe: bool = False) -> int:
-    """Write rows and their predictions to a csv, tsv or jsonl file, whole or not at all; return their number."""
-    as_table = path.suffix.lower() in (".csv", ".tsv")
+def write_predictions(
+    predicted: Iterable[PredictedRow],
+    path: Path,
+    rows: TextRows | None = None,
+    *,
+    spreadsheet_safe: bool = False,
+) -> int:
+    """Write rows and their predictions to a csv, tsv, jsonl or Parquet file, whole or not at all; return their number.
+
+    `rows` are those that were predicted; without them, the columns of a Parquet file are texts.
+    """
+    suffix = path.suffix.lower()
     with progress(f"Predicting into {path}", None, "rows") as advance:
 
-        def rows() -> Iterator[Values]:
-            for row, prediction in predicted:
-                yield output_row(row, prediction, as_table=as_table)
+        def counted() -> Iterator[PredictedRow]:
+            for each in predicted:
+                yield each
                 advance(1)
 
-        return write_rows(rows(), path, spreadsheet_safe=spreadsheet_safe)
+        if suffix == ".parquet":
+            return write_parquet(counted(), path, rows)
+        lines = (output_row(*each, as_table=suffix != ".jsonl") for each in counted())
+        return write_rows(lines, path, spreadsheet_safe=spreadsheet_safe)
 
 
 def predict_shards(
-    model: str | Path | Run | Predictor,
+    predictor: Predictor,
     sources: Sequence[Path],
     folder: Path,
+    columns: Sequence[Column],
     *,
     spreadsheet_safe: bool = False,
-    **options: Any,
+    **reading: Any,
 ) -> Iterator[tuple[Path, int]]:
-    """Predict many files with `predict_file`, each into a file of a folder: csv for csv, tsv for tsv, jsonl for others.
+    """Predict many files, each into a file of a folder: csv, tsv and Parquet into the same format, others into jsonl.
 
     Yield the path of each one, and how many rows were predicted: 0 if the file was complete. `answers.json` lists
-    complete files, so that a prediction that was interrupted continues with the first one that is not.
+    complete files, so that a prediction that was interrupted continues with the first one that is not. `reading` are
+    arguments of `TextRows`.
     """
-    predictor = model if isinstance(model, Predictor) else open_predictor(model)
     targets = [_shard_name(source) for source in sources]
     if twice := next((name for name, count in Counter(targets).items() if count > 1), None):
         raise InputError(
@@ -135,14 +136,15 @@ def predict_shards(
         if target in shards and (folder / target).is_file():
             yield folder / target, 0
             continue
-        predictions = predict_file(predictor, source, **options)
-        rows = write_predictions(predictions, folder / target, spreadsheet_safe=spreadsheet_safe)
-        shards[target] = {**shard, "rows": rows}
+        rows = TextRows(source, columns, **reading)
+        predicted = predict_file(predictor, rows)
+        count = write_predictions(predicted, folder / target, rows, spreadsheet_safe=spreadsheet_safe)
+        shards[target] = {**shard, "rows": count}
         write_json(shards_file, shards)
-        yield folder / target, rows
+        yield folder / target, count
 
 
 def _shard_name(source: Path) -> str:
     name = Path(source.name.removesuffix(".gz"))
     suffix = name.suffix.lower()
-    return name.stem + (suffix if suffix in (".csv", ".tsv") else ".jsonl")
+    return name.stem + (suffix if suffix in (".csv", ".tsv", ".parquet") else ".jsonl")

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 
 from tfhub_ft.data.batches import batches_by_size, tokenize, truncation_warning
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import ReadOptions
-from tfhub_ft.data.texts import TextRow
+from tfhub_ft.data.texts import TextRow, TextRows
 from tfhub_ft.export_folder import check_artifact, read_columns, read_description, versions
 from tfhub_ft.inference.batching import PredictFn, Prediction, Segments, make_predict_fn
+from tfhub_ft.inference.frames import as_table, column_names, is_frame, with_predictions
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
 from tfhub_ft.inference.runtimes.model import RuntimeModel
 from tfhub_ft.inference.runtimes.preprocessor import saved_preprocessor, tflite_preprocessor
@@ -32,40 +33,116 @@ if TYPE_CHECKING:
     from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
 
 
+class HasColumns(Protocol):
+    """A pandas or polars DataFrame, or a pyarrow Table."""
+
+    @property
+    def columns(self) -> Any:
+        """The columns or their names."""
+
+
+class HasColumnNames(Protocol):
+    """A Hugging Face `Dataset`."""
+
+    @property
+    def column_names(self) -> Any:
+        """The names of the columns."""
+
+
+Frame = TypeVar("Frame", bound="HasColumns | HasColumnNames")
+Model: TypeAlias = "str | Path | Run | Predictor"
+Text: TypeAlias = "str | bytes | tuple[str, ...] | list[str]"
+
+
+@overload
+def predict(model: Model, texts: Frame, *, precision: str = ..., **columns: str | None) -> Frame: ...
+
+
+@overload
 def predict(
-    model: "str | Path | Run | Predictor",
-    texts: "str | Iterable[str | tuple[str, ...] | list[str]]",
-    *,
-    precision: str = "float32",
-) -> list[Prediction]:
-    """Predict texts with a run or an export. What `tfhub-ft predict` does.
+    model: Model, texts: Mapping[str, Any], *, precision: str = ..., **columns: str | None
+) -> dict[str, Any]: ...
+
+
+@overload
+def predict(
+    model: Model, texts: Sequence[Mapping[str, Any]], *, precision: str = ..., **columns: str | None
+) -> list[dict[str, Any]]: ...
+
+
+@overload
+def predict(model: Model, texts: str | bytes | Iterable[Text], *, precision: str = ...) -> list[Prediction]: ...
+
+
+def predict(model: Model, texts: Any, *, precision: str = "float32", **columns: str | None) -> Any:
+    """Predict texts or the rows of a data frame with a run or an export. What `tfhub-ft predict` does.
 
     Args:
         model: A run, a run folder, an export folder (its newest version is used), a SavedModel folder or a TFLite file;
             or a predictor from `open_predictor`.
-        texts: One text, or a list, tuple, generator, NumPy array, pandas Series or string tensor of texts; for a recipe
-            that reads pairs, tuples of two texts. Bytes are decoded as UTF-8.
+        texts: One text, or a list, tuple, generator, NumPy array, pandas Series, string tensor or `tf.data.Dataset` of
+            texts; for a recipe that reads pairs, tuples of two texts, or one tuple. Bytes are decoded as UTF-8.
+
+            Or rows with named columns: a pandas or polars DataFrame, a pyarrow Table, a Hugging Face `Dataset`, an
+            object with the Arrow C stream interface, a dict of columns or a list of dicts.
         precision: Compute dtype of a run; see `open_predictor`.
+        **columns: The names of the columns of texts, for rows: `text_column`, or `first_column` and `second_column` of
+            a recipe that reads pairs; or their templates: `text`, or `first_text` and `second_text`. By default they
+            are found as in a file.
 
     Returns:
-        One prediction per text, in order. Its keys depend on the task; a classifier returns {"label", "score",
-        "probabilities": {label: probability}}.
+        For texts, one prediction per text, in order. Its keys depend on the task; a classifier returns {"label",
+        "score", "probabilities": {label: probability}}.
+
+        For rows, the same kind of object: its columns, in order, and those of the predictions, such as label, score and
+        probability_LABEL. Lists, such as entities, are list columns. A pandas frame keeps its index. A row without a
+        text has an empty prediction. A column that has the name of one of a prediction becomes input_NAME. Streams
+        become a pyarrow Table.
 
     Raises:
-        InputError: The model is not found, `texts` is a table or a mapping, or a text is missing or empty.
+        InputError: The model is not found, a text is missing or empty, or no column of the rows has texts.
 
     Example:
-        tfhub_ft.predict("runs/reviews", ["a warm, funny film"])[0]["label"]
+        tfhub_ft.predict("runs/reviews", "a warm, funny film")[0]["label"]
         tfhub_ft.predict("runs/pairs", [("It rains.", "The street is wet.")])[0]["label"]
+        tfhub_ft.predict("runs/reviews", pandas.read_csv("new.csv"), text_column="review")["label"]
     """
-    texts = check_texts("texts", texts)
     predictor = model if isinstance(model, Predictor) else open_predictor(model, precision=precision)
-    rows = [predictor.segments(text, f"text {number}") for number, text in enumerate(texts, 1)]
-    text_rows = (TextRow(f"text {number}", row, row, {}) for number, row in enumerate(rows, 1))
-    predictions = [prediction for _, prediction in predict_rows(predictor, text_rows)]
-    if predictor is not model:
-        warn_of_truncation(predictor, rows)
-    return predictions
+    reports = predictor is not model
+    if is_frame(texts):
+        return _predict_frame(predictor, as_table(texts), columns, reports=reports)
+    if columns:
+        raise InputError(f"{min(columns)}: names a column, but texts is {type_name(texts)}; leave it out")
+    if hasattr(type(texts), "element_spec"):
+        rows = TextRows(texts, predictor.columns(), keep_columns=False)
+        return [*_predicted(predictor, rows, reports=reports)]
+    if isinstance(texts, tuple) and len(predictor.task.fields) > 1 and all(isinstance(each, str) for each in texts):
+        texts = [texts]
+    segments = [
+        predictor.segments(text, f"text {number}") for number, text in enumerate(check_texts("texts", texts), 1)
+    ]
+    rows = (TextRow(f"text {number}", row, row) for number, row in enumerate(segments, 1))
+    return [*_predicted(predictor, rows, reports=reports)]
+
+
+def _predict_frame(predictor: "Predictor", frame: Any, columns: Mapping[str, str | None], *, reports: bool) -> Any:
+    text_columns = predictor.columns(**columns)
+    if hasattr(type(frame), "__len__") and not len(frame):
+        return with_predictions(frame, [predictor.blank])
+    rows = TextRows(frame, text_columns, keep_columns=False)
+    column_names(frame)
+    return with_predictions(frame, _predicted(predictor, rows, reports=reports))
+
+
+def _predicted(predictor: "Predictor", rows: Iterable[TextRow], *, reports: bool) -> Iterator[Prediction]:
+    """Yield the predictions of rows, and warn of truncated texts at the end if wanted."""
+    segments = []
+    for row, prediction in predict_rows(predictor, rows):
+        yield prediction
+        if reports and row.segments is not None:
+            segments.append(row.segments)
+    if reports:
+        warn_of_truncation(predictor, segments)
 
 
 def warn_of_truncation(predictor: "Predictor", rows: Sequence[Segments]) -> None:
@@ -113,6 +190,13 @@ class Predictor:
             if {column_name, template_name} <= given.keys():
                 options = option_name(template_name), option_name(column_name)
                 raise InputError(f"{options[0]}: cannot be combined with {options[1]}; pass one of the two")
+        for name, value in given.items():
+            check_type(name, value, str, "a str")
+            columns = self.task.columns(SimpleNamespace(**{name: value}), labeled=False)
+            if not any(column.column or column.template for column in columns):
+                usual = ("text_column",) if len(columns) == 1 else ("first_column", "second_column")
+                expected = " and ".join(map(option_name, usual))
+                raise InputError(f"{option_name(name)}: this model does not read it; name its texts with {expected}")
         trained = self.task.columns(SimpleNamespace(**self.trained_columns), labeled=False)
         columns = self.task.columns(SimpleNamespace(**given), labeled=False)
         return [
@@ -131,6 +215,11 @@ class Predictor:
         """Return a prediction for each row of segments."""
         check_not_forked(self.name, self._loaded_in)
         return self._predict_fn(rows) if rows else []
+
+    @cached_property
+    def blank(self) -> Prediction:
+        """The prediction of a row without a text, which has the keys of any prediction."""
+        return _blank(self([("a",) * len(self.task.fields)])[0])
 
     @cached_property
     def _preprocessor(self) -> "HubPreprocessor | None":
@@ -310,8 +399,7 @@ def predict_rows(
             if row.segments is not None:
                 yield row, next(remaining)
                 continue
-            # The keys are those of any prediction.
-            blank = blank or _blank((predictions or predictor([("a",) * len(predictor.task.fields)]))[0])
+            blank = blank or (_blank(predictions[0]) if predictions else predictor.blank)
             yield row, blank
 
 

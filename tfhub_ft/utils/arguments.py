@@ -60,6 +60,8 @@ def check_texts(argument: str, texts: Any) -> list[Any]:
         return [texts]
     if getattr(texts, "shape", None) == ():
         return [texts.item()]
+    if hasattr(texts, "to_pylist"):
+        return texts.to_pylist()
     is_table = hasattr(texts, "columns") or isinstance(texts, Mapping | Set | os.PathLike)
     if is_table or not isinstance(texts, Iterable):
         raise InputError(

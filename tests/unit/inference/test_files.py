@@ -12,6 +12,7 @@ from tests.conftest import make_reviews
 from tfhub_ft.cli.main import group
 from tfhub_ft.data.columns import Column, check_text
 from tfhub_ft.data.rows import ReadOptions
+from tfhub_ft.data.texts import TextRows
 from tfhub_ft.inference.files import output_row, predict_file, predict_shards, write_predictions
 from tfhub_ft.inference.predict import open_predictor
 from tfhub_ft.utils.errors import InputError
@@ -26,9 +27,13 @@ def by_run(tiny_run):
     return open_predictor(tiny_run)
 
 
-def predicted(*arguments, **options):
-    """Return the rows that `predict_file` yields, as a jsonl file has them."""
-    return [output_row(*each) for each in predict_file(*arguments, **options)]
+def predictions_of(predictor, source, columns=None, **reading):
+    return predict_file(predictor, TextRows(source, columns or predictor.columns(), **reading))
+
+
+def predicted(*arguments, **reading):
+    """Return the rows with their predictions, as a jsonl file has them."""
+    return [output_row(*each) for each in predictions_of(*arguments, **reading)]
 
 
 def test_predict_file_warns_once_of_truncated_rows(by_run, tmp_path, capsys, monkeypatch):
@@ -108,7 +113,7 @@ def test_predict_file_keeps_all_columns_in_order(by_run, tmp_path, name):
     assert [list(row) for row in rows] == [[*of_input, "label", "score", "probabilities"]] * 2
     assert [str(row["id"])[-1] for row in rows] == ["0", "1"]
     assert rows[0]["review"] == "good"
-    write_predictions(predict_file(by_run, path, columns=COLUMNS), tmp_path / "out" / "predictions.csv")
+    write_predictions(predictions_of(by_run, path, columns=COLUMNS), tmp_path / "out" / "predictions.csv")
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         header, *cells = csv.reader(file)
     assert header == [*of_input, "label", "score", "probability_negative", "probability_positive"]
@@ -121,7 +126,7 @@ def test_predict_file_keeps_columns_that_only_some_objects_have(by_run, tmp_path
     names = ["text", "id", "note", "more"]
     for row, kept in zip(rows, predicted(by_run, tmp_path / "rows.jsonl"), strict=True):
         assert {name: kept[name] for name in names} == {name: row.get(name) for name in names}
-    write_predictions(predict_file(by_run, tmp_path / "rows.jsonl"), tmp_path / "predictions.csv")
+    write_predictions(predictions_of(by_run, tmp_path / "rows.jsonl"), tmp_path / "predictions.csv")
     with (tmp_path / "predictions.csv").open(newline="") as file:
         cells = list(csv.DictReader(file))
     assert [[row[name] for name in names] for row in cells] == [
@@ -144,7 +149,7 @@ def test_predict_file_renames_columns_that_collide(by_run, tmp_path):
 
 def test_write_predictions_keeps_numbers_of_the_input(by_run, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "good", "price": 1234567.891, "id": 12345678901234567890}\n')
-    write_predictions(predict_file(by_run, tmp_path / "rows.jsonl"), tmp_path / "predictions.csv")
+    write_predictions(predictions_of(by_run, tmp_path / "rows.jsonl"), tmp_path / "predictions.csv")
     with (tmp_path / "predictions.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["price"], row["id"]) == ("1234567.891", "12345678901234567890")
@@ -155,7 +160,7 @@ def test_predict_file_refuses_or_skips_bad_rows(by_run, tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "good"}\n{"text": 5}\nbroken\n{"text": ""}\n{"text": "nan"}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl, line 2: column 'text' is a number \(5\), not text"):
-        write_predictions(predict_file(by_run, path), tmp_path / "predictions.csv")
+        write_predictions(predictions_of(by_run, path), tmp_path / "predictions.csv")
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
     capsys.readouterr()
     predictions = predicted(by_run, path, skip_bad_rows=True)
@@ -207,12 +212,12 @@ def test_predict_shards_continues_after_an_interruption(by_run, tmp_path):
         rows = "".join(json.dumps({"text": f"good film {number} {i}"}) + "\n" for i in range(number + 1))
         (parts / f"part-{number}.jsonl").write_text(rows)
     sources = sorted(parts.iterdir())
-    first = predict_shards(by_run, sources, output)
+    first = predict_shards(by_run, sources, output, COLUMNS)
     assert next(first) == (output / "part-0.jsonl", 1)
     first.close()
     (output / "part-1.jsonl").write_text("written by a process that was killed")
     before = (output / "part-0.jsonl").stat().st_mtime_ns
-    assert list(predict_shards(by_run, sources, output)) == [
+    assert list(predict_shards(by_run, sources, output, COLUMNS)) == [
         (output / "part-0.jsonl", 0), (output / "part-1.jsonl", 2), (output / "part-2.jsonl", 3),
     ]  # fmt: skip
     assert (output / "part-0.jsonl").stat().st_mtime_ns == before
@@ -228,7 +233,7 @@ def test_predict_shards_continues_after_an_interruption(by_run, tmp_path):
 
     (parts / "part-2.jsonl").write_text('{"text": "another"}\n')
     with pytest.raises(InputError, match="part-2.jsonl has predictions of another file"):
-        list(predict_shards(by_run, sources, output))
+        list(predict_shards(by_run, sources, output, COLUMNS))
 
 
 def test_predict_shards_refuses_ambiguous_outputs(by_run, tmp_path):
@@ -236,6 +241,6 @@ def test_predict_shards_refuses_ambiguous_outputs(by_run, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "part.txt").write_text("a text\n")
     with pytest.raises(InputError, match="two files would both"):
-        list(predict_shards(by_run, sorted(tmp_path.glob("*/part.txt")), tmp_path / "out"))
+        list(predict_shards(by_run, sorted(tmp_path.glob("*/part.txt")), tmp_path / "out", COLUMNS))
     with pytest.raises(InputError, match="not empty, and without predictions"):
-        list(predict_shards(by_run, [tmp_path / "a" / "part.txt"], tmp_path / "b"))
+        list(predict_shards(by_run, [tmp_path / "a" / "part.txt"], tmp_path / "b", COLUMNS))

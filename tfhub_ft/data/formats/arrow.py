@@ -59,7 +59,20 @@ def open_batches(
             for name in match.names or (match.name,) if not match.column.rest else ():
                 _check_type(path, name, schema.field(names.index(name)).type, match.column, several=bool(match.names))
         needed = needed_names(names, columns, matches)
-    return Source(path, partial(_records, path, batches, needed, start), names, unit=unit, notes=tuple(notes))
+    return Source(
+        path,
+        partial(_records, path, batches, needed, start),
+        names,
+        unit=unit,
+        notes=tuple(notes),
+        batches=lambda: _numbered(batches(needed), start),
+    )
+
+
+def _numbered(batches: "Iterable[pa.RecordBatch]", start: int) -> "Iterator[tuple[int, pa.RecordBatch]]":
+    for batch in batches:
+        yield start, batch
+        start += batch.num_rows
 
 
 def _check_type(path: Path | str, name: str, kind: "pa.DataType", column: Column, *, several: bool) -> None:

@@ -5,11 +5,14 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfhub_ft.data.columns import Values
 from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.utils.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TAB = ("tab", r"\t", "\t")
 
@@ -112,6 +115,8 @@ class Source:
         delimiter_named: Whether the user named the delimiter.
         unit: What a record's number counts.
         notes: How the file is read, if it is unusual.
+        batches: Yields Arrow data, whose types its records lack: the number of the first row of each record batch, and
+            the batch.
         place: Says where a record is, given its number, in place of its unit and number.
     """
 
@@ -123,6 +128,7 @@ class Source:
     delimiter_named: bool = False
     unit: str = "line"
     notes: tuple[str, ...] = ()
+    batches: "Callable[[], Iterator[tuple[int, pa.RecordBatch]]] | None" = None
     place: Callable[[int], str] | None = None
 
     def location(self, number: int) -> str:

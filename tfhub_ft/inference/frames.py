@@ -1,0 +1,113 @@
+"""Add predictions to data frames, Arrow tables, datasets, dicts of columns and lists of dicts."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfhub_ft.data.formats.memory import kind_of_rows
+from tfhub_ft.inference.prediction_tables import prediction_table
+from tfhub_ft.tasks.base import Prediction
+from tfhub_ft.tasks.prediction_columns import free_names
+from tfhub_ft.utils.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Predictions that are Python objects at a time.
+CONVERTED_AT_ONCE = 4096
+
+
+def is_frame(rows: object) -> bool:
+    """Return whether an object has named columns: a frame, a table, a dataset, a dict, a list of dicts or a stream."""
+    if isinstance(rows, list | tuple):
+        return bool(rows) and all(isinstance(row, Mapping) for row in rows)
+    kind = type(rows)
+    if isinstance(rows, Mapping) or hasattr(kind, "columns") or hasattr(kind, "column_names"):
+        return True
+    is_array = any(hasattr(kind, name) for name in ("to_list", "to_pylist", "tolist"))
+    return hasattr(kind, "__arrow_c_stream__") and not is_array
+
+
+def as_table(frame: Any) -> Any:
+    """Return a stream of Arrow as a table, because it can be read only once; other frames unchanged."""
+    import pyarrow as pa
+
+    is_stream = hasattr(frame, "__arrow_c_stream__") and not hasattr(type(frame), "columns")
+    return pa.table(frame) if is_stream else frame
+
+
+def column_names(frame: Any) -> list[Any]:
+    """Return the names of the columns of a frame; raise an InputError if two are equal."""
+    if isinstance(frame, list | tuple):
+        return [*dict.fromkeys(itertools.chain.from_iterable(frame))]
+    names = [*(frame if isinstance(frame, Mapping) else getattr(frame, "column_names", None) or frame.columns)]
+    if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise InputError(f"{kind_of_rows(frame)}: column {repeated[0]!r} occurs twice; rename one of them")
+    return names
+
+
+def with_predictions(frame: Any, predictions: Iterable[Prediction]) -> Any:
+    """Return a frame of the same kind, with its columns and those of a prediction for each row.
+
+    A column that has the name of one of a prediction becomes input_NAME. For a frame without rows, any prediction gives
+    the columns.
+    """
+    table = _concatenated(predictions)
+    if not len(frame):
+        table = table.slice(0, 0)
+    names = free_names(column_names(frame), table.column_names)
+    if isinstance(frame, list | tuple):
+        rows = zip(frame, table.to_pylist(), strict=True)
+        return [{names[name]: value for name, value in row.items()} | prediction for row, prediction in rows]
+    if isinstance(frame, Mapping):
+        return {names[name]: values for name, values in frame.items()} | table.to_pydict()
+    if hasattr(frame, "iloc"):
+        return _add_to_pandas(frame, names, table)
+    if hasattr(frame, "hstack"):
+        import polars as pl
+
+        return frame.rename(names).hstack(pl.DataFrame(table))
+    if hasattr(frame, "features"):
+        return _add_to_dataset(frame, names, table)
+    return _add_to_arrow(frame, names, table)
+
+
+def _concatenated(predictions: Iterable[Prediction]) -> "pa.Table":
+    import pyarrow as pa
+
+    predictions = iter(predictions)
+    parts = iter(lambda: [*itertools.islice(predictions, CONVERTED_AT_ONCE)], [])
+    return pa.concat_tables(map(prediction_table, parts), promote_options="permissive")
+
+
+def _add_to_pandas(frame: Any, names: Mapping[Any, Any], table: "pa.Table") -> Any:
+    import pandas as pd
+    import pyarrow as pa
+
+    text_type = pd.Series(["a"]).dtype
+    types = {pa.float64(): "float64", pa.string(): text_type, pa.int64(): "Int64"}
+    columns = {
+        name: pd.Series(column.to_pylist(), index=frame.index, dtype=types.get(column.type, "object"))
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    renamed = frame.set_axis([*names.values()], axis="columns") if {*names} != {*names.values()} else frame
+    return pd.concat([renamed, pd.DataFrame(columns, index=frame.index)], axis="columns")
+
+
+def _add_to_dataset(dataset: Any, names: Mapping[str, str], table: "pa.Table") -> Any:
+    import datasets
+
+    renamed = dataset.rename_columns({name: free for name, free in names.items() if name != free})
+    added = datasets.concatenate_datasets([renamed.with_format(None), datasets.Dataset(table)], axis=1)
+    kind = dataset.format["type"]
+    return added if kind in (None, "custom") else added.with_format(kind, **dataset.format["format_kwargs"])
+
+
+def _add_to_arrow(table: Any, names: Mapping[str, str], predictions: "pa.Table") -> Any:
+    import pyarrow as pa
+
+    fields = [*(field.with_name(names[field.name]) for field in table.schema), *predictions.schema]
+    columns: Sequence[Any] = predictions.columns
+    if isinstance(table, pa.RecordBatch):
+        columns = [pa.concat_arrays(column.chunks) for column in columns]
+    return type(table).from_arrays([*table.columns, *columns], schema=pa.schema(fields, table.schema.metadata))
