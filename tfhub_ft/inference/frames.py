@@ -21,18 +21,23 @@ def is_frame(rows: object) -> bool:
     """Return whether an object has named columns: a frame, a table, a dataset, a dict, a list of dicts or a stream."""
     if isinstance(rows, list | tuple):
         return bool(rows) and all(isinstance(row, Mapping) for row in rows)
-    kind = type(rows)
-    if isinstance(rows, Mapping) or hasattr(kind, "columns") or hasattr(kind, "column_names"):
+    if isinstance(rows, Mapping) or _has(rows, "column_names"):
         return True
-    is_array = any(hasattr(kind, name) for name in ("to_list", "to_pylist", "tolist"))
-    return hasattr(kind, "__arrow_c_stream__") and not is_array
+    if _has(rows, "columns"):
+        return _has(rows, "iloc", "collect", "__arrow_c_stream__")
+    return _has(rows, "__arrow_c_stream__") and not _has(rows, "to_list", "to_pylist", "tolist")
+
+
+def _has(rows: object, *names: str) -> bool:
+    """Return whether the class of an object has one of these attributes, whose values may be expensive."""
+    return any(hasattr(type(rows), name) for name in names)
 
 
 def as_table(frame: Any) -> Any:
     """Return a stream of Arrow as a table, because it can be read only once; other frames unchanged."""
     import pyarrow as pa
 
-    is_stream = hasattr(frame, "__arrow_c_stream__") and not hasattr(type(frame), "columns")
+    is_stream = _has(frame, "__arrow_c_stream__") and not _has(frame, "columns")
     return pa.table(frame) if is_stream else frame
 
 
@@ -61,13 +66,13 @@ def with_predictions(frame: Any, predictions: Iterable[Prediction]) -> Any:
         return [{names[name]: value for name, value in row.items()} | prediction for row, prediction in rows]
     if isinstance(frame, Mapping):
         return {names[name]: values for name, values in frame.items()} | table.to_pydict()
-    if hasattr(frame, "iloc"):
+    if _has(frame, "iloc"):
         return _add_to_pandas(frame, names, table)
-    if hasattr(frame, "hstack"):
+    if _has(frame, "hstack"):
         import polars as pl
 
         return frame.rename(names).hstack(pl.DataFrame(table))
-    if hasattr(frame, "features"):
+    if _has(frame, "features"):
         return _add_to_dataset(frame, names, table)
     return _add_to_arrow(frame, names, table)
 

@@ -26,10 +26,9 @@ def test_text_rows_splits_lines_at_the_tab():
 
 
 def test_text_rows_skips_bad_rows():
-    faults = []
     stream = io.TextIOWrapper(io.BytesIO(b"who?\nwho?\tAda\n"))
-    rows = list(TextRows(stream, PAIR, on_bad_row=faults.append))
+    rows = TextRows(stream, PAIR, skip_bad_rows=True)
     assert [row.segments for row in rows] == [("who?", "Ada")]
-    assert faults == ["standard input, line 1: has 1 of 2 texts; separate them by a tab"]
+    assert rows.skipped == ["standard input, line 1: has 1 of 2 texts; separate them by a tab"]
     with pytest.raises(InputError, match="line 1: has 1 of 2 texts"):
         list(TextRows(io.TextIOWrapper(io.BytesIO(b"who?\n")), PAIR))

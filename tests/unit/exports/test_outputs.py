@@ -6,6 +6,7 @@ import tfhub_ft
 from tests.conftest import make_reviews, write_csv
 from tfhub_ft.benchmarking.benchmark import benchmark
 from tfhub_ft.inference.files import predict_shards
+from tfhub_ft.inference.predict import open_predictor
 from tfhub_ft.training.start import new_folder
 from tfhub_ft.training.tune import tune
 from tfhub_ft.utils.errors import InputError
@@ -91,11 +92,11 @@ def test_predict_shards_refuses_the_folder_of_its_inputs(tiny_run, tmp_path):
     (tmp_path / "parts" / "answers.json").write_text('{"other.jsonl": {}}')
     (tmp_path / "link").symlink_to("parts")
     with pytest.raises(InputError, match="--output .*link: is the folder of the input"):
-        list(predict_shards(tiny_run, [part], tmp_path / "link"))
+        list(predict_shards(open_predictor(tiny_run), [part], tmp_path / "link", []))
     (tmp_path / "answers").mkdir()
     os.link(part, tmp_path / "answers" / "part.jsonl")
     with pytest.raises(InputError, match=r"--output .*part\.jsonl: is the input"):
-        list(predict_shards(tiny_run, [part], tmp_path / "answers"))
+        list(predict_shards(open_predictor(tiny_run), [part], tmp_path / "answers", []))
 
 
 def test_tune_does_not_replace_its_config(tmp_path):

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 import tfhub_ft
 from tests.conftest import make_reviews
 from tfhub_ft.cli.main import group
-from tfhub_ft.data.texts import read_texts
+from tfhub_ft.data.texts import TextRows
 from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 from tfhub_ft.inference.predict import Predictor, open_predictor
 from tfhub_ft.utils.errors import InputError
@@ -70,7 +70,7 @@ def test_columns_are_those_of_training_by_default(by_run, trained, names, texts,
     path = tmp_path / "a.csv"
     path.write_text(ARTICLES)
     predictor = Predictor(by_run.task, by_run.labels, lambda: None, "run", lambda: None, trained_columns=trained)
-    assert [row.texts[0] for row in read_texts(path, predictor.columns(**names))] == texts
+    assert [row.texts[0] for row in TextRows(path, predictor.columns(**names))] == texts
 
 
 def test_columns_reject_missing_names(by_run, tmp_path):
@@ -79,7 +79,7 @@ def test_columns_reject_missing_names(by_run, tmp_path):
     trained = {"text": "{headline}"}
     predictor = Predictor(by_run.task, by_run.labels, lambda: None, "run", lambda: None, trained_columns=trained)
     with pytest.raises(InputError, match=r"column 'headline' of --text '\{headline\}' not found; the columns are"):
-        list(read_texts(path, predictor.columns()))
+        list(TextRows(path, predictor.columns()))
     with pytest.raises(InputError, match="--text: cannot be combined with --text-column; pass one of the two"):
         predictor.columns(text="{title}", text_column="body")
 
@@ -87,8 +87,8 @@ def test_columns_reject_missing_names(by_run, tmp_path):
 def test_template_keeps_its_columns(by_run, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(ARTICLES)
-    (row,) = read_texts(path, by_run.columns(text="{title} {body}"), keep_columns=True)
-    assert (row.texts, row.others) == (("A film",), {"title": "A", "body": "film", "text": "x"})
+    (row,) = TextRows(path, by_run.columns(text="{title} {body}"))
+    assert (row.texts, row.values) == (("A film",), {"title": "A", "body": "film", "text": "x"})
 
 
 def test_unpickled_predictor_requires_its_run(tiny_run, tmp_path):

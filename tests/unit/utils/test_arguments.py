@@ -7,8 +7,8 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import make_reviews
+from tfhub_ft.data.texts import TextRows
 from tfhub_ft.evaluation.compare_runs import compare
-from tfhub_ft.inference.files import predict_file
 from tfhub_ft.inference.predict import open_predictor
 from tfhub_ft.training.dry_run import dry_run
 from tfhub_ft.training.prepare import prepare
@@ -103,9 +103,9 @@ def test_path_arguments_reject_nul_characters(argument, kind, tiny_run, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_predict_file_rejects_nul_characters(tiny_run):
+def test_text_rows_reject_nul_characters():
     with pytest.raises(InputError, match="^source: 'a.x00b' contains a NUL character; remove it$"):
-        list(predict_file(open_predictor(tiny_run), "a\0b"))
+        TextRows("a\0b", [])
 
 
 def test_config_paths_reject_nul_characters(tmp_path):
@@ -179,8 +179,7 @@ def test_predict_accepts_pandas_and_tensorflow(predictor):
     assert labels_of(predictor, tf.data.Dataset.from_tensor_slices(TEXTS)) == expected
     assert labels_of(predictor, tf.constant(TEXTS[0])) == expected[:1]
     assert labels_of(predictor, pd.Series(TEXTS)) == labels_of(predictor, pd.Series(TEXTS, dtype="str")) == expected
-    with pytest.raises(InputError, match="texts: expected a str or a list of str .*, got a DataFrame"):
-        tfhub_ft.predict(predictor, pd.DataFrame({"text": TEXTS}))
+    assert tfhub_ft.predict(predictor, pd.DataFrame({"text": TEXTS}))["label"].tolist() == expected
     with pytest.raises(InputError, match=r"text 2 is NaN \(a float\); expected a str"):
         tfhub_ft.predict(predictor, pd.Series([TEXTS[0], None]))
 
@@ -190,7 +189,7 @@ def test_predict_accepts_one_text(text, predictor):
     assert tfhub_ft.predict(predictor, text) == tfhub_ft.predict(predictor, ["great"])
 
 
-@pytest.mark.parametrize("texts", [Table(), {"text": "a"}, {"a", "b"}, None, 5, 1.5])
+@pytest.mark.parametrize("texts", [Table(), {"a", "b"}, None, 5, 1.5])
 def test_predict_rejects_other_containers(texts, predictor):
     with pytest.raises(InputError, match="^texts: expected a str or a list of str .*, got "):
         tfhub_ft.predict(predictor, texts)
