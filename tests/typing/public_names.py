@@ -78,7 +78,9 @@ from tfhub_ft import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import Any
 
     import datasets
     import keras
@@ -92,6 +94,17 @@ if TYPE_CHECKING:
     run = train("sentiment", epochs=1)
     assert_type(run, Run)
     assert_type(distill(run, student="layers:3", output_dir="runs/small"), Run)
+    frame, table = pd.DataFrame(), pa.table({})
+    rows: list[dict[str, str]] = []
+    columns: dict[str, list[str]] = {}
+    texts: Iterator[str] = iter(())
+    pairs: list[tuple[str, str]] = []
+    assert_type(predict(run, frame, text_column="review"), pd.DataFrame)
+    assert_type(predict(run, table), pa.Table)
+    assert_type(predict(run, rows), list[dict[str, Any]])
+    assert_type(predict(run, columns), dict[str, Any])
+    for each in ("a text", b"a text", ["a text"], ("a text",), texts, pairs, frame["review"], np.array(["a text"])):
+        assert_type(predict(run, each), list[dict[str, Any]])
     assert_type(export(run, output_dir="saved_models/reviews"), Path)
     assert_type(prepare("sentiment", output_dir="rows"), Prepared)
     assert_type(load_recipe("sentiment"), Recipe)

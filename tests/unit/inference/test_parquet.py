@@ -1,4 +1,4 @@
-"""Parquet files of predictions. The predictor is a stand-in for a model."""
+"""Parquet files of predictions. The predictor fakes a model."""
 
 import datetime
 import decimal
