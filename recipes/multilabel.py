@@ -17,6 +17,7 @@ In Python:
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft import Multilabel, MultilabelSettings, Recipe, demo_file
@@ -49,11 +50,19 @@ def build_model(
     return text_model(lambda encoded: head(encoded["pooled_output"]), encoder=encoder, seq_length=seq_length, **options)
 
 
-def loss() -> "keras.losses.Loss":
-    """Return the cross-entropy of each label."""
-    import keras
+def loss(
+    class_weights: "Sequence[float] | None" = None, *, focal_gamma: float = 0.0, label_smoothing: float = 0.0
+) -> "keras.losses.Loss":
+    """Return the mean cross-entropy of the labels.
 
-    return keras.losses.BinaryCrossentropy(from_logits=True)
+    Args:
+        class_weights: Weight of each label where it is present; None for equal weights.
+        focal_gamma: Focal loss gamma; down-weights easy examples.
+        label_smoothing: Share of each target that is spread over both values of a label.
+    """
+    from tfhub_ft import WeightedBinaryCrossEntropy
+
+    return WeightedBinaryCrossEntropy(class_weights, focal_gamma=focal_gamma, label_smoothing=label_smoothing)
 
 
 def metrics() -> "list[keras.metrics.Metric]":

@@ -20,6 +20,7 @@ In Python:
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft import InputError, LabelSettings, Recipe, TokenClassification, WindowedSettings, demo_file, setting
@@ -85,11 +86,19 @@ def build_model(
     return text_model(lambda encoded: head(encoded["sequence_output"]), windows=windows, encoder=encoder, **options)
 
 
-def loss() -> "keras.losses.Loss":
-    """Return the cross-entropy of the words' tags, at the first token of each word."""
+def loss(
+    class_weights: "Sequence[float] | None" = None, *, focal_gamma: float = 0.0, label_smoothing: float = 0.0
+) -> "keras.losses.Loss":
+    """Return the cross-entropy of the words' tags, at the first token of each word.
+
+    Args:
+        class_weights: Weight of each tag; None for equal weights.
+        focal_gamma: Focal loss gamma; down-weights easy examples.
+        label_smoothing: Share of each target that is spread over all tags.
+    """
     from tfhub_ft import TagCrossEntropy
 
-    return TagCrossEntropy()
+    return TagCrossEntropy(class_weights, focal_gamma=focal_gamma, label_smoothing=label_smoothing)
 
 
 def metrics() -> "list[keras.metrics.Metric]":

@@ -21,17 +21,17 @@ In Python:
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft import Classification, Recipe, TwoClassSettings, demo_file, setting
+from tfhub_ft import Classification, Recipe, TextSettings, demo_file, setting
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PhishingSettings(TwoClassSettings):
+class PhishingSettings(TextSettings):
     """Settings of the phishing recipe."""
 
     lowercase: bool = setting(True, "Lowercase URLs before tokenization.", group="Model")
@@ -72,19 +72,18 @@ def build_model(
 
 
 def loss(
-    targets: "np.ndarray | None" = None, *, class_weight: str = "none", focal_gamma: float = 0.0
+    class_weights: "Sequence[float] | None" = None, *, focal_gamma: float = 0.0, label_smoothing: float = 0.0
 ) -> "keras.losses.Loss":
     """Return the cross-entropy of the labels.
 
     Args:
-        targets: Targets of the training rows, for balanced weights.
-        class_weight: "balanced" weights both labels the same, however rare one is; "none" weights rows the same.
+        class_weights: Weight of each label; None for equal weights.
         focal_gamma: Focal loss gamma; down-weights easy examples.
+        label_smoothing: Share of each target that is spread over all labels.
     """
-    from tfhub_ft import WeightedCrossEntropy, balanced_weights
+    from tfhub_ft import WeightedCrossEntropy
 
-    weights = balanced_weights(targets) if class_weight == "balanced" else None
-    return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
+    return WeightedCrossEntropy(class_weights, focal_gamma=focal_gamma, label_smoothing=label_smoothing)
 
 
 def metrics() -> "list[keras.metrics.Metric]":

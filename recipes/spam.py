@@ -16,17 +16,17 @@ In Python:
 
     texts, labels = ["win a free phone now", "see you at lunch"], [1, 0]
     model = spam.build_model(encoder="minilm-l6", num_classes=2)
-    model.compile(keras.optimizers.AdamW(5e-5), loss=spam.loss(focal_gamma=2.0), metrics=spam.metrics())
+    model.compile(keras.optimizers.AdamW(5e-5), loss=spam.loss([1.0, 5.0]), metrics=spam.metrics())
     model.fit(tf.data.Dataset.from_tensor_slices((texts, labels)).batch(32))
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft import Classification, Recipe, TwoClassSettings, demo_file
+from tfhub_ft import Classification, Recipe, TextSettings, demo_file
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
 
 def build_model(
@@ -56,19 +56,18 @@ def build_model(
 
 
 def loss(
-    targets: "np.ndarray | None" = None, *, class_weight: str = "none", focal_gamma: float = 0.0
+    class_weights: "Sequence[float] | None" = None, *, focal_gamma: float = 0.0, label_smoothing: float = 0.0
 ) -> "keras.losses.Loss":
     """Return the cross-entropy of the labels.
 
     Args:
-        targets: Targets of the training rows, for balanced weights.
-        class_weight: "balanced" weights both labels the same, however rare one is; "none" weights rows the same.
+        class_weights: Weight of each label; None for equal weights.
         focal_gamma: Focal loss gamma; down-weights easy examples.
+        label_smoothing: Share of each target that is spread over all labels.
     """
-    from tfhub_ft import WeightedCrossEntropy, balanced_weights
+    from tfhub_ft import WeightedCrossEntropy
 
-    weights = balanced_weights(targets) if class_weight == "balanced" else None
-    return WeightedCrossEntropy(weights, focal_gamma=focal_gamma)
+    return WeightedCrossEntropy(class_weights, focal_gamma=focal_gamma, label_smoothing=label_smoothing)
 
 
 def metrics() -> "list[keras.metrics.Metric]":
@@ -84,7 +83,7 @@ RECIPE = Recipe(
     build_model=build_model,
     loss=loss,
     metrics=metrics,
-    settings=TwoClassSettings(epochs=4, class_weight="balanced", wanted_precision=0.98),
+    settings=TextSettings(epochs=4, class_weight="balanced", wanted_precision=0.98),
     recommended=("minilm-l6", "distilbert-base-uncased", "bert-base-uncased"),
     demo=demo_file("spam.csv"),
 )

@@ -49,7 +49,7 @@ _NAMES = {
     "tasks.classification": "Classification balanced_weights",
     "tasks.intent": "Intent",
     "tasks.losses": "GuessAccuracy GuessedCrossEntropy InBatchNegatives InBatchRecall InScopeAccuracy SpanCrossEntropy"
-    " TagCrossEntropy WeightedCrossEntropy",
+    " TagCrossEntropy WeightedBinaryCrossEntropy WeightedCrossEntropy",
     "tasks.masked_lm": "MaskedLM",
     "tasks.multilabel": "Multilabel",
     "tasks.question_answering": "QuestionAnswering",
@@ -71,8 +71,9 @@ __all__ = [
     "PairSettings", "Preempted", "Prepared", "QuestionAnswering", "Recipe", "Regression", "ReplyWriter",
     "Retrieval", "Rows", "Run", "RunError", "Sampling", "ScoredPairSettings", "ScoredTextSettings", "Settings",
     "SpanCrossEntropy", "SplitSegments", "StackHalves", "TagCrossEntropy", "Task", "TextSettings", "TfhubFtError",
-    "TokenClassification", "TrainingSettings", "TwoClassSettings", "UntrustedCode", "WeightedCrossEntropy",
-    "WindowPreprocessor", "WindowedSettings", "balanced_weights", "benchmark", "bi_encoder_model", "compare",
+    "TokenClassification", "TrainingSettings", "TwoClassSettings", "UntrustedCode",
+    "WeightedBinaryCrossEntropy", "WeightedCrossEntropy", "WindowPreprocessor", "WindowedSettings",
+    "balanced_weights", "benchmark", "bi_encoder_model", "compare",
     "demo_file", "dialogue_model", "distill", "dry_run", "evaluate", "export", "load_recipe", "masked_lm_model",
     "open_predictor", "pair_model", "predict", "prepare", "setting", "text_model", "train", "tune",
 ]  # fmt: skip
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
         InScopeAccuracy,
         SpanCrossEntropy,
         TagCrossEntropy,
+        WeightedBinaryCrossEntropy,
         WeightedCrossEntropy,
     )
     from tfhub_ft.tasks.masked_lm import MaskedLM

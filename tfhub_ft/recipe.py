@@ -8,13 +8,13 @@ import inspect
 import keyword
 import shutil
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfhub_ft.models.builders import EncoderArguments
-from tfhub_ft.settings import TrainingSettings
-from tfhub_ft.tasks.base import Task, num_classes
+from tfhub_ft.settings import TrainingSettings, option_name
+from tfhub_ft.tasks.base import Task, monitor_of, num_classes, weights_of_labels
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.errors import InputError, did_you_mean
 from tfhub_ft.utils.files import atomic_write, check_new
@@ -45,8 +45,9 @@ class Recipe:
         task: The kind of prediction.
         build_model: Returns the text-in model. It is called with the settings that it names as arguments, with
             `num_classes` if the task has classes, and with the fields of `EncoderArguments` if it takes any keyword.
-        loss: Returns the training loss; called with the settings that it names, and with `targets`, the training
-            targets. None in recipe files of version 0.1, whose runs still predict.
+        loss: Returns the training loss; called with the settings that it names, with `class_weights`, a weight for each
+            label or None, and with `targets`, the training targets. None in recipe files of version 0.1, whose runs
+            still predict.
         metrics: Returns the metrics shown during training, called like `loss`; none by default.
         settings: The settings with the defaults of the recipe.
         recommended: Catalog names of suitable encoders.
@@ -79,8 +80,13 @@ class Recipe:
         """Return the model to train for these settings and labels.
 
         Raises:
-            InputError: The recipe lacks a loss, or the encoder is not found or does not support the settings.
+            InputError: The recipe lacks a loss or ignores a setting, or the encoder is not found or does not support
+                the settings.
         """
+        self.check(settings)
+        class_weight = getattr(settings, "class_weight", "none")
+        if isinstance(class_weight, Mapping):
+            weights_of_labels(self.task, class_weight, labels, None)
         if self.loss is None:
             raise InputError(
                 f"{self.name}: the RECIPE lacks a loss, as in tfhub_ft 0.1; add loss=, and import names from tfhub_ft"
@@ -90,9 +96,31 @@ class Recipe:
         class_arguments = {"num_classes": classes} if classes else {}
         return _call(self.build_model, {**settings.as_dict(), **class_arguments}, EncoderArguments)
 
-    def compile_arguments(self, settings: TrainingSettings, targets: "np.ndarray | None") -> dict[str, Any]:
+    def check(self, settings: TrainingSettings) -> None:
+        """Raise an InputError if the task lacks the score to monitor, or if the loss ignores a setting that is set."""
+        monitor_of(self.task, settings.monitor)
+        if self.loss is None:
+            return
+        parameters = inspect.signature(self.loss).parameters
+        # Losses of earlier recipe files balance the labels themselves.
+        takes_balanced = getattr(settings, "class_weight", "none") == "balanced" and "class_weight" in parameters
+        for name, argument in (
+            ("class_weight", "class_weight" if takes_balanced else "class_weights"),
+            *((name, name) for name in ("focal_gamma", "label_smoothing")),
+        ):
+            if getattr(settings, name, "none") not in ("none", 0.0) and argument not in parameters:
+                raise InputError(
+                    f"{option_name(name)}: the loss of recipe {self.name} lacks the argument {argument}; add it, as in"
+                    " recipes/topic.py"
+                )
+
+    def compile_arguments(
+        self, settings: TrainingSettings, targets: "np.ndarray | None", labels: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Return loss and metrics for these training targets, as arguments of `keras.Model.compile`."""
-        arguments = {**settings.as_dict(), "targets": targets}
+        class_weight = getattr(settings, "class_weight", "none")
+        weights = weights_of_labels(self.task, class_weight, labels, targets)
+        arguments = {**settings.as_dict(), "targets": targets, "class_weights": weights}
         loss, metrics = (function and _call(function, arguments) for function in (self.loss, self.metrics))
         return {"loss": loss, "metrics": metrics or []}
 

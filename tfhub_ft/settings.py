@@ -6,10 +6,13 @@ import math
 import os
 import types
 import typing
-from collections.abc import Collection, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tfhub_ft.utils.arguments import check_no_nul, check_path, check_type
+from tfhub_ft.utils.arguments import check_no_nul, check_path, check_type, type_name
+from tfhub_ft.utils.documents import parse_json, read_json, read_yaml
 from tfhub_ft.utils.errors import InputError, did_you_mean
 from tfhub_ft.utils.templates import Template
 
@@ -48,6 +51,7 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     path: bool = False,
+    parse: Callable[[str, Any], Any] | None = None,
 ) -> _T:
     """Declare a documented field of a settings class.
 
@@ -59,6 +63,7 @@ def setting(
         maximum: The largest allowed value.
         choices: The allowed values.
         path: Whether the value is the path of a file, relative to the working directory.
+        parse: Takes the option and the value and returns the checked one, in place of the other checks.
 
     Returns:
         A dataclass field.
@@ -69,6 +74,7 @@ def setting(
             stars_column: str | None = setting(None, "Column of the stars.")
     """
     metadata = {"help": help, "group": group, "minimum": minimum, "maximum": maximum, "choices": choices, "path": path}
+    metadata |= {"parse": parse}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -153,7 +159,14 @@ class TrainingSettings(_CheckedFields):
     warmup: float = _training(0.1, "Fraction of the steps that warm up the learning rate from 0.", minimum=0, maximum=1)
     weight_decay: float = _training(0.01, "AdamW weight decay of all weights except biases and norms.", minimum=0)
     clip_norm: float = _training(1.0, "Maximum global gradient norm; 0 disables clipping.", minimum=0)
-    patience: int = _training(2, "Number of epochs without improvement on validation before training stops.", minimum=1)
+    patience: int = _training(
+        2, "Number of epochs without a better --monitor before training stops; 0 never stops early.", minimum=0
+    )
+    monitor: str | None = _training(
+        None,
+        "Validation score that selects the best epoch: any score of the table, such as accuracy, f1_macro or log_loss;"
+        " by default that of the recipe.",
+    )
     min_steps: int = _training(
         100, "Minimum number of training steps if --epochs is not given; --patience scales along.", minimum=0
     )
@@ -261,7 +274,11 @@ class TrainingSettings(_CheckedFields):
     def row_names(cls) -> list[str]:
         """Return the names of the settings that determine rows and tokens, including those that the recipe adds."""
         common = Settings.names()
-        return [name for name in cls.names() if name in _ROW_SETTINGS or name not in common]
+        return [
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.name in _ROW_SETTINGS or (field.name not in common and field.metadata["group"] != "Training")
+        ]
 
     def replaced(
         self: _Training, changes: Mapping[str, Any], *, source: str = "", sourced: Collection[str] | None = None
@@ -380,44 +397,108 @@ class Settings(TrainingSettings):
             raise InputError("--jit-compile: requires --padding buckets; otherwise each row length compiles a new step")
 
 
+def _parse_class_weight(option: str, value: Any) -> str | dict[str, float]:
+    """Return "none", "balanced" or weights by label, given as a mapping, as the text of a JSON object or as a file."""
+    if isinstance(value, str) and value in ("none", "balanced"):
+        return value
+    source = option
+    if isinstance(value, str | os.PathLike):
+        value, source = _read_class_weight(option, str(check_path(option, value)))
+    if not isinstance(value, Mapping):
+        raise InputError(f"{source}: expected a weight by label, such as {{spam: 5, ham: 1}}, got {type_name(value)}")
+    weights: dict[str, float] = {}
+    for label, weight in value.items():
+        if isinstance(label, bool):
+            raise InputError(f"{source}: label {label} is a boolean; quote it, such as 'yes' or 'true'")
+        try:
+            number = math.nan if isinstance(weight, bool) else float(weight)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not 0 <= number < math.inf:
+            raise InputError(f"{source}: the weight of {str(label)!r} is {weight!r}; must be a number of at least 0")
+        weights[unicodedata.normalize("NFC", str(label).strip())] = number
+    if not any(weights.values()):
+        raise InputError(f"{source}: at least one label must have a weight above 0")
+    return weights
+
+
+def _read_class_weight(option: str, value: str) -> tuple[Any, str]:
+    """Return the content of a JSON object or of a file, and how errors name it."""
+    if value.lstrip().startswith("{"):
+        try:
+            return parse_json(value), option
+        except ValueError as error:
+            raise InputError(f"{option} {value}: not a JSON object ({error})") from None
+    path = Path(value)
+    if not path.exists():
+        hint = did_you_mean(value, ("none", "balanced")) or "must be none, balanced or a JSON or YAML file of weights"
+        raise InputError(f"{option} {value}: not found; {hint}")
+    try:
+        return (read_json if path.suffix == ".json" else read_yaml)(path), f"{option} {value}"
+    except InputError as error:
+        raise InputError(f"{option} {error}") from None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelSettings(Settings):
+class _WeightedRows(Settings):
+    weight_column: str | None = setting(
+        None,
+        "Column of row weights, numbers of at least 0 that scale the loss of training rows; scores are not weighted.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelSettings(_WeightedRows):
     """Settings of recipes whose rows have labels."""
 
     min_label_rows: int = setting(
         0, "Minimum number of rows of a label in --data or --train; rarer labels and their rows are dropped.", minimum=0
     )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TextSettings(LabelSettings):
-    """Settings of recipes that read one text and its label from each row."""
-
-    text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
-    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
-    label_column: str | None = setting(None, _LABEL_COLUMN_HELP)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoClassSettings(TextSettings):
-    """Settings of recipes that classify texts as positive or negative."""
-
-    positive_label: str | None = setting(None, "Positive label; by default the last one by name or number.")
-    class_weight: str = _training(
-        "none", "Class weights: balanced gives all labels the same total weight.", choices=("none", "balanced")
+    class_weight: str | dict[str, float] = _training(
+        typing.cast(str | dict[str, float], "none"),
+        "Class weights: balanced gives all labels the same total weight (multilabel: positives as much as negatives),"
+        " or a JSON or YAML file of weights by label, which are 1 for other labels.",
+        parse=_parse_class_weight,
     )
     focal_gamma: float = _training(0.0, "Focal loss gamma; down-weights easy examples. 0 disables it.", minimum=0)
+    label_smoothing: float = _training(
+        0.0, "Share of each target that is spread over all labels; 0 disables it.", minimum=0, maximum=0.9
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ClassSettings(LabelSettings):
+    positive_label: str | None = setting(
+        None, "Positive label, if there are two labels; by default the last one by name or number."
+    )
     wanted_precision: float = _training(
         0.0,
-        "Minimum precision of the positive label, reached by a threshold fitted on the validation rows; 0 predicts the"
-        " most probable label.",
+        "Minimum precision of the positive label, if there are two labels, reached by a threshold fitted on the"
+        " validation rows; 0 predicts the most probable label.",
         minimum=0,
         maximum=0.999,
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IntentSettings(TextSettings):
+class _TextColumns(Settings):
+    text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
+    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
+    label_column: str | None = setting(None, _LABEL_COLUMN_HELP)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSettings(_TextColumns, _ClassSettings):
+    """Settings of recipes that read one text and its label from each row."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoClassSettings(TextSettings):
+    """Settings of recipes that classify texts as positive or negative, which are those of `TextSettings`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntentSettings(_TextColumns, LabelSettings):
     """Settings of recipes whose texts may be out of scope."""
 
     out_of_scope_label: str = setting("oos", "Label of the rows that belong to no intent; optional in the data.")
@@ -463,21 +544,21 @@ class _PairColumns(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PairSettings(_PairColumns, LabelSettings):
+class PairSettings(_PairColumns, _ClassSettings):
     """Settings of recipes that read two texts and their label from each row."""
 
     label_column: str | None = setting(None, _LABEL_COLUMN_HELP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoredPairSettings(_PairColumns):
+class ScoredPairSettings(_PairColumns, _WeightedRows):
     """Settings of recipes that read two texts and a number from each row."""
 
     score_column: str | None = setting(None, _SCORE_COLUMN_HELP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoredTextSettings(Settings):
+class ScoredTextSettings(_WeightedRows):
     """Settings of recipes that read one text and a number from each row."""
 
     text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
@@ -571,6 +652,8 @@ def value_type(field: dataclasses.Field) -> type:
 
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     option, kind, limits = option_name(field.name), value_type(field), field.metadata
+    if limits["parse"]:
+        return limits["parse"](option, value)
     expected = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}[kind]
     if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
         value = value.item()

@@ -52,6 +52,7 @@ from tfhub_ft import (
     TrainingSettings,
     TwoClassSettings,
     UntrustedCode,
+    WeightedBinaryCrossEntropy,
     WeightedCrossEntropy,
     WindowedSettings,
     WindowPreprocessor,

@@ -26,7 +26,7 @@ LOSSES = {
     "pair": ("WeightedCrossEntropy", ["accuracy"]),
     "similarity": ("MeanSquaredError", []),
     "regression": ("MeanSquaredError", []),
-    "multilabel": ("BinaryCrossentropy", []),
+    "multilabel": ("WeightedBinaryCrossEntropy", []),
     "ner": ("TagCrossEntropy", []),
     "qa": ("SpanCrossEntropy", []),
     "retrieval": ("InBatchNegatives", ["in_batch_recall"]),
@@ -135,10 +135,58 @@ def test_recommended_encoders_are_in_catalog(name):
     assert set(load_recipe(name).recommended) <= {entry.name for entry in (*CATALOG, *presets.CATALOG)}
 
 
-@pytest.mark.parametrize("name", ["spam", "phishing"])
-def test_balanced_loss_requires_targets(name):
-    recipe = load_recipe(name)
-    with pytest.raises(ValueError, match="pass the targets of the training rows"):
-        recipe.loss(class_weight="balanced")
-    recipe.loss(np.array([0, 0, 1]), class_weight="balanced")
-    recipe.loss()
+LABELED = ("sentiment", "spam", "phishing", "topic", "intent", "pair", "multilabel", "ner")
+TRAINING_TARGETS = {
+    "multilabel": np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]], "float32"),
+    "ner": [np.array([0, 0, 1]), np.array([0])],
+}
+
+
+@pytest.mark.parametrize("name", LABELED)
+def test_loss_of_each_recipe_with_labels_takes_all_options(name):
+    recipe, labels = load_recipe(name), ["O", "B-x"] if name == "ner" else ["a", "b"]
+    targets = TRAINING_TARGETS.get(name, np.array([0, 0, 0, 1]))
+    options = {"class_weight": "balanced", "focal_gamma": 1.5, "label_smoothing": 0.1}
+    loss = recipe.compile_arguments(recipe.settings.replaced(options), targets, labels)["loss"]
+    expected = {"multilabel": [1 / 3, 3], "intent": [2 / 3, 2]}.get(name, [2 / 3, 2])
+    assert loss.weights == pytest.approx(expected)
+    assert (loss.focal_gamma, loss.label_smoothing) == (1.5, 0.1)
+    settings = recipe.settings.replaced({"class_weight": {labels[1]: 7}})
+    assert recipe.compile_arguments(settings, targets, labels)["loss"].weights == [1.0, 7.0]
+    settings = recipe.settings.replaced({"class_weight": "none"})
+    assert recipe.compile_arguments(settings, targets, labels)["loss"].weights is None
+
+
+COPIES = {
+    "def loss()": ("class_weight", {"a": 2}, "lacks the argument class_weights"),
+    "def loss(class_weights=None)": ("label_smoothing", 0.1, "lacks the argument label_smoothing"),
+    "def loss(targets, class_weight)": ("class_weight", {"a": 2}, "lacks the argument class_weights"),
+}
+
+
+@pytest.mark.parametrize("signature", COPIES)
+def test_check_refuses_settings_that_the_loss_of_a_copy_ignores(signature):
+    scope: dict = {}
+    exec(f"{signature}: return 'mse'", scope)  # noqa: S102
+    recipe = dataclasses.replace(load_recipe("topic"), loss=scope["loss"], name="mine")
+    name, value, message = COPIES[signature]
+    recipe.check(recipe.settings)
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')}: the loss of recipe mine {message}"):
+        recipe.check(recipe.settings.replaced({name: value}))
+
+
+def test_copies_that_balance_labels_themselves_get_the_setting():
+    def loss(targets, class_weight):
+        return class_weight, targets.tolist()
+
+    recipe = dataclasses.replace(load_recipe("topic"), loss=loss)
+    settings = recipe.settings.replaced({"class_weight": "balanced"})
+    recipe.check(settings)
+    assert recipe.compile_arguments(settings, np.array([0, 1]), ["a", "b"])["loss"] == ("balanced", [0, 1])
+
+
+def test_build_refuses_weights_of_unknown_labels():
+    recipe = load_recipe("topic")
+    settings = recipe.settings.replaced({"class_weight": {"sport": 2}})
+    with pytest.raises(InputError, match="--class-weight: label 'sport' not found .* labels are business, sports; did"):
+        recipe.build(settings, ["business", "sports"])

@@ -1,10 +1,22 @@
 import dataclasses
+import json
 import typing
 
 import numpy as np
 import pytest
+import yaml
 
-from tfhub_ft.settings import DialogueSettings, Distillation, Group, MultilabelSettings, Settings, TwoClassSettings
+from tfhub_ft.settings import (
+    DialogueSettings,
+    Distillation,
+    Group,
+    IntentSettings,
+    MultilabelSettings,
+    PairSettings,
+    Settings,
+    TextSettings,
+    TwoClassSettings,
+)
 from tfhub_ft.utils.errors import InputError
 
 
@@ -65,3 +77,102 @@ def test_replaced_returns_a_copy():
     settings = Settings()
     assert settings.replaced({"epochs": 7}).epochs == 7
     assert settings.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("weights.json", '{"spam": 5, "ham": 0}'),
+        ("weights.yaml", "spam: 5\n'ham': 0.0\n"),
+        ("weights.yml", "{ham: '0', spam: 5e0}"),
+        ("weights", "ham: 0\nspam: 5"),
+    ],
+)
+def test_class_weight_reads_files(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    for value in (tmp_path / name, str(tmp_path / name)):
+        settings = TextSettings(class_weight=value)
+        assert settings.class_weight == {"spam": 5.0, "ham": 0.0}
+        assert TextSettings(**yaml.safe_load(yaml.safe_dump(settings.as_dict()))) == settings
+
+
+def test_class_weight_takes_mappings_and_json_objects():
+    expected = {"1": 2.0, "é": 0.5}
+    assert TextSettings(class_weight={1: np.float32(2), "e\u0301": 0.5}).class_weight == expected
+    assert TextSettings(class_weight=json.dumps({"1": 2, "é": 0.5})).class_weight == expected
+    assert TextSettings(class_weight="balanced").class_weight == "balanced"
+
+
+BAD_WEIGHTS = {
+    "spam: -1": "the weight of 'spam' is -1; must be a number of at least 0",
+    "spam: .nan": "the weight of 'spam' is nan",
+    "spam: .inf": "the weight of 'spam' is inf",
+    "spam: many": "the weight of 'spam' is 'many'",
+    "spam:": "the weight of 'spam' is None",
+    "spam: true": "the weight of 'spam' is True",
+    "spam: [1]": r"the weight of 'spam' is \[1\]",
+    "spam: 0\nham: 0": "at least one label must have a weight above 0",
+    "{}": "at least one label must have a weight above 0",
+    "yes: 2\nno: 1": "label True is a boolean; quote it",
+    "spam: 1\nspam: 2": "'spam' is repeated",
+    "- spam": "expected a weight by label, .* got a list",
+    "": "expected a weight by label, .* got None",
+    "a: b: c": "cannot be read",
+}
+
+
+@pytest.mark.parametrize("content", BAD_WEIGHTS)
+def test_class_weight_refuses_bad_files(tmp_path, content):
+    path = tmp_path / "weights.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"^--class-weight {path}.*{BAD_WEIGHTS[content]}") as caught:
+        TextSettings(class_weight=path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("balancd", "--class-weight balancd: not found; did you mean balanced"),
+        ("weights.json", "must be none, balanced or a JSON or YAML file of weights"),
+        ('{"a": }', "not a JSON object"),
+        (5, "got an int"),
+        (None, "got None"),
+        ([1, 2], "got a list"),
+        (True, "got a bool"),
+    ],
+)
+def test_class_weight_refuses_other_values(value, message):
+    with pytest.raises(InputError, match=message):
+        TextSettings(class_weight=value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"label_smoothing": 1.0}, "--label-smoothing 1.0: must be at most 0.9"),
+        ({"label_smoothing": -0.1}, "--label-smoothing -0.1: must be at least 0"),
+        ({"focal_gamma": -1}, "--focal-gamma -1.0: must be at least 0"),
+        ({"wanted_precision": 1}, "--wanted-precision 1.0: must be at most 0.999"),
+        ({"patience": -1}, "--patience -1: must be at least 0"),
+        ({"monitor": 5.0}, "--monitor 5.0: must be a string"),
+    ],
+)
+def test_label_settings_reject_values_out_of_range(values, message):
+    with pytest.raises(InputError, match=message):
+        TextSettings(**values)
+
+
+def test_settings_of_labels_are_those_of_their_kind():
+    two_labels, labels = {"positive_label", "wanted_precision"}, {"class_weight", "focal_gamma", "label_smoothing"}
+    for settings in (TextSettings, TwoClassSettings, PairSettings):
+        assert two_labels | labels <= set(settings.names())
+    for settings in (IntentSettings, MultilabelSettings):
+        assert labels <= set(settings.names())
+        assert not two_labels & set(settings.names())
+
+
+def test_row_names_are_those_of_rows():
+    names = set(TextSettings.row_names())
+    assert {"weight_column", "positive_label", "min_label_rows", "seed"} <= names
+    assert not names & {"class_weight", "focal_gamma", "wanted_precision", "monitor", "epochs"}

@@ -152,6 +152,7 @@ class TrainingBatches:
     Args:
         tokens: The rows.
         targets: An array with an entry per row, or a dictionary of such arrays.
+        weights: The weight of each row in the loss, float32 (rows,); None for equal weights.
         batch_size: Rows of a batch; the last one may be smaller.
         seed: The seed of the order.
         batch_tokens: If not 0, the maximum number of tokens of a batch, with padding, instead of `batch_size`. A longer
@@ -165,12 +166,15 @@ class TrainingBatches:
         tokens: TokenRows,
         targets: Targets,
         *,
+        weights: np.ndarray | None = None,
         batch_size: int,
         seed: int,
         batch_tokens: int = 0,
         buckets: Sequence[int] = (),
     ):
         self.tokens, self.targets, self.batch_size, self.seed = tokens, targets, batch_size, seed
+        # Of tokens, each target has the weight of its row.
+        self.weights = weights[:, None] if weights is not None and _are_per_token(targets) else weights
         self.batch_tokens, self.buckets = batch_tokens, buckets
         self.epoch = 0
 
@@ -216,11 +220,12 @@ class TrainingBatches:
         """Return the batches of the current epoch without the first `skip` ones; each iteration reads `epoch` again.
 
         Each batch is divided into `of` parts, which may be empty; `parts` are returned, one after the other. The
-        dataset is of (tokens, targets, {"share": of the rows of the batch in the part, "rows": their number}).
+        dataset is of (tokens, targets, {"share": of the rows of the batch in the part, "rows": their number}), with the
+        rows' "weights" if there are some.
         """
         import tensorflow as tf
 
-        tokens, targets = self.tokens, self.targets
+        tokens, targets, weights = self.tokens, self.targets, self.weights
 
         def batches() -> Iterator[tuple]:
             for rows in self.order()[skip:]:
@@ -228,13 +233,18 @@ class TrainingBatches:
                 for part in parts:
                     part_rows = rows[part::of]
                     share = _share(targets, part_rows, rows) if of > 1 else 1.0
-                    counts = {"share": np.float32(share), "rows": np.float32(share * len(rows))}
+                    counts: dict[str, Any] = {"share": np.float32(share), "rows": np.float32(share * len(rows))}
+                    if weights is not None:
+                        counts["weights"] = weights[part_rows]
                     yield *_batch(tokens, targets, part_rows, length), counts
 
+        counts_signature = {"share": tf.TensorSpec((), tf.float32), "rows": tf.TensorSpec((), tf.float32)}
+        if weights is not None:
+            counts_signature["weights"] = tf.TensorSpec((None, *weights.shape[1:]), tf.float32)
         signature = (
             tokens.signature,
             tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), targets),
-            {"share": tf.TensorSpec((), tf.float32), "rows": tf.TensorSpec((), tf.float32)},
+            counts_signature,
         )
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         cardinality = (len(self) - skip) * len(parts)
@@ -253,9 +263,11 @@ def _set_shapes(tokens: object, targets: object, counts: object, rows: int, leng
     import tensorflow as tf
 
     def set_shape(tensor: tf.Tensor) -> tf.Tensor:
+        if tensor.shape.rank == 0:
+            return tensor
         return tf.ensure_shape(tensor, [rows, *(length if size is None else size for size in tensor.shape[1:])])
 
-    return tf.nest.map_structure(set_shape, tokens), tf.nest.map_structure(set_shape, targets), counts
+    return tf.nest.map_structure(set_shape, (tokens, targets, counts))
 
 
 def _batch(tokens: TokenRows, targets: Targets, rows: np.ndarray, length: int) -> tuple[dict[str, np.ndarray], Targets]:

@@ -18,6 +18,8 @@ from tfhub_ft.utils.templates import Template
 
 # The values of a row by column: str from tables, any JSON value from other formats.
 Values = dict[str, Any]
+# The field of a row's weight in the training loss.
+WEIGHT = "weight"
 
 FLAGS = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "y", "x"), True),
@@ -131,6 +133,12 @@ def text_column(name: str, aliases: tuple[str, ...], settings: Any, *setting_nam
         if column := getattr(settings, setting_name, None):
             return Column(name, aliases, check_text, column, option)
     return Column(name, aliases, check_text, option=option)
+
+
+def weight_columns(settings: Any) -> list[Column]:
+    """Return the column of row weights, if the settings name one, which only training rows need."""
+    name = getattr(settings, "weight_column", None)
+    return [] if name is None else [Column(WEIGHT, (), check_weight, name, "--weight-column")]
 
 
 def find_columns(
@@ -336,6 +344,14 @@ def check_number(value: object) -> float:
         raise ValueError("is too large a number") from None
     if not math.isfinite(number):
         raise ValueError(f"is {value!r}, not a finite number")
+    return number
+
+
+def check_weight(value: object) -> float:
+    """Return a number of at least 0, or the one in a text, as a float; raise a ValueError for other values."""
+    number = check_number(value)
+    if number < 0:
+        raise ValueError(f"is {value}, a negative weight; weights are numbers of at least 0")
     return number
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfhub_ft.data.batches import Targets
-from tfhub_ft.data.columns import Column
+from tfhub_ft.data.columns import WEIGHT, Column, weight_columns
 from tfhub_ft.data.fingerprints import digest_of_values, fingerprints, fold_text
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import (
@@ -84,6 +84,7 @@ class Dataset:
         splits: By name: train, validation and, if there is one, test.
         labels: The labels, in the order of the logits.
         targets: The task's `targets` of each split.
+        weights: The weights of the training rows in the loss, float32 (rows,); None for equal weights.
         prepared: The folder of prepared rows that the rows come from.
         dropped: The labels that `min_label_rows` dropped, with their training rows.
         recorded: The splits.json of a run, if the rows come from its copy of them.
@@ -92,6 +93,7 @@ class Dataset:
     splits: dict[str, Split]
     labels: list[str]
     targets: dict[str, Targets]
+    weights: np.ndarray | None = None
     prepared: Prepared | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     recorded: Mapping[str, SplitEntry] = field(default_factory=dict)
@@ -160,7 +162,8 @@ def load_dataset(
     prepared = Prepared(settings.prepared) if settings.prepared else None
     dropped: dict[str, int] = {}
     if prepared:
-        loaded = {name: Split(prepared.path, prepared.rows(name, task.columns(settings))) for name in prepared.splits}
+        columns = [*task.columns(settings), *weight_columns(settings)]
+        loaded = {name: Split(prepared.path, prepared.rows(name, columns)) for name in prepared.splits}
     else:
         loaded, dropped = _splits_of_files(task, settings, demo, splits or {}, objects or {})
     known = labels or task.labels(loaded["train"].rows, str(loaded["train"].file), settings)
@@ -173,19 +176,32 @@ def load_dataset(
             if leaked:
                 warn(f"{leaked:,} of {len(loaded[name].rows):,} {name} rows repeat a text of the training rows")
     targets = {name: task.targets(split.rows, known, str(split.file)) for name, split in loaded.items()}
-    return Dataset(loaded, known, targets, prepared, dropped)
+    return Dataset(loaded, known, targets, _weights(loaded["train"], settings), prepared, dropped)
+
+
+def _weights(train: Split, settings: TrainingSettings) -> np.ndarray | None:
+    """Return the weights of the training rows; None for equal weights."""
+    if not (columns := weight_columns(settings)):
+        return None
+    weights = np.fromiter((row.values[WEIGHT] for row in train.rows), "float32", len(train.rows))
+    if not weights.any():
+        raise InputError(
+            f"{train.file}: every training row has the weight 0 in column {columns[0].column!r}; at least one must be"
+            " above 0"
+        )
+    return weights
 
 
 def load_copied_rows(
     task: RowTask, settings: TrainingSettings, labels: list[str], splits: Mapping[str, SplitEntry], folder: Path
 ) -> Dataset:
     """Read the rows that a run has copied into its folder, given its splits.json."""
+    columns = [*task.columns(settings), *weight_columns(settings)]
     loaded = {
-        name: Split(copy_path(folder, name), read_copy(folder, name, entry, task.columns(settings)))
-        for name, entry in splits.items()
+        name: Split(copy_path(folder, name), read_copy(folder, name, entry, columns)) for name, entry in splits.items()
     }
     targets = {name: task.targets(split.rows, labels, str(split.file)) for name, split in loaded.items()}
-    return Dataset(loaded, labels, targets, recorded=splits)
+    return Dataset(loaded, labels, targets, _weights(loaded["train"], settings), recorded=splits)
 
 
 def _files_of(
@@ -251,7 +267,11 @@ def _columns_of_files(task: RowTask, settings: TrainingSettings, splits: Collect
         given = [f"{split}_{name}" for name in names if getattr(settings, f"{split}_{name}", None) is not None]
         if given and split not in splits:
             raise InputError(f"{option_name(given[0])}: requires --{split}; pass both")
-    return [[column.of_file(split, names) for column in task.columns(settings.of_file(split))] for split in splits]
+    columns = {
+        split: [column.of_file(split, names) for column in task.columns(settings.of_file(split))] for split in splits
+    }
+    columns["train"] += weight_columns(settings)
+    return [*columns.values()]
 
 
 def _split(

@@ -135,7 +135,9 @@ class Prepared:
                 features = Example.FromString(content).features.feature
                 values = json.loads(features["row"].bytes_list.value[0])
                 # JSON lacks tuples; the checks restore them.
-                values = {column.name: column.check(values[column.name]) for column in columns}
+                # Only the rows of the training file have weights.
+                checks = {column.name: column.check for column in columns if column.name in values}
+                values = {name: check(values[name]) for name, check in checks.items()}
                 yield Row(features["line"].int64_list.value[0], values)
 
     def _arrays(self, split: str, windowed: bool) -> Iterator[Arrays]:

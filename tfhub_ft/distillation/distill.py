@@ -174,6 +174,7 @@ def _student_settings(
         changes["encoder"] = student
     student_settings = run.settings.replaced(changes)
     assert isinstance(student_settings, Settings)
+    run.recipe.check(student_settings)
     seq_length = student_settings.seq_length
     if config.hidden_weight and seq_length != run.settings.seq_length:
         raise InputError(f"--seq-length {seq_length}: --hidden-weight needs the teacher's, {run.settings.seq_length}")
@@ -327,6 +328,13 @@ class StudentTrainer(Trainer):
             "teacher": self.teacher_logits,
             "is_labeled": (np.arange(rows) < len(targets)).astype("float32"),
         }
+
+    def training_weights(self) -> np.ndarray | None:
+        """Return the weights of the training rows; rows without labels have the weight 1."""
+        weights = self.dataset.weights
+        if weights is None:
+            return None
+        return np.concatenate([weights, np.ones(len(self.teacher_logits) - len(weights), "float32")])
 
     def step_model(self) -> "StudentLearner":
         """Return the network with the loss of a student."""

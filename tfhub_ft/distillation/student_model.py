@@ -32,7 +32,9 @@ class StudentLearner(TrainStepModel):
     {"task": the targets of the task's loss, "teacher": float (batch, logits), "is_labeled": float (batch,), 1 for rows
     with labels}, and the loss is
 
-        mean over the rows (alpha * soft_loss + (1 - alpha) * is_labeled * task's loss) + hidden_weight * hidden_loss.
+        mean over the rows (alpha * soft_loss + (1 - alpha) * is_labeled * task's loss) + hidden_weight * hidden_loss,
+
+    where the terms of a row are multiplied by its weight, if rows have weights.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class StudentLearner(TrainStepModel):
         task_losses = y["is_labeled"] * self.loss.call(y["task"], logits)
         soft_losses = loss.soft_loss(y["teacher"], logits, loss.temperature)
         losses = loss.alpha * soft_losses + (1 - loss.alpha) * task_losses
+        if sample_weight is not None:
+            losses *= sample_weight
         # The part of a replica may be empty.
         mean = tf.reduce_sum(losses) / tf.maximum(tf.cast(tf.size(losses), tf.float32), 1.0)
         if loss.hidden_loss:

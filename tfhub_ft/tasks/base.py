@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfhub_ft.data.columns import Column, text_column, to_nfc
+from tfhub_ft.data.labels import format_labels
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import Scores
-from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.errors import InputError, did_you_mean
 from tfhub_ft.utils.imports import imported
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Task:
 
     Attributes:
         name: Name of the task in exports and in `TASKS`.
-        monitor: Validation score that selects the best epoch.
+        monitor: Validation score that selects the best epoch, unless the setting `monitor` names another.
+        monitors: Validation scores that may do so.
         epoch_scores: Scores logged after each epoch.
         primary_metric: Score that an export must keep; None if predictions are neither right nor wrong.
         fields: Text segments of a row, such as ("text",) or ("sentence1", "sentence2").
@@ -82,6 +84,7 @@ class Task:
 
     name: str
     monitor: str
+    monitors: tuple[str, ...] = ()
     epoch_scores: tuple[str, ...] = ()
     primary_metric: str | None = None
     fields: tuple[str, ...] = ("text",)
@@ -138,6 +141,10 @@ class Task:
         raise NotImplementedError
 
     # Model
+
+    def balanced_weights(self, targets: Targets, labels: Sequence[str]) -> list[float]:
+        """Return a weight for each label, so that frequent labels of the training targets do not outweigh rare ones."""
+        raise InputError(f"--class-weight balanced: not available for the task {self.name}; pass a file of weights")
 
     def encode(self, preprocessor: Any, inputs: Sequence[Segments]) -> "TokenRows":
         """Return the tokens of training inputs."""
@@ -222,6 +229,51 @@ def described_task(described: Mapping[str, Any], path: Path) -> Task:
 def num_classes(task: Task, labels: Sequence[str]) -> int | None:
     """Return the number of classes that `build_model` takes; None if it takes none."""
     return len(labels) - task.labels_without_logit if task.has_classes else None
+
+
+def monitor_of(task: Task, name: str | None) -> str:
+    """Return the validation score that selects the best epoch: the named one, or that of the task.
+
+    "loss" is the log loss or, for tasks without one, the perplexity or the root mean squared error.
+    """
+    if name is None:
+        return task.monitor
+    known = list(dict.fromkeys((*task.monitors, *task.epoch_scores, task.monitor)))
+    losses = [each for each in ("log_loss", "perplexity", "root_mean_squared_error") if each in known]
+    if name == "loss" and losses:
+        return losses[0]
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise InputError(
+            f"--monitor {name}: not a score of this recipe; choose one of {', '.join(known)}{hint and f'; {hint}'}"
+        )
+    return name
+
+
+def weights_of_labels(
+    task: Task, class_weight: str | Mapping[str, float], labels: Sequence[str], targets: Targets
+) -> list[float] | None:
+    """Return the class weights of a loss, one for each label, in their order; None for equal weights.
+
+    In a mapping, the weight of an entity type applies to its tags. Labels that it lacks have the weight 1.
+    """
+    if class_weight == "none":
+        return None
+    if isinstance(class_weight, str):
+        return task.balanced_weights(targets, labels)
+    keys = {label: [label, label[2:]] if task.label_column == "tags" else [label] for label in labels}
+    known = dict.fromkeys(key for names in keys.values() for key in reversed(names) if key)
+    for name in class_weight:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise InputError(
+                f"--class-weight: label {name!r} not found in the training rows; the labels are"
+                f" {format_labels(list(known))}{hint and f'; {hint}'}"
+            )
+    weights = [next((class_weight[key] for key in names if key in class_weight), 1.0) for names in keys.values()]
+    if not any(weights):
+        raise InputError("--class-weight: the weight of every label is 0; at least one must be above 0")
+    return weights
 
 
 def decisions(task: Task, predictions: Sequence[Prediction], labels: Sequence[str]) -> list[Any]:

@@ -27,7 +27,7 @@ class Classification(Task):
 
     Args:
         fields: Text segments of a row.
-        monitor: Validation score that selects the best epoch: "accuracy", or "roc_auc" for two labels.
+        monitor: Validation score that selects the best epoch by default; "roc_auc" needs two labels.
         name: Name of the task in exports.
 
     Example:
@@ -38,6 +38,10 @@ class Classification(Task):
     monitor: str = "accuracy"
     name: str = "classification"
     epoch_scores = ("accuracy", "roc_auc", "log_loss")
+    monitors = (
+        *("accuracy", "precision", "recall", "f1", "precision_macro", "recall_macro", "f1_macro"),
+        *("roc_auc", "average_precision", "log_loss"),
+    )
     primary_metric = "accuracy"
     label_column = "label"
     has_classes = True
@@ -98,6 +102,9 @@ class Classification(Task):
         index = label_index(labels)
         return np.fromiter((index.get(row.values["label"], UNSEEN) for row in rows), "int32")
 
+    def balanced_weights(self, targets: Array, labels: Sequence[str]) -> list[float]:
+        return balanced_weights(targets, len(labels))
+
     def fit_thresholds(self, logits: Array, targets: Array, labels: Sequence[str], settings: Any) -> Thresholds:
         from tfhub_ft.metrics.thresholds import threshold_for_precision
 
@@ -156,13 +163,14 @@ class Classification(Task):
         }
 
 
-def balanced_weights(targets: "Array | None") -> list[float]:
+def balanced_weights(targets: "Array | None", classes: int | None = None) -> list[float]:
     """Return class weights that are inversely proportional to the classes' frequencies.
 
     The mean weight of a row is one.
 
     Args:
         targets: Class indices, int (rows,). Negative ones are ignored.
+        classes: Number of classes; by default the greatest index plus one. The weight of a class without rows is one.
 
     Returns:
         A weight for each class.
@@ -177,5 +185,6 @@ def balanced_weights(targets: "Array | None") -> list[float]:
 
     if targets is None:
         raise ValueError("balanced weights need targets; pass the targets of the training rows")
-    counts = np.bincount(targets[targets >= 0])
-    return (counts.sum() / (len(counts) * counts)).tolist()
+    counts = np.bincount(targets[targets >= 0], minlength=classes or 0)
+    mean = counts.sum() / max(np.count_nonzero(counts), 1)
+    return np.divide(mean, counts, out=np.ones(len(counts)), where=counts > 0).tolist()

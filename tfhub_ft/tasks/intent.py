@@ -8,7 +8,7 @@ from tfhub_ft.data.columns import to_nfc
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import OUT_OF_SCOPE, Scores
 from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Tensors, Thresholds
-from tfhub_ft.tasks.classification import Classification
+from tfhub_ft.tasks.classification import Classification, balanced_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -39,6 +39,10 @@ class Intent(Classification):
     name: str = "intent"
     labels_without_logit = 1
     epoch_scores = ("accuracy", "in_scope_accuracy", "log_loss")
+    monitors = (
+        *("accuracy", "in_scope_accuracy", "out_of_scope_recall", "out_of_scope_precision", "out_of_scope_roc_auc"),
+        *("f1_macro", "log_loss"),
+    )
 
     def labels(self, rows: Sequence[Row], source: str, settings: "IntentSettings") -> list[str]:
         return [*super().labels(rows, source, settings), to_nfc(settings.out_of_scope_label)]
@@ -53,6 +57,12 @@ class Intent(Classification):
 
         targets = super().targets(rows, labels, source)
         return np.where(targets == len(labels) - 1, OUT_OF_SCOPE, targets).astype("int32")
+
+    def balanced_weights(self, targets: Array, labels: Sequence[str]) -> list[float]:
+        import numpy as np
+
+        # The out-of-scope label is the last one.
+        return balanced_weights(np.where(targets == OUT_OF_SCOPE, len(labels) - 1, targets), len(labels))
 
     def fit_thresholds(
         self, logits: Array, targets: Array, labels: Sequence[str], settings: "IntentSettings"

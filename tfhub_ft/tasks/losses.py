@@ -14,15 +14,69 @@ if TYPE_CHECKING:
 ops: Any = keras.ops
 
 
-@keras.saving.register_keras_serializable("tfhub_ft")
-class WeightedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits with class weights and focal loss.
+# The smallest 1 - p of a focal loss: below it the gradient of a power under 1 overflows.
+FOCAL_FLOOR = 1e-7
 
-    For rows with a negative target, the target distribution is uniform (outlier exposure).
+
+class _ClassLoss(keras.losses.Loss):
+    """A loss with class weights, focal loss and label smoothing."""
+
+    def __init__(
+        self,
+        weights: Sequence[float] | None = None,
+        *,
+        focal_gamma: float = 0.0,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.weights = None if weights is None else list(map(float, weights))
+        self.focal_gamma, self.label_smoothing = focal_gamma, label_smoothing
+
+    def cross_entropy(self, log_probabilities: "tf.Tensor", truth: "tf.Tensor") -> "tf.Tensor":
+        """Return the focal cross-entropy of each class, -(1 - p)^gamma * q * log(p), where q is the smoothed truth."""
+        losses = -truth * log_probabilities
+        if self.focal_gamma:
+            others = ops.maximum(-ops.expm1(log_probabilities), FOCAL_FLOOR)
+            losses *= ops.power(others, self.focal_gamma)
+        return losses
+
+    def sparse_cross_entropy(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
+        """Return the weighted loss of class indices, int (...,), where that of negative ones is of a uniform truth."""
+        log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"))
+        classes = log_probabilities.shape[-1]
+        known = ops.one_hot(ops.maximum(y_true, 0), classes)
+        if self.label_smoothing:
+            known = (1 - self.label_smoothing) * known + self.label_smoothing / classes
+        truth = ops.where(ops.expand_dims(y_true, -1) < 0, 1.0 / classes, known)
+        losses = ops.sum(self.cross_entropy(log_probabilities, truth), -1)
+        if self.weights is None:
+            return losses
+        # The weight of negative indices is the last one, which may be missing.
+        weights = ops.convert_to_tensor([*self.weights, 1.0][: classes + 1], "float32")
+        return losses * ops.take(weights, ops.where(y_true < 0, classes, y_true))
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"weights": self.weights, "focal_gamma": self.focal_gamma, "label_smoothing": self.label_smoothing}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class WeightedCrossEntropy(_ClassLoss):
+    """Cross-entropy of logits with class weights, focal loss and label smoothing.
+
+    The loss of a row with the class y, of K classes with the probabilities p, is
+
+        weights[y] * sum over the classes c of q[c] * (1 - p[c])^focal_gamma * -log(p[c])
+
+    where q[c] is label_smoothing / K, plus 1 - label_smoothing for c = y. The loss of a batch is the mean over its
+    rows, as in `keras.losses`, not divided by the sum of the weights. For rows with a negative target, q is uniform
+    (outlier exposure).
 
     Args:
-        weights: Weight of each class; None for equal weights.
+        weights: Weight of each class, and optionally of rows with a negative target; None for equal weights.
         focal_gamma: Focal loss gamma, which down-weights easy examples; 0 for plain cross-entropy.
+        label_smoothing: Share of the target that is spread over all classes.
         **kwargs: Arguments of `keras.losses.Loss`.
 
     Call arguments:
@@ -33,29 +87,57 @@ class WeightedCrossEntropy(keras.losses.Loss):
         model.compile("adamw", loss=WeightedCrossEntropy([1.0, 5.0], focal_gamma=2.0))
 
     Reference:
-        - [Lin et al., 2017](https://arxiv.org/abs/1708.02002)
-        - [Hendrycks et al., 2019](https://arxiv.org/abs/1812.04606)
+        - Focal loss: [Lin et al., 2017](https://arxiv.org/abs/1708.02002)
+        - Label smoothing: [Szegedy et al., 2015](https://arxiv.org/abs/1512.00567), section 7
+        - Outlier exposure: [Hendrycks et al., 2019](https://arxiv.org/abs/1812.04606)
     """
 
-    def __init__(self, weights: Sequence[float] | None = None, *, focal_gamma: float = 0.0, **kwargs: Any):
-        super().__init__(**{"name": "cross_entropy", **kwargs})
-        self.weights = None if weights is None else list(map(float, weights))
-        self.focal_gamma = focal_gamma
+    def __init__(self, weights: Sequence[float] | None = None, **kwargs: Any):
+        super().__init__(weights, **{"name": "cross_entropy", **kwargs})
 
     def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
-        y_true = ops.cast(ops.reshape(y_true, [-1]), "int32")
-        log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"))
-        known = ops.one_hot(ops.maximum(y_true, 0), log_probabilities.shape[-1])
-        truth = ops.where(y_true[:, None] < 0, 1.0 / log_probabilities.shape[-1], known)
-        losses = -truth * log_probabilities
-        if self.focal_gamma:
-            losses *= ops.power(1.0 - ops.exp(log_probabilities), self.focal_gamma)
-        if self.weights is not None:
-            losses *= ops.convert_to_tensor(self.weights, "float32")
-        return ops.sum(losses, -1)
+        return self.sparse_cross_entropy(ops.cast(ops.reshape(y_true, [-1]), "int32"), y_pred)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weights": self.weights, "focal_gamma": self.focal_gamma}
+
+@keras.saving.register_keras_serializable("tfhub_ft")
+class WeightedBinaryCrossEntropy(_ClassLoss):
+    """Mean cross-entropy of independent labels with positive weights, focal loss and label smoothing.
+
+    The loss of a label that is present (y = 1) or absent (y = 0), with the probability p, is
+
+        (weights if y else 1) * (q * (1 - p)^focal_gamma * -log(p) + (1 - q) * p^focal_gamma * -log(1 - p))
+
+    where q is (1 - label_smoothing) * y + label_smoothing / 2, as in `keras.losses.BinaryCrossentropy`.
+
+    Args:
+        weights: Weight of each label where it is present; None for 1.
+        focal_gamma: Focal loss gamma, which down-weights easy examples; 0 for plain cross-entropy.
+        label_smoothing: Share of the target that is spread over both values.
+        **kwargs: Arguments of `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: 1 for the labels of a row and 0 for all others, (batch, labels).
+        y_pred: Logits, float (batch, labels).
+
+    Example:
+        model.compile("adamw", loss=WeightedBinaryCrossEntropy([1.0, 5.0], focal_gamma=2.0))
+
+    Reference:
+        - Focal loss: [Lin et al., 2017](https://arxiv.org/abs/1708.02002)
+        - Label smoothing: [Szegedy et al., 2015](https://arxiv.org/abs/1512.00567), section 7
+    """
+
+    def __init__(self, weights: Sequence[float] | None = None, **kwargs: Any):
+        super().__init__(weights, **{"name": "binary_cross_entropy", **kwargs})
+
+    def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
+        logits, is_present = ops.cast(y_pred, "float32"), ops.cast(y_true, "float32")
+        truth = (1 - self.label_smoothing) * is_present + self.label_smoothing / 2
+        losses = self.cross_entropy(ops.log_sigmoid(logits), truth)
+        losses += self.cross_entropy(ops.log_sigmoid(-logits), 1 - truth)
+        if self.weights is not None:
+            losses *= ops.where(is_present > 0, ops.convert_to_tensor(self.weights, "float32"), 1.0)
+        return ops.mean(losses, -1)
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
@@ -74,12 +156,16 @@ class InScopeAccuracy(keras.metrics.SparseCategoricalAccuracy):
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")
-class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
+class TagCrossEntropy(_ClassLoss):
     """Mean cross-entropy of the tags of words; tokens with a negative target are ignored.
 
+    The loss of a word is that of a row in `WeightedCrossEntropy`.
+
     Args:
-        name: Name of the loss.
-        **kwargs: Arguments of `keras.losses.SparseCategoricalCrossentropy`.
+        weights: Weight of each tag; None for equal weights.
+        focal_gamma: Focal loss gamma, which down-weights easy examples; 0 for plain cross-entropy.
+        label_smoothing: Share of the target that is spread over all tags.
+        **kwargs: Arguments of `keras.losses.Loss`.
 
     Call arguments:
         y_true: Tag indices, int (batch, length).
@@ -89,15 +175,15 @@ class TagCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
         model.compile("adamw", loss=TagCrossEntropy())
     """
 
-    def __init__(self, name: str = "tag_cross_entropy", **kwargs: Any):
-        super().__init__(from_logits=True, ignore_class=-1, name=name, **kwargs)
+    def __init__(self, weights: Sequence[float] | None = None, **kwargs: Any):
+        super().__init__(weights, **{"name": "tag_cross_entropy", **kwargs})
 
     def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
-        return super().call(ops.maximum(y_true, -1), y_pred)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {name: value for name, value in config.items() if name not in ("from_logits", "ignore_class")}
+        y_true = ops.cast(y_true, "int32")
+        is_word = ops.cast(y_true >= 0, "float32")
+        # Scaled so that Keras' mean over tokens is the mean over words.
+        tokens = ops.cast(ops.size(is_word), "float32")
+        return self.sparse_cross_entropy(y_true, y_pred) * is_word * tokens / ops.maximum(ops.sum(is_word), 1.0)
 
 
 @keras.saving.register_keras_serializable("tfhub_ft")

@@ -40,6 +40,10 @@ class Multilabel(Task):
     monitor: str = "average_precision"
     name: str = "multilabel"
     epoch_scores = ("average_precision", "f1_micro", "log_loss")
+    monitors = (
+        *("f1_micro", "f1_macro", "precision_micro", "recall_micro", "exact_match"),
+        *("label_ranking_average_precision", "average_precision", "log_loss"),
+    )
     primary_metric = "f1_micro"
     label_column = "labels"
     has_classes = True
@@ -82,6 +86,15 @@ class Multilabel(Task):
 
     def token_targets(self, tokens: "TokenRows", targets: Array) -> Array:
         return targets[:, :-1]
+
+    def balanced_weights(self, targets: Array, labels: Sequence[str]) -> list[float]:
+        """Return the negative rows of each label divided by its positive rows, or 1 if either are missing."""
+        import numpy as np
+
+        positive = targets[:, : len(labels)].sum(0)
+        negative = len(targets) - positive
+        out = np.ones(len(labels))
+        return np.divide(negative, positive, out=out, where=(positive > 0) & (negative > 0)).tolist()
 
     def fit_thresholds(self, logits: Array, targets: Array, labels: Sequence[str], settings: Any) -> Thresholds:
         from tfhub_ft.metrics.thresholds import thresholds_for_f1

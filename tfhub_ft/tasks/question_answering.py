@@ -61,6 +61,10 @@ class QuestionAnswering(WindowedTask):
     fields: tuple[str, ...] = ("question", "context")
     monitor: str = "f1"
     epoch_scores = ("f1", "exact_match")
+    monitors = (
+        *("exact_match", "f1", "answerable_exact_match", "answerable_f1"),
+        *("best_span_exact_match", "best_span_f1", "unanswerable_accuracy"),
+    )
     name: str = "spans"
     primary_metric = "f1"
     stratified = False

@@ -40,6 +40,7 @@ class Regression(Task):
     name: str = "regression"
     standardized: bool = False
     epoch_scores = ("r2", "pearson", "root_mean_squared_error")
+    monitors = ("pearson", "spearman", "r2", "mean_absolute_error", "root_mean_squared_error")
     primary_metric = "pearson"
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:

@@ -46,6 +46,10 @@ class Retrieval(Task):
     monitor: str = f"recall_at_1_of_{CANDIDATES}"
     name: str = "retrieval"
     decision_field = "reply"
+    monitors = (
+        *(f"recall_at_{count}_of_{CANDIDATES}" for count in (1, 3)),
+        f"mean_reciprocal_rank_of_{CANDIDATES}",
+    )
     epoch_scores = (f"recall_at_1_of_{CANDIDATES}", f"mean_reciprocal_rank_of_{CANDIDATES}")
 
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:

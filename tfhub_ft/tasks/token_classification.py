@@ -13,6 +13,7 @@ from tfhub_ft.data.tags import OUTSIDE, check_tags, fit_tags, word_table_hint
 from tfhub_ft.data.word_tables import join_words
 from tfhub_ft.metrics import UNSEEN, Scores
 from tfhub_ft.tasks.base import TEXT_ALIASES, Array, Arrays, Prediction, Segments, Tensors, Thresholds
+from tfhub_ft.tasks.classification import balanced_weights
 from tfhub_ft.tasks.windowed import WindowedTask, score_by_row
 from tfhub_ft.utils.errors import InputError
 
@@ -51,6 +52,7 @@ class TokenClassification(WindowedTask):
 
     monitor: str = "f1"
     epoch_scores = ("f1", "log_loss")
+    monitors = ("precision", "recall", "f1", "f1_macro", "tag_accuracy", "log_loss")
     name: str = "entities"
     primary_metric = "f1"
     label_column = "tags"
@@ -120,6 +122,12 @@ class TokenClassification(WindowedTask):
             np.array([index[tag] if tag in index else unseen[tag[0]] for tag in row.values["tags"]], "int32")
             for row in rows
         ]
+
+    def balanced_weights(self, targets: Sequence[Array], labels: Sequence[str]) -> list[float]:
+        """Return weights that are inversely proportional to the frequencies of the words' tags."""
+        import numpy as np
+
+        return balanced_weights(np.concatenate(targets), len(labels))
 
     def words_of(
         self, preprocessor: Any, inputs: Sequence[Segments]

@@ -110,7 +110,7 @@ class Progress(TrainingCallback):
 
 
 class Checkpoints(TrainingCallback):
-    """Save the last epoch, to resume from, and the weights of the best one; stop when patience runs out.
+    """Save the last epoch, to resume from, and the weights of the best one; stop when patience, if not 0, runs out.
 
     An epoch whose loss is NaN is not saved; it ends the training, and `diverged` says where. An epoch is better when
     its validation score is better, or equal at a lower validation log loss. Where the score is undefined, such as the
@@ -201,7 +201,7 @@ class Checkpoints(TrainingCallback):
         if best is row:
             self.best_validation = self.validation.last
             self._save(self.network, BEST)
-        stopped = epoch + 1 - best["epoch"] >= self.patience
+        stopped = 0 < self.patience <= epoch + 1 - best["epoch"]
         self._save_last(
             f"last-{epoch + 1}.weights.h5", {"epochs": epochs, "best_epoch": best["epoch"], "stopped": stopped}
         )

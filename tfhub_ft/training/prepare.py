@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tensorflow.core.example.example_pb2 import Example
 
 from tfhub_ft.data.batches import TokenRows
+from tfhub_ft.data.columns import weight_columns
 from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.data.memory_rows import take_memory_rows
 from tfhub_ft.data.prepared import INDEX, Prepared, read_index, serialize_rows
@@ -92,7 +93,7 @@ def prepare(
     index |= {
         "preprocessor": preprocessor.digest(),
         "labels": dataset.labels,
-        "columns": [column.name for column in loaded.task.columns(resolved)],
+        "columns": [column.name for column in (*loaded.task.columns(resolved), *weight_columns(resolved))],
         "features": sorted(Example.FromString(*records("train", 0, 1)).features.feature),
         "splits": _splits(dataset, shards),
     }

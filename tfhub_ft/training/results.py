@@ -129,6 +129,8 @@ def write_results(
         held_out = {name: scores[name] for name in ("validation", "test") if name in scores}
         for warning in score_warnings(task, held_out, dict(scored.thresholds)):
             warn(warning)
+        if all(epoch.get(f"val_{trainer.monitor}") is None for epoch in checkpoints.state["epochs"]):
+            warn(f"{trainer.monitor} is undefined on the validation rows, so the log loss selected the best epoch")
     run.add_warnings(warnings)
     model = task.inference_model(built.model, trainer.dataset.labels)
     with atomic_write(run.path / MODEL) as aside:

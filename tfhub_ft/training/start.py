@@ -199,7 +199,9 @@ def read_settings(
     given = given_settings(recipe, config, settings)
     source = f"--config {config}" if config else ""
     values = {**inherited_settings(recipe, given), **given}
-    return recipe.settings.replaced(values, source=source, sourced=given.keys() - settings.keys()), given
+    resolved = recipe.settings.replaced(values, source=source, sourced=given.keys() - settings.keys())
+    recipe.check(resolved)
+    return resolved, given
 
 
 def given_settings(recipe: Recipe, config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ class TrainStepModel(PrebuiltModel, keras.Model):
 
     A batch is (tokens, targets, {"share", "rows"}), the last two float32 (). "share" is the replica's share of the
     batch's loss: the replicas' mean losses times their shares add up to the mean loss of the batch, and so do the
-    gradients. "rows" weights the replica's mean loss in the mean of the epoch.
+    gradients. "rows" weights the replica's mean loss in the mean of the epoch. If rows have weights, "weights", float32
+    (rows,) or for targets of tokens (rows, 1), multiplies their losses before the mean, as in `keras.Model.fit`.
 
     Keras 3.15 cannot train with MultiWorkerMirroredStrategy: before the first step it reduces a dictionary of values of
     replicas, and after each step it reduces scalars along an axis. `build_for` replaces the first; for the second, the
@@ -33,7 +34,7 @@ class TrainStepModel(PrebuiltModel, keras.Model):
         tokens, targets, counts = data
         with tf.GradientTape() as tape:
             outputs = self(tokens, training=True)
-            loss = self.compute_loss(tokens, targets, outputs, training=True)
+            loss = self.compute_loss(tokens, targets, outputs, counts.get("weights"), training=True)
             scaled = self.optimizer.scale_loss(loss * counts["share"])
         weights = self.trainable_weights
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from tfhub_ft.data.batches import TokenRows, TrainingBatches, length_buckets, used_token_ids
 from tfhub_ft.data.datasets import Dataset
+from tfhub_ft.data.windows import WindowRows
 from tfhub_ft.evaluation.scored import scoring_precision
 from tfhub_ft.evaluation.validation import Validated, validate
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import ADAPTER, CHECKPOINTS, HISTORY, LOGS, Run
 from tfhub_ft.settings import TrainingSettings
+from tfhub_ft.tasks.base import monitor_of
 from tfhub_ft.training.continuation import RunWeights
 from tfhub_ft.training.distribution import distribute_batches, needs_fixed_shapes, start_strategy
 from tfhub_ft.training.pretrained import FineTunedModel, build_model, initialize
@@ -75,6 +77,11 @@ class Trainer:
         return FrozenFeatureExtractor.of(self.network, self.tokens["train"])
 
     @property
+    def monitor(self) -> str:
+        """The validation score that selects the best epoch."""
+        return monitor_of(self.recipe.task, self.settings.monitor)
+
+    @property
     def trained(self) -> "keras.Model":
         """The network, or its head where the encoder is frozen."""
         return self.frozen.head if self.frozen else self.network
@@ -99,7 +106,7 @@ class Trainer:
             step_model.build_for(batches.some())
         validation = ValidationScores(self.score_fn(), self.tokens["validation"], self.validated, self.network)
         checkpoints = Checkpoints(
-            run.path / CHECKPOINTS, self.trained, validation, metric=task.monitor, patience=settings.patience
+            run.path / CHECKPOINTS, self.trained, validation, metric=self.monitor, patience=settings.patience
         )
         done = checkpoints.restore(step_model)
         steps = "1 step" if len(batches) == 1 else f"{len(batches):,} steps"
@@ -142,7 +149,8 @@ class Trainer:
 
         settings, built, validation = self.settings, self.built, checkpoints.validation
         interruptions = Interruptions(checkpoints, len(batches), self.strategy)
-        progress = Progress(settings.epochs, len(batches), validation, self.recipe.task.epoch_scores)
+        shown = list(dict.fromkeys((*self.recipe.task.epoch_scores, self.monitor)))
+        progress = Progress(settings.epochs, len(batches), validation, shown)
         callbacks = [EpochOrder(batches), validation, progress, checkpoints, interruptions]
         callbacks += [keras.callbacks.TensorBoard(str(run.path / LOGS), write_graph=False), tracker]
         if built.stages:
@@ -169,6 +177,11 @@ class Trainer:
         targets = self.recipe.task.token_targets(tokens, self.dataset.targets["train"])
         return self.frozen.features(tokens, self.precision) if self.frozen else tokens, targets
 
+    def training_weights(self) -> "np.ndarray | None":
+        """Return the weights of the training rows, or of their windows, in the loss; None for equal weights."""
+        weights, tokens = self.dataset.weights, self.tokens["train"]
+        return weights[tokens.row] if weights is not None and isinstance(tokens, WindowRows) else weights
+
     def batches(self) -> TrainingBatches:
         """Return the batches of training rows."""
         settings = self.settings
@@ -179,6 +192,7 @@ class Trainer:
         return TrainingBatches(
             tokens,
             targets,
+            weights=self.training_weights(),
             batch_size=settings.batch_size,
             seed=settings.seed,
             batch_tokens=settings.batch_tokens,
@@ -213,7 +227,7 @@ class Trainer:
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             step_model.compile(
                 optimizer,
-                **self.recipe.compile_arguments(settings, self.dataset.targets["train"]),
+                **self.recipe.compile_arguments(settings, self.dataset.targets["train"], self.dataset.labels),
                 jit_compile=settings.jit_compile,  # pyright: ignore[reportArgumentType]
                 # A step on features takes less time than its call from Python.
                 steps_per_execution=FEATURE_STEPS if self.frozen else 1,

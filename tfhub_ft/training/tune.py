@@ -16,6 +16,7 @@ from tfhub_ft.metrics import goodness
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import DATA, TrainingSettings, option_name, value_type
+from tfhub_ft.tasks.base import monitor_of
 from tfhub_ft.training.results import fit_and_score
 from tfhub_ft.training.start import load_rows, open_run, read_settings
 from tfhub_ft.training.tracking import make_tracker
@@ -64,7 +65,7 @@ def tune(
 
     Returns:
         One dictionary for each finished trial, the best first: `trial` (its number), the varied settings, `score` (on
-        the validation rows, by the recipe's metric) and `seconds` (of all epochs).
+        the validation rows, that of `monitor`) and `seconds` (of all epochs).
 
     Raises:
         InputError: If a setting or a file is invalid, or if the folder has another search.
@@ -85,6 +86,9 @@ def tune(
     elif isinstance(search, str):
         search = [search]
     space = parse_search(search, fixed)
+    if "monitor" in space:
+        raise InputError("--search monitor: trials are compared by one score; choose it with --monitor")
+    monitor = monitor_of(loaded.task, fixed.monitor)
     given |= dict.fromkeys(space)
     folder = check_path("output_dir", output_dir)
     check_output(folder / BEST, "--output-dir", inputs=[Path(config)] if config else [])
@@ -107,7 +111,6 @@ def tune(
         with release_gradients(), open_run(loaded, name, path, trainer.settings, dataset, tracker) as run:
             fit_and_score(run, trainer, tracker, trial_warnings)
         trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in run.training_state["epochs"]), 1))
-        monitor = loaded.task.monitor
         score = goodness(monitor, run.metrics["validation"][monitor])
         shutil.rmtree(path / CHECKPOINTS)
         (path / MODEL).unlink()

@@ -171,3 +171,26 @@ def test_one_bucket_gives_static_shapes(of):
     assert wanted["per_row"].shape == (4 // of,)
     for batch, _, _ in batches.dataset(parts=range(1), of=of):
         assert batch["input_mask"].shape == (4 // of, 16)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_tokens": 30}, {"buckets": (8,)}], ids=str)
+def test_weights_stay_with_their_rows(options):
+    lengths = np.random.default_rng(0).integers(1, 8, 50)
+    numbers = np.arange(50, dtype="int32")
+    weights = numbers.astype("float32") / 2
+    batches = TrainingBatches(token_rows(lengths), numbers, weights=weights, batch_size=7, seed=0, **options)
+    for parts in (1, 2):
+        seen = list(batches.dataset(0, range(parts), parts).as_numpy_iterator())
+        assert {*np.concatenate([targets for _, targets, _ in seen])} == {*range(50)}
+        for _, targets, counts in seen:
+            np.testing.assert_array_equal(counts["weights"], targets / 2)
+
+
+def test_weights_of_rows_apply_to_targets_of_tokens():
+    tokens = token_rows([2, 3, 1])
+    targets = TokenTargets(tokens.word_ids, tokens.starts)
+    weights = np.array([1.0, 2.0, 3.0], "float32")
+    batches = TrainingBatches(tokens, targets, weights=weights, batch_size=3, seed=0)
+    ((_, values, counts),) = batches.dataset().as_numpy_iterator()
+    assert counts["weights"].shape == (3, 1)
+    np.testing.assert_array_equal(counts["weights"][:, 0], 1 + values[:, 0] // 100)

@@ -136,6 +136,57 @@ def test_load_dataset_drops_rare_labels_from_every_file(tmp_path, capsys):
     assert "Warning" not in err
 
 
+def weighted(path, weights, header="text,label,importance"):
+    rows = [f"{text},{label},{weight}" for (text, label), weight in zip(make_reviews(len(weights)), weights)]
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_load_dataset_keeps_weights_with_their_rows(tmp_path):
+    path = weighted(tmp_path / "rows.csv", [number / 4 for number in range(40)])
+    data = loaded("sentiment", data=path, weight_column="importance")
+    expected = [(row.line - 2) / 4 for row in data.splits["train"].rows]
+    assert data.weights.tolist() == expected
+    assert data.weights.dtype == np.float32
+    assert loaded("sentiment", data=path).weights is None
+
+
+def test_load_dataset_reads_no_weights_of_other_files(tmp_path):
+    train = weighted(tmp_path / "train.csv", [1.5] * 40)
+    test = write_csv(tmp_path / "test.csv", make_reviews(4, seed=1))
+    data = loaded("sentiment", train=train, validation=str(test), test=str(test), weight_column="importance")
+    assert data.weights.tolist() == [1.5] * 40
+    assert all("weight" not in row.values for row in data.splits["test"].rows)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ("-0.5", r"line 2: column 'importance' is -0\.5, a negative weight; weights are numbers of at least 0"),
+        ("high", "line 2: column 'importance' is 'high', not a number"),
+        ("nan", "line 2: column 'importance' is 'nan', not a finite number"),
+        ("inf", "line 2: column 'importance' is 'inf', not a finite number"),
+        ("", "line 2: column 'importance' is empty"),
+    ],
+)
+def test_load_dataset_refuses_bad_weights(tmp_path, weight, message):
+    path = weighted(tmp_path / "rows.csv", [weight, *[1] * 39])
+    with pytest.raises(InputError, match=rf"rows\.csv, {message}"):
+        loaded("sentiment", data=path, weight_column="importance")
+    data = loaded("sentiment", data=path, weight_column="importance", skip_bad_rows=True)
+    assert sum(len(split.rows) for split in data.splits.values()) == 39
+
+
+def test_load_dataset_refuses_missing_and_zero_weights(tmp_path):
+    path = weighted(tmp_path / "rows.csv", [0] * 40)
+    with pytest.raises(InputError, match=r"rows\.csv: every training row has the weight 0 in column 'importance'; at"):
+        loaded("sentiment", data=path, weight_column="importance")
+    with pytest.raises(InputError, match="column 'weights' not found; the columns are .*--weight-column"):
+        loaded("sentiment", data=path, weight_column="weights")
+    with pytest.raises(InputError, match="label and weight are both read from 'label'; name another with --weight-col"):
+        loaded("sentiment", data=path, weight_column="label")
+
+
 def test_load_dataset_repeats_the_split_of_a_run(tmp_path, capsys):
     path = write_multilabel(tmp_path / "rows.jsonl", [["a"], ["b"], []] * 20)
     recipe = load_recipe("multilabel")

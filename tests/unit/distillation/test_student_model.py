@@ -35,6 +35,13 @@ def test_student_loss_of_unlabeled_rows_is_the_soft_loss(alpha):
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+def test_student_loss_of_weighted_rows_multiplies_both_terms():
+    weights = np.array([2.0, 0.0, 1.0, 0.5], "float32")
+    expected = (weights * (0.3 * SOFT + 0.7 * TASK * TARGETS["is_labeled"])).mean()
+    loss = learner(alpha=0.3).compute_loss(None, TARGETS, {"logits": LOGITS}, weights)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_student_metrics_cover_labeled_rows_only():
     right = LOGITS.argmax(-1) == TARGETS["task"]
     scores = learner(alpha=0.9).compute_metrics(None, TARGETS, {"logits": LOGITS})

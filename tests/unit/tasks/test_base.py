@@ -3,7 +3,15 @@ from pathlib import Path
 import pytest
 
 from tfhub_ft.data.rows import Row
-from tfhub_ft.tasks.base import TASKS, decisions, described_task, load_task, share_equal
+from tfhub_ft.tasks.base import (
+    TASKS,
+    decisions,
+    described_task,
+    load_task,
+    monitor_of,
+    share_equal,
+    weights_of_labels,
+)
 from tfhub_ft.utils.errors import InputError
 
 
@@ -36,3 +44,67 @@ def test_share_equal_compares_decisions_of_labels_and_of_numbers():
     assert share_equal(labels, ["a"]) == 0
     numbers = decisions(load_task("regression"), [{"score": 1.0}], [])
     assert share_equal(numbers, numbers) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "expected"),
+    [
+        ("classification", None, "accuracy"),
+        ("classification", "f1_macro", "f1_macro"),
+        ("classification", "loss", "log_loss"),
+        ("multilabel", "exact_match", "exact_match"),
+        ("regression", "loss", "root_mean_squared_error"),
+        ("masked_words", "loss", "perplexity"),
+        ("spans", "answerable_f1", "answerable_f1"),
+        ("retrieval", "recall_at_3_of_10", "recall_at_3_of_10"),
+    ],
+)
+def test_monitor_of_returns_a_score_of_the_task(task, name, expected):
+    assert monitor_of(load_task(task), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "message"),
+    [
+        (
+            "regression",
+            "acuracy",
+            "--monitor acuracy: not a score of this recipe; choose one of pearson, spearman, r2, ",
+        ),
+        ("classification", "f1_makro", "choose one of accuracy, .*log_loss; did you mean f1_macro"),
+        ("classification", "rows", "--monitor rows: not a score"),
+        ("retrieval", "loss", "--monitor loss: not a score"),
+    ],
+)
+def test_monitor_of_refuses_other_scores(task, name, message):
+    with pytest.raises(InputError, match=message):
+        monitor_of(load_task(task), name)
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "expected"),
+    [
+        ({"per": 2}, [1, 2, 2, 1, 1]),
+        ({"per": 2, "I-per": 0}, [1, 2, 0, 1, 1]),
+        ({"O": 0.5, "B-loc": 3}, [0.5, 1, 1, 3, 1]),
+        ("none", None),
+    ],
+)
+def test_weights_of_labels_of_entities_apply_to_their_tags(class_weight, expected):
+    labels = ["O", "B-per", "I-per", "B-loc", "I-loc"]
+    assert weights_of_labels(load_task("entities"), class_weight, labels, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"),
+    [
+        (
+            {"ham": 1, "spm": 2},
+            "label 'spm' not found in the training rows; the labels are ham, spam; did you mean spam",
+        ),
+        ({"ham": 0, "spam": 0.0}, "the weight of every label is 0"),
+    ],
+)
+def test_weights_of_labels_refuses_wrong_weights(class_weight, message):
+    with pytest.raises(InputError, match=f"--class-weight: {message}"):
+        weights_of_labels(load_task("classification"), class_weight, ["ham", "spam"], None)

@@ -119,6 +119,9 @@ def test_fit_thresholds_reaches_the_wanted_precision():
 
 
 def test_balanced_weights_are_inverse_frequencies():
+    assert balanced_weights(np.array([2, 2, 0, 2, -1]), 4) == pytest.approx([2, 1, 2 / 3, 1])
+    with pytest.raises(ValueError, match="pass the targets of the training rows"):
+        balanced_weights(None)
     weights = balanced_weights(np.array([0, 0, 0, 1]))
     np.testing.assert_allclose(weights, [4 / 6, 2.0])
 

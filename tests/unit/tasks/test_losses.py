@@ -1,5 +1,7 @@
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfhub_ft.metrics import OUT_OF_SCOPE, UNSEEN
 from tfhub_ft.tasks.losses import (
@@ -10,6 +12,7 @@ from tfhub_ft.tasks.losses import (
     InScopeAccuracy,
     SpanCrossEntropy,
     TagCrossEntropy,
+    WeightedBinaryCrossEntropy,
     WeightedCrossEntropy,
 )
 
@@ -29,6 +32,85 @@ def test_weighted_cross_entropy_has_class_weights_and_focal_gamma():
     assert weighted == pytest.approx(-(true * weights[TARGETS]).mean(), rel=1e-5)
     focal = float(WeightedCrossEntropy(focal_gamma=2.0)(TARGETS, LOGITS))
     assert focal == pytest.approx(-((1 - np.exp(true)) ** 2 * true).mean(), rel=1e-5)
+
+
+OPTIONS = [
+    {},
+    {"focal_gamma": 2.0},
+    {"focal_gamma": 0.5, "label_smoothing": 0.3},
+    {"weights": [0.5, 2.0, 3.0]},
+    {"weights": [0.5, 2.0, 0.0], "focal_gamma": 1.5, "label_smoothing": 0.1},
+]
+
+
+def reference(truth, log_probabilities, options):
+    """Return the focal cross-entropy of smoothed targets, float (...,), without class weights."""
+    smoothing, classes = options.get("label_smoothing", 0), truth.shape[-1]
+    truth = (1 - smoothing) * truth + smoothing / classes
+    return (truth * (1 - np.exp(log_probabilities)) ** options.get("focal_gamma", 0) * -log_probabilities).sum(-1)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_weighted_cross_entropy_equals_its_formula(options):
+    weights = np.array(options.get("weights", [1, 1, 1]))
+    expected = weights[TARGETS] * reference(np.eye(3)[TARGETS], log_softmax(LOGITS), options)
+    assert float(WeightedCrossEntropy(**options)(TARGETS, LOGITS)) == pytest.approx(expected.mean(), rel=1e-5)
+    row_weights = np.array([2.0, 0.0, 0.5])
+    weighted = float(WeightedCrossEntropy(**options)(TARGETS, LOGITS, sample_weight=row_weights))
+    assert weighted == pytest.approx((row_weights * expected).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_weighted_binary_cross_entropy_equals_its_formula(options):
+    present = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]])
+    pairs = np.stack([np.zeros((3, 3)), LOGITS], -1)
+    losses = reference(np.eye(2)[present], log_softmax(pairs), options)
+    expected = np.where(present, options.get("weights", [1, 1, 1]), 1) * losses
+    loss = WeightedBinaryCrossEntropy(**options)
+    assert float(loss(present, LOGITS)) == pytest.approx(expected.mean(), rel=1e-5)
+    assert np.asarray(loss.call(present, LOGITS)).tolist() == pytest.approx(expected.mean(-1).tolist(), rel=1e-5)
+
+
+def test_weighted_binary_cross_entropy_equals_that_of_keras():
+    present = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]], "float32")
+    expected = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2)(present, LOGITS)
+    assert float(WeightedBinaryCrossEntropy(label_smoothing=0.2)(present, LOGITS)) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_tag_cross_entropy_equals_its_formula(options):
+    tags = np.array([[0, 2, -1], [1, UNSEEN, -1]])
+    logits = np.stack([LOGITS, LOGITS[::-1]])
+    known, words = tags >= 0, np.maximum(tags, 0)
+    losses = np.array(options.get("weights", [1, 1, 1]))[words]
+    losses = losses * reference(np.eye(3)[words], log_softmax(logits), options)
+    loss = TagCrossEntropy(**options)
+    assert float(loss(tags, logits)) == pytest.approx(losses[known].mean(), rel=1e-5)
+    row_weights = np.array([[2.0], [0.5]])
+    weighted = float(loss(tags, logits, sample_weight=row_weights))
+    assert weighted == pytest.approx((row_weights * losses)[known].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [WeightedCrossEntropy, WeightedBinaryCrossEntropy, TagCrossEntropy])
+def test_losses_reload_from_their_config(loss):
+    config = loss([1, 2, 3], focal_gamma=1.0, label_smoothing=0.1, name="mine").get_config()
+    assert loss.from_config(config).get_config() == config
+    assert (config["weights"], config["name"]) == ([1.0, 2.0, 3.0], "mine")
+
+
+def test_focal_loss_has_finite_gradients_for_certain_predictions():
+    logits = tf.constant([[200.0, 0.0, -200.0]])
+    for loss, target in ((WeightedCrossEntropy, [0]), (WeightedBinaryCrossEntropy, [[1, 0, 0]])):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(focal_gamma=0.5)(np.array(target), logits)
+        assert np.isfinite(tape.gradient(value, logits)).all()
+
+
+def test_weighted_cross_entropy_weights_out_of_scope_rows():
+    uniform = -log_softmax(LOGITS[:1]).mean()
+    for weights, expected in (([2.0, 3.0, 4.0], uniform), ([2.0, 3.0, 4.0, 0.5], uniform / 2)):
+        assert float(WeightedCrossEntropy(weights)(np.array([-1]), LOGITS[:1])) == pytest.approx(expected, rel=1e-5)
 
 
 def test_weighted_cross_entropy_of_out_of_scope_rows_is_uniform():

@@ -57,6 +57,12 @@ def test_checkpoints_stop_when_patience_runs_out(tmp_path):
     assert len(json.loads((tmp_path / "state.json").read_text())["epochs"]) == 3
 
 
+def test_checkpoints_with_patience_0_keep_the_best_epoch_and_never_stop(tmp_path):
+    checkpoints = fit(tmp_path, network(), [0.75, *[0.5] * 5], epochs=6, patience=0)
+    assert not checkpoints.stopped
+    assert (len(checkpoints.state["epochs"]), checkpoints.state["best_epoch"]) == (6, 1)
+
+
 def test_checkpoints_compare_log_losses_of_undefined_scores(tmp_path):
     assert fit(tmp_path, network(), [None, None], epochs=2).state["best_epoch"] == 1
 

@@ -18,8 +18,8 @@ def model():
     return model
 
 
-def step(model, x, y, share, rows):
-    counts = {"share": np.float32(share), "rows": np.float32(rows)}
+def step(model, x, y, share, rows, **weights):
+    counts = {"share": np.float32(share), "rows": np.float32(rows), **weights}
     return model.train_step((tf.constant(x), tf.constant(y), counts))
 
 
@@ -42,6 +42,14 @@ def test_train_step_averages_the_loss_over_rows(model):
     step(model, X, Y, 1, 3)
     logs = step(model, X, 3 * Y, 1, 1)
     assert float(logs["loss"]) == pytest.approx((3 * 1 + 1 * 9) / 4)
+
+
+def test_train_step_weights_the_losses_of_rows(model):
+    weights = np.array([3.0, 0.5], "float32")
+    logs = step(model, X, Y, 1, 2, weights=weights)
+    gradient = np.mean(weights[:, None] * -2 * X * Y)
+    np.testing.assert_allclose(model.layers[-1].kernel.numpy(), [[-0.25 * gradient]])
+    assert float(logs["loss"]) == pytest.approx(np.mean(weights))
 
 
 def test_logs_need_no_axis_on_one_replica():

@@ -1,6 +1,7 @@
 """The report of a run: one HTML file that works offline."""
 
 import importlib.metadata
+import json
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from tfhub_ft.metrics import Scores
 from tfhub_ft.metrics.thresholds import precision_summary
 from tfhub_ft.run import DISTILLATION, Run
 from tfhub_ft.settings import option_name
-from tfhub_ft.tasks.base import load_plugin
+from tfhub_ft.tasks.base import load_plugin, monitor_of
 from tfhub_ft.utils.files import write_text
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def _chips(scores: Scores) -> list[tuple[str, str, str]]:
 
 
 def _training_plots(run: Run, training: Training) -> list[Plot]:
-    names = [("loss", "log_loss"), (run.recipe.task.monitor,) * 2]
+    monitor = monitor_of(run.recipe.task, run.settings.monitor)
+    names = [("loss", "log_loss"), *([(monitor, monitor)] if monitor != "log_loss" else [])]
     curves = [training_curves(training.epochs, *pair, kept=training.kept_epoch) for pair in names]
     return [*curves, token_lengths(training.lengths, run.settings.seq_length, training.truncated, training.unit)]
 
@@ -158,5 +160,5 @@ def _command(run: Run) -> str:
         if isinstance(value, bool):
             words.append(option if value else f"--no-{option[2:]}")
         else:
-            words += [option, str(value)]
+            words += [option, json.dumps(value) if isinstance(value, dict) else str(value)]
     return shlex.join([*words, "--output-dir", str(run.path)])
