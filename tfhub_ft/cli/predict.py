@@ -67,6 +67,7 @@ class PredictCommand(Command):
 )
 @_output("--keep-columns", is_flag=True, hidden=True, expose_value=False)
 @_output("--spreadsheet-safe", is_flag=True, help="Put an apostrophe before texts that are formulas in a spreadsheet.")
+@_output("--explain", is_flag=True, help="Add the words that made each prediction, for labels and numbers of a run.")
 @_output("--json", "as_json", is_flag=True, help="Print a JSON object per row, with all probabilities.")
 @precision_option("model")
 def command(
@@ -75,6 +76,7 @@ def command(
     source: str | None,
     output: str | None,
     spreadsheet_safe: bool,
+    explain: bool,
     skip_bad_rows: bool,
     delimiter: str | None,
     encoding: str | None,
@@ -110,6 +112,7 @@ def command(
     from tfhub_ft.run import run_files
 
     predictor = open_predictor(model, precision=precision)
+    predictor = predictor.explaining if explain else predictor
     if output and not shards:
         inputs = [Path(source if source and source != "-" else "/dev/stdin"), Path(model), *run_files(Path(model))]
         check_output(Path(output), "--output", inputs)
@@ -136,12 +139,12 @@ def command(
         count = write_predictions(predicted, Path(output), rows, spreadsheet_safe=spreadsheet_safe)
         print(f"{output}: {count:,} predictions")
         return
-    write_json = row_writer("jsonl", sys.stdout)
+    write_json, print_line = row_writer("jsonl", sys.stdout), _print_explained if explain else _print_line
     for row, prediction in predicted:
         if as_json:
             write_json(output_row(row, prediction))
         else:
-            _print_line(row, prediction, predictor.task)
+            print_line(row, prediction, predictor.task)
 
 
 def _predict_arguments(predictor: "Predictor", texts: Sequence[str]) -> "list[PredictedRow]":
@@ -182,9 +185,26 @@ def _grouped(texts: Sequence[str], fields: tuple[str, ...]) -> list[tuple[str, .
 
 
 def _print_line(row: "TextRow", prediction: dict, task: "Task") -> None:
-    names = task.display_fields or [name for name, value in prediction.items() if _is_plain(value)]
     texts = [" ".join(_last_content(text).split()) for text in row.texts]
-    print(printable("\t".join([*(_format(prediction[name]) for name in names), *texts])))
+    print(printable("\t".join([*_cells(prediction, task), *texts])))
+
+
+def _print_explained(row: "TextRow", prediction: dict, task: "Task") -> None:
+    """Print a line for a prediction with the words that made it, in colors on a terminal, otherwise their numbers."""
+    from tfhub_ft.cli.explained_text import format_words, print_in_colors, shows_colors
+
+    words = prediction["explanation"] or []
+    cells = _cells({name: value for name, value in prediction.items() if not name.startswith("explanation")}, task)
+    if shows_colors():
+        print_in_colors(cells, row.texts, task.fields, words)
+    else:
+        texts = [" ".join(text.split()) for text in row.texts]
+        print(printable("\t".join([*cells, *texts, format_words(words) or "-"])))
+
+
+def _cells(prediction: dict, task: "Task") -> list[str]:
+    names = task.display_fields or [name for name, value in prediction.items() if _is_plain(value)]
+    return [_format(prediction[name]) for name in names]
 
 
 def _last_content(segment: str | list[dict[str, str]]) -> str:

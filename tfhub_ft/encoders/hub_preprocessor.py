@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from tfhub_ft.encoders import MASK
 from tfhub_ft.encoders.default_names import DefaultNamed
 from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
 from tfhub_ft.encoders.resolve import resolve_preprocessor
@@ -146,6 +147,15 @@ class HubPreprocessor(TextLayer, DefaultNamed):
             return len(self.vocabulary)
         except InputError:
             return None
+
+    @property
+    def mask_id(self) -> int:
+        """The id of the mask token, [MASK]."""
+        self._require_module()
+        special = getattr(self.module.tokenize, "get_special_tokens_dict", None)
+        if special and "mask_id" in (ids := special()):
+            return int(ids["mask_id"])
+        return self.vocabulary.index(MASK)
 
     @property
     def is_uncased(self) -> bool:

@@ -91,19 +91,11 @@ class WindowPreprocessor(HubPreprocessor):
 
     def _split_words(self, texts: "tf.Tensor") -> "tuple[tf.RaggedTensor, ...]":
         import tensorflow as tf
-        import tensorflow_text
 
-        # A NUL would end the text for the regular expression; a space has the same size.
-        texts = tf.strings.regex_replace(flat(texts), r"\x00", " ")
+        texts = flat(texts)
         if self.masks:
             texts = tf.strings.regex_replace(texts, re.escape(MASK), MASK_SIGN)
-        pattern = PATTERNS[self.split]
-        words, starts, ends = tensorflow_text.regex_split_with_offsets(texts, pattern, pattern)
-        is_word = words.with_flat_values(~tf.strings.regex_full_match(words.flat_values, r"[\s\p{Z}]*"))
-        words, starts, ends = (tf.ragged.boolean_mask(part, is_word) for part in (words, starts, ends))
-        rows = words.value_rowids()
-        offsets = (_to_characters(texts, rows, part.flat_values) for part in (starts, ends))
-        return words, *(words.with_flat_values(values) for values in offsets)
+        return split_with_offsets(texts, PATTERNS[self.split])
 
     def windows(self, words: "tf.RaggedTensor", question: "tf.Tensor | None" = None) -> "dict[str, tf.Tensor]":
         """Tokenize words and split them into windows.
@@ -189,6 +181,24 @@ class WindowPreprocessor(HubPreprocessor):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "overlap": self.overlap, "split": self.split, "masks": self.masks}
+
+
+def split_with_offsets(texts: "tf.Tensor", pattern: str) -> "tuple[tf.RaggedTensor, ...]":
+    """Split texts, string (batch,), into words: the matches of a pattern, and what is between them but not space.
+
+    Returns the words, string, and their starts and ends in characters, int32; each ragged (batch, words).
+    """
+    import tensorflow as tf
+    import tensorflow_text
+
+    # A NUL would end the text for the regular expression; a space has the same size.
+    texts = tf.strings.regex_replace(texts, r"\x00", " ")
+    words, starts, ends = tensorflow_text.regex_split_with_offsets(texts, pattern, pattern)
+    is_word = words.with_flat_values(~tf.strings.regex_full_match(words.flat_values, r"[\s\p{Z}]*"))
+    words, starts, ends = (tf.ragged.boolean_mask(part, is_word) for part in (words, starts, ends))
+    rows = words.value_rowids()
+    offsets = (_to_characters(texts, rows, part.flat_values) for part in (starts, ends))
+    return words, *(words.with_flat_values(values) for values in offsets)
 
 
 def _to_characters(texts: "tf.Tensor", rows: "tf.Tensor", offsets: "tf.Tensor") -> "tf.Tensor":

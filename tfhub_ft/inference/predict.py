@@ -13,6 +13,7 @@ from tfhub_ft.data.batches import batches_by_size, tokenize, truncation_warning
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, TextRows
+from tfhub_ft.evaluation.explanations import ExplainFn, check_explainable, make_explain_fn
 from tfhub_ft.export_folder import check_artifact, read_columns, read_description, versions
 from tfhub_ft.inference.batching import PredictFn, Prediction, Segments, make_predict_fn
 from tfhub_ft.inference.frames import as_table, column_names, is_frame, with_predictions
@@ -27,7 +28,11 @@ from tfhub_ft.tasks.base import Task, described_task
 from tfhub_ft.utils.arguments import check_path, check_texts, check_type, plain_text, type_name
 from tfhub_ft.utils.console import warn
 from tfhub_ft.utils.errors import InputError, RowError, RunError
+from tfhub_ft.utils.precision import resolve_precision
 from tfhub_ft.utils.processes import check_not_forked
+
+# Rows explained before the first one is written.
+EXPLAINED_AT_ONCE = 64
 
 if TYPE_CHECKING:
     from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
@@ -55,26 +60,28 @@ Text: TypeAlias = "str | bytes | tuple[str, ...] | list[str]"
 
 
 @overload
-def predict(model: Model, texts: Frame, *, precision: str = ..., **columns: str | None) -> Frame: ...
+def predict(model: Model, texts: Frame, *, precision: str = ..., explain: bool = ..., **columns: str | None) -> Frame: ...
 
 
 @overload
 def predict(
-    model: Model, texts: Mapping[str, Any], *, precision: str = ..., **columns: str | None
+    model: Model, texts: Mapping[str, Any], *, precision: str = ..., explain: bool = ..., **columns: str | None
 ) -> dict[str, Any]: ...
 
 
 @overload
 def predict(
-    model: Model, texts: Sequence[Mapping[str, Any]], *, precision: str = ..., **columns: str | None
+    model: Model, texts: Sequence[Mapping[str, Any]], *, precision: str = ..., explain: bool = ..., **columns: str | None
 ) -> list[dict[str, Any]]: ...
 
 
 @overload
-def predict(model: Model, texts: str | bytes | Iterable[Text], *, precision: str = ...) -> list[Prediction]: ...
+def predict(model: Model, texts: str | bytes | Iterable[Text], *, precision: str = ..., explain: bool = ...) -> list[Prediction]: ...
 
 
-def predict(model: Model, texts: Any, *, precision: str = "float32", **columns: str | None) -> Any:
+def predict(
+    model: Model, texts: Any, *, precision: str = "float32", explain: bool = False, **columns: str | None
+) -> Any:
     """Predict texts or the rows of a data frame with a run or an export. What `tfhub-ft predict` does.
 
     Args:
@@ -86,6 +93,10 @@ def predict(model: Model, texts: Any, *, precision: str = "float32", **columns: 
             Or rows with named columns: a pandas or polars DataFrame, a pyarrow Table, a Hugging Face `Dataset`, an
             object with the Arrow C stream interface, a dict of columns or a list of dicts.
         precision: Compute dtype of a run; see `open_predictor`.
+        explain: Whether to add the words that made each prediction, for runs that predict labels or a number with a
+            native encoder: "explanation", a list of {"text", "start", "end", "attribution"}, and "explanation_error".
+            An attribution is how much a word raises the log-odds of the predicted label, or the predicted number; the
+            error is how much the attributions miss the whole difference.
         **columns: The names of the columns of texts, for rows: `text_column`, or `first_column` and `second_column` of
             a recipe that reads pairs; or their templates: `text`, or `first_text` and `second_text`. By default they
             are found as in a file.
@@ -100,15 +111,22 @@ def predict(model: Model, texts: Any, *, precision: str = "float32", **columns: 
         become a pyarrow Table.
 
     Raises:
-        InputError: The model is not found, a text is missing or empty, or no column of the rows has texts.
+        InputError: The model is not found, a text is missing or empty, no column of the rows has texts, or predictions
+            of the model cannot be explained.
 
     Example:
         tfhub_ft.predict("runs/reviews", "a warm, funny film")[0]["label"]
+        tfhub_ft.predict("runs/reviews", "a warm, funny film", explain=True)[0]["explanation"]
         tfhub_ft.predict("runs/pairs", [("It rains.", "The street is wet.")])[0]["label"]
         tfhub_ft.predict("runs/reviews", pandas.read_csv("new.csv"), text_column="review")["label"]
+
+    Reference:
+        Integrated gradients: Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365
     """
+    check_type("explain", explain, bool, "True or False")
     predictor = model if isinstance(model, Predictor) else open_predictor(model, precision=precision)
     reports = predictor is not model
+    predictor = predictor.explaining if explain else predictor
     if is_frame(texts):
         return _predict_frame(predictor, as_table(texts), columns, reports=reports)
     if columns:
@@ -167,7 +185,12 @@ class Predictor:
     settings: TrainingSettings | None = None
     precision: str = "float32"
     trained_columns: Mapping[str, str] = field(default_factory=dict)
+    load_explain_fn: Callable[[], ExplainFn] | None = None
+    rows_at_once: int = 0
     _loaded_in: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.rows_at_once = self.rows_at_once or self.task.rows_at_once
 
     def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[str]]:
         return partial(open_predictor, precision=self.precision), (self.name,)
@@ -215,6 +238,26 @@ class Predictor:
         """Return a prediction for each row of segments."""
         check_not_forked(self.name, self._loaded_in)
         return self._predict_fn(rows) if rows else []
+
+    @cached_property
+    def explaining(self) -> "Predictor":
+        """A predictor whose predictions have explanations; raises an InputError if there are none."""
+        load_explain_fn = self.load_explain_fn
+        if load_explain_fn is None:
+            raise InputError(f"--explain: {self.name} is an export, which computes no gradients; pass its run")
+        check_explainable(self.task, self.settings, self.name)
+
+        def load() -> PredictFn:
+            explain = load_explain_fn()
+
+            def predict_and_explain(rows: Sequence[Segments]) -> list[Prediction]:
+                predictions = self(rows)
+                explanations = explain(rows, predictions)
+                return [one | other for one, other in zip(predictions, explanations, strict=True)]
+
+            return predict_and_explain
+
+        return replace(self, load=load, rows_at_once=EXPLAINED_AT_ONCE)
 
     @cached_property
     def blank(self) -> Prediction:
@@ -311,7 +354,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
     def load() -> PredictFn:
         from tfhub_ft.encoders import HubEncoder
         from tfhub_ft.utils.keras_compat import flatten_layers
-        from tfhub_ft.utils.precision import keep_freed_memory, matrix_products_in, resolve_precision
+        from tfhub_ft.utils.precision import keep_freed_memory, matrix_products_in
 
         keep_freed_memory()
         model, compute_dtype = load_model(), resolve_precision(precision)
@@ -327,6 +370,11 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
 
         return predict_in_precision
 
+    def load_explain_fn() -> ExplainFn:
+        # The kernels of the other model may be rounded.
+        is_exact = resolve_precision(precision) == "float32"
+        return make_explain_fn(task, load_model() if is_exact else run.load_model(), run.labels)
+
     return Predictor(
         task,
         run.labels,
@@ -336,6 +384,7 @@ def _run_predictor(run: Run, precision: str) -> Predictor:
         run.settings,
         precision,
         run.settings.columns(),
+        load_explain_fn,
     )
 
 
@@ -392,7 +441,7 @@ def predict_rows(
 ) -> Iterator[tuple[TextRow, Prediction]]:
     """Yield each row with its prediction; a row without a text gets the keys of the other predictions, all None."""
     rows, blank = iter(rows), None
-    while window := list(itertools.islice(rows, predictor.task.rows_at_once)):
+    while window := list(itertools.islice(rows, predictor.rows_at_once)):
         window, predictions = _predict_window(predictor, window, on_bad_row)
         remaining = iter(predictions)
         for row in window:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class NativeBackend(Backend):
         super().__init__(layer, **options)
         self._graphs = TracedGraphs()
         self._restriction: _Restriction | None = None
+        self._word_vectors: tf.Tensor | None = None
         layer.lora_factors = {}
         # Counts training steps: dropout masks depend on it and on the seed.
         layer.steps = layer.add_weight(
@@ -66,10 +67,13 @@ class NativeBackend(Backend):
 
         self._graphs.record()
         roles, variables = self._roles, self.variables
-        if self._restriction:
+        weights = {role: tf.convert_to_tensor(variables[name]) for name, role in roles.items()}
+        if self._word_vectors is not None:
+            weights["word_embeddings/embeddings"] = self._word_vectors
+        elif self._restriction:
             tokens = {**tokens, "input_word_ids": tf.gather(self._restriction.rows, tokens["input_word_ids"])}
         return encode(
-            {role: tf.convert_to_tensor(variables[name]) for name, role in roles.items()},
+            weights,
             self.architecture,
             tokens,
             dtype=self.layer.compute_dtype,
@@ -85,6 +89,23 @@ class NativeBackend(Backend):
     @property
     def word_embeddings(self) -> keras.Variable:
         return next(self.variables[name] for name, role in self._roles.items() if role == "word_embeddings/embeddings")
+
+    def read_word_vectors(self, token_ids: "tf.Tensor") -> "tf.Tensor":
+        """Return the word embeddings of token ids, float32 (..., size)."""
+        import tensorflow as tf
+
+        if self._restriction:
+            token_ids = tf.gather(self._restriction.rows, token_ids)
+        return tf.gather(tf.convert_to_tensor(self.word_embeddings), token_ids)
+
+    @contextlib.contextmanager
+    def reading_word_vectors(self, vectors: "tf.Tensor") -> Iterator[None]:
+        """Read token ids as rows of `vectors`, float32 (vectors, size), instead of the word embeddings."""
+        self._word_vectors = vectors
+        try:
+            yield
+        finally:
+            self._word_vectors = None
 
     def _dropout(self) -> Dropout:
         """Return the dropout of this call and replica."""
