@@ -29,6 +29,8 @@ def check_explainable(task: Task, settings: Any, path: object) -> None:
         raise InputError(f"{OPTION}: {path} predicts neither labels nor a number of a text or a pair; leave it out")
     if getattr(settings, "mode", None) == "bi-encoder":
         raise InputError(f"{OPTION}: {path} compares two embeddings; train with --mode pair for explanations")
+    if (long_texts := getattr(settings, "long_texts", "truncate")) != "truncate":
+        raise InputError(f"{OPTION}: {path} reads --long-texts {long_texts}; train with truncate for explanations")
     if getattr(settings, "implementation", None) == "graph":
         raise InputError(f"{OPTION}: {path} computes its encoder by a graph; train with --implementation native")
 
@@ -85,7 +87,7 @@ def _outputs(task: Task, prediction: Mapping[str, Any], labels: Sequence[str]) -
     if isinstance(task, Multilabel):
         return [(labels.index(label), label, 1.0) for label in prediction["labels"] or [likeliest]]
     label = prediction["label"]
-    # Out of scope, which has no logit, are texts to which even the most likely label does not apply.
+    # Out of scope, which lacks a logit, are texts to which even the most likely label does not apply.
     return [(labels.index(label), None, 1.0) if label in probabilities else (labels.index(likeliest), None, -1.0)]
 
 

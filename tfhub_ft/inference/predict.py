@@ -60,7 +60,9 @@ Text: TypeAlias = "str | bytes | tuple[str, ...] | list[str]"
 
 
 @overload
-def predict(model: Model, texts: Frame, *, precision: str = ..., explain: bool = ..., **columns: str | None) -> Frame: ...
+def predict(
+    model: Model, texts: Frame, *, precision: str = ..., explain: bool = ..., **columns: str | None
+) -> Frame: ...
 
 
 @overload
@@ -71,12 +73,19 @@ def predict(
 
 @overload
 def predict(
-    model: Model, texts: Sequence[Mapping[str, Any]], *, precision: str = ..., explain: bool = ..., **columns: str | None
+    model: Model,
+    texts: Sequence[Mapping[str, Any]],
+    *,
+    precision: str = ...,
+    explain: bool = ...,
+    **columns: str | None,
 ) -> list[dict[str, Any]]: ...
 
 
 @overload
-def predict(model: Model, texts: str | bytes | Iterable[Text], *, precision: str = ..., explain: bool = ...) -> list[Prediction]: ...
+def predict(
+    model: Model, texts: str | bytes | Iterable[Text], *, precision: str = ..., explain: bool = ...
+) -> list[Prediction]: ...
 
 
 def predict(

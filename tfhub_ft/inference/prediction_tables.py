@@ -40,7 +40,7 @@ def _known_types() -> "dict[str, pa.DataType]":
     texts = pa.list_(text)
     return {
         **dict.fromkeys(("label", "answer", "reply", "filled"), text),
-        **dict.fromkeys(("score", "out_of_scope"), number),
+        **dict.fromkeys(("score", "out_of_scope", "explanation_error"), number),
         **dict.fromkeys(("start", "end"), position),
         **dict.fromkeys(("labels", "tokens", "tags", "words"), texts),
         "entities": pa.list_(pa.struct(entity)),

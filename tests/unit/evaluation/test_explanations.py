@@ -101,6 +101,7 @@ def test_check_explainable_refuses_other_predictions(task):
     ("settings", "message"),
     [
         ({"mode": "bi-encoder"}, "--explain: runs/x compares two embeddings; train with --mode pair"),
+        ({"long_texts": "windows"}, "--explain: runs/x reads --long-texts windows; train with truncate"),
         ({"implementation": "graph"}, "--explain: runs/x computes its encoder by a graph"),
     ],
 )
