@@ -659,6 +659,8 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         value = value.item()
     if value is None and field.default is None:
         return None
+    if field.name.endswith("_label") and isinstance(value, bool | float):
+        value = str(value).lower().removesuffix(".0")
     if limits["path"]:
         return str(check_path(option, value, "the path of a file (str or Path)"))
     check_type(option, value, (str, int, float, bool, os.PathLike, types.NoneType), expected)

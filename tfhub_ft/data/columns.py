@@ -8,7 +8,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -34,6 +34,10 @@ class FittedCheck:
     def __call__(self, value: object) -> object:
         """Return the clean value; raise a ValueError for a bad one."""
         raise NotImplementedError
+
+    def replacements(self) -> Mapping[Any, object]:
+        """Return clean values that are replaced in all rows, with their replacements."""
+        return {}
 
     def notes(self) -> list[str]:
         """Return lines that say how the values were read."""
@@ -303,12 +307,17 @@ def check_text(value: object) -> str:
 def check_label(value: object) -> str:
     """Return a label, stripped and in NFC; raise a ValueError if it is missing (empty, null or nan).
 
-    Whole numbers and booleans of jsonl files become the texts of a csv file, such as "1", "1.0" and "true".
+    Whole numbers and booleans become texts such as "1" and "true".
     """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        return str(value)
+        return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        raise ValueError(
+            f"is a number that is not whole ({value}), not a label; to predict numbers, train the recipe regression"
+            " (similarity for pairs of texts)"
+        )
     if isinstance(value, str):
         label = to_nfc(check_text(value).strip())
         if is_nan(label):

@@ -19,6 +19,7 @@ from tfhub_ft.data.labels import (
     format_labels,
     group_key,
     rare_labels,
+    rename_labels,
     unseen_labels,
     warn_of_missing_labels,
     warn_of_spellings,
@@ -165,7 +166,7 @@ def load_dataset(
         columns = [*task.columns(settings), *weight_columns(settings)]
         loaded = {name: Split(prepared.path, prepared.rows(name, columns)) for name in prepared.splits}
     else:
-        loaded, dropped = _splits_of_files(task, settings, demo, splits or {}, objects or {})
+        loaded, dropped = _splits_of_files(task, settings, demo, splits or {}, objects or {}, labels)
     known = labels or task.labels(loaded["train"].rows, str(loaded["train"].file), settings)
     if earlier_labels:
         known = task.continued_labels(earlier_labels, known, str(loaded["train"].file), settings)
@@ -224,6 +225,7 @@ def _splits_of_files(
     demo: Path,
     recorded: Mapping[str, SplitEntry],
     objects: Mapping[str, MemoryRows],
+    labels: Collection[str] | None,
 ) -> tuple[dict[str, Split], dict[str, int]]:
     """Return the splits of files and objects, and the dropped labels with their training rows."""
     files = _files_of(settings, demo, objects)
@@ -240,6 +242,11 @@ def _splits_of_files(
     for name, digest in digests.items():
         if recorded and digest != recorded[name]["sha256"]:
             raise InputError(f"{files[name]}: has other rows than the run was trained on; pass them in the same order")
+    if labels:
+        known = [*labels, *recorded.get("train", {}).get(DROPPED, ())]
+    else:
+        known = count_labels(task, rows_by_split["train"])
+    rows_by_split = {name: rename_labels(task, rows, known) for name, rows in rows_by_split.items()}
     if not recorded:
         counts = sum((count_labels(task, rows) for rows in rows_by_split.values()), Counter())
         wanted = [getattr(settings, name, None) for name in ("positive_label", "out_of_scope_label")]

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from tfhub_ft.data.columns import to_nfc
+from tfhub_ft.data.label_names import known_names
 from tfhub_ft.data.row_task import RowTask
-from tfhub_ft.data.rows import Row, keep_rows
+from tfhub_ft.data.rows import Row, keep_rows, replace_values
 from tfhub_ft.data.tags import OUTSIDE
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
@@ -31,6 +32,20 @@ def count_labels(task: RowTask, rows: Sequence[Row]) -> Counter[str]:
 def label_index(labels: Sequence[str]) -> dict[str, int]:
     """Return the index of each label by its NFC form, which rows have; runs of old versions may have another form."""
     return {to_nfc(label): index for index, label in enumerate(labels)}
+
+
+def rename_labels(task: RowTask, rows: Sequence[Row], known: Collection[str]) -> Sequence[Row]:
+    """Return rows whose labels have the names of a model's labels, such as 1 for 1.0 or true; see `known_names`."""
+    if task.label_column != "label":
+        return rows
+    return replace_values(rows, "label", known_names(count_labels(task, rows), known))
+
+
+def find_label(label: str, labels: Collection[str]) -> str | None:
+    """Return the label that equals another one, otherwise the only one that differs from it in spelling only."""
+    label = to_nfc(label)
+    similar = [each for each in labels if _spelling_key(each) == _spelling_key(label)]
+    return label if label in labels else similar[0] if len(similar) == 1 else None
 
 
 def warn_of_spellings(counts: Mapping[str, int], source: str, *, wanted: Collection[str | None] = ()) -> None:

@@ -3,17 +3,18 @@
 import itertools
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tfhub_ft.data.column_advice import missing_column_advice, repeated_header_fault, sample_rows
 from tfhub_ft.data.columns import Column, ColumnMatch, FittedCheck, Values, check_text, find_columns, is_nan
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.source import ReadOptions, Source
 from tfhub_ft.data.memory_rows import MemoryRows
-from tfhub_ft.data.sequences import spool
+from tfhub_ft.data.sequences import map_sequence, spool
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import matching_files
@@ -106,6 +107,9 @@ def read_all(
             " for missing values; remove the rows if their text is missing"
         )
     checks = [column.check for column in columns if isinstance(column.check, FittedCheck)]
+    for column in columns:
+        if isinstance(column.check, FittedCheck):
+            rows = replace_values(rows, column.name, column.check.replacements())
     notes = [source.notes for source in sources] + [check.notes() for check in checks]
     for note in dict.fromkeys(itertools.chain(*notes)):
         log(f"{name}: {note}")
@@ -123,6 +127,18 @@ def restore_values(values: Values, columns: Sequence[Column]) -> Values:
     """Return the clean values of a row that was stored as JSON, which lacks tuples: the checks restore them."""
     checks = {each.name: each.check for column in columns for each in (column, *column.instead)}
     return {name: checks[name](value) for name, value in values.items()}
+
+
+def replace_values(rows: Sequence[Row], field: str, replacements: Mapping[Any, object]) -> Sequence[Row]:
+    """Return rows in which some values of a field are replaced."""
+    if not replacements:
+        return rows
+
+    def replaced(row: Row) -> Row:
+        value = row.values[field]
+        return Row(row.line, {**row.values, field: replacements[value]}) if value in replacements else row
+
+    return map_sequence(replaced, rows)
 
 
 def rows_of(

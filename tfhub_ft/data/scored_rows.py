@@ -7,7 +7,7 @@ from typing import Any
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.formats.source import ReadOptions
-from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, warn_of_unseen_labels
+from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, rename_labels, warn_of_unseen_labels
 from tfhub_ft.data.memory_rows import MemoryRows, check_rows
 from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import Row, read_all
@@ -45,6 +45,7 @@ def read_scored_rows(
     _check_columns(task.columns(settings), named)
     settings = settings.replaced(column_changes(named)) if named else settings
     rows = read_all(path, task.columns(settings), options=options, skip_bad_rows=skip_bad_rows)
+    rows = rename_labels(task, rows, [*labels, *dropped])
     rows = drop_labels(task, rows, dropped, str(path))
     if known_labels(task, labels):
         warn_of_unseen_labels(task, count_labels(task, rows), labels, str(path))

@@ -80,6 +80,13 @@ class OnDisk(Mapped[T]):
     """Values in a temporary file, by their numbers in the file; each is read on access, and threads may share it."""
 
 
+def map_sequence(function: Callable[[T], T], values: Sequence[T]) -> Sequence[T]:
+    """Return the results of a function for the values of a sequence; those of an `OnDisk` stay in its file."""
+    if isinstance(values, OnDisk):
+        return OnDisk(lambda number, read=values.function: function(read(number)), values.values)
+    return [function(value) for value in values]
+
+
 def _drain(first: list[T], others: Iterator[T]) -> Iterator[T]:
     """Yield the values of a list, which is then emptied, and further values."""
     yield from first

@@ -225,7 +225,7 @@ def _annotated(annotations: list[Any]) -> list[Any]:
         if isinstance(each, dict) and not each.get("was_cancelled")
     ]
     if not results:
-        raise ValueError("has no annotation; remove rows that are not annotated")
+        raise ValueError("is not annotated; remove such rows")
     if any(check_entities(each) != check_entities(results[0]) for each in results[1:]):
         raise ValueError(f"has {len(results)} annotations with different entities; keep one of them")
     return results[0]

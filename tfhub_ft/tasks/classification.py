@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import Column, check_label, to_nfc
-from tfhub_ft.data.labels import format_labels, label_index
+from tfhub_ft.data.columns import Column, check_label
+from tfhub_ft.data.label_names import fit_label_names
+from tfhub_ft.data.labels import find_label, format_labels, label_index
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import UNSEEN, Scores
 from tfhub_ft.tasks.base import Array, Arrays, Prediction, Segments, Task, Tensors, Thresholds
@@ -56,7 +57,8 @@ class Classification(Task):
     def columns(self, settings: Any = None, *, labeled: bool = True) -> list[Column]:
         if not labeled:
             return super().columns(settings)
-        label = Column("label", LABEL_ALIASES, check_label, settings.label_column, "--label-column")
+        column = settings.label_column
+        label = Column("label", LABEL_ALIASES, check_label, column, "--label-column", fit=fit_label_names)
         return [*super().columns(settings), label]
 
     def stratify_key(self, row: Row) -> tuple[str, ...]:
@@ -72,10 +74,10 @@ class Classification(Task):
         positive = getattr(settings, "positive_label", None)
         if positive is None:
             return labels
-        positive = to_nfc(positive)
-        if positive not in names:
+        found = find_label(positive, names)
+        if found is None:
             raise InputError(f"{source}: --positive-label {positive!r} not found; labels are {format_labels(labels)}")
-        return [*(label for label in labels if label != positive), positive]
+        return [*(label for label in labels if label != found), found]
 
     def continued_labels(self, earlier: Sequence[str], labels: Sequence[str], source: str, settings: Any) -> list[str]:
         continued = super().continued_labels(earlier, labels, source, settings)

@@ -31,8 +31,8 @@ def test_check_text_rejects_other_values(value):
         (1, "1"),
         (0, "0"),
         (-3, "-3"),
-        (1.0, "1.0"),
-        (0.0, "0.0"),
+        (1.0, "1"),
+        (0.0, "0"),
         (True, "true"),
         (False, "false"),
         ("cafe\u0301", "caf\u00e9"),
@@ -52,6 +52,13 @@ def test_check_label_returns_a_string(value, label):
 def test_check_label_rejects_other_values(value):
     with pytest.raises(ValueError, match=r"^(is|contains) "):
         check_label(value)
+
+
+def test_check_label_advises_regression():
+    with pytest.raises(
+        ValueError, match=r"not whole \(0.5\), not a label; to predict numbers, train the recipe regression"
+    ):
+        check_label(0.5)
 
 
 def read(path, recipe="topic", **settings):

@@ -175,7 +175,7 @@ def test_bad_spans_are_rejected(entities, message, tmp_path):
 @pytest.mark.parametrize(
     ("annotations", "message"),
     [
-        ([], "line 1: has no annotation; remove rows that are not annotated"),
+        ([], "line 1: is not annotated; remove such rows"),
         (
             [{"result": [{**REGION, "value": {"start": 0, "end": 3, "labels": ["A"]}}]}, {"result": []}],
             "has 2 annotations",
