@@ -43,8 +43,9 @@ _NAMES = {
     "models.heads": "ClassificationHead CosineFeature CosineSimilarity MeanPooling SplitSegments StackHalves",
     "recipe": "Recipe demo_file load_recipe",
     "run": "Run",
-    "settings": "DialogueSettings IntentSettings LabelSettings MultilabelSettings PairSettings ScoredPairSettings"
-    " ScoredTextSettings Settings TextSettings TrainingSettings TwoClassSettings WindowedSettings setting",
+    "settings": "DialogueSettings IntentSettings LabelSettings LongTextSettings MultilabelSettings PairSettings"
+    " ScoredPairSettings ScoredTextSettings Settings TextSettings TrainingSettings TwoClassSettings WindowedSettings"
+    " setting",
     "tasks.base": "Task",
     "tasks.classification": "Classification balanced_weights",
     "tasks.intent": "Intent",
@@ -67,14 +68,14 @@ __all__ = [
     "Classification", "ClassificationHead", "Conversation", "CosineFeature", "CosineSimilarity", "Dialogue",
     "DialogueSettings", "EncoderArguments", "GuessAccuracy", "GuessedCrossEntropy", "HubEncoder",
     "HubPreprocessor", "InBatchNegatives", "InBatchRecall", "InScopeAccuracy", "InputError", "Intent",
-    "IntentSettings", "LabelSettings", "MaskedLM", "MeanPooling", "Multilabel", "MultilabelSettings",
-    "PairSettings", "Preempted", "Prepared", "QuestionAnswering", "Recipe", "Regression", "ReplyWriter",
-    "Retrieval", "Rows", "Run", "RunError", "Sampling", "ScoredPairSettings", "ScoredTextSettings", "Settings",
-    "SpanCrossEntropy", "SplitSegments", "StackHalves", "TagCrossEntropy", "Task", "TextSettings", "TfhubFtError",
-    "TokenClassification", "TrainingSettings", "TwoClassSettings", "UntrustedCode",
-    "WeightedBinaryCrossEntropy", "WeightedCrossEntropy", "WindowPreprocessor", "WindowedSettings",
-    "balanced_weights", "benchmark", "bi_encoder_model", "compare",
-    "demo_file", "dialogue_model", "distill", "dry_run", "evaluate", "export", "load_recipe", "masked_lm_model",
+    "IntentSettings", "LabelSettings", "LongTextSettings", "MaskedLM", "MeanPooling", "Multilabel",
+    "MultilabelSettings", "PairSettings", "Preempted", "Prepared", "QuestionAnswering", "Recipe", "Regression",
+    "ReplyWriter", "Retrieval", "Rows", "Run", "RunError", "Sampling", "ScoredPairSettings",
+    "ScoredTextSettings", "Settings", "SpanCrossEntropy", "SplitSegments", "StackHalves", "TagCrossEntropy",
+    "Task", "TextSettings", "TfhubFtError", "TokenClassification", "TrainingSettings", "TwoClassSettings",
+    "UntrustedCode", "WeightedBinaryCrossEntropy", "WeightedCrossEntropy", "WindowPreprocessor",
+    "WindowedSettings", "balanced_weights", "benchmark", "bi_encoder_model", "compare", "demo_file",
+    "dialogue_model", "distill", "dry_run", "evaluate", "export", "load_recipe", "masked_lm_model",
     "open_predictor", "pair_model", "predict", "prepare", "setting", "text_model", "train", "tune",
 ]  # fmt: skip
 
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
         DialogueSettings,
         IntentSettings,
         LabelSettings,
+        LongTextSettings,
         MultilabelSettings,
         PairSettings,
         ScoredPairSettings,

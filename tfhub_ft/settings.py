@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from tfhub_ft.encoders.packing import LONG_TEXTS, MAX_WINDOWS, max_text_overlap
 from tfhub_ft.utils.arguments import check_no_nul, check_path, check_type, type_name
 from tfhub_ft.utils.documents import parse_json, read_json, read_yaml
 from tfhub_ft.utils.errors import InputError, did_you_mean
@@ -21,6 +22,9 @@ STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
 NO_PARAMETER_SERVERS = (
     "--strategy parameter-server: not supported by Keras 3; use multi-worker, which trains on as many machines and"
     " loses no work when one of them fails"
+)
+NO_WINDOWS_ON_TPU = (
+    "--long-texts windows: not available with --strategy tpu, where all batches have one shape; use head-tail"
 )
 DATA = ("train", "validation", "test", "data", "prepared")
 _READING = ("skip_bad_rows", "delimiter", "encoding", "header")
@@ -481,7 +485,52 @@ class _ClassSettings(LabelSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextColumns(Settings):
+class LongTextSettings(Settings):
+    """Settings of recipes that read one text, which may be long, from each row."""
+
+    long_texts: str = _model(
+        "truncate",
+        "What is read of texts longer than --seq-length: truncate reads the first tokens, head-tail a quarter from the"
+        " start and the rest from the end, windows everything, in overlapping windows with pooled logits.",
+        choices=LONG_TEXTS,
+    )
+    overlap: int | None = _model(
+        None,
+        "Number of tokens shared by neighboring windows of --long-texts windows; by default a quarter of --seq-length.",
+        minimum=0,
+    )
+    window_pooling: str = _model(
+        "mean",
+        "Pooling of --long-texts windows: mean (of the logits of a text's windows) or max (the highest logit of each"
+        " class).",
+        choices=("mean", "max"),
+    )
+    max_windows: int = _model(
+        MAX_WINDOWS,
+        "Maximum number of windows of a text with --long-texts windows; the rest of a longer text is truncated.",
+        minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.long_texts != "windows":
+            defaults = {"overlap": None, "window_pooling": "mean", "max_windows": MAX_WINDOWS}
+            for name, default in defaults.items():
+                if (value := getattr(self, name)) != default:
+                    option = option_name(name)
+                    raise InputError(f"{option} {value}: unused without --long-texts windows; add it, or omit {option}")
+            return
+        max_overlap = max_text_overlap(self.seq_length)
+        if self.overlap is not None and self.overlap > max_overlap:
+            raise InputError(
+                f"--overlap {self.overlap}: must be at most {max_overlap} with --seq-length {self.seq_length}"
+            )
+        if self.strategy.startswith("tpu"):
+            raise InputError(NO_WINDOWS_ON_TPU)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _TextColumns(LongTextSettings):
     text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
     text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
     label_column: str | None = setting(None, _LABEL_COLUMN_HELP)
@@ -511,7 +560,7 @@ class IntentSettings(_TextColumns, LabelSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultilabelSettings(LabelSettings):
+class MultilabelSettings(LabelSettings, LongTextSettings):
     """Settings of recipes that read a text and any number of labels from each row."""
 
     text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
@@ -558,7 +607,7 @@ class ScoredPairSettings(_PairColumns, _WeightedRows):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoredTextSettings(_WeightedRows):
+class ScoredTextSettings(LongTextSettings, _WeightedRows):
     """Settings of recipes that read one text and a number from each row."""
 
     text_column: str | None = setting(None, _TEXT_COLUMN_HELP)

@@ -22,6 +22,7 @@ from tfhub_ft import (
     Intent,
     IntentSettings,
     LabelSettings,
+    LongTextSettings,
     MaskedLM,
     MeanPooling,
     Multilabel,

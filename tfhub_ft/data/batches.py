@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.data.token_cache import Arrays, token_arrays
+from tfhub_ft.encoders.packing import TOKEN_INPUTS
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,6 +53,20 @@ class TokenRows:
         return self.lengths
 
     @property
+    def padded_lengths(self) -> np.ndarray:
+        """Tokens of each row in a batch, including the padding that it needs in any batch, int64 (rows,)."""
+        return self.lengths
+
+    @property
+    def has_long_rows(self) -> bool:
+        """Whether batches of long rows have fewer rows, so that they take no more memory."""
+        return False
+
+    def most_rows(self, batch_size: int, length: int) -> int:
+        """Return the maximum number of rows, padded to a length, in a batch of `batch_size` rows."""
+        return batch_size
+
+    @property
     def truncated_rows(self) -> int:
         """The number of truncated rows."""
         return 0 if self.truncated is None else int(self.truncated.sum())
@@ -61,8 +76,7 @@ class TokenRows:
         """The tf.TensorSpecs of a batch."""
         import tensorflow as tf
 
-        names = ("input_word_ids", "input_mask", "input_type_ids")
-        return {name: tf.TensorSpec((None, None), tf.int32) for name in names}
+        return {name: tf.TensorSpec((None, None), tf.int32) for name in TOKEN_INPUTS}
 
     def batch(self, rows: np.ndarray, buckets: Sequence[int] = ()) -> dict[str, np.ndarray]:
         """Return a batch of rows as an encoder reads it: "input_word_ids", "input_mask" and "input_type_ids".
@@ -83,18 +97,103 @@ class TokenRows:
 
     def by_length(self, batch_size: int) -> Iterator[np.ndarray]:
         """Yield the indices of all rows, in batches from the longest row to the shortest."""
-        order = np.argsort(-self.lengths, kind="stable")
-        for start in range(0, len(order), batch_size):
-            yield order[start : start + batch_size]
+        lengths, start = self.padded_lengths, 0
+        order = np.argsort(-lengths, kind="stable")
+        while start < len(order):
+            size = self.most_rows(batch_size, int(lengths[order[start]]))
+            yield order[start : start + size]
+            start += size
 
 
-def truncation_warning(rows: str, seq_length: int) -> str:
-    """Return the warning that rows, such as "3 of 40 test rows", are longer than the sequence length."""
-    return f"{rows} are longer than --seq-length {seq_length} tokens; the rest of their text is not read"
+@dataclass(frozen=True)
+class StackedWindows(TokenRows):
+    """Rows of one or several windows each, as a `RowWindowPreprocessor` returns them.
+
+    In a batch, each row has as many windows as the one with the most, and all windows are padded to `seq_length` if
+    there are several.
+
+    Args:
+        window_starts: int64 (windows + 1,), where each window starts among the tokens.
+        row_windows: int64 (rows + 1,), where each row starts among the windows.
+        seq_length: Maximum length of a window.
+    """
+
+    window_starts: np.ndarray
+    row_windows: np.ndarray
+    seq_length: int
+
+    @classmethod
+    def of(
+        cls, arrays: Arrays, *, window_lengths: np.ndarray, row_windows: np.ndarray, seq_length: int
+    ) -> "StackedWindows":
+        """Return the rows of "word_ids", "type_ids" and "truncated", given the lengths of their windows."""
+        window_starts = row_starts(window_lengths)
+        return cls(
+            **arrays,
+            starts=window_starts[row_windows],
+            window_starts=window_starts,
+            row_windows=row_windows,
+            seq_length=seq_length,
+        )
+
+    @property
+    def padded_lengths(self) -> np.ndarray:
+        """Tokens of each row with those that pad its windows to `seq_length` if there are several, int64 (rows,)."""
+        windows = np.diff(self.row_windows)
+        return np.where(windows > 1, windows * self.seq_length, self.lengths)
+
+    @property
+    def has_long_rows(self) -> bool:
+        """Whether a row has several windows."""
+        return len(self.window_starts) > len(self.row_windows)
+
+    def most_rows(self, batch_size: int, length: int) -> int:
+        """Return how many rows have at most the tokens of `batch_size` rows of one window; at least one."""
+        return max(1, min(batch_size, batch_size * self.seq_length // max(length, 1)))
+
+    @property
+    def signature(self) -> "Mapping[str, tf.TensorSpec]":
+        """The tf.TensorSpecs of a batch, of shape (batch, windows, length)."""
+        import tensorflow as tf
+
+        return {name: tf.TensorSpec((None, None, None), tf.int32) for name in TOKEN_INPUTS}
+
+    def batch(self, rows: np.ndarray, buckets: Sequence[int] = ()) -> dict[str, np.ndarray]:
+        """Return a batch of rows, int32 (batch, windows, length), padded as `padded_lengths` counts it."""
+        length = _padded_length(int(self.padded_lengths[rows].max(initial=0)), buckets)
+        is_window, windows = token_positions(self.row_windows, rows, (max(1, -(-length // self.seq_length)),))
+        mask, indices = token_positions(self.window_starts, windows, (min(length, self.seq_length),))
+        batch = {}
+        for name, values in (("input_word_ids", self.word_ids), ("input_type_ids", self.type_ids)):
+            by_window = np.zeros(mask.shape, "int32")
+            by_window[mask] = values[indices]
+            batch[name] = np.zeros((*is_window.shape, mask.shape[1]), "int32")
+            batch[name][is_window] = by_window
+        batch["input_mask"] = np.zeros((*is_window.shape, mask.shape[1]), "int32")
+        batch["input_mask"][is_window] = mask
+        return batch
+
+    def subset(self, rows: np.ndarray) -> "StackedWindows":
+        """Return the rows of some indices, int (rows,), in their order."""
+        _, windows = token_positions(self.row_windows, rows)
+        _, indices = token_positions(self.starts, rows)
+        truncated = None if self.truncated is None else self.truncated[rows]
+        arrays = {"word_ids": self.word_ids[indices], "type_ids": self.type_ids[indices], "truncated": truncated}
+        return StackedWindows.of(
+            arrays,  # pyright: ignore[reportArgumentType]
+            window_lengths=np.diff(self.window_starts)[windows],
+            row_windows=row_starts(np.diff(self.row_windows)[rows]),
+            seq_length=self.seq_length,
+        )
+
+
+def truncation_warning(rows: str, truncation: str) -> str:
+    """Return the warning that rows, such as "3 of 40 test rows", are truncated; `truncation` says how."""
+    return f"{rows} are {truncation}"
 
 
 def tokenize(preprocessor: "HubPreprocessor", inputs: Sequence[tuple[str, ...]]) -> TokenRows:
-    """Return the token ids of rows of one or two segments, truncated to the preprocessor's `seq_length`.
+    """Return the token ids of rows of one or two segments, as the preprocessor truncates them or splits them.
 
     Rows are tokenized in parallel. The tokens of many rows are cached on disk.
     """
@@ -103,11 +202,15 @@ def tokenize(preprocessor: "HubPreprocessor", inputs: Sequence[tuple[str, ...]])
     def make(_: int, some: Sequence[tuple[str, ...]]) -> Arrays:
         columns = [tf.constant(column) for column in zip(*some, strict=True)]
         tensors = preprocessor.without_padding(columns)
-        names = ("word_ids", "type_ids", "lengths", "truncated")
-        return dict(zip(names, (tensor.numpy() for tensor in tensors), strict=True))
+        names = ("word_ids", "type_ids", "lengths", "truncated", "window_lengths", "windows")
+        return dict(zip(names, (tensor.numpy() for tensor in tensors), strict=False))
 
     arrays = token_arrays(preprocessor, inputs, make, kind="rows")
-    return TokenRows(starts=row_starts(arrays.pop("lengths")), **arrays)
+    starts = row_starts(arrays.pop("lengths"))
+    if "windows" not in arrays:
+        return TokenRows(starts=starts, **arrays)
+    windows = {"window_lengths": arrays.pop("window_lengths"), "row_windows": row_starts(arrays.pop("windows"))}
+    return StackedWindows.of(arrays, **windows, seq_length=preprocessor.seq_length)
 
 
 def used_token_ids(token_rows: Iterable[TokenRows], vocabulary_size: int) -> np.ndarray:
@@ -136,18 +239,22 @@ def token_positions(starts: np.ndarray, rows: np.ndarray, buckets: Sequence[int]
 def length_buckets(lengths: np.ndarray, most: int) -> list[int]:
     """Return up to nine lengths to pad batches to, ascending, so that a compiler sees few shapes.
 
-    They are multiples of 8, except for the last one, `most`; each has about an eighth of the rows.
+    They are multiples of 8, except for `most`, the sequence length; each has about an eighth of the rows. Rows of
+    several windows are longer than `most`, and are padded to whole windows.
     """
     ends = np.quantile(lengths, np.arange(1, 9) / 8)
-    return np.unique(np.minimum(np.append(np.ceil(ends / 8) * 8, most), most)).astype(int).tolist()
+    ends = np.append(ends, [most, max(lengths.max(), most)])
+    buckets = np.where(ends > most, np.ceil(ends / most) * most, np.minimum(np.ceil(ends / 8) * 8, most))
+    return np.unique(buckets).astype(int).tolist()
 
 
 class TrainingBatches:
     """Batches for `fit`, in an order that depends only on the seed and the epoch.
 
     A batch has rows of similar length: the rows are shuffled, divided into pools of 50 batches, sorted within a pool
-    and divided into batches, which are shuffled again. With `batch_tokens` there is one pool, so that all epochs have
-    the same number of batches. The largest batch is the first: if memory is too small this shows at once.
+    and divided into batches, which are shuffled again. With `batch_tokens`, or rows of several windows, there is one
+    pool, so that all epochs have the same number of batches. The largest batch is the first: if memory is too small
+    this shows at once.
 
     Args:
         tokens: The rows.
@@ -183,14 +290,18 @@ class TrainingBatches:
 
     @cached_property
     def _count(self) -> int:
-        return len(self.order()) if self.batch_tokens else -(-len(self.tokens) // self.batch_size)
+        return len(self.order()) if self._sizes_differ else -(-len(self.tokens) // self.batch_size)
+
+    @property
+    def _sizes_differ(self) -> bool:
+        return bool(self.batch_tokens) or self.tokens.has_long_rows
 
     def order(self) -> list[np.ndarray]:
         """Return the batches of the current epoch as indices of rows."""
         rng = np.random.default_rng((self.seed, self.epoch))
         shuffled = rng.permutation(len(self.tokens))
-        lengths, batches = self.tokens.lengths, []
-        pool_rows = len(shuffled) if self.batch_tokens else self.batch_size * POOL_BATCHES
+        lengths, batches = self.tokens.padded_lengths, []
+        pool_rows = len(shuffled) if self._sizes_differ else self.batch_size * POOL_BATCHES
         for start in range(0, len(shuffled), pool_rows):
             pool = shuffled[start : start + pool_rows]
             pool = pool[np.argsort(-lengths[pool], kind="stable")]
@@ -204,9 +315,10 @@ class TrainingBatches:
         """Yield the batches of rows that are sorted by length, longest first."""
         start = 0
         while start < len(rows):
-            size = self.batch_size
+            length = _padded_length(lengths[start], self.buckets)
+            size = self.tokens.most_rows(self.batch_size, length)
             if self.batch_tokens:
-                size = max(1, self.batch_tokens // _padded_length(lengths[start], self.buckets))
+                size = max(1, self.batch_tokens // length)
             batch = rows[start : start + size]
             yield np.resize(batch, size) if self.buckets else batch
             start += size
@@ -214,7 +326,8 @@ class TrainingBatches:
     def some(self) -> tuple[dict[str, np.ndarray], Targets]:
         """Return the tokens and targets of a small batch."""
         rows = np.arange(min(2, len(self.tokens)))
-        return _batch(self.tokens, self.targets, rows, _padded_length(self.tokens.lengths[rows].max(), self.buckets))
+        length = _padded_length(self.tokens.padded_lengths[rows].max(), self.buckets)
+        return _batch(self.tokens, self.targets, rows, length)
 
     def dataset(self, skip: int = 0, parts: range = range(1), of: int = 1) -> "tf.data.Dataset":
         """Return the batches of the current epoch without the first `skip` ones; each iteration reads `epoch` again.
@@ -225,11 +338,11 @@ class TrainingBatches:
         """
         import tensorflow as tf
 
-        tokens, targets, weights = self.tokens, self.targets, self.weights
+        tokens, targets, weights, lengths = self.tokens, self.targets, self.weights, self.tokens.padded_lengths
 
         def batches() -> Iterator[tuple]:
             for rows in self.order()[skip:]:
-                length = _padded_length(tokens.lengths[rows].max(), self.buckets)
+                length = _padded_length(lengths[rows].max(), self.buckets)
                 for part in parts:
                     part_rows = rows[part::of]
                     share = _share(targets, part_rows, rows) if of > 1 else 1.0

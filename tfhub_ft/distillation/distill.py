@@ -28,7 +28,7 @@ from tfhub_ft.training.distribution import is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.results import fit_and_score
 from tfhub_ft.training.start import new_folder, open_run
-from tfhub_ft.training.tokens import tokenize_splits
+from tfhub_ft.training.tokens import long_text_advice, tokenize_splits
 from tfhub_ft.training.tracking import make_tracker
 from tfhub_ft.training.trainer import Trainer
 from tfhub_ft.utils.arguments import check_path
@@ -116,7 +116,8 @@ def distill(run: str | Path | Run, *, student: str | Path, output_dir: str | Pat
         with recorded_warnings() as later_warnings:
             strategy = start_strategy(student_settings)
             built = build_model(recipe, student_settings, dataset.labels, strategy)
-            tokens = tokenize_splits(task, dataset, built.preprocessor, train_inputs=texts)
+            advice = long_text_advice(student_settings)
+            tokens = tokenize_splits(task, dataset, built.preprocessor, train_inputs=texts, advice=advice)
             labeled = tokens["train"].subset(np.arange(len(dataset.targets["train"])))
             initialize(task, built, labeled, dataset.targets["train"], student_settings)
         if layers:

@@ -12,7 +12,7 @@ import keras
 
 from tfhub_ft.encoders import MASK
 from tfhub_ft.encoders.default_names import DefaultNamed
-from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments
+from tfhub_ft.encoders.packing import TOKEN_INPUTS, pack_segments, split_head_and_tail
 from tfhub_ft.encoders.resolve import resolve_preprocessor
 from tfhub_ft.encoders.saved_module import open_module
 from tfhub_ft.encoders.text_layer import TextLayer, flat
@@ -49,6 +49,8 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         lowercase: boolean. Whether to lower-case texts first, for a cased vocabulary.
         padding: string. "longest" pads to the longest row of the batch, "max_length" to `seq_length`, for static shapes
             (XLA, TPU).
+        long_texts: string. What is kept of a longer text: "truncate" keeps its first tokens, "head-tail" a quarter of
+            `seq_length` from its start and the rest from its end (not for pairs).
 
     Call arguments:
         inputs: A batch of texts, or a list or tuple of two batches for pairs. A batch is a string tensor of shape
@@ -58,13 +60,15 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         A dict with "input_word_ids", "input_mask" and "input_type_ids", int32 tensors of shape (batch, length).
 
     Raises:
-        InputError: The preprocessor is not found, `seq_length` is less than 3, or the inputs are not texts.
+        InputError: The preprocessor is not found, `seq_length` is less than 3, or the inputs are not texts, or are
+            pairs for "head-tail".
 
     Example:
         tokens = HubPreprocessor("minilm-l6", seq_length=64)(["a warm, funny film"])
 
     Reference:
-        https://www.tensorflow.org/hub/common_saved_model_apis/text#preprocessing
+        - https://www.tensorflow.org/hub/common_saved_model_apis/text#preprocessing
+        - [Sun et al., 2019](https://arxiv.org/abs/1905.05583), section 5.3 ("head-tail")
     """
 
     default_name = "preprocessor"
@@ -77,16 +81,19 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         seq_length: int = 128,
         lowercase: bool = False,
         padding: str = "longest",
+        long_texts: str = "truncate",
         **kwargs: Any,
     ):
         if seq_length < MIN_SEQ_LENGTH:
             raise InputError(f"--seq-length {seq_length}: must be at least {MIN_SEQ_LENGTH} ([CLS], a token and [SEP])")
         if padding not in ("longest", "max_length"):
             raise ValueError(f"padding: expected 'longest' or 'max_length', got {padding!r}")
+        if long_texts not in ("truncate", "head-tail"):
+            raise ValueError(f"long_texts: expected 'truncate' or 'head-tail', got {long_texts!r}")
         attach, self._expected_digest = kwargs.pop("attach", True), kwargs.pop("module_sha256", None)
         super().__init__(**{"trainable": False, **kwargs})
         self.encoder, self.preprocessor = str(encoder), preprocessor and str(preprocessor)
-        self.seq_length, self.lowercase, self.padding = seq_length, lowercase, padding
+        self.seq_length, self.lowercase, self.padding, self.long_texts = seq_length, lowercase, padding, long_texts
         self.module: Any = None
         self._graphs = Graphs()
         self.built = True
@@ -166,6 +173,20 @@ class HubPreprocessor(TextLayer, DefaultNamed):
         upper, lower = self.module.tokenize(tf.constant(["AN ÉCLAIR", "an eclair"])).to_list()
         return upper == lower
 
+    @property
+    def max_tokens(self) -> int:
+        """The number of tokens, including [CLS] and [SEP], above which texts are truncated."""
+        return self.seq_length
+
+    @property
+    def truncation(self) -> str:
+        """What truncated rows are, as warnings describe it."""
+        read = "the rest of their text is not read"
+        if self.long_texts == "head-tail":
+            head, tail = split_head_and_tail(self.seq_length - 2)
+            read = f"only their first {head:,} and last {tail:,} tokens are read"
+        return f"longer than --seq-length {self.seq_length} tokens; {read}"
+
     @pin_to_cpu
     def call(self, inputs: "tf.Tensor | list[tf.Tensor] | tuple[tf.Tensor, ...]") -> "dict[str, tf.Tensor]":
         import tensorflow as tf
@@ -222,11 +243,26 @@ class HubPreprocessor(TextLayer, DefaultNamed):
     def _packed(self, segments: "list[tf.RaggedTensor]") -> "dict[str, tf.Tensor]":
         """Pack one or two segments of tokens into an encoder's inputs."""
         segments = [flat_tokens(segment) for segment in segments]
+        if self.long_texts == "head-tail":
+            if len(segments) > 1:
+                raise InputError(f"{self.name}: long_texts 'head-tail' needs one text in a row, got {len(segments)}")
+            segments = [self._head_and_tail(segments[0])]
         packed = self._pack(segments, self._length(segments))
         if self.padding == "max_length":
             for ids in packed.values():
                 ids.set_shape([None, self.seq_length])
         return packed
+
+    def _head_and_tail(self, tokens: "tf.RaggedTensor") -> "tf.RaggedTensor":
+        """Remove tokens from the middle of long rows of ragged (texts, tokens)."""
+        import tensorflow as tf
+
+        head, tail = split_head_and_tail(self.seq_length - 2)
+        counts, rows = tokens.row_lengths(), tokens.value_rowids()
+        position = tf.range(tf.size(rows, tf.int64)) - tf.gather(tokens.row_starts(), rows)
+        is_kept = (position < head) | (position >= tf.gather(counts, rows) - tail)
+        kept, lengths = tf.boolean_mask(tokens.flat_values, is_kept), tf.minimum(counts, head + tail)
+        return tf.RaggedTensor.from_row_lengths(kept, lengths)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _length(self, segments: "list[tf.RaggedTensor]") -> "tf.Tensor":
         import tensorflow as tf
@@ -245,6 +281,9 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     def get_config(self) -> dict[str, Any]:
         options = {n: getattr(self, n) for n in ("encoder", "preprocessor", "seq_length", "lowercase", "padding")}
+        # Without the default, digests are those of earlier versions.
+        if self.long_texts != "truncate":
+            options["long_texts"] = self.long_texts
         digest = self._expected_digest if self.module is None else self._module_digest()
         return {**super().get_config(), **options, "module_sha256": digest}
 

@@ -6,6 +6,25 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 TOKEN_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+LONG_TEXTS = ("truncate", "head-tail", "windows")
+MAX_WINDOWS = 32
+
+
+def max_text_overlap(seq_length: int) -> int:
+    """Return the maximum number of tokens that neighboring windows of a text share: half of a window."""
+    return (seq_length - 2) // 2
+
+
+def split_head_and_tail(room: int) -> tuple[int, int]:
+    """Return how many first and last tokens are kept of a text with more than `room` tokens.
+
+    The ratio is that of 128 first to 382 last tokens.
+
+    Reference:
+        Sun et al. 2019, section 5.3, https://arxiv.org/abs/1905.05583
+    """
+    head = room * 128 // 510
+    return head, room - head
 
 
 def pack_segments(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -11,20 +11,20 @@ _ROWS_ARE_TRUNCATED: ContextVar[bool] = ContextVar("rows_are_truncated", default
 
 
 def truncate(tokens: "dict[str, tf.Tensor]", max_length: int) -> "dict[str, tf.Tensor]":
-    """Truncate int32 tokens (batch, length), keeping the last token of each row, [SEP], as `HubPreprocessor` does."""
+    """Truncate int32 tokens (..., length), keeping the last token of each row, [SEP], as `HubPreprocessor` does."""
     import tensorflow as tf
 
-    mask = tokens["input_mask"]
-    truncated_mask = mask[:, :max_length]
-    counts = tf.reduce_sum(tf.cast(mask, tf.int32), 1, keepdims=True)
-    is_last = tf.range(tf.shape(mask)[1])[None] == counts - 1
+    mask, first_tokens = tokens["input_mask"], cast("Any", (..., slice(max_length)))
+    truncated_mask = mask[first_tokens]
+    counts = tf.reduce_sum(tf.cast(mask, tf.int32), -1, keepdims=True)
+    is_last = tf.range(tf.shape(mask)[-1]) == counts - 1
     # The shape of a slice, not a minimum: TFLite knows it before it computes.
-    is_replaced = (tf.range(tf.shape(truncated_mask)[1])[None] == max_length - 1) & (counts > max_length)
+    is_replaced = (tf.range(tf.shape(truncated_mask)[-1]) == max_length - 1) & (counts > max_length)
 
     def truncated(values: "tf.Tensor") -> "tf.Tensor":
         # A sum, not a gather: TFLite's quantizer treats gathers as embeddings.
-        last = tf.reduce_sum(tf.where(is_last, values, tf.zeros_like(values)), 1, keepdims=True)
-        return tf.where(is_replaced, last, values[:, :max_length])
+        last = tf.reduce_sum(tf.where(is_last, values, tf.zeros_like(values)), -1, keepdims=True)
+        return tf.where(is_replaced, last, values[first_tokens])
 
     return {name: truncated_mask if name == "input_mask" else truncated(values) for name, values in tokens.items()}
 

@@ -158,19 +158,14 @@ class WindowPreprocessor(HubPreprocessor):
         """
         import tensorflow as tf
 
-        counts = splits[1:] - splits[:-1]
         room = self.seq_length - 1 - prefix
-        step = room - self.overlap
-        number = 1 + (tf.maximum(counts - room, 0) + step - 1) // step
-        row = tf.repeat(tf.range(tf.shape(counts, tf.int64)[0]), number)
-        index = tf.range(tf.shape(row, tf.int64)[0]) - tf.gather(tf.cumsum(number, exclusive=True), row)
-        start = tf.gather(splits, row) + index * tf.gather(step, row)
-        end = tf.minimum(start + tf.gather(room, row), tf.gather(splits, row + 1))
+        number, row, index, start, end = split_rows(splits, room, self.overlap)
         tokens = tf.ragged.range(start, end)
         # Of an overlap, each window has the half on its own side.
         half = self.overlap // 2
         own_start = tf.where(index > 0, start + half, start)
-        own_end = tf.where(index + 1 < tf.gather(number, row), start + tf.gather(step, row) + half, end)
+        step = tf.gather(room, row) - self.overlap
+        own_end = tf.where(index + 1 < tf.gather(number, row), start + step + half, end)
         window, values = tokens.value_rowids(), tokens.flat_values
         return row, tokens, (tf.gather(own_start, window) <= values) & (values < tf.gather(own_end, window))
 
@@ -199,6 +194,28 @@ def split_with_offsets(texts: "tf.Tensor", pattern: str) -> "tuple[tf.RaggedTens
     rows = words.value_rowids()
     offsets = (_to_characters(texts, rows, part.flat_values) for part in (starts, ends))
     return words, *(words.with_flat_values(values) for values in offsets)
+
+
+def split_rows(
+    splits: "tf.Tensor", room: "tf.Tensor", overlap: int, *, max_windows: int | None = None
+) -> "tuple[tf.Tensor, ...]":
+    """Split rows of concatenated tokens into windows, at least one each.
+
+    `splits`, int64 (rows + 1,), has the starts of the rows; `room`, int64 (rows,), the number of a row's tokens in each
+    of its windows. Returns the number of windows of each row, int64 (rows,), and for each window its row, its number in
+    the row, and where its tokens start and end, int64 (windows,).
+    """
+    import tensorflow as tf
+
+    counts, step = splits[1:] - splits[:-1], room - overlap
+    number = 1 + (tf.maximum(counts - room, 0) + step - 1) // step
+    if max_windows is not None:
+        number = tf.minimum(number, max_windows)
+    row = tf.repeat(tf.range(tf.shape(counts, tf.int64)[0]), number)
+    index = tf.range(tf.shape(row, tf.int64)[0]) - tf.gather(tf.cumsum(number, exclusive=True), row)
+    start = tf.gather(splits, row) + index * tf.gather(step, row)
+    end = tf.minimum(start + tf.gather(room, row), tf.gather(splits, row + 1))
+    return number, row, index, start, end
 
 
 def _to_characters(texts: "tf.Tensor", rows: "tf.Tensor", offsets: "tf.Tensor") -> "tf.Tensor":

@@ -71,7 +71,7 @@ def _evaluate(run: Run, data: Path | MemoryRows, reading: dict[str, Any]) -> Sco
     targets = task.targets(rows, labels, str(data))
     model, tokens, logits = score_rows(run, rows)
     if truncated := tokens.truncated_rows:
-        warn(truncation_warning(f"{truncated:,} of {len(rows):,} rows", run.settings.seq_length))
+        warn(truncation_warning(f"{truncated:,} of {len(rows):,} rows", model.get_layer("preprocessor").truncation))
     train = run.metrics.get("train") if run.finished else None
     scores, written = held_out_scores(task, logits, targets, labels, run.thresholds, train), []
     if plugin := load_plugin(task):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.export_folder import Entry
+from tfhub_ft.exports.saved_model import token_specs
 from tfhub_ft.utils.console import quiet
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.keras_compat import freeze_variables
@@ -71,7 +72,7 @@ def _frozen_graph(
     import tensorflow as tf
 
     network, seq_length = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
-    tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
+    tokens = token_specs(network)
     names: list[str] = []
 
     @tf.function(input_signature=[tokens])
@@ -102,7 +103,9 @@ def _convert(graph: "tf.Graph", inputs: dict[str, str], outputs: dict[str, str])
             tensors_to_rename=inputs | outputs,
             custom_op_handlers={"Erfc": (_convert_erfc, [])},
         )
-    for tensors, sizes in ((proto.graph.input, ("batch", "length")), (proto.graph.output, ("batch",))):
+    rank = len(graph.get_tensor_by_name(next(iter(inputs))).shape)
+    input_sizes = ("batch", "length") if rank == 2 else ("batch", "windows", "length")
+    for tensors, sizes in ((proto.graph.input, input_sizes), (proto.graph.output, ("batch",))):
         for tensor in tensors:
             for dimension, size in zip(tensor.type.tensor_type.shape.dim, sizes, strict=False):
                 dimension.dim_param = size

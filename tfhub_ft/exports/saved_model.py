@@ -12,6 +12,7 @@ from tfhub_ft.utils.keras_compat import flatten_layers
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from tfhub_ft.exports.context import ExportContext
     from tfhub_ft.tasks.base import Task
@@ -39,7 +40,8 @@ def write_saved_model(
     """Write a text-in model as a SavedModel with up to three signatures.
 
     `serving_default` takes texts by name, string (batch,). `tokens` takes `input_word_ids`, `input_mask` and
-    `input_type_ids`, int32 (batch, length), truncated to the preprocessor's `seq_length`. Both return the task's
+    `input_type_ids`, int32 (batch, length), truncated to the preprocessor's `seq_length`, or int32 (batch, windows,
+    length) if the model pools windows. Both return the task's
     serving outputs. For a bi-encoder, `embed` takes `text` and returns `embedding`, float32 (batch, hidden).
     """
     import tensorflow as tf
@@ -47,7 +49,7 @@ def write_saved_model(
     network, seq_length = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
     names = [tensor.name for tensor in model.inputs]
     texts = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
-    tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
+    tokens = token_specs(network)
     # Keras layers would save every variable twice.
     served: Any = tf.Module()
     served.weights = [weight.value for weight in model.weights]
@@ -71,6 +73,14 @@ def write_saved_model(
         signatures["embed"] = embedding
     tf.saved_model.save(served, str(folder), signatures=signatures)
     write_assets(folder, describe_model(model, task, labels, thresholds))
+
+
+def token_specs(network: "keras.Model") -> "dict[str, tf.TensorSpec]":
+    """Return the specifications of the inputs of a token model, int32 of any size."""
+    import tensorflow as tf
+
+    tensors: Any = network.input
+    return {name: tf.TensorSpec([None] * len(tensors[name].shape), tf.int32, name=name) for name in tensors}
 
 
 def write_assets(folder: Path, description: Description) -> None:

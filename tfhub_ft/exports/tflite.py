@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.export_folder import Entry
-from tfhub_ft.exports.saved_model import describe_model
+from tfhub_ft.exports.saved_model import describe_model, token_specs
 from tfhub_ft.exports.tflite_metadata import write_with_metadata
 from tfhub_ft.exports.tflite_tokenizer import check_tokenizer, fast_tokenizer
 from tfhub_ft.inference.runtimes.base import SERVING_DEFAULT, Batch, token_batch
@@ -109,7 +109,7 @@ def token_function(model: "keras.Model", task: "Task") -> Any:
     import tensorflow as tf
 
     network, seq_length = model.get_layer("token_model"), model.get_layer("preprocessor").seq_length
-    tokens = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in network.input}
+    tokens = token_specs(network)
     return tf.function(
         lambda features: tflite_outputs(task, call_truncated(network, features, seq_length)),
         input_signature=[tokens],

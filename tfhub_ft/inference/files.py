@@ -50,7 +50,7 @@ def predict_file(predictor: Predictor, rows: TextRows) -> Iterator[PredictedRow]
     name, skipped = rows.name, rows.skipped
     if counts["truncated"]:
         of_rows = f"{name}: {counts['truncated']:,} of {counts['rows']:,} rows"
-        warn(truncation_warning(of_rows, predictor.seq_length))
+        warn(truncation_warning(of_rows, predictor.truncation))
     if counts["empty"]:
         log(f"{name}: {counts['empty']:,} of {counts['rows']:,} rows without a text; their predictions are empty")
     if counts["nan"]:

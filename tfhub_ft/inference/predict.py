@@ -175,7 +175,7 @@ def _predicted(predictor: "Predictor", rows: Iterable[TextRow], *, reports: bool
 def warn_of_truncation(predictor: "Predictor", rows: Sequence[Segments]) -> None:
     """Warn if rows have more tokens than the model reads."""
     if truncated := predictor.truncated_rows(rows):
-        warn(truncation_warning(f"{truncated:,} of {len(rows):,} texts", predictor.seq_length))
+        warn(truncation_warning(f"{truncated:,} of {len(rows):,} texts", predictor.truncation))
 
 
 @dataclass(eq=False, repr=False)
@@ -278,12 +278,12 @@ class Predictor:
         return self.load_preprocessor()
 
     @property
-    def seq_length(self) -> int:
-        """Maximum number of tokens in a row or in a window."""
-        return self._preprocessor.seq_length if self._preprocessor else 0
+    def truncation(self) -> str:
+        """What truncated rows are, as warnings describe it."""
+        return self._preprocessor.truncation if self._preprocessor else ""
 
     def truncated_rows(self, rows: Sequence[Segments]) -> int:
-        """Return how many rows have more tokens than the model reads; 0 for models that read long texts in windows."""
+        """Return how many rows have more tokens than the model reads."""
         from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
         from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 
@@ -292,7 +292,7 @@ class Predictor:
             return 0
         # An ASCII character makes at most one token; others make at most three after Unicode decomposition.
         bounds = [sum(len(text) * (1 if text.isascii() else 3) for text in row) + len(row) + 1 for row in rows]
-        long_rows = [row for row, tokens in zip(rows, bounds, strict=True) if tokens > layer.seq_length]
+        long_rows = [row for row, tokens in zip(rows, bounds, strict=True) if tokens > layer.max_tokens]
         batches = batches_by_size(long_rows)
         return sum(tokenize(layer, [long_rows[i] for i in batch]).truncated_rows for batch in batches)
 

@@ -60,6 +60,11 @@ class DialoguePreprocessor(TextLayer):
         self.tokenizer, self.template, self.specials = tokenizer, template, list(specials)
         self.system, self.seq_length = system, seq_length
 
+    @property
+    def truncation(self) -> str:
+        """What truncated dialogues are, as warnings describe it."""
+        return f"longer than --seq-length {self.seq_length} tokens; the rest of their text is not read"
+
     def build(self, input_shape: object = None) -> None:
         self.built = True
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders import MASK
+from tfhub_ft.encoders.packing import LONG_TEXTS, MAX_WINDOWS
 from tfhub_ft.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,11 +29,19 @@ class EncoderArguments:
         preprocessor: The preprocessor; by default the one that belongs to the encoder.
         seq_length: Maximum sequence length. Longer rows are truncated, of two texts the longer one first, or split into
             windows if the model reads windows.
+        long_texts: How a model of one text reads longer texts: "truncate" reads the first tokens, "head-tail" the first
+            and the last ones, "windows" all of them in overlapping windows, whose logits are pooled.
+        overlap: Number of tokens that neighboring windows of a text share; by default a quarter of `seq_length`.
+        window_pooling: "mean" for the mean of the windows' logits, "max" for the highest logit of each class.
+        max_windows: Maximum number of windows of a text; the rest of a longer text is truncated.
         freeze: Encoder layers to freeze: none, embeddings, N, all-but-N, all-but-pooler or all.
         implementation: Auto, native or graph (see `HubEncoder`).
 
     Example:
         EncoderArguments(encoder="minilm-l6", seq_length=64)
+
+    Reference:
+        Sun et al. 2019, section 5.3 (head-tail, pooled windows), https://arxiv.org/abs/1905.05583
     """
 
     encoder: str = "minilm-l6"
@@ -40,6 +49,14 @@ class EncoderArguments:
     seq_length: int = 128
     freeze: str = "none"
     implementation: str = "auto"
+    long_texts: str = "truncate"
+    overlap: int | None = None
+    window_pooling: str = "mean"
+    max_windows: int = MAX_WINDOWS
+
+    def __post_init__(self) -> None:
+        if self.long_texts not in LONG_TEXTS:
+            raise InputError(f"--long-texts {self.long_texts}: must be one of {', '.join(LONG_TEXTS)}")
 
 
 def text_model(
@@ -58,9 +75,11 @@ def text_model(
 
     Args:
         head: Layers from the encoder's outputs, {"pooled_output", "sequence_output", ...}, and "input_mask" to logits.
+            With `long_texts="windows"`, these are the outputs for windows, and logits are of shape (windows, classes).
         inputs: Names of the text inputs, one or two.
         lowercase: Whether to lowercase texts before tokenization.
         windows: `overlap` and `split` of a `WindowPreprocessor`, which splits long texts instead of truncating them.
+            The outputs are the logits of windows, not pooled.
         name: Name of the model.
         options: Fields of `EncoderArguments`.
 
@@ -74,10 +93,24 @@ def text_model(
         text_model(lambda encoded: keras.layers.Dense(3)(encoded["pooled_output"]), encoder="minilm-l6")
     """
 
+    arguments = EncoderArguments(**options)
+    if len(inputs) > 1 or windows is not None:
+        _refuse_long_texts(arguments)
+
     def network(encoder: "HubEncoder", tokens: "Tensors") -> "Output":
         return head({**encoder(tokens), "input_mask": tokens["input_mask"]})
 
-    return _encoder_model(network, inputs, name, options, lowercase=lowercase, windows=windows)
+    def pooled(encoder: "HubEncoder", tokens: "Tensors") -> "Output":
+        from tfhub_ft.models.window_pooling import PoolWindows, SelectWindows
+
+        selected = SelectWindows(name="select_windows")(tokens)
+        logits = network(encoder, {name: selected[name] for name in tokens})
+        return PoolWindows(arguments.window_pooling, name="window_pooling")(logits, selected["is_window"])
+
+    is_pooled = arguments.long_texts == "windows"
+    return _encoder_model(
+        pooled if is_pooled else network, inputs, name, arguments, lowercase=lowercase, windows=windows
+    )
 
 
 def bi_encoder_model(
@@ -121,7 +154,7 @@ def bi_encoder_model(
         embedding_model = keras.Model(text_tokens, embedding, name="embedding_model")
         return compare(embedding_model(SplitSegments(name="split_segments")(tokens)))
 
-    return _encoder_model(network, inputs, name, options)
+    return _encoder_model(network, inputs, name, _refuse_long_texts(EncoderArguments(**options)))
 
 
 def pair_model(
@@ -161,7 +194,7 @@ def pair_model(
         features = [encoder(tokens)["pooled_output"], CosineFeature(name="cosine")(embeddings)]
         return head(keras.layers.Concatenate(name="features")(features))
 
-    return _encoder_model(network, inputs, name, options)
+    return _encoder_model(network, inputs, name, _refuse_long_texts(EncoderArguments(**options)))
 
 
 def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_model", **options: Any) -> "keras.Model":
@@ -188,7 +221,7 @@ def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_mo
     from tfhub_ft.encoders.hub_preprocessor import read_vocabulary
     from tfhub_ft.encoders.resolve import resolve_preprocessor
 
-    arguments = EncoderArguments(**options)
+    arguments = _refuse_long_texts(EncoderArguments(**options))
     vocabulary = read_vocabulary(resolve_preprocessor(arguments.encoder, arguments.preprocessor), arguments.encoder)
 
     def network(encoder: "HubEncoder", tokens: "Tensors") -> "Output":
@@ -197,7 +230,7 @@ def masked_lm_model(*, mask_share: float = MASK_SHARE, name: str = "masked_lm_mo
         return _prediction_scores(tokens, vocabulary, mask_share, encoder, MaskedWordHead(name="masked_word_head"))
 
     windows = {"overlap": 0, "split": "words", "masks": True}
-    return _encoder_model(network, ("text",), name, options, windows=windows)
+    return _encoder_model(network, ("text",), name, arguments, windows=windows)
 
 
 def _prediction_scores(
@@ -247,9 +280,13 @@ def mask_filling_model(model: "keras.Model") -> "keras.Model":
 
 def token_inputs(names: Iterable[str]) -> "Tensors":
     """Return inputs of token ids, int32 (batch, length), by name."""
+    return _token_inputs(names, (None,))
+
+
+def _token_inputs(names: Iterable[str], shape: tuple[None, ...]) -> "Tensors":
     import keras
 
-    return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in names}  # pyright: ignore[reportReturnType]
+    return {name: keras.Input(shape=shape, dtype="int32", name=name) for name in names}  # pyright: ignore[reportReturnType]
 
 
 def compose_model(
@@ -261,7 +298,7 @@ def compose_model(
     texts = [keras.Input(shape=(), dtype="string", name=text) for text in inputs]
     texts = texts if len(texts) > 1 else texts[0]
     tokens = preprocessor(texts)
-    token_ids = token_inputs(tokens)
+    token_ids = _token_inputs(tokens, (None,) * (len(next(iter(tokens.values())).shape) - 1))
     token_model = keras.Model(token_ids, network(token_ids), name="token_model")
     return keras.Model(texts, token_model(tokens), name=name)
 
@@ -270,25 +307,41 @@ def _encoder_model(
     network: "Callable[[HubEncoder, Tensors], Output]",
     inputs: Sequence[str],
     name: str,
-    options: dict[str, Any],
+    arguments: EncoderArguments,
     *,
     lowercase: bool = False,
     windows: dict[str, Any] | None = None,
 ) -> "keras.Model":
     from tfhub_ft.encoders import HubEncoder, HubPreprocessor
+    from tfhub_ft.encoders.row_window_preprocessor import RowWindowPreprocessor
     from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 
-    arguments = EncoderArguments(**options)
-    preprocessor = (WindowPreprocessor if windows else HubPreprocessor)(
+    layer_class: type[HubPreprocessor] = HubPreprocessor
+    options: dict[str, Any] = {"long_texts": arguments.long_texts}
+    if windows is not None:
+        layer_class, options = WindowPreprocessor, windows
+    elif arguments.long_texts == "windows":
+        options = {"overlap": arguments.overlap, "max_windows": arguments.max_windows}
+        layer_class = RowWindowPreprocessor
+    preprocessor = layer_class(
         arguments.encoder,
         preprocessor=arguments.preprocessor,
         seq_length=arguments.seq_length,
         lowercase=lowercase,
         name="preprocessor",
-        **(windows or {}),
+        **options,
     )
     encoder = HubEncoder(
         arguments.encoder, freeze=arguments.freeze, implementation=arguments.implementation, name="encoder"
     )
     encoder.backend.check_length(preprocessor.seq_length)
     return compose_model(preprocessor, lambda tokens: network(encoder, tokens), inputs, name=name)
+
+
+def _refuse_long_texts(arguments: EncoderArguments) -> EncoderArguments:
+    """Return the arguments; raise an InputError if they ask for pooled windows or the ends of a text."""
+    if arguments.long_texts != LONG_TEXTS[0]:
+        raise InputError(
+            f"--long-texts {arguments.long_texts}: needs a model with one output for one text; use {LONG_TEXTS[0]}"
+        )
+    return arguments

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from tfhub_ft.models.window_pooling import logits_before_pooling
 from tfhub_ft.utils.keras_compat import input_operation
 
 if TYPE_CHECKING:
@@ -238,14 +239,22 @@ class ReplyBank(keras.layers.Layer):
         return {**super().get_config(), "num_replies": self.num_replies, "hidden": self.hidden}
 
 
+def _output_operation(network: "keras.Model") -> Any:
+    """Return the layer that computes the logits of rows or windows."""
+    return input_operation(logits_before_pooling(network))
+
+
 def takes_temperature(network: "keras.Model") -> bool:
     """Return whether a network ends in a `ClassificationHead`, which `apply_temperature` can rescale."""
-    return isinstance(input_operation(network.outputs[0]), ClassificationHead)
+    return isinstance(_output_operation(network), ClassificationHead)
 
 
 def apply_temperature(network: "keras.Model", temperature: float) -> None:
-    """Divide a network's logits by a temperature in the weights of its head, which calibrates all its exports, too."""
-    dense = input_operation(network.outputs[0]).dense
+    """Divide a network's logits by a temperature in the weights of its head, which calibrates all its exports, too.
+
+    The pooled logits of windows are then divided, too.
+    """
+    dense = _output_operation(network).dense
     dense.set_weights([weight / temperature for weight in dense.get_weights()])
 
 
@@ -258,7 +267,7 @@ def initialize_head(
     https://arxiv.org/abs/1708.02002), which training would spend its first thousand steps on. With "softmax", the
     weights of `fitted_inputs` are fitted by logistic regression on some rows.
     """
-    head = input_operation(network.outputs[0])
+    head = _output_operation(network)
     if activation == "sigmoid":
         frequencies = (targets[:, :-1].sum(0) + 1) / (len(targets) + 2)
         for layer in network.layers:

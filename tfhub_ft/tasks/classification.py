@@ -83,7 +83,7 @@ class Classification(Task):
         continued = super().continued_labels(earlier, labels, source, settings)
         self._check_label_count(continued, source, settings)
         positive = getattr(settings, "positive_label", None)
-        if positive is not None and to_nfc(positive) != to_nfc(continued[-1]):
+        if positive is not None and find_label(positive, continued) != continued[-1]:
             raise InputError(f"--positive-label {positive!r}: the earlier run has {continued[-1]!r}; leave it out")
         return continued
 

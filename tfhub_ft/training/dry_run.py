@@ -130,7 +130,8 @@ def _measure_cost(trainer: Trainer) -> dict[str, Any]:
         return {**cost, "seconds_an_epoch": None, "seconds": _encoding_seconds(trainer, trainer.frozen)}
     batches = trainer.batches()
     cost["steps_an_epoch"] = len(batches)
-    padded_tokens = [len(rows) * int(batches.tokens.lengths[rows].max()) for rows in batches.order()]
+    lengths = batches.tokens.padded_lengths
+    padded_tokens = [len(rows) * int(lengths[rows].max()) for rows in batches.order()]
     log(f"Measuring {min(STEPS, len(batches) - 1):,} steps")
     ends: list[float] = []
 
@@ -151,7 +152,7 @@ def _measure_cost(trainer: Trainer) -> dict[str, Any]:
         seconds_per_token = (ends[-1] - ends[0]) / max(sum(padded_tokens[1 : len(ends)]), 1)
     else:
         seconds_per_token = first_step / padded_tokens[0]
-    validation_tokens = int(trainer.tokens["validation"].lengths.sum())
+    validation_tokens = int(trainer.tokens["validation"].padded_lengths.sum())
     epoch = seconds_per_token * (sum(padded_tokens) + VALIDATION_COST * validation_tokens)
     return {**cost, "seconds_an_epoch": epoch, "seconds": first_step + settings.epochs * epoch}
 

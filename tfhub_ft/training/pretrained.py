@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.recipe import Recipe
-from tfhub_ft.settings import Settings, TrainingSettings, option_name
+from tfhub_ft.settings import NO_WINDOWS_ON_TPU, Settings, TrainingSettings, option_name
 from tfhub_ft.tasks.base import Task, load_plugin
 from tfhub_ft.training.continuation import RunWeights
 from tfhub_ft.training.distribution import needs_fixed_shapes
@@ -149,6 +149,8 @@ def _enable_lora(layer: Any, settings: TrainingSettings) -> None:
 
 def _check_shapes(built: FineTunedModel, settings: TrainingSettings, strategy: "tf.distribute.Strategy") -> None:
     replicas = strategy.num_replicas_in_sync
+    if needs_fixed_shapes(strategy) and getattr(settings, "long_texts", "") == "windows":
+        raise InputError(NO_WINDOWS_ON_TPU)
     if needs_fixed_shapes(strategy) and (settings.batch_size % replicas or settings.batch_tokens):
         raise InputError(
             f"--strategy tpu: --batch-size must be a multiple of its {replicas} cores, without --batch-tokens"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tfhub_ft.data.batches import TokenRows, TrainingBatches, truncation_warning
 from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.data.sequences import Mapped
-from tfhub_ft.settings import TrainingSettings
+from tfhub_ft.settings import LongTextSettings, TrainingSettings
 from tfhub_ft.tasks.base import Task
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError, RowError
@@ -21,10 +21,13 @@ def tokenize_splits(
     dataset: Dataset,
     preprocessor: "HubPreprocessor",
     train_inputs: Sequence[tuple[str, ...]] | None = None,
+    *,
+    advice: str = "",
 ) -> dict[str, TokenRows]:
     """Return the tokens of each split, from the cache or a prepared folder where they are there.
 
-    Those of a student are not in a prepared folder: its training inputs are `train_inputs`, if given.
+    Those of a student are not in a prepared folder: its training inputs are `train_inputs`, if given. `advice` ends the
+    warning about truncated rows.
     """
     inputs: dict[str, Sequence] = {
         name: Mapped(task.training_inputs, split.rows) for name, split in dataset.splits.items()
@@ -45,8 +48,17 @@ def tokenize_splits(
     truncated = {name: split_tokens.truncated_rows for name, split_tokens in tokens.items()}
     if any(truncated.values()):
         shown = (f"{count:,} of {len(dataset.splits[name].rows):,} {name} rows" for name, count in truncated.items())
-        warn(truncation_warning(", ".join(shown), preprocessor.seq_length))
+        warn(truncation_warning(", ".join(shown), preprocessor.truncation) + advice)
     return tokens
+
+
+def long_text_advice(settings: TrainingSettings) -> str:
+    """Return how to read truncated rows, for the end of a warning."""
+    if not isinstance(settings, LongTextSettings):
+        return ""
+    if settings.long_texts == "windows":
+        return "; pass a larger --max-windows or --seq-length"
+    return "; pass --long-texts windows or a larger --seq-length"
 
 
 def reach_min_steps(settings: TrainingSettings, tokens: TokenRows, given: Collection[str]) -> TrainingSettings:

@@ -7,7 +7,7 @@ from tfhub_ft.run import Run
 from tfhub_ft.training.distribution import check_same_rows, check_strategy, is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.start import open_run, start_training
-from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
+from tfhub_ft.training.tokens import long_text_advice, reach_min_steps, tokenize_splits
 from tfhub_ft.utils.arguments import check_path, check_type
 from tfhub_ft.utils.console import recorded_warnings
 from tfhub_ft.utils.memory import release_gradients
@@ -71,7 +71,7 @@ def train(
             strategy = start_strategy(resolved)
             check_same_rows(strategy, dataset.memory_digests)
             built = build_model(start.recipe, resolved, dataset.labels, strategy, start.earlier_weights())
-            tokens = tokenize_splits(task, dataset, built.preprocessor)
+            tokens = tokenize_splits(task, dataset, built.preprocessor, advice=long_text_advice(resolved))
             initialize(task, built, tokens["train"], dataset.targets["train"], resolved)
         if not start.run:
             resolved = reach_min_steps(resolved, tokens["train"], start.given)

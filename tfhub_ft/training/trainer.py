@@ -19,7 +19,7 @@ from tfhub_ft.tasks.base import monitor_of
 from tfhub_ft.training.continuation import RunWeights
 from tfhub_ft.training.distribution import distribute_batches, needs_fixed_shapes, start_strategy
 from tfhub_ft.training.pretrained import FineTunedModel, build_model, initialize
-from tfhub_ft.training.tokens import reach_min_steps, tokenize_splits
+from tfhub_ft.training.tokens import long_text_advice, reach_min_steps, tokenize_splits
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import RunError
 from tfhub_ft.utils.precision import matrix_products_in, resolve_precision
@@ -186,7 +186,7 @@ class Trainer:
         """Return the batches of training rows."""
         settings = self.settings
         tokens, targets = self.training_rows()
-        buckets = length_buckets(tokens.lengths, settings.seq_length) if settings.padding == "buckets" else ()
+        buckets = length_buckets(tokens.padded_lengths, settings.seq_length) if settings.padding == "buckets" else ()
         if needs_fixed_shapes(self.strategy):
             buckets = [settings.seq_length]
         return TrainingBatches(
@@ -282,7 +282,7 @@ def make_trainer(recipe: Recipe, settings: TrainingSettings, dataset: Dataset, g
     """Return a trainer for rows and settings: the first steps of `train`."""
     strategy = start_strategy(settings)
     built = build_model(recipe, settings, dataset.labels, strategy, RunWeights.load(settings))
-    tokens = tokenize_splits(recipe.task, dataset, built.preprocessor)
+    tokens = tokenize_splits(recipe.task, dataset, built.preprocessor, advice=long_text_advice(settings))
     initialize(recipe.task, built, tokens["train"], dataset.targets["train"], settings)
     settings = reach_min_steps(settings, tokens["train"], given)
     return Trainer(recipe, settings, dataset, built, tokens, strategy)

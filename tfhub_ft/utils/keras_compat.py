@@ -18,9 +18,10 @@ else:
     BytePairTokenizer = Optimizer = object
 
 # The modules that register classes with Keras.
-REGISTERING = ("encoders.hub_encoder", "encoders.window_preprocessor", "models.heads", "models.masking")
-REGISTERING += ("tasks.losses", "training.optimizer", "language_models.language_model_layer")
-REGISTERING += ("language_models.dialogue_preprocessor", "language_models.byte_pair")
+REGISTERING = ("encoders.hub_encoder", "encoders.window_preprocessor", "encoders.row_window_preprocessor")
+REGISTERING += ("models.heads", "models.window_pooling", "models.masking", "tasks.losses", "training.optimizer")
+REGISTERING += ("language_models.language_model_layer", "language_models.dialogue_preprocessor")
+REGISTERING += ("language_models.byte_pair",)
 
 
 class _LazyObjects(dict):
@@ -98,6 +99,12 @@ def untrack_variable(layer: "keras.layers.Layer", variable: "keras.Variable") ->
 def input_operation(tensor: Any) -> Any:
     """Return the operation that computes a symbolic tensor, None for other values."""
     return getattr(getattr(tensor, "_keras_history", None), "operation", None)
+
+
+def input_tensors(tensor: Any) -> list[Any]:
+    """Return the symbolic inputs of the call that computes a symbolic tensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index].input_tensors
 
 
 def inbound_nodes(operation: Any) -> list[Any]:

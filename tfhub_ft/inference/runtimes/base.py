@@ -68,7 +68,9 @@ def single_rows(batches: "Iterable[Batch]") -> list[Batch]:
         for number in range(len(next(iter(batch.values())))):
             row = {name: array[number : number + 1] for name, array in batch.items()}
             if "input_mask" in row:
-                row = {name: array[:, : int(row["input_mask"].sum())] for name, array in row.items()}
+                # The tokens of a row, or its windows and the tokens of the longest one.
+                sizes = [int(axis.max()) + 1 for axis in np.nonzero(row["input_mask"][0])]
+                row = {name: array[(slice(None), *map(slice, sizes))] for name, array in row.items()}
             rows.append(row)
     return rows
 

@@ -43,9 +43,11 @@ def tflite_preprocessor(file: Path) -> "HubPreprocessor":
 def _new_layer(description: dict[str, Any]) -> "HubPreprocessor":
     """Return a layer without a module, from {"class", "config"}."""
     from tfhub_ft.encoders.hub_preprocessor import HubPreprocessor
+    from tfhub_ft.encoders.row_window_preprocessor import RowWindowPreprocessor
     from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
 
-    classes = {layer_class.__name__: layer_class for layer_class in (HubPreprocessor, WindowPreprocessor)}
+    layer_classes = (HubPreprocessor, RowWindowPreprocessor, WindowPreprocessor)
+    classes = {layer_class.__name__: layer_class for layer_class in layer_classes}
     return classes[description["class"]].from_config(description["config"])
 
 
