@@ -97,13 +97,13 @@ if TYPE_CHECKING:
     assert_type(run, Run)
     assert_type(distill(run, student="layers:3", output_dir="runs/small"), Run)
     frame, table = pd.DataFrame(), pa.table({})
-    rows: list[dict[str, str]] = []
+    dict_rows: list[dict[str, str]] = []
     columns: dict[str, list[str]] = {}
     texts: Iterator[str] = iter(())
     pairs: list[tuple[str, str]] = []
     assert_type(predict(run, frame, text_column="review"), pd.DataFrame)
     assert_type(predict(run, table), pa.Table)
-    assert_type(predict(run, rows), list[dict[str, Any]])
+    assert_type(predict(run, dict_rows), list[dict[str, Any]])
     assert_type(predict(run, columns), dict[str, Any])
     for each in ("a text", b"a text", ["a text"], ("a text",), texts, pairs, frame["review"], np.array(["a text"])):
         assert_type(predict(run, each), list[dict[str, Any]])
