@@ -55,6 +55,7 @@ from tfhub_ft.utils.files import (
     write_json,
     write_text,
 )
+from tfhub_ft.utils.remote import as_path
 from tfhub_ft.utils.saved_graph import check_archive
 
 if TYPE_CHECKING:
@@ -332,7 +333,7 @@ class Run:
         return data
 
     def _locate(self, file: str | Path, relative: str | None, fault: Callable[[Path], str | None]) -> str:
-        path, faults = find_rows(Path(file), relative, self.path, fault)
+        path, faults = find_rows(as_path(file), relative, self.path, fault)
         if path is None:
             raise InputError(f"{self.path}: its training rows are not found: {' and '.join(faults)}")
         return str(path)

@@ -16,6 +16,7 @@ from tfhub_ft.cli.read_options import precision_option, reading_options, templat
 from tfhub_ft.utils.console import decode_input, printable
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, is_pattern, matching_files
+from tfhub_ft.utils.remote import as_path
 
 if TYPE_CHECKING:
     from tfhub_ft.data.texts import TextRow
@@ -114,7 +115,7 @@ def command(
     predictor = open_predictor(model, precision=precision)
     predictor = predictor.explaining if explain else predictor
     if output and not shards:
-        inputs = [Path(source if source and source != "-" else "/dev/stdin"), Path(model), *run_files(Path(model))]
+        inputs = [as_path(source if source and source != "-" else "/dev/stdin"), Path(model), *run_files(Path(model))]
         check_output(Path(output), "--output", inputs)
     reading = {
         "columns": predictor.columns(**columns),
@@ -133,7 +134,7 @@ def command(
         is_utf8 = codecs.lookup(sys.stdin.encoding or "utf-8").name == "utf-8"
         if stream and not is_utf8 and not reading["options"].usual_encoding:
             reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
-        rows = TextRows(sys.stdin if stream else Path(source or ""), **reading)
+        rows = TextRows(sys.stdin if stream else as_path(source or ""), **reading)
         predicted = predict_file(predictor, rows)
     if output:
         count = write_predictions(predicted, Path(output), rows, spreadsheet_safe=spreadsheet_safe)

@@ -37,6 +37,7 @@ from tfhub_ft.data.splits import split_rows
 from tfhub_ft.settings import TrainingSettings, option_name
 from tfhub_ft.utils.console import warn
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.remote import as_path
 
 SPLITS = ("train", "validation", "test")
 
@@ -215,7 +216,7 @@ def _files_of(
         file = getattr(settings, name) or demo
         if is_in_memory(str(file)) and name not in objects:
             raise InputError(f"{option_name(name)} {file}: not a file; pass the rows in Python, as {name}=")
-        files["train" if name == "data" else name] = objects.get(name) or Path(file)
+        files["train" if name == "data" else name] = objects.get(name) or as_path(file)
     return files
 
 

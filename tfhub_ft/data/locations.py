@@ -1,13 +1,16 @@
 """Record where the data files of a run are, and find them."""
 
 import glob
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfhub_ft.data.formats.folder import TextFiles
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import is_pattern, matching_files, sha256_of
+from tfhub_ft.utils.remote import is_remote
 
 # The entry of splits.json for a split: the location of its file, the number of rows and, unless they are all, which.
 SplitEntry = dict[str, Any]
@@ -17,13 +20,15 @@ T = TypeVar("T")
 def location_of(name: Path, folder: Path | None = None) -> SplitEntry:
     """Return the entry of splits.json for a file, or for the files of a pattern, whose values are then lists.
 
-    The entry is {"file": as given, "sha256"}, and with a run folder also {"relative": the path from there, "bytes"}.
+    The entry is {"file": as given, "sha256"}, and with a run folder also {"relative": the path from there, "bytes"}; a
+    remote file has no relative path.
     """
     files = matching_files(name)
-    location = {"file": str(name), "sha256": _each(sha256_of, files)}
+    location = {"file": str(name), "sha256": _each(_sha256_of_rows, files)}
     if folder is None:
         return location
-    return {**location, "relative": relative_name(name, folder), "bytes": _each(os.path.getsize, files)}
+    location["bytes"] = _each(_bytes_of_rows, files)
+    return location if is_remote(name) else {**location, "relative": relative_name(name, folder)}
 
 
 def relative_name(name: Path, folder: Path) -> str:
@@ -36,18 +41,18 @@ def relative_name(name: Path, folder: Path) -> str:
 
 def content_fault(name: Path, recorded: SplitEntry) -> str | None:
     """Return how a file or a pattern differs from the entry of splits.json; None if it is the same."""
-    if name.is_dir():
-        return "is a folder"
     try:
         files = matching_files(name)
-    except InputError:
-        return "is missing"
-    if not all(file.is_file() for file in files):
-        return "is missing"
+    except InputError as error:
+        return f"cannot be read ({str(error).removeprefix(f'{name}: ')})" if is_remote(name) else "is missing"
     try:
+        if any(file.is_dir() and not TextFiles.find(file).names for file in files):
+            return "is a folder"
+        if not all(file.exists() for file in files):
+            return "is missing"
         # Files of another size need not be read. Runs of version 0.1 do not record sizes.
-        same = recorded.get("bytes") in (None, _each(os.path.getsize, files))
-        return None if same and _each(sha256_of, files) == recorded["sha256"] else "has changed"
+        same = recorded.get("bytes") in (None, _each(_bytes_of_rows, files))
+        return None if same and _each(_sha256_of_rows, files) == recorded["sha256"] else "has changed"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
@@ -74,6 +79,19 @@ def find_rows(
             return candidate, faults
         faults.append(f"{candidate} {fault}")
     return None, faults
+
+
+def _sha256_of_rows(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and the contents of the txt files of a folder."""
+    if not path.is_dir():
+        return sha256_of(path)
+    digests = (f"{sha256_of(path / name)}  {name}\n" for name in TextFiles.find(path).names)
+    return hashlib.sha256("".join(digests).encode(errors="surrogateescape")).hexdigest()
+
+
+def _bytes_of_rows(path: Path) -> int:
+    files = [path / name for name in TextFiles.find(path).names] if path.is_dir() else [path]
+    return sum(map(os.path.getsize, files))
 
 
 def _each(function: Callable[[Path], T], files: list[Path]) -> T | list[T]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.column_advice import missing_column_advice, repeated_header_fault, sample_rows
@@ -17,7 +16,8 @@ from tfhub_ft.data.memory_rows import MemoryRows
 from tfhub_ft.data.sequences import map_sequence, spool
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import matching_files
+from tfhub_ft.utils.files import local_file, matching_files
+from tfhub_ft.utils.remote import as_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def read_rows(
     Raises:
         InputError: The file cannot be read, is empty or lacks a column; or a row is bad and `on_bad_row` is None.
     """
-    source = open_source(Path(path), columns, options or ReadOptions())
+    source = open_source(local_file(path), columns, options or ReadOptions())
     yield from rows_of(source, _fit_checks(columns, [source]), on_bad_row=on_bad_row)
 
 
@@ -82,7 +82,7 @@ def read_all(
     if isinstance(path, MemoryRows):
         name, sources = str(path), [path.open(columns)]
     else:
-        name = str(Path(path))
+        name = str(as_path(path))
         sources = [open_source(file, columns, options or ReadOptions()) for file in matching_files(path)]
     columns = _fit_checks(columns, sources)
     text_fields = [column.name for column in columns if column.check is check_text]

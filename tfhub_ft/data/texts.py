@@ -13,6 +13,7 @@ from tfhub_ft.data.formats.text import open_stream
 from tfhub_ft.data.rows import rows_of
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import local_file
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class TextRows:
     ):
         options = replace(options or ReadOptions(), keep_blank=True)
         stream: Any = getattr(source, "buffer", None)
-        path = check_path("source", source) if is_path(source) else None
+        path = local_file(check_path("source", source)) if is_path(source) else None
         self.by_line = bool(stream) or (path is not None and suffix_of(path) == ".txt")
         # A wrapper of a stream that is collected closes it.
         self.opened = source

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.remote import as_path
 
 T = TypeVar("T")
 
@@ -29,8 +30,8 @@ def check_type(argument: str, value: Any, types: type[T] | tuple[type[T], ...], 
 
 
 def check_path(argument: str, value: object, expected: str = "a path (str or Path)") -> Path:
-    """Return a path given as a str or a Path; raise an InputError for others and for NUL characters."""
-    return Path(check_no_nul(argument, check_type(argument, value, (str, os.PathLike), expected)))
+    """Return a path given as a str or a Path, also of a URL; raise an InputError for others and for NUL characters."""
+    return as_path(check_no_nul(argument, check_type(argument, value, (str, os.PathLike), expected)))
 
 
 def check_no_nul(argument: str, value: T) -> T:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.utils.errors import InputError, RunError, TfhubFtError
+from tfhub_ft.utils.remote import State, as_path, download, is_remote, is_remote_pattern, matching_urls, state_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,22 +200,49 @@ def locked(folder: Path, message: str) -> Iterator[None]:
 
 
 def is_pattern(name: str | os.PathLike) -> bool:
-    """Return whether a name is a glob pattern such as part-*.jsonl, and not that of an existing file."""
-    return glob.has_magic(str(name)) and not Path(name).is_file()
+    """Return whether a name is a glob pattern such as part-*.jsonl, and not that of an existing file or folder."""
+    if is_remote(name):
+        return is_remote_pattern(str(as_path(name)))
+    return glob.has_magic(str(name)) and not Path(name).exists()
 
 
 def matching_files(name: str | os.PathLike) -> list[Path]:
     """Return the files that match a glob pattern, sorted; any other name as it is, even if it does not exist.
 
+    Remote files are downloaded, unless a copy is up to date.
+
     Raises:
-        InputError: No file matches the pattern.
+        InputError: No file matches the pattern, or a remote file cannot be read.
     """
+    if is_remote(name):
+        return [as_path(url, copy=_copy_of(url)) for url in matching_urls(str(as_path(name)))]
     if not is_pattern(name):
         return [Path(name)]
     files = sorted(path for path in map(Path, glob.glob(str(name), recursive=True)) if path.is_file())
     if not files:
         raise InputError(f"{name}: no file matches the pattern")
     return files
+
+
+def local_file(name: str | os.PathLike) -> Path:
+    """Return the path of a file; a remote file is downloaded as by `matching_files`."""
+    return matching_files(name)[0] if is_remote(name) and not is_pattern(name) else as_path(name)
+
+
+# The copies of remote files: the state of the file, the folder of the copy and its path.
+_copies: dict[str, tuple[State, tempfile.TemporaryDirectory[str], str]] = {}
+
+
+def _copy_of(url: str) -> str:
+    """Return the path of a copy of a remote file, which lasts as long as the process unless the file changes."""
+    state = state_of(url)
+    if url not in _copies or state is None or _copies[url][0] != state:
+        folder = temporary_folder()
+        try:
+            _copies[url] = state, folder, str(download(url, Path(folder.name)))
+        except OSError as error:
+            raise write_fault(error, f"the copy of {url} in {tempfile.gettempdir()}") or error from None
+    return _copies[url][2]
 
 
 def check_link(path: Path, option: str = "") -> None:
@@ -226,6 +254,8 @@ def check_link(path: Path, option: str = "") -> None:
 
 def check_writable(path: Path, option: str = "") -> None:
     """Raise an InputError if a file or folder, given by an option, cannot be created or changed."""
+    if is_remote(path):
+        raise InputError(f"{option} {path}: is remote; pass a local path".lstrip())
     check_link(path, option)
     existing = next(each for each in (path, *path.absolute().parents) if each.exists())
     if (existing != path and not existing.is_dir()) or not os.access(existing, os.W_OK):

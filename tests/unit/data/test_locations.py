@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 
@@ -126,3 +127,90 @@ def test_splits_record_paths_and_sizes(project):
     assert run.splits["test"]["relative"] == "../../rows/part-*.csv"
     assert len(run.splits["test"]["bytes"]) == len(run.splits["test"]["sha256"]) == 2
     assert yaml.safe_load((run.path / "recipe.yaml").read_text())["data"] == "rows/part-*.csv"
+
+
+@pytest.fixture
+def store(project):
+    """An object store in memory that has the rows of the project."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    for file in (project / "rows").iterdir():
+        system.pipe(f"/rows/{file.name}", file.read_bytes())
+    yield system
+    system.store.clear()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"data": "memory://rows/all.csv"},
+        {"train": "memory://rows/train.csv", "test": "memory://rows/test.csv"},
+        {"data": "memory://rows/part-*.csv"},
+    ],
+)
+def test_run_finds_remote_rows_from_anywhere(store, project, monkeypatch, settings):
+    run = start_run(settings)
+    local = start_run({name: url.replace("memory://", "") for name, url in settings.items()}, "runs/local")
+    expected = texts(local.load_rows())
+    assert texts(run.load_rows()) == expected
+    for name in run.splits:
+        here, there = run.splits[name], local.splits[name]
+        assert here["file"] == f"memory://{there['file']}"
+        assert "relative" not in here
+        assert here["sha256"] == there["sha256"]
+        assert here["bytes"] == there["bytes"]
+    assert run.settings.as_dict() | settings == run.settings.as_dict()
+    shutil.move(project / "runs", project.parent / "runs")
+    monkeypatch.chdir("/")
+    assert texts(Run(project.parent / "runs" / "one").load_rows()) == expected
+
+
+def test_run_names_changed_remote_files(store):
+    run = start_run({"data": "memory://rows/all.csv"})
+    content = store.cat("/rows/all.csv")
+    store.pipe("/rows/all.csv", content.replace(b"good", b"evil"))
+    with pytest.raises(InputError, match=r"^runs/one: .* not found: memory://rows/all\.csv has changed$"):
+        run.load_rows()
+    store.rm("/rows/all.csv")
+    with pytest.raises(InputError, match=r"memory://rows/all\.csv cannot be read \(not found; check the address\)$"):
+        run.load_rows()
+
+
+@pytest.fixture
+def folders(project):
+    """The project with rows in folders of labels."""
+    for number, (text, label) in enumerate(make_reviews(40, seed=0)):
+        file = project / "texts" / label / f"{number}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return project
+
+
+def test_run_finds_folders_of_labels(folders, monkeypatch):
+    run = start_run({"data": "texts"})
+    expected = texts(run.load_rows())
+    moved = folders.parent / "elsewhere" / "mo*ed"
+    shutil.move(folders, moved)
+    monkeypatch.chdir("/")
+    assert texts(Run(moved / "runs" / "one").load_rows()) == expected
+    # Other files are not read.
+    (moved / "texts" / "note.md").write_text("a note")
+    assert texts(Run(moved / "runs" / "one").load_rows()) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.write_text(file.read_text()[::-1]),
+        lambda file: file.unlink(),
+        lambda file: file.rename(file.with_name("x.txt")),
+        lambda file: file.rename(file.parent.parent / "positive" / "x.txt"),
+        lambda file: file.with_name("x.txt").write_text("more"),
+    ],
+    ids=["text", "missing", "name", "label", "more"],
+)
+def test_run_names_changed_folders(folders, change):
+    run = start_run({"data": "texts"})
+    change(next((folders / "texts" / "negative").iterdir()))
+    with pytest.raises(InputError, match=r"^runs/one: its training rows are not found: texts has changed$"):
+        run.load_rows()
