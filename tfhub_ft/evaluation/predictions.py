@@ -11,7 +11,7 @@ from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics.scores import guess_metrics
 from tfhub_ft.tasks.base import Logits, Task
 from tfhub_ft.tasks.masked_lm import MaskedLM
-from tfhub_ft.tasks.prediction_columns import prediction_columns, rounded
+from tfhub_ft.tasks.prediction_columns import prediction_columns, table_cells
 from tfhub_ft.tasks.question_answering import BestSpans, QuestionAnswering, predicted_answers
 from tfhub_ft.tasks.retrieval import Retrieval
 from tfhub_ft.tasks.token_classification import TokenClassification, tags_by_row
@@ -67,7 +67,7 @@ def _row_columns(task: Task, rows: Sequence[Row], logits: Logits, scored: Scored
 
 
 def _beside_label(task: Task, row: Row, prediction: Columns) -> Columns:
-    columns = rounded(prediction_columns(prediction))
+    columns = table_cells(prediction_columns(prediction))
     predicted = columns.pop(task.decision_field or "score")
     # The score of a label is one of its probabilities.
     numbers = {
@@ -99,7 +99,7 @@ def _(task: QuestionAnswering, rows: Sequence[Row], logits: Logits, scored: Scor
             **row.values,
             "answers": [*dict.fromkeys(answer["text"] for answer in row.values["answers"])],
             "prediction": answer,
-            **rounded({"score": _answer_score(spans, answer)}),
+            **table_cells({"score": _answer_score(spans, answer)}),
         }
         for row, answer, spans in zip(rows, predicted, logits, strict=True)
     ]
@@ -118,6 +118,6 @@ def _(task: MaskedLM, rows: Sequence[Row], logits: np.ndarray, scored: Scored) -
     columns = []
     for row, sums in zip(rows, logits, strict=True):
         count, accuracy, perplexity = guess_metrics(sums[None])
-        scores = rounded({"masked_accuracy": accuracy, "perplexity": perplexity})
+        scores = table_cells({"masked_accuracy": accuracy, "perplexity": perplexity})
         columns.append({**row.values, "masked_tokens": count, **scores})
     return columns

@@ -12,7 +12,7 @@ from tfhub_ft.data.texts import TextRow, TextRows
 from tfhub_ft.inference.batching import Prediction, Segments
 from tfhub_ft.inference.parquet import write_parquet
 from tfhub_ft.inference.predict import Predictor, predict_rows
-from tfhub_ft.tasks.prediction_columns import free_names, prediction_columns, rounded
+from tfhub_ft.tasks.prediction_columns import free_names, prediction_columns, table_cells
 from tfhub_ft.utils.console import log, progress, warn
 from tfhub_ft.utils.documents import read_json
 from tfhub_ft.utils.errors import InputError
@@ -62,14 +62,14 @@ def predict_file(predictor: Predictor, rows: TextRows) -> Iterator[PredictedRow]
 
 
 def output_row(row: TextRow, prediction: Prediction, *, as_table: bool = False) -> Values:
-    """Return the columns of a row, then the fields of its prediction, in a table as columns of rounded numbers.
+    """Return the columns of a row, then the fields of its prediction, or the cells of a csv file as its columns.
 
     A column that has the name of a field becomes input_NAME.
     """
     columns = prediction_columns(prediction)
     names = free_names(row.values, {*prediction, *columns})
     values = {names[name]: value for name, value in row.values.items()}
-    return values | (rounded(columns) if as_table else prediction)
+    return values | (table_cells(columns) if as_table else prediction)
 
 
 def write_predictions(

@@ -17,7 +17,8 @@ from tfhub_ft.utils.files import atomic_write
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_AT_ONCE = 4096
+# Predictions that are Python objects at a time, and rows of a row group.
+ROWS_AT_ONCE, ROWS_OF_GROUP = 4096, 65_536
 
 
 def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, rows: TextRows | None = None) -> int:
@@ -30,6 +31,7 @@ def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, r
     import pyarrow.parquet as parquet
 
     predicted, count, writer = iter(predicted), 0, None
+    group: list[pa.Table] = []
     columns = _ArrowColumns(rows, rows.source.batches()) if rows and rows.source.batches else _PythonColumns(rows)
     with atomic_write(path) as aside:
         try:
@@ -42,8 +44,13 @@ def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, r
                     writer = parquet.ParquetWriter(aside, pa.schema(fields, kept.schema.metadata))
                 # Only fields of predictions whose type is not known may differ.
                 added = added.cast(pa.schema(list(writer.schema)[len(kept.schema) :]))
-                writer.write_table(pa.Table.from_arrays([*kept.columns, *added.columns], schema=writer.schema))
+                group.append(pa.Table.from_arrays([*kept.columns, *added.columns], schema=writer.schema))
                 count += len(part)
+                if sum(map(len, group)) >= ROWS_OF_GROUP:
+                    writer.write_table(pa.concat_tables(group))
+                    group.clear()
+            if writer and group:
+                writer.write_table(pa.concat_tables(group))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             raise InputError(f"--output {path}: cannot be written ({first_line(error)}); write a jsonl file") from None
         finally:

@@ -6,6 +6,8 @@ from typing import Any
 from tfhub_ft.tasks.base import Prediction
 
 DIGITS = 6
+# Fields that are lists of objects.
+OBJECT_LISTS = ("answers", "entities", "guesses", "replies")
 
 
 def prediction_columns(prediction: Prediction) -> dict[str, Any]:
@@ -14,11 +16,15 @@ def prediction_columns(prediction: Prediction) -> dict[str, Any]:
     return columns | {f"probability_{label}": value for label, value in prediction.get("probabilities", {}).items()}
 
 
-def rounded(columns: dict[str, Any]) -> dict[str, Any]:
-    """Return columns with numbers of six significant digits, for tables that people read."""
-    return {
-        name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for name, value in columns.items()
-    }
+def table_cells(columns: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a prediction for a csv file: numbers have six significant digits, and no list is blank."""
+    return {name: _table_cell(name, value) for name, value in columns.items()}
+
+
+def _table_cell(name: str, value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    return "[]" if name in OBJECT_LISTS and value == [] else value
 
 
 def free_names(names: Collection[str], taken: Collection[str]) -> dict[str, str]:
