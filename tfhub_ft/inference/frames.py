@@ -103,7 +103,12 @@ def _add_to_dataset(dataset: Any, names: Mapping[str, str], table: "pa.Table") -
     import datasets
 
     renamed = dataset.rename_columns({name: free for name, free in names.items() if name != free})
-    added = datasets.concatenate_datasets([renamed.with_format(None), datasets.Dataset(table)], axis=1)
+    added = datasets.Dataset(table)
+    if len(dataset):
+        added = datasets.concatenate_datasets([renamed.with_format(None), added], axis=1)
+    else:
+        features = {**renamed.features, **added.features}
+        added = datasets.Dataset.from_dict(dict.fromkeys(features, []), datasets.Features(features))
     kind = dataset.format["type"]
     return added if kind in (None, "custom") else added.with_format(kind, **dataset.format["format_kwargs"])
 
@@ -114,5 +119,5 @@ def _add_to_arrow(table: Any, names: Mapping[str, str], predictions: "pa.Table")
     fields = [*(field.with_name(names[field.name]) for field in table.schema), *predictions.schema]
     columns: Sequence[Any] = predictions.columns
     if isinstance(table, pa.RecordBatch):
-        columns = [pa.concat_arrays(column.chunks) for column in columns]
+        columns = [column.combine_chunks() for column in columns]
     return type(table).from_arrays([*table.columns, *columns], schema=pa.schema(fields, table.schema.metadata))

@@ -97,7 +97,8 @@ def predict(
         model: A run, a run folder, an export folder (its newest version is used), a SavedModel folder or a TFLite file;
             or a predictor from `open_predictor`.
         texts: One text, or a list, tuple, generator, NumPy array, pandas Series, string tensor or `tf.data.Dataset` of
-            texts; for a recipe that reads pairs, tuples of two texts, or one tuple. Bytes are decoded as UTF-8.
+            texts, with or without targets; for a recipe that reads pairs, tuples of two texts, or one tuple. Bytes are
+            decoded as UTF-8.
 
             Or rows with named columns: a pandas or polars DataFrame, a pyarrow Table, a Hugging Face `Dataset`, an
             object with the Arrow C stream interface, a dict of columns or a list of dicts.
@@ -141,7 +142,7 @@ def predict(
     if columns:
         raise InputError(f"{min(columns)}: names a column, but texts is {type_name(texts)}; leave it out")
     if hasattr(type(texts), "element_spec"):
-        rows = TextRows(texts, predictor.columns(), keep_columns=False)
+        rows = TextRows(_without_targets(texts, len(predictor.task.fields)), predictor.columns(), keep_columns=False)
         return [*_predicted(predictor, rows, reports=reports)]
     if isinstance(texts, tuple) and len(predictor.task.fields) > 1 and all(isinstance(each, str) for each in texts):
         texts = [texts]
@@ -154,11 +155,21 @@ def predict(
 
 def _predict_frame(predictor: "Predictor", frame: Any, columns: Mapping[str, str | None], *, reports: bool) -> Any:
     text_columns = predictor.columns(**columns)
-    if hasattr(type(frame), "__len__") and not len(frame):
+    if not isinstance(frame, Mapping) and hasattr(type(frame), "__len__") and not len(frame):
         return with_predictions(frame, [predictor.blank])
     rows = TextRows(frame, text_columns, keep_columns=False)
     column_names(frame)
     return with_predictions(frame, _predicted(predictor, rows, reports=reports))
+
+
+def _without_targets(dataset: Any, count: int) -> Any:
+    """Return a `tf.data.Dataset` of (inputs, targets), or of `count` texts and targets, without the targets."""
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple):
+        return dataset
+    if count == 1 or isinstance(spec[0], tuple | Mapping):
+        return dataset.map(lambda inputs, *_: inputs)
+    return dataset.map(lambda *values: values[:count])
 
 
 def _predicted(predictor: "Predictor", rows: Iterable[TextRow], *, reports: bool) -> Iterator[Prediction]:

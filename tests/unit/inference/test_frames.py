@@ -157,7 +157,12 @@ def test_predict_keeps_types_where_all_values_are_missing():
     assert tfhub_ft.predict(by_span, table.to_pandas())["start"].isna().all()
 
 
-@pytest.mark.parametrize("make", [pd.DataFrame, pa.table])
+def empty_dataset(columns):
+    datasets = pytest.importorskip("datasets")
+    return datasets.Dataset.from_dict(columns, datasets.Features.from_arrow_schema(pa.table(columns).schema))
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pa.table, pa.record_batch, empty_dataset])
 def test_predict_returns_columns_for_a_frame_without_rows(make):
     empty = make({"text": pd.Series([], dtype="str"), "label": pd.Series([], dtype="int64")})
     predicted = tfhub_ft.predict(BY_LABEL, empty)
@@ -181,6 +186,12 @@ def test_predict_takes_arrays_and_datasets_of_texts():
 
     dataset = tf.data.Dataset.from_tensor_slices({"text": ["good", "bad"], "id": [1, 2]})
     series = pd.Series(["good", "bad"])
+    labeled = dataset.map(lambda row: (row["text"], row["id"]))
+    for texts in (labeled, labeled.batch(2), labeled.map(lambda text, _: text), dataset.map(lambda row: (row, 1))):
+        assert [prediction["label"] for prediction in tfhub_ft.predict(BY_LABEL, texts)] == ["good", "bad"]
+    pairs = labeled.map(lambda text, _: (text, text))
+    for texts in (pairs, pairs.map(lambda *pair: (pair, 1)), pairs.map(lambda *pair: (*pair, 1)).batch(2)):
+        assert [prediction["label"] for prediction in tfhub_ft.predict(BY_PAIR, texts)] == ["good", "bad"]
     for texts in (series, pa.chunked_array([["good"], ["bad"]]), np.array(series), dataset, dataset.batch(2)):
         predictions = tfhub_ft.predict(BY_LABEL, texts)
         assert [prediction["label"] for prediction in predictions] == ["good", "bad"]
