@@ -1,8 +1,7 @@
 """Named entities: a tag for each word.
 
 Rows are lists of tokens and their BIO tags (jsonl, or CoNLL files), or texts and their entities as spans of characters,
-as doccano and Label Studio export them. A prediction takes a text of any length, and returns the entities as spans of
-its characters.
+as doccano and Label Studio export them. Predictions take texts of any length, and return entities as such spans.
 
 From the command line:
 
@@ -12,7 +11,6 @@ From the command line:
 In Python:
 
     import tensorflow as tf
-
     from tfhub_ft.recipes import ner
 
     model = ner.build_model(encoder="minilm-l6", num_classes=3)
@@ -89,13 +87,7 @@ def build_model(
 def loss(
     class_weights: "Sequence[float] | None" = None, *, focal_gamma: float = 0.0, label_smoothing: float = 0.0
 ) -> "keras.losses.Loss":
-    """Return the cross-entropy of the words' tags, at the first token of each word.
-
-    Args:
-        class_weights: Weight of each tag; None for equal weights.
-        focal_gamma: Focal loss gamma; down-weights easy examples.
-        label_smoothing: Share of each target that is spread over all tags.
-    """
+    """Return the cross-entropy of the words' tags, at the first token of each word; each tag may have a weight."""
     from tfhub_ft import TagCrossEntropy
 
     return TagCrossEntropy(class_weights, focal_gamma=focal_gamma, label_smoothing=label_smoothing)
