@@ -412,15 +412,15 @@ def _parse_class_weight(option: str, value: Any) -> str | dict[str, float]:
         raise InputError(f"{source}: expected a weight by label, such as {{spam: 5, ham: 1}}, got {type_name(value)}")
     weights: dict[str, float] = {}
     for label, weight in value.items():
-        if isinstance(label, bool):
-            raise InputError(f"{source}: label {label} is a boolean; quote it, such as 'yes' or 'true'")
         try:
             number = math.nan if isinstance(weight, bool) else float(weight)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not 0 <= number < math.inf:
             raise InputError(f"{source}: the weight of {str(label)!r} is {weight!r}; must be a number of at least 0")
-        weights[unicodedata.normalize("NFC", str(label).strip())] = number
+        # YAML reads yes and no as booleans.
+        name = str(label).lower() if isinstance(label, bool) else str(label).strip()
+        weights[unicodedata.normalize("NFC", name)] = number
     if not any(weights.values()):
         raise InputError(f"{source}: at least one label must have a weight above 0")
     return weights

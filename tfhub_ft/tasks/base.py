@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfhub_ft.data.columns import Column, text_column, to_nfc
-from tfhub_ft.data.labels import format_labels
+from tfhub_ft.data.labels import find_label, format_labels
 from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import Scores
 from tfhub_ft.utils.errors import InputError, did_you_mean
@@ -263,14 +263,19 @@ def weights_of_labels(
         return task.balanced_weights(targets, labels)
     keys = {label: [label, label[2:]] if task.label_column == "tags" else [label] for label in labels}
     known = dict.fromkeys(key for names in keys.values() for key in reversed(names) if key)
-    for name in class_weight:
-        if name not in known:
+    by_key: dict[str, float] = {}
+    for name, weight in class_weight.items():
+        key = find_label(name, known)
+        if key is None:
             hint = did_you_mean(name, known)
             raise InputError(
                 f"--class-weight: label {name!r} not found in the training rows; the labels are"
                 f" {format_labels(list(known))}{hint and f'; {hint}'}"
             )
-    weights = [next((class_weight[key] for key in names if key in class_weight), 1.0) for names in keys.values()]
+        if key in by_key:
+            raise InputError(f"--class-weight: label {key!r} has two weights; remove one")
+        by_key[key] = weight
+    weights = [next((by_key[key] for key in names if key in by_key), 1.0) for names in keys.values()]
     if not any(weights):
         raise InputError("--class-weight: the weight of every label is 0; at least one must be above 0")
     return weights

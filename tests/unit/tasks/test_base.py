@@ -102,9 +102,20 @@ def test_weights_of_labels_of_entities_apply_to_their_tags(class_weight, expecte
             {"ham": 1, "spm": 2},
             "label 'spm' not found in the training rows; the labels are ham, spam; did you mean spam",
         ),
+        ({"ham": 1, "Ham": 2}, "label 'ham' has two weights; remove one"),
         ({"ham": 0, "spam": 0.0}, "the weight of every label is 0"),
     ],
 )
 def test_weights_of_labels_refuses_wrong_weights(class_weight, message):
     with pytest.raises(InputError, match=f"--class-weight: {message}"):
         weights_of_labels(load_task("classification"), class_weight, ["ham", "spam"], None)
+
+
+def test_weights_of_labels_find_labels_in_another_spelling():
+    task = load_task("classification")
+    for labels, class_weight in (
+        (["no", "yes"], {"true": 2, "false": 0.5}),
+        (["0", "1"], {"1.0": 2, "0.0": 0.5}),
+        (["Ham", "Spam"], {"spam": 2, "ham": 0.5}),
+    ):
+        assert weights_of_labels(task, class_weight, labels, None) == [0.5, 2]
