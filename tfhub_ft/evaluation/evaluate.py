@@ -56,16 +56,16 @@ def evaluate(
         files = [] if isinstance(rows, MemoryRows) else matching_files(rows)
         check_output(report, "--report", inputs=[*files, *run_files(run.path)])
     with recorded_warnings() as warnings:
-        scored = _evaluate(run, rows, reading)
+        model, scored = _evaluate(run, rows, reading)
     if report:
         from tfhub_ft.evaluation.report.html_report import write_report
 
         scores = {rows.name: scored.scores}
-        write_report(report, run, scored, of=f"rows of {rows}", scores=scores, warnings=warnings)
+        write_report(report, run, scored, of=f"rows of {rows}", scores=scores, warnings=warnings, model=model)
     return dict(scored.scores)
 
 
-def _evaluate(run: Run, data: Path | MemoryRows, reading: dict[str, Any]) -> Scored:
+def _evaluate(run: Run, data: Path | MemoryRows, reading: dict[str, Any]) -> "tuple[keras.Model, Scored]":
     task, labels = run.recipe.task, run.labels
     rows = read_scored_rows(task, run.settings, labels, data, dropped=run.dropped_labels, **reading)
     targets = task.targets(rows, labels, str(data))
@@ -78,7 +78,7 @@ def _evaluate(run: Run, data: Path | MemoryRows, reading: dict[str, Any]) -> Sco
         evaluator = plugin.generation_evaluator(model, rows, run.settings)
         generated, replies = evaluator()
         scores, written = {**scores, **generated}, evaluator.reply_table(trained=replies)
-    return Scored(task, rows, logits, targets, labels, run.thresholds, run.calibration, scores, written)
+    return model, Scored(task, rows, logits, targets, labels, run.thresholds, run.calibration, scores, written)
 
 
 def score_rows(run: Run, rows: Sequence[Row]) -> "tuple[keras.Model, TokenRows, Logits]":

@@ -35,7 +35,9 @@ def check_explainable(task: Task, settings: Any, path: object) -> None:
         raise InputError(f"{OPTION}: {path} computes its encoder by a graph; train with --implementation native")
 
 
-def make_explain_fn(task: Task, model: "keras.Model", labels: Sequence[str]) -> ExplainFn:
+def make_explain_fn(
+    task: Task, model: "keras.Model", labels: Sequence[str], *, max_steps: int | None = None
+) -> ExplainFn:
     """Return a function from rows of segments and their predictions to explanations, in the order of the rows.
 
     An explanation is {"explanation": words, "explanation_error": number}. Each word has its "text", its "start" and
@@ -59,7 +61,7 @@ def make_explain_fn(task: Task, model: "keras.Model", labels: Sequence[str]) -> 
         row_of = np.repeat(np.arange(len(rows)), [len(each) for each in outputs])
         tokens = tokenize(preprocessor, rows)
         flat = [output for row_outputs in outputs for output in row_outputs]
-        attributions = attribute(tokens.subset(row_of), [index for index, _, _ in flat])
+        attributions = attribute(tokens.subset(row_of), [index for index, _, _ in flat], max_steps)
         spans = [word_spans(preprocessor, segments) for segments in zip(*rows, strict=True)]
         explanations: list[Prediction] = [{"explanation": [], "explanation_error": 0.0} for _ in rows]
         start = 0

@@ -1,7 +1,7 @@
 """Scored rows: metrics, intervals, the baseline, warnings and correct predictions."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, singledispatch
 from typing import Any
@@ -13,7 +13,7 @@ from tfhub_ft.data.rows import Row
 from tfhub_ft.metrics import OUT_OF_SCOPE, Scores
 from tfhub_ft.metrics.calibration import logits_of
 from tfhub_ft.metrics.thresholds import precision_warning
-from tfhub_ft.tasks.base import Logits, Targets, Task, Thresholds, default_thresholds
+from tfhub_ft.tasks.base import Logits, Prediction, Segments, Targets, Task, Thresholds, default_thresholds
 from tfhub_ft.tasks.classification import Classification
 from tfhub_ft.tasks.multilabel import Multilabel
 from tfhub_ft.tasks.question_answering import QuestionAnswering, predicted_answers, true_texts
@@ -25,7 +25,10 @@ Correctness = tuple[list[str], np.ndarray]
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows that a model has scored; `written` are the generated texts of each row, by column of the report."""
+    """Rows that a model has scored.
+
+    `written` are the generated texts of each row, by column of the report; `explain` explains predictions of rows.
+    """
 
     task: Task
     rows: Sequence[Row]
@@ -36,6 +39,7 @@ class Scored:
     calibration: Mapping[str, Any]
     scores: Scores
     written: Sequence[Mapping[str, str]] = ()
+    explain: Callable[[Sequence[Segments], Sequence[Prediction]], list[Prediction]] | None = None
 
     @cached_property
     def texts(self) -> list[str]:

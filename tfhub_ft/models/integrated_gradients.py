@@ -87,7 +87,7 @@ class IntegratedGradients:
         self._batches = 0
 
     def __call__(
-        self, tokens: TokenRows, outputs: Sequence[int] | np.ndarray, max_steps: int = MAX_STEPS
+        self, tokens: TokenRows, outputs: Sequence[int] | np.ndarray, max_steps: int | None = None
     ) -> Attributions:
         """Return the attributions of one output, by its index among the logits, for each row of tokens."""
         outputs = np.asarray(outputs, "int32")
@@ -97,7 +97,7 @@ class IntegratedGradients:
         values, pending, steps = np.zeros(len(tokens.word_ids)), np.arange(len(tokens)), FIRST_STEPS
         with matrix_products_in("float32", self.network):
             self._check(tokens, baseline, outputs)
-            while len(pending) and steps <= max_steps:
+            while len(pending) and steps <= (max_steps or MAX_STEPS):
                 self._extend(paths, tokens, baseline, outputs, pending, steps)
                 pending = np.array([row for row in pending if not paths[row].is_complete(steps)], int)
                 steps *= 2

@@ -152,7 +152,14 @@ def write_results(
         peak_memory=peak_memory(),
     )
     html_report.write_report(
-        run.path / REPORT, run, scored, of=f"{split} rows", scores=scores, warnings=run.warnings, training=training
+        run.path / REPORT,
+        run,
+        scored,
+        of=f"{split} rows",
+        scores=scores,
+        warnings=run.warnings,
+        training=training,
+        model=built.model,
     )
     write_json(run.path / METRICS, scores)
     remove_weights(run.path / CHECKPOINTS)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfhub_ft.evaluation.report import plots, report_tables
+from tfhub_ft.evaluation.report.explained_texts import explained_texts
 from tfhub_ft.evaluation.report.parts import Parts, report_parts
 from tfhub_ft.evaluation.scored import Scored, joined_labels
 from tfhub_ft.metrics import OUT_OF_SCOPE
@@ -97,10 +98,12 @@ def _(task: Multilabel, scored: Scored) -> Parts:
     # Distance of a row's wrong labels from their thresholds.
     distance = (np.abs(probabilities - thresholds) * wrong).sum(-1)
     true = [", ".join(row.values["labels"]) or "none" for row in scored.rows]
+    order = np.argsort(-distance, kind="stable")[: report_tables.ROWS_SHOWN].tolist()
+    shown = [i for i in order if distance[i] > 0]
+    texts, legend = explained_texts(scored, shown)
     rows = [
-        [plots.shorten(scored.texts[i]), true[i], joined_labels(labels, predicted[i]), float(distance[i])]
-        for i in np.argsort(-distance, kind="stable")[: report_tables.ROWS_SHOWN].tolist()
-        if distance[i] > 0
+        [text, true[i], joined_labels(labels, predicted[i]), float(distance[i])]
+        for i, text in zip(shown, texts, strict=True)
     ]
     return [
         *_ranking_curves(probabilities, truth, labels, None),
@@ -115,7 +118,7 @@ def _(task: Multilabel, scored: Scored) -> Parts:
         report_tables.ReportTable(
             "Most confident mistakes",
             f"{int((wrong.any(-1) | unseen).sum()):,} of {len(truth):,} rows have a wrong or a missing label. Those"
-            " whose wrong labels are farthest from their thresholds come first.",
+            f" whose wrong labels are farthest from their thresholds come first.{legend}",
             ["text", "labels", "prediction", "distance from the thresholds"],
             rows,
         ),

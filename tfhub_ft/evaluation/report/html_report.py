@@ -5,13 +5,14 @@ import json
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfhub_ft.data.locations import SplitEntry
 from tfhub_ft.data.memory_rows import is_in_memory
 from tfhub_ft.evaluation.console_tables import headlines
+from tfhub_ft.evaluation.explanations import ExplainFn, check_explainable, make_explain_fn
 from tfhub_ft.evaluation.report import classification_report, span_report  # noqa: F401  register their parts
 from tfhub_ft.evaluation.report.parts import report_parts
 from tfhub_ft.evaluation.report.plots import Plot, token_lengths, training_curves
@@ -22,9 +23,11 @@ from tfhub_ft.metrics.thresholds import precision_summary
 from tfhub_ft.run import DISTILLATION, Run
 from tfhub_ft.settings import option_name
 from tfhub_ft.tasks.base import load_plugin, monitor_of
+from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import write_text
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
 PACKAGES = ("tfhub_ft", "tensorflow", "tensorflow-text", "tensorflow-hub", "keras", "numpy")
@@ -43,6 +46,7 @@ CHIPS = (
     "mean_reciprocal_rank_of_10",
 )
 CHIPS_SHOWN = 4
+STEPS_OF_EXPLANATIONS = 32
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,16 @@ def write_report(
     scores: Mapping[str, Scores],
     warnings: Sequence[str] = (),
     training: Training | None = None,
+    model: "keras.Model | None" = None,
 ) -> None:
-    """Write the report of rows that a run has scored; `of` describes them, such as "test rows"."""
+    """Write the report of rows that a run has scored; `of` describes them, such as "test rows".
+
+    With the model, the report shows the words that made wrong predictions.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     plugin = load_plugin(scored.task)
+    scored = replace(scored, explain=_explain_fn(run, model))
     parts = plugin.report_parts(scored) if plugin else report_parts(scored.task, scored)
     page = Environment(
         loader=PackageLoader("tfhub_ft.evaluation.report", "."),
@@ -113,6 +122,17 @@ def write_report(
 def _source(split: SplitEntry) -> str:
     """Return the file of a split, or what identifies rows that were in memory."""
     return f"{split['file']} (SHA-256 {split['sha256']})" if is_in_memory(split["file"]) else split["file"]
+
+
+def _explain_fn(run: Run, model: "keras.Model | None") -> ExplainFn | None:
+    """Return a function that explains predictions; None if predictions of the run cannot be explained."""
+    if model is None:
+        return None
+    try:
+        check_explainable(run.recipe.task, run.settings, run.path)
+        return make_explain_fn(run.recipe.task, model, run.labels, max_steps=STEPS_OF_EXPLANATIONS)
+    except InputError:
+        return None
 
 
 def _chips(scores: Scores) -> list[tuple[str, str, str]]:

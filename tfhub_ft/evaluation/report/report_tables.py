@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfhub_ft.evaluation.console_tables import headlines, score_cells
+from tfhub_ft.evaluation.report.explained_texts import ExplainedText, explained_texts
 from tfhub_ft.evaluation.report.plots import shorten
 from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics import Scores
@@ -22,7 +23,7 @@ class ReportTable:
     title: str
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | float | None]]
+    rows: Sequence[Sequence[str | float | ExplainedText | None]]
 
 
 def class_table(scores: Scores) -> ReportTable:
@@ -59,6 +60,8 @@ def label_issues(
     doubtful = doubtful[np.argsort(-typical[doubtful], kind="stable")]
     mistakes = np.setdiff1d(wrong, doubtful)
     mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
+    shown = mistakes[:ROWS_SHOWN].tolist()
+    shown_texts, legend = explained_texts(scored, shown)
     return [
         ReportTable(
             "Labels that look wrong",
@@ -73,9 +76,9 @@ def label_issues(
         ReportTable(
             "Most confident mistakes",
             f"{len(wrong):,} of {len(texts):,} predictions differ from the label; for {len(mistakes):,} of them the"
-            f" label does not look wrong.{' What do these texts have in common?' if len(mistakes) else ''}",
+            f" label does not look wrong.{' What do these texts have in common?' if len(mistakes) else ''}{legend}",
             ["text", "label", "prediction", "confidence"],
-            [[shorten(texts[i]), true[i], names[i], float(confidence[i])] for i in map(int, mistakes[:ROWS_SHOWN])],
+            [[text, true[i], names[i], float(confidence[i])] for i, text in zip(shown, shown_texts, strict=True)],
         ),
     ]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tfhub_ft.evaluation.report.explained_texts import explained_texts
 from tfhub_ft.evaluation.report.parts import Parts, report_parts
 from tfhub_ft.evaluation.report.plots import bars, confusion_matrix, scatter, score_distribution, shorten
 from tfhub_ft.evaluation.report.report_tables import ROWS_SHOWN, ReportTable, class_table
@@ -26,12 +27,15 @@ def _(task: Regression, scored: Scored) -> Parts:
     predicted, truth = (on_scale(values, scored.labels)[:, 0] for values in (scored.logits, scored.targets))
     errors = predicted - truth
     worst = np.argsort(-np.abs(errors), kind="stable")[:ROWS_SHOWN].tolist()
-    rows = [[shorten(scored.texts[i]), float(truth[i]), float(predicted[i])] for i in worst]
+    texts, legend = explained_texts(scored, worst)
+    rows = [[text, float(truth[i]), float(predicted[i])] for i, text in zip(worst, texts, strict=True)]
     caption = f"Mean {errors.mean():+.3f}. If it is far from 0, the model predicts too high or too low in general."
     return [
         scatter(predicted, truth),
         score_distribution({"predictions": errors}, title="Errors", axis="prediction minus score", caption=caption),
-        ReportTable("Largest errors", "What do these texts have in common?", ["text", "score", "prediction"], rows),
+        ReportTable(
+            "Largest errors", f"What do these texts have in common?{legend}", ["text", "score", "prediction"], rows
+        ),
     ]
 
 
