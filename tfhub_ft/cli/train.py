@@ -18,7 +18,7 @@ from tfhub_ft.utils.errors import InputError
 MOST_USED = "Most used"
 _GROUPS = (MOST_USED, "Data", "Model", "Training", "Fine-tuning method", "Runtime")
 _MOST_USED_SETTINGS = (
-    *("data", "train", "validation", "test", "text_column", "label_column"),
+    *("data", "train", "validation", "test", "text_column", "text", "label_column"),
     *("encoder", "language_model", "seq_length", "epochs", "batch_size", "learning_rate", "freeze"),
 )
 

@@ -49,11 +49,9 @@ def _is_like_row(source: Source, names: Sequence[str]) -> bool:
 
 def _is_unknown(source: Source, names: Sequence[str], columns: Sequence[Column]) -> bool:
     """Return whether a file has none of the usual column names, and is not of another known layout."""
-    if any(column.hint and column.hint(column.option, sample_rows(source)) for column in columns):
+    if any(column.template or (column.hint and column.hint(column.option, sample_rows(source))) for column in columns):
         return False
-    return not any(
-        has_columns(names, [replace(column, column=None, template=None)], by_number=True) for column in columns
-    )
+    return not any(has_columns(names, [replace(column, column=None)], by_number=True) for column in columns)
 
 
 def _delimiter_advice(source: Source, columns: Sequence[Column], other: str | None) -> str:

@@ -367,7 +367,7 @@ def check_weight(value: object) -> float:
 def check_labels(value: object) -> tuple[str, ...]:
     """Return the labels of a row without duplicates, from a list of labels or a dictionary from labels to flags.
 
-    Flags are 1 and 0, true and false, yes and no, or x and "".
+    Flags are 1 and 0, true and false, yes and no, or x and "". A missing value is 0.
     """
     if isinstance(value, dict):
         value = [label for label, flag in value.items() if _check_flag(label, flag)]
@@ -377,6 +377,8 @@ def check_labels(value: object) -> tuple[str, ...]:
 
 
 def _flag(value: object) -> bool | None:
+    if is_missing(value):
+        return False
     return None if isinstance(value, list | dict) else FLAGS.get(str(value).strip().casefold())
 
 

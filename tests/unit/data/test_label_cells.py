@@ -150,6 +150,16 @@ def test_label_columns_are_read_as_the_error_says(tmp_path, capsys):
         rows_of(path, content, labels_column="id,price")
 
 
+@pytest.mark.parametrize(("yes", "no"), [(1, 0), (True, False), (1.0, 0.0), ("x", ""), (1.0, float("nan")), (1, None)])
+def test_label_columns_have_any_type(yes, no, tmp_path):
+    rows = [{"text": "x", "a": yes, "b": no}, {"text": "y", "a": no, "b": no}, {"text": "z", "a": no, "b": yes}]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    read = rows_of(tmp_path / "rows.jsonl", content, labels_column="a,b")
+    assert [row.values["labels"] for row in read] == [("a",), (), ("b",)]
+    with pytest.raises(InputError, match="column 'a,b' has -1 for the label 'a'; expected 1 or 0"):
+        rows_of(tmp_path / "rows.jsonl", content.replace(f'"a": {json.dumps(yes)}', '"a": -1'), labels_column="a,b")
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
