@@ -221,7 +221,7 @@ def _cell_text(name: str, value: object) -> str:
         return ""
     if isinstance(value, dict | list | tuple | bytes):
         raise ValueError(f"column {name!r} is {kind_of(value)}, not text")
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value)
 
 
 def has_columns(names: Sequence[str], columns: Sequence[Column], *, by_number: bool = False) -> bool:

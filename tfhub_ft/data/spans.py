@@ -99,7 +99,8 @@ def _first(entity: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _check_offset(value: object, name: str) -> int:
-    if isinstance(value, float) and value.is_integer():
+    # Lists of a column in Arrow have one type.
+    if (isinstance(value, float) and value.is_integer()) or (isinstance(value, str) and value.isdecimal()):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"whose {name} is {kind_of(value)}, not the number of a character")

@@ -18,12 +18,13 @@ def join_words(source: Source, *, tokens_column: str | None = None, tags_column:
     Consecutive rows with an equal value in the column of sentences are a sentence; an empty value repeats the one
     before.
     """
-    if source.names is None:
-        return source
-    word = _find(source.names, (tokens_column,) if tokens_column else WORDS)
-    tag = _find(source.names, (tags_column,) if tags_column else TAGS)
+    names = source.names
+    if names is None:
+        names = next((list(record.values) for record in source.records() if record.values is not None), [])
+    word = _find(names, (tokens_column,) if tokens_column else WORDS)
+    tag = _find(names, (tags_column,) if tags_column else TAGS)
     # Lists of tokens may be next to their "sentence".
-    sentence = _find(source.names, SENTENCES[:-1] if tokens_column or tags_column else SENTENCES)
+    sentence = _find(names, SENTENCES[:-1] if tokens_column or tags_column else SENTENCES)
     if word is None or tag is None or sentence is None:
         return source
     names = [tokens_column or "tokens", tags_column or "tags"]
@@ -40,21 +41,25 @@ def _sentences(source: Source, columns: tuple[str, str], sentence: str, names: S
 
     def sentence_of(record: Record) -> object:
         nonlocal current
-        value = None if record.values is None else record.values[sentence]
+        value = None if record.values is None else record.values.get(sentence)
         current = current if is_missing(value) else value
         return current
 
     for _, group in itertools.groupby(source.records(), key=sentence_of):
         records = list(group)
         fault = next((fault for record in records if (fault := _fault(record, columns))), None)
-        rows = [record.values for record in records if record.values is not None]
-        values = {name: [str(row[column]).strip() for row in rows] for name, column in zip(names, columns, strict=True)}
-        yield Record(records[0].number, None if fault else values, fault)
+        values = None
+        if not fault:
+            rows = [record.values or {} for record in records]
+            values = {
+                name: [str(row[column]).strip() for row in rows] for name, column in zip(names, columns, strict=True)
+            }
+        yield Record(records[0].number, values, fault)
 
 
 def _fault(record: Record, columns: Sequence[str]) -> str | None:
     """Return what is wrong with a row."""
     if record.values is None:
         return record.fault
-    missing = next((name for name in columns if is_missing(record.values[name])), None)
+    missing = next((name for name in columns if is_missing(record.values.get(name))), None)
     return f"column {missing!r} is empty in row {record.number}" if missing else None

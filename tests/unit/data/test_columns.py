@@ -87,7 +87,7 @@ def test_text_template_leaves_missing_values_empty(missing, tmp_path):
         read(path, text="{a}: {b}")
 
 
-@pytest.mark.parametrize(("value", "text"), [(1, "1"), (1.5, "1.5"), (True, "true"), ("{b}", "{b}")])
+@pytest.mark.parametrize(("value", "text"), [(1, "1"), (1.5, "1.5"), (True, "True"), ("{b}", "{b}")])
 def test_text_template_writes_values_as_text(value, text, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"a": value, "label": "p"}))

@@ -61,6 +61,7 @@ LAYOUTS = {
     },
     "unordered": {"entities": [*TRIPLES[::-1], TRIPLES[0]]},
     "spaces at the ends": {"entities": [[0, 10, "PER"], [17, 22, "LOC"]]},
+    "texts": {"entities": [["0", "9", "PER"], ["18", "22", "LOC"]]},
     "floats": {"entities": [[0.0, 9.0, "PER"], [18.0, 22.0, "LOC"]]},
 }
 
@@ -148,7 +149,7 @@ def test_offsets_in_utf_16_are_recognized_by_the_text():
         ([[0, 9]], "has an entity, number 1, with 2 values; write"),
         ([[0, 3, "PER"], "x"], "has an entity, number 2, that is a text"),
         ([{"start": 0, "label": "PER"}], "number 1, without 'end'"),
-        ([[0, "9", "PER"]], "number 1, whose end is a text, not the number of a character"),
+        ([[0, "x", "PER"]], "number 1, whose end is a text, not the number of a character"),
         ([[True, 9, "PER"]], "whose start is true or false"),
         ([[0, 2.5, "PER"]], "whose end is a number (2.5)"),
         ([[0, 9, None]], "number 1, whose label is null, not a label"),

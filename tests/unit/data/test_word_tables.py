@@ -1,5 +1,7 @@
 """Tables with a word and its tag per row."""
 
+import json
+
 import pytest
 
 from tfhub_ft.data.rows import read_all
@@ -27,6 +29,17 @@ def read(path, content, skip_bad_rows=False, **settings):
 @pytest.mark.parametrize("table", TABLES)
 def test_words_are_joined_to_sentences(table, tmp_path):
     assert read(tmp_path / "a.csv", TABLES[table]) == ROWS
+
+
+def test_words_in_objects_are_joined(tmp_path):
+    rows = [
+        {"word": word, "tag": tag, "sentence_id": number}
+        for number, row in enumerate(ROWS)
+        for word, tag in zip(*row, strict=True)
+    ]
+    assert read(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows)) == ROWS
+    with pytest.raises(InputError, match="a.jsonl, line 1: column 'tag' is empty in row 2"):
+        read(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in [rows[0], {"word": "x"}]))
 
 
 def test_named_columns_are_joined(tmp_path):
