@@ -92,6 +92,13 @@ class Recipe:
                 f"{self.name}: the RECIPE lacks a loss, as in tfhub_ft 0.1; add loss=, and import names from tfhub_ft"
                 " itself, as recipes/ADD-RECIPE.md describes"
             )
+        long_texts, parameters = getattr(settings, "long_texts", None), inspect.signature(self.build_model).parameters
+        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        if long_texts in ("head-tail", "windows") and not takes_any and "long_texts" not in parameters:
+            raise InputError(
+                f"--long-texts {long_texts}: build_model of {self.name} does not take it; add **options, and pass them"
+                " to text_model"
+            )
         classes = num_classes(self.task, labels)
         class_arguments = {"num_classes": classes} if classes else {}
         return _call(self.build_model, {**settings.as_dict(), **class_arguments}, EncoderArguments)

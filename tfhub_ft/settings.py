@@ -527,6 +527,11 @@ class LongTextSettings(Settings):
             )
         if self.strategy.startswith("tpu"):
             raise InputError(NO_WINDOWS_ON_TPU)
+        if self.jit_compile:
+            raise InputError(
+                "--jit-compile: not available with --long-texts windows, whose steps have any number of windows; remove"
+                " one"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

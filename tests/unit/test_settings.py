@@ -11,8 +11,10 @@ from tfhub_ft.settings import (
     Distillation,
     Group,
     IntentSettings,
+    LongTextSettings,
     MultilabelSettings,
     PairSettings,
+    ScoredTextSettings,
     Settings,
     TextSettings,
     TwoClassSettings,
@@ -55,6 +57,39 @@ def test_settings_reject_invalid_values(values, message):
     with pytest.raises(InputError) as caught:
         Settings(**values)
     assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"long_texts": "window"}, "--long-texts window: must be one of truncate, head-tail, windows"),
+        ({"overlap": 4}, "--overlap 4: unused without --long-texts windows; add it, or omit --overlap"),
+        (
+            {"long_texts": "head-tail", "window_pooling": "max"},
+            "--window-pooling max: unused without --long-texts windows; add it, or omit --window-pooling",
+        ),
+        ({"max_windows": 8}, "--max-windows 8: unused without --long-texts windows; add it, or omit --max-windows"),
+        ({"long_texts": "windows", "max_windows": 0}, "--max-windows 0: must be at least 1"),
+        ({"long_texts": "windows", "overlap": True}, "--overlap True: must be an integer"),
+        ({"long_texts": "windows", "overlap": -1}, "--overlap -1: must be at least 0"),
+        ({"long_texts": "windows", "window_pooling": "sum"}, "--window-pooling sum: must be one of mean, max"),
+        (
+            {"long_texts": "windows", "overlap": 16, "seq_length": 32},
+            "--overlap 16: must be at most 15 with --seq-length 32",
+        ),
+        ({"long_texts": "windows", "strategy": "tpu:name"}, "--long-texts windows: not available with --strategy tpu"),
+        (
+            {"long_texts": "windows", "jit_compile": True, "padding": "buckets"},
+            "--jit-compile: not available with --long-texts windows",
+        ),
+    ],
+)
+@pytest.mark.parametrize("settings", [LongTextSettings, TwoClassSettings, MultilabelSettings, ScoredTextSettings])
+def test_settings_reject_long_texts(settings, values, message):
+    with pytest.raises(InputError) as caught:
+        settings(**values)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 

@@ -72,6 +72,11 @@ class TokenRows:
         return 0 if self.truncated is None else int(self.truncated.sum())
 
     @property
+    def windows(self) -> int | None:
+        """The number of windows that rows are read in; None if rows are read whole."""
+        return None
+
+    @property
     def signature(self) -> "Mapping[str, tf.TensorSpec] | tf.TensorSpec":
         """The tf.TensorSpecs of a batch."""
         import tensorflow as tf
@@ -150,6 +155,11 @@ class StackedWindows(TokenRows):
     def most_rows(self, batch_size: int, length: int) -> int:
         """Return how many rows have at most the tokens of `batch_size` rows of one window; at least one."""
         return max(1, min(batch_size, batch_size * self.seq_length // max(length, 1)))
+
+    @property
+    def windows(self) -> int:
+        """The number of windows of all rows."""
+        return len(self.window_starts) - 1
 
     @property
     def signature(self) -> "Mapping[str, tf.TensorSpec]":

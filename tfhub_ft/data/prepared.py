@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfhub_ft.data.batches import Targets, TokenRows, row_starts
+from tfhub_ft.data.batches import StackedWindows, Targets, TokenRows, row_starts
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.formats.tfrecord import record_contents
 from tfhub_ft.data.locations import SplitEntry, relative_name
@@ -51,7 +51,8 @@ class Prepared:
     - `target`, the target for the loss: int64, or float for regression and for several labels;
     - `line` and `row`: the line of the file that the row starts in, and its values as JSON;
     - for recipes that divide long rows into windows, the tokens of all windows, one after the other, with
-      `window_lengths`, `word`, `starts_word`, `word_starts` and `word_ends`, as in `WindowRows`.
+      `window_lengths`, and for predictions of words also `word`, `starts_word`, `word_starts` and `word_ends`, as in
+      `WindowRows`.
 
     Args:
         path: The folder.
@@ -117,13 +118,18 @@ class Prepared:
                 f"--prepared {self.path}: its tokens are of another preprocessor than that of {preprocessor.encoder};"
                 f" it was prepared with {' '.join(options)}"
             )
-        windowed = "window_lengths" in self.index["features"]
         rows = self.splits[split]["rows"]
-        arrays = arrays_of_rows(rows, lambda: self.digest(split), self._arrays(split, windowed))
+        arrays = arrays_of_rows(rows, lambda: self.digest(split), self._arrays(split))
         starts = row_starts(arrays.pop("lengths"))
-        if not windowed:
+        if "windows" not in arrays:
             return TokenRows(**arrays, starts=starts)
-        windows, row_words = arrays.pop("windows"), row_starts(arrays.pop("row_words"))
+        windows = arrays.pop("windows")
+        if "word" not in arrays:
+            lengths, row_windows = np.diff(starts), row_starts(windows)
+            return StackedWindows.of(
+                arrays, window_lengths=lengths, row_windows=row_windows, seq_length=preprocessor.seq_length
+            )
+        row_words = row_starts(arrays.pop("row_words"))
         row = np.repeat(np.arange(len(windows), dtype="int32"), windows)
         return WindowRows(**arrays, starts=starts, row=row, row_words=row_words, inputs=inputs)
 
@@ -140,13 +146,14 @@ class Prepared:
                 values = {name: check(values[name]) for name, check in checks.items()}
                 yield Row(features["line"].int64_list.value[0], values)
 
-    def _arrays(self, split: str, windowed: bool) -> Iterator[Arrays]:
+    def _arrays(self, split: str) -> Iterator[Arrays]:
         """Yield the arrays of tokens, some rows at a time."""
         import tensorflow as tf
 
-        token_features = WINDOWED if windowed else TOKENS
+        names = self.index["features"]
+        token_features = WINDOWED if "word" in names else TOKENS
         # Folders of version 0.1 do not have the feature `truncated`.
-        row_features = ["window_lengths"] if windowed else [*{"truncated"} & {*self.index["features"]}]
+        row_features = [name for name in ("truncated", "window_lengths") if name in names]
         features = {name: tf.io.RaggedFeature(tf.int64) for name in [*token_features, *row_features]}
         records = tf.data.TFRecordDataset([str(self.path / name) for name in self.splits[split]["shards"]])
         batches = records.batch(ROWS_AT_ONCE).map(
@@ -156,12 +163,14 @@ class Prepared:
             lengths = {name: ragged.row_lengths().numpy().astype("int64") for name, ragged in batch.items()}
             values = {name: ragged.flat_values.numpy() for name, ragged in batch.items()}
             part = {array: values[name].astype(dtype) for name, (array, dtype) in token_features.items()}
-            if windowed:
+            part["lengths"] = lengths["input_word_ids"]
+            if "truncated" in values:
+                part["truncated"] = values["truncated"].astype(bool)
+            if "window_lengths" in values:
                 part |= {"lengths": values["window_lengths"], "windows": lengths["window_lengths"]}
-                yield {**part, "row_words": lengths["word_starts"]}
-            else:
-                part |= {name: values[name].astype(bool) for name in row_features}
-                yield {**part, "lengths": lengths["input_word_ids"]}
+            if "word" in values:
+                part["row_words"] = lengths["word_starts"]
+            yield part
 
 
 def prepared_fault(folder: Path, recorded: Mapping[str, SplitEntry]) -> str | None:
@@ -227,18 +236,24 @@ def serialize_rows(tokens: TokenRows, targets: Targets, rows: Sequence[Row]) -> 
 
 def _features(tokens: TokenRows, targets: Targets, row: int) -> Arrays:
     """Return the features of the tokens and the target of a row."""
-    windows = slice(row, row + 1)
+    windows, window_starts = slice(row, row + 1), tokens.starts
     if isinstance(tokens, WindowRows):
         windows = slice(*np.searchsorted(tokens.row, np.array([row, row + 1], tokens.row.dtype)))
-    here = slice(tokens.starts[windows.start], tokens.starts[windows.stop])
+    elif isinstance(tokens, StackedWindows):
+        windows, window_starts = slice(*tokens.row_windows[row : row + 2]), tokens.window_starts
+    here = slice(window_starts[windows.start], window_starts[windows.stop])
     features = {name: getattr(tokens, array)[here] for name, (array, _) in TOKENS.items()}
+    if isinstance(tokens, WindowRows | StackedWindows):
+        features["window_lengths"] = np.diff(window_starts[windows.start : windows.stop + 1])
     if isinstance(tokens, WindowRows):
         starts, ends = tokens.words_of(row)
-        lengths = np.diff(tokens.starts[windows.start : windows.stop + 1])
         features |= {"word": tokens.word[here], "starts_word": tokens.starts_word[here]}
-        features |= {"word_starts": starts, "word_ends": ends, "window_lengths": lengths}
+        features |= {"word_starts": starts, "word_ends": ends}
     elif tokens.truncated is not None:
-        features["truncated"] = tokens.truncated[windows]
-    is_per_token = isinstance(targets, TokenTargets)
-    features["target"] = targets.values[here] if is_per_token else np.ravel(targets[windows])
+        features["truncated"] = tokens.truncated[row : row + 1]
+    if isinstance(targets, TokenTargets):
+        features["target"] = targets.values[here]
+    else:
+        target = windows if isinstance(tokens, WindowRows) else slice(row, row + 1)
+        features["target"] = np.ravel(targets[target])
     return features

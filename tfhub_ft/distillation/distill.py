@@ -21,6 +21,7 @@ from tfhub_ft.distillation.losses import SOFT_LOSSES
 from tfhub_ft.distillation.pruning import architecture_of, copy_head, cut_encoder, evenly_spread
 from tfhub_ft.distillation.vocabulary import domain_vocabulary
 from tfhub_ft.encoders.hub_encoder import encoder_of
+from tfhub_ft.encoders.packing import MAX_WINDOWS
 from tfhub_ft.encoders.resolve import resolve
 from tfhub_ft.run import DISTILLATION, MODEL, Run
 from tfhub_ft.settings import DATA, OLD_UNLABELED, Distillation, Settings
@@ -173,6 +174,9 @@ def _student_settings(
     changes |= {"preprocessor": None, **STUDENT_DEFAULTS, **settings}
     if not count:
         changes["encoder"] = student
+    if settings.get("long_texts", "windows") != "windows":
+        # These apply to windows only.
+        changes = {"overlap": None, "window_pooling": "mean", "max_windows": MAX_WINDOWS} | changes
     student_settings = run.settings.replaced(changes)
     assert isinstance(student_settings, Settings)
     run.recipe.check(student_settings)
@@ -342,13 +346,14 @@ class StudentTrainer(Trainer):
         import keras
 
         from tfhub_ft.distillation.student_model import StudentLearner
+        from tfhub_ft.models.window_pooling import windows_of
 
         tokens: dict[str, keras.KerasTensor] = dict(self.network.input)
         outputs = {"logits": self.network.outputs[0]}
         if self.loss.hidden_loss:
             encoder = encoder_of(self.network)
             # Keras keeps the outputs of a layer as a flat list.
-            structure = encoder.compute_output_spec(tokens)
+            structure = encoder.compute_output_spec(windows_of(tokens))
             outputs["hidden"] = keras.tree.pack_sequence_as(structure, encoder.output)["encoder_outputs"]
         return StudentLearner(tokens, outputs, self.loss)
 

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfhub_ft.distillation.losses import SoftLoss
+from tfhub_ft.models.window_pooling import windows_of
 from tfhub_ft.training.train_step import TrainStepModel
 
 HiddenStates = Sequence[tf.Tensor]
@@ -93,6 +94,7 @@ def hidden_difference(
     """
 
     def difference(tokens: Mapping[str, tf.Tensor], hidden: HiddenStates) -> tf.Tensor:
+        tokens = windows_of(tokens)
         ids = tf.gather(tf.constant(token_ids), tokens["input_word_ids"])
         teacher_hidden = teacher({**tokens, "input_word_ids": ids})
         mask = tf.cast(tokens["input_mask"], tf.float32)

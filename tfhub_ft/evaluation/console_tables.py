@@ -98,6 +98,7 @@ def dry_run_tables(plan: Mapping[str, Any]) -> "list[Table]":
     for name, value in (
         ("tokens per row", lengths),
         ("truncated rows", f"{tokens['truncated']:,} of {tokens['rows']:,}"),
+        *([("windows", f"{tokens['windows']:,}")] if tokens.get("windows") else []),
         ("trainable weights", f"{weights['trained']:,} of {weights['all']:,}"),
         ("precision", plan["precision"]),
         ("epochs", f"{plan['epochs']:,}, of {plan['steps_an_epoch']:,} steps each"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalog import CATALOG
+from tfhub_ft.encoders.packing import split_head_and_tail
 from tfhub_ft.evaluation.console_tables import format_cell, logit_difference
 from tfhub_ft.evaluation.report.report_tables import score_table
 from tfhub_ft.export_folder import Entry
@@ -83,7 +84,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def classifier_values(context: "ExportContext", entries: Sequence[Entry]) -> dict[str, Any]:
     """Return the values of the template for a model with an encoder."""
     run, task = context.run, context.task
-    encoder, seq_length = run.settings.as_dict()["encoder"], run.settings.seq_length
+    encoder = run.settings.as_dict()["encoder"]
     license = next((entry.license for entry in CATALOG if entry.name == encoder), None)
     scores = dict.fromkeys(entry["score"]["name"].replace("_", " ") for entry in entries if entry.get("score"))
     header = ["artifact", "file", "MB", "logit difference", "equal predictions", *scores, "ms"]
@@ -93,23 +94,39 @@ def classifier_values(context: "ExportContext", entries: Sequence[Entry]) -> dic
         *(f"{name}: the artifact's, and in parentheses the Keras model's, on these rows" for name in scores),
         "ms: median time of one row on the exporting machine, without tokenization if the artifact reads tokens",
     ]
+    rank = len(context.model.get_layer("token_model").input["input_mask"].shape)
     return {
         "model": f"the encoder `{plain(str(without_folder(encoder)))}`",
         "license": f"License of the encoder: {license}." if license else "The license of the encoder applies.",
         "columns": columns,
         "artifacts": markdown_table(header, [_artifact_row(entry, list(scores)) for entry in entries]),
-        "limitations": [
-            f"Long texts are read in windows of {seq_length} tokens."
-            if isinstance(task, WindowedTask)
-            else f"Only the first {seq_length} tokens of a row are read."
-        ],
+        "limitations": [_long_texts(context)],
         "call": ", ".join(f'{field}=tf.constant(["a text"])' for field in task.fields),
         "inputs": {
             "serving_default": ", ".join(f"`{field}`" for field in task.fields) + ": string (batch,)",
-            "tokens": "`input_word_ids`, `input_mask`, `input_type_ids`: int32 (batch, length)",
+            "tokens": "`input_word_ids`, `input_mask`, `input_type_ids`: int32"
+            + (" (batch, length)" if rank == 2 else " (batch, windows, length)"),
             "embed": "`text`: string (batch,)",
         },
     }
+
+
+def _long_texts(context: "ExportContext") -> str:
+    """Return what the model reads of long texts."""
+    settings, preprocessor = context.run.settings, context.model.get_layer("preprocessor")
+    long_texts, seq_length = getattr(settings, "long_texts", "truncate"), preprocessor.seq_length
+    if isinstance(context.task, WindowedTask):
+        return f"Long texts are read in windows of {seq_length} tokens."
+    if long_texts == "windows":
+        return (
+            f"Long texts are read in at most {preprocessor.max_windows} windows of {seq_length} tokens, which overlap"
+            f" by {preprocessor.overlap}. The logits of a text are the {settings.as_dict()['window_pooling']} of those"
+            " of its windows."
+        )
+    if long_texts == "head-tail":
+        head, tail = split_head_and_tail(seq_length - 2)
+        return f"Only the first {head} and the last {tail} tokens of a long text are read."
+    return f"Only the first {seq_length} tokens of a row are read."
 
 
 def _artifact_row(entry: Entry, scores: list[str]) -> list[str]:

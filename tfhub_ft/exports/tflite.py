@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.encoders.packing import split_head_and_tail
 from tfhub_ft.encoders.truncation import call_truncated
 from tfhub_ft.export_folder import Entry
 from tfhub_ft.exports.saved_model import describe_model, token_specs
@@ -42,6 +43,8 @@ def check_tflite_text(run: "Run") -> None:
     if len(task.fields) > 1 or isinstance(task, WindowedTask):
         texts = "two texts" if len(task.fields) > 1 else "long texts in windows"
         raise InputError(f"--format tflite_text: the recipe {run.recipe.name} reads {texts}; use tflite instead")
+    if getattr(run.settings, "long_texts", "truncate") == "windows":
+        raise InputError("--format tflite_text: not available for --long-texts windows; use tflite instead")
 
 
 def check_calibration(context: "ExportContext", quantizations: Sequence[str]) -> None:
@@ -126,7 +129,9 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str],
     import tensorflow as tf
 
     start_id, end_id = vocabulary.index("[CLS]"), vocabulary.index("[SEP]")
-    max_tokens = model.get_layer("preprocessor").seq_length - 2
+    preprocessor = model.get_layer("preprocessor")
+    max_tokens = preprocessor.seq_length - 2
+    head = split_head_and_tail(max_tokens)[0] if preprocessor.long_texts == "head-tail" else max_tokens
     network = model.get_layer("token_model")
     tokenizer = fast_tokenizer(vocabulary, lowercase=lowercase)
 
@@ -134,10 +139,13 @@ def text_function(model: "keras.Model", task: "Task", vocabulary: Sequence[str],
     def from_text(text):  # noqa: ANN001, ANN202
         tokens = tokenizer.tokenize(text)
         splits = tf.cast(tokens.row_splits, tf.int32)
-        starts, lengths = splits[:-1], tf.minimum(splits[1:] - splits[:-1], max_tokens)
+        starts, counts = splits[:-1], splits[1:] - splits[:-1]
+        lengths = tf.minimum(counts, max_tokens)
         # A row is [CLS], the tokens and [SEP], which is also the padding.
         position = tf.expand_dims(tf.range(tf.reduce_max(lengths) + 2), 0)
-        starts, lengths = tf.expand_dims(starts, 1), tf.expand_dims(lengths, 1)
+        starts, omitted, lengths = (tf.expand_dims(each, 1) for each in (starts, counts - lengths, lengths))
+        # The tokens after the head are the last ones.
+        starts = starts + tf.where(position > head, omitted, 0)
         values = tf.concat([tokens.flat_values, [end_id]], 0)
         token = tf.gather(values, tf.minimum(starts + tf.maximum(position - 1, 0), tf.size(values) - 1))
         ids = tf.where(position == 0, start_id, tf.where(position <= lengths, token, end_id))

@@ -74,8 +74,9 @@ def _metadata(model: Any, description: Description, summary: str, vocabulary: st
         builder, 7, {0: description["output"], 1: "The predictions for each row.", 3: content, 6: files or None}
     )
     subgraph = {0: description["name"], 2: inputs, 3: [output]}
-    # MediaPipe's tokenizer converts all texts to lower case, so a cased vocabulary is omitted.
-    if vocabulary and description["lowercase"] and not description["reads_texts"]:
+    # MediaPipe's tokenizer converts all texts to lower case, so a cased vocabulary is omitted. It makes no windows.
+    is_window = all(len(graph.tensors[i].shape) == 2 for i in graph.inputs)
+    if vocabulary and description["lowercase"] and not description["reads_texts"] and is_window:
         tokenizer = _table(builder, 1, {0: [_file(builder, TFLITE_VOCABULARY, VOCABULARY_FILE)]})
         subgraph[5] = [_table(builder, 2, {0: BERT_TOKENIZER, 1: tokenizer})]
     model_table = _table(

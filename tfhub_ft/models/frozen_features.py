@@ -10,10 +10,11 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
-from tfhub_ft.data.batches import TokenRows
+from tfhub_ft.data.batches import StackedWindows, TokenRows, token_positions
 from tfhub_ft.data.token_cache import cached_arrays
 from tfhub_ft.encoders.hub_encoder import HubEncoder
 from tfhub_ft.models.forward import make_logits_fn
+from tfhub_ft.models.window_pooling import SelectWindows
 from tfhub_ft.utils.console import progress
 from tfhub_ft.utils.files import sha256_of_arrays
 from tfhub_ft.utils.keras_compat import flatten_layers, inbound_nodes, nodes_in_order
@@ -53,6 +54,27 @@ class FeatureRows(TokenRows):
         return self.features[rows]
 
 
+@dataclass(frozen=True)
+class WindowFeatureRows(StackedWindows):
+    """Rows with features of their windows, float32 (windows, size), in place of their tokens."""
+
+    features: np.ndarray
+
+    @property
+    def signature(self) -> Any:
+        """The tf.TensorSpecs of a batch."""
+        import tensorflow as tf
+
+        return tf.TensorSpec((None, self.features.shape[1]), tf.float32), tf.TensorSpec((None, None), tf.bool)
+
+    def batch(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, rows: np.ndarray, buckets: Sequence[int] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return features, float32 (windows, size), and which windows rows have, bool (batch, most windows)."""
+        is_window, windows = token_positions(self.row_windows, rows)
+        return self.features[windows], is_window
+
+
 class Pooler(keras.layers.Layer):
     """The pooler of an encoder, with the encoder's kernel and bias: float32 (batch, hidden) to the same shape."""
 
@@ -84,7 +106,9 @@ class FirstToken(keras.layers.Layer):
 
 
 class FrozenFeatureExtractor:
-    """A network in two parts: a frozen body, from tokens to one vector per row, and a head that trains.
+    """A network in two parts: a frozen body, from tokens to one vector per row or window, and a head that trains.
+
+    The head of a network that pools windows also takes "is_window" of `SelectWindows`.
 
     Example:
         extractor = FrozenFeatureExtractor.of(model.get_layer("token_model"), tokens)
@@ -99,7 +123,7 @@ class FrozenFeatureExtractor:
     def of(cls, network: keras.Model, tokens: TokenRows) -> "FrozenFeatureExtractor | None":
         """Split a network, and compare the parts with it on some rows.
 
-        Return None if an encoder trains, or if more than one float vector per row connects the parts.
+        Return None if an encoder trains, or if more than one float vector per row or window connects the parts.
         """
         # The artifact of an export may take the place of the model when it is scored.
         layers = flatten_layers(network) if isinstance(network, keras.Model) else ()
@@ -118,19 +142,25 @@ class FrozenFeatureExtractor:
         if parts is None:
             return None
         batch = tokens.batch(np.arange(min(len(tokens), CHECKED_ROWS)))
-        whole, joined = network(batch, training=False), parts[1](parts[0](batch, training=False), training=False)
+        vectors = parts[0](batch, training=False)
+        if isinstance(tokens, StackedWindows):
+            vectors = vectors, keras.ops.convert_to_tensor(batch["input_mask"].any(-1))
+        whole, joined = network(batch, training=False), parts[1](vectors, training=False)
         differences = [
             np.abs(np.asarray(a) - np.asarray(b)).max() for a, b in zip(*map(keras.tree.flatten, (whole, joined)))
         ]
         return cls(*parts) if max(differences) <= TOLERANCE else None
 
-    def features(self, tokens: TokenRows, precision: str) -> FeatureRows:
+    def features(self, tokens: TokenRows, precision: str) -> FeatureRows | WindowFeatureRows:
         """Return the features of rows from the cache; compute them in a dtype if they are missing."""
         size = self.body.outputs[0].shape[-1]
         parts = self._in_batches(tokens, precision)
         arrays = cached_arrays("features", self._key(tokens, precision), parts, f"features of {len(tokens):,} rows")
-        features = np.empty((len(tokens), size), "float32")
-        features[arrays["rows"]] = arrays["features"].reshape(-1, size)
+        features, order = np.empty_like(arrays["features"].reshape(-1, size)), arrays["rows"]
+        if isinstance(tokens, StackedWindows):
+            features[token_positions(tokens.row_windows, order)[1]] = arrays["features"].reshape(-1, size)
+            return WindowFeatureRows(**vars(tokens), features=features)
+        features[order] = arrays["features"].reshape(-1, size)
         return FeatureRows(tokens.word_ids, tokens.type_ids, tokens.starts, features=features)
 
     def _in_batches(self, tokens: TokenRows, precision: str) -> Iterator[dict[str, np.ndarray]]:
@@ -155,7 +185,8 @@ class FrozenFeatureExtractor:
                 frozen = [v for name, v in layer.values.items() if name not in layer.backend.trained_names]
                 described += f"{layer.spec} {sha256_of_arrays(frozen)}"
         model = hashlib.sha256(described.encode()).hexdigest()
-        rows = sha256_of_arrays([tokens.word_ids, tokens.type_ids, tokens.starts])
+        windows = [tokens.window_starts, tokens.row_windows] if isinstance(tokens, StackedWindows) else []
+        rows = sha256_of_arrays([tokens.word_ids, tokens.type_ids, tokens.starts, *windows])
         return hashlib.sha256(f"{_FORMAT} {precision} {model}{rows}".encode()).hexdigest()
 
 
@@ -163,7 +194,7 @@ def make_score_fn(network: keras.Model, precision: str) -> Callable[[TokenRows],
     """Return a function from tokenized rows to float32 logits, which uses cached features of a frozen encoder."""
     logits_of_tokens = make_logits_fn(network, precision=precision, progress_bar=True)
     logits_of_features: Callable[[TokenRows], np.ndarray] | None = None
-    last: tuple[TokenRows, FeatureRows] | None = None
+    last: tuple[TokenRows, FeatureRows | WindowFeatureRows] | None = None
 
     def score(tokens: TokenRows) -> np.ndarray:
         nonlocal logits_of_features, last
@@ -190,18 +221,26 @@ def _split_at_vector(network: keras.Model) -> tuple[keras.Model, keras.Model] | 
             fixed |= {id(tensor) for tensor in _fixed_outputs(node)}
         else:
             passed |= {id(tensor): tensor for tensor in fixed_inputs}
-    if len(passed) != 1:
+    vectors = list(passed.keys() - set(map(id, _window_tensors(network))))
+    if len(vectors) != 1:
         return None
-    (tensor,) = passed.values()
+    tensor = passed[vectors[0]]
     is_vector = len(tensor.shape) == 2 and tensor.shape[-1] is not None and tensor.dtype == "float32"
     head = _model_after(tensor, network) if is_vector else None
     return head and (keras.Model(network.input, tensor), head)
 
 
+def _window_tensors(network: keras.Model) -> list[keras.KerasTensor]:
+    """Return "is_window" of the network's `SelectWindows` in a list, which is empty without such a layer."""
+    selections = (node for node in nodes_in_order(network) if isinstance(node.operation, SelectWindows))
+    return [tensor for node in selections for tensor in node.output_tensors if tensor.dtype == "bool"]
+
+
 def _model_after(tensor: keras.KerasTensor, network: keras.Model) -> keras.Model | None:
-    """Return the part of a network after a tensor; None if it has other inputs, too."""
+    """Return the part of a network after a tensor; None if it has inputs other than `_window_tensors`, too."""
+    is_window = _window_tensors(network)
     try:
-        return keras.Model(tensor, network.outputs[0])
+        return keras.Model((tensor, *is_window) if is_window else tensor, network.outputs[0])
     except ValueError:
         return None
 
@@ -221,7 +260,11 @@ def _split_at_pooler(network: keras.Model) -> tuple[keras.Model, keras.Model] | 
         return None
     first = keras.Input(shape=(outputs["pooled_output"].shape[-1],), name="first_token")
     body = keras.Model(network.input, FirstToken(encoder)(*node.arguments.args))
-    return body, keras.Model(first, head(Pooler(weights["kernel"], weights["bias"])(first)))
+    pooled = Pooler(weights["kernel"], weights["bias"])(first)
+    if not _window_tensors(network):
+        return body, keras.Model(first, head(pooled))
+    is_window = keras.Input(shape=(None,), dtype="bool", name="is_window")
+    return body, keras.Model((first, is_window), head((pooled, is_window)))
 
 
 def _encoder_outputs(node: Any) -> dict[str, keras.KerasTensor]:

@@ -1,5 +1,6 @@
 """Keras layers that encode the windows of rows, and pool their logits."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -83,6 +84,14 @@ class PoolWindows(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pooling": self.pooling}
+
+
+def windows_of(tokens: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokens that an encoder reads, (rows or windows, length), of a batch of rows or of their windows."""
+    if len(tokens["input_mask"].shape) == 2:
+        return dict(tokens)
+    selected = SelectWindows()(dict(tokens))
+    return {name: selected[name] for name in tokens}
 
 
 def logits_before_pooling(network: "keras.Model") -> Any:

@@ -47,9 +47,9 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
 
     Returns:
         A dictionary with `splits` ({name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}),
-        `tokens` ({"rows", "p50", "p95", "longest", "truncated"}), `settings` (those that differ from the recipe's
-        defaults), `weights` ({"all", "trained"}), `steps_an_epoch`, `epochs`, `precision`, `seconds_an_epoch`,
-        `seconds`, `peak_memory_bytes` and `warnings`.
+        `tokens` ({"rows", "p50", "p95", "longest", "truncated", "windows"}), `settings` (those that differ from the
+        recipe's defaults), `weights` ({"all", "trained"}), `steps_an_epoch`, `epochs`, `precision`,
+        `seconds_an_epoch`, `seconds`, `peak_memory_bytes` and `warnings`.
 
     Raises:
         InputError: If a setting, a file or a row is invalid.
@@ -68,7 +68,8 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
         tokens = _count_tokens(trainer)
         cost = _measure_cost(trainer)
         memory = peak_memory()
-        for warning in _warnings(splits["train"], memory, dataset, loaded.task):
+        warnings_of_rows = _warnings(splits["train"], memory, dataset, loaded.task)
+        for warning in [*_length_warnings(tokens, trainer), *warnings_of_rows]:
             warn(warning)
     defaults = loaded.settings.as_dict()
     return {
@@ -95,7 +96,7 @@ def _folded(task: Task, row: "Row") -> str:
     return fold_text(group_key(task, row))
 
 
-def _count_tokens(trainer: Trainer) -> dict[str, float]:
+def _count_tokens(trainer: Trainer) -> dict[str, Any]:
     """Return how many tokens the training rows have before truncation, from a sample of many rows."""
     task, preprocessor, tokens = trainer.recipe.task, trainer.built.preprocessor, trainer.tokens["train"]
     rows, lengths = trainer.dataset.splits["train"].rows, tokens.row_lengths
@@ -114,7 +115,18 @@ def _count_tokens(trainer: Trainer) -> dict[str, float]:
         "p95": float(np.quantile(lengths, 0.95)),
         "longest": int(lengths.max()),
         "truncated": tokens.truncated_rows,
+        "windows": tokens.windows,
     }
+
+
+def _length_warnings(tokens: dict[str, Any], trainer: Trainer) -> list[str]:
+    """Return which --seq-length most of the truncated rows fit into."""
+    if not tokens["truncated"] or trainer.tokens["train"].has_long_rows:
+        return []
+    needed, limit = -(-int(tokens["p95"]) // 8) * 8, trainer.built.layer.max_seq_length
+    if limit and needed > limit:
+        return [f"5% of the training rows have more than {needed:,} tokens; --encoder reads at most {limit:,}"]
+    return [f"95% of the training rows fit into --seq-length {needed}"] if needed > trainer.settings.seq_length else []
 
 
 def _measure_cost(trainer: Trainer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorflow.core.example.example_pb2 import Example
 
-from tfhub_ft.data.batches import TokenRows
+from tfhub_ft.data.batches import StackedWindows, TokenRows
 from tfhub_ft.data.columns import weight_columns
 from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.data.memory_rows import take_memory_rows
@@ -155,7 +155,7 @@ def _records(
     """Return rows of a split as the records of a shard."""
     task, rows = recipe.task, dataset.splits[split].rows[start:stop]
     tokens = task.encode(preprocessor, Mapped(task.training_inputs, rows))
-    if type(tokens) not in (TokenRows, WindowRows):
+    if type(tokens) not in (StackedWindows, TokenRows, WindowRows):
         raise InputError(f"{recipe.name}: its task encodes rows as {type(tokens).__name__}, which cannot be prepared")
     return list(serialize_rows(tokens, task.token_targets(tokens, dataset.targets[split][start:stop]), rows))
 

@@ -76,4 +76,14 @@ def test_dry_run_counts_truncated_rows(tiny_pair, tmp_path, capsys):
     plan = dry_run("sentiment", train=write_csv(tmp_path / "rows.csv", rows), encoder=tiny_pair, seq_length=24)
     assert plan["tokens"]["rows"] == 51
     assert 15 <= plan["tokens"]["truncated"] <= 20
-    assert f"{plan['tokens']['truncated']} of 51 train rows" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"{plan['tokens']['truncated']} of 51 train rows" in err
+    assert "pass --long-texts windows or a larger --seq-length" in err
+    assert f"95% of the training rows fit into --seq-length {-(-int(plan['tokens']['p95']) // 8) * 8}" in err
+    settings = {"encoder": tiny_pair, "seq_length": 24, "long_texts": "windows"}
+    windows = dry_run("sentiment", train=tmp_path / "rows.csv", **settings)
+    assert windows["tokens"]["truncated"] == 0
+    assert windows["tokens"]["longest"] == plan["tokens"]["longest"]
+    assert windows["tokens"]["windows"] > 51 + plan["tokens"]["truncated"]
+    assert windows["steps_an_epoch"] > plan["steps_an_epoch"]
+    assert "longer than" not in capsys.readouterr().err

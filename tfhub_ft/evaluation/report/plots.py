@@ -109,7 +109,7 @@ def training_curves(epochs: Sequence[Mapping[str, float | None]], training: str,
 
 
 def token_lengths(lengths: np.ndarray, seq_length: int, truncated: int, unit: str) -> Plot:
-    """Plot the number of tokens, at most `seq_length`, of the training rows or of their windows."""
+    """Plot the number of tokens of the training rows or of their windows; rows above `seq_length` are in windows."""
 
     def draw(axes: "Axes") -> None:
         counts, _, _ = axes.hist(lengths, bins=np.linspace(0, max(int(lengths.max()), 2) + 1, 40).tolist(), color=BLUE)
@@ -120,7 +120,11 @@ def token_lengths(lengths: np.ndarray, seq_length: int, truncated: int, unit: st
 
     caption = f"Half of the training {unit} have at most {np.median(lengths):.0f} tokens, 95% at most"
     caption += f" {np.quantile(lengths, 0.95):.0f}."
-    if unit == "rows" and truncated:
+    is_windowed = unit == "rows" and int(lengths.max()) > seq_length
+    if is_windowed:
+        caption += f" Rows above {seq_length} tokens are read in windows."
+        caption += f" {truncated:,} rows have more than --max-windows and are truncated." if truncated else ""
+    elif unit == "rows" and truncated:
         caption += (
             f" {truncated:,} of {len(lengths):,} rows are longer than {seq_length} tokens and truncated. If these"
         )

@@ -14,6 +14,7 @@ DRAWN = {
     "curves": lambda: plots.training_curves(EPOCHS, "loss", "log_loss", kept=2),
     "one epoch": lambda: plots.training_curves(EPOCHS[:1], "accuracy", "accuracy", kept=1),
     "lengths": lambda: plots.token_lengths(np.array([3, 9, 24, 24]), 24, 1, "rows"),
+    "windows": lambda: plots.token_lengths(np.array([3, 9, 24, 90]), 24, 1, "rows"),
     "matrix": lambda: plots.confusion_matrix([[5, 1], [0, 4]], ["<b>$x$</b>", "日本語"]),
     "matrix of one label's rows": lambda: plots.confusion_matrix([[0, 0], [0, 0]], ["a", "b"]),
     "large matrix": lambda: plots.confusion_matrix(np.eye(60, dtype=int) * 3, [f"label {i}" for i in range(60)]),
@@ -59,3 +60,18 @@ def test_plot_escapes_labels():
 def test_confusion_matrix_caption_names_the_most_frequent_error():
     plot = plots.confusion_matrix([[5, 1, 0], [0, 4, 3], [0, 0, 2]], ["a", "b", "c"])
     assert plot.caption.endswith("The most frequent one: b predicted as c, 3 times.")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "truncated", "expected"),
+    [
+        ([3, 24], 0, "All rows fit into 24 tokens."),
+        ([3, 24], 1, "1 of 2 rows are longer than 24 tokens and truncated."),
+        ([3, 90], 0, "Rows above 24 tokens are read in windows."),
+        ([3, 90], 1, "1 rows have more than --max-windows and are truncated."),
+    ],
+)
+def test_token_lengths_says_what_is_read(lengths, truncated, expected):
+    caption = plots.token_lengths(np.array(lengths), 24, truncated, "rows").caption
+    assert expected in caption
+    assert ("windows" in caption) == (max(lengths) > 24)
