@@ -1,6 +1,6 @@
 """Check that the same rows give the same scores in every form: files of each format and objects in memory.
 
-    python benchmarks/same_rows.py --data-dir DATA                          # 1,000 rows of SST-2, one epoch for each form
+    python benchmarks/same_rows.py --data-dir DATA   # 1,000 rows of SST-2, one epoch for each form
     python benchmarks/same_rows.py --data-dir DATA --forms csv pandas tf.data
 
 DATA (default: $TFHUB_FT_DATA) contains sst2/train.csv with the columns text and label. The rows are ordered by label,

@@ -16,6 +16,8 @@ metrics.json   {"train": {...}, "validation": {...}, "test": {...}}
 report.html    the same and more, with plots
 model.keras    the text-in model of the best epoch; loads without cache and network
 adapter.safetensors  of a run with LoRA: the low-rank updates alone, which are merged into model.keras
+repeats.json   of the kept run of several seeds or folds: the scores of all of them
+keras.json     of a run with callbacks, metrics or an optimizer of Keras: their classes
 distillation.yaml  of a distilled run: its teacher and the settings of the distillation
 checkpoints/   until the training ends: the weights of the last and of the best epoch, to resume from
 logs/          for TensorBoard
@@ -75,14 +77,14 @@ START = "start.weights.h5"
 STATE_SHAPE = {"epochs": [dict], "best_epoch": (int, type(None)), "last": (str, type(None)), "stopped": bool}
 # The entries of recipe.yaml that are not settings.
 ORIGIN = ("recipe", "recipe_sha256", "from_run_sha256", "tfhub_ft")
-PREDICTIONS = "predictions.csv"
-DISTILLATION, ADAPTER = "distillation.yaml", "adapter.safetensors"
+PREDICTIONS, REPEATS = "predictions.csv", "repeats.json"
+DISTILLATION, ADAPTER, KERAS = "distillation.yaml", "adapter.safetensors", "keras.json"
 TRACKED, WARNINGS, KEPT_ROWS = "tracking.json", "warnings.json", "kept_rows.jsonl"
 
 
 _RESULTS = (
     RECIPE, RECIPE_FILE, LABELS, SPLITS, SAMPLE, KEPT_ROWS, THRESHOLDS, DECISION, CALIBRATION, REPORT, HISTORY, METRICS,
-    MODEL, PREDICTIONS, DISTILLATION, ADAPTER, TRACKED,
+    MODEL, PREDICTIONS, REPEATS, DISTILLATION, ADAPTER, KERAS, TRACKED,
 )  # fmt: skip
 
 
@@ -110,6 +112,8 @@ class Run:
         self.path = check_path("run", path, "a run, or the path of its folder (str or Path)")
         if not (self.path / RECIPE).is_file():
             fault = f"not a run folder ({RECIPE} not found)" if self.path.exists() else "not found"
+            if (self.path / REPEATS).is_file():
+                raise InputError(f"{self.path}: its seeds or folds are not all trained; continue with --resume")
             raise InputError(f"{self.path}: {fault}; pass a folder written by tfhub-ft train")
 
     def __repr__(self) -> str:
@@ -342,6 +346,21 @@ class Run:
     def tracked(self) -> dict[str, str]:
         """The id of the run in a tracker, by tracker; empty for a run without --track."""
         return self._json(TRACKED, {str: str}, default={})
+
+    @property
+    def keras_arguments(self) -> dict[str, Any]:
+        """The classes of the Keras objects that the run was trained with, by argument of `train`; mostly empty."""
+        return self._json(KERAS, default={})
+
+    @property
+    def repeats(self) -> dict[str, Any]:
+        """The scores of all seeds or folds that the run was kept from; empty for other runs.
+
+        The entries are "kind" ("seeds" or "folds"), "metric" and "split" (the score that chose the run), "runs" (the
+        name and the scores of each), "kept" (the index of this run) and "summary" (by score: "mean", "deviation" and
+        "interval", the 95% confidence interval of the mean).
+        """
+        return self._json(REPEATS, default={})
 
     @property
     def finished(self) -> bool:

@@ -74,6 +74,18 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
         ),
         *settings_options(recipe.settings, recipe.settings.names()),
         GroupedOption(
+            ["--folds"],
+            type=int,
+            group="Training",
+            help="Number of folds: cross-validation of --data; the run with the median score is kept.",
+        ),
+        GroupedOption(
+            ["--seeds"],
+            type=int,
+            group="Training",
+            help="Number of runs with consecutive seeds on the same rows; the run with the median score is kept.",
+        ),
+        GroupedOption(
             ["--recover"],
             is_flag=True,
             group="Training",
@@ -82,9 +94,16 @@ def train_command(name: str, recipe: Recipe) -> click.Command:
     ]
 
     def run(
-        output_dir: str | None, config: str | None, resume: bool, recover: bool, dry_run: bool, **options: Any
+        output_dir: str | None,
+        config: str | None,
+        resume: bool,
+        recover: bool,
+        dry_run: bool,
+        folds: int | None,
+        seeds: int | None,
+        **options: Any,
     ) -> None:
-        settings = given_settings(options)
+        settings = given_settings({**options, "folds": folds, "seeds": seeds})
         if dry_run:
             _dry_run(name, config, settings)
         else:
@@ -186,9 +205,12 @@ def _train(name: str, options: dict[str, Any], settings: dict[str, Any]) -> None
 
     run = train(name, **options, **settings)
 
-    from tfhub_ft.evaluation.console_tables import scores_table
+    from tfhub_ft.evaluation.console_tables import repeats_table, scores_table
     from tfhub_ft.metrics.thresholds import precision_summary
 
+    if repeats := run.repeats:
+        print_tables(repeats_table(repeats))
+        print(f"Kept: {repeats['runs'][repeats['kept']]['name']}, the median {repeats['metric'].replace('_', ' ')}")
     print_tables(scores_table(run.metrics))
     for sentence in precision_summary(run.metrics, run.labels, run.thresholds):
         print(sentence)

@@ -16,6 +16,7 @@ from tfhub_ft.data.labels import (
     DROPPED,
     count_labels,
     drop_labels,
+    format_counts,
     format_labels,
     group_key,
     rare_labels,
@@ -76,6 +77,14 @@ class Split:
         if isinstance(location["sha256"], list):
             return {**described, "numbers": [*self.numbers]}
         return {**described, "lines": [row.line for row in self.rows]}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of the folds of a cross-validation, counted from 0."""
+
+    number: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,7 @@ def load_dataset(
     splits: Mapping[str, SplitEntry] | None = None,
     earlier_labels: Sequence[str] = (),
     objects: Mapping[str, MemoryRows] | None = None,
+    fold: Fold | None = None,
 ) -> Dataset:
     """Read, check and split the rows of `prepared`, of `train`, `validation` and `test`, of `data`, or the demo rows.
 
@@ -158,6 +168,7 @@ def load_dataset(
         demo: The file of the demo rows.
         labels: The labels, in the order of the logits; by default those of the training rows.
         splits: The splits.json of a run: the rows are split the same, and warnings are not repeated.
+        fold: The fold whose rows of `data` are the test rows; 15% of the others are validation rows.
         earlier_labels: The labels of a run to continue from, which those of the training rows are added to.
         objects: The rows in memory, by the settings that have their names.
     """
@@ -167,7 +178,11 @@ def load_dataset(
         columns = [*task.columns(settings), *weight_columns(settings)]
         loaded = {name: Split(prepared.path, prepared.rows(name, columns)) for name in prepared.splits}
     else:
-        loaded, dropped = _splits_of_files(task, settings, demo, splits or {}, objects or {}, labels)
+        loaded, dropped = _splits_of_files(task, settings, demo, splits or {}, objects or {}, labels, fold)
+    if fold:
+        # The models of all folds have the same labels.
+        rows = [row for split in loaded.values() for row in split.rows]
+        labels = task.labels(rows, str(loaded["train"].file), settings)
     known = labels or task.labels(loaded["train"].rows, str(loaded["train"].file), settings)
     if earlier_labels:
         known = task.continued_labels(earlier_labels, known, str(loaded["train"].file), settings)
@@ -227,6 +242,7 @@ def _splits_of_files(
     recorded: Mapping[str, SplitEntry],
     objects: Mapping[str, MemoryRows],
     labels: Collection[str] | None,
+    fold: Fold | None,
 ) -> tuple[dict[str, Split], dict[str, int]]:
     """Return the splits of files and objects, and the dropped labels with their training rows."""
     files = _files_of(settings, demo, objects)
@@ -264,7 +280,10 @@ def _splits_of_files(
         task.labels(whole.rows, str(whole.file), settings)
         names = SPLITS[:2] if settings.train else SPLITS
         fractions = (0.85, 0.15) if settings.train else (0.70, 0.15, 0.15)
-        splits |= _split(task, whole, dict(zip(names, fractions)), settings.seed, recorded)
+        if fold:
+            splits = _split_fold(task, whole, fold, settings.seed)
+        else:
+            splits |= _split(task, whole, dict(zip(names, fractions)), settings.seed, recorded)
     return {name: splits[name] for name in SPLITS if name in splits}, dropped
 
 
@@ -289,14 +308,39 @@ def _split(
     if recorded:
         parts = [_recorded_numbers(whole.rows, recorded.get(name, {})) for name in fractions]
     else:
-        labels = (task.stratify_key(row) if task.stratified else () for row in whole.rows)
-        texts = (group_key(task, row) for row in whole.rows)
         try:
-            parts = split_rows(labels, texts, fractions=list(fractions.values()), seed=seed)
+            parts = _stratified_parts(task, whole.rows, list(fractions.values()), seed)
         except InputError as error:
             raise InputError(f"{whole.file}: {error}") from None
     splits = (replace(whole, rows=select(whole.rows, part), numbers=part) for part in parts)
     return dict(zip(fractions, splits, strict=True))
+
+
+def _stratified_parts(
+    task: RowTask, rows: Sequence[Row], fractions: Sequence[float], seed: int
+) -> "tuple[array[int], ...]":
+    labels = (task.stratify_key(row) if task.stratified else () for row in rows)
+    return split_rows(labels, (group_key(task, row) for row in rows), fractions=fractions, seed=seed)
+
+
+def _split_fold(task: RowTask, whole: Split, fold: Fold, seed: int) -> dict[str, Split]:
+    """Return the splits of a fold."""
+    try:
+        parts = _stratified_parts(task, whole.rows, [1 / fold.count] * fold.count, seed)
+        others = np.sort(np.concatenate([part for number, part in enumerate(parts) if number != fold.number]))
+        rest = select(whole.rows, array("q", others.tolist()))
+        held_in = _stratified_parts(task, rest, (0.85, 0.15), seed)
+    except InputError:
+        raise InputError(
+            f"--folds {fold.count}: {whole.file} has too few rows with distinct texts; choose fewer folds, or add rows"
+        ) from None
+    if rare := {label: rows for label, rows in count_labels(task, whole.rows).items() if rows < fold.count}:
+        warn(f"labels with fewer rows than folds ({format_counts(rare)}): some folds do not test or do not train them")
+    numbers = [array("q", others[part].tolist()) for part in held_in] + [parts[fold.number]]
+    return {
+        name: Split(whole.file, select(whole.rows, part), numbers=part)
+        for name, part in zip(SPLITS, numbers, strict=True)
+    }
 
 
 def _recorded_numbers(rows: Sequence[Row], described: SplitEntry) -> "array[int]":

@@ -68,7 +68,7 @@ def take_memory_rows(
 ) -> tuple[dict[str, Any], dict[str, MemoryRows]]:
     """Return settings in which objects of rows are replaced by their recorded names, and the objects by setting."""
     objects = {
-        name: MemoryRows(rows, name)
+        name: rows if isinstance(rows, MemoryRows) else MemoryRows(rows, name)
         for name, rows in settings.items()
         if name in names and rows is not None and not is_path(rows)
     }

@@ -62,6 +62,40 @@ def scores_table(scores: Mapping[str, Scores]) -> "Table":
     return _table("Scores", columns, [[format_cell(value) for value in row] for row in rows])
 
 
+def repeats_cells(repeats: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns and rows of a table with a row for each seed or fold, and the summary of all."""
+    runs, split, summary = repeats["runs"], repeats["split"], repeats["summary"]
+    names = list(runs[0][split])
+    rows = [
+        [
+            each["name"] + (" (kept)" if number == repeats["kept"] else ""),
+            *(format_cell(each[split].get(n)) for n in names),
+        ]
+        for number, each in enumerate(runs)
+    ]
+    for title in ("mean", "deviation"):
+        rows.append([title, *(format_cell(summary[n][title] if n in summary else None) for n in names)])
+    rows.append(["95% interval", *(format_interval(summary[n]["interval"]) if n in summary else "-" for n in names)])
+    return ["", *map(_words, names)], rows
+
+
+def repeats_caption(repeats: Mapping[str, Any]) -> str:
+    """Return a sentence about which run was kept, and what the interval is."""
+    return (
+        f"Scores of the {repeats['split']} rows. The run of {repeats['runs'][repeats['kept']]['name']} has the median"
+        f" {repeats['metric'].replace('_', ' ')} and was kept. The interval is the 95% confidence interval of the mean"
+        " (Student's t)."
+    )
+
+
+def repeats_table(repeats: Mapping[str, Any]) -> "Table":
+    """Return the table of `repeats_cells`, with a score in each row."""
+    columns, rows = repeats_cells(repeats)
+    cells = [list(row) for row in zip(columns, *rows, strict=True)]
+    title = f"{repeats['split'].capitalize()} scores of all {repeats['kind']}"
+    return _table(title, cells[0], cells[1:])
+
+
 def classes_table(metrics: Scores) -> "Table":
     """Return a table with the scores of each label and, for few labels, the predictions of its rows."""
     by_label = metrics["per_class"]
@@ -94,6 +128,7 @@ def dry_run_tables(plan: Mapping[str, Any]) -> "list[Table]":
 
     tokens, weights, epoch = plan["tokens"], plan["weights"], plan["seconds_an_epoch"]
     training = Table("", "", title="Training", show_header=False)
+    of_runs = f", for {plan['runs']:,} runs" if plan["runs"] > 1 else ""
     lengths = f"median {tokens['p50']:.0f}, 95% at most {tokens['p95']:.0f}, longest {tokens['longest']:,}"
     for name, value in (
         ("tokens per row", lengths),
@@ -103,7 +138,7 @@ def dry_run_tables(plan: Mapping[str, Any]) -> "list[Table]":
         ("precision", plan["precision"]),
         ("epochs", f"{plan['epochs']:,}, of {plan['steps_an_epoch']:,} steps each"),
         ("time per epoch", "seconds, with cached features" if epoch is None else f"about {_duration(epoch)}"),
-        ("total time", f"about {_duration(plan['seconds'])}"),
+        ("total time", f"about {_duration(plan['seconds'])}{of_runs}"),
         ("peak memory", f"{plan['peak_memory_bytes'] / 1e6:,.0f} MB, measured with the largest batch"),
         ("settings", ", ".join(f"{name} {value}" for name, value in plan["settings"].items()) or "recipe defaults"),
     ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.encoders.catalog import CATALOG
 from tfhub_ft.encoders.packing import split_head_and_tail
-from tfhub_ft.evaluation.console_tables import format_cell, logit_difference
+from tfhub_ft.evaluation.console_tables import format_cell, logit_difference, repeats_caption, repeats_cells
 from tfhub_ft.evaluation.report.report_tables import score_table
 from tfhub_ft.export_folder import Entry
 from tfhub_ft.exports.formats import FORMATS
@@ -57,6 +57,7 @@ def model_card(context: "ExportContext", metrics: dict[str, Any], entries: Seque
         run=run,
         labels_shown=LABELS_SHOWN,
         earlier_run=without_folder(run.settings.from_run),
+        **_repeats(run),
         splits=[(name, without_folder(split["file"]), split["rows"]) for name, split in run.splits.items()],
         scores=_scores_table(metrics),
         verified_on=_verified_on(entries),
@@ -187,6 +188,15 @@ def _tokenizer_limitations(entries: Sequence[Entry]) -> list[str]:
         f" encoder's preprocessor does: {', '.join(characters)}."
         for characters, names in paths.items()
     ]
+
+
+def _repeats(run: Run) -> dict[str, str]:
+    """Return the table of all seeds or folds, if the run was kept from several, and its caption."""
+    if not run.repeats:
+        return {"repeats": "", "repeats_caption": ""}
+    columns, rows = repeats_cells(run.repeats)
+    cells = [list(row) for row in zip(columns, *rows, strict=True)]
+    return {"repeats": markdown_table(cells[0], cells[1:]), "repeats_caption": repeats_caption(run.repeats)}
 
 
 def _scores_table(metrics: dict[str, Any]) -> str:

@@ -20,6 +20,19 @@ def proportion_interval(successes: int, trials: int) -> Interval:
     return float(low), float(high)
 
 
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Return the confidence interval of the mean of at least two values by Student's t distribution.
+
+    Reference:
+        Student 1908, https://doi.org/10.2307/2331554
+    """
+    from scipy.special import stdtrit
+
+    mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
+    margin = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * error
+    return float(mean - margin), float(mean + margin)
+
+
 class Bootstrap:
     """Percentile intervals from rows resampled with replacement (Efron and Tibshirani 1993, chapter 13)."""
 

@@ -153,7 +153,7 @@ class Checkpoints(TrainingCallback):
 
     @property
     def stopped(self) -> bool:
-        """Whether patience ran out."""
+        """Whether patience ran out, or a callback stopped the training."""
         return self.state["stopped"]
 
     @property
@@ -165,6 +165,12 @@ class Checkpoints(TrainingCallback):
         """Return how many steps of an epoch were done before the run was resumed."""
         resumed, step = self._resumed or (0, 0)
         return step if epoch == resumed else 0
+
+    def note_stop(self) -> None:
+        """Record that training ends with the last epoch, without a new checkpoint."""
+        if not (self.stopped or self.diverged):
+            self.state["stopped"] = True
+            write_json(self.folder / STATE, self.state)
 
     def note_divergence(self, epoch: int, step: int, learning_rate: float) -> None:
         """Record where the loss became NaN, without a new checkpoint."""
@@ -235,6 +241,18 @@ def _save(model: keras.Model, path: Path) -> None:
     with atomic_write(path) as aside:
         check_disk_space(aside, ROOM + 4 * sum(math.prod(variable.shape) for variable in variables))
         model.save_weights(aside)
+
+
+class StopRecorder(TrainingCallback):
+    """Record that an earlier callback stopped the training, so that a killed run does not train on."""
+
+    def __init__(self, checkpoints: Checkpoints):
+        super().__init__()
+        self.checkpoints = checkpoints
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.model.stop_training:
+            self.checkpoints.note_stop()
 
 
 def _load(model: keras.Model, checkpoint: Path) -> None:

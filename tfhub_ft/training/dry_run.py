@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from tfhub_ft.data.datasets import Dataset, Split, leaked_rows
+from tfhub_ft.data.datasets import Dataset, Fold, Split, leaked_rows
 from tfhub_ft.data.fingerprints import fingerprints, fold_text
 from tfhub_ft.data.labels import group_key
 from tfhub_ft.data.memory_rows import take_memory_rows
@@ -19,6 +19,7 @@ from tfhub_ft.recipe import load_recipe
 from tfhub_ft.settings import DATA
 from tfhub_ft.tasks.base import Task
 from tfhub_ft.tasks.windowed import WindowedTask
+from tfhub_ft.training.repeats import check_repeatable, check_repeats
 from tfhub_ft.training.start import load_rows, read_settings
 from tfhub_ft.training.trainer import Trainer, ignore_unused_pooler, make_trainer
 from tfhub_ft.utils.console import log, recorded_warnings, warn
@@ -35,7 +36,14 @@ FEW_ROWS, RARE = 10, 0.05
 VALIDATION_COST = 1 / 3
 
 
-def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings: Any) -> dict[str, Any]:
+def dry_run(
+    recipe: str | Path,
+    *,
+    config: str | Path | None = None,
+    folds: int | None = None,
+    seeds: int | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
     """Plan a training run without training. What `tfhub-ft train RECIPE --dry-run` does.
 
     The rows are read and checked, the encoder is loaded, and a few training steps of a temporary model are measured.
@@ -43,13 +51,15 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     Args:
         recipe: The name of a recipe, or the path of a recipe file.
         config: A YAML file of settings; keyword arguments override it.
+        folds: The number of folds of `train`.
+        seeds: The number of seeds of `train`.
         **settings: Any field of the recipe's settings, as for `train`.
 
     Returns:
         A dictionary with `splits` ({name: {"rows", "distinct_texts", "labels": {label: rows}, "also_in_training"}}),
         `tokens` ({"rows", "p50", "p95", "longest", "truncated", "windows"}), `settings` (those that differ from the
         recipe's defaults), `weights` ({"all", "trained"}), `steps_an_epoch`, `epochs`, `precision`,
-        `seconds_an_epoch`, `seconds`, `peak_memory_bytes` and `warnings`.
+        `seconds_an_epoch`, `runs`, `seconds` (of all runs), `peak_memory_bytes` and `warnings`.
 
     Raises:
         InputError: If a setting, a file or a row is invalid.
@@ -60,8 +70,11 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
     loaded = load_recipe(recipe)
     settings, objects = take_memory_rows(settings, DATA)
     resolved, given = read_settings(loaded, config, settings)
+    repeats = check_repeats(folds, seeds)
+    if repeats:
+        check_repeatable(resolved, *repeats)
     with recorded_warnings() as warnings:
-        dataset = load_rows(loaded, resolved, objects)
+        dataset = load_rows(loaded, resolved, objects, fold=Fold(0, folds) if folds else None)
         leaked = leaked_rows(loaded.task, dataset.splits)
         splits = {name: _describe(split, loaded.task, leaked.get(name)) for name, split in dataset.splits.items()}
         trainer = make_trainer(loaded, resolved, dataset, given)
@@ -77,6 +90,8 @@ def dry_run(recipe: str | Path, *, config: str | Path | None = None, **settings:
         "tokens": tokens,
         "settings": {k: v for k, v in trainer.settings.as_dict().items() if v != defaults[k]},
         **cost,
+        "runs": repeats[1] if repeats else 1,
+        "seconds": cost["seconds"] * (repeats[1] if repeats else 1),
         "peak_memory_bytes": memory,
         "warnings": warnings,
     }

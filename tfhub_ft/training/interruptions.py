@@ -22,12 +22,21 @@ class Interruptions(TrainingCallback):
 
     SIGTERM, which schedulers send before they take a machine back, saves a checkpoint within the epoch, from which
     --resume continues at the next step, and raises `Preempted`. SIGINT (Ctrl-C) ends the epoch early: it is validated,
-    and the run is finished; a second SIGINT exits at once. A loss that is NaN, or above a million, ends the training,
-    and `Checkpoints` records where. A signal to one worker stops all workers after the same step.
+    and the run is finished, or without `finishes_on_interrupt` saved as for SIGTERM; a second SIGINT exits at once. A
+    loss that is NaN, or above a million, ends the training, and `Checkpoints` records where. A signal to one worker
+    stops all workers after the same step.
     """
 
-    def __init__(self, checkpoints: Checkpoints, epoch_steps: int, strategy: "tf.distribute.Strategy"):
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        epoch_steps: int,
+        strategy: "tf.distribute.Strategy",
+        *,
+        finishes_on_interrupt: bool = True,
+    ):
         super().__init__()
+        self.finishes_on_interrupt, self.is_interrupted = finishes_on_interrupt, False
         self.checkpoints, self.epoch_steps, self.strategy = checkpoints, epoch_steps, strategy
         # The signal that this process has received, at any time, and the one that all workers act on.
         self.received: int | None = None
@@ -46,11 +55,13 @@ class Interruptions(TrainingCallback):
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received == signal.SIGINT:
+        if number == signal.SIGINT and self.is_interrupted:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
-            log("\nStopping after this step and finishing the run; press Ctrl-C again to exit at once")
-        self.received = number
+            self.is_interrupted = True
+            action = "finishing the run" if self.finishes_on_interrupt else "saving the run, for --resume"
+            log(f"\nStopping after this step and {action}; press Ctrl-C again to exit at once")
+        self.received = number if self.finishes_on_interrupt else signal.SIGTERM
 
     def _agree(self) -> None:
         """Exchange the received signals with the other workers."""

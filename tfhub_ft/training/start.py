@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.datasets import Dataset, load_dataset
+from tfhub_ft.data.datasets import Dataset, Fold, load_dataset
 from tfhub_ft.data.memory_rows import MemoryRows, is_in_memory, take_memory_rows
 from tfhub_ft.data.prepared import add_prepared_settings
 from tfhub_ft.recipe import Recipe, load_own_recipe, recipe_name
@@ -55,8 +55,12 @@ def start_training(
     *,
     resume: bool = False,
     recover: bool = False,
+    load: "Callable[[Recipe, TrainingSettings, Mapping[str, MemoryRows]], Dataset] | None" = None,
 ) -> Iterator[Start]:
-    """Start or resume a training run, for the time of a context; arguments and errors are those of `train`."""
+    """Start or resume a training run, for the time of a context; arguments and errors are those of `train`.
+
+    `load` reads the rows of a new run, by default as its settings say.
+    """
     name, loaded = str(recipe), load_own_recipe(recipe)
     settings, objects = take_memory_rows(settings, DATA)
     if resume or recover:
@@ -65,16 +69,19 @@ def start_training(
         return
     resolved, given = read_settings(loaded, config, settings)
     with _worker_folder(resolved.strategy, output_dir) as worker_folder:
-        folder = new_folder(worker_folder or output_dir or _next_folder(loaded.name))
-        yield Start(loaded, name, resolved, given, folder, lambda: load_rows(loaded, resolved, objects))
+        folder = new_folder(worker_folder or output_dir or next_folder(loaded.name))
+        yield Start(loaded, name, resolved, given, folder, lambda: (load or load_rows)(loaded, resolved, objects))
 
 
-def load_rows(recipe: Recipe, settings: TrainingSettings, objects: Mapping[str, MemoryRows]) -> Dataset:
-    """Return the rows of a new training run; labels of a run that it continues from come first.
+def load_rows(
+    recipe: Recipe, settings: TrainingSettings, objects: Mapping[str, MemoryRows], *, fold: Fold | None = None
+) -> Dataset:
+    """Return the rows of a new training run, or of a fold; labels of a run that it continues from come first.
 
     `objects` are the rows in memory, by the settings that have their names.
     """
-    return load_dataset(recipe.task, settings, recipe.demo, earlier_labels=earlier_labels(settings), objects=objects)
+    earlier = earlier_labels(settings)
+    return load_dataset(recipe.task, settings, recipe.demo, earlier_labels=earlier, objects=objects, fold=fold)
 
 
 @contextlib.contextmanager
@@ -236,6 +243,7 @@ def new_folder(folder: Path) -> Path:
     return folder
 
 
-def _next_folder(name: str) -> Path:
+def next_folder(name: str) -> Path:
+    """Return the first folder `runs/NAME-N` that does not exist."""
     folders = (Path("runs") / f"{name}-{number}" for number in itertools.count(1))
     return next(folder for folder in folders if not os.path.lexists(folder))

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.keras_compat import PrebuiltModel, build_for_batch, logs_need_an_axis, loss_tracker, unscaled_loss
 
 
@@ -40,6 +41,9 @@ class TrainStepModel(PrebuiltModel, keras.Model):
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         loss_tracker(self).update_state(loss, sample_weight=counts["rows"])
         logs = self.compute_metrics(tokens, targets, outputs)
+        for name, value in logs.items():
+            if value.shape.rank:
+                raise InputError(f"metrics: {name} has {value.shape[0]} values; choose one that has a single value")
         return tf.nest.map_structure(lambda value: tf.reshape(value, [1]), logs) if self._logs_need_an_axis else logs
 
     def build_for(self, batch: tuple) -> None:

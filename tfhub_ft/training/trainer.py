@@ -18,6 +18,7 @@ from tfhub_ft.settings import TrainingSettings
 from tfhub_ft.tasks.base import monitor_of
 from tfhub_ft.training.continuation import RunWeights
 from tfhub_ft.training.distribution import distribute_batches, needs_fixed_shapes, start_strategy
+from tfhub_ft.training.keras_arguments import KerasArguments
 from tfhub_ft.training.pretrained import FineTunedModel, build_model, initialize
 from tfhub_ft.training.tokens import long_text_advice, reach_min_steps, tokenize_splits
 from tfhub_ft.utils.console import log
@@ -47,7 +48,10 @@ def ignore_unused_pooler() -> Iterator[None]:
 
 
 class Trainer:
-    """Train a recipe's model, which was built in the scope of `strategy`, on tokens."""
+    """Train a recipe's model, which was built in the scope of `strategy`, on tokens.
+
+    With `is_repeat`, Ctrl-C saves the run instead of finishing it early.
+    """
 
     def __init__(
         self,
@@ -57,9 +61,13 @@ class Trainer:
         built: FineTunedModel,
         tokens: Mapping[str, TokenRows],
         strategy: "tf.distribute.Strategy",
+        keras_arguments: KerasArguments = KerasArguments(),  # noqa: B008  immutable
+        *,
+        is_repeat: bool = False,
     ):
         self.recipe, self.settings, self.dataset = recipe, settings, dataset
         self.built, self.tokens, self.strategy = built, tokens, strategy
+        self.keras_arguments, self.is_repeat = keras_arguments, is_repeat
         self.precision = resolve_precision(settings.precision)
 
     @property
@@ -100,8 +108,10 @@ class Trainer:
             keep_start(run.path / CHECKPOINTS, self.network)
         batches = self.batches()
         weights = f"{self.trained_weights:,} of {self.network.count_params():,} weights"
-        restricted = self.restrict_vocabulary()
+        # A callback may read all weights, and another optimizer may change those without gradients.
+        restricted = not self.keras_arguments and self.restrict_vocabulary()
         step_model = self.compiled(total_steps=len(batches) * settings.epochs)
+        self.keras_arguments.record(run, step_model.optimizer)
         if self.strategy.num_replicas_in_sync > 1:
             step_model.build_for(batches.some())
         validation = ValidationScores(self.score_fn(), self.tokens["validation"], self.validated, self.network)
@@ -143,15 +153,18 @@ class Trainer:
         """Train until all epochs are done or a callback stops the run."""
         import keras
 
-        from tfhub_ft.training.callbacks import EpochOrder, Progress
+        from tfhub_ft.training.callbacks import EpochOrder, Progress, StopRecorder
         from tfhub_ft.training.interruptions import Interruptions
         from tfhub_ft.training.layerwise import Unfreezing
 
         settings, built, validation = self.settings, self.built, checkpoints.validation
-        interruptions = Interruptions(checkpoints, len(batches), self.strategy)
+        interruptions = Interruptions(
+            checkpoints, len(batches), self.strategy, finishes_on_interrupt=not self.is_repeat
+        )
         shown = list(dict.fromkeys((*self.recipe.task.epoch_scores, self.monitor)))
         progress = Progress(settings.epochs, len(batches), validation, shown)
-        callbacks = [EpochOrder(batches), validation, progress, checkpoints, interruptions]
+        callbacks = [EpochOrder(batches), validation, progress, checkpoints]
+        callbacks += [*self.keras_arguments.callbacks, StopRecorder(checkpoints), interruptions]
         callbacks += [keras.callbacks.TensorBoard(str(run.path / LOGS), write_graph=False), tracker]
         if built.stages:
             callbacks.append(Unfreezing(built.layer, built.stages, _adamw(step_model), len(batches)))
@@ -214,20 +227,26 @@ class Trainer:
         settings = self.settings
         with self.strategy.scope():
             step_model = self.step_model()
-            optimizer = build_optimizer(
+            optimizer_steps = -(-total_steps // settings.accumulate_steps)
+            optimizer = self.keras_arguments.new_optimizer(optimizer_steps, self.strategy.num_replicas_in_sync)
+            optimizer = optimizer or build_optimizer(
                 learning_rate=settings.learning_rate,
                 warmup=settings.warmup,
-                total_steps=-(-total_steps // settings.accumulate_steps),
+                total_steps=optimizer_steps,
                 weight_decay=settings.weight_decay,
                 clip_norm=settings.clip_norm,
                 rates=self.built.rates,
                 accumulate_steps=settings.accumulate_steps,
             )
-            if self.precision == "float16":
+            if self.precision == "float16" and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            compile_arguments = self.recipe.compile_arguments(
+                settings, self.dataset.targets["train"], self.dataset.labels
+            )
+            compile_arguments["metrics"] = [*compile_arguments["metrics"], *self.keras_arguments.new_metrics()]
             step_model.compile(
                 optimizer,
-                **self.recipe.compile_arguments(settings, self.dataset.targets["train"], self.dataset.labels),
+                **compile_arguments,
                 jit_compile=settings.jit_compile,  # pyright: ignore[reportArgumentType]
                 # A step on features takes less time than its call from Python.
                 steps_per_execution=FEATURE_STEPS if self.frozen else 1,

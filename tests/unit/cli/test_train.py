@@ -15,16 +15,41 @@ def invoke(*arguments):
 
 
 def test_train_passes_given_settings(replace):
+    summary = {"accuracy": {"mean": 0.7, "deviation": 0.05, "interval": (0.58, 0.82)}}
+    runs = [{"name": f"seed {number}", "test": {"accuracy": 0.75 - number / 10}} for number in range(3)]
     run = SimpleNamespace(
-        path=Path("runs/one"), metrics=METRICS, labels=["a", "b"], thresholds={}, recipe=load_recipe("sentiment")
+        path=Path("runs/one"),
+        metrics=METRICS,
+        labels=["a", "b"],
+        thresholds={},
+        recipe=load_recipe("sentiment"),
+        repeats={"kind": "seeds", "split": "test", "metric": "accuracy", "kept": 1, "runs": runs, "summary": summary},
     )
     call = replace("tfhub_ft.training.train.train", run)
     shown = invoke("sentiment", "--output-dir", "runs/one", "--epochs", "2", "--no-cache-features").output
     assert call.args == ("sentiment",)
     how = {"output_dir": "runs/one", "config": None, "resume": False, "recover": False}
     assert call.kwargs == how | {"epochs": 2, "cache_features": False}
-    for words in ("0.7500", "Run: runs/one", "Report: runs/one/report.html", "tfhub-ft predict runs/one"):
+    for words in (
+        "0.5800 to 0.8200",
+        "Kept: seed 1, the median accuracy",
+        "0.7500",
+        "Run: runs/one",
+        "Report: runs/one/report.html",
+        "tfhub-ft predict runs/one",
+    ):
         assert words in shown
+
+
+def test_train_passes_seeds_and_the_run_to_continue_from(replace, tmp_path):
+    recipe = load_recipe("topic")
+    run = SimpleNamespace(path=tmp_path, metrics=METRICS, labels=[], thresholds={}, recipe=recipe, repeats={})
+    call = replace("tfhub_ft.training.train.train", run)
+    invoke("topic", "--seeds", "3", "--from", str(tmp_path))
+    assert (call.kwargs["seeds"], call.kwargs["from_run"]) == (3, str(tmp_path))
+    assert "folds" not in call.kwargs
+    assert "--from RUN" in invoke("topic", "--help").output
+    assert "--from" not in invoke("dialogue", "--help").output
 
 
 def test_train_help_lists_every_recipe():

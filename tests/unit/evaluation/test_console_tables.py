@@ -11,6 +11,7 @@ from tfhub_ft.evaluation.console_tables import (
     dry_run_tables,
     headlines,
     logit_difference,
+    repeats_cells,
     run_comparison_tables,
     scores_table,
 )
@@ -88,6 +89,7 @@ def test_dry_run_tables_show_rows_and_costs():
         "epochs": 2,
         "precision": "float32",
         "seconds_an_epoch": 61.0,
+        "runs": 5,
         "seconds": 7300.0,
         "peak_memory_bytes": 5e8,
     }
@@ -97,7 +99,7 @@ def test_dry_run_tables_show_rows_and_costs():
         "5 of 1,200",
         "10 of 1,000",
         "about 61 s",
-        "about 2.0 h",
+        "about 2.0 h, for 5 runs",
         "500 MB, measured",
         "epochs 2",
     ):
@@ -114,3 +116,18 @@ def test_benchmark_table_shows_predictions_or_replies():
     table = show(benchmark_table([{**size, **replies, "agreement": 0.5}]))
     for words in ("float32", "9.5", "1.25", "8.0000", "50.0%", "75.0%"):
         assert words in table
+
+
+def test_repeats_cells_show_every_run_and_the_summary():
+    scores = [{"accuracy": value, "roc_auc": None} for value in (0.5, 0.7)]
+    runs = [{"name": f"seed {number}", "test": each} for number, each in enumerate(scores)]
+    summary = {"accuracy": {"mean": 0.6, "deviation": 0.1414, "interval": (-0.67, 1.87)}}
+    columns, rows = repeats_cells({"runs": runs, "split": "test", "kept": 0, "summary": summary})
+    assert columns == ["", "accuracy", "roc auc"]
+    assert rows == [
+        ["seed 0 (kept)", "0.5000", "-"],
+        ["seed 1", "0.7000", "-"],
+        ["mean", "0.6000", "-"],
+        ["deviation", "0.1414", "-"],
+        ["95% interval", "-0.6700 to 1.8700", "-"],
+    ]

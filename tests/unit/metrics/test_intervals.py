@@ -123,3 +123,13 @@ def test_guess_intervals_are_means_over_tokens():
     assert by_name["masked_accuracy"][0] <= 2 / 11 <= by_name["masked_accuracy"][1]
     assert by_name["perplexity"] == pytest.approx((np.e, np.e))
     assert intervals.guess_intervals(np.zeros((2, 3)), "masked_accuracy") == {}
+
+
+def test_mean_interval_is_that_of_students_t():
+    from scipy import stats
+
+    values = [0.91, 0.88, 0.93, 0.9, 0.87]
+    low, high = intervals.mean_interval(values)
+    expected = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    assert (low, high) == pytest.approx(expected)
+    assert intervals.mean_interval([0.5, 0.5]) == (0.5, 0.5)

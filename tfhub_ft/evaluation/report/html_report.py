@@ -92,6 +92,8 @@ def write_report(
         f"{run.recipe.summary} The {run.settings.pretrained} was fine-tuned on {run.splits['train']['rows']:,} rows and"
         f" scored on {len(scored.rows):,} {of}."
     )
+    if run.keras_arguments:
+        summary += f" It was trained from Python with {_keras_objects(run)}."
     if run.settings.from_run:
         summary += f" It continued from {run.settings.from_run} (SHA-256 of its model: {run.from_run_sha256})."
     files = [[name, _source(split), split["rows"]] for name, split in run.splits.items()]
@@ -153,6 +155,13 @@ def _training_plots(run: Run, training: Training) -> list[Plot]:
     return [*curves, token_lengths(training.lengths, run.settings.seq_length, training.truncated, training.unit)]
 
 
+def _keras_objects(run: Run) -> str:
+    """Return the arguments of `train` with objects of Keras, such as "optimizer=Lion, metrics=[AUC]"."""
+    arguments = run.keras_arguments.items()
+    shown = {name: f"[{', '.join(value)}]" if isinstance(value, list) else value for name, value in arguments if value}
+    return ", ".join(f"{name}={shown[name]}" for name in ("optimizer", "callbacks", "metrics") if name in shown)
+
+
 def _facts(training: Training) -> list[tuple[str, str]]:
     seconds = [row_seconds for row in training.epochs if (row_seconds := row.get("seconds"))]
     weights, trained = training.weights
@@ -169,7 +178,7 @@ def _facts(training: Training) -> list[tuple[str, str]]:
 
 
 def _command(run: Run) -> str:
-    """Return the command line that trains such a run."""
+    """Return the command line that trains such a run, which cannot have the objects of Keras."""
     if (run.path / DISTILLATION).is_file():
         return (run.path / DISTILLATION).read_text(encoding="utf-8")
     words = ["tfhub-ft", "train", run.recipe_name]
