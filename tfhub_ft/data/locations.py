@@ -20,8 +20,8 @@ T = TypeVar("T")
 def location_of(name: Path, folder: Path | None = None) -> SplitEntry:
     """Return the entry of splits.json for a file, or for the files of a pattern, whose values are then lists.
 
-    The entry is {"file": as given, "sha256"}, and with a run folder also {"relative": the path from there, "bytes"}; a
-    remote file has no relative path.
+    The entry is {"file": as given, "sha256"}, and with a run folder also {"relative": the path from there, "bytes"}.
+    The entry of a remote file lacks "relative".
     """
     files = matching_files(name)
     location = {"file": str(name), "sha256": _each(_sha256_of_rows, files)}

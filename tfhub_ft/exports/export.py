@@ -10,6 +10,7 @@ from tfhub_ft.export_folder import EXPORTS, Entry, digests, read_exports
 from tfhub_ft.exports.context import ExportContext, ReferencePredictions
 from tfhub_ft.exports.formats import FORMATS
 from tfhub_ft.exports.serving.config import BATCHING_CONFIG, MODELS_CONFIG, write_serving_files
+from tfhub_ft.exports.upload import export_and_upload
 from tfhub_ft.exports.verify import TRIMMED_VOCABULARY, compare_predictions, verify
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
 from tfhub_ft.recipe import recipe_name
@@ -32,6 +33,7 @@ from tfhub_ft.utils.files import (
     write_text,
 )
 from tfhub_ft.utils.imports import imported
+from tfhub_ft.utils.remote import as_path, is_remote
 
 
 def export(
@@ -51,7 +53,8 @@ def export(
 
     Args:
         run: A finished run or its folder.
-        output_dir: The export folder, such as saved_models/reviews; created if it does not exist.
+        output_dir: The export folder, such as saved_models/reviews; created if it does not exist. A folder of an object
+            store, such as s3://bucket/reviews, is uploaded after all artifacts are verified.
         formats: "saved_model"; "tflite", which reads token ids; "tflite_text", which contains the tokenizer, for models
             that read one text; "onnx", which reads token ids.
         quantize: Quantizations, applied to the formats that have them: "none" (float32, all formats), "float16"
@@ -69,13 +72,14 @@ def export(
     Raises:
         InputError: The run is not finished or cannot be exported to one of the formats, or the folder contains exports
             of another run or is in use by another export.
-        RunError: An artifact does not reproduce the model's predictions; it is removed, and the others are kept.
+        RunError: An artifact does not reproduce the model's predictions; it is removed, and the others are kept. Or the
+            export cannot be uploaded; it is kept in a temporary folder.
 
     Example:
         tfhub_ft.export("runs/reviews", output_dir="saved_models/reviews", formats=["saved_model", "tflite"])
     """
     export_artifacts(run, output_dir, formats, quantize, vocabulary, warmup_rows)
-    return Path(output_dir)
+    return as_path(output_dir)
 
 
 def export_artifacts(
@@ -89,12 +93,21 @@ def export_artifacts(
 ) -> None:
     """Export as `export` does, and call `on_artifact` with each entry of export.json after it is written."""
     run = run if isinstance(run, Run) else Run(run)
-    folder, formats = check_path("output_dir", output_dir), check_names("formats", formats)
+    output, formats = check_path("output_dir", output_dir), check_names("formats", formats)
     quantize = None if quantize is None else check_names("quantize", quantize)
     check_type("vocabulary", vocabulary, str, "all or domain")
-    # The folder's name becomes the name of files and of the served model; "." and ".." have none.
-    folder = folder if folder.name not in ("", "..") else folder.resolve()
     quantizations = _check_options(run, formats, quantize, vocabulary)
+    if is_remote(output):
+        entries: list[Entry] = []
+        export_and_upload(
+            str(output),
+            lambda folder: _write_artifacts(run, folder, quantizations, vocabulary, warmup_rows, entries.append),
+        )
+        for entry in entries:
+            on_artifact(entry)
+        return
+    # The folder's name becomes the name of files and of the served model; "." and ".." have none.
+    folder = output if output.name not in ("", "..") else output.resolve()
     check_folder(folder)
     with remove_if_empty(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import glob
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,54 @@ def download(url: str, folder: Path) -> Path:
         with progress(f"Downloading {url}", size, "bytes") as advance:
             system.get_file(path, str(target), callback=_callback(advance))
     return target
+
+
+def list_files(url: str) -> list[str]:
+    """Return the paths of the files in a remote folder, relative to it; none if it does not exist.
+
+    Raises:
+        InputError: It is a file or cannot be written to, or there is no access.
+    """
+    if _protocol(url) in _WEB:
+        raise InputError(
+            f"{url}: web servers are read only; pass a folder of an object store, such as s3://bucket/name"
+        )
+    with _errors(url, "read"):
+        system, path = _connect(url)
+        if system.isfile(path):
+            raise InputError(f"{url}: is a file; pass a folder")
+        try:
+            return sorted(os.path.relpath(name, path) for name in system.find(path))
+        except FileNotFoundError:
+            return []
+
+
+def fetch(url: str, name: str, folder: Path) -> None:
+    """Copy a file of a remote folder into a local one."""
+    with _errors(f"{url}/{name}", "read"):
+        system, path = _connect(url)
+        system.get_file(f"{path}/{name}", str(folder / name))
+
+
+def upload(folder: Path, names: Sequence[str], url: str) -> None:
+    """Copy files of a folder, in this order, into a remote one; the copies are removed if an error is raised."""
+    with _errors(url, "written"):
+        system, path = _connect(url)
+        uploaded = []
+        try:
+            with progress(f"Uploading to {url}", len(names), "files") as advance:
+                for name in names:
+                    target = f"{path.rstrip('/')}/{name}"
+                    # Object stores ignore this.
+                    system.makedirs(target.rpartition("/")[0], exist_ok=True)
+                    uploaded.append(target)
+                    system.put_file(str(folder / name), target)
+                    advance(1)
+        except BaseException:
+            for target in uploaded:
+                with contextlib.suppress(Exception):
+                    system.rm_file(target)
+            raise
 
 
 def _callback(advance: Any) -> Any:

@@ -2,11 +2,14 @@ import errno
 import json
 import shutil
 
+import fsspec
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfhub_ft
+from tfhub_ft.cli.main import group
+from tfhub_ft.export_folder import check_artifact, read_exports
 from tfhub_ft.exports import export, saved_model
 from tfhub_ft.exports.context import ExportContext
 from tfhub_ft.run import Run
@@ -214,3 +217,23 @@ def test_export_refuses_folders_in_use(tiny_run, tmp_path, monkeypatch):
 def test_export_refuses_folders_without_a_run(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         tfhub_ft.export(tmp_path, output_dir=tmp_path / "exports")
+
+
+def test_export_into_an_object_store_continues_its_versions(tiny_run, tiny_export, tmp_path, capsys):
+    store = fsspec.filesystem("memory")
+    store.put(str(tiny_export), "/models/tiny", recursive=True)
+    arguments = ["export", str(tiny_run), "--output-dir", "memory://models/tiny", "--format", "saved_model,tflite"]
+    group.main([*arguments, "--quantize", "none"], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        "memory://models/tiny/2",
+        "memory://models/tiny/tflite/tiny_fp32.tflite",
+    ]
+    store.get("/models/tiny", str(tmp_path / "tiny"), recursive=True)
+    exports = read_exports(tmp_path / "tiny")
+    assert [entry["path"] for entry in exports["forms"]][:2] == ["1", "2"]
+    for entry in exports["forms"]:
+        assert check_artifact(tmp_path / "tiny" / entry["path"])
+    assert tfhub_ft.predict(tmp_path / "tiny", TEXTS) == tfhub_ft.predict(tiny_export, TEXTS)
+    assert (tmp_path / "tiny" / "models.config").read_text() == (tiny_export / "models.config").read_text()
+    store.store.clear()
