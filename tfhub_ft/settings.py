@@ -131,7 +131,9 @@ class TrainingSettings(_CheckedFields):
         TrainingSettings(train="train.csv", epochs=3)
     """
 
-    train: str | None = setting(None, "Training rows: a file in a format of this recipe (also .gz).", path=True)
+    train: str | None = setting(
+        None, "Training rows: a file in a format of this recipe, a pattern, a folder or a URL.", path=True
+    )
     validation: str | None = setting(
         None, "Validation rows, which select the best epoch; by default 15% of --train are held out.", path=True
     )
@@ -150,7 +152,7 @@ class TrainingSettings(_CheckedFields):
         None, "Encoding of text files, such as cp1252; by default that of the byte order mark, or UTF-8."
     )
     header: bool = setting(
-        True, "Whether CSV and TSV files start with a header line; without one, columns are named 1, 2, ..."
+        True, "Whether CSV, TSV and Excel files start with a header line; without one, columns are named 1, 2, ..."
     )
 
     seq_length: int = _model(128, "Maximum sequence length, including [CLS] and [SEP].", minimum=3)

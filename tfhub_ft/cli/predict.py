@@ -50,8 +50,8 @@ class PredictCommand(Command):
     "source",
     type=PATH,
     metavar="FILE",
-    help="File of rows to predict: csv, tsv, jsonl, json, txt ...; - is standard input; a pattern such as"
-    " 'part-*.jsonl' is many files.",
+    help="File of rows to predict: csv, tsv, jsonl, json, txt, parquet, xlsx ..., a folder of txt files or a URL; - is"
+    " standard input; a pattern such as 'part-*.jsonl' is many files.",
 )
 @_data("--text-column", "--prompt-column", "text_column", metavar="NAME", help="Column of the texts.")
 @template_option("--text", "--prompt-text", "text", content="texts")

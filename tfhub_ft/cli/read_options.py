@@ -42,7 +42,7 @@ def reading_options(*, labels: bool) -> Callable[[Any], Any]:
         _data(
             "--header/--no-header",
             default=None,
-            help=f"Whether csv and tsv files start with a header line. [default: {header}]",
+            help=f"Whether csv, tsv and xlsx files start with a header line. [default: {header}]",
         ),
     ]
     if labels:

@@ -255,7 +255,7 @@ def check_link(path: Path, option: str = "") -> None:
 def check_writable(path: Path, option: str = "") -> None:
     """Raise an InputError if a file or folder, given by an option, cannot be created or changed."""
     if is_remote(path):
-        raise InputError(f"{option} {path}: is remote; pass a local path".lstrip())
+        raise InputError(f"{option} {as_path(path)}: is remote; pass a local path".lstrip())
     check_link(path, option)
     existing = next(each for each in (path, *path.absolute().parents) if each.exists())
     if (existing != path and not existing.is_dir()) or not os.access(existing, os.W_OK):
