@@ -99,7 +99,7 @@ def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, 
         argument: The argument that the rows were passed as, for messages.
 
     Raises:
-        InputError: The object has another type, or its rows have no end.
+        InputError: The object has another type, or is infinite.
     """
     name = name or kind_of_rows(rows)
     check_rows_type(rows, argument)
@@ -120,6 +120,8 @@ def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, 
     elif isinstance(rows, tuple) and not _is_list_of_rows(rows):
         source = _open_arrays(_named_arrays(rows, columns, argument), name, argument)
     elif _is_array(rows):
+        if len(shape := getattr(rows, "shape", (0,))) != 1:
+            raise InputError(f"{argument}: has the shape {tuple(shape)}; pass its columns as {_layout(columns)}")
         source = _open_elements(partial(_parts, rows), columns, name)
     else:
         source = _open_stream(rows, columns, name)
@@ -138,8 +140,9 @@ def check_rows_type(rows: object, argument: str) -> None:
     """Raise an InputError if an object has a type that `open_rows` does not read."""
     if fault := _refusal(rows):
         raise InputError(f"{argument}: {fault}")
-    is_known = isinstance(rows, Mapping) or _is_array(rows) or hasattr(rows, "__arrow_c_stream__")
-    if not is_known and not any(_is_a(rows, *names) for names in _CLASSES):
+    is_library_class = any(_is_a(rows, *names) for names in _CLASSES)
+    has_rows = isinstance(rows, Mapping) or _is_array(rows) or hasattr(rows, "__arrow_c_stream__")
+    if isinstance(rows, type) or not (is_library_class or has_rows):
         raise InputError(
             f"{argument}: expected a path (str or Path) or rows in memory, {_EXPECTED}; got {type_name(rows)}"
         )
@@ -152,9 +155,9 @@ def _refusal(rows: object) -> str | None:
         example = names[0] if names else "train"
         return f"got a DatasetDict with the splits {', '.join(names)}; pass one of them, such as datasets[{example!r}]"
     if _is_a(rows, "datasets", "IterableDataset"):
-        return "got an IterableDataset, which may have no end; pass list(dataset.take(1000)), or load it as a Dataset"
+        return "got an IterableDataset, which may be infinite; pass list(dataset.take(1000)), or load it as a Dataset"
     if _is_a(rows, "polars", "LazyFrame"):
-        return "got a LazyFrame, which has no rows yet; pass frame.collect()"
+        return "got a LazyFrame, whose rows are not computed yet; pass frame.collect()"
     if isinstance(rows, Iterator) and not hasattr(rows, "__arrow_c_stream__"):
         return f"got {type_name(rows)}, which can be read only once; pass a list of its rows"
     return None
@@ -311,7 +314,7 @@ def _open_arrays(arrays: Mapping[Any, Any], name: str, argument: str) -> Source:
     """Open the columns of a dictionary, which are arrays of equal length."""
     for column, array in arrays.items():
         if not _is_array(array):
-            advice = "; pass a row as a list: [row]" if isinstance(array, str) else ""
+            advice = "; pass a row as a list: [row]" if isinstance(array, str) else "; pass a single column"
             raise InputError(f"{argument}: expected an array as {column!r}, got {type_name(array)}{advice}")
         shape = getattr(array, "shape", None)
         if shape is not None and len(shape) != 1:
@@ -397,7 +400,7 @@ def _open_tensors(dataset: Any, columns: Sequence[Column], name: str, argument: 
     import tensorflow as tf
 
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
-        raise InputError(f"{argument}: the tf.data.Dataset has no end; remove .repeat(), or pass dataset.take(1000)")
+        raise InputError(f"{argument}: the tf.data.Dataset is infinite; remove .repeat(), or pass dataset.take(1000)")
     is_batched = _is_batched(dataset.element_spec, columns)
     rows = itertools.chain.from_iterable(map(_rows_of_batch if is_batched else _single_row, dataset))
     try:
@@ -487,4 +490,5 @@ _PLAIN: dict[Any, Callable[[Any], Any]] = {
     Decimal: lambda value: int(value) if value.as_tuple().exponent == 0 else float(value),
     Mapping: lambda value: {str(_plain(name)): _plain(each) for name, each in value.items()},
     list | tuple: lambda value: [*map(_plain, value)],
+    set | frozenset: lambda value: sorted(map(_plain, value), key=str),
 }

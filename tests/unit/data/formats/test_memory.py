@@ -141,7 +141,7 @@ def test_open_rows_reads_numbers_and_booleans_as_a_jsonl_file_does():
 
 def test_open_rows_reads_lists_and_decimals():
     columns = [TEXT, Column("labels", (), check_labels)]
-    for cell in (["x", "y"], ("x", "y"), np.array(["x", "y"])):
+    for cell in (["x", "y"], ("x", "y"), {"y", "x"}, np.array(["x", "y"])):
         assert read([{"text": "a", "labels": cell}], columns) == [("a", ("x", "y"))]
         assert read(pandas_frame({"text": ["a"], "labels": [cell]}), columns) == [("a", ("x", "y"))]
     tokens = [Column("tokens", (), check_tokens), Column("tags", (), check_tokens)]
@@ -268,18 +268,21 @@ def test_open_rows_refuses_other_objects():
         ({"text": TEXTS, "label": LABELS[:2]}, "data: its arrays have different lengths (3 of text and 2 of label)"),
         ((TEXTS[:1], LABELS), "data: its arrays have different lengths (1 of text and 3 of label)"),
         ((TEXTS, np.eye(3)), "data: 'label' has the shape (3, 3); pass an array of one dimension"),
-        ((frame[["text"]], frame["label"]), "data: expected an array as 'text', got a DataFrame"),
+        ((frame[["text"]], frame["label"]), "data: expected an array as 'text', got a DataFrame; pass a single column"),
         ((TEXTS, LABELS, LABELS), "data: got a tuple of 3 arrays; expected (text, label)"),
         ((), "data: got a tuple of 0 arrays; expected (text, label)"),
-        (tensors((TEXTS, LABELS)).repeat(), "data: the tf.data.Dataset has no end; remove .repeat()"),
+        (tensors((TEXTS, LABELS)).repeat(), "data: the tf.data.Dataset is infinite; remove .repeat()"),
         (3, expected),
         (None, f"data: {expected}"),
         ({"a"}, expected),
         (b"a", expected),
+        (type(frame), expected),
+        (frame.groupby("label"), expected),
+        (frame.to_numpy(), "data: has the shape (3, 2); pass its columns as (text, label)"),
         (np.array("a"), expected),
         (datasets.DatasetDict(train=train, test=train), "a DatasetDict with the splits train, test; pass one of them"),
-        (train.to_iterable_dataset(), "data: got an IterableDataset, which may have no end"),
-        (polars_frame().lazy(), "data: got a LazyFrame, which has no rows yet; pass frame.collect()"),
+        (train.to_iterable_dataset(), "data: got an IterableDataset, which may be infinite"),
+        (polars_frame().lazy(), "data: got a LazyFrame, whose rows are not computed yet; pass frame.collect()"),
     ]:
         assert fault in fault_of(rows)
     assert fault_of((TEXTS, LABELS), PAIR) == "data: got a tuple of 2 arrays; expected ((sentence1, sentence2), label)"
