@@ -56,7 +56,7 @@ def tensors(elements: Any) -> Any:
 
 
 class Stream:
-    """An object with nothing but the Arrow C stream interface, which can be read once."""
+    """An object with only the Arrow C stream interface, which can be read once."""
 
     def __init__(self, table: Any):
         self.reader = table.to_reader()
