@@ -27,6 +27,7 @@ class MemoryRows:
         check_rows_type(rows, argument)
         self.rows, self.argument = rows, argument
         self._source: Source | None = None
+        self._columns: list[tuple[object, ...]] = []
 
     def __str__(self) -> str:
         return kind_of_rows(self.rows) + ("" if self.argument == "data" else f" ({self.argument})")
@@ -42,8 +43,11 @@ class MemoryRows:
         return kind_of_rows(self.rows) + _MARK
 
     def open(self, columns: Sequence[Column]) -> Source:
-        """Return the records of the object."""
-        self._source = open_rows(self.rows, columns, str(self), argument=self.argument)
+        """Return the records of the object; what can be read only once, or changes its order, is read only once."""
+        named = [(column.name, column.column, column.preferred, column.template) for column in columns]
+        if self._source is None or named != self._columns:
+            self._source = open_rows(self.rows, columns, str(self), argument=self.argument)
+            self._columns = named
         return self._source
 
     def location(self, number: int) -> str:

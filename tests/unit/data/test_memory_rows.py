@@ -215,3 +215,24 @@ def test_a_run_that_was_killed_while_it_copied_rows_starts_again(tmp_path):
     run, _ = create_run(tmp_path / "run", data=ROWS, copy_data=True)
     (run.path / "recipe.yaml").unlink()
     assert Run.is_partial(run.path)
+
+
+def test_load_rows_reads_the_same_order_for_each_fold():
+    """A stream can be read only once, and a shuffled dataset has another order each time."""
+    import tensorflow as tf
+
+    from tfhub_ft.data.datasets import Fold
+
+    pyarrow = pytest.importorskip("pyarrow")
+    texts, labels = [row["text"] for row in ROWS], [row["label"] for row in ROWS]
+    recipe = load_recipe("sentiment")
+    for rows in (
+        tf.data.Dataset.from_tensor_slices((texts, labels)).shuffle(40),
+        pyarrow.Table.from_pylist(ROWS).to_reader(),
+    ):
+        settings, objects = take_memory_rows({"data": rows}, ("data",))
+        test_texts = []
+        for number in range(4):
+            data = load_rows(recipe, recipe.settings.replaced(settings), objects, fold=Fold(number, 4))
+            test_texts += [row.values["text"] for row in data.splits["test"].rows]
+        assert sorted(test_texts) == sorted(texts)
