@@ -27,7 +27,7 @@ class MemoryRows:
         check_rows_type(rows, argument)
         self.rows, self.argument = rows, argument
         self._source: Source | None = None
-        self._columns: list[tuple[object, ...]] = []
+        self._columns: Sequence[object] = ()
 
     def __str__(self) -> str:
         return kind_of_rows(self.rows) + ("" if self.argument == "data" else f" ({self.argument})")
