@@ -40,7 +40,8 @@ def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, r
                 added = prediction_table([prediction for _, prediction in part])
                 if writer is None:
                     names = free_names(kept.schema.names, added.column_names)
-                    fields = [*(field.with_name(names[field.name]) for field in kept.schema), *added.schema]
+                    fields = [field.with_name(names[field.name]) for field in kept.schema]
+                    fields += [_with_values(field) for field in added.schema]
                     writer = parquet.ParquetWriter(aside, pa.schema(fields, kept.schema.metadata))
                 # Only fields of predictions whose type is not known may differ.
                 added = added.cast(pa.schema(list(writer.schema)[len(kept.schema) :]))
@@ -59,6 +60,13 @@ def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, r
         if not count:
             raise InputError(f"--output {path}: no rows to write; all of them were skipped")
     return count
+
+
+def _with_values(field: "pa.Field") -> "pa.Field":
+    """Return a field of texts for one without a type, because none of its first values is known."""
+    import pyarrow as pa
+
+    return field.with_type(pa.string()) if pa.types.is_null(field.type) else field
 
 
 class _PythonColumns:

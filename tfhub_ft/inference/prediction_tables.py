@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> "pa.Table":
-    """Return predictions, at least one, as a table whose types do not depend on their values.
+    """Return predictions, at least one, as a table.
 
-    Numbers are doubles, labels and texts strings, positions int64; the lists of a prediction are list columns.
+    Numbers are doubles, labels and texts strings, positions int64; the lists of a prediction are list columns. These
+    types do not depend on the values. Those of other fields do: a column without a value is null.
     """
     import pyarrow as pa
 
@@ -26,8 +27,7 @@ def _array(name: str, values: list[Any]) -> "pa.Array":
     import pyarrow as pa
 
     known = _known_types().get(name) or (pa.float64() if name.startswith("probability_") else None)
-    array = pa.array(values, known)
-    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+    return pa.array(values, known)
 
 
 @functools.cache

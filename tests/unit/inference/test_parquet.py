@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from tests.unit.inference.test_frames import ADDED, BY_LABEL, BY_PAIR
+from tests.unit.inference.test_frames import ADDED, BY_LABEL, BY_PAIR, predictor_of
 from tfhub_ft.data.texts import TextRows
 from tfhub_ft.inference.files import predict_file, write_predictions
+from tfhub_ft.tasks.classification import Classification
 from tfhub_ft.utils.errors import InputError
 
 
@@ -68,6 +69,14 @@ def test_write_parquet_keeps_the_types_of_arrow_columns(tmp_path):
     assert result.schema.types[:8] == table.schema.types
     for name in table.schema.names:
         assert result.column("input_label" if name == "label" else name).to_pylist() == table.column(name).to_pylist()
+
+
+def test_write_parquet_casts_fields_of_unknown_types(tmp_path):
+    (tmp_path / "rows.txt").write_text("\n".join(["a"] + [""] * 4 + ["b"] * 3))
+    predictor = predictor_of(Classification(), lambda text: {"label": text, "why": [{"text": text, "weight": 1.5}]})
+    table = written(tmp_path / "rows.txt", tmp_path / "rows.parquet", predictor)
+    words = [{"text": "a", "weight": 1.5}], [{"text": "b", "weight": 1.5}]
+    assert table.column("why").to_pylist() == [words[0], *[None] * 4, *[words[1]] * 3]
 
 
 def test_write_parquet_aligns_columns_where_rows_are_skipped(tmp_path):
