@@ -83,10 +83,7 @@ class Recipe:
             InputError: The recipe lacks a loss or ignores a setting, or the encoder is not found or does not support
                 the settings.
         """
-        self.check(settings)
-        class_weight = getattr(settings, "class_weight", "none")
-        if isinstance(class_weight, Mapping):
-            weights_of_labels(self.task, class_weight, labels, None)
+        self.check(settings, labels)
         if self.loss is None:
             raise InputError(
                 f"{self.name}: the RECIPE lacks a loss, as in tfhub_ft 0.1; add loss=, and import names from tfhub_ft"
@@ -103,14 +100,20 @@ class Recipe:
         class_arguments = {"num_classes": classes} if classes else {}
         return _call(self.build_model, {**settings.as_dict(), **class_arguments}, EncoderArguments)
 
-    def check(self, settings: TrainingSettings) -> None:
-        """Raise an InputError if the task lacks the score to monitor, or if the loss ignores a setting that is set."""
+    def check(self, settings: TrainingSettings, labels: Sequence[str] | None = None) -> None:
+        """Raise an InputError if the task lacks the score to monitor or a label that has a weight.
+
+        The same holds if the loss ignores a setting. Labels are checked if they are given.
+        """
         monitor_of(self.task, settings.monitor)
+        class_weight = getattr(settings, "class_weight", "none")
+        if labels is not None and isinstance(class_weight, Mapping):
+            weights_of_labels(self.task, class_weight, labels, None)
         if self.loss is None:
             return
         parameters = inspect.signature(self.loss).parameters
         # Losses of earlier recipe files balance the labels themselves.
-        takes_balanced = getattr(settings, "class_weight", "none") == "balanced" and "class_weight" in parameters
+        takes_balanced = class_weight == "balanced" and "class_weight" in parameters
         for name, argument in (
             ("class_weight", "class_weight" if takes_balanced else "class_weights"),
             *((name, name) for name in ("focal_gamma", "label_smoothing")),

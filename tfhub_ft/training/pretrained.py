@@ -57,6 +57,7 @@ def build_model(
 
     `earlier` has the weights of the run that it continues from.
     """
+    recipe.check(settings, labels)
     log(f"Loading {settings.pretrained}")
     if strategy.num_replicas_in_sync > 1:
         _fetch_pretrained(recipe.task, settings)
