@@ -8,6 +8,7 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import TINY_SETTINGS
+from tests.integration.training.test_distribution import ON_DEVICES, losses_of, options, tfhub_ft_command
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.run import Run
 from tfhub_ft.training.callbacks import EpochOrder
@@ -135,8 +136,8 @@ def test_export_predicts_with_the_threshold_of_the_positive_label(whole_run, tmp
 
 @pytest.mark.slow
 def test_train_on_prepared_rows_reads_their_weights(tiny_pair, weighted_csv, tmp_path):
-    options = {"weight_column": "importance", "encoder": tiny_pair, "seq_length": 24}
-    prepared = tfhub_ft.prepare("sentiment", output_dir=tmp_path / "prepared", data=weighted_csv, **options)
+    row_settings = {"weight_column": "importance", "encoder": tiny_pair, "seq_length": 24}
+    prepared = tfhub_ft.prepare("sentiment", output_dir=tmp_path / "prepared", data=weighted_csv, **row_settings)
     settings = {name: value for name, value in SETTINGS.items() if name != "seq_length"}
     run = tfhub_ft.train("sentiment", prepared=prepared.path, output_dir=tmp_path / "run", **settings)
     direct = train("sentiment", tmp_path / "direct", tiny_pair, data=weighted_csv, weight_column="importance")
@@ -146,12 +147,12 @@ def test_train_on_prepared_rows_reads_their_weights(tiny_pair, weighted_csv, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"freeze": "all"}, {"batch_tokens": 200}, {"padding": "buckets"}], ids=str)
-def test_row_weights_with_features_and_other_batches(options, tiny_pair, weighted_csv, tmp_path):
+@pytest.mark.parametrize("batches", [{"freeze": "all"}, {"batch_tokens": 200}, {"padding": "buckets"}], ids=str)
+def test_row_weights_with_features_and_other_batches(batches, tiny_pair, weighted_csv, tmp_path):
     weighted = train(
-        "sentiment", tmp_path / "weighted", tiny_pair, data=weighted_csv, weight_column="importance", **options
+        "sentiment", tmp_path / "weighted", tiny_pair, data=weighted_csv, weight_column="importance", **batches
     )
-    plain = train("sentiment", tmp_path / "plain", tiny_pair, data=weighted_csv, **options)
+    plain = train("sentiment", tmp_path / "plain", tiny_pair, data=weighted_csv, **batches)
     assert log_loss(weighted) != log_loss(plain)
 
 
@@ -159,9 +160,9 @@ def test_row_weights_with_features_and_other_batches(options, tiny_pair, weighte
 def test_distill_weights_rows(whole_run, tmp_path):
     more = tmp_path / "more.txt"
     more.write_text("a fine meal\nthe worst hotel\n", encoding="utf-8")
-    options = {"student": "layers:1", "unlabeled": more, "epochs": 1, "alpha": 0.5}
-    weighted = tfhub_ft.distill(whole_run, output_dir=tmp_path / "weighted", **options)
-    plain = tfhub_ft.distill(whole_run, output_dir=tmp_path / "plain", weight_column=None, **options)
+    settings = {"student": "layers:1", "unlabeled": more, "epochs": 1, "alpha": 0.5}
+    weighted = tfhub_ft.distill(whole_run, output_dir=tmp_path / "weighted", **settings)
+    plain = tfhub_ft.distill(whole_run, output_dir=tmp_path / "plain", weight_column=None, **settings)
     assert log_loss(weighted) != log_loss(plain)
 
 
@@ -175,3 +176,24 @@ def test_tune_compares_trials_by_the_monitor(tiny_pair, weighted_csv, tmp_path):
     shutil.rmtree(tmp_path / "search")
     with pytest.raises(InputError, match="--search monitor: trials are compared by one score"):
         tfhub_ft.tune("sentiment", output_dir=tmp_path / "search", search=["monitor=f1,accuracy"], **settings)
+
+
+@pytest.mark.slow
+def test_replicas_weight_rows_like_one_device(tiny_pair, weighted_csv, tmp_path):
+    settings = {"weight_column": "importance", "class_weight": '{"positive": 3}', "strategy": "mirrored"}
+    losses = []
+    for replicas in (1, 2):
+        arguments = options(tiny_pair, weighted_csv, tmp_path / str(replicas), **settings)
+        code, _, err = tfhub_ft_command(replicas, "train", "sentiment", *arguments, program=ON_DEVICES)
+        assert code == 0, err
+        losses.append(losses_of(Run(tmp_path / str(replicas))))
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["sentiment", "regression"])
+def test_windows_of_long_texts_have_the_weight_of_their_row(recipe, tiny_pair, tmp_path):
+    data = weighted_demo(recipe, tmp_path)
+    settings = {"data": data, "long_texts": "windows", "seq_length": 8}
+    weighted = train(recipe, tmp_path / "weighted", tiny_pair, weight_column="importance", **settings)
+    assert log_loss(weighted) != log_loss(train(recipe, tmp_path / "plain", tiny_pair, **settings))
