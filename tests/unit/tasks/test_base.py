@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfhub_ft.data.rows import Row
+from tfhub_ft.metrics import OUT_OF_SCOPE
+from tfhub_ft.metrics.span_scores import span_metrics
 from tfhub_ft.tasks.base import (
     TASKS,
     decisions,
@@ -119,3 +122,25 @@ def test_weights_of_labels_find_labels_in_another_spelling():
         (["Ham", "Spam"], {"spam": 2, "ham": 0.5}),
     ):
         assert weights_of_labels(task, class_weight, labels, None) == [0.5, 2]
+
+
+def test_monitors_are_the_scores_of_each_task():
+    rng = np.random.default_rng(0)
+    logits, indices = rng.normal(size=(40, 3)).astype("float32"), np.arange(40) % 3
+    names, tags = ["a", "b", "c"], ["O", "B-x", "I-x"]
+    scores = {
+        "classification": load_task("classification").metrics(logits, indices, names, {}),
+        "intent": load_task("intent").metrics(
+            logits, np.where(indices == 2, OUT_OF_SCOPE, indices), [*names, "oos"], {"threshold": 0.5}
+        ),
+        "multilabel": load_task("multilabel").metrics(
+            logits, np.pad(np.eye(3)[indices], ((0, 0), (0, 1))), names, {"thresholds": [0.5] * 3}
+        ),
+        "regression": load_task("regression").metrics(logits[:, :1], logits[:, 1:2], ["0.0", "1.0"], {}),
+        "entities": load_task("entities").metrics(np.split(logits, 8), np.split(indices, 8), tags, {}),
+        "spans": span_metrics(["a", ""], [["a"], []], ["a", "b"]),
+        "retrieval": load_task("retrieval").metrics(rng.normal(size=(40, 2, 3)), np.arange(40), names, {}),
+    }
+    for name, task_scores in scores.items():
+        numbers = {key for key, value in task_scores.items() if value is None or isinstance(value, float)}
+        assert numbers == set(load_task(name).monitors), name
