@@ -46,4 +46,9 @@ LANGUAGE_MODEL = Name(_language_models)
 PRETRAINED = Name(lambda: [*_encoders(), *_language_models()])
 STUDENT = Name(lambda: ["layers:", *_encoders()])
 # Settings that name something else than a path.
-NAMED: dict[str, Any] = {"encoder": ENCODER, "preprocessor": ENCODER, "language_model": LANGUAGE_MODEL}
+NAMED: dict[str, Any] = {
+    "encoder": ENCODER,
+    "preprocessor": ENCODER,
+    "language_model": LANGUAGE_MODEL,
+    "class_weight": Name(lambda: ["none", "balanced"]),
+}

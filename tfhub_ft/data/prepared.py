@@ -213,7 +213,7 @@ def add_prepared_settings(recipe_names: Sequence[str], settings: Mapping[str, An
 def _is_fixed(name: str) -> bool:
     """Return whether prepared rows depend on a setting. Of the encoder, only the preprocessor's digest has to match."""
     fixed = ("seq_length", "long_texts", "overlap", "max_windows", "lowercase", "min_label_rows", "label_separator")
-    return name in fixed or name.endswith("_label") or names_columns(name)
+    return name in fixed or name.endswith(("_label", "_column")) or names_columns(name)
 
 
 def serialize_rows(tokens: TokenRows, targets: Targets, rows: Sequence[Row]) -> Iterator[bytes]:

@@ -184,6 +184,7 @@ def test_prepare_refuses_other_folders(settings, tiny_run, reviews_csv):
         ({"recipe": "topic"}, "has rows of the recipe sentiment, not topic"),
         ({"seq_length": 23}, "--seq-length 23: the rows in .* were prepared with 24; leave it out"),
         ({"text_column": "body"}, "--text-column body: .* were prepared with None"),
+        ({"weight_column": "votes"}, "--weight-column votes: .* were prepared with None"),
         ({"data": "reviews.csv"}, "pass either that folder or files"),
         ({"prepared": "none"}, r"none: prepared\.json not found; pass a folder written by tfhub-ft prepare"),
     ],
