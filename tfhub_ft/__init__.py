@@ -33,6 +33,7 @@ _NAMES = {
     "encoders.window_preprocessor": "WindowPreprocessor",
     "evaluation.compare_runs": "compare",
     "evaluation.evaluate": "evaluate",
+    "evaluation.inspect_rows": "inspect",
     "exports.export": "export",
     "inference.predict": "open_predictor predict",
     "language_models.conversation": "Conversation",
@@ -75,8 +76,8 @@ __all__ = [
     "Task", "TextSettings", "TfhubFtError", "TokenClassification", "TrainingSettings", "TwoClassSettings",
     "UntrustedCode", "WeightedBinaryCrossEntropy", "WeightedCrossEntropy", "WindowPreprocessor",
     "WindowedSettings", "balanced_weights", "benchmark", "bi_encoder_model", "compare", "demo_file",
-    "dialogue_model", "distill", "dry_run", "evaluate", "export", "load_recipe", "masked_lm_model",
-    "open_predictor", "pair_model", "predict", "prepare", "setting", "text_model", "train", "tune",
+    "dialogue_model", "distill", "dry_run", "evaluate", "export", "inspect", "load_recipe",
+    "masked_lm_model", "open_predictor", "pair_model", "predict", "prepare", "setting", "text_model", "train", "tune",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from tfhub_ft.encoders.window_preprocessor import WindowPreprocessor
     from tfhub_ft.evaluation.compare_runs import compare
     from tfhub_ft.evaluation.evaluate import evaluate
+    from tfhub_ft.evaluation.inspect_rows import inspect
     from tfhub_ft.exports.export import export
     from tfhub_ft.inference.predict import open_predictor, predict
     from tfhub_ft.language_models.builder import dialogue_model

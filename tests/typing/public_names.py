@@ -67,6 +67,7 @@ from tfhub_ft import (
     dry_run,
     evaluate,
     export,
+    inspect,
     load_recipe,
     masked_lm_model,
     open_predictor,

@@ -17,7 +17,7 @@ from tfhub_ft.utils.version import __version__
 COMMANDS = {
     name: f"tfhub_ft.cli.{name}"
     for name in (
-        *("recipes", "encoders", "train", "evaluate", "predict", "export", "serve", "benchmark", "compare"),
+        *("recipes", "encoders", "train", "evaluate", "inspect", "predict", "export", "serve", "benchmark", "compare"),
         *("tune", "distill", "prepare", "launch", "chat", "copy"),
     )
 }

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.data.columns import Column
+from tfhub_ft.data.columns import Column, has_columns
+from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.formats.source import ReadOptions
 from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, rename_labels, warn_of_unseen_labels
@@ -14,6 +15,9 @@ from tfhub_ft.data.rows import Row, read_all
 from tfhub_ft.settings import TEMPLATES, column_changes, option_name
 from tfhub_ft.utils.arguments import check_type
 from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.files import matching_files
+
+LABEL_COLUMNS = ("label_column", "labels_column", "score_column")
 
 
 def read_scored_rows(
@@ -28,13 +32,15 @@ def read_scored_rows(
     encoding: str | None = None,
     header: bool | None = None,
     label_separator: str | None = None,
+    labeled: bool = True,
     **columns: str | None,
 ) -> Sequence[Row]:
     """Read and check the rows of a file, a pattern or an object, and warn of labels that the model does not know.
 
     `settings` are those of the run that trained the model, or an object with such attributes: they name its columns,
     and are the defaults of the options that are neither set nor detected. `columns` are settings such as `label_column`
-    for a file whose columns have other names. The run dropped the labels in `dropped`.
+    for a file whose columns have other names. The run dropped the labels in `dropped`. With `labeled=False`, only the
+    columns of texts are read.
     """
     path = data if isinstance(data, MemoryRows) else check_rows("data", data)
     check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
@@ -44,12 +50,36 @@ def read_scored_rows(
     named = {name: column for name, column in columns.items() if column is not None}
     _check_columns(task.columns(settings), named)
     settings = settings.replaced(column_changes(named)) if named else settings
-    rows = read_all(path, task.columns(settings), options=options, skip_bad_rows=skip_bad_rows)
+    rows = read_all(path, task.columns(settings, labeled=labeled), options=options, skip_bad_rows=skip_bad_rows)
+    if not labeled:
+        return rows
     rows = rename_labels(task, rows, [*labels, *dropped])
     rows = drop_labels(task, rows, dropped, str(path))
     if known_labels(task, labels):
         warn_of_unseen_labels(task, count_labels(task, rows), labels, str(path))
     return rows
+
+
+def has_labels(
+    task: RowTask,
+    settings: Any,
+    data: Path | MemoryRows,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    **reading: Any,
+) -> bool:
+    """Return whether rows have the column of the labels, which may be named in `reading`; see `read_scored_rows`."""
+    if any(reading.get(name) for name in LABEL_COLUMNS):
+        return True
+    options = ReadOptions.of_other_file(settings, delimiter=delimiter, encoding=encoding, header=header)
+    texts = task.columns(settings, labeled=False)
+    is_memory = isinstance(data, MemoryRows)
+    source = data.open(texts) if is_memory else open_source(matching_files(data)[0], texts, options)
+    names = source.names or next((list(record.values) for record in source.records() if record.values), [])
+    labels = [column for column in task.columns(settings) if column.name not in {text.name for text in texts}]
+    return has_columns(names, labels, by_number=True)
 
 
 def _check_columns(columns: Sequence[Column], named: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ from tfhub_ft.evaluation.report.explained_texts import ExplainedText, explained_
 from tfhub_ft.evaluation.report.plots import shorten
 from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics import Scores
+from tfhub_ft.metrics.label_errors import LOOKS_WRONG, fit_of_other_label
 
 ROWS_SHOWN, CLASSES_SHOWN = 20, 200
 # Values that the report shows with the training curves.
@@ -43,20 +44,14 @@ def label_issues(
 ) -> list[ReportTable]:
     """Return tables of wrong predictions: rows whose label looks wrong, and other mistakes, most confident first.
 
-    A label looks wrong if the row is more typical of another label than half of that label's rows are: the model gives
-    that label a higher probability than it gives it for the median of them (confident learning, Northcutt et al. 2021,
-    https://arxiv.org/abs/1911.00068). `labels` are those with a logit.
+    A label looks wrong if the row is more typical of another label than half of that label's rows are; see
+    `fit_of_other_label`. `labels` are those with a logit.
     """
     texts, targets, probabilities = scored.texts, scored.targets, scored.probabilities
     true, names = [row.values["label"] for row in scored.rows], [scored.labels[int(i)] for i in predicted]
     wrong = np.flatnonzero([one != other for one, other in zip(true, names, strict=True)])
-    typical = np.full(len(texts), np.nan)
-    for label in range(len(labels)):
-        label_scores = np.sort(probabilities[targets == label, label])
-        likely = wrong[(targets[wrong] >= 0) & (targets[wrong] != label) & (probabilities[wrong].argmax(-1) == label)]
-        if len(label_scores) and len(likely):
-            typical[likely] = np.searchsorted(label_scores, probabilities[likely, label]) / len(label_scores)
-    doubtful = wrong[typical[wrong] > 0.5]
+    typical = fit_of_other_label(probabilities, targets)
+    doubtful = wrong[typical[wrong] > LOOKS_WRONG]
     doubtful = doubtful[np.argsort(-typical[doubtful], kind="stable")]
     mistakes = np.setdiff1d(wrong, doubtful)
     mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
