@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfhub_ft.data.batches import TokenRows, tokenize
+from tfhub_ft.encoders.packing import split_head_and_tail
 from tfhub_ft.tasks.base import Prediction, Segments, Task
 from tfhub_ft.tasks.classification import Classification
 from tfhub_ft.tasks.multilabel import Multilabel
@@ -29,8 +30,8 @@ def check_explainable(task: Task, settings: Any, path: object) -> None:
         raise InputError(f"{OPTION}: {path} predicts neither labels nor a number of a text or a pair; leave it out")
     if getattr(settings, "mode", None) == "bi-encoder":
         raise InputError(f"{OPTION}: {path} compares two embeddings; train with --mode pair for explanations")
-    if (long_texts := getattr(settings, "long_texts", "truncate")) != "truncate":
-        raise InputError(f"{OPTION}: {path} reads --long-texts {long_texts}; train with truncate for explanations")
+    if getattr(settings, "long_texts", None) == "windows":
+        raise InputError(f"{OPTION}: {path} reads --long-texts windows; train with truncate or head-tail")
     if getattr(settings, "implementation", None) == "graph":
         raise InputError(f"{OPTION}: {path} computes its encoder by a graph; train with --implementation native")
 
@@ -54,6 +55,8 @@ def make_explain_fn(
 
     preprocessor = model.get_layer("preprocessor")
     attribute = IntegratedGradients(model.get_layer("token_model"), preprocessor.mask_id, task.output_activation)
+    reads_tail = getattr(preprocessor, "long_texts", "truncate") == "head-tail"
+    head = split_head_and_tail(preprocessor.seq_length - 2)[0] if reads_tail else None
     scale = float(np.diff(on_scale(np.array([0.0, 1.0]), labels))[0]) if isinstance(task, Regression) else 1.0
 
     def explain(rows: Sequence[Segments], predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -70,7 +73,7 @@ def make_explain_fn(
             values = sign * scale * attributions.values[start:end]
             named = {} if label is None else {"label": label}
             row_spans = [segment_spans[row] for segment_spans in spans]
-            words = _words(tokens, row, values, rows[row], row_spans, task.fields)
+            words = _words(tokens, row, values, rows[row], row_spans, task.fields, head)
             explanations[row]["explanation"] += [{**named, **word} for word in words]
             error = round(float(error) * scale, 6)
             explanations[row]["explanation_error"] = max(explanations[row]["explanation_error"], error)
@@ -100,8 +103,12 @@ def _words(
     segments: Segments,
     spans: "Sequence[Sequence[WordSpan]]",
     fields: Sequence[str],
+    head: int | None,
 ) -> list[Word]:
-    """Return the words of a row with the sums of the attributions, (tokens,), of their tokens."""
+    """Return the words of a row with the sums of the attributions, (tokens,), of their tokens.
+
+    Of a truncated text, the first `head` tokens and the last ones are read, or only the first ones.
+    """
     from tfhub_ft.models.integrated_gradients import is_special
 
     some = slice(tokens.starts[row], tokens.starts[row + 1])
@@ -109,13 +116,19 @@ def _words(
     is_word = ~is_special(TokenRows(tokens.word_ids[some], types, np.array([0, len(types)])))
     words: list[Word] = []
     for number, (field, text, text_spans) in enumerate(zip(fields, segments, spans, strict=True)):
-        of_text = values[is_word & (types == number)]
-        sums, position = np.concatenate([[0.0], np.cumsum(of_text)]), 0
+        read = _of_all_tokens(values[is_word & (types == number)], sum(span.tokens for span in text_spans), head)
+        position = 0
         for span in text_spans:
-            if span.tokens and position < len(of_text):
-                end = min(position + span.tokens, len(of_text))
+            of_word = read[position : position + span.tokens]
+            position += span.tokens
+            if np.isfinite(of_word).any():
                 word = {"text": text[span.start : span.end], "start": span.start, "end": span.end}
-                attribution = round(float(sums[end] - sums[position]), 6)
+                attribution = round(float(np.nansum(of_word)), 6)
                 words.append(({"field": field} if len(fields) > 1 else {}) | word | {"attribution": attribution})
-                position = end
     return words
+
+
+def _of_all_tokens(values: np.ndarray, count: int, head: int | None) -> np.ndarray:
+    """Return values for all tokens of a text: NaN for those not read, which follow the first `head` or are the last."""
+    head = len(values) if head is None or len(values) == count else head
+    return np.concatenate([values[:head], np.full(count - len(values), np.nan), values[head:]])

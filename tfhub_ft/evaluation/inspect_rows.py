@@ -220,7 +220,8 @@ def _(task: Regression, logits: np.ndarray, rows: Sequence[Row] | None, run: Run
     return found
 
 
-def _add_reason(found: Findings, where: np.ndarray, reason: str) -> None:
+def _add_reason(found: Findings, where: Any, reason: str) -> None:
+    """Add a reason to some rows, bool (rows,)."""
     for row in np.flatnonzero(where):
         found.reasons[row].append(reason)
 

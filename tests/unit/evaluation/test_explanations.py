@@ -17,12 +17,13 @@ from tfhub_ft.utils.errors import InputError
 TEXT = "a  warm, funny FILM"
 
 
-def explain_fn(task, tiny_pair, labels, outputs):
+def explain_fn(task, tiny_pair, labels, outputs, **options):
     model = text_model(
         lambda encoded: ClassificationHead(outputs)(encoded["pooled_output"]),
         encoder=str(tiny_pair),
         inputs=task.fields,
         seq_length=12,
+        **options,
     )
     return make_explain_fn(task, model, labels)
 
@@ -43,6 +44,19 @@ def test_explanations_have_the_words_of_the_text(tiny_pair):
     (other,) = explain([(TEXT,)], [{**prediction, "label": "no"}])
     # Of two labels, what raises one lowers the other.
     assert total(other) == pytest.approx(-total(explanation), abs=0.02)
+
+
+def test_explanations_of_long_texts_have_the_words_that_are_read(tiny_pair):
+    text = " ".join(
+        f"{word} {number}" for number, word in enumerate(["good", "film", "the", "food", "was", "bad", "story"])
+    )
+    prediction = {"label": "yes", "probabilities": {"no": 0.4, "yes": 0.6}}
+    words = {}
+    for long_texts in ("truncate", "head-tail"):
+        explain = explain_fn(Classification(), tiny_pair, ["no", "yes"], 2, long_texts=long_texts)
+        words[long_texts] = [word["text"] for word in explain([(text,)], [prediction])[0]["explanation"]]
+    assert words["truncate"] == text.split()[:10]
+    assert words["head-tail"] == [*text.split()[:2], *text.split()[-8:]]
 
 
 def test_explanations_of_pairs_name_the_fields(tiny_pair):
@@ -101,7 +115,7 @@ def test_check_explainable_refuses_other_predictions(task):
     ("settings", "message"),
     [
         ({"mode": "bi-encoder"}, "--explain: runs/x compares two embeddings; train with --mode pair"),
-        ({"long_texts": "windows"}, "--explain: runs/x reads --long-texts windows; train with truncate"),
+        ({"long_texts": "windows"}, "--explain: runs/x reads --long-texts windows; train with truncate or head-tail"),
         ({"implementation": "graph"}, "--explain: runs/x computes its encoder by a graph"),
     ],
 )
