@@ -160,6 +160,7 @@ def folder(tiny_checkpoint, tmp_path, monkeypatch):
     write_csv(tmp_path / "rows.csv", make_reviews(80))
     kinds = {"positive": "ham", "negative": "spam"}
     write_csv(tmp_path / "messages.csv", [(text, kinds[label]) for text, label in make_reviews(80)])
+    (tmp_path / "unlabeled.txt").write_text("".join(f"{text}\n" for text, _ in make_reviews(8)))
     sentences = [f"{text.split()[0]} O\n{text.split()[1]} B-thing\n" for text, _ in make_reviews(80)]
     (tmp_path / "entities.conll").write_text("\n".join(sentences))
     for part in (1, 2):
