@@ -158,6 +158,10 @@ def folder(tiny_checkpoint, tmp_path, monkeypatch):
     write_csv(tmp_path / "new.csv", [("A-1", "good film"), ("A-2", "")], header=("id", "text"))
     write_csv(tmp_path / "urls.csv", make_reviews(80), header=("url", "label"))
     write_csv(tmp_path / "rows.csv", make_reviews(80))
+    titled = [(*text.split(" ", 1), label) for text, label in make_reviews(80)]
+    write_csv(tmp_path / "articles.csv", titled, header=("title", "body", "label"))
+    write_csv(tmp_path / "news.csv", make_reviews(80))
+    write_csv(tmp_path / "other.csv", make_reviews(40, seed=2), header=("headline", "section"))
     kinds = {"positive": "ham", "negative": "spam"}
     write_csv(tmp_path / "messages.csv", [(text, kinds[label]) for text, label in make_reviews(80)])
     (tmp_path / "unlabeled.txt").write_text("".join(f"{text}\n" for text, _ in make_reviews(8)))
