@@ -49,6 +49,15 @@ def test_build_rejects_recipe_without_loss():
         recipe.build(recipe.settings, ["a", "b"])
 
 
+def test_build_rejects_long_texts_that_the_recipe_ignores():
+    sentiment = load_recipe("sentiment")
+    recipe = dataclasses.replace(sentiment, build_model=lambda encoder, num_classes: None)
+    for long_texts in ("head-tail", "windows"):
+        with pytest.raises(InputError, match=f"^--long-texts {long_texts}: build_model of sentiment does not take it"):
+            recipe.build(sentiment.settings.replaced({"long_texts": long_texts}), ["a", "b"])
+    assert recipe.build(sentiment.settings, ["a", "b"]) is None
+
+
 def test_compile_arguments_passes_settings_by_name():
     recipe = load_recipe("spam")
     settings = recipe.settings.replaced({"focal_gamma": 2.0})

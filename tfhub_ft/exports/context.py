@@ -82,8 +82,10 @@ class ExportContext:
 
     @cached_property
     def feeds(self) -> dict[str, list[Batch]]:
-        """Batches of verification rows for each signature of a SavedModel."""
-        return self._feeds(self.rows.segments[:LEAST_ROWS])
+        """Batches of verification rows, the longest one included, for each signature of a SavedModel."""
+        rows = list(self.rows.segments[:LEAST_ROWS])
+        longest = max(self.rows.segments, key=lambda row: sum(map(len, row)))
+        return self._feeds(rows if longest in rows else [*rows[:-1], longest])
 
     @cached_property
     def example_feeds(self) -> dict[str, list[Batch]]:
