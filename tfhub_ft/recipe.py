@@ -89,9 +89,8 @@ class Recipe:
                 f"{self.name}: the RECIPE lacks a loss, as in tfhub_ft 0.1; add loss=, and import names from tfhub_ft"
                 " itself, as recipes/ADD-RECIPE.md describes"
             )
-        long_texts, parameters = getattr(settings, "long_texts", None), inspect.signature(self.build_model).parameters
-        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-        if long_texts in ("head-tail", "windows") and not takes_any and "long_texts" not in parameters:
+        long_texts = getattr(settings, "long_texts", "truncate")
+        if long_texts != "truncate" and "long_texts" not in _argument_names(self.build_model, EncoderArguments):
             raise InputError(
                 f"--long-texts {long_texts}: build_model of {self.name} does not take it; add **options, and pass them"
                 " to text_model"
@@ -135,12 +134,18 @@ class Recipe:
         return {"loss": loss, "metrics": metrics or []}
 
 
-def _call(function: Callable[..., T], arguments: Mapping[str, Any], options: type[EncoderArguments] | None = None) -> T:
-    """Call a function with the arguments that it names, and with the fields of `options` if it takes any keyword."""
+def _argument_names(function: Callable[..., object], options: type[EncoderArguments] | None = None) -> set[str]:
+    """Return the arguments that a function names, and the fields of `options` if it takes any keyword."""
     parameters = inspect.signature(function).parameters
     names = set(parameters)
     if options and any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         names |= {field.name for field in dataclasses.fields(options)}
+    return names
+
+
+def _call(function: Callable[..., T], arguments: Mapping[str, Any], options: type[EncoderArguments] | None = None) -> T:
+    """Call a function with those of the arguments that are among its `_argument_names`."""
+    names = _argument_names(function, options)
     try:
         return function(**{name: value for name, value in arguments.items() if name in names})
     except ImportError as error:

@@ -17,3 +17,10 @@ def test_single_rows_removes_padding():
 
 def test_to_arrays_returns_arrays():
     assert to_arrays({"logits": [1.0, 2.0]})["logits"].tolist() == [1.0, 2.0]
+
+
+def test_single_rows_keep_the_windows_of_a_row():
+    mask = np.array([[[1, 1, 1], [1, 0, 0]], [[1, 1, 0], [0, 0, 0]]])
+    first, second = single_rows([{"input_mask": mask, "input_word_ids": mask * 7}])
+    np.testing.assert_array_equal(first["input_mask"], mask[:1])
+    np.testing.assert_array_equal(second["input_word_ids"], [[[7, 7]]])
