@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STUDENT_ENCODER = "encoder_pair"
 # Model settings that may differ from those of the run; they do not change the weights.
 ADJUSTABLE = ("seq_length", "overlap", "dropout", "encoder_dropout", "implementation")
+ADJUSTABLE += ("long_texts", "window_pooling", "max_windows")
 # Settings of other groups that belong to the model.
 MODEL_SETTINGS = ("out_of_scope_label",)
 
