@@ -187,7 +187,7 @@ def made_tiny(line, encoder):
     """The words of a command, with options appended that make it fast: the last value of an option counts."""
     words = [STAND_INS.get(word, word) for word in words_of(line)]
     if words[0] in ("train", "tune", "launch") and not {"--config", "--prepared"} & {*words}:
-        words += ["--encoder", str(encoder), *TINY]
+        words += [*TINY, *([] if "--from" in words else ["--encoder", str(encoder)])]
     if "--overlap" in words:
         words += ["--overlap", "4"]
     if words[0] == "prepare":
