@@ -240,13 +240,13 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def format_cell(value: str | float | None) -> str:
+def format_cell(value: object) -> str:
     """Return a score as a table shows it."""
     if value is None:
         return "-"
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def format_interval(interval: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ _CONNECT_S, _READ_S = 30, 60
 # Parts of the names of facts that change with the content of a file.
 _VALIDATORS = ("etag", "md5", "crc", "digest", "generation", "mtime", "created", "blob_id")
 _CREDENTIALS = ("credential", "forbidden", "unauthorized", "access denied", "anonymous caller", "refresherror")
-# What a remote file is like, for a comparison; None if that cannot be told without reading it.
+# What a remote file is like, for a comparison; None if only reading it would tell.
 State = tuple[tuple[str, str], ...] | None
 
 
@@ -45,7 +45,7 @@ class RemotePath(type(Path())):
         return self.copy or super().__str__()
 
     def resolve(self, strict: bool = False) -> "RemotePath":
-        """Return the same path: a URL has no links."""
+        """Return the same path: URLs lack links."""
         return self
 
 
@@ -91,7 +91,7 @@ def state_of(url: str) -> State:
     """Return the state of a remote file.
 
     Raises:
-        InputError: It is not found or is a folder, or there is no access.
+        InputError: It is not found or is a folder, or access is denied.
     """
     with _errors(url, "read"):
         system, path = _connect(url)
@@ -119,7 +119,7 @@ def list_files(url: str) -> list[str]:
     """Return the paths of the files in a remote folder, relative to it; none if it does not exist.
 
     Raises:
-        InputError: It is a file or cannot be written to, or there is no access.
+        InputError: It is a file or cannot be written to, or access is denied.
     """
     if _protocol(url) in _WEB:
         raise InputError(

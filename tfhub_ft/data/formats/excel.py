@@ -78,7 +78,9 @@ def _records(path: Path, title: str, names: list[str], read_names: set[str], opt
         last = number
         if len(cells) > len(names):
             column = get_column_letter(len(cells))
-            yield Record(number, None, f"has a value in column {column}, which has no name; name it, or clear the cell")
+            yield Record(
+                number, None, f"has a value in column {column}, which lacks a name; name it, or clear the cell"
+            )
             continue
         values: Values = dict(zip(names, [*cells, *[None] * (len(names) - len(cells))]))
         errors = (

@@ -112,7 +112,7 @@ def _notes(files: TextFiles) -> tuple[str, ...]:
     notes = ["labels are the names of its folders"] if files.labeled else []
     if unlabeled := [name for name in files.ignored if name in UNLABELED]:
         notes.append(
-            f"the folder {unlabeled[0]} is ignored, because its texts have no label; rename it if it is a label"
+            f"the folder {unlabeled[0]} is ignored, because its texts are unlabeled; rename it if it is a label"
         )
     if others := [name for name in files.ignored if name not in UNLABELED]:
         where = "in folders of labels " if files.labeled else ""

@@ -71,7 +71,7 @@ def test_workbook_skips_blank_rows(write):
         (("#N/A", "x"), "cell A3 is the error #N/A; correct it"),
         (("a", "#DIV/0!"), "cell B3 is the error #DIV/0!; correct it"),
         ((True, "x"), "column 'text' is true or false, not text"),
-        (("a", "x", None, "c"), "has a value in column D, which has no name; name it, or clear the cell"),
+        (("a", "x", None, "c"), "has a value in column D, which lacks a name; name it, or clear the cell"),
     ],
 )
 def test_workbook_error_names_the_row_of_the_sheet(write, row, fault):

@@ -55,7 +55,7 @@ def test_folder_says_what_it_ignores(make, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         f"{folder}: labels are the names of its folders",
-        f"{folder}: the folder unsup is ignored, because its texts have no label; rename it if it is a label",
+        f"{folder}: the folder unsup is ignored, because its texts are unlabeled; rename it if it is a label",
         f"{folder}: empty, urls_pos.txt, neg/x.feat ignored; only .txt files in folders of labels are read",
     ]
 
