@@ -1,5 +1,6 @@
 """Training, scoring, tuning and distilling on rows in memory."""
 
+import html
 import json
 import shutil
 from typing import Any
@@ -74,7 +75,9 @@ def test_a_run_on_a_frame_records_what_it_was_trained_on(runs):
     split = run.splits["train"]
     assert yaml.safe_load((run.path / "recipe.yaml").read_text())["data"] == "DataFrame in memory"
     assert (split["file"], len(split["sha256"]), len(split["lines"])) == ("DataFrame in memory", 64, split["rows"])
-    assert f"DataFrame in memory (SHA-256 {split['sha256']})" in (run.path / "report.html").read_text()
+    report = html.unescape((run.path / "report.html").read_text())
+    assert f"DataFrame in memory (SHA-256 {split['sha256']})" in report
+    assert "<pre>tfhub_ft.train('sentiment', data=..., " in report
     assert {path.name for path in (copied.path / "rows").iterdir()} == {"train.jsonl", "validation.jsonl", "test.jsonl"}
 
 

@@ -1,10 +1,13 @@
+import hashlib
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfhub_ft
-from tfhub_ft.training.distribution import build_strategy, is_chief
+from tfhub_ft.training import distribution
+from tfhub_ft.training.distribution import build_strategy, check_same_rows, is_chief
 from tfhub_ft.utils.errors import InputError
 
 
@@ -63,3 +66,20 @@ def test_multi_worker_needs_an_unused_tensorflow(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     with pytest.raises(InputError, match="before the process uses TensorFlow"):
         build_strategy("multi-worker")
+
+
+def test_check_same_rows_compares_the_rows_of_all_workers(monkeypatch):
+    strategy, sums = tf.distribute.get_strategy(), []
+
+    def sum_over_workers(strategy, numbers):
+        sums.append(np.array(numbers, "float32"))
+        return sum(sums[-3:])
+
+    check_same_rows(strategy, ["0f"])
+    assert not sums
+    monkeypatch.setattr(distribution, "workers_of", lambda strategy: 3)
+    monkeypatch.setattr(distribution, "sum_over_workers", sum_over_workers)
+    sums += [np.array([*hashlib.sha256(b"0f").digest()], "float32")] * 2
+    check_same_rows(strategy, ["0f"])
+    with pytest.raises(InputError, match="the workers have different rows in memory"):
+        check_same_rows(strategy, ["0e"])

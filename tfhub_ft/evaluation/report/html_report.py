@@ -21,7 +21,7 @@ from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.metrics import Scores
 from tfhub_ft.metrics.thresholds import precision_summary
 from tfhub_ft.run import DISTILLATION, Run
-from tfhub_ft.settings import option_name
+from tfhub_ft.settings import DATA, option_name
 from tfhub_ft.tasks.base import load_plugin, monitor_of
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import write_text
@@ -178,14 +178,21 @@ def _facts(training: Training) -> list[tuple[str, str]]:
 
 
 def _command(run: Run) -> str:
-    """Return the command line that trains such a run, which cannot have the objects of Keras."""
+    """Return the command line that trains such a run, which cannot have the objects of Keras.
+
+    For rows in memory it is a line of Python.
+    """
     if (run.path / DISTILLATION).is_file():
         return (run.path / DISTILLATION).read_text(encoding="utf-8")
+    defaults = run.recipe.settings
+    changed = {name: value for name, value in run.settings.as_dict().items() if value != getattr(defaults, name)}
+    if in_memory := [name for name in DATA if is_in_memory(changed.get(name))]:
+        given = {**changed, "output_dir": str(run.path)}
+        arguments = [f"{name}={'...' if name in in_memory else repr(value)}" for name, value in given.items()]
+        return f"tfhub_ft.train({', '.join([repr(run.recipe_name), *arguments])})"
     words = ["tfhub-ft", "train", run.recipe_name]
-    for name, value in run.settings.as_dict().items():
+    for name, value in changed.items():
         option = option_name(name)
-        if value == getattr(run.recipe.settings, name):
-            continue
         if isinstance(value, bool):
             words.append(option if value else f"--no-{option[2:]}")
         else:
