@@ -61,6 +61,7 @@ def test_student_has_fewer_layers_and_tokens(small, tiny_run):
     assert len(words) < len(teacher.load_model().get_layer("preprocessor").vocabulary)
     assert len(encoder.spec["outputs"]["encoder_outputs"]) == 1
     assert student.metrics["test"]["accuracy"] >= teacher.metrics["test"]["accuracy"] - 0.1
+    assert [row["line"] for row in student.predictions] == [row["line"] for row in teacher.predictions]
 
 
 @pytest.mark.sample

@@ -37,6 +37,7 @@ def whole_run(tiny_pair, reviews_csv, tmp_path_factory):
 def assert_same(one, other):
     assert one.metrics == other.metrics
     assert epochs_of(one) == epochs_of(other)
+    assert one.predictions == other.predictions
     for mine, theirs in zip(one.load_model().get_weights(), other.load_model().get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 

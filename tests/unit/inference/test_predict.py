@@ -98,6 +98,14 @@ def test_unpickled_predictor_requires_its_run(tiny_run, tmp_path):
         pickle.loads(pickled)
 
 
+def test_predict_returns_frames_with_an_export(by_run, tiny_export):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"review": TEXTS[:3], "label": "x"}, index=["a", "b", "c"])
+    one, other = (tfhub_ft.predict(model, frame, text_column="review") for model in (by_run, tiny_export))
+    assert list(one.columns)[:4] == ["review", "input_label", "label", "score"]
+    pd.testing.assert_frame_equal(one, other, atol=1e-5)
+
+
 def test_predict_returns_nothing_for_no_texts(by_run):
     assert tfhub_ft.predict(by_run, []) == []
 
