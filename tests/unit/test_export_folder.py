@@ -3,7 +3,14 @@ import zipfile
 
 import pytest
 
-from tfhub_ft.export_folder import check_artifact, digests, next_version, read_description, read_tokenizer_vocabulary
+from tfhub_ft.export_folder import (
+    check_artifact,
+    digests,
+    next_version,
+    read_columns,
+    read_description,
+    read_tokenizer_vocabulary,
+)
 from tfhub_ft.utils.errors import InputError
 
 DESCRIPTION = {"task": "classification", "inputs": ["text"], "labels": ["no", "yes"], "decision": {}}
@@ -64,3 +71,17 @@ def test_next_version_follows_the_highest_number(tmp_path):
     for name in ("2", "0010", "1.5", "latest"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == 11
+
+
+def test_read_columns_reads_export_json(tmp_path):
+    columns = {"text": "{title}. {body}", "label_column": "y"}
+    exports = {"recipe": "topic", "labels": ["a"], "forms": [], "columns": columns}
+    (tmp_path / "int8" / "1").mkdir(parents=True)
+    for artifact in (tmp_path / "int8" / "1", tmp_path / "tflite_fp32.tflite"):
+        (tmp_path / "export.json").unlink(missing_ok=True)
+        assert read_columns(artifact) == {}
+        (tmp_path / "export.json").write_text(json.dumps(exports))
+        assert read_columns(artifact) == columns
+    (tmp_path / "export.json").write_text(json.dumps(exports | {"columns": {"text": 1}}))
+    with pytest.raises(InputError, match=r"export\.json: cannot be read \(.*\); restore it, or export again"):
+        read_columns(tmp_path / "int8" / "1")

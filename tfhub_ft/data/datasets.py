@@ -259,11 +259,7 @@ def _splits_of_files(
     for name, digest in digests.items():
         if recorded and digest != recorded[name]["sha256"]:
             raise InputError(f"{files[name]}: has other rows than the run was trained on; pass them in the same order")
-    if labels:
-        known = [*labels, *recorded.get("train", {}).get(DROPPED, ())]
-    else:
-        known = count_labels(task, rows_by_split["train"])
-    rows_by_split = {name: rename_labels(task, rows, known) for name, rows in rows_by_split.items()}
+    rows_by_split = _rename_labels(task, rows_by_split, recorded, labels)
     if not recorded:
         counts = sum((count_labels(task, rows) for rows in rows_by_split.values()), Counter())
         wanted = [getattr(settings, name, None) for name in ("positive_label", "out_of_scope_label")]
@@ -285,6 +281,23 @@ def _splits_of_files(
         else:
             splits |= _split(task, whole, dict(zip(names, fractions)), settings.seed, recorded)
     return {name: splits[name] for name in SPLITS if name in splits}, dropped
+
+
+def _rename_labels(
+    task: RowTask,
+    rows_by_split: dict[str, Sequence[Row]],
+    recorded: Mapping[str, SplitEntry],
+    labels: Collection[str] | None,
+) -> dict[str, Sequence[Row]]:
+    """Return rows whose labels have the names of a model's labels or, without these, of the training rows."""
+    if labels:
+        known = [*labels, *recorded.get("train", {}).get(DROPPED, ())]
+        return {name: rename_labels(task, rows, known) for name, rows in rows_by_split.items()}
+    train, *others = rows_by_split
+    if not others:
+        return rows_by_split
+    known = count_labels(task, rows_by_split[train])
+    return {train: rows_by_split[train], **{name: rename_labels(task, rows_by_split[name], known) for name in others}}
 
 
 def _columns_of_files(task: RowTask, settings: TrainingSettings, splits: Collection[str]) -> list[list[Column]]:
