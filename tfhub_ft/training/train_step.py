@@ -9,6 +9,7 @@ from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.keras_compat import PrebuiltModel, build_for_batch, logs_need_an_axis, loss_tracker, unscaled_loss
 
 
+@keras.saving.register_keras_serializable("tfhub_ft")
 class TrainStepModel(PrebuiltModel, keras.Model):
     """A functional model from tokens, or features, to logits, trained in the same way on any number of replicas.
 

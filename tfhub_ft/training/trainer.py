@@ -248,8 +248,8 @@ class Trainer:
                 optimizer,
                 **compile_arguments,
                 jit_compile=settings.jit_compile,  # pyright: ignore[reportArgumentType]
-                # A step on features takes less time than its call from Python.
-                steps_per_execution=FEATURE_STEPS if self.frozen else 1,
+                # A step on features takes less time than its call from Python; several replicas need equal steps.
+                steps_per_execution=FEATURE_STEPS if self.frozen and self.strategy.num_replicas_in_sync == 1 else 1,
             )
             optimizer.build(step_model.trainable_variables)
         return step_model

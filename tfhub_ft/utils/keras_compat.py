@@ -21,7 +21,7 @@ else:
 REGISTERING = ("encoders.hub_encoder", "encoders.window_preprocessor", "encoders.row_window_preprocessor")
 REGISTERING += ("models.heads", "models.window_pooling", "models.masking", "tasks.losses", "training.optimizer")
 REGISTERING += ("language_models.language_model_layer", "language_models.dialogue_preprocessor")
-REGISTERING += ("language_models.byte_pair",)
+REGISTERING += ("language_models.byte_pair", "training.train_step")
 
 
 class _LazyObjects(dict):

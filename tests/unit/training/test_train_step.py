@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfhub_ft.training.train_step import TrainStepModel
+from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.keras_compat import logs_need_an_axis
 
 X, Y = np.array([[1.0], [3.0]], "float32"), np.array([[1.0], [1.0]], "float32")
@@ -54,3 +55,22 @@ def test_train_step_weights_the_losses_of_rows(model):
 
 def test_logs_need_no_axis_on_one_replica():
     assert not logs_need_an_axis(tf.distribute.get_strategy())
+
+
+def test_train_step_model_reloads_from_a_file_of_a_callback(tmp_path):
+    inputs = keras.Input((3,))
+    model = TrainStepModel(inputs, keras.layers.Dense(2)(inputs))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    assert isinstance(loaded, TrainStepModel)
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+def test_train_step_refuses_metrics_with_several_values():
+    inputs = keras.Input((3,))
+    model = TrainStepModel(inputs, keras.layers.Dense(2)(inputs))
+    model.compile("sgd", keras.losses.MeanSquaredError(), metrics=[keras.metrics.F1Score(name="f1")])
+    share = {"share": tf.constant(1.0), "rows": tf.constant(4.0)}
+    batch = tf.zeros((4, 3)), tf.ones((4, 2)), share
+    with pytest.raises(InputError, match="^metrics: f1 has 2 values; choose one that has a single value$"):
+        model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
