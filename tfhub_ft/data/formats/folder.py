@@ -1,6 +1,7 @@
 """Read folders of txt files, a text per file, which may be in a folder for each label."""
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class TextFiles:
         """Find the files as `keras.utils.text_dataset_from_directory` does, without hidden ones and without UNLABELED.
 
         If the folder has subfolders with txt files, each of these is a label; otherwise its own files are the texts.
+        They are in the order of their names, with numbers by value: texts that were numbered keep their order.
 
         Reference:
             https://keras.io/api/data_loading/text/
@@ -58,17 +60,23 @@ class TextFiles:
         if len(labels) > 1:
             labels = [name for name in labels if name not in UNLABELED]
         if not labels:
-            return cls([*filter(_is_text, loose)], False, [*(name for name in loose if not _is_text(name)), *folders])
+            others = [name for name in loose if not _is_text(name)]
+            return cls(sorted(filter(_is_text, loose), key=_order), False, [*others, *folders])
         unused = [name for name in folders if name not in labels]
         found = [name for label in labels for name in texts_by_folder[label]]
         others = [name for name in found if not _is_text(name)]
-        return cls([*filter(_is_text, found)], True, [*unused, *loose, *others])
+        texts = sorted(filter(_is_text, found), key=lambda name: _order(os.path.relpath(name, Path(name).parts[0])))
+        return cls(texts, True, [*unused, *loose, *others])
 
 
 def _walk(folder: Path, label: str) -> Iterator[str]:
     for place, _, names in sorted(os.walk(folder / label)):
         start = os.path.relpath(place, folder)
         yield from (os.path.join(start, name) for name in sorted(names) if not is_leftover(name))
+
+
+def _order(name: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def _is_text(name: str) -> bool:
