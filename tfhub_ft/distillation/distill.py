@@ -210,7 +210,8 @@ def _training_texts(
     if not config.unlabeled:
         return labeled
     # The columns that settings name are not those of txt files.
-    columns = task.columns(None if ".txt" in Path(config.unlabeled).suffixes else settings, labeled=False)
+    is_text = ".txt" in Path(config.unlabeled).suffixes or Path(config.unlabeled).is_dir()
+    columns = task.columns(None if is_text else settings, labeled=False)
     options = ReadOptions.of_other_file(settings)
     if not unlabeled and is_in_memory(config.unlabeled):
         raise InputError(f"--unlabeled {config.unlabeled}: not a file; pass the rows in Python, as unlabeled=")
