@@ -285,7 +285,7 @@ class Run:
     def restore_advice(self) -> str:
         """What to do if the rows of the run are not found."""
         in_memory = any(is_in_memory(entry["file"]) for entry in self.splits.values())
-        return "pass the same rows again" if in_memory else "restore them"
+        return "pass the same rows again in Python" if in_memory else "restore them"
 
     def located_settings(self, objects: Mapping[str, MemoryRows] | None = None) -> TrainingSettings:
         """Return the settings with the current paths of the data files.
@@ -313,7 +313,7 @@ class Run:
             file = getattr(settings, name) or self.recipe.demo
             if is_in_memory(recorded["file"]):
                 if name not in (objects or {}):
-                    fault = f"{name} was a {recorded['file']}, which was not copied into the run"
+                    fault = f"{name} was a {recorded['file']}, and --copy-data was not set"
                     raise InputError(f"{self.path}: its training rows are not found: {fault}")
                 continue
             files[name] = self._locate(file, recorded.get("relative"), partial(content_fault, recorded=recorded))

@@ -197,7 +197,7 @@ def _load_dataset(
         dataset = run.load_rows()
         located = run.settings if run.has_copied_rows else run.located_settings()
     except InputError as error:
-        raise InputError(f"{error}; {run.restore_advice}, with --train or --data") from None
+        raise InputError(f"{error}; {run.restore_advice}, or name files with --train or --data") from None
     return dataset, settings.replaced({name: getattr(located, name) for name in DATA if getattr(run.settings, name)})
 
 

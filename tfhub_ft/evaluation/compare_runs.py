@@ -151,7 +151,7 @@ def _rows(one: Run, other: Run, data: str | Path | Rows | None, reading: Mapping
     except InputError as error:
         rows = getattr(one.kept_rows, split, ())
         if not rows:
-            raise InputError(f"{error}; {one.restore_advice}, with --data") from None
+            raise InputError(f"{error}; {one.restore_advice}, or name rows with --data") from None
         total = one.splits[split]["rows"]
         log(f"{error}; comparing on {len(rows):,} of its {total:,} {split} rows, which are stored in the run")
     try:

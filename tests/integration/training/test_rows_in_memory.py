@@ -104,7 +104,7 @@ def test_compare_reads_stored_rows_and_rows_in_memory(runs, capsys):
 @pytest.mark.slow
 def test_distill_reads_the_rows_of_the_teacher(runs, tmp_path):
     run, copied = runs
-    with pytest.raises(InputError, match="data was a DataFrame in memory, .*; pass the same rows again, with --train"):
+    with pytest.raises(InputError, match="data was a DataFrame in memory, .*; pass the same rows again in Python, or"):
         tfhub_ft.distill(run, student="layers:1", output_dir=tmp_path / "missing")
     more = [text for text, _ in make_reviews(170)][160:]
     student = tfhub_ft.distill(copied, student="layers:1", output_dir=tmp_path / "student", epochs=1, unlabeled=more)
@@ -147,7 +147,9 @@ def test_resume_continues_with_equal_rows(runs, tiny_pair, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         train(tiny_pair, tmp_path / "run", epochs=1, data=frame())
     monkeypatch.undo()
-    with pytest.raises(InputError, match="data was a DataFrame in memory, which was not copied .*; pass the same rows"):
+    with pytest.raises(
+        InputError, match="data was a DataFrame in memory, and --copy-data was not set; pass the same rows"
+    ):
         tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True)
     resumed = tfhub_ft.train("sentiment", output_dir=tmp_path / "run", resume=True, data=ROWS)
     assert resumed.metrics["test"] == run.metrics["test"]

@@ -148,7 +148,7 @@ def test_resume_takes_equal_rows_of_any_type(tmp_path):
 
     for rows in (pandas.DataFrame(ROWS), ROWS):
         assert parts(resumed(data=rows)) == parts(expected)
-    missing = "data was a DataFrame in memory, which was not copied into the run; pass the same rows again"
+    missing = "data was a DataFrame in memory, and --copy-data was not set; pass the same rows again"
     with pytest.raises(InputError, match=missing):
         resumed()
     for other in (ROWS[:30], ROWS[::-1], [*ROWS, ROWS[0]]):
