@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.formats.memory import kind_of_rows
-from tfhub_ft.inference.prediction_tables import prediction_table
+from tfhub_ft.inference.prediction_tables import prediction_table, with_fields
 from tfhub_ft.tasks.base import Prediction
 from tfhub_ft.tasks.prediction_columns import free_names
 from tfhub_ft.utils.errors import InputError
@@ -116,8 +116,9 @@ def _add_to_dataset(dataset: Any, names: Mapping[str, str], table: "pa.Table") -
 def _add_to_arrow(table: Any, names: Mapping[str, str], predictions: "pa.Table") -> Any:
     import pyarrow as pa
 
-    fields = [*(field.with_name(names[field.name]) for field in table.schema), *predictions.schema]
     columns: Sequence[Any] = predictions.columns
     if isinstance(table, pa.RecordBatch):
         columns = [column.combine_chunks() for column in columns]
-    return type(table).from_arrays([*table.columns, *columns], schema=pa.schema(fields, table.schema.metadata))
+    return type(table).from_arrays(
+        [*table.columns, *columns], schema=with_fields(table.schema, names, predictions.schema)
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.texts import TextRow, TextRows
-from tfhub_ft.inference.prediction_tables import prediction_table
+from tfhub_ft.inference.prediction_tables import prediction_table, with_fields
 from tfhub_ft.tasks.base import Prediction
 from tfhub_ft.tasks.prediction_columns import free_names
 from tfhub_ft.utils.errors import InputError, first_line
@@ -40,9 +40,8 @@ def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, r
                 added = prediction_table([prediction for _, prediction in part])
                 if writer is None:
                     names = free_names(kept.schema.names, added.column_names)
-                    fields = [field.with_name(names[field.name]) for field in kept.schema]
-                    fields += [_with_values(field) for field in added.schema]
-                    writer = parquet.ParquetWriter(aside, pa.schema(fields, kept.schema.metadata))
+                    fields = map(_with_values, added.schema)
+                    writer = parquet.ParquetWriter(aside, with_fields(kept.schema, names, fields))
                 # Only fields of predictions whose type is not known may differ.
                 added = added.cast(pa.schema(list(writer.schema)[len(kept.schema) :]))
                 group.append(pa.Table.from_arrays([*kept.columns, *added.columns], schema=writer.schema))

@@ -1,7 +1,7 @@
 """Predictions as Arrow tables."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.tasks.base import Prediction
@@ -21,6 +21,16 @@ def prediction_table(predictions: Sequence[Prediction]) -> "pa.Table":
 
     rows = [prediction_columns(prediction) for prediction in predictions]
     return pa.table({name: _array(name, [row[name] for row in rows]) for name in rows[0]})
+
+
+def with_fields(schema: "pa.Schema", names: Mapping[str, str], fields: "Iterable[pa.Field]") -> "pa.Schema":
+    """Return a schema with new names of its fields, and further fields."""
+    import pyarrow as pa
+
+    renamed = [field.with_name(names[field.name]) for field in schema]
+    # The metadata of pandas has types by name.
+    is_same = all(field.name == names[field.name] for field in schema)
+    return pa.schema([*renamed, *fields], schema.metadata if is_same else None)
 
 
 def _array(name: str, values: list[Any]) -> "pa.Array":

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
@@ -77,6 +78,16 @@ def test_write_parquet_casts_fields_of_unknown_types(tmp_path):
     table = written(tmp_path / "rows.txt", tmp_path / "rows.parquet", predictor)
     words = [{"text": "a", "weight": 1.5}], [{"text": "b", "weight": 1.5}]
     assert table.column("why").to_pylist() == [words[0], *[None] * 4, *[words[1]] * 3]
+
+
+def test_write_parquet_is_read_by_pandas_as_it_was(tmp_path):
+    frame = pd.DataFrame({"text": ["good", "bad"], "kind": pd.Categorical(["a", "b"])}, index=["x", "y"])
+    table = pa.Table.from_pandas(frame)
+    assert written(table, tmp_path / "rows.parquet").to_pandas()[["text", "kind"]].equals(frame)
+    table = pa.Table.from_pandas(frame.rename(columns={"kind": "label"}))
+    result = written(table, tmp_path / "rows.parquet").to_pandas()
+    assert result["label"].tolist() == ["good", "bad"]
+    assert result["input_label"].tolist() == ["a", "b"]
 
 
 def test_write_parquet_aligns_columns_where_rows_are_skipped(tmp_path):
