@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # As in reports: blue for words that raise the prediction, orange for those that lower it.
 FOR, AGAINST = (86, 180, 233), (240, 161, 58)
-# Attributions that are shown as 0.00.
-SMALLEST = 0.005
+# Share of the largest attribution of a row from which a word's number is shown.
+SMALLEST = 0.01
 # Share of the largest attribution of a row from which a word is colored.
 FAINTEST, FAINTEST_OF_16_COLORS = 0.05, 0.3
 
@@ -28,11 +28,14 @@ def shows_colors() -> bool:
 
 def format_words(words: Sequence[Mapping[str, Any]]) -> str:
     """Return the words with their attributions, the largest first, such as "never -3.16  funny +0.61"."""
+    from tfhub_ft.evaluation.explanations import format_attribution
+
     parts = []
     for label, some in _by_label(words):
         ordered = sorted(some, key=lambda word: -abs(word["attribution"]))
-        shown = [word for word in ordered if abs(word["attribution"]) >= SMALLEST]
-        numbers = [f"{_one_line(word['text'])} {word['attribution']:+.2f}" for word in shown]
+        least = SMALLEST * max((abs(word["attribution"]) for word in some), default=0.0)
+        shown = [word for word in ordered if abs(word["attribution"]) > least]
+        numbers = [f"{_one_line(word['text'])} {format_attribution(word['attribution'])}" for word in shown]
         parts.append((f"{label}: " if label else "") + "  ".join(numbers))
     return "; ".join(parts)
 

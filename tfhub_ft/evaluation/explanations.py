@@ -36,6 +36,11 @@ def check_explainable(task: Task, settings: Any, path: object) -> None:
         raise InputError(f"{OPTION}: {path} computes its encoder by a graph; train with --implementation native")
 
 
+def format_attribution(attribution: float) -> str:
+    """Return an attribution with its sign and two decimals, below 0.1 with two digits."""
+    return f"{attribution:+.2f}" if abs(attribution) >= 0.1 else f"{attribution:+.2g}"
+
+
 def make_explain_fn(
     task: Task, model: "keras.Model", labels: Sequence[str], *, max_steps: int | None = None
 ) -> ExplainFn:

@@ -85,7 +85,7 @@ def inspect(
         "prediction_probability", "reasons", "score"}; "file" precedes "line" if there are several files. The score is
         one half minus half of the margin, the probability of the label minus the highest one of the others: 1 if the
         model is certain of another label, 0 if it is certain of this one. For numbers, it is the error as a share of
-        the range of the training rows.
+        the range of the rows' numbers.
 
     Raises:
         InputError: If the run is not finished or predicts neither labels nor a number of a row, the file cannot be
@@ -211,11 +211,11 @@ def _(task: Multilabel, logits: np.ndarray, rows: Sequence[Row] | None, run: Run
 @findings.register
 def _(task: Regression, logits: np.ndarray, rows: Sequence[Row] | None, run: Run) -> Findings:
     assert rows is not None
-    low, high = map(float, run.labels)
     predicted, truth = on_scale(logits, run.labels)[:, 0], np.array([row.values["score"] for row in rows])
     errors = np.abs(predicted - truth)
+    scores = np.minimum(errors / (np.ptp(truth) or errors.max() or 1.0), 1)
     numbers = truth.tolist()
-    found = Findings(numbers, predicted.tolist(), np.minimum(errors / (high - low), 1), [[] for _ in numbers])
+    found = Findings(numbers, predicted.tolist(), scores, [[] for _ in numbers])
     _add_reason(found, errors > OUTLIER * MEDIAN_TO_DEVIATION * np.median(errors), FAR)
     return found
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfhub_ft.evaluation.explanations import format_attribution
 from tfhub_ft.evaluation.report.plots import shorten
 from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.utils.errors import first_line
@@ -23,6 +24,10 @@ class ExplainedText:
 
     parts: Sequence[tuple[str, float | None]]
     numbers: str
+
+    def title(self, attribution: float) -> str:
+        """Return the number of a part."""
+        return format_attribution(attribution)
 
     def mark(self, attribution: float | None) -> str:
         """Return the class of a part: "for1" to "for4", "against1" to "against4", or nothing."""
@@ -68,11 +73,11 @@ def _explained_text(
             parts.append((" │ ", None))
         for word in words:
             if word.get("field", field) == field:
-                parts += [(text[position : word["start"]], None), (word["text"], round(word["attribution"], 2))]
+                parts += [(text[position : word["start"]], None), (word["text"], word["attribution"])]
                 position = word["end"]
         parts.append((text[position:], None))
-    ordered = sorted(words, key=lambda word: -abs(round(word["attribution"], 2)))
-    numbers = ", ".join(f"{word['text']} {word['attribution']:+.2f}" for word in ordered[:NUMBERS_SHOWN])
+    ordered = sorted(words, key=lambda word: -abs(word["attribution"]))[:NUMBERS_SHOWN]
+    numbers = ", ".join(f"{word['text']} {format_attribution(word['attribution'])}" for word in ordered)
     labels = [f"{word['label']}: " for word in words[:1] if "label" in word]
     return ExplainedText(_shorten(parts), "".join(labels) + numbers)
 
