@@ -39,6 +39,11 @@ TEMPLATES = {
     "text_column": "text",
     **{f"{text}_column": f"{text}_text" for text in ("first", "second", "prompt", "reply")},
 }
+# Columns of rows that have either of two layouts.
+_LAYOUTS = (
+    (("tokens_column", "tags_column"), ("text_column", "entities_column")),
+    (("messages_column",), ("prompt_column", "reply_column")),
+)
 # Files whose columns may have other names than those of --train.
 _OTHER_FILES = ("validation", "test")
 _LORA_ALPHA_HELP = "LoRA alpha: updates are scaled by alpha / rank; by default twice the rank."
@@ -89,9 +94,12 @@ def names_columns(name: str) -> bool:
 
 
 def column_changes(columns: Mapping[str, str]) -> dict[str, str | None]:
-    """Return settings of columns with None for those that they replace: the template of a column, or vice versa."""
+    """Return settings of columns with None for those that they replace: templates, columns and other layouts."""
     pairs = {**TEMPLATES, **{template: column for column, template in TEMPLATES.items()}}
-    return {**{pairs[name]: None for name in columns if name in pairs}, **columns}
+    replaced = {pairs[name] for name in columns if name in pairs}
+    for layout, other in (*_LAYOUTS, *(each[::-1] for each in _LAYOUTS)):
+        replaced |= {*other} if columns.keys() & {*layout} else set()
+    return {**dict.fromkeys(sorted(replaced - columns.keys())), **columns}
 
 
 def option_name(field_name: str) -> str:
@@ -269,7 +277,11 @@ class TrainingSettings(_CheckedFields):
         columns = {
             name: value for name in self.names() if (value := getattr(self, f"{split}_{name}", None)) is not None
         }
-        return self.replaced(column_changes(columns)) if columns else self
+        return self.with_columns(columns) if columns else self
+
+    def with_columns(self: _Training, columns: Mapping[str, str]) -> _Training:
+        """Return the settings with other names of columns, which replace templates and names of another layout."""
+        return self.replaced({name: value for name, value in column_changes(columns).items() if name in self.names()})
 
     @property
     def pretrained(self) -> str:

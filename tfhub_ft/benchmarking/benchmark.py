@@ -14,6 +14,7 @@ from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import read_scored_rows
 from tfhub_ft.export_folder import EXPORTS, read_exports
 from tfhub_ft.inference.runtimes.isolated import IsolatedRuntime
+from tfhub_ft.settings import column_changes
 from tfhub_ft.tasks.base import decisions, load_plugin, share_equal
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log
@@ -171,6 +172,9 @@ class _ColumnNames(SimpleNamespace):
 
     def replaced(self, changes: dict[str, Any]) -> "_ColumnNames":
         return _ColumnNames(**vars(self) | changes)
+
+    def with_columns(self, columns: dict[str, str]) -> "_ColumnNames":
+        return self.replaced(column_changes(columns))
 
 
 def _measure(runtime: "IsolatedRuntime", artifact: "Artifact", examples: "Examples") -> Measurements:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.data.columns import Column, has_columns
+from tfhub_ft.data.columns import has_columns
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.formats.source import ReadOptions
@@ -12,7 +12,7 @@ from tfhub_ft.data.labels import count_labels, drop_labels, known_labels, rename
 from tfhub_ft.data.memory_rows import MemoryRows, check_rows
 from tfhub_ft.data.row_task import RowTask
 from tfhub_ft.data.rows import Row, read_all
-from tfhub_ft.settings import TEMPLATES, column_changes, option_name
+from tfhub_ft.settings import TEMPLATES, option_name
 from tfhub_ft.utils.arguments import check_type
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import matching_files
@@ -48,8 +48,8 @@ def read_scored_rows(
     if label_separator is not None:
         settings = settings.replaced({"label_separator": label_separator})
     named = {name: column for name, column in columns.items() if column is not None}
-    _check_columns(task.columns(settings), named)
-    settings = settings.replaced(column_changes(named)) if named else settings
+    _check_columns(task, settings, named)
+    settings = settings.with_columns(named) if named else settings
     rows = read_all(path, task.columns(settings, labeled=labeled), options=options, skip_bad_rows=skip_bad_rows)
     if not labeled:
         return rows
@@ -82,11 +82,19 @@ def has_labels(
     return has_columns(names, labels, by_number=True)
 
 
-def _check_columns(columns: Sequence[Column], named: Mapping[str, object]) -> None:
+class _Unnamed:
+    """Settings that name no column."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def _check_columns(task: RowTask, settings: Any, named: Mapping[str, object]) -> None:
     """Raise an InputError if named columns are not among those of the task."""
-    options = (column.option for each in columns for column in (each, *each.instead))
+    options = [column.option for each in task.columns(_Unnamed()) for column in (each, *each.instead)]
     names = [option[2:].replace("-", "_") for option in options if option]
-    known = dict.fromkeys([*names, *(TEMPLATES[name] for name in names if name in TEMPLATES)])
+    templates = [TEMPLATES[name] for name in names if name in TEMPLATES and hasattr(settings, TEMPLATES[name])]
+    known = dict.fromkeys([*names, *templates])
     for name, column in named.items():
         check_type(name, column, str, "the name of a column")
         if name not in known:

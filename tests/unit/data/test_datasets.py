@@ -242,3 +242,12 @@ def test_load_dataset_names_the_file_of_a_bad_row(tmp_path):
         load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "part-*.csv")}), recipe.demo)
     with pytest.raises(InputError, match="no file matches"):
         load_dataset(recipe.task, recipe.settings.replaced({"train": str(tmp_path / "none-*.csv")}), recipe.demo)
+
+
+def test_columns_of_entities_may_have_other_names(tmp_path):
+    lines = [json.dumps({"text": f"Ana flew {number}", "label": [[0, 3, "a"]]}) for number in range(12)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    (tmp_path / "test.jsonl").write_text(lines[0].replace('"text"', '"body"').replace('"label"', '"marks"'))
+    names = {"test_text_column": "body", "test_entities_column": "marks"}
+    data = loaded("ner", train=tmp_path / "train.jsonl", test=tmp_path / "test.jsonl", **names)
+    assert data.splits["test"].rows[0].values == {"tokens": ["Ana", "flew", "0"], "tags": ["B-a", "O", "O"]}

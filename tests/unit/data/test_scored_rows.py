@@ -101,3 +101,28 @@ def test_other_columns_are_rejected(columns, message, tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path / "a.csv", table(","), **columns)
     assert message in str(caught.value)
+
+
+ENTITIES = '{"body": "Ana flew", "marks": [[0, 3, "a"]], "forms": ["Bo"], "bio": ["B-a"]}\n'
+
+
+@pytest.mark.parametrize(
+    ("run", "columns", "tokens"),
+    [
+        ({}, {"text_column": "body", "entities_column": "marks"}, ["Ana", "flew"]),
+        ({"tokens_column": "x"}, {"text_column": "body", "entities_column": "marks"}, ["Ana", "flew"]),
+        ({"text_column": "x", "entities_column": "y"}, {"tokens_column": "forms", "tags_column": "bio"}, ["Bo"]),
+    ],
+)  # fmt: skip
+def test_columns_of_another_layout_may_be_named(run, columns, tokens, tmp_path):
+    ((read_tokens, _),) = read(tmp_path / "a.jsonl", ENTITIES, "ner", ("O", "B-a", "I-a"), run=run, **columns)
+    assert read_tokens == tokens
+    with pytest.raises(InputError, match="--text: not a column of this model"):
+        read(tmp_path / "a.jsonl", ENTITIES, "ner", ("O", "B-a", "I-a"), run=run, text="{body}")
+
+
+def test_columns_of_dialogues_may_be_named(tmp_path):
+    content = '{"a": "hello", "b": "hi"}\n'
+    for run in ({}, {"messages_column": "chat"}):
+        rows = read(tmp_path / "a.jsonl", content, "dialogue", (), run=run, prompt_column="a", reply_column="b")
+        assert rows == [("hello", "hi")]
