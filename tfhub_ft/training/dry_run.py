@@ -138,9 +138,11 @@ def _length_warnings(tokens: dict[str, Any], trainer: Trainer) -> list[str]:
     """Return which --seq-length most of the truncated rows fit into."""
     if not tokens["truncated"] or trainer.tokens["train"].has_long_rows:
         return []
-    needed, limit = -(-int(tokens["p95"]) // 8) * 8, trainer.built.layer.max_seq_length
-    if limit and needed > limit:
-        return [f"5% of the training rows have more than {needed:,} tokens; --encoder reads at most {limit:,}"]
+    p95, limit = int(tokens["p95"]), trainer.built.layer.max_seq_length
+    if limit and p95 > limit:
+        return [f"5% of the training rows have {p95:,} or more tokens, of which the encoder reads at most {limit:,}"]
+    needed = -(-p95 // 8) * 8
+    needed = min(needed, limit) if limit else needed
     return [f"95% of the training rows fit into --seq-length {needed}"] if needed > trainer.settings.seq_length else []
 
 

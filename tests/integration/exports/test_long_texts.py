@@ -72,7 +72,12 @@ def test_tflite_files_truncate_long_texts(run, model, quantization):
     assert_equal_predictions(model, predict, 1e-4 if quantization == "none" else 0.2)
 
 
-def test_tflite_text_files_truncate_long_texts(run, model):
+@pytest.mark.parametrize("long_texts", ["truncate", "head-tail"])
+def test_tflite_text_files_truncate_long_texts(run, model, long_texts):
+    if long_texts == "head-tail":
+        weights = model.get_weights()
+        model = run.recipe.build(run.settings.replaced({"long_texts": long_texts}), run.labels)
+        model.set_weights(weights)
     vocabulary = model.get_layer("preprocessor").vocabulary
     content = tflite.convert(tflite.text_function(model, run.recipe.task, vocabulary, lowercase=True))
     runner = InterpreterWithCustomOps(

@@ -78,13 +78,19 @@ def test_stopped_run_resumes_to_the_same_result(run, tiny_pair, long_csv, tmp_pa
         np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.slow
+def test_quantized_files_and_onnx_reproduce_pooled_predictions(run, tmp_path):
+    formats = ["tflite", *(["onnx"] if all(importlib.util.find_spec(name) for name in onnx.PACKAGES) else [])]
+    folder = tfhub_ft.export(run, output_dir=tmp_path / "export", formats=formats, quantize=["none", "dynamic", "int8"])
+    entries = json.loads((folder / "export.json").read_text())["forms"]
+    assert len(entries) == 3 + 2 * ("onnx" in formats)
+
+
 def test_exports_reproduce_pooled_predictions(run, tmp_path):
     formats = ["saved_model", "tflite"]
-    if all(importlib.util.find_spec(name) for name in onnx.PACKAGES):
-        formats.append("onnx")
-    folder = tfhub_ft.export(run, output_dir=tmp_path / "export", formats=formats, quantize=["none", "int8"])
-    entries = {entry["path"]: entry for entry in json.loads((folder / "export.json").read_text())["forms"]}
-    assert len(entries) == len(formats) + 1
+    folder = tfhub_ft.export(run, output_dir=tmp_path / "export", formats=formats, quantize=["none"])
+    entries = json.loads((folder / "export.json").read_text())["forms"]
+    assert [entry["form"] for entry in entries] == formats
     texts = [NEUTRAL * 3 + "good great film", "bad film", NEUTRAL + "awful"]
     expected = [prediction["score"] for prediction in tfhub_ft.predict(run, texts)]
     for path in (folder, folder / "tflite" / "export_fp32.tflite"):
@@ -97,7 +103,7 @@ def test_exports_reproduce_pooled_predictions(run, tmp_path):
         tfhub_ft.export(run, output_dir=tmp_path / "export", formats=["tflite_text"])
 
 
-@pytest.mark.parametrize("freeze", ["all", "all-but-pooler"])
+@pytest.mark.parametrize("freeze", ["all", pytest.param("all-but-pooler", marks=pytest.mark.slow)])
 def test_cached_features_of_windows_train_like_the_encoder(tiny_pair, long_csv, tmp_path, freeze):
     runs = [
         train(tiny_pair, long_csv, tmp_path / str(cached), freeze=freeze, cache_features=cached)
@@ -109,6 +115,7 @@ def test_cached_features_of_windows_train_like_the_encoder(tiny_pair, long_csv, 
     assert tfhub_ft.evaluate(runs[0], data=long_csv)["rows"] == 120
 
 
+@pytest.mark.slow
 def test_prepared_windows_train_to_the_same_result(tiny_pair, long_csv, tmp_path):
     rows = {"encoder": tiny_pair, "data": long_csv, "seq_length": SETTINGS["seq_length"], **WINDOWS}
     tfhub_ft.prepare("sentiment", output_dir=tmp_path / "prepared", **rows)
@@ -121,6 +128,7 @@ def test_prepared_windows_train_to_the_same_result(tiny_pair, long_csv, tmp_path
             tfhub_ft.train("sentiment", prepared=tmp_path / "prepared", **{setting: value})
 
 
+@pytest.mark.slow
 def test_student_and_teacher_read_windows(run, tmp_path):
     small = tfhub_ft.distill(
         run, student="layers:1", output_dir=tmp_path / "small", hidden_weight=1.0, epochs=1, learning_rate=1e-3
@@ -132,8 +140,12 @@ def test_student_and_teacher_read_windows(run, tmp_path):
     assert (other.settings.long_texts, other.settings.overlap) == ("head-tail", None)
 
 
+def train_head_tail(tiny_pair, long_csv, folder):
+    return train(tiny_pair, long_csv, folder, long_texts="head-tail", overlap=None, epochs=1)
+
+
 def test_head_tail_run_warns_with_its_words(tiny_pair, long_csv, tmp_path, capsys):
-    run = train(tiny_pair, long_csv, tmp_path / "run", long_texts="head-tail", overlap=None, epochs=1)
+    run = train_head_tail(tiny_pair, long_csv, tmp_path / "run")
     words = "are longer than --seq-length 24 tokens; only their first 5 and last 17 tokens are read"
     assert f"{words}; pass --long-texts windows or a larger --seq-length" in capsys.readouterr().err
     tfhub_ft.predict(run, [NEUTRAL])
@@ -141,11 +153,17 @@ def test_head_tail_run_warns_with_its_words(tiny_pair, long_csv, tmp_path, capsy
     ends = [f"{words} film {NEUTRAL * 2}{last}" for words, last in (("good", "good"), ("bad", "good"), ("bad", "bad"))]
     scores = [prediction["probabilities"]["positive"] for prediction in tfhub_ft.predict(run, ends)]
     assert len(set(scores)) == 3
-    folder = tfhub_ft.export(run, output_dir=tmp_path / "export", formats=["tflite_text"], quantize=["none"])
-    (entry,) = json.loads((folder / "export.json").read_text())["forms"]
-    assert entry["max_logit_difference"] <= 1e-4
-    exported = tfhub_ft.predict(folder / "tflite" / "export_text_fp32.tflite", ends)
-    np.testing.assert_allclose([each["probabilities"]["positive"] for each in exported], scores, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_head_tail_run_is_exported(tiny_pair, long_csv, tmp_path):
+    run = train_head_tail(tiny_pair, long_csv, tmp_path / "run")
+    folder = tfhub_ft.export(run, output_dir=tmp_path / "export", formats=["saved_model", "tflite_text"])
+    texts = [f"good film {NEUTRAL * 2}bad", "bad film"]
+    expected = [prediction["score"] for prediction in tfhub_ft.predict(run, texts)]
+    for path in (folder, folder / "tflite" / "export_text_fp32.tflite"):
+        scores = [prediction["score"] for prediction in tfhub_ft.predict(path, texts)]
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
 def test_old_runs_truncate(tiny_run, tmp_path):
