@@ -283,9 +283,11 @@ def _write_report(kept: Path, folder: Path, state: Mapping[str, Any]) -> None:
     columns, rows = repeats_cells(state)
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    options = f"--{state['kind']} {state['count']} --seed {state['first_seed']}"
+    how = f"The command below trains all of them with {options} in place of its seed."
     section = (
         f'<section id="repeats">\n<h2>All {state["kind"]}</h2>\n'
-        f'<p class="caption">{html.escape(repeats_caption(state))}</p>\n'
+        f'<p class="caption">{html.escape(f"{repeats_caption(state)} {how}")}</p>\n'
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n</section>\n'
     )
     text = (kept / REPORT).read_text(encoding="utf-8").replace(html.escape(str(kept)), html.escape(str(folder)))
