@@ -83,6 +83,8 @@ def train(
         check_type(argument, flag, bool, "True or False")
     keras_arguments = KerasArguments.checked(callbacks, metrics, optimizer)
     repeats = check_repeats(folds, seeds)
+    if repeats and (resume or recover) and output_dir is None:
+        raise InputError("--resume: needs --output-dir, the run folder to continue in")
     if repeats and (resume or recover) and not is_unfinished(output_dir):
         raise InputError(
             f"--{repeats[0]}: not found in {output_dir}, which has a single run or none; leave the option out"

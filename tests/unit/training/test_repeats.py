@@ -61,6 +61,11 @@ def test_train_refuses_to_resume_repeats_of_a_single_run(tiny_run):
         tfhub_ft.train("sentiment", output_dir=tiny_run, seeds=3, resume=True)
 
 
+def test_train_refuses_to_resume_repeats_without_a_folder():
+    with pytest.raises(InputError, match="^--resume: needs --output-dir"):
+        tfhub_ft.train("sentiment", seeds=3, resume=True)
+
+
 def test_check_repeats_returns_the_kind_and_the_count():
     assert check_repeats(None, None) is None
     assert check_repeats(5, None) == ("folds", 5)
