@@ -97,6 +97,8 @@ def command(
              tfhub-ft predict saved_models/reviews --input new.csv --output labeled.csv
              tfhub-ft predict runs/reviews --input 'corpus/part-*.jsonl' --output labeled
     """
+    if source == "":
+        raise InputError("--input: the name is empty; pass a file, or - for standard input")
     if texts and source:
         raise InputError("--input: cannot be combined with texts; pass one of the two")
     shards = matching_files(source) if source and is_pattern(source) else []

@@ -97,7 +97,7 @@ def test_predict_refuses_its_input_as_output(tiny_run, tmp_path):
 
 
 def test_predict_refuses_an_empty_file_name(tiny_run):
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="--input: the name is empty; pass a file"):
         predicted(tiny_run, "--input", "", lines=["a film"])
 
 
