@@ -33,7 +33,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.columns import weight_columns
 from tfhub_ft.data.formats.csv import FIELD_LIMIT
 from tfhub_ft.data.kept_rows import KeptRows
 from tfhub_ft.data.labels import DROPPED
@@ -273,8 +272,7 @@ class Run:
     def kept_rows(self) -> KeptRows | None:
         """Rows of each split with their labels; None for runs of versions that kept none."""
         path = self.path / KEPT_ROWS
-        columns = [*self.recipe.task.columns(self.settings), *weight_columns(self.settings)]
-        return KeptRows.read(path, columns) if path.is_file() else None
+        return KeptRows.read(path, self.recipe.task.columns(self.settings)) if path.is_file() else None
 
     @property
     def has_copied_rows(self) -> bool:

@@ -213,7 +213,7 @@ def load_copied_rows(
     task: RowTask, settings: TrainingSettings, labels: list[str], splits: Mapping[str, SplitEntry], folder: Path
 ) -> Dataset:
     """Read the rows that a run has copied into its folder, given its splits.json."""
-    columns = [*task.columns(settings), *weight_columns(settings)]
+    columns = task.columns(settings)
     loaded = {
         name: Split(copy_path(folder, name), read_copy(folder, name, entry, columns)) for name, entry in splits.items()
     }

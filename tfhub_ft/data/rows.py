@@ -9,7 +9,17 @@ from functools import partial
 from typing import Any
 
 from tfhub_ft.data.column_advice import missing_column_advice, repeated_header_fault, sample_rows
-from tfhub_ft.data.columns import Column, ColumnMatch, FittedCheck, Values, check_text, find_columns, is_nan
+from tfhub_ft.data.columns import (
+    WEIGHT,
+    Column,
+    ColumnMatch,
+    FittedCheck,
+    Values,
+    check_text,
+    check_weight,
+    find_columns,
+    is_nan,
+)
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.source import ReadOptions, Source
 from tfhub_ft.data.memory_rows import MemoryRows
@@ -125,7 +135,11 @@ def keep_rows(rows: Iterable[Row]) -> Sequence[Row]:
 
 def restore_values(values: Values, columns: Sequence[Column]) -> Values:
     """Return the clean values of a row that was stored as JSON, which lacks tuples: the checks restore them."""
-    checks = {each.name: each.check for column in columns for each in (column, *column.instead)}
+    # Rows have weights even if a student ignores those of its teacher.
+    checks = {
+        WEIGHT: check_weight,
+        **{each.name: each.check for column in columns for each in (column, *column.instead)},
+    }
     return {name: checks[name](value) for name, value in values.items()}
 
 

@@ -1,6 +1,7 @@
 """Train a smaller model on the predictions of a larger one."""
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -198,6 +199,11 @@ def _load_dataset(
         located = run.settings if run.has_copied_rows else run.located_settings()
     except InputError as error:
         raise InputError(f"{error}; {run.restore_advice}, or name files with --train or --data") from None
+    column, read = (getattr(each, "weight_column", None) for each in (settings, run.settings))
+    if column not in (None, read):
+        raise InputError(f"--weight-column {column}: needs rows with that column; name files with --train or --data")
+    if column is None:
+        dataset = dataclasses.replace(dataset, weights=None)
     return dataset, settings.replaced({name: getattr(located, name) for name in DATA if getattr(run.settings, name)})
 
 

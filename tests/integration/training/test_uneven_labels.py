@@ -162,8 +162,11 @@ def test_distill_weights_rows(whole_run, tmp_path):
     more.write_text("a fine meal\nthe worst hotel\n", encoding="utf-8")
     settings = {"student": "layers:1", "unlabeled": more, "epochs": 1, "alpha": 0.5}
     weighted = tfhub_ft.distill(whole_run, output_dir=tmp_path / "weighted", **settings)
+    with pytest.raises(InputError, match="--weight-column votes: needs rows with that column; name files with --train"):
+        tfhub_ft.distill(whole_run, output_dir=tmp_path / "refused", weight_column="votes", **settings)
     plain = tfhub_ft.distill(whole_run, output_dir=tmp_path / "plain", weight_column=None, **settings)
     assert log_loss(weighted) != log_loss(plain)
+    assert plain.kept_rows.test
 
 
 def test_tune_compares_trials_by_the_monitor(tiny_pair, weighted_csv, tmp_path):
