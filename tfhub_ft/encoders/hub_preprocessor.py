@@ -157,12 +157,15 @@ class HubPreprocessor(TextLayer, DefaultNamed):
 
     @property
     def mask_id(self) -> int:
-        """The id of the mask token, [MASK]."""
+        """The id of the mask token, [MASK]; raises an InputError if the vocabulary lacks it."""
         self._require_module()
         special = getattr(self.module.tokenize, "get_special_tokens_dict", None)
         if special and "mask_id" in (ids := special()):
             return int(ids["mask_id"])
-        return self.vocabulary.index(MASK)
+        vocabulary = self.vocabulary
+        if MASK not in vocabulary:
+            raise InputError(f"{self.encoder}: its vocabulary lacks {MASK}, which explanations need")
+        return vocabulary.index(MASK)
 
     @property
     def is_uncased(self) -> bool:

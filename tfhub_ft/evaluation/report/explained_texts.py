@@ -7,7 +7,7 @@ from typing import Any
 from tfhub_ft.evaluation.explanations import format_attribution
 from tfhub_ft.evaluation.report.plots import shorten
 from tfhub_ft.evaluation.scored import Scored
-from tfhub_ft.utils.errors import first_line
+from tfhub_ft.utils.errors import InputError, first_line
 
 # The first rows with this many tokens together are explained, in about two seconds with minilm-l6 on two cores.
 EXPLAINED_TOKENS = 300
@@ -54,6 +54,8 @@ def explained_texts(scored: Scored, rows: Sequence[int]) -> tuple[list[str | Exp
         # Of several labels, the most likely one.
         predictions = [one | {"labels": one["labels"][:1]} if "labels" in one else one for one in predictions]
         explanations = scored.explain(segments, predictions)
+    except InputError:  # such as an encoder that is computed by its graph
+        return texts, ""
     except Exception as error:  # a report must not fail a training run
         return texts, f" The words that made these predictions cannot be shown ({first_line(error)})."
     for number, (row, explanation) in enumerate(zip(segments, explanations, strict=True)):

@@ -132,9 +132,11 @@ def _explain_fn(run: Run, model: "keras.Model | None") -> ExplainFn | None:
         return None
     try:
         check_explainable(run.recipe.task, run.settings, run.path)
-        return make_explain_fn(run.recipe.task, model, run.labels, max_steps=STEPS_OF_EXPLANATIONS)
     except InputError:
         return None
+    return lambda rows, predictions: make_explain_fn(
+        run.recipe.task, model, run.labels, max_steps=STEPS_OF_EXPLANATIONS
+    )(rows, predictions)
 
 
 def _chips(scores: Scores) -> list[tuple[str, str, str]]:

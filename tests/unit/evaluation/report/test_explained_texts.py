@@ -9,6 +9,7 @@ from tfhub_ft.evaluation.report.html_report import write_report
 from tfhub_ft.evaluation.scored import Scored
 from tfhub_ft.run import Run
 from tfhub_ft.tasks.classification import Classification
+from tfhub_ft.utils.errors import InputError
 
 TEXT = "never a <good> film"
 
@@ -21,6 +22,10 @@ def explain(rows, predictions):
 
 def fail(rows, predictions):
     raise ValueError("out of memory\nsecond line")
+
+
+def refuse(rows, predictions):
+    raise InputError("--explain: not supported, because the encoder is computed by its graph")
 
 
 def scored_rows(texts, explain_fn):
@@ -57,6 +62,7 @@ def test_explained_texts_say_why_there_are_none():
     texts, legend = explained_texts(scored_rows([TEXT], fail), [0])
     assert texts == [TEXT]
     assert legend == " The words that made these predictions cannot be shown (out of memory)."
+    assert explained_texts(scored_rows([TEXT], refuse), [0]) == ([TEXT], "")
     assert explained_texts(scored_rows([TEXT], None), [0]) == ([TEXT], "")
     assert explained_texts(scored_rows([TEXT], fail), []) == ([], "")
 
