@@ -19,7 +19,7 @@ def settings_of(path, **settings):
 
 
 def folds_of(path, count):
-    return [load_rows(load_recipe("topic"), settings_of(path), fold=Fold(number, count)) for number in range(count)]
+    return [load_rows(load_recipe("topic"), settings_of(path), {}, fold=Fold(number, count)) for number in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,6 @@ def test_repeat_gives_all_seeds_the_rows_of_the_first(tmp_path):
     rows = [(f"text {number}", "ab"[number % 2]) for number in range(60)]
     path = write_csv(tmp_path / "rows.csv", rows)
     repeat = Repeat("seeds", 3, 2, lambda: None)
-    third = repeat.load_rows(load_recipe("topic"), settings_of(path, seed=9))
-    assert rows_of(third) == rows_of(load_rows(load_recipe("topic"), settings_of(path, seed=7)))
-    assert rows_of(third) != rows_of(load_rows(load_recipe("topic"), settings_of(path, seed=9)))
+    third = repeat.load_rows(load_recipe("topic"), settings_of(path, seed=9), {})
+    assert rows_of(third) == rows_of(load_rows(load_recipe("topic"), settings_of(path, seed=7), {}))
+    assert rows_of(third) != rows_of(load_rows(load_recipe("topic"), settings_of(path, seed=9), {}))
