@@ -291,4 +291,6 @@ def _write_report(kept: Path, folder: Path, state: Mapping[str, Any]) -> None:
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n</section>\n'
     )
     text = (kept / REPORT).read_text(encoding="utf-8").replace(html.escape(str(kept)), html.escape(str(folder)))
+    # The title ends with the name of the run folder.
+    text = text.replace(f": {kept.name}<", f": {html.escape(folder.resolve().name)}<")
     write_text(folder / REPORT, text.replace('<section id="reproduce">', section + '<section id="reproduce">', 1))
