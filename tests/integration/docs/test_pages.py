@@ -111,6 +111,9 @@ def test_data_formats_page_has_the_column_options_of_all_recipes():
     page = read("guide/data-formats.md")
     for recipe in RECIPES:
         names = [name for name in load_recipe(recipe).settings.names() if name.endswith("_column")]
+        # Each file has these options, which the page describes by examples.
+        names = [name for name in names if not name.startswith(("validation_", "test_"))]
+        assert names
         assert all(f"`{option_name(name)}`" in page for name in names)
 
 
