@@ -1,6 +1,7 @@
 """Predictions as Arrow tables."""
 
 import functools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,25 @@ def with_fields(schema: "pa.Schema", names: Mapping[str, str], fields: "Iterable
     import pyarrow as pa
 
     renamed = [field.with_name(names[field.name]) for field in schema]
-    # The metadata of pandas has types by name.
-    is_same = all(field.name == names[field.name] for field in schema)
-    return pa.schema([*renamed, *fields], schema.metadata if is_same else None)
+    metadata = dict(schema.metadata or {})
+    if any(field.name != names[field.name] for field in schema):
+        # Other libraries have types by name, too.
+        metadata = {name: value for name, value in metadata.items() if name == b"pandas"}
+    if pandas := json.loads(metadata.get(b"pandas", b"null")):
+        metadata[b"pandas"] = json.dumps(_renamed(pandas, names)).encode()
+    return pa.schema([*renamed, *fields], metadata)
+
+
+def _renamed(pandas: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the metadata of pandas, the types and the index of a frame, with new names of its columns."""
+    columns = []
+    for column in pandas["columns"]:
+        name = names.get(column["field_name"], column["field_name"])
+        has_field_name = column["name"] == column["field_name"]
+        columns.append(column | {"name": name if has_field_name else column["name"], "field_name": name})
+    index = [names.get(name, name) if isinstance(name, str) else name for name in pandas["index_columns"]]
+    # All names are texts, even if those of the frame are numbers.
+    return pandas | {"columns": columns, "index_columns": index, "column_indexes": []}
 
 
 def _array(name: str, values: list[Any]) -> "pa.Array":

@@ -84,10 +84,18 @@ def test_write_parquet_is_read_by_pandas_as_it_was(tmp_path):
     frame = pd.DataFrame({"text": ["good", "bad"], "kind": pd.Categorical(["a", "b"])}, index=["x", "y"])
     table = pa.Table.from_pandas(frame)
     assert written(table, tmp_path / "rows.parquet").to_pandas()[["text", "kind"]].equals(frame)
-    table = pa.Table.from_pandas(frame.rename(columns={"kind": "label"}))
-    result = written(table, tmp_path / "rows.parquet").to_pandas()
+    labeled = frame.rename(columns={"kind": "label"}).rename_axis("score")
+    result = written(pa.Table.from_pandas(labeled), tmp_path / "rows.parquet").to_pandas()
+    expected = frame.rename(columns={"kind": "input_label"}).rename_axis("input_score")
+    pd.testing.assert_frame_equal(result[["text", "input_label"]], expected)
     assert result["label"].tolist() == ["good", "bad"]
-    assert result["input_label"].tolist() == ["a", "b"]
+
+
+def test_write_parquet_is_read_by_pandas_with_numbers_as_names(tmp_path):
+    table = pa.Table.from_pandas(pd.DataFrame({0: ["good"]}))
+    rows = TextRows(table, BY_LABEL.columns(text_column="0"))
+    write_predictions(predict_file(BY_LABEL, rows), tmp_path / "rows.parquet", rows)
+    assert [*parquet.read_table(tmp_path / "rows.parquet").to_pandas()] == ["0", *ADDED]
 
 
 def test_write_parquet_aligns_columns_where_rows_are_skipped(tmp_path):
