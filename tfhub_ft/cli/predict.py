@@ -13,6 +13,7 @@ import click
 from tfhub_ft.cli.commands import Command, option
 from tfhub_ft.cli.param_types import PATH
 from tfhub_ft.cli.read_options import precision_option, reading_options, template_option
+from tfhub_ft.settings import option_name
 from tfhub_ft.utils.console import decode_input, printable
 from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import check_output, is_pattern, matching_files
@@ -101,6 +102,9 @@ def command(
         raise InputError("--input: the name is empty; pass a file, or - for standard input")
     if texts and source:
         raise InputError("--input: cannot be combined with texts; pass one of the two")
+    named = [option_name(name) for name, value in columns.items() if value is not None]
+    if texts and named:
+        raise InputError(f"{named[0]}: names a column, but texts have none; leave it out, or pass --input FILE")
     shards = matching_files(source) if source and is_pattern(source) else []
     if shards and not output:
         raise InputError(f"--input {source}: matches {len(shards)} files; pass a folder as --output")
@@ -125,7 +129,9 @@ def command(
         "skip_bad_rows": skip_bad_rows,
     }
     if shards and output:
-        _predict_shards(predictor, shards, Path(output), {**reading, "spreadsheet_safe": spreadsheet_safe})
+        made_with = {name: value for name, value in {"explain": explain, **columns}.items() if value}
+        reading |= {"made_with": made_with, "spreadsheet_safe": spreadsheet_safe}
+        _predict_shards(predictor, shards, Path(output), reading)
         return
     if texts:
         rows, predicted = None, _predict_arguments(predictor, texts)
@@ -137,6 +143,8 @@ def command(
         if stream and not is_utf8 and not reading["options"].usual_encoding:
             reading["options"] = replace(reading["options"], usual_encoding=sys.stdin.encoding)
         rows = TextRows(sys.stdin if stream else as_path(source or ""), **reading)
+        if rows.by_line and named:
+            raise InputError(f"{named[0]}: names a column, but {rows.name} has a text per line; leave it out")
         predicted = predict_file(predictor, rows)
     if output:
         count = write_predictions(predicted, Path(output), rows, spreadsheet_safe=spreadsheet_safe)

@@ -1,7 +1,7 @@
 """Predict files of any size, and write the predictions to files."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +103,15 @@ def predict_shards(
     folder: Path,
     columns: Sequence[Column],
     *,
+    made_with: Mapping[str, Any] | None = None,
     spreadsheet_safe: bool = False,
     **reading: Any,
 ) -> Iterator[tuple[Path, int]]:
     """Predict many files, each into a file of a folder: csv, tsv and Parquet into the same format, others into jsonl.
 
     Yield the path of each one, and how many rows were predicted: 0 if the file was complete. `answers.json` lists
-    complete files, so that a prediction that was interrupted continues with the first one that is not. `reading` are
-    arguments of `TextRows`.
+    complete files, so that a prediction that was interrupted continues with the first one that is not; and `made_with`,
+    the options that the predictions depend on. `reading` are arguments of `TextRows`.
     """
     targets = [_shard_name(source) for source in sources]
     if twice := next((name for name, count in Counter(targets).items() if count > 1), None):
@@ -133,13 +134,15 @@ def predict_shards(
             raise InputError(
                 f"--output {folder}: {target} has predictions of another file or model; choose another folder"
             )
+        if target in shards and shards[target].get("made_with", {}) != (made_with or {}):
+            raise InputError(f"--output {folder}: {target} was predicted with other options; choose another folder")
         if target in shards and (folder / target).is_file():
             yield folder / target, 0
             continue
         rows = TextRows(source, columns, **reading)
         predicted = predict_file(predictor, rows)
         count = write_predictions(predicted, folder / target, rows, spreadsheet_safe=spreadsheet_safe)
-        shards[target] = {**shard, "rows": count}
+        shards[target] = {**shard, "rows": count, "made_with": {**(made_with or {})}}
         write_json(shards_file, shards)
         yield folder / target, count
 

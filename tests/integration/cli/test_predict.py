@@ -101,6 +101,23 @@ def test_predict_refuses_an_empty_file_name(tiny_run):
         predicted(tiny_run, "--input", "", lines=["a film"])
 
 
+def test_predict_refuses_columns_of_texts_without_any(tiny_run, tmp_path):
+    (tmp_path / "rows.txt").write_text("a film\n")
+    with pytest.raises(InputError, match="--text-column: names a column, but texts have none"):
+        predicted(tiny_run, "a film", "--text-column", "review")
+    with pytest.raises(InputError, match=r"--text: names a column, but .*rows.txt has a text per line"):
+        predicted(tiny_run, "--input", tmp_path / "rows.txt", "--text", "{title}. {body}")
+
+
+def test_predict_refuses_to_add_explanations_to_finished_files(tiny_run, tmp_path):
+    write_csv(tmp_path / "part-1.csv", [("a film",)], header=("text",))
+    arguments = [tiny_run, "--input", tmp_path / "part-*.csv", "--output", tmp_path / "out"]
+    assert [predicted(*arguments), predicted(*arguments)][1].endswith("1 files, 0 predictions\n")
+    for options in (["--explain"], ["--text-column", "text"]):
+        with pytest.raises(InputError, match="part-1.csv was predicted with other options"):
+            predicted(*arguments, *options)
+
+
 def test_predict_refuses_stdin_file_as_output(tiny_run, tmp_path):
     lines = tmp_path / "lines.csv"
     lines.write_text("a film\n")

@@ -231,6 +231,8 @@ def test_predict_shards_continues_after_an_interruption(by_run, tmp_path):
         "good film 2 2",
     ]
 
+    with pytest.raises(InputError, match="part-0.jsonl was predicted with other options; choose another folder"):
+        list(predict_shards(by_run, sources, output, COLUMNS, made_with={"explain": True}))
     (parts / "part-2.jsonl").write_text('{"text": "another"}\n')
     with pytest.raises(InputError, match="part-2.jsonl has predictions of another file"):
         list(predict_shards(by_run, sources, output, COLUMNS))
