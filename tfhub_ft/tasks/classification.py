@@ -69,7 +69,7 @@ class Classification(Task):
         if len(names) < 2:
             raise InputError(f"{source}: only one label ({names.pop()!r}); classification needs at least two")
         are_numbers = all(re.fullmatch(r"-?\d+", label) for label in names)
-        labels = sorted(names, key=int if are_numbers else None)
+        labels = sorted(names, key=(lambda label: (int(label), label)) if are_numbers else None)
         self._check_label_count(labels, source, settings)
         positive = getattr(settings, "positive_label", None)
         if positive is None:

@@ -65,7 +65,7 @@ def test_prepared_returns_windows(write):
         inputs=[],
     )
     targets = TokenTargets(np.array([1, 2, -1], "int32"), windows.starts)
-    prepared = Prepared(write(windows, targets, ["input_word_ids", "window_lengths"]))
+    prepared = Prepared(write(windows, targets, ["input_word_ids", "window_lengths", "word"]))
     tokens = prepared.tokens("train", PREPROCESSOR, [])
     for name in ("word_ids", "starts", "row", "word", "starts_word", "word_starts", "word_ends", "row_words"):
         np.testing.assert_array_equal(getattr(tokens, name), getattr(windows, name))

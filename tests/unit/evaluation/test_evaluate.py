@@ -30,7 +30,7 @@ def test_evaluate_counts_unseen_labels_as_wrong(tiny_run, tmp_path, capsys):
 
 def test_evaluate_of_a_missing_column_advises_a_name(tiny_run, tmp_path):
     path = write_csv(tmp_path / "more.csv", make_reviews(4), header=("opinion", "label"))
-    with pytest.raises(InputError, match="rename one of them to 'text'"):
+    with pytest.raises(InputError, match="; name one of them with --text-column$"):
         tfhub_ft.evaluate(tiny_run, data=path)
 
 

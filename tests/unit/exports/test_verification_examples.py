@@ -28,5 +28,5 @@ def test_verification_examples_falls_back_on_kept_rows(tiny_run, tmp_path, monke
     assert not rows.fault
 
 
-def fail(run):
+def fail(run, objects):
     raise InputError("gone")

@@ -126,7 +126,7 @@ def test_train_warns_of_labels_without_training_rows(copied_run, tiny_pair, tmp_
     data = write_csv(tmp_path / "rows.csv", rows)
     settings, _ = read_settings(load_recipe("topic"), None, {"from_run": copied_run, "data": data})
     with recorded_warnings() as warnings:
-        dataset = load_rows(load_recipe("topic"), settings)
+        dataset = load_rows(load_recipe("topic"), settings, {})
     assert dataset.labels == ["negative", "positive", "delivery", "question"]
     assert set(dataset.targets["train"].tolist()) == {1, 3}
     assert any("2 labels of the earlier run without training rows (delivery, negative)" in text for text in warnings)

@@ -40,14 +40,6 @@ CALLS = {
         lambda value, run, path: tune(value, output_dir=path),
         lambda value, run, path: prepare(value, output_dir=path),
     ],
-    "--data": [
-        lambda value, run, path: tfhub_ft.train("sentiment", data=value),
-        lambda value, run, path: dry_run("sentiment", data=value),
-        lambda value, run, path: tune("sentiment", data=value, output_dir=path),
-        lambda value, run, path: prepare("sentiment", data=value, output_dir=path),
-        lambda value, run, path: tfhub_ft.distill(run, student="layers:1", output_dir=path, data=value),
-    ],
-    "--test": [lambda value, run, path: tfhub_ft.train("sentiment", train="a.csv", test=value)],
     "output_dir": [
         lambda value, run, path: tfhub_ft.train("sentiment", output_dir=value),
         lambda value, run, path: tfhub_ft.export(run, output_dir=value),
@@ -67,15 +59,37 @@ CALLS = {
         lambda value, run, path: tfhub_ft.predict(value, ["good"]),
         lambda value, run, path: open_predictor(value),
     ],
-    "data": [
-        lambda value, run, path: tfhub_ft.evaluate(run, data=value),
-        lambda value, run, path: tfhub_ft.benchmark(path, data=value),
-        lambda value, run, path: compare(run, run, data=value),
-    ],
     "report": [lambda value, run, path: tfhub_ft.evaluate(run, data="a.csv", report=value)],
     "export_dir": [lambda value, run, path: tfhub_ft.benchmark(value, data="a.csv")],
     "student": [lambda value, run, path: tfhub_ft.distill(run, student=value, output_dir=path)],
 }
+ROWS_CALLS = {
+    "data": [
+        lambda value, run, path: tfhub_ft.train("sentiment", data=value),
+        lambda value, run, path: dry_run("sentiment", data=value),
+        lambda value, run, path: tune("sentiment", data=value, output_dir=path),
+        lambda value, run, path: prepare("sentiment", data=value, output_dir=path),
+        lambda value, run, path: tfhub_ft.distill(run, student="layers:1", output_dir=path, data=value),
+        lambda value, run, path: tfhub_ft.evaluate(run, data=value),
+        lambda value, run, path: tfhub_ft.benchmark(path, data=value),
+        lambda value, run, path: compare(run, run, data=value),
+    ],
+    "test": [lambda value, run, path: tfhub_ft.train("sentiment", train="a.csv", test=value)],
+}
+
+
+@pytest.mark.parametrize("argument", ROWS_CALLS)
+@pytest.mark.parametrize("value", [Table(), b"a.csv", 5, True, 1.5], ids=type_name)
+def test_arguments_of_rows_reject_other_types(argument, value, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in ROWS_CALLS[argument]:
+        with pytest.raises(InputError) as caught:
+            call(value, tiny_run, tmp_path / "out")
+        start = f"{argument}: expected a path (str or Path) or rows in memory, a DataFrame, "
+        assert str(caught.value).startswith(start), str(caught.value)
+        assert str(caught.value).endswith(f"; got {type_name(value)}")
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("argument", CALLS)

@@ -17,7 +17,12 @@ def run(tmp_path):
     split = {"file": "reviews.csv", "rows": 1234}
     settings = recipe.settings.replaced({"data": "reviews.csv", "epochs": 7})
     return SimpleNamespace(
-        recipe=recipe, recipe_name="sentiment", path=tmp_path / "run", settings=settings, splits={"train": split}
+        recipe=recipe,
+        recipe_name="sentiment",
+        path=tmp_path / "run",
+        settings=settings,
+        splits={"train": split},
+        keras_arguments={},
     )
 
 
