@@ -1,14 +1,13 @@
 """Read rows from Arrow record batches."""
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.data.columns import Column, find_columns, kind_of, needed_names
+from tfhub_ft.data.formats.plain_values import plain_value, shorten_time
 from tfhub_ft.data.formats.source import Record, Source
 from tfhub_ft.utils.errors import InputError, first_line
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 # Rows that are Python objects at a time.
 ROWS_CONVERTED = 1024
-_NO_FRACTION = re.compile(r"\.0+(?=Z?$)")
 
 
 def open_batches(
@@ -159,29 +157,11 @@ def _values(array: "pa.Array") -> list[Any]:
             return array.to_pylist()
         except UnicodeDecodeError:
             # Parquet files are not validated.
-            return [*map(_plain, array.cast(pa.large_binary()).to_pylist())]
+            return [*map(plain_value, array.cast(pa.large_binary()).to_pylist())]
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_null(kind):
         return array.to_pylist()
     if types.is_timestamp(kind) and kind.tz:
         array = array.cast(pa.timestamp(kind.unit, "UTC"))
     if types.is_timestamp(kind) or types.is_time(kind) or types.is_date(kind):
-        return [text and _NO_FRACTION.sub("", text) for text in array.cast(pa.string()).to_pylist()]
-    return [*map(_plain, array.to_pylist(maps_as_pydicts="lossy"))]
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of `to_pylist` as an object of JSON."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value
-    if isinstance(value, list | tuple):
-        return [*map(_plain, value)]
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(each) for key, each in value.items()}
-    if isinstance(value, Decimal):
-        return int(value) if value.as_tuple().exponent == 0 else float(value)
-    return str(value)
+        return [text and shorten_time(text) for text in array.cast(pa.string()).to_pylist()]
+    return [*map(plain_value, array.to_pylist(maps_as_pydicts="lossy"))]

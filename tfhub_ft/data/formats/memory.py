@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from functools import partial
 from typing import Any, Protocol
 
 from tfhub_ft.data.columns import Column, check_text, find_columns, has_columns, needed_names
 from tfhub_ft.data.formats.arrow import open_batches
+from tfhub_ft.data.formats.plain_values import is_numpy_time, list_method, plain_value
 from tfhub_ft.data.formats.source import Record, Source
 from tfhub_ft.data.sequences import spool
 from tfhub_ft.utils.arguments import type_name
@@ -85,9 +85,8 @@ def kind_of_rows(rows: object) -> str:
 def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, argument: str = "data") -> Source:
     """Open rows in memory as a source whose records are numbered from 0.
 
-    Values are Python's: NumPy's scalars and arrays are numbers and lists, bytes are UTF-8 text, missing values of
-    pandas are None or NaN. Class labels of Hugging Face datasets are their names. What can be read only once, such as a
-    stream, or may differ the next time, such as a `tf.data.Dataset`, is stored in a temporary file.
+    Values are those of `plain_value`. Class labels of Hugging Face datasets are their names. What can be read only
+    once, such as a stream, or may differ the next time, such as a `tf.data.Dataset`, is stored in a temporary file.
 
     Args:
         rows: A pandas or polars DataFrame; an object with the Arrow C stream interface, such as a pyarrow Table; a
@@ -103,6 +102,7 @@ def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, 
     """
     name = name or kind_of_rows(rows)
     check_rows_type(rows, argument)
+    rows = _by_name(rows)
     if _is_a(rows, "pandas", "DataFrame"):
         source = _open_pandas(rows, columns, name)
     elif _is_a(rows, "datasets", "Dataset"):
@@ -190,6 +190,8 @@ def _open_pandas(frame: Any, columns: Sequence[Column], name: str) -> Source:
 
     def place(number: int) -> str:
         label = frame.index[number]
+        if isinstance(label, tuple):
+            return f"index {tuple(plain_value(label))}"
         return f"index {label!r}" if isinstance(label, str) else f"index {label}"
 
     return Source(name, records, names, place=place)
@@ -277,14 +279,7 @@ def _is_array(rows: object) -> bool:
     """Return whether an object is a sequence of elements: a list, a NumPy array, a Series, a column."""
     if isinstance(rows, str | bytes) or getattr(rows, "shape", None) == ():
         return False
-    return isinstance(rows, Sequence) or _python_method(rows) is not None
-
-
-def _python_method(array: object) -> str | None:
-    """Return the name of the method with which an array becomes a list."""
-    if hasattr(array, "columns") or isinstance(array, type):
-        return None
-    return next((name for name in ("to_pylist", "to_list", "tolist", "numpy") if hasattr(array, name)), None)
+    return isinstance(rows, Sequence) or list_method(rows) is not None
 
 
 def _is_list_of_rows(rows: Sequence[object]) -> bool:
@@ -293,8 +288,8 @@ def _is_list_of_rows(rows: Sequence[object]) -> bool:
 
 def _python_values(array: Any) -> list[Any]:
     """Return the values of an array as Python objects; missing values of pandas are None or NaN."""
-    method = _python_method(array)
-    if method is None:
+    method = list_method(array)
+    if method is None or is_numpy_time(array):
         return [*array]
     values = getattr(array, method)()
     return values.tolist() if method == "numpy" else values
@@ -314,7 +309,7 @@ def _open_arrays(arrays: Mapping[Any, Any], name: str, argument: str) -> Source:
     """Open the columns of a dictionary, which are arrays of equal length."""
     for column, array in arrays.items():
         if not _is_array(array):
-            advice = "; pass a row as a list: [row]" if isinstance(array, str) else "; pass a single column"
+            advice = "; pass a single column" if hasattr(array, "columns") else "; pass a row as a list: [row]"
             raise InputError(f"{argument}: expected an array as {column!r}, got {type_name(array)}{advice}")
         shape = getattr(array, "shape", None)
         if shape is not None and len(shape) != 1:
@@ -378,6 +373,7 @@ def _open_elements(values: Callable[[], Iterable[Any]], columns: Sequence[Column
 
 def _element_record(number: int, element: Any, columns: Sequence[Column]) -> Record:
     """Return a dictionary, a tuple such as (text, label) or the value of a single column as a record."""
+    element = _by_name(element)
     if isinstance(element, Mapping):
         return _record(number, {str(name): value for name, value in element.items()})
     is_tuple = isinstance(element, tuple)
@@ -393,6 +389,12 @@ def _element_record(number: int, element: Any, columns: Sequence[Column]) -> Rec
             return _record(number, {**named, **dict(zip(names, values))})
     found = f"{len(values)} values" if is_tuple else type_name(element)
     return Record(number, None, f"is {found}, not a row; pass a dict, or a tuple {_layout(columns)}")
+
+
+def _by_name(element: Any) -> Any:
+    """Return a named tuple as a dictionary; other elements unchanged."""
+    fields = getattr(element, "_fields", None) if isinstance(element, tuple) else None
+    return dict(zip(fields, element)) if fields else element
 
 
 def _open_tensors(dataset: Any, columns: Sequence[Column], name: str, argument: str) -> Source:
@@ -428,11 +430,12 @@ def _leaves(element: Any) -> list[Any]:
 
 def _python_element(element: Any) -> Any:
     """Return an element of a `tf.data.Dataset` with Python values."""
+    element = _by_name(element)
     if isinstance(element, Mapping):
         return {name: _python_element(value) for name, value in element.items()}
     if isinstance(element, tuple):
         return tuple(map(_python_element, element))
-    return _plain(element)
+    return plain_value(element)
 
 
 def _single_row(element: Any) -> list[Any]:
@@ -441,6 +444,7 @@ def _single_row(element: Any) -> list[Any]:
 
 def _rows_of_batch(batch: Any) -> Iterator[Any]:
     """Yield the rows of a batch, in which a column of shape (rows, 1) is one of scalars."""
+    batch = _by_name(batch)
     if isinstance(batch, Mapping):
         columns = [[*_rows_of_batch(value)] for value in batch.values()]
         yield from (dict(zip(batch, row, strict=True)) for row in zip(*columns, strict=True))
@@ -456,39 +460,4 @@ def _rows_of_batch(batch: Any) -> Iterator[Any]:
 
 
 def _record(number: int, values: dict[str, Any]) -> Record:
-    return Record(number, {name: _plain(value) for name, value in values.items()})
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as an object of JSON if it is one, with NumPy's, TensorFlow's and pandas' types as Python's."""
-    if value is None or type(value) in (str, int, float, bool):
-        return value
-    for kind, convert in _PLAIN.items():
-        if isinstance(value, kind):
-            return convert(value)
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if getattr(getattr(value, "dtype", None), "kind", None) not in ("m", "M") and (method := _python_method(value)):
-        converted = getattr(value, method)()
-        return _plain(converted) if converted is not value else value
-    return value
-
-
-def _decode(value: bytes) -> str | bytes:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
-_PLAIN: dict[Any, Callable[[Any], Any]] = {
-    str: str.__str__,
-    bytes: _decode,
-    bool: bool,
-    int: int.__int__,
-    float: float.__float__,
-    Decimal: lambda value: int(value) if value.as_tuple().exponent == 0 else float(value),
-    Mapping: lambda value: {str(_plain(name)): _plain(each) for name, each in value.items()},
-    list | tuple: lambda value: [*map(_plain, value)],
-    set | frozenset: lambda value: sorted(map(_plain, value), key=str),
-}
+    return Record(number, {name: plain_value(value) for name, value in values.items()})

@@ -1,5 +1,6 @@
 """Rows in memory: data frames, Arrow tables, datasets, lists."""
 
+import collections
 from decimal import Decimal
 from typing import Any
 
@@ -117,6 +118,21 @@ def test_open_rows_names_two_texts_of_tuples():
         assert read(rows, PAIR) == expected
 
 
+def test_open_rows_reads_named_tuples_by_name():
+    review = collections.namedtuple("review", ["label", "text"])
+    columns = review(LABELS, TEXTS)
+    frame = pandas_frame()
+    for rows in (
+        [*map(review, LABELS, TEXTS)],
+        [*frame.itertuples(index=False)],
+        [*frame.itertuples()],
+        tensors(columns),
+        tensors(columns).batch(2),
+        columns,
+    ):
+        assert read(rows) == [*zip(TEXTS, LABELS)]
+
+
 def test_open_rows_reads_texts_alone_where_a_single_column_is_read():
     rows = [TEXTS, np.array(TEXTS), pandas_frame()["text"], polars_frame()["text"], arrow_table()["text"], (TEXTS,)]
     for texts in [*rows, tensors(TEXTS), tensors(TEXTS).batch(2)]:
@@ -198,6 +214,8 @@ def test_open_rows_names_the_index_of_a_bad_row():
     assert fault_of(pandas_frame(rows)) == "DataFrame, index 2: column 'text' is empty"
     assert fault_of(pandas_frame(rows, index=["a", "b", "c"])) == "DataFrame, index 'c': column 'text' is empty"
     assert fault_of(pandas_frame(rows, index=[7, 7, 9])) == "DataFrame, index 9: column 'text' is empty"
+    levels = pytest.importorskip("pandas").MultiIndex.from_product([["a"], [1, 2, 3]])
+    assert fault_of(pandas_frame(rows, index=levels)) == "DataFrame, index ('a', 3): column 'text' is empty"
     for container in (polars_frame(rows), hugging_face(rows), rows, arrow_table(rows)):
         name = type(container).__name__
         assert fault_of(container) == f"{name}, position 2 (from 0): column 'text' is empty"
@@ -268,6 +286,7 @@ def test_open_rows_refuses_other_objects():
         ({"text": TEXTS, "label": LABELS[:2]}, "data: its arrays have different lengths (3 of text and 2 of label)"),
         ((TEXTS[:1], LABELS), "data: its arrays have different lengths (1 of text and 3 of label)"),
         ((TEXTS, np.eye(3)), "data: 'label' has the shape (3, 3); pass an array of one dimension"),
+        ({"text": 1, "label": 2}, "data: expected an array as 'text', got an int; pass a row as a list: [row]"),
         ((frame[["text"]], frame["label"]), "data: expected an array as 'text', got a DataFrame; pass a single column"),
         ((TEXTS, LABELS, LABELS), "data: got a tuple of 3 arrays; expected (text, label)"),
         ((), "data: got a tuple of 0 arrays; expected (text, label)"),
