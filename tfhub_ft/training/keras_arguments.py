@@ -163,7 +163,8 @@ def _checked_callbacks(callbacks: Any) -> "tuple[keras.callbacks.Callback, ...]"
         check_type("callbacks", callback, keras.callbacks.Callback, expected)
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise InputError("callbacks: BackupAndRestore is not needed; every run has checkpoints, see resume=True")
-        if getattr(callback, "monitor", None) == "val_loss":
+        # A ModelCheckpoint that saves every epoch reads no score.
+        if getattr(callback, "monitor", None) == "val_loss" and getattr(callback, "save_best_only", True):
             raise InputError(
                 f"callbacks: {type(callback).__name__} monitors val_loss, which is not computed; monitor a score of"
                 " history.csv, such as val_log_loss or val_accuracy"

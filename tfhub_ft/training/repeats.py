@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.datasets import Dataset, Fold
-from tfhub_ft.data.memory_rows import MemoryRows, is_in_memory, take_memory_rows
+from tfhub_ft.data.memory_rows import MemoryRows, take_memory_rows
 from tfhub_ft.metrics import Scores, goodness
 from tfhub_ft.metrics.intervals import mean_interval
 from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import RECIPE, REPEATS, REPORT, SPLITS, Run
-from tfhub_ft.settings import DATA, TrainingSettings, option_name
+from tfhub_ft.settings import DATA, TrainingSettings
 from tfhub_ft.training.keras_arguments import KerasArguments
-from tfhub_ft.training.start import given_settings, load_rows, new_folder, next_folder, read_settings
+from tfhub_ft.training.start import (
+    check_unchanged,
+    given_settings,
+    load_rows,
+    new_folder,
+    next_folder,
+    read_settings,
+)
 from tfhub_ft.utils.arguments import check_type
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.documents import read_json
@@ -100,16 +107,17 @@ def train_repeats(
             assert output_dir
             folder = output_dir
             stack.enter_context(_locked(folder))
-            state, settings = _resumed_state(folder, recipe, config, settings, objects, keras_arguments, repeats)
+            state = _resumed_state(folder, recipe, config, settings, objects, keras_arguments, repeats)
         else:
             assert repeats
             loaded = load_own_recipe(recipe)
             resolved, given = read_settings(loaded, config, settings)
             check_repeatable(resolved, *repeats)
             folder = new_folder(output_dir or next_folder(loaded.name))
-            settings = given
+            defaults = loaded.settings.as_dict()
+            changed = {k: v for k, v in resolved.as_dict().items() if k in given or v != defaults[k]}
             state = {
-                **{"kind": repeats[0], "count": repeats[1], "recipe": loaded.name, "settings": _recorded(given)},
+                **{"kind": repeats[0], "count": repeats[1], "recipe": loaded.name, "settings": changed},
                 **{"first_seed": resolved.seed, "keras": keras_arguments.described, "runs": []},
             }
 
@@ -122,7 +130,7 @@ def train_repeats(
         for number in range(len(state["runs"]), state["count"]):
             try:
                 run = _train_number(
-                    train_run, recipe, folder, state, settings, objects, keras_arguments, number, begin, recover=recover
+                    train_run, recipe, folder, state, objects, keras_arguments, number, begin, recover=recover
                 )
             except Preempted:
                 raise Preempted(f"{folder}: stopped by a signal and saved; continue with --resume") from None
@@ -141,7 +149,6 @@ def _train_number(
     recipe: str | Path,
     folder: Path,
     state: Mapping[str, Any],
-    settings: Mapping[str, Any],
     objects: Mapping[str, MemoryRows],
     keras_arguments: KerasArguments,
     number: int,
@@ -155,16 +162,16 @@ def _train_number(
     is_started = (path / RECIPE).is_file()
     if is_started and Run(path).finished:
         return Run(path)
-    if state["kind"] == "seeds":
-        settings = {**settings, "seed": state["first_seed"] + number}
-    # Rows in memory are passed again to a run that continues.
-    settings = {**({} if is_started else settings), **objects}
+    # A run that continues has its settings; rows in memory are passed again.
+    settings = {} if is_started else dict(state["settings"])
+    if state["kind"] == "seeds" and not is_started:
+        settings["seed"] = state["first_seed"] + number
     is_recovered = is_started and recover and bool(Run(path).training_state.get("diverged"))
     return train_run(
         recipe,
         path,
         None,
-        settings,
+        {**settings, **objects},
         keras_arguments,
         resume=is_started and not is_recovered,
         recover=is_recovered,
@@ -180,8 +187,8 @@ def _resumed_state(
     objects: Mapping[str, MemoryRows],
     keras_arguments: KerasArguments,
     repeats: tuple[str, int] | None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the content of repeats.json and the settings of its runs; raise an InputError if others are given."""
+) -> dict[str, Any]:
+    """Return the content of repeats.json; raise an InputError if its runs have other settings than those given."""
     state = read_json(folder / REPEATS, SHAPE)
     loaded = load_own_recipe(recipe)
     if loaded.name != state["recipe"]:
@@ -191,21 +198,10 @@ def _resumed_state(
             f"--{repeats[0]} {repeats[1]}: {folder} was started with --{state['kind']} {state['count']}; leave it out"
         )
     given = given_settings(loaded, config, settings)
-    for name, value in _recorded(given).items():
-        before = state["settings"].get(name, getattr(loaded.settings, name, None))
-        # Equal rows may come in an object of another type.
-        if value != before and not (name in objects and is_in_memory(before)):
-            raise InputError(
-                f"{option_name(name)} {value}: the runs in {folder} were started with {before}; leave the option out"
-            )
+    check_unchanged(loaded.settings.replaced(state["settings"]), given, objects, f"the runs in {folder} were")
     if keras_arguments.described != state["keras"]:
         raise InputError(f"{folder}: was started with other callbacks, metrics or optimizer; pass the same")
-    return state, state["settings"]
-
-
-def _recorded(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given settings as JSON can contain them."""
-    return {name: str(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
+    return state
 
 
 def _name(state: Mapping[str, Any], number: int) -> str:

@@ -154,9 +154,7 @@ def _resumed(
             run = Run(worker_folder)
         with run.locked():
             settings = run.settings
-            # Equal rows may come in an object of another type.
-            recorded = {name: getattr(settings, name) for name in objects if is_in_memory(getattr(settings, name))}
-            _check_resumable(run, recipe, {**given, **recorded}, recover)
+            _check_resumable(run, recipe, given, objects, recover)
             if recover:
                 settings = settings.replaced({"learning_rate": settings.learning_rate / 2})
                 log(f"Continuing at half the learning rate, {settings.learning_rate:g}")
@@ -170,7 +168,21 @@ def _resumed(
             yield Start(recipe, run.recipe_name, settings, given, run.path, load, run)
 
 
-def _check_resumable(run: Run, recipe: Recipe, given: Mapping[str, Any], recover: bool) -> None:
+def check_unchanged(
+    started: TrainingSettings, given: Mapping[str, Any], objects: Mapping[str, MemoryRows], runs: str
+) -> None:
+    """Raise an InputError if a given setting differs from that of `runs`, such as "the run in runs/x was", started."""
+    # Equal rows may come in an object of another type.
+    same = {name: value for name in objects if is_in_memory(value := getattr(started, name))}
+    for name, value in started.replaced({**given, **same}).as_dict().items():
+        before = getattr(started, name)
+        if value != before:
+            raise InputError(f"{option_name(name)} {value}: {runs} started with {before}; leave the option out")
+
+
+def _check_resumable(
+    run: Run, recipe: Recipe, given: Mapping[str, Any], objects: Mapping[str, MemoryRows], recover: bool
+) -> None:
     from tfhub_ft.training.callbacks import remove_weights
 
     if run.recipe.name != recipe.name and (recipe.source is None or run.recipe.source != recipe.source):
@@ -180,12 +192,7 @@ def _check_resumable(run: Run, recipe: Recipe, given: Mapping[str, Any], recover
             f"{run.path}: started with another version of recipe {recipe.name}; continue with"
             f" {run.path / RECIPE_FILE}, or train into a new folder"
         )
-    for name, value in run.settings.replaced(given).as_dict().items():
-        if value != getattr(run.settings, name):
-            raise InputError(
-                f"{option_name(name)} {value}: the run in {run.path} was started with {getattr(run.settings, name)};"
-                " leave the option out"
-            )
+    check_unchanged(run.settings, given, objects, f"the run in {run.path} was")
     if run.finished:
         # The run may have been killed before it removed them.
         remove_weights(run.path / CHECKPOINTS)

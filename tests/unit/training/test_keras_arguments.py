@@ -28,6 +28,10 @@ BAD = [
     ({"callbacks": "early"}, "^callbacks: expected a list of keras.callbacks.Callback, got a str$"),
     ({"callbacks": [keras.callbacks.BackupAndRestore("backup")]}, "^callbacks: BackupAndRestore is not needed"),
     ({"callbacks": [keras.callbacks.EarlyStopping()]}, "^callbacks: EarlyStopping monitors val_loss, which is not"),
+    (
+        {"callbacks": [keras.callbacks.ModelCheckpoint("a.keras", save_best_only=True)]},
+        "^callbacks: ModelCheckpoint mon",
+    ),
     ({"callbacks": [SCHEDULER]}, "^callbacks: LearningRateScheduler needs an optimizer with a constant"),
     ({"callbacks": [SCHEDULER], "optimizer": SCHEDULED}, "^callbacks: LearningRateScheduler needs an optimizer"),
     ({"callbacks": [keras.callbacks.ReduceLROnPlateau("loss")]}, "^callbacks: ReduceLROnPlateau needs an optimizer"),
@@ -57,6 +61,11 @@ def test_checked_accepts_single_objects_and_nothing():
     assert (arguments.callbacks, arguments.metrics) == ((stop,), ("accuracy",))
     assert not KerasArguments.checked(None, None, None)
     assert arguments.described == {"callbacks": ["EarlyStopping"], "metrics": ["accuracy"], "optimizer": None}
+
+
+def test_checked_accepts_a_model_checkpoint_of_every_epoch():
+    checkpoint = keras.callbacks.ModelCheckpoint("a.keras")
+    assert KerasArguments.checked([checkpoint], None, None).callbacks == (checkpoint,)
 
 
 def test_new_metrics_are_copies():

@@ -1,13 +1,17 @@
+import json
+
+import numpy as np
 import pytest
 
 import tfhub_ft
 from tests.conftest import write_csv
 from tfhub_ft.data.datasets import Fold
 from tfhub_ft.recipe import load_recipe
-from tfhub_ft.training.repeats import Repeat, check_repeats
+from tfhub_ft.training.keras_arguments import KerasArguments
+from tfhub_ft.training.repeats import Repeat, check_repeats, train_repeats
 from tfhub_ft.training.start import load_rows, read_settings
 from tfhub_ft.utils.console import recorded_warnings
-from tfhub_ft.utils.errors import InputError
+from tfhub_ft.utils.errors import InputError, Preempted
 
 
 def rows_of(dataset):
@@ -102,3 +106,26 @@ def test_repeat_gives_all_seeds_the_rows_of_the_first(tmp_path):
     third = repeat.load_rows(load_recipe("topic"), settings_of(path, seed=9), {})
     assert rows_of(third) == rows_of(load_rows(load_recipe("topic"), settings_of(path, seed=7), {}))
     assert rows_of(third) != rows_of(load_rows(load_recipe("topic"), settings_of(path, seed=9), {}))
+
+
+def test_train_repeats_compares_settings_by_their_checked_values(tmp_path):
+    started = []
+
+    def train_run(recipe, folder, config, settings, keras_arguments, *, repeat, **flags):
+        repeat.begin()
+        started.append(settings)
+        raise Preempted("stopped")
+
+    def repeat(*, resume=False, **settings):
+        arguments = "topic", tmp_path / "run", None, settings, KerasArguments()
+        train_repeats(train_run, *arguments, repeats=("seeds", 2), resume=resume, recover=False)
+
+    with pytest.raises(Preempted, match="continue with --resume"):
+        repeat(data=tmp_path / "rows.csv", batch_size=np.int64(8), learning_rate="1e-4")
+    recorded = {"data": str(tmp_path / "rows.csv"), "batch_size": 8, "learning_rate": 1e-4}
+    assert json.loads((tmp_path / "run" / "repeats.json").read_text())["settings"] == recorded
+    with pytest.raises(Preempted):
+        repeat(resume=True, batch_size=8, learning_rate=0.0001)
+    assert started == [{**recorded, "seed": 0}] * 2
+    with pytest.raises(InputError, match=r"^--batch-size 4: the runs in .*run were started with 8; leave the option"):
+        repeat(resume=True, batch_size=4)
