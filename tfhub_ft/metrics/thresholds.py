@@ -41,8 +41,8 @@ def threshold_for_precision(scores: np.ndarray, truth: np.ndarray, *, wanted: fl
     count = len(passed) if passed.all() else int(passed.argmin())
     chosen = sequence[count - 1] if count else np.nan_to_num(beta.isf(CONFIDENCE, hits, flagged - hits + 1)).argmax()
     rows = int(flagged[chosen])
-    # Halfway to the next lower score, so that rounding does not exclude the row at the threshold.
-    threshold = (ordered[rows - 1] + ordered[rows]) / 2 if rows < len(ordered) else ordered[-1]
+    # Halfway to the next lower score, or to 0, so that rounding does not exclude the row at the threshold.
+    threshold = (ordered[rows - 1] + (ordered[rows] if rows < len(ordered) else 0)) / 2
     needed = None
     if not count:
         tested = max(0, int(np.searchsorted(flagged, min(start, likely), "right")) - 1)

@@ -66,6 +66,11 @@ def test_threshold_for_precision_lies_between_two_scores():
     assert not np.isclose(scores, result["threshold"]).any()
 
 
+def test_threshold_for_precision_is_below_the_lowest_score_if_all_rows_are_positive():
+    result = threshold_for_precision(np.linspace(0.5, 1, 100), np.ones(100, int), wanted=0.9)
+    assert (result["threshold"], result["recall"]) == (0.25, 1)
+
+
 def test_threshold_for_precision_does_not_separate_equal_scores():
     scores = np.repeat([0.9, 0.1], [150, 50])
     truth = np.concatenate([np.ones(149), [0], np.zeros(50)]).astype(int)
