@@ -67,7 +67,7 @@ class Column:
         arrange: Takes the `Source` of the rows, and returns the one to read in its place.
         adapt: Takes the raw values of a row, and returns them in the layout in which columns are looked for.
         several: Whether `column` may name several columns, separated by commas; `check` then takes a dictionary.
-        rest: Whether to read the whole row; `check` then takes a dictionary of all columns.
+        whole_row: Whether to read the whole row; `check` then takes a dictionary of all columns.
         fit: Makes the check from all raw values of the column.
         check_row: Takes the clean values of a row. It raises a ValueError if this column does not fit the others, or
             replaces them by other values.
@@ -86,7 +86,7 @@ class Column:
     arrange: Callable[[Any], Any] | None = None
     adapt: Callable[[Values], Values] | None = None
     several: bool = False
-    rest: bool = False
+    whole_row: bool = False
     fit: Callable[[Iterable[object]], FittedCheck] | None = None
     check_row: Callable[[Values], None] | None = None
     hint: Callable[[str, Iterable[Values]], str | None] | None = None
@@ -118,7 +118,7 @@ class ColumnMatch(NamedTuple):
 
     def value(self, row: Values) -> object:
         """Return the raw value of the column in a row."""
-        if self.column.rest:
+        if self.column.whole_row:
             return row
         if self.column.template:
             return _fill_template(self.column.template, {name: row[name] for name in self.names}, self.names)
@@ -160,7 +160,7 @@ def find_columns(
     matches: list[ColumnMatch] = []
     replaced: list[tuple[Column, ...]] = []
     for column in columns:
-        if column.rest:
+        if column.whole_row:
             if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
                 raise ValueError(f"column {repeated[0]!r} occurs twice; rename one of them")
             matches.append(ColumnMatch(column, column.name))
@@ -194,7 +194,7 @@ def find_columns(
 
 def needed_names(names: Sequence[str], columns: Sequence[Column], matches: Sequence[ColumnMatch]) -> list[str]:
     """Return the column names of a file that its columns, as matched, are read from: all, if one takes whole rows."""
-    is_whole = any(column.rest or column.arrange or column.adapt for column in columns)
+    is_whole = any(column.whole_row or column.arrange or column.adapt for column in columns)
     used = {name for match in matches for name in match.names or (match.name,)}
     return [name for name in dict.fromkeys(names) if is_whole or name in used]
 
@@ -202,7 +202,7 @@ def needed_names(names: Sequence[str], columns: Sequence[Column], matches: Seque
 def _check_separate(match: ColumnMatch, matches: Iterable[ColumnMatch]) -> None:
     """Raise a ValueError if a template reads a column that is not an input, such as the labels."""
     for other in matches:
-        is_input = other.column.template or other.column.rest or other.column.check is check_text
+        is_input = other.column.template or other.column.whole_row or other.column.check is check_text
         if not is_input and (shared := {*match.names} & {*(other.names or (other.name,))}):
             raise ValueError(
                 f"{match.column.template} contains {min(shared)!r}, which is the column of the {other.column.name};"

@@ -71,7 +71,7 @@ class TextRows:
         self.columns = [replace(column, check=_optional(column.check)) for column in read_columns]
         self.keeps_columns = keep_columns and not self.by_line
         if self.keeps_columns:
-            self.columns.append(Column("", (), lambda row: row, rest=True))
+            self.columns.append(Column("", (), lambda row: row, whole_row=True))
         if stream:
             self.source = open_stream(stream, options)
         elif path is not None:

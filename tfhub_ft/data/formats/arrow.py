@@ -54,7 +54,7 @@ def open_batches(
         needed = [*dict.fromkeys(names)]
     else:
         for match in matches:
-            for name in match.names or (match.name,) if not match.column.rest else ():
+            for name in match.names or (match.name,) if not match.column.whole_row else ():
                 _check_type(path, name, schema.field(names.index(name)).type, match.column, several=bool(match.names))
         needed = needed_names(names, columns, matches)
     return Source(

@@ -45,7 +45,7 @@ def open_workbook(path: Path, columns: Sequence[Column], options: ReadOptions) -
     names, read_names = names_by_title[title], set[str]()
     with contextlib.suppress(ValueError):
         matches = find_columns(names, columns, by_number=True)
-        read_names = {name for match in matches if not match.column.rest for name in match.names or (match.name,)}
+        read_names = {name for match in matches if not match.column.whole_row for name in match.names or (match.name,)}
     return Source(
         path,
         partial(_records, path, title, names, read_names, options),

@@ -338,7 +338,7 @@ def _column_names(columns: Sequence[Column]) -> list[list[str]]:
 def _names_of(column: Column) -> Sequence[str]:
     if column.template:
         return column.template.names
-    return [] if column.rest else [column.column or column.preferred or column.name]
+    return [] if column.whole_row else [column.column or column.preferred or column.name]
 
 
 def _named_arrays(arrays: tuple[Any, ...], columns: Sequence[Column], argument: str) -> dict[str, Any]:

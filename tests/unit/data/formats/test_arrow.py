@@ -14,7 +14,7 @@ from tfhub_ft.utils.errors import InputError
 
 TEXT = Column("text", ("review",), check_text, option="--text-column")
 LABEL = Column("label", (), check_label)
-REST = Column("", (), lambda others: others, rest=True)
+WHOLE_ROW = Column("", (), lambda others: others, whole_row=True)
 
 
 def read(table, columns=(TEXT, LABEL)):
@@ -25,7 +25,7 @@ def read(table, columns=(TEXT, LABEL)):
 def cell(array):
     """Return the last value of an array, as a column that is not read by name has it."""
     table = pa.table({"text": ["good"] * len(array), "other": array})
-    return read(table, [TEXT, REST])[-1][1][""]["other"]
+    return read(table, [TEXT, WHOLE_ROW])[-1][1][""]["other"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_arrow_requests_only_columns_that_are_read():
         requested.append(names)
         return table.select(names).to_batches()
 
-    for columns in ([LABEL, TEXT], [TEXT, REST]):
+    for columns in ([LABEL, TEXT], [TEXT, WHOLE_ROW]):
         source = open_batches("frame", table.schema, batches, columns)
         assert len([*rows_of(source, columns)]) == 1
     assert requested == [["text", "label"], ["id", "text", "image", "label"]]

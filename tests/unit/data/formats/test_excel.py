@@ -14,7 +14,7 @@ from tfhub_ft.utils.errors import InputError
 
 openpyxl = pytest.importorskip("openpyxl")
 TEXT, LABEL = Column("text", ("review",), check_text), Column("label", (), check_label)
-REST = Column("", (), lambda others: others, rest=True)
+WHOLE_ROW = Column("", (), lambda others: others, whole_row=True)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_workbook_is_read_as_a_table_would_be(write):
 def test_workbook_keeps_the_types_of_other_columns(write):
     cells = [7, 1.5, True, None, "a", datetime.datetime(2026, 1, 31), datetime.datetime(2026, 1, 31, 12, 30)]
     path = write(("text", *range(2020, 2027)), ("good", *cells))
-    ((_, _, others),) = read(path, [TEXT, REST])
+    ((_, _, others),) = read(path, [TEXT, WHOLE_ROW])
     expected = [7, 1.5, True, None, "a", "2026-01-31", "2026-01-31 12:30:00"]
     assert others.pop("text") == "good"
     assert others == dict(zip(map(str, range(2020, 2027)), expected))
@@ -82,7 +82,7 @@ def test_workbook_error_names_the_row_of_the_sheet(write, row, fault):
 
 
 def test_workbook_keeps_errors_of_other_columns(write):
-    assert read(write(("text", "sum"), ("a", "#REF!")), [TEXT, REST]) == [(2, "a", {"text": "a", "sum": "#REF!"})]
+    assert read(write(("text", "sum"), ("a", "#REF!")), [TEXT, WHOLE_ROW]) == [(2, "a", {"text": "a", "sum": "#REF!"})]
 
 
 def test_workbook_without_a_header_is_read(write):

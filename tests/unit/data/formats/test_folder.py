@@ -69,8 +69,8 @@ def test_folder_says_what_it_ignores(make, capsys):
 
 def test_folder_without_labels_has_texts_and_file_names(make):
     folder = make({"2.txt": "b", "1.txt": "a", "note.md": "c"})
-    rest = Column("", (), lambda others: others, rest=True)
-    assert read(folder, [TEXT, rest]) == [
+    whole_row = Column("", (), lambda others: others, whole_row=True)
+    assert read(folder, [TEXT, whole_row]) == [
         ("a", {"text": "a", "file": "1.txt"}),
         ("b", {"text": "b", "file": "2.txt"}),
     ]

@@ -67,8 +67,8 @@ def test_columnar_file_yields_only_the_columns_that_are_read(name, tmp_path):
     source = open_source(tmp_path / name, COLUMNS, ReadOptions())
     assert source.names == ["id", "text", "label", "note"]
     assert next(source.records()).values == {"text": "a", "label": 0}
-    rest = [*COLUMNS, Column("", (), lambda others: others, rest=True)]
-    (first, *_) = read_rows(tmp_path / name, rest)
+    whole_row = [*COLUMNS, Column("", (), lambda others: others, whole_row=True)]
+    (first, *_) = read_rows(tmp_path / name, whole_row)
     assert first.values[""] == {"id": 0, "text": "a", "label": 0, "note": "x"}
 
 
