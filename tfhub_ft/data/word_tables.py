@@ -47,7 +47,7 @@ def _sentences(source: Source, columns: tuple[str, str], sentence: str, names: S
 
     for _, group in itertools.groupby(source.records(), key=sentence_of):
         records = list(group)
-        fault = next((fault for record in records if (fault := _fault(record, columns))), None)
+        fault = next((fault for record in records if (fault := _fault(source, record, columns))), None)
         values = None
         if not fault:
             rows = [record.values or {} for record in records]
@@ -57,9 +57,9 @@ def _sentences(source: Source, columns: tuple[str, str], sentence: str, names: S
         yield Record(records[0].number, values, fault)
 
 
-def _fault(record: Record, columns: Sequence[str]) -> str | None:
+def _fault(source: Source, record: Record, columns: Sequence[str]) -> str | None:
     """Return what is wrong with a row."""
     if record.values is None:
         return record.fault
     missing = next((name for name in columns if is_missing(record.values.get(name))), None)
-    return f"column {missing!r} is empty in row {record.number}" if missing else None
+    return f"column {missing!r} is empty in {source.place_of(record.number)}" if missing else None

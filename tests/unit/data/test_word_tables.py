@@ -38,7 +38,7 @@ def test_words_in_objects_are_joined(tmp_path):
         for word, tag in zip(*row, strict=True)
     ]
     assert read(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows)) == ROWS
-    with pytest.raises(InputError, match="a.jsonl, line 1: column 'tag' is empty in row 2"):
+    with pytest.raises(InputError, match="a.jsonl, line 1: column 'tag' is empty in line 2"):
         read(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in [rows[0], {"word": "x"}]))
 
 
@@ -56,8 +56,8 @@ def test_lists_next_to_their_sentence_are_not_joined(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (",,NN,O\n", "a.csv, line 2: column 'Word' is empty in row 3"),
-        (",x,NN,\n", "a.csv, line 2: column 'Tag' is empty in row 3"),
+        (",,NN,O\n", "a.csv, line 2: column 'Word' is empty in line 3"),
+        (",x,NN,\n", "a.csv, line 2: column 'Tag' is empty in line 3"),
         (",x,NN\n", "a.csv, line 2: has 3 of 4 fields"),
         (",x,NN,I-LOC\n", "a.csv, line 2: column 'tags' breaks BIO"),
     ],

@@ -198,38 +198,48 @@ def _open_pandas(frame: Any, columns: Sequence[Column], name: str) -> Source:
 
 
 def _open_datasets(dataset: Any, columns: Sequence[Column], name: str) -> Source:
+    features = dataset.features
     if dataset.format["type"] == "custom":
         # A transform may add columns and remove others.
-        return _open_elements(partial(iter, dataset), columns, name)
-    features = dataset.features
+        source = _open_elements(partial(iter, dataset), columns, name)
+    else:
 
-    def batches(names: list[str]) -> Iterator[Any]:
-        for table in dataset.select_columns(names).with_format("arrow").iter(batch_size=ROWS_CONVERTED):
-            yield from table.to_batches()
+        def batches(names: list[str]) -> Iterator[Any]:
+            for table in dataset.select_columns(names).with_format("arrow").iter(batch_size=ROWS_CONVERTED):
+                yield from table.to_batches()
 
-    source = open_batches(name, features.arrow_schema, batches, columns, start=0)
+        source = open_batches(name, features.arrow_schema, batches, columns, start=0)
     labels = {column: feature for column, feature in features.items() if _has_class_labels(feature)}
     if not labels:
         return source
 
     def records() -> Iterator[Record]:
         for record in source.records():
-            values = record.values or {}
-            named = {column: _class_names(features[column], values[column]) for column in labels if column in values}
-            yield record._replace(values={**values, **named})
+            values = record.values
+            yield (
+                record
+                if values is None
+                else record._replace(
+                    values={name: _class_names(labels.get(name), value) for name, value in values.items()}
+                )
+            )
 
     return replace(source, records=records)
 
 
 def _has_class_labels(feature: Any) -> bool:
+    if isinstance(feature, Mapping):
+        return any(map(_has_class_labels, feature.values()))
     return hasattr(feature, "int2str") or (hasattr(feature, "feature") and _has_class_labels(feature.feature))
 
 
 def _class_names(feature: Any, value: Any) -> Any:
     """Return class labels of a Hugging Face dataset by name; None for the label -1 of rows without one."""
-    if isinstance(value, list):
+    if isinstance(value, list) and hasattr(feature, "feature"):
         return [_class_names(feature.feature, each) for each in value]
-    if not isinstance(value, int):
+    if isinstance(value, Mapping) and isinstance(feature, Mapping):
+        return {name: _class_names(feature.get(name), each) for name, each in value.items()}
+    if not hasattr(feature, "int2str") or not isinstance(value, int) or isinstance(value, bool):
         return value
     return feature.int2str(value) if 0 <= value < feature.num_classes else None
 
@@ -357,8 +367,9 @@ def _named_arrays(arrays: tuple[Any, ...], columns: Sequence[Column], argument: 
 def _layout(columns: Sequence[Column]) -> str:
     """Return how a tuple has the values of columns, such as ((sentence1, sentence2), label)."""
     names = _column_names(columns)[0]
-    if len(names) > 2:
-        return f"(({', '.join(names[:-1])}), {names[-1]})"
+    texts = [name for column in columns if column.check is check_text for name in _names_of(column)]
+    if len(texts) > 1 and names[: len(texts)] == texts and len(names) > len(texts):
+        names = [f"({', '.join(texts)})", *names[len(texts) :]]
     return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
@@ -403,6 +414,10 @@ def _open_tensors(dataset: Any, columns: Sequence[Column], name: str, argument: 
 
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise InputError(f"{argument}: the tf.data.Dataset is infinite; remove .repeat(), or pass dataset.take(1000)")
+    for spec in _leaves(dataset.element_spec):
+        if not isinstance(spec, tf.TensorSpec | tf.RaggedTensorSpec):
+            kind = type(spec).__name__.removesuffix("Spec")
+            raise InputError(f"{argument}: its elements have a {kind}; map them to tensors")
     is_batched = _is_batched(dataset.element_spec, columns)
     rows = itertools.chain.from_iterable(map(_rows_of_batch if is_batched else _single_row, dataset))
     try:

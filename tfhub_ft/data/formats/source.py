@@ -133,4 +133,8 @@ class Source:
 
     def location(self, number: int) -> str:
         """Return the file and a record's number for a message."""
-        return f"{self.path}, {self.place(number) if self.place else f'{self.unit} {number}'}"
+        return f"{self.path}, {self.place_of(number)}"
+
+    def place_of(self, number: int) -> str:
+        """Return where a record is in the file, such as "line 3"."""
+        return self.place(number) if self.place else f"{self.unit} {number}"

@@ -184,6 +184,16 @@ def test_open_rows_reads_class_labels_by_name():
     tags = [TEXT, Column("tags", (), check_labels)]
     assert read(dataset, tags) == [("a", ("O",)), ("b", ("O",)), ("c", ())]
     assert fault_of(dataset).startswith("Dataset, position 2 (from 0): column 'label' is null")
+    assert read(dataset.select([1, 0]).with_transform(dict)) == [("b", "bad"), ("a", "good")]
+
+
+def test_open_rows_reads_class_labels_in_lists_of_objects_by_name():
+    datasets = pytest.importorskip("datasets")
+    entity = {"start": datasets.Value("int64"), "label": datasets.ClassLabel(names=["O", "PER"])}
+    features = datasets.Features({"text": datasets.Value("string"), "entities": datasets.List(entity)})
+    dataset = datasets.Dataset.from_list([{"text": "a", "entities": [{"start": 0, "label": 1}]}], features=features)
+    columns = [TEXT, Column("entities", (), lambda value: value)]
+    assert read(dataset, columns) == [("a", [{"start": 0, "label": "PER"}])]
 
 
 def test_open_rows_finds_columns_by_name_and_number_in_frames():
@@ -305,6 +315,19 @@ def test_open_rows_refuses_other_objects():
     ]:
         assert fault in fault_of(rows)
     assert fault_of((TEXTS, LABELS), PAIR) == "data: got a tuple of 2 arrays; expected ((sentence1, sentence2), label)"
+    weighted = [*COLUMNS, Column("weight", (), check_number, "weight")]
+    assert fault_of((TEXTS, LABELS), weighted) == "data: got a tuple of 2 arrays; expected (text, label, weight)"
+
+
+def test_open_rows_refuses_datasets_of_other_objects_than_tensors():
+    import tensorflow as tf
+
+    for rows, kind in [
+        (tensors((TEXTS, LABELS)).window(2), "Dataset"),
+        (tensors((TEXTS, tf.sparse.from_dense(np.eye(3)))), "SparseTensor"),
+        (tensors((TEXTS, tf.sparse.from_dense(np.eye(3)))).batch(2), "SparseTensor"),
+    ]:
+        assert fault_of(rows) == f"data: its elements have a {kind}; map them to tensors"
 
 
 def test_open_rows_reports_an_error_within_a_dataset_in_one_line():
