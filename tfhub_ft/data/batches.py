@@ -373,7 +373,8 @@ class TrainingBatches:
         cardinality = (len(self) - skip) * len(parts)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4)
         # With one bucket all batches have the same shape, which TPUs need to know in advance.
-        if len(self.buckets) == 1 and not self.batch_tokens and self.batch_size % of == 0:
+        has_one_shape = len(self.buckets) == 1 and not self.batch_tokens and not isinstance(tokens, StackedWindows)
+        if has_one_shape and self.batch_size % of == 0:
             dataset = dataset.map(partial(_set_shapes, rows=self.batch_size // of, length=self.buckets[0]))
         return dataset
 

@@ -69,6 +69,14 @@ def test_training_batches_are_bounded_by_tokens(tokens, buckets):
     assert counts == {len(training)}
 
 
+def test_one_bucket_leaves_the_number_of_windows_open(layer):
+    full = tokenize(layer, [TEXTS[3]] * 4)
+    lengths = length_buckets(full.padded_lengths, 16)
+    assert lengths == [16]
+    training = TrainingBatches(full, np.arange(4), batch_size=2, seed=0, buckets=lengths)
+    assert [batch["input_mask"].shape for batch, _, _ in training.dataset()] == [(2, 1, 16)] * 2
+
+
 def test_batches_of_short_rows_equal_those_without_windows(tiny_pair, layer):
     texts = [text for text in TEXTS if len(text[0].split()) <= 14]
     without = tokenize(HubPreprocessor(str(tiny_pair), seq_length=16), texts)
