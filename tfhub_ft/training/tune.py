@@ -17,6 +17,7 @@ from tfhub_ft.recipe import Recipe, load_own_recipe
 from tfhub_ft.run import CHECKPOINTS, MODEL, Run
 from tfhub_ft.settings import DATA, TrainingSettings, option_name, value_type
 from tfhub_ft.tasks.base import monitor_of
+from tfhub_ft.training.continuation import inherited_settings
 from tfhub_ft.training.results import fit_and_score
 from tfhub_ft.training.start import load_rows, open_run, read_settings
 from tfhub_ft.training.tracking import make_tracker
@@ -88,6 +89,10 @@ def tune(
     space = parse_search(search, fixed)
     if "monitor" in space:
         raise InputError("--search monitor: trials are compared by one score; choose it with --monitor")
+    for key, (_, values) in space.items():
+        for value in values:
+            # The weights of a run to continue from fit its own encoder only.
+            inherited_settings(loaded, {**given, key: value})
     monitor = monitor_of(loaded.task, fixed.monitor)
     given |= dict.fromkeys(space)
     folder = check_path("output_dir", output_dir)
@@ -111,11 +116,12 @@ def tune(
         with release_gradients(), open_run(loaded, name, path, trainer.settings, dataset, tracker) as run:
             fit_and_score(run, trainer, tracker, trial_warnings)
         trial.set_user_attr("seconds", round(sum(epoch["seconds"] for epoch in run.training_state["epochs"]), 1))
-        score = goodness(monitor, run.metrics["validation"][monitor])
+        score = run.metrics["validation"][monitor]
+        trial.set_user_attr("score", score)
         shutil.rmtree(path / CHECKPOINTS)
         (path / MODEL).unlink()
-        log(f"Trial {trial.number}: {monitor.replace('_', ' ')} {abs(score):.4f}")
-        return score
+        log(f"Trial {trial.number}: {monitor.replace('_', ' ')} {_format_score(score)}")
+        return goodness(monitor, score)
 
     is_new = not (folder / JOURNAL).is_file()
     # A new search whose first trial is refused leaves no folder.
@@ -220,18 +226,23 @@ def _trial_folder(folder: Path, number: int) -> Path:
 def _rows(study: "optuna.Study") -> list[dict[str, Any]]:
     """Return the finished trials, the best first."""
     rows = [
-        {"trial": trial.number, **trial.params, "score": trial.value, "seconds": trial.user_attrs["seconds"]}
+        # Trials of earlier versions lack the attribute "score", which was their value.
+        (trial.value, {"trial": trial.number, **trial.params, "score": trial.value, **trial.user_attrs})
         for trial in study.trials
         if trial.state.name == "COMPLETE"
     ]
-    return sorted(rows, key=lambda row: -row["score"])
+    return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
+
+
+def _format_score(score: float | None) -> str:
+    return "undefined" if score is None else f"{score:.4f}"
 
 
 def _write_best(folder: Path, name: str, best: Mapping[str, Any], varied: Sequence[str], *, copy_data: bool) -> None:
     import yaml
 
     settings = Run(_trial_folder(folder, best["trial"])).settings.as_dict()
-    head = f"# best of a search: trial {best['trial']}, score {best['score']:.4f}; varied settings:"
+    head = f"# best of a search: trial {best['trial']}, score {_format_score(best['score'])}; varied settings:"
     head += f" {', '.join(map(option_name, varied))}\n"
     content = {"recipe": name, **settings, "copy_data": copy_data}
     write_text(folder / BEST, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -15,13 +15,15 @@ SEARCH = ("learning_rate=1e-5..5e-3", "freeze=none,all-but-pooler")
 def test_tune_continues_and_writes_settings_for_train(tiny_pair, reviews_csv, tmp_path):
     pytest.importorskip("optuna")
     settings = {**TINY_SETTINGS, "data": str(reviews_csv), "encoder": str(tiny_pair), "epochs": 2}
+    settings["monitor"] = "log_loss"
     rows = tune("sentiment", output_dir=tmp_path / "search", trials=1, search=SEARCH, **settings)
     assert len(rows) == 1
     more = tune("sentiment", output_dir=tmp_path / "search", trials=2, search=SEARCH, **settings)
     assert len(more) == 2
     assert all(row in more for row in rows)
-    assert [row["score"] for row in more] == sorted((row["score"] for row in more), reverse=True)
     trials = sorted((tmp_path / "search" / "trials").iterdir())
+    losses = [tfhub_ft.Run(path).metrics["validation"]["log_loss"] for path in trials]
+    assert [row["score"] for row in more] == sorted(losses)
     assert [path.name for path in trials] == ["000", "001"]
     assert not list(trials[0].rglob("*.keras"))
     assert "test" not in tfhub_ft.Run(trials[0]).metrics

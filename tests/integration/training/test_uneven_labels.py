@@ -175,7 +175,7 @@ def test_tune_compares_trials_by_the_monitor(tiny_pair, weighted_csv, tmp_path):
     search = ["label_smoothing=0,0.5"]
     rows = tfhub_ft.tune("sentiment", output_dir=tmp_path / "search", trials=1, search=search, **settings)
     run = Run(tmp_path / "search" / "trials" / "000")
-    assert rows[0]["score"] == -run.metrics["validation"]["log_loss"]
+    assert rows[0]["score"] == run.metrics["validation"]["log_loss"]
     shutil.rmtree(tmp_path / "search")
     with pytest.raises(InputError, match="--search monitor: trials are compared by one score"):
         tfhub_ft.tune("sentiment", output_dir=tmp_path / "search", search=["monitor=f1,accuracy"], **settings)

@@ -1,7 +1,7 @@
 import pytest
 
 from tfhub_ft.settings import TextSettings
-from tfhub_ft.training.tune import parse_search
+from tfhub_ft.training.tune import parse_search, tune
 from tfhub_ft.utils.errors import InputError
 
 
@@ -30,3 +30,10 @@ def test_parse_search_returns_ranges_and_choices():
 def test_parse_search_names_an_invalid_setting(text, message):
     with pytest.raises(InputError, match=message):
         parse_search([text], TextSettings())
+
+
+def test_tune_refuses_to_vary_the_model_of_an_earlier_run(tiny_run, tmp_path):
+    search = ["dropout=0,0.1", "encoder=minilm-l6,bert-base-uncased"]
+    with pytest.raises(InputError, match=r"^--encoder minilm-l6: the run .*tiny has .*; leave the option out"):
+        tune("sentiment", from_run=tiny_run, search=search, output_dir=tmp_path / "search")
+    assert not (tmp_path / "search").exists()
