@@ -44,6 +44,8 @@ _LAYOUTS = (
     (("tokens_column", "tags_column"), ("text_column", "entities_column")),
     (("messages_column",), ("prompt_column", "reply_column")),
 )
+# Settings that apply to --long-texts windows only, with their defaults.
+WINDOW_SETTINGS = {"overlap": None, "window_pooling": "mean", "max_windows": MAX_WINDOWS}
 # Files whose columns may have other names than those of --train.
 _OTHER_FILES = ("validation", "test")
 _LORA_ALPHA_HELP = "LoRA alpha: updates are scaled by alpha / rank; by default twice the rank."
@@ -528,8 +530,7 @@ class LongTextSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.long_texts != "windows":
-            defaults = {"overlap": None, "window_pooling": "mean", "max_windows": MAX_WINDOWS}
-            for name, default in defaults.items():
+            for name, default in WINDOW_SETTINGS.items():
                 if (value := getattr(self, name)) != default:
                     option = option_name(name)
                     raise InputError(f"{option} {value}: unused without --long-texts windows; add it, or omit {option}")

@@ -22,10 +22,9 @@ from tfhub_ft.distillation.losses import SOFT_LOSSES
 from tfhub_ft.distillation.pruning import architecture_of, copy_head, cut_encoder, evenly_spread
 from tfhub_ft.distillation.vocabulary import domain_vocabulary
 from tfhub_ft.encoders.hub_encoder import encoder_of
-from tfhub_ft.encoders.packing import MAX_WINDOWS
 from tfhub_ft.encoders.resolve import resolve
 from tfhub_ft.run import DISTILLATION, MODEL, Run
-from tfhub_ft.settings import DATA, OLD_UNLABELED, Distillation, Settings
+from tfhub_ft.settings import DATA, OLD_UNLABELED, WINDOW_SETTINGS, Distillation, Settings
 from tfhub_ft.training.distribution import is_chief, start_strategy
 from tfhub_ft.training.pretrained import build_model, initialize
 from tfhub_ft.training.results import fit_and_score
@@ -176,8 +175,7 @@ def _student_settings(
     if not count:
         changes["encoder"] = student
     if settings.get("long_texts", "windows") != "windows":
-        # These apply to windows only.
-        changes = {"overlap": None, "window_pooling": "mean", "max_windows": MAX_WINDOWS} | changes
+        changes = WINDOW_SETTINGS | changes
     student_settings = run.settings.replaced(changes)
     assert isinstance(student_settings, Settings)
     run.recipe.check(student_settings)

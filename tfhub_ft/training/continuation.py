@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfhub_ft.recipe import Recipe
 from tfhub_ft.run import DISTILLATION, MODEL, Run
-from tfhub_ft.settings import TrainingSettings, option_name
+from tfhub_ft.settings import WINDOW_SETTINGS, TrainingSettings, option_name
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 # The folder of a distilled run that contains its pruned encoder.
 STUDENT_ENCODER = "encoder_pair"
 # Model settings that may differ from those of the run; they do not change the weights.
-ADJUSTABLE = ("seq_length", "overlap", "dropout", "encoder_dropout", "implementation")
-ADJUSTABLE += ("long_texts", "window_pooling", "max_windows")
+ADJUSTABLE = ("seq_length", "dropout", "encoder_dropout", "implementation", "long_texts", *WINDOW_SETTINGS)
 # Settings of other groups that belong to the model.
 MODEL_SETTINGS = ("out_of_scope_label",)
 
@@ -61,6 +60,8 @@ def inherited_settings(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, An
         if field.metadata["group"] == "Model" or field.name in MODEL_SETTINGS
         if field.name != "from_run" and field.name in run.settings.names()
     }
+    if given.get("long_texts", "windows") != "windows":
+        inherited = {name: value for name, value in inherited.items() if name not in WINDOW_SETTINGS}
     if (run.path / DISTILLATION).is_file() and (run.path / STUDENT_ENCODER).is_dir():
         # The run may have been moved.
         inherited["encoder"] = str(run.path / STUDENT_ENCODER)

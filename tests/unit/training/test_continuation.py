@@ -42,6 +42,16 @@ def test_inherited_settings_has_the_encoder_of_a_moved_student(copied_run):
     assert inherited["encoder"] == str(copied_run / "encoder_pair")
 
 
+def test_inherited_settings_omits_those_of_windows_for_truncated_texts(copied_run):
+    recipe = (copied_run / "recipe.yaml").read_text()
+    recipe = recipe.replace("long_texts: truncate", "long_texts: windows").replace("overlap: null", "overlap: 4")
+    (copied_run / "recipe.yaml").write_text(recipe)
+    windows, _ = read_settings(load_recipe("topic"), None, {"from_run": copied_run})
+    assert (windows.long_texts, windows.overlap) == ("windows", 4)
+    truncated, _ = read_settings(load_recipe("topic"), None, {"from_run": copied_run, "long_texts": "truncate"})
+    assert (truncated.long_texts, truncated.overlap) == ("truncate", None)
+
+
 def test_inherited_settings_is_empty_without_a_run():
     assert inherited_settings(load_recipe("sentiment"), {"epochs": 7}) == {}
 
