@@ -13,7 +13,18 @@ from tfhub_ft.data.datasets import Dataset, Fold, load_dataset
 from tfhub_ft.data.memory_rows import MemoryRows, is_in_memory, take_memory_rows
 from tfhub_ft.data.prepared import add_prepared_settings
 from tfhub_ft.recipe import Recipe, load_own_recipe, recipe_name
-from tfhub_ft.run import CHECKPOINTS, DISTILLATION, LOGS, ORIGIN, RECIPE_FILE, START, TRACKED, Run
+from tfhub_ft.run import (
+    CHECKPOINTS,
+    DISTILLATION,
+    LOGS,
+    ORIGIN,
+    RECIPE,
+    RECIPE_FILE,
+    REPEATS,
+    START,
+    TRACKED,
+    Run,
+)
 from tfhub_ft.settings import DATA, TrainingSettings, option_name
 from tfhub_ft.training.continuation import RunWeights, earlier_labels, inherited_settings
 from tfhub_ft.training.distribution import check_shared_folder, is_chief
@@ -243,7 +254,7 @@ def _read_config(path: Path, recipe: Recipe) -> dict[str, Any]:
 def new_folder(folder: Path) -> Path:
     """Return a folder that a run can be created in, or raise an InputError."""
     check_folder(folder)
-    if (folder / "recipe.yaml").exists():
+    if (folder / RECIPE).exists() or (folder / REPEATS).exists():
         raise InputError(f"--output-dir {folder}: already has a run; choose another folder, or continue with --resume")
     if contents(folder) and not Run.is_partial(folder):
         raise InputError(f"--output-dir {folder}: not empty; choose another folder")

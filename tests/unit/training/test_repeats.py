@@ -127,5 +127,7 @@ def test_train_repeats_compares_settings_by_their_checked_values(tmp_path):
     with pytest.raises(Preempted):
         repeat(resume=True, batch_size=8, learning_rate=0.0001)
     assert started == [{**recorded, "seed": 0}] * 2
+    with pytest.raises(InputError, match=r"run: already has a run; choose another folder, or continue with --resume$"):
+        repeat(data=tmp_path / "rows.csv")
     with pytest.raises(InputError, match=r"^--batch-size 4: the runs in .*run were started with 8; leave the option"):
         repeat(resume=True, batch_size=4)
