@@ -285,6 +285,18 @@ def set_cardinality(dataset: "tf.distribute.DistributedDataset", batches: int) -
     dataset._cardinality = batches
 
 
+def is_endless(dataset: "tf.data.Dataset") -> bool:
+    """Return whether a dataset is infinite, also behind functions that hide its cardinality, such as `filter`."""
+    import tensorflow as tf
+
+    while (cardinality := int(dataset.cardinality())) == tf.data.UNKNOWN_CARDINALITY:
+        inputs = dataset._inputs()
+        if len(inputs) != 1 or "Take" in type(dataset).__name__:
+            return False
+        (dataset,) = inputs
+    return cardinality == tf.data.INFINITE_CARDINALITY
+
+
 def is_operation(name: str) -> bool:
     """Return whether TensorFlow has an operation of this name, also one that `tf.raw_ops` lacks."""
     from tensorflow.python.framework import op_def_registry

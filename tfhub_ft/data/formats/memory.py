@@ -17,6 +17,7 @@ from tfhub_ft.data.sequences import spool
 from tfhub_ft.utils.arguments import type_name
 from tfhub_ft.utils.errors import InputError, RunError, first_line
 from tfhub_ft.utils.files import temporary_folder, write_fault
+from tfhub_ft.utils.keras_compat import is_endless
 
 # Rows of a frame or an array that are Python objects at a time.
 ROWS_CONVERTED = 10_000
@@ -412,7 +413,7 @@ def _open_tensors(dataset: Any, columns: Sequence[Column], name: str, argument: 
     """Open a `tf.data.Dataset`, whose elements are stored because their order may change."""
     import tensorflow as tf
 
-    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+    if is_endless(dataset):
         raise InputError(f"{argument}: the tf.data.Dataset is infinite; remove .repeat(), or pass dataset.take(1000)")
     for spec in _leaves(dataset.element_spec):
         if not isinstance(spec, tf.TensorSpec | tf.RaggedTensorSpec):

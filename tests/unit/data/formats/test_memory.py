@@ -330,6 +330,21 @@ def test_open_rows_refuses_datasets_of_other_objects_than_tensors():
         assert fault_of(rows) == f"data: its elements have a {kind}; map them to tensors"
 
 
+def test_open_rows_refuses_infinite_datasets_of_unknown_cardinality():
+    import tensorflow as tf
+
+    endless = tensors((TEXTS, LABELS)).repeat()
+    for dataset in [
+        endless.filter(lambda text, label: label == "good"),
+        endless.filter(lambda text, label: True).shuffle(3).batch(2).prefetch(1),
+        endless.flat_map(lambda text, label: tf.data.Dataset.from_tensors((text, label))),
+    ]:
+        assert fault_of(dataset).startswith("data: the tf.data.Dataset is infinite; remove .repeat()")
+    kept = endless.filter(lambda text, label: label == "good").take(3)
+    assert read(kept) == [(TEXTS[0], "good"), (TEXTS[2], "good"), (TEXTS[0], "good")]
+    assert read(tensors((TEXTS, LABELS)).filter(lambda text, label: label == "bad")) == [(TEXTS[1], "bad")]
+
+
 def test_open_rows_reports_an_error_within_a_dataset_in_one_line():
     import tensorflow as tf
 
