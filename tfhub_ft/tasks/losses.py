@@ -21,6 +21,8 @@ FOCAL_FLOOR = 1e-7
 class _ClassLoss(keras.losses.Loss):
     """A loss with class weights, focal loss and label smoothing."""
 
+    default_name: str
+
     def __init__(
         self,
         weights: Sequence[float] | None = None,
@@ -29,7 +31,7 @@ class _ClassLoss(keras.losses.Loss):
         label_smoothing: float = 0.0,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{"name": self.default_name, **kwargs})
         self.weights = None if weights is None else list(map(float, weights))
         self.focal_gamma, self.label_smoothing = focal_gamma, label_smoothing
 
@@ -92,8 +94,7 @@ class WeightedCrossEntropy(_ClassLoss):
         - Outlier exposure: [Hendrycks et al., 2019](https://arxiv.org/abs/1812.04606)
     """
 
-    def __init__(self, weights: Sequence[float] | None = None, **kwargs: Any):
-        super().__init__(weights, **{"name": "cross_entropy", **kwargs})
+    default_name = "cross_entropy"
 
     def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
         return self.sparse_cross_entropy(ops.cast(ops.reshape(y_true, [-1]), "int32"), y_pred)
@@ -127,8 +128,7 @@ class WeightedBinaryCrossEntropy(_ClassLoss):
         - Label smoothing: [Szegedy et al., 2015](https://arxiv.org/abs/1512.00567), section 7
     """
 
-    def __init__(self, weights: Sequence[float] | None = None, **kwargs: Any):
-        super().__init__(weights, **{"name": "binary_cross_entropy", **kwargs})
+    default_name = "binary_cross_entropy"
 
     def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
         logits, is_present = ops.cast(y_pred, "float32"), ops.cast(y_true, "float32")
@@ -175,8 +175,7 @@ class TagCrossEntropy(_ClassLoss):
         model.compile("adamw", loss=TagCrossEntropy())
     """
 
-    def __init__(self, weights: Sequence[float] | None = None, **kwargs: Any):
-        super().__init__(weights, **{"name": "tag_cross_entropy", **kwargs})
+    default_name = "tag_cross_entropy"
 
     def call(self, y_true: "tf.Tensor", y_pred: "tf.Tensor") -> "tf.Tensor":
         y_true = ops.cast(y_true, "int32")

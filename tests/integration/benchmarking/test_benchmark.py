@@ -123,7 +123,7 @@ def test_benchmark_command_prints_a_table(exported, tmp_path):
 def test_benchmark_reads_the_columns_of_the_run(exported, reviews_csv, tmp_path):
     folder = copy_some(exported, tmp_path / "reviews", lambda entry: entry["path"].endswith("s_dynamic.tflite"))
     renamed = write_csv(tmp_path / "renamed.csv", make_reviews(8), header=("opinion", "verdict"))
-    with pytest.raises(InputError, match=r"renamed\.csv: column 'text' .*rename one of them to 'text'"):
+    with pytest.raises(InputError, match=r"renamed\.csv: column 'text' .*name one of them with --text-column"):
         tfhub_ft.benchmark(folder, data=renamed)
     exports = json.loads((folder / "export.json").read_text())
     exports["columns"] = {"text_column": "opinion", "label_column": "verdict"}

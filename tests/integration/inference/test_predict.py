@@ -34,7 +34,8 @@ LONG = "the " * 60 + "good film"
 
 
 def test_truncated_rows_counts_tokens(by_run, by_export, tflite):
-    assert by_run.seq_length == by_export.seq_length == tflite.seq_length == 24
+    assert by_run.truncation == by_export.truncation == tflite.truncation
+    assert "24 tokens" in by_run.truncation
     fits = ("a " * 22).strip()
     rows = [("good film",), (LONG,), (fits,), (f"{fits} a",), ("x" * 300,)]
     assert [by_run.truncated_rows([row]) for row in rows] == [0, 1, 0, 1, 0]
