@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tfhub_ft.data.columns import Column
-from tfhub_ft.data.formats.memory import check_rows_type, is_path, kind_of_rows, open_rows
+from tfhub_ft.data.formats.memory import check_rows_type, is_path, is_stream, kind_of_rows, open_rows, store_stream
 from tfhub_ft.data.formats.source import Source
 from tfhub_ft.utils.arguments import check_path
 
@@ -25,12 +25,13 @@ class MemoryRows:
 
     def __init__(self, rows: object, argument: str = "data"):
         check_rows_type(rows, argument)
-        self.rows, self.argument = rows, argument
+        self.rows, self.argument, self._kind = rows, argument, kind_of_rows(rows)
+        self._folder: object = None
         self._source: Source | None = None
         self._columns: Sequence[object] = ()
 
     def __str__(self) -> str:
-        return kind_of_rows(self.rows) + ("" if self.argument == "data" else f" ({self.argument})")
+        return self._kind + ("" if self.argument == "data" else f" ({self.argument})")
 
     @property
     def name(self) -> str:
@@ -40,10 +41,12 @@ class MemoryRows:
     @property
     def recorded_name(self) -> str:
         """What files such as recipe.yaml call the rows, such as "DataFrame in memory"."""
-        return kind_of_rows(self.rows) + _MARK
+        return self._kind + _MARK
 
     def open(self, columns: Sequence[Column]) -> Source:
-        """Return the records of the object; what can be read only once, or changes its order, is read only once."""
+        """Return the records of the object; what can be read only once is read only once."""
+        if is_stream(self.rows):
+            self.rows, self._folder = store_stream(self.rows, str(self))
         named = [(column.name, column.column, column.preferred, column.template) for column in columns]
         if self._source is None or named != self._columns:
             self._source = open_rows(self.rows, columns, str(self), argument=self.argument)

@@ -73,12 +73,18 @@ def has_labels(
     """Return whether rows have the column of the labels, which may be named in `reading`; see `read_scored_rows`."""
     if any(reading.get(name) for name in LABEL_COLUMNS):
         return True
-    options = ReadOptions.of_other_file(settings, delimiter=delimiter, encoding=encoding, header=header)
-    texts = task.columns(settings, labeled=False)
-    is_memory = isinstance(data, MemoryRows)
-    source = data.open(texts) if is_memory else open_source(matching_files(data)[0], texts, options)
+    columns, texts = task.columns(settings), task.columns(settings, labeled=False)
+    if isinstance(data, MemoryRows):
+        try:
+            source = data.open(columns)
+        except InputError:
+            # A tuple of texts alone; for other objects, reading the texts raises the same error.
+            return False
+    else:
+        options = ReadOptions.of_other_file(settings, delimiter=delimiter, encoding=encoding, header=header)
+        source = open_source(matching_files(data)[0], texts, options)
     names = source.names or next((list(record.values) for record in source.records() if record.values), [])
-    labels = [column for column in task.columns(settings) if column.name not in {text.name for text in texts}]
+    labels = [column for column in columns if column.name not in {text.name for text in texts}]
     return has_columns(names, labels, by_number=True)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfhub_ft.data.scored_rows import read_scored_rows
+from tfhub_ft.data.memory_rows import MemoryRows
+from tfhub_ft.data.scored_rows import has_labels, read_scored_rows
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.utils.errors import InputError
 
@@ -126,3 +127,23 @@ def test_columns_of_dialogues_may_be_named(tmp_path):
     for run in ({}, {"messages_column": "chat"}):
         rows = read(tmp_path / "a.jsonl", content, "dialogue", (), run=run, prompt_column="a", reply_column="b")
         assert rows == [("hello", "hi")]
+
+
+def test_has_labels_of_rows_in_memory_leaves_them_readable():
+    pyarrow = pytest.importorskip("pyarrow")
+    recipe, texts, labels = load_recipe("topic"), [text for text, _ in ROWS], [label for _, label in ROWS]
+    columns = {"text": texts, "label": labels}
+    for data, labeled in [
+        (columns, True),
+        ((texts, labels), True),
+        (ROWS, True),
+        (pyarrow.table(columns).to_reader(), True),
+        (pyarrow.table({"text": texts}).to_reader(), False),
+        ({"text": texts}, False),
+        ((texts,), False),
+        (texts, False),
+    ]:
+        rows = MemoryRows(data)
+        assert has_labels(recipe.task, recipe.settings, rows) == labeled
+        read = read_scored_rows(recipe.task, recipe.settings, ["a", "b"], rows, labeled=labeled)
+        assert [row.values["text"] for row in read] == texts

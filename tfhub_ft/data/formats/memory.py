@@ -257,8 +257,19 @@ def _stream(rows: Any, name: str) -> Any:
         ) from None
 
 
-def _open_stream(rows: Any, columns: Sequence[Column], name: str) -> Source:
-    """Open an Arrow C stream, which is stored in a temporary file."""
+def is_stream(rows: object) -> bool:
+    """Return whether an object has only the Arrow C stream interface, so that it may be readable only once."""
+    is_library_class = any(_is_a(rows, *names) for names in _CLASSES)
+    return hasattr(rows, "__arrow_c_stream__") and not (
+        is_library_class or isinstance(rows, Mapping) or _is_array(rows)
+    )
+
+
+def store_stream(rows: Any, name: str) -> tuple[Any, Any]:
+    """Return the rows of an Arrow C stream as a pyarrow Table of a file, and the temporary folder of that file.
+
+    The folder has to live as long as the table.
+    """
     import pyarrow as pa
 
     reader = _stream(rows, name)
@@ -272,15 +283,20 @@ def _open_stream(rows: Any, columns: Sequence[Column], name: str) -> Source:
         if fault := write_fault(error, f"a copy of {name} in {folder.name}"):
             raise fault from None
         raise RunError(f"{name}: cannot be read to its end ({first_line(error)}); pass it as a table") from None
-    stored = pa.ipc.open_file(pa.memory_map(path))
-    if not any(stored.get_batch(number).num_rows for number in range(stored.num_record_batches)):
+    table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+    if not len(table):
         raise InputError(f"{name}: no rows found; if it was read before, pass a new one")
+    return table, folder
+
+
+def _open_stream(rows: Any, columns: Sequence[Column], name: str) -> Source:
+    table, folder = store_stream(rows, name)
 
     def batches(_: list[str], folder: Any = folder) -> Iterator[Any]:
         """Yield the batches of the file, whose folder lives as long as this function."""
-        return map(stored.get_batch, range(stored.num_record_batches))
+        return iter(table.to_batches())
 
-    return open_batches(name, stored.schema, batches, columns, start=0)
+    return open_batches(name, table.schema, batches, columns, start=0)
 
 
 # Lists, arrays and tf.data.
