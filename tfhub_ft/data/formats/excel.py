@@ -30,7 +30,7 @@ class _Row(NamedTuple):
 
 
 def open_workbook(path: Path, columns: Sequence[Column], options: ReadOptions) -> Source:
-    """Open a workbook: the first sheet that has the columns, otherwise the first one that is not empty.
+    """Open a workbook: the first sheet that has the columns, otherwise the one with the most columns.
 
     The first row that is not empty has the column names. Numbers in a column that is read are texts, as in a csv file.
     """
@@ -39,7 +39,8 @@ def open_workbook(path: Path, columns: Sequence[Column], options: ReadOptions) -
         raise InputError(f"{path}: no rows found")
     names_by_title = {title: _names(row, options) for title, row in first_rows.items()}
     fitting = [title for title, names in names_by_title.items() if has_columns(names, columns)]
-    title = next(iter(fitting or first_rows))
+    # Errors name the columns of the widest sheet: others may have notes.
+    title = fitting[0] if fitting else max(first_rows, key=lambda title: len(names_by_title[title]))
     others = ", ".join(repr(each) for each in first_rows if each != title)
     notes = (f"read from the sheet {title!r}; other sheets are {others}",) if others else ()
     names, read_names = names_by_title[title], set[str]()

@@ -104,8 +104,8 @@ def test_workbook_reads_the_first_sheet_with_the_columns(write, capsys):
     assert f"{path}: read from the sheet 'Data'; other sheets are 'Notes', 'More'" in capsys.readouterr().err
 
 
-def test_workbook_without_the_columns_names_those_of_the_first_sheet(write):
-    path = write(Empty=[], Notes=[("about", None, "this"), ("x", "y")])
+def test_workbook_without_the_columns_names_those_of_the_widest_sheet(write):
+    path = write(Empty=[], Cover=[("Read me",)], Notes=[("about", None, "this"), ("x", "y")], More=[("a", "b", "c")])
     with pytest.raises(InputError, match=f"^{path}: column 'text' .* not found; the columns are 'about', 'B', 'this'"):
         read(path)
 
