@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tfhub_ft.inference.predict import Predictor
     from tfhub_ft.tasks.base import Task
 
-
-OUTPUT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _data = partial(option, group="Data")
 _output = partial(option, group="Output")
 
@@ -98,6 +96,8 @@ def command(
              tfhub-ft predict saved_models/reviews --input new.csv --output labeled.csv
              tfhub-ft predict runs/reviews --input 'corpus/part-*.jsonl' --output labeled
     """
+    from tfhub_ft.data.row_writers import check_suffix, row_writer
+
     if source == "":
         raise InputError("--input: the name is empty; pass a file, or - for standard input")
     if texts and source:
@@ -108,11 +108,10 @@ def command(
     shards = matching_files(source) if source and is_pattern(source) else []
     if shards and not output:
         raise InputError(f"--input {source}: matches {len(shards)} files; pass a folder as --output")
-    if output and not shards and Path(output).suffix.lower() not in OUTPUT_SUFFIXES:
-        raise InputError(f"--output {output}: must end in {', '.join(OUTPUT_SUFFIXES[:-1])} or {OUTPUT_SUFFIXES[-1]}")
+    if output and not shards:
+        check_suffix(Path(output))
     if spreadsheet_safe and not shards and Path(output or "").suffix.lower() not in (".csv", ".tsv"):
         raise InputError("--spreadsheet-safe: requires an --output that ends in .csv or .tsv")
-    from tfhub_ft.data.row_writers import row_writer
     from tfhub_ft.data.texts import TextRows
     from tfhub_ft.inference.files import output_row, predict_file, write_predictions
     from tfhub_ft.inference.predict import open_predictor

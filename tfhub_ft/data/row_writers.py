@@ -1,26 +1,58 @@
-"""Write rows to csv, tsv and jsonl files."""
+"""Write rows to csv, tsv, jsonl and Parquet files."""
 
 import csv
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tfhub_ft.data.columns import Values
 from tfhub_ft.utils.console import to_json
+from tfhub_ft.utils.errors import InputError
 from tfhub_ft.utils.files import atomic_write
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")
 
 
+def check_suffix(path: Path) -> None:
+    """Raise an InputError if the ending of an output is not that of a format."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--output {path}: must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+
+
 def write_rows(rows: Iterable[Values], path: Path, *, spreadsheet_safe: bool = False) -> int:
-    """Write rows to a csv, tsv or jsonl file, whole or not at all; return their number."""
+    """Write rows to a csv, tsv, jsonl or Parquet file, whole or not at all; return their number."""
+    if path.suffix.lower() == ".parquet":
+        return _write_parquet([*rows], path)
     count = 0
     with atomic_write(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         write = row_writer(path.suffix.lower().lstrip("."), file, spreadsheet_safe=spreadsheet_safe)
         for count, row in enumerate(rows, 1):  # noqa: B007
             write(row)
     return count
+
+
+def _write_parquet(rows: list[Values], path: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    table = pa.Table.from_pylist(rows)
+    with atomic_write(path) as aside:
+        parquet.write_table(table.cast(pa.schema(map(with_known_type, table.schema))), aside)
+    return len(rows)
+
+
+def with_known_type(field: "pa.Field") -> "pa.Field":
+    """Return a field of texts, or of lists of them, for one without a type, because none of its values is known."""
+    import pyarrow as pa
+
+    if pa.types.is_null(field.type):
+        return field.with_type(pa.string())
+    return field.with_type(pa.list_(pa.string())) if field.type == pa.list_(pa.null()) else field
 
 
 def row_writer(format: str, file: TextIO, *, spreadsheet_safe: bool = False) -> Callable[[Values], None]:

@@ -12,7 +12,7 @@ import numpy as np
 from tfhub_ft.data.fingerprints import fold_text, number_texts
 from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.memory_rows import MemoryRows, check_rows
-from tfhub_ft.data.row_writers import write_rows
+from tfhub_ft.data.row_writers import check_suffix, write_rows
 from tfhub_ft.data.rows import Row
 from tfhub_ft.data.scored_rows import has_labels, read_scored_rows
 from tfhub_ft.evaluation.evaluate import score_rows
@@ -27,9 +27,8 @@ from tfhub_ft.tasks.regression import Regression, on_scale
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log, warn
 from tfhub_ft.utils.errors import InputError
-from tfhub_ft.utils.files import atomic_write, check_output, matching_files
+from tfhub_ft.utils.files import check_output, matching_files
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 WRONG, UNKNOWN, UNCERTAIN, FAR = "label looks wrong", "label unknown to the run", "uncertain", "far from the prediction"
 DUPLICATE = "same text with another label in "
 # Difference of the two highest probabilities, or twice the distance of a probability from its threshold, below which a
@@ -106,8 +105,7 @@ def inspect(
     _check_task(task, run)
     if output is not None:
         output = check_path("output", output)
-        if output.suffix.lower() not in SUFFIXES:
-            raise InputError(f"--output {output}: must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        check_suffix(output)
         inputs = [file for file in files if isinstance(file, Path)]
         check_output(output, "--output", inputs=[*inputs, *run_files(run.path)])
     labeled = has_labels(task, run.settings, files[0], **reading)
@@ -134,7 +132,7 @@ def inspect(
     names = [str(file) for file, some in zip(files, rows_of_file, strict=True) for _ in some]
     inspected = list(_inspected(task, rows, found, names if len(files) > 1 else None))
     if output:
-        _write(inspected, output)
+        write_rows(inspected, output)
     return inspected
 
 
@@ -215,7 +213,7 @@ def _(task: Regression, logits: np.ndarray, rows: Sequence[Row] | None, run: Run
     errors = np.abs(predicted - truth)
     scores = np.minimum(errors / (np.ptp(truth) or errors.max() or 1.0), 1)
     numbers = truth.tolist()
-    found = Findings(numbers, predicted.tolist(), scores, [[] for _ in numbers])
+    found = Findings(numbers, predicted.round(6).tolist(), scores, [[] for _ in numbers])
     _add_reason(found, errors > OUTLIER * MEDIAN_TO_DEVIATION * np.median(errors), FAR)
     return found
 
@@ -280,14 +278,3 @@ def _warn_of_training_rows(run: Run, rows: Sequence[Row], source: str) -> None:
             f"{source}: contains about {share:.0%} of the rows that {run.path} was trained on; it has memorized their"
             " labels, so that wrong ones look right; inspect rows that it was not trained on"
         )
-
-
-def _write(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    if path.suffix.lower() != ".parquet":
-        write_rows(rows, path)
-        return
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    with atomic_write(path) as aside:
-        parquet.write_table(pa.Table.from_pylist(list(rows)), aside)

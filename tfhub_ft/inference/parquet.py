@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfhub_ft.data.row_writers import with_known_type
 from tfhub_ft.data.texts import TextRow, TextRows
 from tfhub_ft.inference.prediction_tables import prediction_table, with_fields
 from tfhub_ft.tasks.base import Prediction
@@ -40,7 +41,7 @@ def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, r
                 added = prediction_table([prediction for _, prediction in part])
                 if writer is None:
                     names = free_names(kept.schema.names, added.column_names)
-                    fields = map(_with_values, added.schema)
+                    fields = map(with_known_type, added.schema)
                     writer = parquet.ParquetWriter(aside, with_fields(kept.schema, names, fields))
                 # Only fields of predictions whose type is not known may differ.
                 added = added.cast(pa.schema(list(writer.schema)[len(kept.schema) :]))
@@ -59,13 +60,6 @@ def write_parquet(predicted: Iterable[tuple[TextRow, Prediction]], path: Path, r
         if not count:
             raise InputError(f"--output {path}: no rows to write; all of them were skipped")
     return count
-
-
-def _with_values(field: "pa.Field") -> "pa.Field":
-    """Return a field of texts for one without a type, because none of its first values is known."""
-    import pyarrow as pa
-
-    return field.with_type(pa.string()) if pa.types.is_null(field.type) else field
 
 
 class _PythonColumns:

@@ -1,10 +1,14 @@
 import csv
 import io
 import json
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
-from tfhub_ft.data.row_writers import row_writer, write_rows
+from tfhub_ft.data.row_writers import check_suffix, row_writer, write_rows
+from tfhub_ft.utils.errors import InputError
 
 ROW = {"text": 'a "quote",\tand\nmore', "score": 0.75, "labels": ["a", "b"], "spans": [{"start": 1}], "none": None}
 
@@ -25,6 +29,20 @@ def test_write_rows_round_trips(tmp_path, format):
             ]
     else:
         assert text.splitlines()[1].split("\t") == ['a "quote", and more', *cells.values()]
+
+
+def test_write_rows_types_columns_of_a_parquet_file_without_values(tmp_path):
+    row = {"text": "a", "label": None, "score": 0.5, "reasons": []}
+    assert write_rows(iter([row, row]), tmp_path / "rows.parquet") == 2
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    assert table.to_pylist() == [row, row]
+    assert table.schema.types == [pa.string(), pa.string(), pa.float64(), pa.list_(pa.string())]
+
+
+def test_check_suffix_refuses_other_endings(tmp_path):
+    check_suffix(tmp_path / "rows.PARQUET")
+    with pytest.raises(InputError, match=r"--output rows.xlsx: must end in .csv, .tsv, .jsonl or .parquet"):
+        check_suffix(Path("rows.xlsx"))
 
 
 def test_write_rows_writes_nothing_after_an_error(tmp_path):
