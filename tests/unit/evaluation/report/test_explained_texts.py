@@ -79,5 +79,6 @@ def test_report_shows_explained_mistakes(tiny_run, tmp_path, with_model):
     write_report(tmp_path / "report.html", run, scored, of="rows", scores={"rows": {"accuracy": 0.0}}, model=model)
     html = (tmp_path / "report.html").read_text()
     assert ('<mark class="' in html) == with_model
+    assert '<td dir="auto">' in html
     assert "&lt;b&gt;" in html or not with_model
     assert "<b></td>" not in html
