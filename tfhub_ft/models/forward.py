@@ -1,6 +1,7 @@
 """Compute the outputs of a network for tokenized rows."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -37,8 +38,9 @@ def make_logits_fn(
         strategy = getattr(network, "distribute_strategy", None)
         if strategy and strategy.num_replicas_in_sync > 1:
             return logits_of_replicas(strategy, network, tokens.batch, order)
+        # TensorFlow counts the traces of one lambda over all models, and warns from the fifth on; a partial counts alone.
         step = step or tf.function(
-            lambda batch: network(batch, training=False), input_signature=[tokens.signature], autograph=False
+            partial(lambda batch: network(batch, training=False)), input_signature=[tokens.signature], autograph=False
         )
         batches = with_bar(order, "Scoring", len(tokens)) if progress_bar else order
         outputs = np.concatenate([step(tokens.batch(rows)).numpy() for rows in batches])

@@ -34,6 +34,14 @@ def test_make_logits_fn_keeps_the_order_of_rows(tokens, network, batch_size):
     np.testing.assert_allclose(logits, sums(tokens))
 
 
+def test_make_logits_fn_of_several_models_causes_no_warning(tokens, network, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(tf.get_logger(), "warning", lambda message, *_: warnings.append(message))
+    for _ in range(6):
+        make_logits_fn(network)(tokens)
+    assert warnings == []
+
+
 def test_logits_of_replicas_returns_all_rows(tokens, network):
     strategy, order = tf.distribute.get_strategy(), list(tokens.by_length(64))
     np.testing.assert_allclose(logits_of_replicas(strategy, network, tokens.batch, order), sums(tokens))
