@@ -286,7 +286,7 @@ def set_cardinality(dataset: "tf.distribute.DistributedDataset", batches: int) -
 
 
 def is_endless(dataset: "tf.data.Dataset") -> bool:
-    """Return whether a dataset is infinite, also behind functions that hide its cardinality, such as `filter`."""
+    """Return whether a dataset is infinite, also if a function such as `filter` hides its cardinality."""
     import tensorflow as tf
 
     while (cardinality := int(dataset.cardinality())) == tf.data.UNKNOWN_CARDINALITY:
