@@ -56,6 +56,11 @@ ROWS = {
         {split: [f"stsb/{split}.csv"] for split in ("train", "validation", "test")},
         {},
     ),
+    "regression": (
+        "regression",
+        {split: [f"stsb/{split}.csv"] for split in ("train", "validation", "test")},
+        {"text": "{sentence1} {sentence2}", "epochs": 2},
+    ),
     "multilabel": (
         "multilabel",
         {split: [f"go_emotions/{split}.jsonl"] for split in ("train", "validation", "test")},
