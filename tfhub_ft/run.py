@@ -311,7 +311,9 @@ class Run:
             file = getattr(settings, name) or self.recipe.demo
             if is_in_memory(recorded["file"]):
                 if name not in (objects or {}):
-                    fault = f"{name} was a {recorded['file']}, and --copy-data was not set"
+                    is_copied = self.has_copied_rows and objects
+                    reason = f"only {', '.join(objects)} was passed" if is_copied else "--copy-data was not set"
+                    fault = f"{name} was a {recorded['file']}, and {reason}"
                     raise InputError(f"{self.path}: its training rows are not found: {fault}")
                 continue
             files[name] = self._locate(file, recorded.get("relative"), partial(content_fault, recorded=recorded))

@@ -162,6 +162,18 @@ def test_resume_takes_equal_rows_of_any_type(tmp_path):
         resumed(train=ROWS)
 
 
+def test_resume_takes_all_rows_in_memory_or_their_copy(tmp_path):
+    _, expected = create_run(tmp_path / "run", train=ROWS, test=ROWS[:9], copy_data=True)
+
+    def resumed(**settings):
+        with start_training("sentiment", tmp_path / "run", None, settings, resume=True) as start:
+            return start.load_dataset()
+
+    assert parts(resumed()) == parts(resumed(train=ROWS, test=ROWS[:9])) == parts(expected)
+    with pytest.raises(InputError, match="test was a list in memory, and only train was passed; pass the same"):
+        resumed(train=ROWS)
+
+
 def test_resume_refuses_rows_in_memory_for_a_run_on_files(tmp_path):
     create_run(tmp_path / "run", data=str(write_csv(tmp_path / "rows.csv", make_reviews(40))))
     with (
