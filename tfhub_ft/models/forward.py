@@ -38,7 +38,7 @@ def make_logits_fn(
         strategy = getattr(network, "distribute_strategy", None)
         if strategy and strategy.num_replicas_in_sync > 1:
             return logits_of_replicas(strategy, network, tokens.batch, order)
-        # TensorFlow counts the traces of a lambda over all models, and warns from the fifth on, but not those of a partial.
+        # TensorFlow counts the traces of a lambda over all models and warns of the fifth; a partial is counted alone.
         step = step or tf.function(
             partial(lambda batch: network(batch, training=False)), input_signature=[tokens.signature], autograph=False
         )
