@@ -311,8 +311,8 @@ class Run:
             file = getattr(settings, name) or self.recipe.demo
             if is_in_memory(recorded["file"]):
                 if name not in (objects or {}):
-                    is_copied = self.has_copied_rows and objects
-                    reason = f"only {', '.join(objects)} was passed" if is_copied else "--copy-data was not set"
+                    passed = ", ".join(objects or ()) if self.has_copied_rows else ""
+                    reason = f"only {passed} was passed" if passed else "--copy-data was not set"
                     fault = f"{name} was a {recorded['file']}, and {reason}"
                     raise InputError(f"{self.path}: its training rows are not found: {fault}")
                 continue
