@@ -140,7 +140,8 @@ class MeanPooling(keras.layers.Layer):
     def call(self, inputs: "tf.Tensor", mask: "tf.Tensor") -> Any:
         import tensorflow as tf
 
-        weights = tf.cast(mask, tf.float32)[:, :, None]
+        # TFLite lacks slices that add an axis to tensors of unknown shape.
+        weights = tf.expand_dims(tf.cast(mask, tf.float32), -1)
         total = tf.reduce_sum(tf.cast(inputs, tf.float32) * weights, 1)
         return keras.ops.normalize(total, axis=-1) if self.normalize else total / tf.reduce_sum(weights, 1)
 

@@ -15,6 +15,7 @@ import tfhub_ft
 from tfhub_ft.cli.main import group
 from tfhub_ft.exports import onnx, tflite
 from tfhub_ft.exports.tflite_tokenizer import varied_texts
+from tfhub_ft.recipe import load_recipe
 from tfhub_ft.run import Run
 from tfhub_ft.settings import Settings
 from tfhub_ft.utils.errors import InputError, RunError
@@ -210,6 +211,17 @@ def test_export_records_the_verification_rows(exported, reviews_csv):
     card = (exported / "README.md").read_text()
     assert "compared with the Keras model on 136 rows of reviews.csv, with labels." in card
     assert str(reviews_csv.parent) not in card
+
+
+@pytest.mark.parametrize(("recipe", "options"), [("pair", {"num_classes": 2}), ("similarity", {"mode": "bi-encoder"})])
+def test_models_that_split_pairs_convert_to_tflite(recipe, options, tiny_pair):
+    recipe = load_recipe(recipe)
+    model = recipe.build_model(encoder=str(tiny_pair), seq_length=32, **options)
+    texts = [tf.constant(["good film", "the waiter was rude"]), tf.constant(["a good film", "bad"])]
+    tokens = {name: np.asarray(ids) for name, ids in model.get_layer("preprocessor")(texts).items()}
+    run = Interpreter(model_content=tflite.convert(tflite.token_function(model, recipe.task))).get_signature_runner()
+    (logits,) = run(**tokens).values()
+    np.testing.assert_allclose(logits, model(texts, training=False), atol=1e-5)
 
 
 def test_int8_requires_training_rows(lost_rows, tmp_path, capsys):
