@@ -192,6 +192,20 @@ def find_columns(
     return matches
 
 
+def other_columns(columns: Sequence[Column]) -> Column:
+    """Return the column, with the name "", of the values that no other column reads; templates read none for itself."""
+    read_by_names: dict[tuple[str, ...], set[str]] = {}
+
+    def others(row: Values) -> Values:
+        names = tuple(row)
+        if names not in read_by_names:
+            matches = [match for match in find_columns(names, columns, by_number=True) if not match.column.template]
+            read_by_names[names] = {name for match in matches for name in match.names or (match.name,)}
+        return {name: value for name, value in row.items() if name not in read_by_names[names]}
+
+    return Column("", (), others, whole_row=True)
+
+
 def needed_names(names: Sequence[str], columns: Sequence[Column], matches: Sequence[ColumnMatch]) -> list[str]:
     """Return the column names of a file that its columns, as matched, are read from: all, if one takes whole rows."""
     is_whole = any(column.whole_row or column.arrange or column.adapt for column in columns)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.data.columns import has_columns
+from tfhub_ft.data.columns import has_columns, other_columns
 from tfhub_ft.data.formats import open_source
 from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.formats.source import ReadOptions
@@ -33,6 +33,7 @@ def read_scored_rows(
     header: bool | None = None,
     label_separator: str | None = None,
     labeled: bool = True,
+    with_others: bool = False,
     **columns: str | None,
 ) -> Sequence[Row]:
     """Read and check the rows of a file, a pattern or an object, and warn of labels that the model does not know.
@@ -40,7 +41,7 @@ def read_scored_rows(
     `settings` are those of the run that trained the model, or an object with such attributes: they name its columns,
     and are the defaults of the options that are neither set nor detected. `columns` are settings such as `label_column`
     for a file whose columns have other names. The run dropped the labels in `dropped`. With `labeled=False`, only the
-    columns of texts are read.
+    columns of texts are read. `with_others` reads all other columns, too, as the value "" of each row.
     """
     path = data if isinstance(data, MemoryRows) else check_rows("data", data)
     check_type("skip_bad_rows", skip_bad_rows, bool, "True or False")
@@ -50,7 +51,9 @@ def read_scored_rows(
     named = {name: column for name, column in columns.items() if column is not None}
     _check_columns(task, settings, named)
     settings = settings.with_columns(named) if named else settings
-    rows = read_all(path, task.columns(settings, labeled=labeled), options=options, skip_bad_rows=skip_bad_rows)
+    read_columns = task.columns(settings, labeled=labeled)
+    read_columns += [other_columns(read_columns)] if with_others else []
+    rows = read_all(path, read_columns, options=options, skip_bad_rows=skip_bad_rows)
     if not labeled:
         return rows
     rows = rename_labels(task, rows, [*labels, *dropped])

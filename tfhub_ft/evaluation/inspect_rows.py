@@ -23,6 +23,7 @@ from tfhub_ft.tasks.base import Logits, Task
 from tfhub_ft.tasks.classification import Classification
 from tfhub_ft.tasks.intent import Intent
 from tfhub_ft.tasks.multilabel import Multilabel
+from tfhub_ft.tasks.prediction_columns import free_names
 from tfhub_ft.tasks.regression import Regression, on_scale
 from tfhub_ft.utils.arguments import check_path
 from tfhub_ft.utils.console import log, warn
@@ -81,7 +82,8 @@ def inspect(
 
     Returns:
         All rows, the most important first: {"line", the texts, "label", "prediction", "label_probability",
-        "prediction_probability", "reasons", "score"}; "file" precedes "line" if there are several files. The score is
+        "prediction_probability", "reasons", "score"} and the other columns of the input, such as an id, as input_NAME
+        if NAME is taken; "file" precedes "line" if there are several files. The score is
         one half minus half of the margin, the probability of the label minus the highest one of the others: 1 if the
         model is certain of another label, 0 if it is certain of this one. For numbers, it is the error as a share of
         the range of the rows' numbers.
@@ -114,7 +116,13 @@ def inspect(
             raise InputError(f"{source}: column of the numbers not found; rows without numbers cannot be inspected")
         log(f"{source}: without labels; only uncertain predictions are found")
     rows_of_file = [
-        read_scored_rows(task, run.settings, run.labels, file, dropped=run.dropped_labels, labeled=labeled, **reading)
+        read_scored_rows(
+            *(task, run.settings, run.labels, file),
+            dropped=run.dropped_labels,
+            labeled=labeled,
+            with_others=True,
+            **reading,
+        )
         for file in files
     ]
     rows = [row for file_rows in rows_of_file for row in file_rows]
@@ -263,7 +271,9 @@ def _inspected(
         ):
             if column is not None:
                 values[name] = None if np.isnan(column[number]) else round(float(column[number]), 6)
-        yield values | {"reasons": found.reasons[number], "score": round(float(found.scores[number]), 6)}
+        values |= {"reasons": found.reasons[number], "score": round(float(found.scores[number]), 6)}
+        names = free_names(row.values[""], values)
+        yield values | {names[name]: value for name, value in row.values[""].items()}
 
 
 def _warn_of_training_rows(run: Run, rows: Sequence[Row], source: str) -> None:

@@ -133,6 +133,23 @@ def test_inspect_takes_rows_in_memory_and_many_files(tiny_run, tmp_path):
     assert {row["file"] for row in in_files} == {str(tmp_path / "part-0.csv"), str(tmp_path / "part-1.csv")}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_inspect_keeps_the_other_columns(tiny_run, tmp_path, suffix):
+    rows = [{"id": n, "review": text, "score": 5, "class": label} for n, (text, label) in enumerate(make_reviews(6))]
+    data = tmp_path / f"rows.{suffix}"
+    if suffix == "jsonl":
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        write_csv(data, [tuple(row.values()) for row in rows], header=tuple(rows[0]))
+    inspected = tfhub_ft.inspect(tiny_run, data=data, output=tmp_path / "out.csv")
+    assert list(inspected[0])[-4:] == ["reasons", "score", "id", "input_score"]
+    assert sorted(str(row["id"]) for row in inspected) == ["0", "1", "2", "3", "4", "5"]
+    by_text = {row["review"]: str(row["id"]) for row in rows}
+    assert all(str(row["id"]) == by_text[row["text"]] for row in inspected)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [str(row["id"]) for row in inspected]
+
+
 def test_inspect_of_rows_without_labels_finds_uncertain_ones(tiny_run, tmp_path, capsys):
     texts = [text for text, _ in make_reviews(20, seed=4)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))

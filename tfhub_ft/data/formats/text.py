@@ -17,7 +17,8 @@ def open_text(path: Path, columns: Sequence[Column], options: ReadOptions) -> So
     """Open a txt file whose lines are the column `text`, or a CoNLL file if the columns are tokens and tags."""
     if {column.name for column in columns} == {"tokens", "tags"}:
         return open_conll(path, columns, options)
-    missing = [column.name for column in columns if "text" not in (column.name, *column.aliases, column.column)]
+    read = [column for column in columns if not column.whole_row]
+    missing = [column.name for column in read if "text" not in (column.name, *column.aliases, column.column)]
     if missing:
         folders = path.parent.parent
         is_label = len(path.parts) > 2 and any(file.parent != path.parent for file in folders.glob("*/*.txt"))
