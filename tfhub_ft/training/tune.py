@@ -227,7 +227,7 @@ def _rows(study: "optuna.Study") -> list[dict[str, Any]]:
     """Return the finished trials, the best first."""
     rows = [
         # Trials of earlier versions lack the attribute "score", which was their value.
-        (trial.value, {"trial": trial.number, **trial.params, "score": trial.value, **trial.user_attrs})
+        (trial.values[0], {"trial": trial.number, **trial.params, "score": trial.values[0], **trial.user_attrs})
         for trial in study.trials
         if trial.state.name == "COMPLETE"
     ]
