@@ -15,12 +15,15 @@ from tfhub_ft.data.formats.plain_values import is_numpy_time, list_method, plain
 from tfhub_ft.data.formats.source import Record, Source
 from tfhub_ft.data.sequences import spool
 from tfhub_ft.utils.arguments import type_name
+from tfhub_ft.utils.console import log
 from tfhub_ft.utils.errors import InputError, RunError, first_line
 from tfhub_ft.utils.files import temporary_folder, write_fault
 from tfhub_ft.utils.keras_compat import is_endless
 
 # Rows of a frame or an array that are Python objects at a time.
 ROWS_CONVERTED = 10_000
+# Rows of a `tf.data.Dataset`, which may be infinite, between two messages.
+ROWS_LOGGED = 1_000_000
 _CLASSES = (
     ("pandas", "DataFrame"),
     ("polars", "DataFrame"),
@@ -438,11 +441,21 @@ def _open_tensors(dataset: Any, columns: Sequence[Column], name: str, argument: 
     is_batched = _is_batched(dataset.element_spec, columns)
     rows = itertools.chain.from_iterable(map(_rows_of_batch if is_batched else _single_row, dataset))
     try:
-        elements = spool(rows)
+        elements = spool(_watched(rows, columns, name))
     except tf.errors.OpError as error:
         fault = re.sub(r"\{\{.*?\}\}\s*", "", first_line(error))
         raise InputError(f"{name}: cannot be read to its end ({fault}); check its functions") from None
     return _open_elements(lambda: elements, columns, name)
+
+
+def _watched(rows: Iterable[Any], columns: Sequence[Column], name: str) -> Iterator[Any]:
+    """Yield rows of the same type; refuse them if the first one is not a row, and log how many there are so far."""
+    for number, row in enumerate(rows):
+        if not number and (fault := _element_record(0, row, columns).fault):
+            raise InputError(f"{name}: each element {fault}")
+        if number and number % ROWS_LOGGED == 0:
+            log(f"{name}: {number:,} rows read; if it is infinite, stop and pass dataset.take(1000)")
+        yield row
 
 
 def _is_batched(spec: Any, columns: Sequence[Column]) -> bool:

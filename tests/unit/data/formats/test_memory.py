@@ -330,6 +330,16 @@ def test_open_rows_refuses_datasets_of_other_objects_than_tensors():
         assert fault_of(rows) == f"data: its elements have a {kind}; map them to tensors"
 
 
+def test_open_rows_refuses_datasets_of_other_elements_before_reading_them():
+    import itertools
+
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((), tf.int64)
+    numbers = tf.data.Dataset.from_generator(lambda: itertools.count(), output_signature=spec)
+    assert "each element is an int, not a row; pass a dict, or a tuple (text, label)" in fault_of(numbers)
+
+
 def test_open_rows_refuses_infinite_datasets_of_unknown_cardinality():
     import tensorflow as tf
 
