@@ -23,6 +23,8 @@ from tfhub_ft.language_models.generation import ReplyWriter, Sampling
 from tfhub_ft.utils.errors import InputError, RunError
 from tfhub_ft.utils.files import folder_bytes
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["good", "goose", "nest", "the", "in", "user", "use", "error", "you", "my"]
 WEIGHTS = ("none", "bfloat16", "int8")
 PATHS = ("1", "bfloat16/1", "int8/1")

@@ -72,6 +72,7 @@ def test_train_continues_with_the_weights_and_labels_of_a_run(tiny_run, new_rows
     assert [*prediction["probabilities"]] == labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -91,6 +91,7 @@ def test_train_with_a_callback_that_only_reads_gives_the_same_scores(tiny_run, t
     assert run.metrics["test"]["log_loss"] == pytest.approx(Run(tiny_run).metrics["test"]["log_loss"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_train_with_an_optimizer_resumes_exactly(tiny_pair, reviews_csv, tmp_path):
     def options(**recorder):
         metrics = [keras.metrics.SparseTopKCategoricalAccuracy(1, name="top")]

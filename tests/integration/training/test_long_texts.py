@@ -59,6 +59,7 @@ def test_predict_warns_of_more_windows_than_the_maximum(run, capsys):
     assert "1 of 1 texts are longer than --max-windows 32 windows of --seq-length 24 tokens" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_stopped_run_resumes_to_the_same_result(run, tiny_pair, long_csv, tmp_path, monkeypatch):
     import os
     import signal
@@ -103,6 +104,7 @@ def test_exports_reproduce_pooled_predictions(run, tmp_path):
         tfhub_ft.export(run, output_dir=tmp_path / "export", formats=["tflite_text"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", pytest.param("all-but-pooler", marks=pytest.mark.slow)])
 def test_cached_features_of_windows_train_like_the_encoder(tiny_pair, long_csv, tmp_path, freeze):
     runs = [
@@ -144,6 +146,7 @@ def train_head_tail(tiny_pair, long_csv, folder):
     return train(tiny_pair, long_csv, folder, long_texts="head-tail", overlap=None, epochs=1)
 
 
+@pytest.mark.slow
 def test_head_tail_run_warns_with_its_words(tiny_pair, long_csv, tmp_path, capsys):
     run = train_head_tail(tiny_pair, long_csv, tmp_path / "run")
     words = "are longer than --seq-length 24 tokens; only their first 5 and last 17 tokens are read"

@@ -82,6 +82,7 @@ def test_seeds_keep_the_median_run_and_the_scores_of_all(tiny_pair, files, tmp_p
         tfhub_ft.train("sentiment", output_dir=run.path, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_folds_resume_exactly(tiny_pair, reviews_csv, tmp_path, stop_after, monkeypatch, number):
     (tmp_path / "data").mkdir()

@@ -37,7 +37,7 @@ CONTAINERS = {
     "pyarrow": lambda: pytest.importorskip("pyarrow").Table.from_pylist(ROWS),
     "datasets": lambda: pytest.importorskip("datasets").Dataset.from_list(ROWS),
 }
-FAST = ("pandas", "tf.data")
+FAST = ("pandas",)
 
 
 def train(tiny_pair, folder, **settings):

@@ -95,6 +95,7 @@ def whole_run(tiny_pair, weighted_csv, tmp_path_factory):
     return train("sentiment", tmp_path_factory.mktemp("runs") / "whole", tiny_pair, data=weighted_csv, **ALL_OPTIONS)
 
 
+@pytest.mark.slow
 def test_resume_with_all_options_is_exact(whole_run, tiny_pair, weighted_csv, tmp_path, monkeypatch):
     class Sender(EpochOrder):
         def on_train_batch_end(self, batch, logs=None):
@@ -126,6 +127,7 @@ def test_run_records_and_uses_all_options(whole_run, weighted_csv, reviews_csv):
     assert tfhub_ft.evaluate(run, data=reviews_csv) == tfhub_ft.evaluate(run, data=weighted_csv)
 
 
+@pytest.mark.slow
 def test_export_predicts_with_the_threshold_of_the_positive_label(whole_run, tmp_path):
     exported = tfhub_ft.export(whole_run, output_dir=tmp_path / "export", formats=("saved_model",))
     threshold = whole_run.thresholds["threshold"]
@@ -169,6 +171,7 @@ def test_distill_weights_rows(whole_run, tmp_path):
     assert plain.kept_rows.test
 
 
+@pytest.mark.slow
 def test_tune_compares_trials_by_the_monitor(tiny_pair, weighted_csv, tmp_path):
     pytest.importorskip("optuna")
     settings = {**SETTINGS, "encoder": tiny_pair, "data": weighted_csv, "monitor": "loss"}
