@@ -11,6 +11,7 @@ from tests.conftest import TINY_SETTINGS, make_reviews, write_csv
 from tfhub_ft.utils.errors import InputError
 
 
+@pytest.mark.slow
 def test_template_is_applied_from_training_to_predictions(tiny_pair, tmp_path):
     rows = [(*text.split(" ", 1), label) for text, label in make_reviews(80)]
     joined = [(f"{title}: {body}", label) for title, body, label in rows]
