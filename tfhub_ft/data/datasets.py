@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -325,8 +325,13 @@ def _split(
             parts = _stratified_parts(task, whole.rows, list(fractions.values()), seed)
         except InputError as error:
             raise InputError(f"{whole.file}: {error}") from None
+    return _parts_of(whole, fractions, parts)
+
+
+def _parts_of(whole: Split, names: Iterable[str], parts: "Iterable[array[int]]") -> dict[str, Split]:
+    """Return the splits of a file by the indices of their rows."""
     splits = (replace(whole, rows=select(whole.rows, part), numbers=part) for part in parts)
-    return dict(zip(fractions, splits, strict=True))
+    return dict(zip(names, splits, strict=True))
 
 
 def _stratified_parts(
@@ -350,10 +355,7 @@ def _split_fold(task: RowTask, whole: Split, fold: Fold, seed: int) -> dict[str,
     if rare := {label: rows for label, rows in count_labels(task, whole.rows).items() if rows < fold.count}:
         warn(f"labels with fewer rows than folds ({format_counts(rare)}): some folds do not test or do not train them")
     numbers = [array("q", others[part].tolist()) for part in held_in] + [parts[fold.number]]
-    return {
-        name: Split(whole.file, select(whole.rows, part), numbers=part)
-        for name, part in zip(SPLITS, numbers, strict=True)
-    }
+    return _parts_of(whole, SPLITS, numbers)
 
 
 def _recorded_numbers(rows: Sequence[Row], described: SplitEntry) -> "array[int]":

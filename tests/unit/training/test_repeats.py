@@ -5,7 +5,8 @@ import pytest
 
 import tfhub_ft
 from tests.conftest import write_csv
-from tfhub_ft.data.datasets import Fold
+from tfhub_ft.data.datasets import Fold, load_dataset
+from tfhub_ft.data.memory_rows import take_memory_rows
 from tfhub_ft.recipe import load_recipe
 from tfhub_ft.training.keras_arguments import KerasArguments
 from tfhub_ft.training.repeats import Repeat, check_repeats, train_repeats
@@ -97,6 +98,19 @@ def test_folds_have_the_labels_of_all_rows(tmp_path):
     assert any("labels with fewer rows than folds (z: 1)" in warning for warning in warnings)
     with pytest.raises(InputError, match=r"^--folds 50: .*rows\.csv has too few rows with distinct texts"):
         folds_of(path, 50)
+
+
+def test_folds_of_rows_in_memory_are_found_again(tmp_path):
+    rows = [{"text": f"{label} film {number}", "label": label} for number in range(9) for label in ("good", "bad")]
+    plain, objects = take_memory_rows({"data": rows}, ("data",))
+    recipe, settings = load_recipe("topic"), settings_of(plain["data"])
+    fold = load_rows(recipe, settings, objects, fold=Fold(1, 3))
+    splits = fold.described()
+    assert len(fold.memory_digests) == 1
+    assert {entry["sha256"] for entry in splits.values()} == {*fold.memory_digests}
+    again = load_dataset(recipe.task, settings, recipe.demo, labels=fold.labels, splits=splits, objects=objects)
+    assert rows_of(again) == rows_of(fold)
+    assert again.matches(splits)
 
 
 def test_repeat_gives_all_seeds_the_rows_of_the_first(tmp_path):
