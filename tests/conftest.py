@@ -183,6 +183,17 @@ class ReadOnly:
 
 
 @pytest.fixture
+def object_store():
+    """An empty object store in memory."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
+@pytest.fixture
 def general_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset the environment variables that --quiet, --debug and --trust set, and restore them afterwards."""
     for name in ("TFHUB_FT_QUIET", "TFHUB_FT_DEBUG", "TFHUB_FT_TRUST"):

@@ -2,7 +2,6 @@ import errno
 import json
 import shutil
 
-import fsspec
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -219,9 +218,8 @@ def test_export_refuses_folders_without_a_run(tmp_path):
         tfhub_ft.export(tmp_path, output_dir=tmp_path / "exports")
 
 
-def test_export_into_an_object_store_continues_its_versions(tiny_run, tiny_export, tmp_path, capsys):
-    store = fsspec.filesystem("memory")
-    store.put(str(tiny_export), "/models/tiny", recursive=True)
+def test_export_into_an_object_store_continues_its_versions(tiny_run, tiny_export, object_store, tmp_path, capsys):
+    object_store.put(str(tiny_export), "/models/tiny", recursive=True)
     arguments = ["export", str(tiny_run), "--output-dir", "memory://models/tiny", "--format", "saved_model,tflite"]
     group.main([*arguments, "--quantize", "none"], standalone_mode=False)
     lines = capsys.readouterr().out.splitlines()
@@ -229,11 +227,10 @@ def test_export_into_an_object_store_continues_its_versions(tiny_run, tiny_expor
         "memory://models/tiny/2",
         "memory://models/tiny/tflite/tiny_fp32.tflite",
     ]
-    store.get("/models/tiny", str(tmp_path / "tiny"), recursive=True)
+    object_store.get("/models/tiny", str(tmp_path / "tiny"), recursive=True)
     exports = read_exports(tmp_path / "tiny")
     assert [entry["path"] for entry in exports["forms"]][:2] == ["1", "2"]
     for entry in exports["forms"]:
         assert check_artifact(tmp_path / "tiny" / entry["path"])
     assert tfhub_ft.predict(tmp_path / "tiny", TEXTS) == tfhub_ft.predict(tiny_export, TEXTS)
     assert (tmp_path / "tiny" / "models.config").read_text() == (tiny_export / "models.config").read_text()
-    store.store.clear()

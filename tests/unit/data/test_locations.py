@@ -5,7 +5,6 @@ import os
 import shutil
 from pathlib import Path
 
-import fsspec
 import pytest
 import yaml
 
@@ -130,14 +129,11 @@ def test_splits_record_paths_and_sizes(project):
 
 
 @pytest.fixture
-def store(project):
+def store(project, object_store):
     """An object store in memory that has the rows of the project."""
-    system = fsspec.filesystem("memory")
-    system.store.clear()
     for file in (project / "rows").iterdir():
-        system.pipe(f"/rows/{file.name}", file.read_bytes())
-    yield system
-    system.store.clear()
+        object_store.pipe(f"/rows/{file.name}", file.read_bytes())
+    return object_store
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -11,15 +10,6 @@ from tfhub_ft.exports.upload import export_and_upload
 from tfhub_ft.utils.errors import InputError, RunError
 
 URL = "memory://models/reviews"
-
-
-@pytest.fixture
-def store():
-    """An empty object store in memory."""
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 def write_version(folder):
@@ -49,7 +39,7 @@ def uploaded(monkeypatch):
     return paths
 
 
-def test_upload_continues_the_versions_of_the_store(store, uploaded):
+def test_upload_continues_the_versions_of_the_store(object_store, uploaded):
     export_and_upload(URL, write_version)
     assert uploaded == [
         "/models/reviews/1/fingerprint.pb",
@@ -59,18 +49,18 @@ def test_upload_continues_the_versions_of_the_store(store, uploaded):
         "/models/reviews/1/saved_model.pb",
         "/models/reviews/export.json",
     ]
-    store.pipe("/models/reviews/models.config", b"edited")
+    object_store.pipe("/models/reviews/models.config", b"edited")
     uploaded.clear()
     export_and_upload(f"{URL}/", write_version)
     assert uploaded[-2:] == ["/models/reviews/2/saved_model.pb", "/models/reviews/export.json"]
     assert "/models/reviews/models.config" not in uploaded
-    assert store.cat("/models/reviews/1/saved_model.pb") == b"saved_model.pb 1"
-    assert store.cat("/models/reviews/export.json") == b"[1, 2]"
-    assert store.cat("/models/reviews/models.config") == b"edited"
+    assert object_store.cat("/models/reviews/1/saved_model.pb") == b"saved_model.pb 1"
+    assert object_store.cat("/models/reviews/export.json") == b"[1, 2]"
+    assert object_store.cat("/models/reviews/models.config") == b"edited"
 
 
 @pytest.mark.parametrize("failing", ["1/variables/variables.index", "1/saved_model.pb", "export.json"])
-def test_upload_that_fails_keeps_the_export_and_removes_its_parts(store, monkeypatch, failing):
+def test_upload_that_fails_keeps_the_export_and_removes_its_parts(object_store, monkeypatch, failing):
     put_file = MemoryFileSystem.put_file
 
     def fail(self, lpath, rpath, **options):
@@ -83,35 +73,35 @@ def test_upload_that_fails_keeps_the_export_and_removes_its_parts(store, monkeyp
         RunError, match=rf"^{URL}: cannot be written \(OSError: connection reset\); .* copy it"
     ) as caught:
         export_and_upload(URL, write_version)
-    assert store.find("/models/reviews") == []
+    assert object_store.find("/models/reviews") == []
     kept = Path(str(caught.value).partition("is in ")[2].partition(": copy")[0])
     assert json.loads((kept / "export.json").read_text()) == [1]
     assert (kept / "1" / "saved_model.pb").is_file()
 
 
-def test_upload_reports_an_export_that_was_faster(store):
+def test_upload_reports_an_export_that_was_faster(object_store):
     def write(folder):
         write_version(folder)
-        store.pipe("/models/reviews/1/fingerprint.pb", b"of another export")
+        object_store.pipe("/models/reviews/1/fingerprint.pb", b"of another export")
 
     with pytest.raises(
         RunError, match=f"^{URL}: another export has written 1/fingerprint.pb; the verified export is in"
     ):
         export_and_upload(URL, write)
-    assert store.cat("/models/reviews/1/fingerprint.pb") == b"of another export"
+    assert object_store.cat("/models/reviews/1/fingerprint.pb") == b"of another export"
 
 
-def test_upload_of_kept_artifacts_is_followed_by_the_fault(store):
+def test_upload_of_kept_artifacts_is_followed_by_the_fault(object_store):
     def write(folder):
         write_version(folder)
         raise RunError(f"{folder}/tflite/a.tflite was not kept")
 
     with pytest.raises(RunError, match=f"^{URL}/tflite/a.tflite was not kept"):
         export_and_upload(URL, write)
-    assert store.exists("/models/reviews/export.json")
+    assert object_store.exists("/models/reviews/export.json")
 
 
-def test_upload_of_nothing_leaves_the_store_unchanged(store, uploaded):
+def test_upload_of_nothing_leaves_the_store_unchanged(object_store, uploaded):
     def write(folder):
         (folder / "models.config").write_text("text")
         raise RunError("no artifact was kept")
@@ -121,8 +111,8 @@ def test_upload_of_nothing_leaves_the_store_unchanged(store, uploaded):
     assert not uploaded
 
 
-def test_upload_names_the_store_in_errors(store):
-    store.pipe("/models/reviews/notes.txt", b"a")
+def test_upload_names_the_store_in_errors(object_store):
+    object_store.pipe("/models/reviews/notes.txt", b"a")
 
     def write(folder):
         names = [each.name for each in folder.iterdir()]
@@ -143,7 +133,7 @@ def test_upload_names_the_store_in_errors(store):
         ("s4://models/file", "s4:// is not known"),
     ],
 )
-def test_upload_refuses_other_urls_before_the_export(store, url, fault):
-    store.pipe("/models/file", b"a")
+def test_upload_refuses_other_urls_before_the_export(object_store, url, fault):
+    object_store.pipe("/models/file", b"a")
     with pytest.raises(InputError, match=f"^--output-dir {url}: {fault}"):
         export_and_upload(url, lambda folder: pytest.fail("exported"))

@@ -16,15 +16,6 @@ from tfhub_ft.utils.files import check_writable, is_pattern, local_file, matchin
 from tfhub_ft.utils.remote import as_path, is_remote
 
 
-@pytest.fixture
-def store():
-    """An empty object store in memory."""
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
-
-
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves files, and errors by name; counts requests for files."""
 
@@ -95,18 +86,18 @@ def test_remote_path_prints_as_its_url(tmp_path):
     assert str(as_path(Path("s3://b/c.csv"))) == "s3://b/c.csv"
 
 
-def test_matching_files_downloads_a_remote_file_once(store):
-    store.pipe("/rows/größer a.csv", b"text")
+def test_matching_files_downloads_a_remote_file_once(object_store):
+    object_store.pipe("/rows/größer a.csv", b"text")
     (file,) = matching_files("memory://rows/größer a.csv")
     assert (str(file), file.read_text()) == ("memory://rows/größer a.csv", "text")
     assert matching_files(file)[0].copy == file.copy
-    store.pipe("/rows/größer a.csv", b"more")
+    object_store.pipe("/rows/größer a.csv", b"more")
     assert local_file("memory://rows/größer a.csv").read_text() == "more"
 
 
-def test_matching_files_finds_those_of_a_remote_pattern(store):
+def test_matching_files_finds_those_of_a_remote_pattern(object_store):
     for name in ("part-2.csv", "part-10.csv", "other.csv", "deep/part-3.csv"):
-        store.pipe(f"/rows/{name}", name.encode())
+        object_store.pipe(f"/rows/{name}", name.encode())
     assert is_pattern("memory://rows/part-*.csv")
     files = matching_files("memory://rows/part-*.csv")
     assert [str(file) for file in files] == ["memory:///rows/part-10.csv", "memory:///rows/part-2.csv"]
@@ -159,7 +150,7 @@ def test_matching_files_names_a_server_that_does_not_run(monkeypatch):
         (OSError("connection reset"), r"cannot be read \(OSError: connection reset\); check the address and the net"),
     ],
 )
-def test_matching_files_names_the_fault_of_a_store(store, monkeypatch, error, fault):
+def test_matching_files_names_the_fault_of_a_store(object_store, monkeypatch, error, fault):
     def fail(*_, **__):
         raise error
 
@@ -178,8 +169,8 @@ def test_matching_files_names_the_fault_of_a_store(store, monkeypatch, error, fa
         ),
     ],
 )
-def test_matching_files_refuses_other_urls(store, url, fault):
-    store.pipe("/rows/a.csv", b"text")
+def test_matching_files_refuses_other_urls(object_store, url, fault):
+    object_store.pipe("/rows/a.csv", b"text")
     with pytest.raises(InputError, match=f"^{url}: {fault}"):
         matching_files(url)
 
@@ -193,8 +184,8 @@ def test_matching_files_names_the_missing_package(monkeypatch):
         matching_files("s3://b/a.csv")
 
 
-def test_matching_files_reports_a_full_disk(store, monkeypatch):
-    store.pipe("/rows/full.csv", b"text")
+def test_matching_files_reports_a_full_disk(object_store, monkeypatch):
+    object_store.pipe("/rows/full.csv", b"text")
 
     def fail(self, rpath, lpath, **__):
         raise OSError(28, "No space left on device", str(lpath))
