@@ -504,6 +504,8 @@ class _ClassSettings(LabelSettings):
 class LongTextSettings(Settings):
     """Settings of recipes that read one text, which may be long, from each row."""
 
+    text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
+    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
     long_texts: str = _model(
         "truncate",
         "What is read of texts longer than --seq-length: truncate reads the first tokens, head-tail a quarter from the"
@@ -550,14 +552,12 @@ class LongTextSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextColumns(LongTextSettings):
-    text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
-    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
+class _LabeledTexts(LongTextSettings):
     label_column: str | None = setting(None, _LABEL_COLUMN_HELP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextSettings(_TextColumns, _ClassSettings):
+class TextSettings(_LabeledTexts, _ClassSettings):
     """Settings of recipes that read one text and its label from each row."""
 
 
@@ -567,7 +567,7 @@ class TwoClassSettings(TextSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IntentSettings(_TextColumns, LabelSettings):
+class IntentSettings(_LabeledTexts, LabelSettings):
     """Settings of recipes whose texts may be out of scope."""
 
     out_of_scope_label: str = setting("oos", "Label of the rows that belong to no intent; optional in the data.")
@@ -583,8 +583,6 @@ class IntentSettings(_TextColumns, LabelSettings):
 class MultilabelSettings(LabelSettings, LongTextSettings):
     """Settings of recipes that read a text and any number of labels from each row."""
 
-    text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
-    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
     labels_column: str | None = setting(
         None,
         "Column of the lists of labels, or a comma-separated list of columns named after labels that contain 1 or 0;"
@@ -630,8 +628,6 @@ class ScoredPairSettings(_PairColumns, _WeightedRows):
 class ScoredTextSettings(LongTextSettings, _WeightedRows):
     """Settings of recipes that read one text and a number from each row."""
 
-    text_column: str | None = setting(None, _TEXT_COLUMN_HELP)
-    text: str | None = setting(None, _TEMPLATE_HELP.format("the text"))
     score_column: str | None = setting(None, _SCORE_COLUMN_HELP)
 
 
