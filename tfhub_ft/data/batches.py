@@ -197,11 +197,6 @@ class StackedWindows(TokenRows):
         )
 
 
-def truncation_warning(rows: str, truncation: str) -> str:
-    """Return the warning that rows, such as "3 of 40 test rows", are truncated; `truncation` says how."""
-    return f"{rows} are {truncation}"
-
-
 def tokenize(preprocessor: "HubPreprocessor", inputs: Sequence[tuple[str, ...]]) -> TokenRows:
     """Return the token ids of rows of one or two segments, as the preprocessor truncates them or splits them.
 

@@ -116,14 +116,13 @@ def read_all(
             f"{name}: {nan_rows:,} row{'s have' if nan_rows > 1 else ' has'} the text 'nan', which pandas writes"
             " for missing values; remove the rows if their text is missing"
         )
-    checks = [column.check for column in columns if isinstance(column.check, FittedCheck)]
-    for column in columns:
-        if isinstance(column.check, FittedCheck):
-            rows = replace_values(rows, column.name, column.check.replacements())
-    notes = [source.notes for source in sources] + [check.notes() for check in checks]
+    fitted = {column.name: column.check for column in columns if isinstance(column.check, FittedCheck)}
+    for field, check in fitted.items():
+        rows = replace_values(rows, field, check.replacements())
+    notes = [source.notes for source in sources] + [check.notes() for check in fitted.values()]
     for note in dict.fromkeys(itertools.chain(*notes)):
         log(f"{name}: {note}")
-    for warning in (warning for check in checks for warning in check.warnings()):
+    for warning in (warning for check in fitted.values() for warning in check.warnings()):
         warn(f"{name}: {warning}")
     return rows
 

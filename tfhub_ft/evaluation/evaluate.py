@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.batches import TokenRows, truncation_warning
+from tfhub_ft.data.batches import TokenRows
 from tfhub_ft.data.formats.memory import Rows
 from tfhub_ft.data.memory_rows import MemoryRows, check_rows
 from tfhub_ft.data.rows import Row
@@ -71,7 +71,7 @@ def _evaluate(run: Run, data: Path | MemoryRows, reading: dict[str, Any]) -> "tu
     targets = task.targets(rows, labels, str(data))
     model, tokens, logits = score_rows(run, rows)
     if truncated := tokens.truncated_rows:
-        warn(truncation_warning(f"{truncated:,} of {len(rows):,} rows", model.get_layer("preprocessor").truncation))
+        warn(f"{truncated:,} of {len(rows):,} rows are {model.get_layer('preprocessor').truncation}")
     train = run.metrics.get("train") if run.finished else None
     scores, written = held_out_scores(task, logits, targets, labels, run.thresholds, train), []
     if plugin := load_plugin(task):

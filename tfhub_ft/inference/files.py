@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfhub_ft.data.batches import truncation_warning
 from tfhub_ft.data.columns import Column, Values, is_nan
 from tfhub_ft.data.row_writers import write_rows
 from tfhub_ft.data.texts import TextRow, TextRows
@@ -49,8 +48,7 @@ def predict_file(predictor: Predictor, rows: TextRows) -> Iterator[PredictedRow]
     count_truncated()
     name, skipped = rows.name, rows.skipped
     if counts["truncated"]:
-        of_rows = f"{name}: {counts['truncated']:,} of {counts['rows']:,} rows"
-        warn(truncation_warning(of_rows, predictor.truncation))
+        warn(f"{name}: {counts['truncated']:,} of {counts['rows']:,} rows are {predictor.truncation}")
     if counts["empty"]:
         log(f"{name}: {counts['empty']:,} of {counts['rows']:,} rows without a text; their predictions are empty")
     if counts["nan"]:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfhub_ft.data.formats.memory import kind_of_rows
+from tfhub_ft.data.formats.memory import is_list_of_rows, kind_of_rows
 from tfhub_ft.inference.prediction_tables import prediction_table, with_fields
 from tfhub_ft.tasks.base import Prediction
 from tfhub_ft.tasks.prediction_columns import free_names
@@ -20,7 +20,7 @@ CONVERTED_AT_ONCE = 4096
 def is_frame(rows: object) -> bool:
     """Return whether an object has named columns: a frame, a table, a dataset, a dict, a list of dicts or a stream."""
     if isinstance(rows, list | tuple):
-        return bool(rows) and all(isinstance(row, Mapping) for row in rows)
+        return is_list_of_rows(rows)
     if isinstance(rows, Mapping) or _has(rows, "column_names"):
         return True
     if _has(rows, "columns"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 
-from tfhub_ft.data.batches import batches_by_size, tokenize, truncation_warning
+from tfhub_ft.data.batches import batches_by_size, tokenize
 from tfhub_ft.data.columns import Column
 from tfhub_ft.data.rows import ReadOptions
 from tfhub_ft.data.texts import TextRow, TextRows
@@ -186,7 +186,7 @@ def _predicted(predictor: "Predictor", rows: Iterable[TextRow], *, reports: bool
 def warn_of_truncation(predictor: "Predictor", rows: Sequence[Segments]) -> None:
     """Warn if rows have more tokens than the model reads."""
     if truncated := predictor.truncated_rows(rows):
-        warn(truncation_warning(f"{truncated:,} of {len(rows):,} texts", predictor.truncation))
+        warn(f"{truncated:,} of {len(rows):,} texts are {predictor.truncation}")
 
 
 @dataclass(eq=False, repr=False)

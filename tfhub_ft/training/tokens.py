@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from tfhub_ft.data.batches import TokenRows, TrainingBatches, truncation_warning
+from tfhub_ft.data.batches import TokenRows, TrainingBatches
 from tfhub_ft.data.datasets import Dataset
 from tfhub_ft.data.sequences import Mapped
 from tfhub_ft.settings import LongTextSettings, TrainingSettings
@@ -48,7 +48,7 @@ def tokenize_splits(
     truncated = {name: split_tokens.truncated_rows for name, split_tokens in tokens.items()}
     if any(truncated.values()):
         shown = (f"{count:,} of {len(dataset.splits[name].rows):,} {name} rows" for name, count in truncated.items())
-        warn(truncation_warning(", ".join(shown), preprocessor.truncation) + advice)
+        warn(f"{', '.join(shown)} are {preprocessor.truncation}{advice}")
     return tokens
 
 

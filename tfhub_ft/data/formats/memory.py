@@ -81,7 +81,7 @@ def is_path(rows: object) -> bool:
 
 def kind_of_rows(rows: object) -> str:
     """Return what messages call an object of rows, such as "DataFrame"."""
-    if isinstance(rows, tuple) and not _is_list_of_rows(rows):
+    if isinstance(rows, tuple) and not is_list_of_rows(rows):
         return "tuple of arrays"
     return "tf.data.Dataset" if _is_a(rows, "tensorflow", "data.Dataset") else type(rows).__name__
 
@@ -121,7 +121,7 @@ def open_rows(rows: Any, columns: Sequence[Column], name: str | None = None, *, 
         source = open_batches(name, schema, lambda names: _stream(rows.select(names), name), columns, start=0)
     elif isinstance(rows, Mapping):
         source = _open_arrays(dict(rows), name, argument)
-    elif isinstance(rows, tuple) and not _is_list_of_rows(rows):
+    elif isinstance(rows, tuple) and not is_list_of_rows(rows):
         source = _open_arrays(_named_arrays(rows, columns, argument), name, argument)
     elif _is_array(rows):
         if len(shape := getattr(rows, "shape", (0,))) != 1:
@@ -312,7 +312,8 @@ def _is_array(rows: object) -> bool:
     return isinstance(rows, Sequence) or list_method(rows) is not None
 
 
-def _is_list_of_rows(rows: Sequence[object]) -> bool:
+def is_list_of_rows(rows: Sequence[object]) -> bool:
+    """Return whether the elements of a list or tuple, at least one, are all dictionaries."""
     return bool(rows) and all(isinstance(row, Mapping) for row in rows)
 
 
